@@ -107,8 +107,8 @@ def _play(settings: Settings, options: Options) -> Result:
         task = bar.add_task("starting", total=None)
 
         def show(now: PlayProgress) -> None:
-            text = f"log of {now.day}" if now.sent < now.total else f"live, {RATE}/s"
-            bar.update(task, description=text, completed=now.sent, total=now.total)
+            text = f"log of {now.day}" if now.events < now.total else f"live, {RATE}/s"
+            bar.update(task, description=text, completed=now.events, total=now.total)
             for line in now.lines:
                 _say(line)
 

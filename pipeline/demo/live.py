@@ -34,9 +34,14 @@ class Percentiles:
         """Return the percentiles; None without values."""
         if not values:
             return None
-        ordered = sorted(values)
-        last = len(ordered) - 1
-        return cls(len(ordered), ordered[last // 2], ordered[round(last * 0.99)], ordered[last])
+        sorted_values = sorted(values)
+        last = len(sorted_values) - 1
+        return cls(
+            len(sorted_values),
+            sorted_values[last // 2],
+            sorted_values[round(last * 0.99)],
+            sorted_values[last],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +63,18 @@ class Latency:
 
 
 class Traffic:
-    """Visitors at a fixed rate, whether or not earlier ones were answered."""
+    """Visitors who come at a fixed rate, without waiting for answers to earlier ones."""
 
     def __init__(self, url: str, write_key: str) -> None:
-        # More connections than that cost more than they gain: each is opened while others wait.
+        # More connections would cost more than they gain, because requests wait while one opens.
         limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
         self._client = httpx.AsyncClient(
             base_url=url, auth=(write_key, ""), timeout=30.0, limits=limits, trust_env=False
         )
         self._decide: list[float] = []
         self._track: list[float] = []
-        self._defaulted = 0
-        self._failed = 0
+        self._defaults = 0
+        self._failures = 0
 
     async def run(self, seconds: int) -> None:
         """Send requests for `seconds`, half of `decide` and half of `track`."""
@@ -83,45 +88,47 @@ class Traffic:
     def measure(self, records: Records, since_ms: int, channels: tuple[str, ...]) -> Latency:
         """Return the latencies, once the pipeline is idle; `since_ms`: when `run` began (epoch
         ms)."""
-        received = {
-            record.event_id: stored.timestamp
-            for stored, record in records.every(
-                topics.INTERACTIONS, Interaction, lambda stored: stored.timestamp >= since_ms
+        received_at = {
+            interaction.event_id: record.timestamp
+            for record, interaction in records.every(
+                topics.INTERACTIONS, Interaction, lambda record: record.timestamp >= since_ms
             )
-            if record.source == "live"
+            if interaction.source == "live"
         }
         action_delays: list[float] = []
         for channel in channels:
-            action_delays += _delays(records, topics.actions(channel), Action, received, since_ms)
-        decision_delays = _delays(records, topics.DECISIONS, Decision, received, since_ms)
+            action_delays += _delays(
+                records, topics.actions(channel), Action, received_at, since_ms
+            )
+        decision_delays = _delays(records, topics.DECISIONS, Decision, received_at, since_ms)
         return Latency(
             to_action=Percentiles.of(action_delays),
             to_decision=Percentiles.of(decision_delays),
             decide=Percentiles.of(self._decide),
             track=Percentiles.of(self._track),
-            defaulted=self._defaulted,
-            failed=self._failed,
+            defaulted=self._defaults,
+            failed=self._failures,
         )
 
     async def _visit(self, number: int, due: float) -> None:
         """Make one visit; count a failure without ending the other visits."""
-        visit = self._ask if number % 2 else self._look
+        visit = self._request_decision if number % 2 else self._track_view
         try:
             await visit(number, due)
         except httpx.HTTPError:
-            self._failed += 1
+            self._failures += 1
 
-    async def _ask(self, number: int, due: float) -> None:
+    async def _request_decision(self, number: int, due: float) -> None:
         message = {"type": "page", "name": "home", **_visitor(number)}
         body = {"interaction": message, "placements": [_PLACEMENT]}
         response = await self._client.post("/v1/decide", json=body)
         self._decide.append((time.monotonic() - due) * 1000)
         if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-            self._defaulted += 1  # a page shows its default at once
+            self._defaults += 1  # the page shows its default without waiting
             return
-        self._defaulted += response.raise_for_status().json()["defaulted"]
+        self._defaults += response.raise_for_status().json()["defaulted"]
 
-    async def _look(self, number: int, due: float) -> None:
+    async def _track_view(self, number: int, due: float) -> None:
         await self._post("/v1/track", {"event": "product_view", **_visitor(number)})
         self._track.append((time.monotonic() - due) * 1000)
 
@@ -144,13 +151,11 @@ def _delays(
     records: Records,
     topic: str,
     kind: type[Action] | type[Decision],
-    received: dict[str, int],
+    received_at: dict[str, int],
     since_ms: int,
 ) -> list[float]:
     return [
-        float(stored.timestamp - received[record.event_id])
-        for stored, record in records.every(
-            topic, kind, lambda record: record.timestamp >= since_ms
-        )
-        if record.event_id in received
+        float(record.timestamp - received_at[value.event_id])
+        for record, value in records.every(topic, kind, lambda record: record.timestamp >= since_ms)
+        if value.event_id in received_at
     ]

@@ -1,4 +1,4 @@
-"""Narration of the play: first messages at once, figures every few seconds."""
+"""Narration of the play: the first message of each channel at once, figures every few seconds."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,42 +13,42 @@ _CHANNEL = {True: "e-mail", False: "web"}
 
 @dataclass(frozen=True, slots=True)
 class PlayedRound:
-    """Round that was played: its events, and the messages that reached customers in it.
+    """Round that was played: number of its events, and the messages that reached customers.
 
-    `answer_ms`: from the request to the answer, for each placement of this round.
+    `answer_ms`: time from request to answer, for each placement of this round.
     """
 
     day: date
     events: int
-    delivered: Sequence[DeliveredMessage]
+    messages: Sequence[DeliveredMessage]
     answer_ms: Sequence[float]
 
 
 class Narrator:
-    """Sums of the rounds so far; `total`: events of the whole log to be played."""
+    """Sums over the rounds so far; `total`: number of events to be played."""
 
     def __init__(self, total: int) -> None:
-        self.sent = 0
+        self.events = 0
         self.total = total
         self._messages = {True: 0, False: 0}
         self._answer_ms: list[float] = []
-        self._told_s = 0.0
+        self._shown_s = 0.0
 
     def lines(self, update: PlayedRound, since_s: float) -> Iterator[str]:
         """Yield lines to show `since_s` seconds after the play began; usually none."""
-        self.sent += update.events
+        self.events += update.events
         self._answer_ms.extend(update.answer_ms)
-        for message in update.delivered:
+        for message in update.messages:
             self._messages[message.outbound] += 1
             if self._messages[message.outbound] == 1:
                 channel = _CHANNEL[message.outbound]
                 yield f"first {channel} message after {since_s:.1f} s: {message.offer}"
-        if since_s - self._told_s >= _EVERY_S:
-            self._told_s = since_s
-            yield self._figures(update.day)
+        if since_s - self._shown_s >= _EVERY_S:
+            self._shown_s = since_s
+            yield self._format_figures(update.day)
 
-    def _figures(self, day: date) -> str:
+    def _format_figures(self, day: date) -> str:
         times = self._answer_ms
-        within = f" in {median(times):.1f} ms (median)" if times else ""
-        shown, mailed = self._messages[False], self._messages[True]
-        return f"{day}: {self.sent:,} events, {shown:,} web messages{within}, {mailed:,} e-mails"
+        duration = f" in {median(times):.1f} ms (median)" if times else ""
+        web = f"{self._messages[False]:,} web messages{duration}"
+        return f"{day}: {self.events:,} events, {web}, {self._messages[True]:,} e-mails"

@@ -7,6 +7,7 @@ of its parts.
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import chain
 
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.log_clock import LogClock
@@ -25,7 +26,8 @@ class NotAtRestError(Exception):
 
 
 class Pipeline:
-    """Wait for the pipeline: all input decided and delivered, reports of delivery included.
+    """Pipeline as the player waits for it: idle once all input is decided and delivered, including
+    the reports of delivery.
 
     `stages`: lag of the four stages only; `everything`: lag including the adapters.
     """
@@ -36,7 +38,7 @@ class Pipeline:
         self._mailbox = mailbox
 
     async def wait_until_idle(self) -> None:
-        """Wait for the stages, and only then let deliveries be reported."""
+        """Wait for the stages, and only then allow reports of delivery and wait for them."""
         await _until_idle(self._stages)
         self._mailbox.gate.set()
         await _until_idle(self._everything)
@@ -44,7 +46,7 @@ class Pipeline:
 
 
 class Player:
-    """Player of days through a shop, by the log's clock; `seed` chooses how customers react."""
+    """Player of days through a shop, by the log's clock; `seed` determines customers' reactions."""
 
     def __init__(
         self, shop: Shop, mailbox: Mailbox, pipeline: Pipeline, clock: LogClock, seed: int
@@ -56,46 +58,49 @@ class Player:
         self._seed = seed
 
     async def play(self, days: Iterable[Day], progress: Callable[[PlayedRound], None]) -> list[Day]:
-        """Return the days that were played; `progress` is called with each round."""
-        played: list[Day] = []
+        """Play the days, and return those that were played; `progress` gets each round."""
+        played_days: list[Day] = []
         for day in days:
-            await self._tick(day.date)
-            shown = []
+            await self._set_clock(day.date)
+            rounds = []
             for day_round in day.rounds:
-                delivered = await self._round(day_round)
-                shown.append(delivered)
+                messages = await self._play_round(day_round)
+                rounds.append(messages)
                 progress(
                     PlayedRound(
-                        day.date, day_round.events, delivered, self._shop.take_answer_times()
+                        day.date, day_round.events, messages, self._shop.take_answer_times()
                     )
                 )
-            for of_round in shown:
-                await self._react(of_round)
-            played.append(day)
-        if played:
-            await self._tick(played[-1].date + timedelta(days=1))
+            for messages in rounds:
+                await self._react(messages)
+            played_days.append(day)
+        if played_days:
+            await self._set_clock(played_days[-1].date + timedelta(days=1))
             await self._pipeline.wait_until_idle()
-        return played
+        return played_days
 
-    async def _tick(self, midnight: date) -> None:
+    async def _set_clock(self, midnight: date) -> None:
         """Advance the log's clock to `midnight`.
 
-        Visits need not wait: a customer's due timers always precede what the customer does after
-        them.
+        Visits need not wait for it: a customer's due timers fire before any later event of the
+        customer.
         """
         at = datetime.combine(midnight, time.min, UTC)
         await asyncio.to_thread(self._clock.tick, round(at.timestamp() * 1000))
 
-    async def _round(self, day_round: Round) -> list[DeliveredMessage]:
-        shown = await asyncio.gather(*(self._shop.visit(visit) for visit in day_round.visits))
+    async def _play_round(self, day_round: Round) -> list[DeliveredMessage]:
+        visits = await asyncio.gather(*(self._shop.visit(visit) for visit in day_round.visits))
         await self._pipeline.wait_until_idle()
-        mailed = [_delivered_mail(action) for action in self._mailbox.take()]
-        return [*(delivered for visit in shown for delivered in visit), *mailed]
+        mails = [_delivered_mail(action) for action in self._mailbox.take()]
+        return [*chain.from_iterable(visits), *mails]
 
-    async def _react(self, delivered: Sequence[DeliveredMessage]) -> None:
-        """Report reactions in one request: a customer's have one key, and stay in order."""
-        ordered = sorted(delivered, key=lambda message: (message.at, message.action_id))
-        answers = [answer for message in ordered for answer in reactions(message, self._seed)]
+    async def _react(self, messages: Sequence[DeliveredMessage]) -> None:
+        """Report reactions in one request; a customer's reactions have one key and stay in
+        order."""
+        sorted_messages = sorted(messages, key=lambda message: (message.at, message.action_id))
+        answers = [
+            answer for message in sorted_messages for answer in reactions(message, self._seed)
+        ]
         if answers:
             await self._shop.report(answers)
             await self._pipeline.wait_until_idle()

@@ -34,42 +34,42 @@ class Reaction:
 
 @dataclass(frozen=True, slots=True)
 class Habit:
-    """Probabilities: to see a message; once seen, to click or else dismiss; once clicked, to
-    convert.
+    """Probabilities that a customer views a message, clicks it or else dismisses it after a view,
+    and converts after a click.
 
-    `delay_ms`: from the decision until the message is seen.
+    `delay_ms`: from the decision until the view.
     """
 
-    sees: float
-    clicks: float
-    dismisses: float
-    converts: float
+    view: float
+    click: float
+    dismissal: float
+    conversion: float
     delay_ms: int
 
 
-_ON_SITE = Habit(sees=0.95, clicks=0.12, dismisses=0.05, converts=0.25, delay_ms=_SECOND_MS)
-_OUTBOUND = Habit(sees=0.45, clicks=0.25, dismisses=0.02, converts=0.30, delay_ms=20 * _MINUTE_MS)
+_ON_SITE = Habit(view=0.95, click=0.12, dismissal=0.05, conversion=0.25, delay_ms=_SECOND_MS)
+_OUTBOUND = Habit(view=0.45, click=0.25, dismissal=0.02, conversion=0.30, delay_ms=20 * _MINUTE_MS)
 
 
-def reactions(delivered: DeliveredMessage, seed: int) -> Iterator[Reaction]:
+def reactions(message: DeliveredMessage, seed: int) -> Iterator[Reaction]:
     """Yield the customer's reactions; the same seed gives the same ones."""
-    habit = _OUTBOUND if delivered.outbound else _ON_SITE
-    seen_at = delivered.at + habit.delay_ms
+    habit = _OUTBOUND if message.outbound else _ON_SITE
+    seen_at = message.at + habit.delay_ms
 
     def happens(event: str, chance: float) -> bool:
-        return _uniform(f"{seed}/{delivered.action_id}/{event}") < chance
+        return _uniform(f"{seed}/{message.action_id}/{event}") < chance
 
     def reaction(outcome: str, after_ms: int) -> Reaction:
-        return Reaction(delivered.token, outcome, seen_at + after_ms)
+        return Reaction(message.token, outcome, seen_at + after_ms)
 
-    if not happens("sees", habit.sees):
+    if not happens("sees", habit.view):
         return
     yield reaction("impression", 0)
-    if happens("clicks", habit.clicks * _appeal(seed, delivered.offer)):
+    if happens("clicks", habit.click * _appeal(seed, message.offer)):
         yield reaction("click", 30 * _SECOND_MS)
-        if happens("converts", habit.converts):
+        if happens("converts", habit.conversion):
             yield reaction("conversion", 5 * _MINUTE_MS)
-    elif happens("dismisses", habit.dismisses):
+    elif happens("dismisses", habit.dismissal):
         yield reaction("dismiss", 15 * _SECOND_MS)
 
 

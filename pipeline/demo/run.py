@@ -33,15 +33,16 @@ PLAN = Path(__file__).with_name("purchase.yaml")
 
 _MAILBOX_PORT = 8790
 _MAILBOX_VARIABLE = "KAIROS_DEMO_WEBHOOK"
-_PORTS_TRIED = 100
+_PORT_COUNT = 100
 
 
 @dataclass(frozen=True, slots=True)
 class PlayProgress:
-    """Progress of the play: `sent` of `total` events, up to `day`; `lines`: to be shown now."""
+    """Progress of the play: `events` of `total` were sent, up to `day`; `lines`: text to show
+    now."""
 
     day: str
-    sent: int
+    events: int
     total: int
     lines: tuple[str, ...]
 
@@ -50,8 +51,8 @@ class PlayProgress:
 class Options:
     """Options of the demo.
 
-    `days`: most days of the log to play, None: all. `play_s`: begin no further day after that many
-    seconds, None: no limit. `live_s`: seconds of live traffic afterwards.
+    `days`: most days of the log to play, None: all. `play_s`: seconds after which no further day
+    begins, None: no limit. `live_s`: seconds of live traffic afterwards.
     """
 
     seed: int
@@ -67,7 +68,7 @@ class Result:
     """Result of the demo.
 
     `days` of `of_days` of the log were played, up to and including `until` (ISO date), with
-    `events` in `seconds`. `repeated_mails`: mails posted again with a known key.
+    `events` in `seconds`. `repeated_mails`: e-mails posted again with the same key.
     """
 
     url: str
@@ -86,7 +87,10 @@ class Result:
 def run(
     settings: Settings, options: Options, say: Say, progress: Callable[[PlayProgress], None]
 ) -> Result:
-    """Run the demo, and leave the stack up. Raises errors of `home`, `dataset`, `stack.control`."""
+    """Run the demo, and leave the stack up.
+
+    Raises HomeInUseError, NoDatasetError, and the errors of `stack.control`.
+    """
     home.claim(settings, options.reset, say)
     days = script.days(dataset.load(settings.cache_dir))
     port = _free_port()
@@ -101,6 +105,8 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class _DemoRun:
+    """Run of the demo on a stack that is up."""
+
     settings: Settings
     configuration: Configuration
     keys: Mapping[str, str]
@@ -122,9 +128,9 @@ class _DemoRun:
             clock = LogClock(kafka, open_codec(self.settings), self.settings.partitions)
             player = Player(shop, mailbox, pipeline, clock, self.options.seed)
             days_to_play = days[: self.options.days]
-            limited = _limit_time(days_to_play, self.options.play_s)
+            days_in_time = _limit_time(days_to_play, self.options.play_s)
             played_days = await player.play(
-                limited, _narrate(script.event_count(days_to_play), progress)
+                days_in_time, _narrate(script.event_count(days_to_play), progress)
             )
             seconds = time.monotonic() - began
             progress(self._final_progress(played_days, len(days)))
@@ -143,19 +149,21 @@ class _DemoRun:
             events=script.event_count(played_days),
             seconds=seconds,
             repeated_mails=mailbox.repeated,
-            defaulted=shop.defaulted,
+            defaulted=shop.defaults,
             summary=summarise(records, channels, script.event_ids(played_days)),
             latency=traffic.measure(records, since_ms, channels),
         )
 
-    def _final_progress(self, played: list[script.Day], of_days: int) -> PlayProgress:
-        line = f"played {len(played)} of {of_days} days; live traffic for {self.options.live_s} s"
-        events = script.event_count(played)
-        return PlayProgress(played[-1].date.isoformat(), events, events, (line,))
+    def _final_progress(self, played_days: list[script.Day], of_days: int) -> PlayProgress:
+        line = (
+            f"played {len(played_days)} of {of_days} days; live traffic for {self.options.live_s} s"
+        )
+        events = script.event_count(played_days)
+        return PlayProgress(played_days[-1].date.isoformat(), events, events, (line,))
 
 
 def _limit_time(days: Iterable[script.Day], play_s: float | None) -> Iterator[script.Day]:
-    """Yield days until `play_s` seconds have passed since the first was asked for."""
+    """Yield days until `play_s` seconds after the start."""
     began = time.monotonic()
     for day in days:
         if play_s is not None and time.monotonic() - began > play_s:
@@ -168,13 +176,14 @@ def _narrate(total: int, progress: Callable[[PlayProgress], None]) -> Callable[[
 
     def show(update: PlayedRound) -> None:
         lines = tuple(narrator.lines(update, time.monotonic() - began))
-        progress(PlayProgress(update.day.isoformat(), narrator.sent, narrator.total, lines))
+        progress(PlayProgress(update.day.isoformat(), narrator.events, narrator.total, lines))
 
     return show
 
 
 def _free_port() -> int:
-    for port in range(_MAILBOX_PORT, _MAILBOX_PORT + _PORTS_TRIED):
+    for port in range(_MAILBOX_PORT, _MAILBOX_PORT + _PORT_COUNT):
         if is_free(port):
             return port
-    raise OSError(f"no port free from {_MAILBOX_PORT} for the demo's mailbox")
+    last = _MAILBOX_PORT + _PORT_COUNT - 1
+    raise OSError(f"the demo's mailbox needs a free port from {_MAILBOX_PORT} to {last}")

@@ -1,10 +1,10 @@
 """Script of the log: the messages of each visitor, and the points at which to wait.
 
-A visitor has one cookie per platform. Until a user's first purchase only the cookie is known; from
-then on messages have the user id too. The first message with both links them, and the profile
-moves. Decisions are reproducible only if everything of this visitor was decided before, and the
-move ends before what follows. So a day is played in rounds, with the pipeline idle in between, and
-a linking message is a round of its own.
+A visitor has one cookie per platform. Until a user's first purchase, messages have the cookie only;
+from then on they have the user id too. The first message with both links them, and the profile
+moves. Decisions are reproducible only if all earlier messages of the visitor were decided before
+the link, and if the move ends before later ones. So a day is played in rounds, with the pipeline
+idle in between, and a linking message has a round of its own.
 """
 
 from collections import defaultdict
@@ -27,9 +27,9 @@ Message: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Messages to send in one request; with `placement`, one message whose decision is awaited.
+    """Messages to send in one request; with `placement`, one message that requests a decision.
 
-    `at`: time of the last one (epoch ms).
+    `at`: time of the last message (epoch ms).
     """
 
     messages: tuple[Message, ...]
@@ -100,15 +100,15 @@ def _messages(days: Iterable[Day]) -> Iterator[Message]:
 
 def _lines(log: Iterable[LogEvent]) -> Iterator[_Line]:
     buyers: set[str] = set()
-    linked: set[tuple[str, str]] = set()
+    linked_devices: set[tuple[str, str]] = set()
     for event in log:
         if event.name == "purchase":
             buyers.add(event.user)
         known = event.user in buyers
         device = (event.user, event.platform)
-        links = known and device not in linked
+        links = known and device not in linked_devices
         if links:
-            linked.add(device)
+            linked_devices.add(device)
         yield _Line(event, known, links)
 
 
@@ -122,7 +122,8 @@ def _rounds(lines: list[_Line]) -> Iterator[Round]:
 
 
 def _split_at_links(lines: Iterable[_Line]) -> list[tuple[_Line, ...]]:
-    """Split the lines; each link is in an odd part, so that a day has few rounds."""
+    """Split the lines so that each link is a part of its own, at an odd index: then the links of
+    all users share rounds, and a day has few."""
     parts: list[list[_Line]] = [[]]
     for line in lines:
         if line.links:
@@ -138,8 +139,8 @@ def _visit(lines: Iterable[_Line]) -> Visit:
     steps: list[Step] = []
     for placement, run in groupby(lines, key=lambda line: _PLACEMENTS.get(line.event.name)):
         if placement is None:
-            together = tuple(run)
-            steps.append(Step(tuple(map(_message, together)), together[-1].event.at))
+            batch = tuple(run)
+            steps.append(Step(tuple(map(_message, batch)), batch[-1].event.at))
         else:
             steps.extend(Step((_message(line),), line.event.at, placement) for line in run)
     return tuple(steps)
@@ -147,10 +148,10 @@ def _visit(lines: Iterable[_Line]) -> Visit:
 
 def _message(line: _Line) -> Message:
     event = line.event
-    page = event.name in _PAGES
+    is_page = event.name in _PAGES
     return {
-        "type": "page" if page else "track",
-        ("name" if page else "event"): event.name,
+        "type": "page" if is_page else "track",
+        ("name" if is_page else "event"): event.name,
         "messageId": event_id(event.row),
         "timestamp": datetime.fromtimestamp(event.at / 1000, UTC).isoformat(),
         "anonymousId": str(uuid5(_DEMO, f"cookie/{event.user}/{event.platform}")),

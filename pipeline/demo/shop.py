@@ -17,7 +17,7 @@ class Shop:
     def __init__(self, url: str, write_key: str, concurrency: int = 16) -> None:
         self._client = GatewayClient(url, write_key, concurrency)
         self._gate = asyncio.Semaphore(concurrency)
-        self.defaulted = 0
+        self.defaults = 0
         self._answer_ms: list[float] = []
 
     async def __aenter__(self) -> "Shop":
@@ -27,15 +27,15 @@ class Shop:
         await self._client.close()
 
     async def visit(self, visit: Visit) -> list[DeliveredMessage]:
-        """Take one visitor through the steps, in order; return the messages shown."""
+        """Send the steps of one visit in order; return the messages shown."""
         async with self._gate:
-            shown = [await self._take(step) for step in visit]
-        return [delivered for messages in shown if messages for delivered in messages]
+            step_messages = [await self._send(step) for step in visit]
+        return [message for messages in step_messages if messages for message in messages]
 
     def take_answer_times(self) -> list[float]:
-        """Return the duration of each answer since the last call, in ms."""
-        taken, self._answer_ms = self._answer_ms, []
-        return taken
+        """Return the duration (ms) of each answer since the last call."""
+        times, self._answer_ms = self._answer_ms, []
+        return times
 
     async def report(self, reactions: Iterable[Reaction]) -> None:
         """Report one customer's reactions, in order."""
@@ -44,7 +44,7 @@ class Shop:
             async with self._gate:
                 await self._client.post("/v1/outcomes", {"outcomes": outcomes})
 
-    async def _take(self, step: Step) -> Sequence[DeliveredMessage]:
+    async def _send(self, step: Step) -> Sequence[DeliveredMessage]:
         if step.placement is None:
             await self._client.post("/v1/batch", {"batch": step.messages})
             return ()
@@ -61,11 +61,11 @@ class Shop:
             },
         )
         self._answer_ms.append((time.monotonic() - sent_at) * 1000)
-        self.defaulted += answer["defaulted"]
+        self.defaults += answer["defaulted"]
         action = answer["placements"][placement]
         if action is None:
             return ()
-        delivered = DeliveredMessage(
+        message = DeliveredMessage(
             action["action_id"], action["token"], action["offer"], outbound=False, at=step.at
         )
-        return (delivered,)
+        return (message,)

@@ -24,7 +24,7 @@ _MAIN_OUTPUT = {
 
 @dataclass(frozen=True, slots=True)
 class StageCount:
-    """Records of a stage: `received` over all input topics, `sent` to the next stage."""
+    """Numbers of a stage's records: `received` over all input topics, `sent` to the next stage."""
 
     stage: str
     received: int
@@ -34,7 +34,7 @@ class StageCount:
 
 @dataclass(frozen=True, slots=True)
 class CampaignCount:
-    """Actions of a campaign on a channel, and the number of reports of each outcome."""
+    """Number of a campaign's actions on a channel, and of reports of each outcome."""
 
     campaign: str
     channel: str
@@ -44,7 +44,8 @@ class CampaignCount:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Summary; `merges`: identifiers that had a profile of their own before joining another's."""
+    """Summary of the topics; `merges`: number of identifiers that had a profile of their own before
+    joining another one."""
 
     stages: tuple[StageCount, ...]
     profiles: int
@@ -57,7 +58,7 @@ class Summary:
 
 def summarise(records: Records, channels: tuple[str, ...], log_ids: frozenset[str]) -> Summary:
     """Summarise all topics; decisions and their fingerprint are those of `log_ids` only."""
-    decided = [
+    decisions = [
         decision
         for _, decision in records.every(topics.DECISIONS, Decision)
         if decision.event_id in log_ids
@@ -73,8 +74,8 @@ def summarise(records: Records, channels: tuple[str, ...], log_ids: frozenset[st
         merges=_merges(records),
         segments=dict(sorted(sizes.items())),
         campaigns=_campaigns(records, channels),
-        decisions=len(decided),
-        fingerprint=fingerprint(decided),
+        decisions=len(decisions),
+        fingerprint=fingerprint(decisions),
     )
 
 
@@ -82,24 +83,24 @@ def _stages(records: Records) -> tuple[StageCount, ...]:
     names = [*(topic for stage in STAGES for topic in stage.inputs), *_MAIN_OUTPUT.values()]
     counts = record_counts(records.settings.kafka(), names)
     letters = records.every(topics.DEAD_LETTERS, DeadLetterRecord)
-    dead = Counter(letter.stage for _, letter in letters)
+    dead_letters = Counter(letter.stage for _, letter in letters)
     return tuple(
         StageCount(
             stage.name,
             sum(counts[topic] for topic in stage.inputs),
             counts[_MAIN_OUTPUT[stage.name]],
-            dead[stage.name],
+            dead_letters[stage.name],
         )
         for stage in STAGES
     )
 
 
 def _merges(records: Records) -> int:
-    homes: defaultdict[str, set[str | None]] = defaultdict(set)
+    profile_ids: defaultdict[str, set[str | None]] = defaultdict(set)
     for _, change in records.every(topics.IDENTITIES, IdentityChange):
         if change.kind == "resolved":
-            homes[change.identifier].add(change.profile_id)
-    return sum(len(profiles) > 1 for profiles in homes.values())
+            profile_ids[change.identifier].add(change.profile_id)
+    return sum(len(profiles) > 1 for profiles in profile_ids.values())
 
 
 def _campaigns(records: Records, channels: tuple[str, ...]) -> tuple[CampaignCount, ...]:
