@@ -129,7 +129,7 @@ class App(faust.App):
 
 
 def create_app(name: str, options: AppOptions, **settings: Any) -> App:
-    """Return the app of the agent `name`; `settings` are Faust's and win over ours.
+    """Return the app of the agent `name`; Faust's `settings` take precedence over ours.
 
     Raises RuntimeError where Faust has no compiled streams.
     """

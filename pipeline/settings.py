@@ -16,7 +16,7 @@ from pipeline.adapters.artifacts import Artifacts
 from pipeline.adapters.broker import Broker, BrokerOptions
 from pipeline.adapters.broker.options import PREFERRED_PORT
 from pipeline.adapters.kafka import RESERVED_SETTINGS
-from pipeline.adapters.membership import DELIVERY_MS, LEAST_SESSION_MS
+from pipeline.adapters.membership import DELIVERY_MS, MIN_SESSION_MS
 from pipeline.adapters.private_files import make_home
 from pipeline.model import sizes
 
@@ -206,9 +206,9 @@ class Settings(BaseSettings):
     )
     session_timeout_ms: int = Field(
         default=10_000,
-        ge=LEAST_SESSION_MS,
+        ge=MIN_SESSION_MS,
         description="Silence after which a consumer's partitions go to others; "
-        f"at least {LEAST_SESSION_MS}",
+        f"at least {MIN_SESSION_MS}",
     )
     max_action_age_s: PositiveInt = Field(
         default=300, description="An interaction older than this triggers nothing outbound"

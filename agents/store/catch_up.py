@@ -39,8 +39,10 @@ class CatchUp:
         stores: Mapping[TP, PartitionStore],
         keep_going: Callable[[], bool],
     ) -> None:
-        """Restore `stores`, by the changelog's partition, while `keep_going` says that they are
-        assigned."""
+        """Restore `stores`, by the changelog's partition, until `keep_going` returns False.
+
+        It returns False once the partitions are no longer assigned.
+        """
         self.records_total = 0
         self._reader = reader
         self._stores = stores

@@ -23,11 +23,11 @@ class ChangelogBarrier:
         """Whether an output waits for its rows."""
         return bool(self._outputs)
 
-    def on_written(self) -> None:
+    def on_write(self) -> None:
         """Count a record that was handed to the changelog's producer."""
         self._row_count += 1
 
-    def on_acknowledged(self) -> None:
+    def on_acknowledgement(self) -> None:
         """Count the next record as delivered, and send the outputs that waited for it."""
         self._acknowledgements += 1
         outputs = self._outputs

@@ -101,7 +101,7 @@ class Checkpointer:
                 await acknowledgement
             stalls_at = loop.time() + stall_s
             while self._progress.waiting:
-                await self._until_due(idle_in_s)
+                await self._sleep_until_due(idle_in_s)
                 await self._checkpoint_before(stalls_at)
                 if self._did_commit:
                     stalls_at = loop.time() + stall_s
@@ -129,7 +129,7 @@ class Checkpointer:
                 "is the broker reachable?"
             ) from error
 
-    async def _until_due(self, idle_in_s: Callable[[], float]) -> None:
+    async def _sleep_until_due(self, idle_in_s: Callable[[], float]) -> None:
         """Sleep until the consumer is idle or the interval is over.
 
         Sleeps at least for half an idle time, so that a refused commit is not repeated at once.

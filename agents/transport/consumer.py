@@ -380,7 +380,7 @@ class Consumer(BaseConsumer):
         super().stop_flow()
         self._version += 1
         while self._batches:
-            self._kafka.batch_done(self._batches.popleft())
+            self._kafka.finish_batch(self._batches.popleft())
 
     def resume_flow(self) -> None:
         """Give events to agents again."""
@@ -415,7 +415,7 @@ class Consumer(BaseConsumer):
     def on_batch(self, batch: Batch) -> None:
         """Wake the pump."""
         if batch.version != self._version:
-            self._kafka.batch_done(batch)
+            self._kafka.finish_batch(batch)
             return
         self._batches.append(batch)
         if batch.records:
@@ -430,7 +430,7 @@ class Consumer(BaseConsumer):
                 while self._batches:
                     batch = self._batches.popleft()
                     await self._deliver(batch)
-                    self._kafka.batch_done(batch)
+                    self._kafka.finish_batch(batch)
                 self._arrived.clear()
 
     async def _deliver(self, batch: Batch) -> None:
@@ -439,7 +439,7 @@ class Consumer(BaseConsumer):
         producer = self.app.producer
         for record in batch.records:
             if len(record) > _LARGE:
-                await self._all_processed(batch.version)
+                await self._wait_until_all_processed(batch.version)
             if producer.congested:
                 await producer.wait_until_uncongested()
             if not self.flow_active:
@@ -448,7 +448,7 @@ class Consumer(BaseConsumer):
                 return
             tp, offset = self._topic_partition(record), record.offset()
             if offset < self._positions.get(tp, 0):
-                self._on_rewound(tp, offset)
+                self._on_rewind(tp, offset)
                 return
             if tp.topic in acking:
                 self._progress.record_delivery(tp, offset)
@@ -483,7 +483,7 @@ class Consumer(BaseConsumer):
                 self._progress.record_skip(tp, offset)
                 notify(self._waiting_for_ack)
 
-    async def _all_processed(self, version: int) -> None:
+    async def _wait_until_all_processed(self, version: int) -> None:
         """Wait until agents have processed everything, or the assignment has changed."""
         while self._progress.unprocessed and version == self._version:
             await asyncio.sleep(_DRAIN_STEP_S)
@@ -514,7 +514,7 @@ class Consumer(BaseConsumer):
             generation_id=self._generation,
         )
 
-    def _on_rewound(self, tp: TP, offset: int) -> None:
+    def _on_rewind(self, tp: TP, offset: int) -> None:
         """End the worker: rows detect redelivered inputs by offset, and offsets would be reused."""
         self.transport.fail(
             LogRecreatedError(

@@ -3,7 +3,7 @@
 from confluent_kafka import KafkaError
 
 _FATAL = frozenset({KafkaError._FATAL, KafkaError._AUTHENTICATION})
-"""Errors that a retry does not mend."""
+"""Errors after which a retry cannot succeed."""
 
 
 class TransportError(Exception):

@@ -194,7 +194,7 @@ class Poller(threading.Thread):
         self._topics = sorted(topics)
         self._enqueue(self._subscribe)
 
-    def batch_done(self, batch: Batch) -> None:
+    def finish_batch(self, batch: Batch) -> None:
         """Count `batch` as processed, which frees its share of the limits."""
         with self._condition:
             self._waiting_batches -= 1
@@ -295,7 +295,7 @@ class Poller(threading.Thread):
         self._starts, self._parked_positions = [], None
         self._kafka.assign([])
 
-    def _set_owned(self, tps: set[TP]) -> None:
+    def _set_partitions(self, tps: set[TP]) -> None:
         self._own_tps = tps
         self.highwaters = {}
 
@@ -306,7 +306,7 @@ class Poller(threading.Thread):
         as the last one, and a second call may block for ever, with the GIL held.
         """
         self._starts, self._parked_positions = [], None
-        self._set_owned(set())
+        self._set_partitions(set())
         self._kafka.unassign()
 
     def _positions(self) -> list[TopicPartition]:
@@ -424,7 +424,7 @@ class Poller(threading.Thread):
     def _on_assign(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
         self._suspend_reading()  # reading begins when the tables are restored
         tps = {TP(part.topic, part.partition) for part in parts}
-        self._set_owned(tps)
+        self._set_partitions(tps)
         self._wait_for(self._listener.on_assigned(tps))
 
     def _on_revoke(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:

@@ -53,11 +53,11 @@ _BATCH_WINDOW_S = 0.003
 """Shortest linger time of outputs, and of rows that they wait for, while the worker is behind."""
 
 _LINGERING_BATCH_WINDOW_S = 0.02
-"""Linger time of other records always, and the longest of outputs. A batch is a request per topic
-and partition, and librdkafka's threads spin while more requests wait than may be in flight."""
+"""Linger time of other records, and the longest one of outputs. A batch is a request per topic and
+partition, and librdkafka's threads spin while more requests wait than may be in flight."""
 
 _WINDOW_SHARE = 0.1
-"""Share of its input's age for which an output may linger: late outputs are delayed by as much."""
+"""Share of its input's age for which an output may linger: batching adds no more to its delay."""
 
 _BEHIND_S = 0.01
 """Age of a processed input above which the worker counts as behind."""
@@ -171,7 +171,7 @@ class Producer(BaseProducer):
         if headers is not None:
             options["headers"] = headers
         self._count_outstanding(value)
-        self._barriers[partition].on_written()
+        self._barriers[partition].on_write()
         request = _ProduceRequest(topic, key, value, options)
         self._lingering.batch.add(partial(self._produce, self._lingering.client, request))
 
@@ -387,12 +387,14 @@ class Producer(BaseProducer):
         epoch = self._epoch = Epoch(self._on_delivery_error)
         # Bound once per epoch, not once per record.
         self._on_output: _Report = epoch.on_output
-        self._on_changelog: _Report = partial(self._in_changelog, epoch.on_changelog)
+        self._on_changelog: _Report = partial(self._on_changelog_report, epoch.on_changelog)
 
-    def _in_changelog(self, count: _Report, error: KafkaError | None, record: Record) -> None:
+    def _on_changelog_report(
+        self, count: _Report, error: KafkaError | None, record: Record
+    ) -> None:
         count(error, record)
         if error is None:
-            self._barriers[record.partition()].on_acknowledged()
+            self._barriers[record.partition()].on_acknowledgement()
 
     def _count_outstanding(self, value: bytes | None) -> None:
         """Count one more record that the current epoch waits for."""

@@ -52,8 +52,8 @@ class Transport(BaseTransport):
             return
         self.failure = error
         _log.error("%s fails: %s", self.app.conf.id, error)
-        for act in self.upon_failure:
-            act()
+        for callback in self.upon_failure:
+            callback()
         self._crash = asyncio.ensure_future(self.app.crash(error))
 
     def on_client_error(self, error: KafkaError) -> None:

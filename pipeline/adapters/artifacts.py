@@ -36,7 +36,7 @@ class Artifacts:
         return sha256
 
     def mark(self, sha256: str, label: str) -> None:
-        """Mark the file with this digest, for example as tried."""
+        """Mark the file with this digest by a label, for example after its trial."""
         (self.folder / f"{sha256}.{label}").touch()
 
     def is_marked(self, sha256: str, label: str) -> bool:

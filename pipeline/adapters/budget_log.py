@@ -15,10 +15,10 @@ _log = logging.getLogger(__name__)
 def newest_budgets(client: Mapping[str, Property], codec: Codec) -> dict[str, BudgetRecord]:
     """Return the newest record of each budget and stock. Raises KafkaException, TimeoutError."""
     budgets: dict[str, BudgetRecord] = {}
-    for stored in scan(client, topics.BUDGETS):
-        record = None if stored.value is None else codec.decode(topics.BUDGETS, stored.value)
+    for row in scan(client, topics.BUDGETS):
+        record = None if row.value is None else codec.decode(topics.BUDGETS, row.value)
         if isinstance(record, BudgetRecord):
-            budgets[stored.key] = record
-        elif stored.value is not None:
-            _log.error("unreadable budget", extra={"reason": str(record), "at": stored.offset})
+            budgets[row.key] = record
+        elif row.value is not None:
+            _log.error("unreadable budget", extra={"reason": str(record), "at": row.offset})
     return budgets

@@ -16,14 +16,14 @@ from pipeline.model.decision import Cancellation
 _POLL_S: Final = 0.1
 _RETRY_S: Final = 0.2
 _STOP_S: Final = 5.0
-_MOST: Final = 200_000
-"""Maximum of cancelled actions in memory, the latest ones; more than wait at any time."""
+_MAX_REASONS: Final = 200_000
+"""Maximum of cancelled actions in memory, the latest ones; fewer actions wait at any time."""
 
 _log = logging.getLogger(__name__)
 
 
 class CancellationLogError(Exception):
-    """Raised when the topic cannot be read; the message says what to do."""
+    """Raised when the topic cannot be read; the message names the remedy."""
 
 
 class CancellationFollower:
@@ -101,7 +101,7 @@ class CancellationFollower:
             _log.error("unreadable cancellation", extra={"at": message.offset()})
         elif record.action_id is not None:
             self._reasons[record.action_id] = record.why
-            if len(self._reasons) > _MOST:
+            if len(self._reasons) > _MAX_REASONS:
                 del self._reasons[next(iter(self._reasons))]
 
 
@@ -110,10 +110,10 @@ def _await_partitions(consumer: Consumer, deadline: float) -> list[int]:
     while True:
         try:
             left_s = max(0.1, deadline - time.monotonic())
-            known = consumer.list_topics(topics.CANCELLATIONS, left_s)
+            metadata = consumer.list_topics(topics.CANCELLATIONS, left_s)
         except KafkaException as error:
             raise CancellationLogError(f"no answer from Kafka: {error.args[0].str()}") from error
-        if numbers := list(known.topics[topics.CANCELLATIONS].partitions):
+        if numbers := list(metadata.topics[topics.CANCELLATIONS].partitions):
             return numbers
         if time.monotonic() >= deadline:
             raise CancellationLogError(f"no topic {topics.CANCELLATIONS}: `kairos up` creates it")

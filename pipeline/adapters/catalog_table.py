@@ -29,8 +29,8 @@ from pipeline.config.odd_texts import (
     text_fault,
 )
 
-_MOST_AMOUNT: Final = 1_000_000_000
-_MOST_FAULTS: Final = 100
+_MAX_AMOUNT: Final = 1_000_000_000
+_MAX_FAULTS: Final = 100
 _LONGEST_ID: Final = 128
 _RECIPES: Final = ("recipe", "item", "related", "score")
 _FOOTER: Final = (
@@ -42,14 +42,14 @@ _FOOTER: Final = (
 def with_items(catalog: Catalog, folder: Path) -> Catalog | list[TableFault]:
     """Return the catalogue with the items of its table, and its recipes; or all faults."""
     items = _read_items(catalog, folder)
-    related = _recipes(folder, catalog.recipes)
+    recipes = _recipes(folder, catalog.recipes)
     faults = [*(items if isinstance(items, list) else ())]
-    faults += related if isinstance(related, tuple) else ()
+    faults += recipes if isinstance(recipes, tuple) else ()
     if faults:
         return faults
     assert isinstance(items, tuple)
-    assert isinstance(related, dict)
-    return replace(catalog, items=items, related=related)
+    assert isinstance(recipes, dict)
+    return replace(catalog, items=items, related=recipes)
 
 
 def _read_items(catalog: Catalog, folder: Path) -> tuple[CatalogItem, ...] | list[TableFault]:
@@ -65,32 +65,32 @@ def _read_items(catalog: Catalog, folder: Path) -> tuple[CatalogItem, ...] | lis
 
 
 def ids_alike(catalog: Catalog, folder: Path) -> Iterator[TableFault]:
-    """Yield the rows of a valid catalogue whose ids only their case tells apart: such items are
-    different ones, which may or may not be meant."""
-    spelt = Counter(item.id.casefold() for item in catalog.items)
-    if len(spelt) == len(catalog.items):
+    """Yield a warning for each row of a valid catalogue whose id differs from an earlier one only
+    by its case: these are two items, perhaps by mistake."""
+    counts = Counter(item.id.casefold() for item in catalog.items)
+    if len(counts) == len(catalog.items):
         return
     table, column = read_table(folder, catalog.table), catalog.columns.id
     assert isinstance(table, TextTable)  # the catalogue is valid
     first: dict[str, TableRow] = {}
     for row in table.rows:
         name = row.cells[column]
-        if spelt[name.casefold()] < 2:
+        if counts[name.casefold()] < 2:
             continue
         before = first.setdefault(name.casefold(), row)
         if before is not row:
             other = before.cells[column]
             message = f"{column} {name!r} is {other!r} of line {before.line} but for its case: "
-            mend = "they are two items; if they are one, write both alike in a single row"
-            yield TableFault(table.file, row.line, message + mend)
+            remedy = "they are two items; if they are one, write both alike in a single row"
+            yield TableFault(table.file, row.line, message + remedy)
 
 
 def _first_faults(faults: Sequence[TableFault]) -> list[TableFault]:
-    """Return the first faults, and a last one with the number of further ones."""
-    first = list(faults[:_MOST_FAULTS])
-    if len(faults) > _MOST_FAULTS:
-        after = faults[_MOST_FAULTS]
-        message = f"and {len(faults) - _MOST_FAULTS:,} more faults from here on"
+    """Return the first faults, and one more that states the number of the others."""
+    first = list(faults[:_MAX_FAULTS])
+    if len(faults) > _MAX_FAULTS:
+        after = faults[_MAX_FAULTS]
+        message = f"and {len(faults) - _MAX_FAULTS:,} more faults from here on"
         first.append(TableFault(after.file, after.line, message))
     return first
 
@@ -105,8 +105,8 @@ def write_recipes(path: Path, rows: Iterable[Sequence[object]]) -> None:
 
 
 def _missing_columns(table: TextTable, columns: ItemColumns) -> Iterator[TableFault]:
-    named = [columns.id, columns.price, columns.value, columns.stock, columns.starts, columns.ends]
-    for name in (*named, *(columns.attributes or ())):
+    names = [columns.id, columns.price, columns.value, columns.stock, columns.starts, columns.ends]
+    for name in (*names, *(columns.attributes or ())):
         if name is not None and name not in table.columns:
             message = f"there is no column {name!r}: {did_you_mean(name, table.columns)}"
             yield TableFault(table.file, table.header, message)
@@ -148,10 +148,9 @@ def _footer(table: TextTable, key: str) -> frozenset[int]:
         cells = tuple(row.cells.values())
         rule.is_ambiguous = rule.is_ambiguous or rule.may_be(cells, str)
         rule.add(cells)
-    last = table.rows[begins:]
     return frozenset(
         row.line
-        for row in last
+        for row in table.rows[begins:]
         if not rule.lacks_identity(cells := tuple(row.cells.values())) and rule.is_footer(cells)
     )
 
@@ -168,7 +167,7 @@ class _ItemReader:
     def __init__(self, table: TextTable, catalog: Catalog) -> None:
         self._columns = columns = catalog.columns
         self._margin = catalog.margin
-        self._stored = table.numbers
+        self._number_columns = table.numbers
         self._attributes = _attributes(table, columns)
         self._numeric = {name for name in self._attributes if _is_numeric(table, name)}
 
@@ -182,14 +181,14 @@ class _ItemReader:
             raise ValueError(f"{columns.ends}: {ends} is before {starts}, where it starts")
         stock = self._amount(row, columns.stock)
         if stock is not None and not stock.is_integer():
-            written = row.cells[columns.stock or ""]
-            raise ValueError(f"{columns.stock}: {written!r} is no whole number")
-        known = self._attribute_values(row)
+            text = row.cells[columns.stock or ""]
+            raise ValueError(f"{columns.stock}: {text!r} is no whole number")
+        attributes = self._attribute_values(row)
         if stock == 0:
             return None
         value = own if own is not None else None if price is None else price * self._margin
-        left = None if stock is None else int(stock)
-        return CatalogItem(name, value, starts, ends, known, left)
+        count = None if stock is None else int(stock)
+        return CatalogItem(name, value, starts, ends, attributes, count)
 
     def _id(self, row: TableRow) -> str:
         column = self._columns.id
@@ -215,24 +214,24 @@ class _ItemReader:
             raise ValueError(f"{column}: {message}") from None
         if not isfinite(amount) or amount < 0:
             raise ValueError(f"{column}: {text[:40]!r} is no number of 0 or more")
-        if amount > _MOST_AMOUNT:
-            raise ValueError(f"{column}: {amount:g} is too many: {_MOST_AMOUNT:,} at most")
-        mend = None if column in self._stored else perhaps_thousands(text)
-        if mend is not None:
+        if amount > _MAX_AMOUNT:
+            raise ValueError(f"{column}: {amount:g} is too many: {_MAX_AMOUNT:,} at most")
+        remedy = None if column in self._number_columns else perhaps_thousands(text)
+        if remedy is not None:
             message = "could be grouped by thousands"
-            raise ValueError(f"{column}: {text!r} {message}: {mend}")
+            raise ValueError(f"{column}: {text!r} {message}: {remedy}")
         return amount
 
     def _attribute_values(self, row: TableRow) -> dict[str, str | float]:
-        known: dict[str, str | float] = {}
+        values: dict[str, str | float] = {}
         for name in self._attributes:
             text = row.cells[name]
             fault = text_fault(text)
             if fault is not None:
                 raise ValueError(f"{name}: {fault}")
             if text:
-                known[name] = float(text) if name in self._numeric else text
-        return known
+                values[name] = float(text) if name in self._numeric else text
+        return values
 
 
 def _attributes(table: TextTable, columns: ItemColumns) -> tuple[str, ...]:
@@ -256,9 +255,9 @@ def _date(row: TableRow, column: str | None, read: Any) -> str | None:
     try:
         read(text)
     except ValueError:
-        meant = serial_date(float(text)) if text.isdecimal() else None
-        mend = f"write {meant or '2026-02-28 or 2026-02-28T09:00:00+01:00'}"
-        raise ValueError(f"{column}: {text[:40]!r} is no date: {mend}") from None
+        date = serial_date(float(text)) if text.isdecimal() else None
+        remedy = f"write {date or '2026-02-28 or 2026-02-28T09:00:00+01:00'}"
+        raise ValueError(f"{column}: {text[:40]!r} is no date: {remedy}") from None
     return text
 
 
@@ -271,8 +270,8 @@ def _recipes(folder: Path, name: str | None) -> dict[str, dict[str, tuple[str, .
         return table
     for column in _RECIPES:
         if column not in table.columns:
-            known = ", ".join(_RECIPES)
-            return (TableFault(name, table.header, f"there is no column {column!r}: {known}"),)
+            names = ", ".join(_RECIPES)
+            return (TableFault(name, table.header, f"there is no column {column!r}: {names}"),)
     related_items: dict[str, dict[str, list[tuple[float, str]]]] = {}
     for row in table.rows:
         score = _score(row.cells["score"])
@@ -282,7 +281,7 @@ def _recipes(folder: Path, name: str | None) -> dict[str, dict[str, tuple[str, .
         of_recipe = related_items.setdefault(row.cells["recipe"], {})
         of_recipe.setdefault(row.cells["item"], []).append((-score, row.cells["related"]))
     return {
-        recipe: {item: tuple(name for _, name in sorted(scored)) for item, scored in of.items()}
+        recipe: {item: tuple(name for _, name in sorted(ranking)) for item, ranking in of.items()}
         for recipe, of in related_items.items()
     }
 

@@ -37,11 +37,11 @@ def store_files(bundle: Bundle, folder: Path, artifacts: Artifacts) -> None:
     """Store the files of a bundle that was loaded from `folder` for the workers."""
     geo = bundle.profile.enrichers.geo
     scores = bundle.profile.scores
-    named = [(score.model, score.sha256, model_text.MAX_BYTES) for score in scores if score.model]
+    files = [(score.model, score.sha256, model_text.MAX_BYTES) for score in scores if score.model]
     if geo is not None:
-        named.append((geo.database, geo.sha256, MAX_BYTES))
-    for name, sha256, most_bytes in named:
-        path = find_file(folder, name, most_bytes)
+        files.append((geo.database, geo.sha256, MAX_BYTES))
+    for name, sha256, max_bytes in files:
+        path = find_file(folder, name, max_bytes)
         if isinstance(path, Unreadable) or artifacts.store(path) != sha256:
             raise OSError(f"{name} changed while it was applied: apply the folder again")
 
@@ -52,9 +52,9 @@ def _geo(geo: Geo, folder: Path) -> Geo | Problem:
     problem = file.problem((*path, "database"), (*path, "sha256"))
     if problem is not None:
         return problem
-    unsound = isolated_geo_problem(file.path)
-    if unsound is not None:
-        return Problem((*path, "database"), f"{geo.database} is {unsound}")
+    fault = isolated_geo_problem(file.path)
+    if fault is not None:
+        return Problem((*path, "database"), f"{geo.database} is {fault}")
     return replace(geo, sha256=digest_of(file.path))
 
 
@@ -67,10 +67,10 @@ def _score(score: Score, place: int, folder: Path) -> Score | Problem:
     if problem is not None:
         return problem
     features = len(score.features)
-    unsound = model_text.problem(file.path.read_bytes(), features)
-    unsound = unsound or isolated_model_problem(file.path, features)
-    if unsound is not None:
-        return Problem((*path, "model"), f"{score.model} is {unsound}")
+    fault = model_text.problem(file.path.read_bytes(), features)
+    fault = fault or isolated_model_problem(file.path, features)
+    if fault is not None:
+        return Problem((*path, "model"), f"{score.model} is {fault}")
     return replace(score, sha256=digest_of(file.path))
 
 
@@ -81,22 +81,22 @@ class _File:
     folder: Path
     name: str
     sha256: str | None
-    most_bytes: int
+    max_bytes: int
 
     @property
     def path(self) -> Path:
         return self.folder / self.name
 
-    def problem(self, named: ValuePath, pinned: ValuePath) -> Problem | None:
+    def problem(self, name_path: ValuePath, digest_path: ValuePath) -> Problem | None:
         """Return the problem of a file that is unreadable or has another digest; None: it has
         none."""
-        readable = find_file(self.folder, self.name, self.most_bytes)
+        readable = find_file(self.folder, self.name, self.max_bytes)
         if isinstance(readable, Unreadable):
-            return Problem(named, f"{self.name} {readable.reason}")
+            return Problem(name_path, f"{self.name} {readable.reason}")
         try:
             digest = digest_of(readable)
         except OSError as error:
-            return Problem(named, f"{self.name} cannot be read: {error.strerror}")
+            return Problem(name_path, f"{self.name} cannot be read: {error.strerror}")
         if self.sha256 is not None and self.sha256 != digest:
-            return Problem(pinned, f"{self.name} is another file: its digest is {digest}")
+            return Problem(digest_path, f"{self.name} is another file: its digest is {digest}")
         return None

@@ -1,9 +1,9 @@
-"""Loader of a folder of YAML: a bundle, or errors with file, line, column and remedy.
+"""Loader of a folder of YAML: returns a bundle, or errors with file, line, column and remedy.
 
-The folder has sources.yaml, identity.yaml and channels.yaml, perhaps profile.yaml, policies.yaml,
-ingest.yaml and learned.yaml, and a file for each provider in providers/, each segment in segments/,
-each campaign in campaigns/ and each catalogue in catalogs/. It may have other files, which the YAML
-names.
+The folder has sources.yaml, identity.yaml and channels.yaml, optionally profile.yaml,
+policies.yaml, ingest.yaml and learned.yaml, and a file for each provider in providers/, each
+segment in segments/, each campaign in campaigns/ and each catalogue in catalogs/. It may have other
+files, which the YAML names.
 """
 
 import os
@@ -36,9 +36,9 @@ _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "sources.yaml": ("secret",),
     "providers": (EVERY_FIELD,),
 }
-"""Fields, by file, whose environment variables the process that uses them resolves.
+"""Fields, by file, whose environment variables only the process that uses them resolves.
 
-An applied configuration is kept for ever, and would contain the resolved values.
+Applied configurations are stored for ever, and must not contain secrets.
 """
 
 
@@ -76,35 +76,36 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Bundle | 
     except TooManyFilesError:
         return [ConfigError(str(folder), 1, 1, "too many files for a configuration")]
     errors = [*_unexpected_files(names), *_misplaced_folders(folder)]
-    parsed = list(_read_config_files(folder, names, environment))
-    unreadable = [file for file in parsed if isinstance(file, _UnreadableFile)]
-    files = [file for file in parsed if isinstance(file, ConfigFile)]
+    results = list(_read_config_files(folder, names, environment))
+    unreadable = [file for file in results if isinstance(file, _UnreadableFile)]
+    files = [file for file in results if isinstance(file, ConfigFile)]
     errors.extend(file.error for file in unreadable)
     shapes: dict[str, list[Problem]] = {}
     for file in files:
-        refused = file.document.refused
+        refusals = file.document.refusals
         errors.extend(
-            ConfigError(file.name, *refusal.what.place, refusal.what.message) for refusal in refused
+            ConfigError(file.name, *refusal.fault.place, refusal.fault.message)
+            for refusal in refusals
         )
-        wrong = _shape_problems(file)
-        errors.extend(locate_problem(file, problem) for problem in wrong)
+        problems = _shape_problems(file)
+        errors.extend(locate_problem(file, problem) for problem in problems)
         shapes[file.name] = [
-            *wrong,
-            *(Problem(refusal.path, refusal.what.message) for refusal in refused),
+            *problems,
+            *(Problem(refusal.path, refusal.fault.message) for refusal in refusals),
         ]
     salvage = salvage_files(files, shapes, [file.kind for file in unreadable])
     bundle, faults = _with_items(salvage.bundle, folder)
     errors.extend(ConfigError(fault.file, fault.line, 1, fault.message) for fault in faults)
     errors.extend(_config_errors(salvage, check(bundle, environment)))
-    named = pin_files(bundle, folder)
-    if isinstance(named, list):
-        errors.extend(_config_errors(salvage, named))
+    pinned_bundle = pin_files(bundle, folder)
+    if isinstance(pinned_bundle, list):
+        errors.extend(_config_errors(salvage, pinned_bundle))
     if errors:
         return sorted(
             set(errors), key=lambda error: (error.file, error.line, error.column, error.message)
         )
-    assert isinstance(named, Bundle)
-    return named
+    assert isinstance(pinned_bundle, Bundle)
+    return pinned_bundle
 
 
 def _with_items(bundle: Bundle, folder: Path) -> tuple[Bundle, list[TableFault]]:
@@ -137,17 +138,18 @@ def load_file(
     if isinstance(file, _UnreadableFile):
         return [replace(file.error, file=str(path))]
     file = replace(file, name=str(path))
-    refused = [
-        ConfigError(file.name, *refusal.what.place, refusal.what.message)
-        for refusal in file.document.refused
+    errors = [
+        ConfigError(file.name, *refusal.fault.place, refusal.fault.message)
+        for refusal in file.document.refusals
     ]
-    return refused + [locate_problem(file, problem) for problem in _shape_problems(file)] or file
+    errors += [locate_problem(file, problem) for problem in _shape_problems(file)]
+    return errors or file
 
 
 def _read_config_files(
     folder: Path, names: list[str], environment: Mapping[str, str]
 ) -> Iterator[ConfigFile | _UnreadableFile]:
-    left = _MAX_BYTES_TOGETHER
+    remaining_bytes = _MAX_BYTES_TOGETHER
     for name, kind in FILE_KINDS.items():
         parts = (
             [file_name for file_name in names if _is_part(file_name, name)] if kind.many else [name]
@@ -159,8 +161,8 @@ def _read_config_files(
                     yield _UnreadableFile(kind, ConfigError(part, 1, 1, message))
                 continue
             file = _read_config_file(folder, part, kind, environment)
-            left -= file.size if isinstance(file, ConfigFile) else 0
-            if left < 0:
+            remaining_bytes -= file.size if isinstance(file, ConfigFile) else 0
+            if remaining_bytes < 0:
                 message = f"the files together are larger than {_MAX_BYTES_TOGETHER:,} bytes"
                 yield _UnreadableFile(kind, ConfigError(part, 1, 1, message))
                 return
@@ -179,10 +181,10 @@ def _unexpected_files(names: list[str]) -> Iterator[ConfigError]:
         if not name.endswith((".yaml", ".yml")):
             continue
         kind = FILE_KINDS.get(top)
-        wanted = kind is not None and kind.many == bool(rest) and "/" not in rest
+        is_expected = kind is not None and kind.many == bool(rest) and "/" not in rest
         if name.endswith(".yml"):
             yield ConfigError(name, 1, 1, "not read: a name must end in .yaml")
-        elif not wanted:
+        elif not is_expected:
             hint = did_you_mean(top, FILE_KINDS)
             yield ConfigError(name, 1, 1, f"not a file of a configuration: {hint}")
 
@@ -207,10 +209,10 @@ def _read_config_file(
     document = read_yaml(text, environment, _REFERENCES.get(name.partition("/")[0], ()))
     if isinstance(document, YamlFault):
         return _UnreadableFile(kind, ConfigError(name, *document.place, document.message))
-    if document.value is None and not document.refused:
+    if document.value is None and not document.refusals:
         fields = ", ".join(field.name for field in msgspec.structs.fields(kind.record)[:3])
-        mend = f"write its fields ({fields}...), or delete it"
-        return _UnreadableFile(kind, ConfigError(name, 1, 1, f"the file is empty: {mend}"))
+        remedy = f"write its fields ({fields}...), or delete it"
+        return _UnreadableFile(kind, ConfigError(name, 1, 1, f"the file is empty: {remedy}"))
     return ConfigFile(name, kind, document, len(data))
 
 
@@ -226,12 +228,14 @@ def _text(name: str, data: bytes) -> str | ConfigError:
 
 
 def _shape_problems(file: ConfigFile) -> list[Problem]:
-    """Return deviations from the schema, except in values with another error."""
-    refused = {refusal.path for refusal in file.document.refused}
+    """Return the deviations from the schema, except those in values that are refused already."""
+    refused_paths = {refusal.path for refusal in file.document.refusals}
     return [
         problem
         for problem in shape_problems(file.kind, file.document.value)
-        if refused.isdisjoint(problem.path[:length] for length in range(len(problem.path) + 1))
+        if refused_paths.isdisjoint(
+            problem.path[:length] for length in range(len(problem.path) + 1)
+        )
     ]
 
 
@@ -239,13 +243,13 @@ def _config_errors(
     salvage: Salvage, problems: Iterator[Problem] | list[Problem]
 ) -> Iterator[ConfigError]:
     for problem in problems:
-        located = salvage.locate(problem)
-        if located is not None:
-            yield locate_problem(*located)
+        location = salvage.locate(problem)
+        if location is not None:
+            yield locate_problem(*location)
 
 
 def locate_problem(file: ConfigFile, problem: Problem) -> ConfigError:
-    """Return the error at the nearest known position in the file."""
+    """Return the problem as an error at the nearest position in the file."""
     path = problem.path
     while path not in file.document.places:
         path = path[:-1]

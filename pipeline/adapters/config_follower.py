@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class ConfigurationLogError(Exception):
-    """Raised when the topic cannot be read or written; the message says what to do."""
+    """Raised when the topic cannot be read or written; the message names the remedy."""
 
 
 class ConfigurationFollower:
@@ -50,12 +50,12 @@ class ConfigurationFollower:
         self._client = dict(client)
         self._codec = codec
         self._on_change = on_change
-        self._changed = Condition()
-        self._compiled: dict[str, Configuration] = {}
+        self._condition = Condition()
+        self._configurations: dict[str, Configuration] = {}
         self._records: list[ConfigurationRecord] = []
         self._latest: Configuration | None = None
-        self._asked = 0
-        self._answered = 0
+        self._requests = 0
+        self._answers = 0
         self._stopping = False
         self._thread: Thread | None = None
 
@@ -85,10 +85,10 @@ class ConfigurationFollower:
 
     def catch_up(self, timeout_s: float) -> None:
         """Return once all records now in the topic are read. Raises ConfigurationLogError."""
-        with self._changed:
-            self._asked += 1
-            request = self._asked
-            if not self._changed.wait_for(lambda: self._answered >= request, timeout_s):
+        with self._condition:
+            self._requests += 1
+            request = self._requests
+            if not self._condition.wait_for(lambda: self._answers >= request, timeout_s):
                 raise ConfigurationLogError(
                     f"topic {topics.CONFIGURATION} was not read within {timeout_s:g} s: "
                     "is the broker overloaded, or the topic's leader away?"
@@ -102,50 +102,50 @@ class ConfigurationFollower:
 
     def latest(self) -> Configuration | None:
         """Return the configuration in force; None if none was ever applied."""
-        with self._changed:
+        with self._condition:
             return self._latest
 
     def get(self, digest: str) -> Configuration | None:
-        """Return the configuration with this digest, if it is known."""
-        with self._changed:
-            return self._compiled.get(digest)
+        """Return the configuration with this digest, if it was read from the topic."""
+        with self._condition:
+            return self._configurations.get(digest)
 
     def history(self) -> tuple[ConfigurationRecord, ...]:
         """Return every record, the oldest first."""
-        with self._changed:
+        with self._condition:
             return tuple(self._records)
 
     def wait_until_latest(self, digest: str, timeout_s: float) -> bool:
         """Wait for the configuration with this digest; return False after `timeout_s`."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._is_latest(digest), timeout_s)
+        with self._condition:
+            return self._condition.wait_for(lambda: self._is_latest(digest), timeout_s)
 
     def _is_latest(self, digest: str) -> bool:
         return self._latest is not None and self._latest.digest == digest
 
     def _read(self, consumer: Consumer, partitions: Iterable[int]) -> None:
-        reached = dict.fromkeys(partitions, 0)
+        next_offsets = dict.fromkeys(partitions, 0)
         while not self._stopping:
-            asked = self._asked
+            requests = self._requests
             for message in consumer.consume(_BATCH, _POLL_S):
                 error = message.error()
                 if error is None:
                     self._add_message(message)
-                    reached[source_partition(message)[1]] = offset_of(message) + 1
+                    next_offsets[source_partition(message)[1]] = offset_of(message) + 1
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    reached[source_partition(message)[1]] = offset_of(message)
+                    next_offsets[source_partition(message)[1]] = offset_of(message)
                 else:
                     _log.warning("configuration topic", extra={"error": error.str()})
-            if asked > self._answered and _is_at_end(consumer, reached):
-                self._answer(asked)
+            if requests > self._answers and _is_at_end(consumer, next_offsets):
+                self._answer(requests)
         consumer.close()
 
-    def _answer(self, asked: int) -> None:
-        """Answer the requests up to `asked`: the records then in the topic are read."""
-        with self._changed:
-            first = not self._answered
-            self._answered = asked
-            self._changed.notify_all()
+    def _answer(self, requests: int) -> None:
+        """Complete the first `requests` calls of `catch_up`: the records of then are read."""
+        with self._condition:
+            first = not self._answers
+            self._answers = requests
+            self._condition.notify_all()
             latest = self._latest
         if first and latest is not None and self._on_change is not None:
             self._on_change(latest)
@@ -159,20 +159,20 @@ class ConfigurationFollower:
             self._add_record(record, position)
 
     def _add_record(self, record: ConfigurationRecord, position: Mapping[str, int | None]) -> None:
-        config = self._compiled.get(record.digest) or _compile(record)
+        config = self._configurations.get(record.digest) or _compile(record)
         if isinstance(config, str):
             _log.error(
                 "unusable configuration",
                 extra={"digest": record.digest, "reason": config, **position},
             )
-        with self._changed:
+        with self._condition:
             self._records.append(record)
             if isinstance(config, str) or config is self._latest:
                 return
-            self._compiled[record.digest] = config
+            self._configurations[record.digest] = config
             self._latest = config
-            self._changed.notify_all()
-            notify = self._on_change if self._answered else None
+            self._condition.notify_all()
+            notify = self._on_change if self._answers else None
         if notify is not None:
             notify(config)
 
@@ -188,10 +188,10 @@ def _compile(record: ConfigurationRecord) -> Configuration | str:
     return config
 
 
-def _is_at_end(consumer: Consumer, reached: Mapping[int, int]) -> bool:
+def _is_at_end(consumer: Consumer, next_offsets: Mapping[int, int]) -> bool:
     """Return whether the broker has no records beyond these offsets now."""
     try:
-        for partition, offset in reached.items():
+        for partition, offset in next_offsets.items():
             topic_partition = TopicPartition(topics.CONFIGURATION, partition)
             if consumer.get_watermark_offsets(topic_partition, _ASK_S)[1] > offset:
                 return False
@@ -204,12 +204,12 @@ def _is_at_end(consumer: Consumer, reached: Mapping[int, int]) -> bool:
 def _partitions(consumer: Consumer, deadline: float) -> list[int]:
     while True:
         try:
-            known = consumer.list_topics(
+            metadata = consumer.list_topics(
                 topics.CONFIGURATION, max(0.1, deadline - time.monotonic())
             )
         except KafkaException as error:
             raise ConfigurationLogError(f"no answer from Kafka: {error.args[0].str()}") from error
-        numbers = sorted(known.topics[topics.CONFIGURATION].partitions)
+        numbers = sorted(metadata.topics[topics.CONFIGURATION].partitions)
         if numbers:
             return numbers
         if time.monotonic() >= deadline:

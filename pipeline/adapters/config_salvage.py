@@ -1,7 +1,7 @@
 """Salvage of a damaged folder, so that its usable parts can be checked.
 
-Of a file with wrong parts, the correct items and fields are kept; an unreadable file is replaced by
-a minimal one. A missing name that may be defined in a left-out part is no error.
+A file with faults is reduced to its correct items and fields; an unreadable file is replaced by a
+minimal one. A missing name that may be defined in an omitted part is no error.
 """
 
 import re
@@ -59,47 +59,50 @@ class ConfigFile:
 class _Part:
     """Usable part of a file.
 
-    `kept`: for each list at its top, the indexes in the file of the remaining items. `lost`: the
-    names of left-out fields.
+    `at`: its path in the bundle. `indexes`: for each list at its top, the indexes in the file of
+    the remaining items. `omitted_fields`: the names of fields that were removed.
     """
 
     file: ConfigFile
     at: Path
     value: model.Part
-    kept: Mapping[str, Sequence[int]]
-    lost: frozenset[str]
+    indexes: Mapping[str, Sequence[int]]
+    omitted_fields: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Salvage:
     """Bundle of all usable parts.
 
-    `lost`: by field of the bundle, the texts in left-out parts; None if they are unknown.
+    `omitted_texts`: by field of the bundle, the texts in files with removed parts; None if they are
+    unknown.
     """
 
     bundle: model.Bundle
     parts: tuple[_Part, ...]
-    lost: Mapping[str, frozenset[str] | None]
+    omitted_texts: Mapping[str, frozenset[str] | None]
 
     def locate(self, problem: Problem) -> tuple[ConfigFile, Problem] | None:
-        """Return the file and problem; None if a left-out part may cause it."""
+        """Return the file and problem; None if an omitted part may cause it."""
         part = next((part for part in self.parts if part.at == problem.path[: len(part.at)]), None)
         if part is None or (problem.unknown and self._may_be_lost(problem.unknown)):
             return None
-        if part.lost.intersection(_WORD.findall(problem.message)):
+        if part.omitted_fields.intersection(_WORD.findall(problem.message)):
             return None
         path = problem.path[len(part.at) :]
         match path:
-            case (str() as field, int() as index, *rest) if field in part.kept:
-                path = (field, part.kept[field][index], *rest)
+            case (str() as field, int() as index, *rest) if field in part.indexes:
+                path = (field, part.indexes[field][index], *rest)
         return part.file, replace(problem, path=path)
 
     def _may_be_lost(self, unknown: UnknownName) -> bool:
         stem = unknown.name
         for affix in _AFFIXES:
             stem = stem.removeprefix(affix).removesuffix(affix)
-        lost = [self.lost.get(field, _NO_TEXTS) for field in _DEFINED_IN[unknown.kind]]
-        return any(texts is None or not texts.isdisjoint((unknown.name, stem)) for texts in lost)
+        names = (unknown.name, stem)
+        fields = _DEFINED_IN[unknown.kind]
+        omissions = (self.omitted_texts.get(field, _NO_TEXTS) for field in fields)
+        return any(texts is None or not texts.isdisjoint(names) for texts in omissions)
 
 
 def salvage_files(
@@ -112,7 +115,7 @@ def salvage_files(
     `problems`: by file, the problems of its form; `unreadable`: kinds of the unreadable files.
     """
     parts: list[_Part] = []
-    lost: dict[str, frozenset[str] | None] = {kind.field: None for kind in unreadable}
+    omitted_texts: dict[str, frozenset[str] | None] = {kind.field: None for kind in unreadable}
     counts: dict[str, int] = {}
     for file in files:
         field = file.kind.field
@@ -122,35 +125,37 @@ def salvage_files(
         if part is not None:
             parts.append(part)
             counts[field] = index + 1
-        known = lost.get(field, frozenset())
-        if problems[file.name] and known is not None:
-            lost[field] = known.union(_texts(file.document.value))
-    return Salvage(_bundle(parts), tuple(parts), lost)
+        texts = omitted_texts.get(field, frozenset())
+        if problems[file.name] and texts is not None:
+            omitted_texts[field] = texts.union(_texts(file.document.value))
+    return Salvage(_bundle(parts), tuple(parts), omitted_texts)
 
 
 def _salvage_part(file: ConfigFile, at: Path, problems: Sequence[Problem]) -> _Part | None:
-    """Leave out wrong fields if the rest is valid, or else the items that contain them."""
+    """Return the file without its faulty fields, or, if that is not valid, without the items that
+    contain them; None: neither is valid."""
     value = file.document.value
     if not isinstance(value, dict):
         return None
     paths = [problem.path for problem in problems]
     items = {path[:2] for path in paths if len(path) == 2 and isinstance(path[1], int)}
-    for left_out in (items, {path[:2] for path in paths}):
-        kept = {
-            name: [place for place in range(len(field)) if (name, place) not in left_out]
+    for omissions in (items, {path[:2] for path in paths}):
+        indexes = {
+            name: [place for place in range(len(field)) if (name, place) not in omissions]
             for name, field in value.items()
             if isinstance(field, list)
         }
         usable = _remove_paths(value, paths)
-        for name, places in kept.items():
+        for name, places in indexes.items():
             if isinstance(usable.get(name), list):
                 usable[name] = [usable[name][place] for place in places]
         try:
-            converted = msgspec.convert(usable, file.kind.record)
+            record = msgspec.convert(usable, file.kind.record)
         except msgspec.ValidationError:
             continue
-        lost = frozenset(key for path in paths for key in path[-2:] if isinstance(key, str))
-        return _Part(file, at, converted, kept, lost)
+        keys = (key for path in paths for key in path[-2:])
+        omitted_fields = frozenset(key for key in keys if isinstance(key, str))
+        return _Part(file, at, record, indexes, omitted_fields)
     return None
 
 
@@ -189,9 +194,9 @@ def _bundle(parts: Sequence[_Part]) -> model.Bundle:
     for part in parts:
         field = part.file.kind.field
         if part.file.kind.many:
-            known = fields.get(field, ())
-            assert isinstance(known, tuple)
-            fields[field] = (*known, part.value)
+            values = fields.get(field, ())
+            assert isinstance(values, tuple)
+            fields[field] = (*values, part.value)
         else:
             fields[field] = part.value
     return without_keys(msgspec.convert(fields, model.Bundle))

@@ -25,8 +25,8 @@ def adapter_inputs(configuration: Configuration | None) -> dict[str, tuple[str, 
     inputs: dict[str, tuple[str, ...]] = {}
     for channel in configuration.channels.values() if configuration else ():
         if channel.adapter != "none":
-            known = inputs.get(channel.adapter, ())
-            inputs[channel.adapter] = (*known, topics.actions(channel.name))
+            channel_topics = inputs.get(channel.adapter, ())
+            inputs[channel.adapter] = (*channel_topics, topics.actions(channel.name))
     return inputs
 
 
@@ -52,5 +52,5 @@ def are_stages_running(kafka: Mapping[str, Property]) -> bool:
     """Return whether each stage has a worker."""
     groups = [group.name for group in stage_groups()]
     admin = AdminClient(dict(kafka))  # kept until its futures are resolved
-    described = admin.describe_consumer_groups(groups)
-    return all(future.result().members for future in described.values())
+    futures = admin.describe_consumer_groups(groups)
+    return all(future.result().members for future in futures.values())

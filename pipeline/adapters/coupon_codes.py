@@ -34,7 +34,7 @@ def format_code(code: str) -> str:
     return "-".join(code[at : at + _GROUP] for at in range(0, _LENGTH, _GROUP))
 
 
-def read_code(typed: str) -> str | None:
-    """Parse a typed or scanned code; return None for an impossible one."""
-    code = typed.upper().translate(_READ_AS)
+def read_code(text: str) -> str | None:
+    """Return the code in a text that was typed or scanned; None: it is no possible code."""
+    code = text.upper().translate(_READ_AS)
     return code if _FORM.fullmatch(code) else None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-_MOST_ENTRIES: Final = 20_000
+_MAX_ENTRIES: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class Unreadable:
 
 
 class TooManyFilesError(Exception):
-    """Raised when a folder holds more files than any configuration."""
+    """Raised when a folder has more files than any configuration could have."""
 
 
-def find_file(folder: Path, name: str, most_bytes: int) -> Path | Unreadable:
-    """Return the path of a regular file inside `folder` with at most `most_bytes`."""
+def find_file(folder: Path, name: str, max_bytes: int) -> Path | Unreadable:
+    """Return the path of a regular file inside `folder` with at most `max_bytes`."""
     relative = PurePosixPath(name)
     if not name or "\0" in name or relative.is_absolute() or ".." in relative.parts:
         return Unreadable(
@@ -43,22 +43,22 @@ def find_file(folder: Path, name: str, most_bytes: int) -> Path | Unreadable:
         return Unreadable("is a link out of this folder: put the file itself there")
     if not stat.S_ISREG(status.st_mode):
         return Unreadable("is not a regular file")
-    if status.st_size > most_bytes:
-        return Unreadable(f"is larger than {most_bytes:,} bytes")
+    if status.st_size > max_bytes:
+        return Unreadable(f"is larger than {max_bytes:,} bytes")
     return path
 
 
-def read_file(folder: Path, name: str, most_bytes: int) -> bytes | Unreadable:
+def read_file(folder: Path, name: str, max_bytes: int) -> bytes | Unreadable:
     """Return the content of a file of `folder`, subject to the same checks as `find_file`."""
-    path = find_file(folder, name, most_bytes)
+    path = find_file(folder, name, max_bytes)
     if isinstance(path, Unreadable):
         return path
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            data = file.read(most_bytes + 1)
+            data = file.read(max_bytes + 1)
     except OSError as error:
         return Unreadable(f"cannot be read: {error.strerror}")
-    return data if len(data) <= most_bytes else Unreadable(f"is larger than {most_bytes:,} bytes")
+    return data if len(data) <= max_bytes else Unreadable(f"is larger than {max_bytes:,} bytes")
 
 
 def list_files(folder: Path) -> Iterator[str]:
@@ -67,11 +67,11 @@ def list_files(folder: Path) -> Iterator[str]:
 
     Raises TooManyFilesError.
     """
-    seen = 0
+    count = 0
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        seen += len(folders) + len(files)
-        if seen > _MOST_ENTRIES:
+        count += len(folders) + len(files)
+        if count > _MAX_ENTRIES:
             raise TooManyFilesError
         for name in sorted(files):
             if not name.startswith("."):

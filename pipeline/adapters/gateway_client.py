@@ -7,7 +7,7 @@ from typing import Any, Final
 import httpx
 
 _TIMEOUT_S: Final = 60.0
-_SHOWN: Final = 500
+_MAX_ANSWER: Final = 500
 _NOT_NOW: Final = httpx.codes.SERVICE_UNAVAILABLE
 
 
@@ -42,7 +42,7 @@ class GatewayClient:
         while response.status_code == _NOT_NOW and time.monotonic() < give_up_at:
             await asyncio.sleep(float(response.headers.get("Retry-After", "1")))
             response = await self._client.post(path, json=body)
-        text = response.text[:_SHOWN]
+        text = response.text[:_MAX_ANSWER]
         if response.status_code != httpx.codes.OK:
             message = f"POST {path}: {response.status_code} {text}"
             raise GatewayRefusedError(message, response.status_code)

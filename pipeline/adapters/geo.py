@@ -19,8 +19,8 @@ _UNUSABLE: Final = (
 _LONGEST: Final = 200
 """Maximum of characters in a name; no place has a longer one."""
 
-_CHANCE: Final = 2_000
-_IN_ORDER: Final = 20_000
+_RANDOM_RECORDS: Final = 2_000
+_FIRST_RECORDS: Final = 20_000
 _SEED: Final = 7
 
 
@@ -31,13 +31,13 @@ class _ShapeError(Exception):
 def open_places(file: Path) -> Places | str:
     """Return a lookup of addresses in `file`, or the reason why it is unusable.
 
-    An address with a damaged record has no known place.
+    The lookup returns None for an address whose record is missing or damaged.
     """
     try:
         reader = maxminddb.open_database(file)
         reader.get("192.0.2.1")
     except _UNUSABLE as error:
-        return f"not a geo database in MaxMind's format: {_words(error)}"
+        return f"not a geo database in MaxMind's format: {_describe(error)}"
 
     def place(address: str) -> Place | None:
         try:
@@ -50,36 +50,33 @@ def open_places(file: Path) -> Places | str:
 
 
 def geo_problem(file: Path) -> str | None:
-    """Return the problem of a database: records of another shape, or none with a place.
+    """Return the problem of a database: a record of another shape, or no record with a place.
 
     It samples records of random addresses, and the first records in order.
     """
     try:
         with maxminddb.open_database(file, maxminddb.MODE_FILE) as reader:
             assert isinstance(reader, PureReader)
-            named = False
-            for record in islice(chain(_by_chance(reader), _in_order(reader)), _CHANCE + _IN_ORDER):
-                named = named or _place(record) != Place()
+            has_place = False
+            records = chain(_random_records(reader), (record for _, record in reader))
+            for record in islice(records, _RANDOM_RECORDS + _FIRST_RECORDS):
+                has_place = has_place or _place(record) != Place()
     except _ShapeError as error:
         return f"a geo database of another shape: {error}"
     except _UNUSABLE as error:
-        return f"not a geo database in MaxMind's format: {_words(error)}"
-    return None if named else "a geo database without country, region or city"
+        return f"not a geo database in MaxMind's format: {_describe(error)}"
+    return None if has_place else "a geo database without country, region or city"
 
 
-def _by_chance(reader: PureReader) -> Iterator[object]:
-    dice = random.Random(_SEED)
-    wide = reader.metadata().ip_version == 6
-    for number in range(_CHANCE):
-        small = IPv4Address(dice.getrandbits(32))
-        great = IPv6Address(0x2 << 124 | dice.getrandbits(124))
-        record = reader.get(great if wide and number % 2 else small)
+def _random_records(reader: PureReader) -> Iterator[object]:
+    source = random.Random(_SEED)
+    has_ipv6 = reader.metadata().ip_version == 6
+    for number in range(_RANDOM_RECORDS):
+        ipv4 = IPv4Address(source.getrandbits(32))
+        ipv6 = IPv6Address(0x2 << 124 | source.getrandbits(124))
+        record = reader.get(ipv6 if has_ipv6 and number % 2 else ipv4)
         if record is not None:
             yield record
-
-
-def _in_order(reader: PureReader) -> Iterator[object]:
-    return (record for _, record in reader)
 
 
 def _place(record: object) -> Place:
@@ -112,5 +109,5 @@ def _text(value: object, field: str) -> str | None:
     return value
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return " ".join(str(error).split())[:_LONGEST] or type(error).__name__

@@ -13,7 +13,7 @@ _TIMEOUT_S: Final = 30.0
 
 
 class IdentityWriter:
-    """Writer with one producer for all its writes."""
+    """Writer of changes to identities, with one producer."""
 
     def __init__(self, kafka: Mapping[str, Property], codec: Codec) -> None:
         self._codec = codec

@@ -111,7 +111,7 @@ class AsyncPublisher:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_fatal = on_fatal
-        self._completed: list[Publication] = []
+        self._completions: list[Publication] = []
         self._closing = False
         self._producer = Producer(
             {
@@ -138,7 +138,7 @@ class AsyncPublisher:
         """
         if len(self._producer) + len(records) > _QUEUE_RECORDS:  # refused before any is written
             return finished_publication(UnacknowledgedWrite("too many records wait for Kafka"))
-        publication = Publication(len(records), self._loop.create_future(), self._completed)
+        publication = Publication(len(records), self._loop.create_future(), self._completions)
         publication.is_awaited = is_awaited
         try:
             for record in records:
@@ -164,22 +164,22 @@ class AsyncPublisher:
         self._closing = True
         self._thread.join()
         self._producer.flush(_FLUSH_S)
-        self._resolve_completed()
+        self._resolve_completions()
 
     def _poll(self) -> None:
         resolved_at = time.monotonic()
         while not self._closing:
             self._producer.poll(_POLL_S)
             is_due = time.monotonic() - resolved_at >= _POLL_S
-            if is_due or any(publication.is_urgent for publication in self._completed):
-                self._resolve_completed()
+            if is_due or any(publication.is_urgent for publication in self._completions):
+                self._resolve_completions()
                 resolved_at = time.monotonic()
 
-    def _resolve_completed(self) -> None:
-        if self._completed:
-            completed = tuple(self._completed)
-            self._completed.clear()
-            self._loop.call_soon_threadsafe(_resolve, completed)
+    def _resolve_completions(self) -> None:
+        if self._completions:
+            completions = tuple(self._completions)
+            self._completions.clear()
+            self._loop.call_soon_threadsafe(_resolve, completions)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
@@ -189,23 +189,23 @@ class AsyncPublisher:
 class Publication:
     """Records of one write, whose acknowledgements the producer's thread counts."""
 
-    __slots__ = ("_completed", "_remaining", "failure", "is_awaited", "result")
+    __slots__ = ("_completions", "_remaining", "failure", "is_awaited", "result")
 
     def __init__(
         self,
         remaining: int,
         result: "asyncio.Future[UnacknowledgedWrite | None]",
-        completed: "list[Publication]",
+        completions: "list[Publication]",
     ) -> None:
         self._remaining = remaining
-        self._completed = completed
+        self._completions = completions
         self.failure: UnacknowledgedWrite | None = None
         self.is_awaited = True
         self.result = result
 
     @property
     def is_over(self) -> bool:
-        """Whether every record is acknowledged or has failed, perhaps before the loop knows it."""
+        """Whether every record is acknowledged or has failed; `result` may be set later."""
         return self._remaining == 0
 
     @property
@@ -218,7 +218,7 @@ class Publication:
             self.failure = UnacknowledgedWrite(error.str())
         self._remaining -= 1
         if self._remaining == 0:
-            self._completed.append(self)
+            self._completions.append(self)
 
 
 def finished_publication(failure: UnacknowledgedWrite | None) -> Publication:

@@ -63,9 +63,9 @@ class LagReader:
     Topics and partitions are read once, at construction. Raises KafkaException when the broker
     does not answer.
 
-    Commits are read by a consumer per group, which never joins it. AdminClient's call for them
-    ends the process by SIGSEGV when the coordinator is new or has moved (librdkafka 2.16:
-    `rd_kafka_handle_OffsetFetch` uses the client's group, and an admin client has none).
+    Committed offsets are read by a consumer per group, which never joins the group. AdminClient's
+    call for them ends the process by SIGSEGV when the coordinator is new or has moved (librdkafka
+    2.16: `rd_kafka_handle_OffsetFetch` uses the client's group, and an admin client has none).
     """
 
     def __init__(self, kafka: Mapping[str, Property], groups: Sequence[ConsumerGroup]) -> None:
@@ -97,7 +97,7 @@ class LagReader:
         }
 
     def is_idle(self) -> bool:
-        """Return whether every input so far has left the last stage.
+        """Return whether every input so far has been processed by the last stage.
 
         Inputs are committed after their outputs are delivered. So once all commits, read first,
         equal all ends, read afterwards, nothing is in flight; equal ends in a second reading show
@@ -152,14 +152,14 @@ class LagReader:
         Beginnings of logs are requested only for partitions with a backlog, so that a check of idle
         groups stays cheap.
         """
-        behind = {partition: committed.get(partition, 0) for partition in ends}
-        behind = {
-            partition: offset for partition, offset in behind.items() if offset < ends[partition]
+        offsets = {partition: committed.get(partition, 0) for partition in ends}
+        offsets = {
+            partition: offset for partition, offset in offsets.items() if offset < ends[partition]
         }
-        beginnings = _offsets(self._admin, behind, _EARLIEST)
+        beginnings = _offsets(self._admin, offsets, _EARLIEST)
         return sum(
             max(0, ends[partition] - max(offset, beginnings[partition]))
-            for partition, offset in behind.items()
+            for partition, offset in offsets.items()
         )
 
     def _all_committed(self) -> dict[str, dict[Partition, int]]:
@@ -183,8 +183,10 @@ class LagReader:
 
 
 def record_counts(kafka: Mapping[str, Property], topics: Sequence[str]) -> dict[str, int]:
-    """Return the sum of each topic's end offsets, its records ever written; 0 for missing
-    topics."""
+    """Return the number of records ever written to each topic: the sum of its end offsets.
+
+    A missing topic has 0.
+    """
     admin = AdminClient(dict(kafka))
     counts = _partition_counts(admin)
     ends = _ends(admin, {(t, p) for t in topics for p in range(counts.get(t, 0))})
@@ -220,14 +222,14 @@ def _ends(admin: AdminClient, partitions: Iterable[Partition]) -> dict[Partition
 def _offsets(
     admin: AdminClient, partitions: Iterable[Partition], spec: OffsetSpec
 ) -> dict[Partition, int]:
-    wanted = {TopicPartition(*partition): spec for partition in partitions}
-    return _retry_transient(admin)(_list_offsets, admin, wanted) if wanted else {}
+    specs = {TopicPartition(*partition): spec for partition in partitions}
+    return _retry_transient(admin)(_list_offsets, admin, specs) if specs else {}
 
 
 def _list_offsets(
-    admin: AdminClient, wanted: dict[TopicPartition, OffsetSpec]
+    admin: AdminClient, specs: dict[TopicPartition, OffsetSpec]
 ) -> dict[Partition, int]:
-    futures = admin.list_offsets(wanted, request_timeout=_TIMEOUT_S)
+    futures = admin.list_offsets(specs, request_timeout=_TIMEOUT_S)
     return {
         (partition.topic, partition.partition): future.result().offset
         for partition, future in futures.items()

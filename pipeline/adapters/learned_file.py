@@ -16,14 +16,14 @@ where `learning` in policies.yaml is frozen, and are the same from run to run.
 """
 
 
-def write_learned(path: Path, learned: Learned) -> None:
-    """Replace the file. Raises OSError."""
+def write_learned(path: Path, learning: Learned) -> None:
+    """Write or replace the file at `path`. Raises OSError."""
     rows = []
-    for evidence in learned.evidence:
+    for evidence in learning.evidence:
         row = CommentedMap(canonical.plain(evidence))
         row.fa.set_flow_style()
         rows.append(row)
-    document = CommentedMap({"number": learned.number, "evidence": rows})
+    document = CommentedMap({"number": learning.number, "evidence": rows})
     document.yaml_set_start_comment(_COMMENT)
     yaml = YAML()
     yaml.width = _WIDTH

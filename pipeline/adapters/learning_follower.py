@@ -40,7 +40,7 @@ class LearningFollower:
         self._client = dict(client)
         self._codec = codec
         self._on_record = on_record
-        self._newest: dict[str, LearningRecord] = {}
+        self._records: dict[str, LearningRecord] = {}
         self._read_once = Event()
         self._stopping = Event()
         self._thread: Thread | None = None
@@ -76,7 +76,7 @@ class LearningFollower:
 
     def newest(self) -> dict[str, LearningRecord]:
         """Return the newest record of each key."""
-        return dict(self._newest)
+        return dict(self._records)
 
     def _read(self, consumer: Consumer) -> None:
         while not self._stopping.is_set():
@@ -95,7 +95,7 @@ class LearningFollower:
         if self._read_once.is_set():
             return
         if self._on_record is not None:
-            for key, record in list(self._newest.items()):
+            for key, record in list(self._records.items()):
                 self._on_record(key, record)
         self._read_once.set()
 
@@ -109,9 +109,9 @@ class LearningFollower:
             )
             return
         if isinstance(record, LearningRecord):
-            self._newest = {**self._newest, key: record}
+            self._records = {**self._records, key: record}
         else:
-            self._newest = {name: record for name, record in self._newest.items() if name != key}
+            self._records = {name: record for name, record in self._records.items() if name != key}
             record = None
         if self._read_once.is_set() and self._on_record is not None:
             self._on_record(key, record)
@@ -120,10 +120,10 @@ class LearningFollower:
 def _await_topic(consumer: Consumer, deadline: float) -> None:
     while True:
         try:
-            known = consumer.list_topics(topics.LEARNING, max(0.1, deadline - time.monotonic()))
+            metadata = consumer.list_topics(topics.LEARNING, max(0.1, deadline - time.monotonic()))
         except KafkaException as error:
             raise LearningLogError(f"no answer from Kafka: {error.args[0].str()}") from error
-        if known.topics[topics.LEARNING].partitions:
+        if metadata.topics[topics.LEARNING].partitions:
             return
         if time.monotonic() >= deadline:
             raise LearningLogError(f"no topic {topics.LEARNING}: `kairos up` creates it")

@@ -3,7 +3,7 @@
 import re
 from typing import Final, Literal, TypeAlias
 
-_ENHANCED: Final = re.compile(r"\b([245])\.(\d{1,3})\.(\d{1,3})\b")
+_STATUS_CODE: Final = re.compile(r"\b([245])\.(\d{1,3})\.(\d{1,3})\b")
 _DISABLED: Final = "5.2.1"
 
 BounceKind: TypeAlias = Literal["address", "refused", "soft"]
@@ -13,14 +13,14 @@ sender; soft: servers gave up after retries."""
 
 def enhanced_status(text: str) -> str | None:
     """Return the first enhanced status code in `text`, such as 5.1.1."""
-    match = _ENHANCED.search(text)
+    match = _STATUS_CODE.search(text)
     return match.group() if match else None
 
 
-def bounce_kind(enhanced: str | None) -> BounceKind:
+def bounce_kind(status: str | None) -> BounceKind:
     """Return the kind of a permanent failure by its enhanced status code."""
-    if enhanced is None:
+    if status is None:
         return "refused"
-    if enhanced.startswith("5.1.") or enhanced == _DISABLED:
+    if status.startswith("5.1.") or status == _DISABLED:
         return "address"
-    return "refused" if enhanced.startswith("5.") else "soft"
+    return "refused" if status.startswith("5.") else "soft"

@@ -1,8 +1,8 @@
 """Substitute for an e-mail provider: a webhook receiver that keeps messages.
 
-It honours `Idempotency-Key`: a repeated key is answered, but its message not kept again. While
-`gate` is not set, senders wait for the answer, so that reports of delivery reach the pipeline
-between rounds and not during one.
+It honours `Idempotency-Key`: a request with a repeated key is answered, but its message is not kept
+again. While `gate` is not set, senders wait for the answer, so that reports of delivery reach the
+pipeline between rounds and not during one.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ _HOST = "127.0.0.1"
 
 
 class Mailbox:
-    """Received messages, by idempotency key."""
+    """Receiver of messages; `repeats`: number of requests with a repeated idempotency key."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
-        self.repeated = 0
+        self.repeats = 0
         self._unread: list[Action] = []
         self._keys: set[str] = set()
 
@@ -40,7 +40,7 @@ class Mailbox:
         """Keep a message; answer once the mailbox is open."""
         key = request.headers["idempotency-key"]
         if key in self._keys:
-            self.repeated += 1
+            self.repeats += 1
         else:
             self._keys.add(key)
             self._unread.append(msgspec.json.decode(await request.body(), type=Action))

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-LEAST_SESSION_MS: Final = 3_000
-"""Shortest session; shorter ones would end with each pause of a busy machine."""
+MIN_SESSION_MS: Final = 3_000
+"""Minimum of a session; a shorter one would end with each pause of a busy machine."""
 
 DELIVERY_MS: Final = 120_000
 """Time for which a worker's records are retried; a worker without deliveries ends earlier."""
@@ -14,8 +14,8 @@ _LONGEST_BEAT_MS: Final = 1_000
 def heartbeat_ms(session_ms: int) -> int:
     """Return the interval of a member's heartbeats.
 
-    It is short, so that little of a session has passed when a broker dies, and a restarted broker
-    is found before the session ends.
+    It is short, so that when a broker dies most of the session remains, in which the members find
+    the restarted broker.
     """
     return min(session_ms // 4, _LONGEST_BEAT_MS)
 

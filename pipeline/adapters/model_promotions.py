@@ -33,7 +33,7 @@ class Promotion(Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """Name and version as a Decision names them."""
+        """Name and version, in the form of a Decision."""
         return f"{self.name}@{self.version}"
 
 
@@ -65,8 +65,10 @@ class Promotions:
                 continue
 
     def stack(self, name: str) -> list[Promotion]:
-        """Return the versions of a model that were promoted and not rolled back, oldest first; the
-        last is in force."""
+        """Return the versions of a model that were promoted and not rolled back, oldest first.
+
+        The last one is in force.
+        """
         versions: list[Promotion] = []
         for promotion in self.every():
             if promotion.name == name and promotion.rolled_back:

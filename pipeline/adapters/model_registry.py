@@ -41,7 +41,7 @@ class ModelRegistry:
         follower = LearningFollower(kafka, codec)
         follower.start()
         follower.stop()
-        self._newest = follower.newest()
+        self._records = follower.newest()
         self._kafka = kafka
         self._codec = codec
         self._artifacts = artifacts
@@ -50,7 +50,7 @@ class ModelRegistry:
     def in_force(self) -> dict[str, ModelVersion]:
         """Return the versions in force by name."""
         promotions = (
-            (key, record.model) for key, record in self._newest.items() if key != SNAPSHOT
+            (key, record.model) for key, record in self._records.items() if key != SNAPSHOT
         )
         return {key: version for key, version in promotions if version is not None}
 
@@ -60,12 +60,12 @@ class ModelRegistry:
         of_manifest = self._artifacts.store(files.manifest)
         if digest != manifest.digest:
             return f"{files.text} is damaged: its digest is not that in its manifest"
-        loaded = load_model(digest, of_manifest, self._artifacts)
-        if isinstance(loaded, str):
-            return loaded
+        model = load_model(digest, of_manifest, self._artifacts)
+        if isinstance(model, str):
+            return model
         promotion = Promotion(manifest.name, manifest.version, digest, of_manifest, now_ms(), by)
         self._promotions.add(promotion)
-        self._publish(promotion.name, self._record(promotion, loaded.manifest))
+        self._publish(promotion.name, self._record(promotion, model.manifest))
         return None
 
     def rollback(self, name: str, by: str) -> Promotion | None:
@@ -84,13 +84,13 @@ class ModelRegistry:
         return before
 
     def _manifest(self, promotion: Promotion) -> ModelManifest:
-        loaded = load_model(promotion.digest, promotion.manifest, self._artifacts)
-        if isinstance(loaded, str):
-            raise ValueError(f"{promotion.label}: {loaded}")
-        return loaded.manifest
+        model = load_model(promotion.digest, promotion.manifest, self._artifacts)
+        if isinstance(model, str):
+            raise ValueError(f"{promotion.label}: {model}")
+        return model.manifest
 
     def _record(self, promotion: Promotion, manifest: ModelManifest) -> LearningRecord:
-        latest = self._newest.get(promotion.name)
+        latest = self._records.get(promotion.name)
         return LearningRecord(
             number=1 if latest is None else latest.number + 1,
             digest=promotion.digest,

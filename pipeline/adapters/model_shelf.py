@@ -24,13 +24,13 @@ class ModelShelf:
     """Models by name, loaded as they are promoted. Thread-safe.
 
     `equip` adds the fitting models to rules. A damaged model is refused, and a model that does not
-    fit a configuration is not used with it: then the previous one stays.
+    fit a configuration is not used with it: then the previous model is used.
     """
 
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
         self._models: dict[str, Sequence[PropensityModel]] = {}
-        self._fitted: dict[str, PropensityModels | None] = {}
+        self._models_by_config: dict[str, PropensityModels | None] = {}
         self._lock = Lock()
 
     def apply_record(self, name: str, record: LearningRecord | None) -> None:
@@ -56,22 +56,26 @@ class ModelShelf:
         """Return the rules with the models in force that fit their configuration."""
         digest = rules.config.digest
         with self._lock:
-            if digest not in self._fitted:
-                fitting = [self._fitting(model, rules.config) for model in self._models.values()]
-                models = tuple(model for model in fitting if model is not None)
-                self._fitted[digest] = PropensityModels(models) if models else None
-            fits = self._fitted[digest]
-        return rules if fits is None else replace(rules, propensities=fits)
+            if digest not in self._models_by_config:
+                models = tuple(
+                    model
+                    for versions in self._models.values()
+                    if (model := self._find_fitting(versions, rules.config)) is not None
+                )
+                self._models_by_config[digest] = PropensityModels(models) if models else None
+            propensities = self._models_by_config[digest]
+        return rules if propensities is None else replace(rules, propensities=propensities)
 
     def _put(self, name: str, models: Sequence[PropensityModel]) -> None:
         with self._lock:
             self._models = dict(sorted({**self._models, name: models}.items()))
-            self._fitted = {}
+            self._models_by_config = {}
 
-    def _fitting(
-        self, models: Sequence[PropensityModel], config: Configuration
+    def _find_fitting(
+        self, versions: Sequence[PropensityModel], config: Configuration
     ) -> PropensityModel | None:
-        for model in models:
+        """Return the first of a model's versions, the newest first, that fits; log the others."""
+        for model in versions:
             misfit = ill_fitting(model.manifest, config)
             if misfit is None:
                 return model
@@ -83,7 +87,8 @@ class ModelShelf:
 
 
 def rules_with_models(rules: Rules, label: str | None, artifacts: Artifacts) -> Rules | str:
-    """Return the rules with the models of a Decision's `label`, or the reason if one is lost."""
+    """Return the rules with the models of a Decision's `label`, or the reason why one of them is
+    missing."""
     models = []
     for name in label.split(" ") if label else ():
         promotion = Promotions(artifacts).find(name)

@@ -13,11 +13,11 @@ from math import isfinite
 from typing import Final
 
 MAX_BYTES: Final = 50_000_000
-_MOST_LEAVES: Final = 131_072
+_MAX_LEAVES: Final = 131_072
 """Limit of LightGBM itself."""
 
-_MOST_TREES: Final = 100_000
-_DEEPEST: Final = 1_000
+_MAX_TREES: Final = 100_000
+_MAX_DEPTH: Final = 1_000
 """Limit of depth, since the library loads a tree by recursion."""
 
 _PLAIN_SPLITS: Final = range(0, 16, 2)
@@ -47,7 +47,7 @@ _TREE: Final = frozenset(
         *(name for names in _NUMBERS.values() for name in names),
     }
 )
-_NEEDED: Final = ("threshold", "leaf_value")
+_REQUIRED_FIELDS: Final = ("threshold", "leaf_value")
 
 
 class _MalformedError(Exception):
@@ -69,9 +69,8 @@ class _Tree:
 
     def numbers(self, name: str, count: int) -> list[float]:
         texts = self._texts(name, count)
-        if (
-            name == "threshold"
-        ):  # infinite where a split only separates missing values from the rest
+        if name == "threshold":
+            # A threshold is infinite where a split only separates missing values.
             texts = [text for text in texts if text != "inf"]
         return [_number(text, f"{self.name}: {name}") for text in texts]
 
@@ -128,7 +127,7 @@ def _check(text: str, features: int) -> None:
     _require(count == features, f"it was trained on {count} features, not on {features}")
     _check_head(fields, features)
     for number, block in enumerate(_blocks(text, len(head) + 2, fields.get("tree_sizes", ""))):
-        _require(number < _MOST_TREES, f"more than {_MOST_TREES:,} trees")
+        _require(number < _MAX_TREES, f"more than {_MAX_TREES:,} trees")
         inside = _fields(block, _TREE, f"tree {number}")
         _require(inside.get("Tree") == str(number), f"tree {number} is missing or out of order")
         leaves = _integer(inside.get("num_leaves", ""), f"tree {number}: num_leaves")
@@ -161,18 +160,18 @@ def _blocks(text: str, start: int, sizes: str) -> Iterator[str]:
     _require(text.startswith("end of trees\n", begin), "sizes of trees do not add up")
 
 
-def _fields(block: str, known: frozenset[str], block_name: str) -> dict[str, str]:
+def _fields(block: str, names: frozenset[str], block_name: str) -> dict[str, str]:
     pairs = [line.partition("=")[::2] for line in block.split("\n") if line]
     fields = dict(pairs)
     _require(len(fields) == len(pairs), "a field occurs twice")
     for name in fields:
-        _require(name in known, f"{block_name}: unknown field {name[:40]!r}")
+        _require(name in names, f"{block_name}: unknown field {name[:40]!r}")
     return fields
 
 
 def _check_tree(tree: _Tree, features: int) -> None:
     _require(tree.leaves >= 1, f"{tree.name} has no leaves")
-    _require(tree.leaves <= _MOST_LEAVES, f"{tree.name} has too many leaves")
+    _require(tree.leaves <= _MAX_LEAVES, f"{tree.name} has too many leaves")
     _require(tree.fields.get("num_cat") == "0", f"{tree.name} splits by category")
     _require(tree.fields.get("is_linear", "0") == "0", f"{tree.name} has linear leaves")
     _number(tree.fields.get("shrinkage", "1"), f"{tree.name}: shrinkage")
@@ -186,8 +185,8 @@ def _check_numbers(tree: _Tree) -> None:
     counts = {"split": tree.leaves - 1, "leaf": tree.leaves}
     for kind, names in _NUMBERS.items():
         for name in names:
-            needed = name in _NEEDED and counts[kind] > 0
-            if needed or tree.fields.get(name):
+            is_required = name in _REQUIRED_FIELDS and counts[kind] > 0
+            if is_required or tree.fields.get(name):
                 tree.numbers(name, counts[kind])
     for name, count in (("leaf_count", tree.leaves), ("internal_count", tree.leaves - 1)):
         if tree.fields.get(name):
@@ -196,30 +195,33 @@ def _check_numbers(tree: _Tree) -> None:
 
 def _check_splits(tree: _Tree, features: int) -> None:
     splits = tree.leaves - 1
-    used = tree.integers("split_feature", splits)
-    fits = all(0 <= feature < features for feature in used)
+    split_features = tree.integers("split_feature", splits)
+    fits = all(0 <= feature < features for feature in split_features)
     _require(fits, f"{tree.name} reads a missing feature")
     types = tree.integers("decision_type", splits)
     _require(
         all(split_type in _PLAIN_SPLITS for split_type in types), f"{tree.name}: decision_type"
     )
-    left, right = tree.integers("left_child", splits), tree.integers("right_child", splits)
-    _require(_is_tree(left, right, tree.leaves), f"{tree.name}: its branches form no tree")
-    _require(_depth(left, right) <= _DEEPEST, f"{tree.name} is deeper than {_DEEPEST}")
+    lefts, rights = tree.integers("left_child", splits), tree.integers("right_child", splits)
+    _require(_is_tree(lefts, rights, tree.leaves), f"{tree.name}: its branches form no tree")
+    _require(_depth(lefts, rights) <= _MAX_DEPTH, f"{tree.name} is deeper than {_MAX_DEPTH}")
 
 
-def _is_tree(left: list[int], right: list[int], leaves: int) -> bool:
-    """Return whether each node except the first has one earlier parent, and each leaf one
-    parent."""
-    later = all(child < 0 or child > node for node, child in (*enumerate(left), *enumerate(right)))
-    children = sorted((*left, *right))
-    return later and children == [*range(-leaves, 0), *range(1, leaves - 1)]
+def _is_tree(lefts: list[int], rights: list[int], leaves: int) -> bool:
+    """Return whether `lefts` and `rights`, the children of each node, form a tree.
+
+    Each node except the first has one earlier parent, and each leaf (negative) one parent.
+    """
+    pairs = (*enumerate(lefts), *enumerate(rights))
+    is_ordered = all(child < 0 or child > node for node, child in pairs)
+    children = sorted((*lefts, *rights))
+    return is_ordered and children == [*range(-leaves, 0), *range(1, leaves - 1)]
 
 
-def _depth(left: list[int], right: list[int]) -> int:
+def _depth(lefts: list[int], rights: list[int]) -> int:
     """Return the depth of the deepest node; nodes come after their parents."""
-    depths = [0] * len(left)
-    for node, children in enumerate(zip(left, right, strict=True)):
+    depths = [0] * len(lefts)
+    for node, children in enumerate(zip(lefts, rights, strict=True)):
         for child in children:
             if child >= 0:
                 depths[child] = depths[node] + 1

@@ -36,9 +36,9 @@ def load_scorer(file: Path, features: int, budget_us: float) -> Scorer | str:
     scorer = _read(file, features)
     if isinstance(scorer, str):
         return scorer
-    taken_us = _median_us(lambda: scorer([0.0] * features))
-    if taken_us > budget_us:
-        return f"too slow: one prediction takes {taken_us:.0f} of {budget_us:.0f} µs"
+    duration_us = _median_us(lambda: scorer([0.0] * features))
+    if duration_us > budget_us:
+        return f"too slow: one prediction takes {duration_us:.0f} of {budget_us:.0f} µs"
     return scorer
 
 
@@ -71,9 +71,9 @@ def _scorer(text: str) -> Scorer | str:
 
 
 def _median_us(predict: Callable[[], object]) -> float:
-    taken = []
+    durations_us = []
     for _ in range(_TRIALS):
         began = time.perf_counter()
         predict()
-        taken.append((time.perf_counter() - began) * 1e6)
-    return sorted(taken)[_TRIALS // 2]
+        durations_us.append((time.perf_counter() - began) * 1e6)
+    return sorted(durations_us)[_TRIALS // 2]

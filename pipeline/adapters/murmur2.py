@@ -13,12 +13,12 @@ def murmur2_partition(key: bytes, partitions: int) -> int:
 
 def _murmur2(data: bytes) -> int:
     value = (_SEED ^ len(data)) & _MASK
-    whole = len(data) // 4 * 4
-    for start in range(0, whole, 4):
+    tail_start = len(data) // 4 * 4
+    for start in range(0, tail_start, 4):
         chunk = int.from_bytes(data[start : start + 4], "little") * _MULTIPLIER & _MASK
         chunk = (chunk ^ chunk >> _SHIFT) * _MULTIPLIER & _MASK
         value = (value * _MULTIPLIER & _MASK) ^ chunk
-    if tail := data[whole:]:
+    if tail := data[tail_start:]:
         value = (value ^ int.from_bytes(tail, "little")) * _MULTIPLIER & _MASK
     value = (value ^ value >> 13) * _MULTIPLIER & _MASK
     return value ^ value >> 15

@@ -11,8 +11,8 @@ SUPERVISED: Final = "KAIROS_STACK"
 """Variable that is set to the home in every process of a stack, its supervisor included."""
 
 _OTHERS: Final = 0o077
-_OURS: Final = ("artifacts", "broker", "log", "run", "secret", "state")
-"""Folders that Kairos writes into a home; others are not touched."""
+_FOLDERS: Final = ("artifacts", "broker", "log", "run", "secret", "state")
+"""Folders of a home that Kairos writes; others are not changed."""
 
 
 def restrict_new_files() -> None:
@@ -52,7 +52,7 @@ def make_home_private(home: Path) -> None:
     make_home(home)
     if not was_open:
         return
-    for name in _OURS:
+    for name in _FOLDERS:
         _revoke_access(home / name)
         for parent, folders, files in os.walk(home / name):
             for inner in (*folders, *files):

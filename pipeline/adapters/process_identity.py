@@ -8,7 +8,7 @@ import psutil
 
 
 class ProcessHandle(msgspec.Struct, frozen=True):
-    """Process by pid and start; `started` does not depend on the clock."""
+    """Process by pid and start; `started` does not depend on the clock on Linux."""
 
     pid: int
     started: str
@@ -16,8 +16,8 @@ class ProcessHandle(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, pid: int) -> "ProcessHandle | None":
         """Return the handle of a process; None if it has ended."""
-        started = _start_time(pid)
-        return None if started is None else cls(pid, started)
+        start = _start_time(pid)
+        return None if start is None else cls(pid, start)
 
     def process(self) -> psutil.Process | None:
         """Return the living process; None if it is gone or only a zombie."""
@@ -30,21 +30,21 @@ class ProcessHandle(msgspec.Struct, frozen=True):
 
 
 def _start_time(pid: int) -> str | None:
-    """Return the start of a process: on Linux as boot id and ticks since the boot.
+    """Return the start of a process; on Linux its boot id and ticks since the boot.
 
-    A time of day would be derived from these, by a clock that may have been set since.
+    A time of day would depend on a clock that may have been set since the start.
     """
     try:
         line = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
-        return _started_by_clock(pid) if not Path("/proc/self/stat").exists() else None
+        return _start_by_clock(pid) if not Path("/proc/self/stat").exists() else None
     except ProcessLookupError:
         return None
     ticks = line.rpartition(")")[2].split()[19]
     return f"{_boot()}/{ticks}"
 
 
-def _started_by_clock(pid: int) -> str | None:
+def _start_by_clock(pid: int) -> str | None:
     """Return the start of a process by the clock, on systems other than Linux."""
     try:
         return f"{psutil.Process(pid).create_time():.6f}"

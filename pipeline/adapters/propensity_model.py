@@ -21,13 +21,13 @@ from pipeline.decisioning.model_manifest import (
     template_of,
 )
 
-_LEAST_P: Final = 1e-6
-_MENDS: Final = {
+_MIN_P: Final = 1e-6
+_REMEDIES: Final = {
     "trait": "name it in `features` of profile.yaml",
     "days_since": "name it in `features` of profile.yaml",
     "item": "add the column to a catalogue's table, or train again without it",
 }
-_TRIED: Final = "tried-{features}-{version}"
+_TRIAL_MARK: Final = "tried-{features}-{version}"
 
 
 class PropensityModel:
@@ -44,54 +44,52 @@ class PropensityModel:
         self._raw, self._p = np.array(calibration.raw), np.array(calibration.p)
 
     def of(self, candidates: Sequence[CompiledCandidate], facts: Facts) -> Sequence[float | None]:
-        """Return the probability of each candidate that the model knows, by one call."""
+        """Return the probability of each candidate, by one call; None: the model lacks it."""
         import numpy as np
 
-        known = [self._knows(candidate) for candidate in candidates]
-        asked = [
-            candidate for candidate, is_known in zip(candidates, known, strict=True) if is_known
-        ]
-        if not asked:
+        flags = [self._can_predict(candidate) for candidate in candidates]
+        subset = [candidate for candidate, flag in zip(candidates, flags, strict=True) if flag]
+        if not subset:
             return [None] * len(candidates)
-        raw = self._booster.predict(self._encoder.rows(asked, facts), num_threads=1)
+        raw = self._booster.predict(self._encoder.rows(subset, facts), num_threads=1)
         p = np.interp(raw, self._raw, self._p)
-        values = np.clip(p, _LEAST_P, 1 - _LEAST_P).tolist()
-        if len(asked) == len(candidates):
+        values = np.clip(p, _MIN_P, 1 - _MIN_P).tolist()
+        if len(subset) == len(candidates):
             return values  # type: ignore[no-any-return]
         predictions = iter(values)
-        return [next(predictions) if is_known else None for is_known in known]
+        return [next(predictions) if flag else None for flag in flags]
 
-    def _knows(self, candidate: CompiledCandidate) -> bool:
-        known = self._treatments
-        if candidate.tie in known:
+    def _can_predict(self, candidate: CompiledCandidate) -> bool:
+        treatments = self._treatments
+        if candidate.tie in treatments:
             return True
         return (
             candidate.catalog is not None
-            and template_of(candidate.campaign, candidate.treatment) in known
+            and template_of(candidate.campaign, candidate.treatment) in treatments
         )
 
 
 @dataclass(frozen=True, slots=True)
 class PropensityModels:
-    """Models in force, sorted by name: the first that knows a candidate predicts it."""
+    """Models in force, sorted by name: the first that was trained on a candidate predicts it."""
 
     models: tuple[PropensityModel, ...]
 
     @property
     def label(self) -> str:
-        """Names and versions, as a Decision names them."""
+        """Names and versions, in the form of a Decision."""
         return " ".join(model.manifest.label for model in self.models)
 
     def of(self, candidates: Sequence[CompiledCandidate], facts: Facts) -> Sequence[float | None]:
-        """Return the probability of each candidate that a model knows."""
+        """Return the probability of each candidate; None: all models lack it."""
         predictions = list(self.models[0].of(candidates, facts))
         for model in self.models[1:]:
             if None not in predictions:
                 break
             others = model.of(candidates, facts)
             predictions = [
-                other if known is None else known
-                for known, other in zip(predictions, others, strict=True)
+                other if prediction is None else prediction
+                for prediction, other in zip(predictions, others, strict=True)
             ]
         return predictions
 
@@ -119,16 +117,16 @@ def open_model(file: Path, manifest: ModelManifest, artifacts: Artifacts) -> Pro
         data = file.read_bytes()
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    unsound = problem(data, features)
-    if unsound is not None:
-        return unsound
-    tried = _TRIED.format(features=features, version=version("lightgbm"))
-    if not artifacts.is_marked(manifest.digest, tried):
-        unsound = isolated_model_problem(file, features)
-        if unsound is not None:
-            return unsound
+    fault = problem(data, features)
+    if fault is not None:
+        return fault
+    mark = _TRIAL_MARK.format(features=features, version=version("lightgbm"))
+    if not artifacts.is_marked(manifest.digest, mark):
+        fault = isolated_model_problem(file, features)
+        if fault is not None:
+            return fault
         if artifacts.find(manifest.digest) is not None:
-            artifacts.mark(manifest.digest, tried)
+            artifacts.mark(manifest.digest, mark)
     try:
         import lightgbm
 
@@ -140,8 +138,8 @@ def open_model(file: Path, manifest: ModelManifest, artifacts: Artifacts) -> Pro
 
 
 def ill_fitting(manifest: ModelManifest, config: Configuration) -> str | None:
-    """Return the feature of a model that a configuration's decisions lack; None: it fits."""
-    known: Mapping[str, frozenset[str]] = {
+    """Return the reason why a model does not fit a configuration; None: it fits."""
+    names: Mapping[str, frozenset[str]] = {
         "trait": frozenset(config.read_traits),
         "days_since": frozenset(config.read_traits),
         "derived": config.carried_values,
@@ -151,9 +149,9 @@ def ill_fitting(manifest: ModelManifest, config: Configuration) -> str | None:
         ),
     }
     for feature in manifest.features:
-        if feature.of in known and feature.name not in known[feature.of]:
-            mend = _MENDS.get(feature.of, "let a condition read it, or train again without it")
-            return f"its feature {feature} is not known when a decision is made: {mend}"
+        if feature.of in names and feature.name not in names[feature.of]:
+            remedy = _REMEDIES.get(feature.of, "let a condition read it, or train again without it")
+            return f"its feature {feature} is not known when a decision is made: {remedy}"
     return None
 
 

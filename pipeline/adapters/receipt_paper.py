@@ -92,7 +92,7 @@ def _in_code_page(character: str) -> str:
     if not character.isprintable():
         return ""
     for form in (character, unicodedata.normalize("NFKD", character)):
-        kept = form.encode(_CODE_PAGE, errors="ignore").decode(_CODE_PAGE)
-        if kept and kept.isprintable():
-            return kept
+        printable = form.encode(_CODE_PAGE, errors="ignore").decode(_CODE_PAGE)
+        if printable and printable.isprintable():
+            return printable
     return "?"

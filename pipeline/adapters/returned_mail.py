@@ -36,15 +36,15 @@ class ReturnedMail(Struct, frozen=True):
 
 
 class OtherMail(Struct, frozen=True):
-    """Message that reports no outcome; `reason` says why it does not."""
+    """Message that reports no outcome, for the reason `reason`."""
 
     reason: str
 
 
-Returned: TypeAlias = ReturnedMail | OtherMail
+MailReport: TypeAlias = ReturnedMail | OtherMail
 
 
-def parse_returned(raw: bytes) -> Returned:
+def parse_returned(raw: bytes) -> MailReport:
     """Return the outcome of a sent message that a returned mail reports."""
     message = message_from_bytes(raw, policy=default)
     parts: list[Message] = list(message.walk())
@@ -82,9 +82,9 @@ def _delivery_status(
         if outcome == "delivered":
             return outcome, {}
         if outcome == "bounce":
-            enhanced = enhanced_status(block.get("Status") or "")
-            kind = {"bounce": str(bounce_kind(enhanced))}
-            return outcome, kind if enhanced is None else {**kind, "enhanced": enhanced}
+            status = enhanced_status(block.get("Status") or "")
+            kind = {"bounce": str(bounce_kind(status))}
+            return outcome, kind if status is None else {**kind, "enhanced": status}
     return OtherMail("a delivery status that is not final")
 
 

@@ -63,7 +63,7 @@ def write_json(path: Path, value: msgspec.Struct) -> None:
 
 
 def read_json(path: Path, kind: type[T]) -> T | None:
-    """Return the content; None if the file is missing, or from another version."""
+    """Return the file's content; None if it is missing, or has another version's form."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):

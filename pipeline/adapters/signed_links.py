@@ -29,7 +29,7 @@ class PreferenceLink(Struct, frozen=True, array_like=True):
 class TrackedLink(Struct, frozen=True, array_like=True):
     """Outcome token of a link's message, and the link's target URL.
 
-    `sent_at` (epoch ms): time of sending, by which mail scanners are distinguished from customers.
+    `sent_at` (epoch ms): time of sending; clicks within seconds of it are those of mail scanners.
     """
 
     token: str
@@ -58,7 +58,7 @@ class LinkSigner(Generic[L]):
         return self._signer.sign(base64_encode(json.encode(link))).decode()
 
     def verify(self, text: str) -> L | None:
-        """Return the link; None when its signature or form is wrong."""
+        """Return the link; None if its signature or form is invalid."""
         try:
             return self._decoder.decode(base64_decode(self._signer.unsign(text)))
         except (BadData, DecodeError, UnicodeEncodeError):
@@ -70,5 +70,5 @@ class MessageLinks:
 
     def __init__(self, secret: str) -> None:
         self.preferences = LinkSigner(secret, PreferenceLink)
-        self.tracked = LinkSigner(secret, TrackedLink)
+        self.tracking = LinkSigner(secret, TrackedLink)
         self.callbacks = LinkSigner(secret, CallbackLink)

@@ -57,10 +57,10 @@ def scan(
 
 
 def _scan(consumer: Consumer, topic: str, start: Mapping[int, int]) -> Iterator[StoredRecord]:
-    unfinished = {p: end for p, end in _ends(consumer, topic).items() if start.get(p, 0) < end}
-    consumer.assign([TopicPartition(topic, p, start.get(p, OFFSET_BEGINNING)) for p in unfinished])
+    open_ends = {p: end for p, end in _ends(consumer, topic).items() if start.get(p, 0) < end}
+    consumer.assign([TopicPartition(topic, p, start.get(p, OFFSET_BEGINNING)) for p in open_ends])
     deadline = time.monotonic() + _PATIENCE_S
-    while unfinished:
+    while open_ends:
         messages = consumer.consume(_BATCH, _WAIT_S)
         if messages:
             deadline = time.monotonic() + _PATIENCE_S
@@ -68,17 +68,17 @@ def _scan(consumer: Consumer, topic: str, start: Mapping[int, int]) -> Iterator[
             raise TimeoutError(f"{topic}: the broker sent nothing for {_PATIENCE_S:.0f} s")
         for message in messages:
             partition = cast(int, message.partition())
-            end = unfinished.get(partition)
+            end = open_ends.get(partition)
             if end is None:
                 continue
             if is_partition_end(message):
-                del unfinished[partition]
+                del open_ends[partition]
                 continue
             record = _stored_record(message)
             if record.offset < end:
                 yield record
             if record.offset >= end - 1:
-                del unfinished[partition]
+                del open_ends[partition]
 
 
 def _ends(consumer: Consumer, topic: str) -> dict[int, int]:

@@ -13,15 +13,15 @@ from pipeline.config.delimiters import DELIMITERS, declared_delimiter, delimiter
 from pipeline.config.odd_texts import unseen_in_name
 from pipeline.model.interaction import text_of
 
-_MOST_BYTES: Final = 50_000_000
-_MOST_ROWS: Final = 50_000
+_MAX_BYTES: Final = 50_000_000
+_MAX_ROWS: Final = 50_000
 _WORKBOOKS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 """First bytes of .xlsx and .ods, and of .xls."""
 
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
-_MOST_SIGNS: Final = 131_072
-_LONG_CELL: Final = f"a cell of more than {_MOST_SIGNS:,} signs: close its quotation mark"
-_CSV_MENDS: Final = {
+_MAX_SIGNS: Final = 131_072
+_LONG_CELL: Final = f"a cell of more than {_MAX_SIGNS:,} signs: close its quotation mark"
+_CSV_REMEDIES: Final = {
     "unexpected end of data": "a quotation mark that opens here is not closed",
     "field larger than": _LONG_CELL,
     "expected after": 'after a closing quotation mark comes the next cell: write "" for a mark in '
@@ -31,7 +31,7 @@ _CSV_MENDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class TableFault:
-    """Fault of a table; `line` counts from 1, of Parquet it is the row."""
+    """Fault of a table; `line` counts from 1, and is the number of the row in Parquet."""
 
     file: str
     line: int
@@ -48,8 +48,11 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """Table whose cells are texts, without blanks around them; `header`: the line with the names of
-    the columns; `numbers`: columns that the file stores as numbers."""
+    """Table whose cells are texts, without blanks around them.
+
+    `header`: the line with the names of the columns; `numbers`: columns that the file stores as
+    numbers.
+    """
 
     file: str
     header: int
@@ -63,7 +66,7 @@ TableFaults: TypeAlias = tuple[TableFault, ...]
 
 def read_table(folder: Path, name: str) -> TextTable | TableFaults:
     """Return the table in a file of the folder, or all faults of its form."""
-    path = find_file(folder, name, _MOST_BYTES)
+    path = find_file(folder, name, _MAX_BYTES)
     if isinstance(path, Unreadable):
         return (TableFault(name, 1, f"this file {path.reason}"),)
     read = {".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix.lower())
@@ -94,34 +97,34 @@ def _text(name: str, data: bytes) -> str | TableFault:
 
 
 class _CsvTable:
-    """CSV file while it is read: one line names the columns, blank lines do not count."""
+    """Reader of a CSV file: one line names the columns, blank lines are skipped."""
 
     def __init__(self, name: str, text: str) -> None:
         lines = text.split("\n")
         place = next((place for place, line in enumerate(lines) if line.strip()), 0)
         self._name = name
-        self._declared = declared_delimiter(lines[place])
-        self._before = 0 if self._declared is None else place + 1
+        self._declaration = declared_delimiter(lines[place])
+        self._before = 0 if self._declaration is None else place + 1
         self._text = "\n".join(lines[self._before :])
         self._delimiter = delimiter_by_name(
-            self._declared or max(DELIMITERS, key=lines[place].count)
+            self._declaration or max(DELIMITERS, key=lines[place].count)
         )
         self._header_line = 1
         self._header: list[str] = []
-        self._blanks = 0  # columns after the header's last name: spreadsheets write them, too
+        self._blanks = 0  # empty columns that spreadsheets write after the header's last name
         self._rows: list[TableRow] = []
         self._faults: list[TableFault] = []
 
     def read(self) -> TextTable | TableFaults:
         """Return the table, or all faults of its form."""
         if self._delimiter is None:
-            self._refuse(self._before, f"no delimiter {self._declared!r}: one character")
+            self._refuse(self._before, f"no delimiter {self._declaration!r}: one character")
             return tuple(self._faults)
         for line, cells in self._lines(self._delimiter):
             if not self._header:
                 self._take_header(line, cells)
-            elif len(self._rows) == _MOST_ROWS:
-                self._refuse(line, f"more than {_MOST_ROWS:,} rows: keep the items that are sold")
+            elif len(self._rows) == _MAX_ROWS:
+                self._refuse(line, f"more than {_MAX_ROWS:,} rows: keep the items that are sold")
                 break
             else:
                 self._take_row(line, cells)
@@ -137,21 +140,21 @@ class _CsvTable:
         try:
             for cells in reader:
                 begins, line = line, reader.line_num + 1 + self._before
-                if max(map(len, cells), default=0) > _MOST_SIGNS:  # the reader's limit is global
+                if max(map(len, cells), default=0) > _MAX_SIGNS:  # the reader's limit is global
                     self._refuse(begins, _LONG_CELL)
                     return
-                bare = [cell.strip() for cell in cells]
-                if any(bare):
-                    yield begins, bare
+                stripped_cells = [cell.strip() for cell in cells]
+                if any(stripped_cells):
+                    yield begins, stripped_cells
         except csv.Error as error:
-            mends = (mend for sign, mend in _CSV_MENDS.items() if sign in str(error))
-            self._refuse(line, next(mends, str(error)))
+            remedies = (remedy for sign, remedy in _CSV_REMEDIES.items() if sign in str(error))
+            self._refuse(line, next(remedies, str(error)))
 
     def _take_header(self, line: int, cells: list[str]) -> None:
         last = max(place for place, cell in enumerate(cells, 1) if cell)
         self._header_line, self._header = line, cells[:last]
         self._blanks = len(cells) - last
-        for name in sorted({one for one in self._header if self._header.count(one) > 1}):
+        for name in sorted({name for name in self._header if self._header.count(name) > 1}):
             self._refuse(line, f"column {name!r} occurs twice" if name else "columns have no name")
 
     def _take_row(self, line: int, cells: list[str]) -> None:
@@ -164,12 +167,12 @@ class _CsvTable:
             self._rows.append(TableRow(line, dict(zip(self._header, cells, strict=True))))
             return
         if width == 1:
-            mend = "put nothing above the line that names the columns"
+            remedy = "put nothing above the line that names the columns"
         elif len(cells) > width:
-            mend = f"put a cell that has {self._delimiter!r} in it in quotation marks"
+            remedy = f"put a cell that has {self._delimiter!r} in it in quotation marks"
         else:
-            mend = "write every cell, empty ones too"
-        self._refuse(line, f"{len(cells)} cells where the header has {width}: {mend}")
+            remedy = "write every cell, empty ones too"
+        self._refuse(line, f"{len(cells)} cells where the header has {width}: {remedy}")
 
     def _refuse(self, line: int, message: str) -> None:
         self._faults.append(TableFault(self._name, line, message))
@@ -181,25 +184,25 @@ def _read_parquet(name: str, path: Path) -> TextTable | TableFaults:
 
     try:
         with pq.ParquetFile(path) as file:
-            if file.metadata.num_rows > _MOST_ROWS:
-                message = f"more than {_MOST_ROWS:,} rows: keep the items that are sold"
-                return (TableFault(name, _MOST_ROWS + 1, message),)
+            if file.metadata.num_rows > _MAX_ROWS:
+                message = f"more than {_MAX_ROWS:,} rows: keep the items that are sold"
+                return (TableFault(name, _MAX_ROWS + 1, message),)
             schema = file.schema_arrow
             faults = [
-                TableFault(name, 1, f"column {one.name!r} holds {one.type}: make it a text")
-                for one in schema
-                if pa.types.is_nested(one.type) or pa.types.is_binary(one.type)
+                TableFault(name, 1, f"column {column.name!r} holds {column.type}: make it a text")
+                for column in schema
+                if pa.types.is_nested(column.type) or pa.types.is_binary(column.type)
             ]
             if faults:
                 return tuple(faults)
             numbers = frozenset(
-                one.name
-                for one in schema
-                if pa.types.is_integer(one.type) or pa.types.is_floating(one.type)
+                column.name
+                for column in schema
+                if pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
             )
             rows = tuple(
-                TableRow(number, {column: _cell(value) for column, value in one.items()})
-                for number, one in enumerate(file.read().to_pylist(), 1)
+                TableRow(number, {column: _cell(value) for column, value in cells.items()})
+                for number, cells in enumerate(file.read().to_pylist(), 1)
             )
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = (str(error).splitlines() or ["it is damaged"])[0]
@@ -208,7 +211,7 @@ def _read_parquet(name: str, path: Path) -> TextTable | TableFaults:
 
 
 def _cell(value: Any) -> str:
-    if value is None or value != value:  # NaN is how programs write a missing number
+    if value is None or value != value:  # programs write a missing number as NaN
         return ""
     if isinstance(value, bool | int) or (isinstance(value, float) and isfinite(value)):
         return text_of(value)
@@ -216,7 +219,7 @@ def _cell(value: Any) -> str:
 
 
 def column_faults(table: TextTable) -> Iterator[TableFault]:
-    """Yield faults of the columns themselves: of their names, and of columns without any value."""
+    """Yield a fault for each column with an unusable name, or without any value."""
     for name in table.columns:
         unseen = unseen_in_name(name)
         if not name:

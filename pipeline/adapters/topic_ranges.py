@@ -40,23 +40,25 @@ class TopicReader:
 
     def limits(self) -> dict[int, range]:
         """Return the range of each partition's present offsets. Raises UnknownTopicError."""
-        known = self._consumer.list_topics(timeout=_PATIENCE_S).topics
-        if self._topic not in known:
-            names = ", ".join(sorted(name for name in known if not name.startswith("__")))
+        topics = self._consumer.list_topics(timeout=_PATIENCE_S).topics
+        if self._topic not in topics:
+            names = ", ".join(sorted(name for name in topics if not name.startswith("__")))
             raise UnknownTopicError(
                 f"there is no topic {self._topic!r}; there are {names or 'none'}"
             )
-        places = [TopicPartition(self._topic, number) for number in known[self._topic].partitions]
+        places = [TopicPartition(self._topic, number) for number in topics[self._topic].partitions]
         return {
             place.partition: range(*self._consumer.get_watermark_offsets(place, _PATIENCE_S))
             for place in places
         }
 
-    def written_since(self, at: int) -> dict[int, int]:
-        """Return each partition's first offset written at `at` (epoch ms) or later; partitions
-        without one are left out."""
-        asked = [TopicPartition(self._topic, number, at) for number in self.limits()]
-        offsets = self._consumer.offsets_for_times(asked, timeout=_PATIENCE_S)
+    def offsets_since(self, at: int) -> dict[int, int]:
+        """Return each partition's first offset written at `at` (epoch ms) or later.
+
+        Partitions without such a record are omitted.
+        """
+        times = [TopicPartition(self._topic, number, at) for number in self.limits()]
+        offsets = self._consumer.offsets_for_times(times, timeout=_PATIENCE_S)
         return {place.partition: place.offset for place in offsets if place.offset >= 0}
 
     def read(self, partition: int, offsets: range) -> Iterator[Message]:

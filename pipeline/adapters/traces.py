@@ -12,9 +12,9 @@ from typing import Final
 HEADER: Final = "traceparent"
 
 _FORM: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-_OURS: Final = b"00"
-_NEVER: Final = b"ff"
-_SAMPLED: Final = 0x01
+_VERSION: Final = b"00"
+_INVALID_VERSION: Final = b"ff"
+_SAMPLED_FLAG: Final = 0x01
 _KNOWN_FLAGS: Final = 0x03
 """Flags for sampled and random; unknown flags must not be passed on."""
 
@@ -36,20 +36,20 @@ class Trace:
 
 def new_trace() -> Trace:
     """Return a new trace."""
-    return Trace(b"%032x" % (_ids.getrandbits(128) or 1), _SAMPLED)
+    return Trace(b"%032x" % (_ids.getrandbits(128) or 1), _SAMPLED_FLAG)
 
 
 def continue_trace(header: str | bytes | None) -> Trace:
     """Return the trace that the header names; a new one if it is missing or malformed.
 
-    Of versions after 00 the first four fields are read.
+    The first four fields are read, also of a version after 00, which may have more.
     """
     data = header.encode(errors="replace") if isinstance(header, str) else header
     fields = None if data is None else _FORM.fullmatch(data)
     if fields is None:
         return new_trace()
     version, trace, parent, flags, rest = fields.groups()
-    malformed = version == _NEVER or (version == _OURS and rest is not None)
+    malformed = version == _INVALID_VERSION or (version == _VERSION and rest is not None)
     if malformed or not trace.strip(b"0") or not parent.strip(b"0"):
         return new_trace()
     return Trace(trace, int(flags, 16) & _KNOWN_FLAGS)

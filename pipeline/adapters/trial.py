@@ -1,7 +1,7 @@
 """Trial of an untrusted file in a separate process, with limited time and memory.
 
-A native library that reads it may abort, loop or take all memory; then only the separate process
-ends.
+A native library that reads the file may abort, loop or exhaust memory; then only the separate
+process ends.
 """
 
 import json

@@ -29,7 +29,7 @@ _MAX_DEPTH: Final = 64
 _MAX_INTEGER: Final = 2**63
 _TAG: Final = "tag:yaml.org,2002:"
 _VARIABLE: Final = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_MENDS: Final = {
+_REMEDIES: Final = {
     "cannot start any token": "indent with spaces, and quote texts that begin with a special sign",
     "mapping values are not allowed": "a field is written `name: value`; quote texts that contain "
     "': ', and check the indentation",
@@ -44,19 +44,19 @@ _MENDS: Final = {
     "expected the node content": "write the value that is missing before it",
 }
 _NO_TAGS: Final = "tags are not accepted; quote a text that begins with !"
-_OTHER_MEND: Final = "check brackets, quotation marks, special signs and indentation there"
+_OTHER_REMEDY: Final = "check brackets, quotation marks, special signs and indentation there"
 _PROSE: Final = frozenset(("content", "defaults", "description", "hypothesis", "words"))
 """Fields with texts for people, where typographic quotation marks are in place."""
 
 _MONEY: Final = frozenset(("amount", "budget", "value"))
 _TYPOGRAPHIC: Final = re.compile("[“”„«‘’‹].*[“”»‘’›]", re.DOTALL)
 _LEFT_OPEN: Final = ("simple key", "quoted scalar")
-"""Faults that reach to the end of the document: they are located where they begin."""
+"""Parts of messages of faults that extend to the end of the document; located where they begin."""
 
 
 @dataclass(frozen=True, slots=True)
 class YamlFault:
-    """Fault with its position and mend."""
+    """Fault with its position and remedy."""
 
     place: Position
     message: str
@@ -67,24 +67,24 @@ class RefusedValue:
     """Value that is valid YAML and not accepted here."""
 
     path: Path
-    what: YamlFault
+    fault: YamlFault
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
     """Parsed document; `value` is made of dicts, lists and scalars.
 
-    `places`: the position of each key or item. `refused`: values that are not accepted; `value` has
-    None in their place, or the first of repeated ones.
+    `places`: the position of each key or item. `refusals`: values that are not accepted; `value`
+    has None in their place, and the first value of a repeated key.
     """
 
     value: object
     places: Mapping[Path, Position]
-    refused: tuple[RefusedValue, ...]
+    refusals: tuple[RefusedValue, ...]
 
 
 EVERY_FIELD: Final = "*"
-"""Stand-in for names of fields: all of them are kept as they are written."""
+"""Stand-in for the names of all fields, whose variables are not expanded."""
 
 
 def read_yaml(
@@ -95,8 +95,8 @@ def read_yaml(
         yaml = YAML(typ="safe", pure=True)
         yaml.Composer = _Composer
         node = yaml.compose(text)
-    except _RefusedError as refused:
-        return refused.what
+    except _RefusedError as error:
+        return error.fault
     except MarkedYAMLError as error:
         return _syntax_fault(error, text)
     except ReaderError as error:
@@ -104,10 +104,10 @@ def read_yaml(
     except YAMLError as error:
         return YamlFault((1, 1), " ".join(str(error).split()))
     except (ValueError, RecursionError) as error:
-        return YamlFault((1, 1), f"YAML: {' '.join(str(error).split())}; {_OTHER_MEND}")
+        return YamlFault((1, 1), f"YAML: {' '.join(str(error).split())}; {_OTHER_REMEDY}")
     build = _ValueBuilder(environment, verbatim, text.splitlines())
     return Document(
-        None if node is None else build.value(node, ()), build.places, tuple(build.refused)
+        None if node is None else build.value(node, ()), build.places, tuple(build.refusals)
     )
 
 
@@ -115,7 +115,7 @@ class _RefusedError(Exception):
     """Raised for a value that is valid YAML and not accepted here."""
 
     def __init__(self, place: Position, message: str) -> None:
-        self.what = YamlFault(place, message)
+        self.fault = YamlFault(place, message)
 
 
 class _Composer(Composer):
@@ -149,34 +149,34 @@ def _unseen_character(error: ReaderError, text: str) -> YamlFault:
 
 def _syntax_fault(error: MarkedYAMLError, text: str) -> YamlFault:
     context, problem = error.context or "", error.problem or error.context or "not YAML"
-    mends = [mend for sign, mend in _MENDS.items() if sign in f"{context} {problem}"]
+    remedies = [remedy for sign, remedy in _REMEDIES.items() if sign in f"{context} {problem}"]
     begin = error.context_mark or error.problem_mark
-    mend = next(iter(mends), _OTHER_MEND).format(line=_position(begin)[0])
+    remedy = next(iter(remedies), _OTHER_REMEDY).format(line=_position(begin)[0])
     left_open = any(sign in context for sign in _LEFT_OPEN)
     place = _position(begin if left_open else error.problem_mark or begin)
     lines = text.splitlines()
     unseen = unseen_space(lines[place[0] - 1]) if place[0] <= len(lines) else None
     if unseen is not None:
-        mend = f"a character there only looks like a space ({unseen}): type a space"
-    return YamlFault(place, f"YAML: {' '.join(problem.split())}; {mend}")
+        remedy = f"a character there only looks like a space ({unseen}): type a space"
+    return YamlFault(place, f"YAML: {' '.join(problem.split())}; {remedy}")
 
 
 @dataclass(slots=True)
 class _ValueBuilder:
-    """Builder of values from nodes; remembers their positions."""
+    """Builder of values from nodes, which records their positions."""
 
     environment: Mapping[str, str]
     verbatim: Collection[str]
     lines: list[str]
     places: dict[Path, Position] = field(default_factory=dict)
-    refused: list[RefusedValue] = field(default_factory=list)
+    refusals: list[RefusedValue] = field(default_factory=list)
 
     def value(self, node: Node, path: Path) -> object:
         self.places.setdefault(path, _position(node.start_mark))
         try:
             return self._value(node, path)
-        except _RefusedError as refused:
-            self.refused.append(RefusedValue(path, refused.what))
+        except _RefusedError as error:
+            self.refusals.append(RefusedValue(path, error.fault))
             return None
 
     def _value(self, node: Node, path: Path) -> object:
@@ -186,10 +186,10 @@ class _ValueBuilder:
             self._refuse_tag(node, "seq")
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
         assert isinstance(node, ScalarNode)
-        stays = bool(path) and (path[-1] in self.verbatim or EVERY_FIELD in self.verbatim)
+        is_verbatim = bool(path) and (path[-1] in self.verbatim or EVERY_FIELD in self.verbatim)
         if node.style is None:
             self._refuse_misread(node, path)
-        return self._scalar(node, expands=not stays)
+        return self._scalar(node, expands=not is_verbatim)
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, object]:
         self._refuse_tag(node, "map")
@@ -201,7 +201,7 @@ class _ValueBuilder:
             key = key_node.value
             if key in mapping:
                 message = f"{key[:100]!r} occurs twice: keep one of them"
-                self.refused.append(RefusedValue((*path, key), YamlFault(place, message)))
+                self.refusals.append(RefusedValue((*path, key), YamlFault(place, message)))
                 continue
             self.places[*path, key] = place
             mapping[key] = self.value(value_node, (*path, key))
@@ -216,9 +216,9 @@ class _ValueBuilder:
             if _TYPOGRAPHIC.fullmatch(text):
                 message = "typographic quotation marks belong to the text: write straight ones"
                 raise _RefusedError(place, f"{text[:60]}: {message}")
-            mend = perhaps_thousands(text) if path and path[-1] in _MONEY else None
-            if mend is not None:
-                raise _RefusedError(place, f"{text} could be grouped by thousands: {mend}")
+            remedy = perhaps_thousands(text) if path and path[-1] in _MONEY else None
+            if remedy is not None:
+                raise _RefusedError(place, f"{text} could be grouped by thousands: {remedy}")
         elif _begins_comment(self.lines, node):
             message = (
                 "what follows # is a comment and no part of the text: put the text in quotation"
@@ -240,8 +240,8 @@ class _ValueBuilder:
         try:
             return read(text)
         except ValueError as error:
-            shown = "" if expands is False else f"{text[:100]!r}: "
-            raise _RefusedError(_position(node.start_mark), f"{shown}{error}") from None
+            prefix = "" if expands is False else f"{text[:100]!r}: "
+            raise _RefusedError(_position(node.start_mark), f"{prefix}{error}") from None
 
     def _expand(self, node: ScalarNode) -> str:
         def replacement(match: re.Match[str]) -> str:
@@ -254,8 +254,8 @@ class _ValueBuilder:
                 raise _RefusedError(_position(node.start_mark), message)
             return str(value)
 
-        # What comes after the last bracket has no variable, and would be looked through for the
-        # end of each one that begins there.
+        # A text after the last bracket contains no whole variable; the pattern would search it to
+        # its end for each variable that begins there.
         cut = node.value.rfind("}") + 1
         head, tail = node.value[:cut], node.value[cut:]
         return _VARIABLE.sub(replacement, head) + str(tail).replace("$${", "${")

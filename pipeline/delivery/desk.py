@@ -120,7 +120,7 @@ def _outcomes(
     """Yield the outcomes written at `since_ms` or later."""
     with TopicReader(kafka, topics.INTERACTIONS) as reader:
         start = {place: limits.stop for place, limits in reader.limits().items()}
-        start |= reader.written_since(since_ms)
+        start |= reader.offsets_since(since_ms)
     for _, interaction in records.every(topics.INTERACTIONS, Interaction, start=start):
         if interaction.kind == "outcome":
             yield interaction

@@ -18,7 +18,7 @@ from pipeline.delivery.retries import (
 
 _ANSWER_BYTES: Final = 65_536
 _ANSWER_S: Final = 2.0
-_MOST_AFTER_S: Final = 600.0
+_MAX_AFTER_S: Final = 600.0
 _UNSENT_ERRORS: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -107,7 +107,7 @@ async def open_http2() -> AsyncIterator[Http2Client]:
 
 
 def _after_s(headers: Mapping[str, str]) -> float:
-    return min(retry_after_s(headers.get("Retry-After")), _MOST_AFTER_S)
+    return min(retry_after_s(headers.get("Retry-After")), _MAX_AFTER_S)
 
 
 async def _read(parts: Any) -> bytes:

@@ -148,7 +148,7 @@ class _DemoRun:
             until=played_days[-1].date.isoformat(),
             events=script.event_count(played_days),
             seconds=seconds,
-            repeated_mails=mailbox.repeated,
+            repeated_mails=mailbox.repeats,
             defaulted=shop.defaults,
             summary=summarise(records, channels, script.event_ids(played_days)),
             latency=traffic.measure(records, since_ms, channels),

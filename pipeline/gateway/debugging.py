@@ -102,7 +102,7 @@ class DebugEndpoints:
         id_bytes = decision_id.encode()
         with TopicReader(self.settings.kafka(), topics.DECISIONS) as reader:
             ends = {number: offsets.stop for number, offsets in reader.limits().items()}
-            start = ends | reader.written_since(now_ms() - _VALID_MS)
+            start = ends | reader.offsets_since(now_ms() - _VALID_MS)
         decisions = Records(self.settings, gateway.codec).every(
             topics.DECISIONS,
             Decision,

@@ -50,7 +50,7 @@ async def show_picture(gateway: Gateway, request: Request) -> Response | Refusal
 
 
 def _link(gateway: Gateway, request: Request) -> TrackedLink | None:
-    return gateway.links.tracked.verify(request.query_params.get("t", ""))
+    return gateway.links.tracking.verify(request.query_params.get("t", ""))
 
 
 async def _report(gateway: Gateway, request: Request, link: TrackedLink, outcome: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from pipeline.adapters.avro import Codec, recorded_versions
-from pipeline.adapters.avro.confluent import register_at, registry_client, with_registry_ids
+from pipeline.adapters.avro.confluent import register_schemas, registry_client, with_registry_ids
 from pipeline.settings import Settings
 
 
@@ -22,4 +22,4 @@ def register(settings: Settings, channels: Iterable[str]) -> None:
     """Register all versions with the registry, if there is one. Raises RegistryError."""
     if settings.schema_registry_url is not None:
         with registry_client(settings.schema_registry_url) as client:
-            register_at(client, channels)
+            register_schemas(client, channels)

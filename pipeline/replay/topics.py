@@ -96,7 +96,7 @@ def _select_offsets(
     if selection.since is None:
         return limits
     # A record's own time is at most MAX_AHEAD_MS after its time of writing, and may be long before.
-    firsts = reader.written_since(selection.since - MAX_AHEAD_MS)
+    firsts = reader.offsets_since(selection.since - MAX_AHEAD_MS)
     return {
         number: range(firsts.get(number, limit.stop), limit.stop)
         for number, limit in limits.items()

@@ -115,7 +115,7 @@ def test_storage_is_formatted_for_any_cluster_id(options: BrokerOptions) -> None
     jars = ensure_jars(options.cache_dir, pinned_jars())
     command = KafkaJvm(find_java(), jars, options.cache_dir).format(files, "-" * 21 + "A")
     subprocess.run(command, check=True, capture_output=True)
-    assert "cluster.id=-----" in files.formatted.read_text()
+    assert "cluster.id=-----" in files.format_record.read_text()
 
 
 @pytest.mark.long

@@ -66,7 +66,7 @@ class _SlowListener:
     def _done(self, batch: Batch) -> None:
         assert self.poller is not None
         self.waiting -= 1
-        self.poller.batch_done(batch)
+        self.poller.finish_batch(batch)
 
     async def on_assigned(self, tps: set[TP]) -> None:
         self.read_from(await self.places(tps))

@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
 from pipeline.adapters.avro import Codec, recorded_versions
-from pipeline.adapters.avro.confluent import register_at, with_registry_ids
+from pipeline.adapters.avro.confluent import register_schemas, with_registry_ids
 from pipeline.model.profile import Profile
 from tests.records import example
 
@@ -26,7 +26,7 @@ def test_unregistered_schemas_are_unknown(client: SchemaRegistryClient) -> None:
 
 
 def test_every_version_gets_the_registrys_id(client: SchemaRegistryClient) -> None:
-    register_at(client, channels=[])
+    register_schemas(client, channels=[])
     known_schemas = with_registry_ids(client)
     of_subject = [
         client.lookup_schema(
@@ -43,22 +43,22 @@ def test_every_version_gets_the_registrys_id(client: SchemaRegistryClient) -> No
 
 
 def test_every_topic_has_a_subject(client: SchemaRegistryClient) -> None:
-    register_at(client, channels=["web", "email"])
+    register_schemas(client, channels=["web", "email"])
     others = {"actions.web", "actions.email", "probes", "other"}
     topics = {version.name for version in recorded_versions()} | others
     assert set(client.get_subjects()) == {f"{topic}-value" for topic in topics}
 
 
 def test_registering_again_changes_nothing(client: SchemaRegistryClient) -> None:
-    register_at(client, channels=[])
+    register_schemas(client, channels=[])
     before = with_registry_ids(client)
-    register_at(client, channels=["web"])
+    register_schemas(client, channels=["web"])
     assert with_registry_ids(client) == before
     assert client.get_versions("profiles-value") == [1]
 
 
 def test_the_codec_writes_the_registrys_ids(client: SchemaRegistryClient) -> None:
-    register_at(client, channels=[])
+    register_schemas(client, channels=[])
     data = Codec(with_registry_ids(client)).encode("profiles", example(Profile))
     assert data is not None
     (schema_id,) = struct.unpack(">I", data[1:5])

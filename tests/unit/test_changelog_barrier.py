@@ -16,11 +16,11 @@ def test_an_output_is_sent_as_soon_as_all_rows_before_it_are_acknowledged(steps:
     waits_for: list[int] = []
     for step in steps:
         if step == "write":
-            barrier.on_written()
+            barrier.on_write()
             row_count += 1
         elif step == "acknowledge" and ack_count < row_count:
             ack_count += 1
-            barrier.on_acknowledged()
+            barrier.on_acknowledgement()
         elif step == "send":
             number = len(waits_for)
             waits_for.append(row_count)

@@ -29,7 +29,9 @@ def test_any_text_is_a_document_or_is_refused_at_a_place_in_it(text: str) -> Non
     result = read_yaml(text, {"A": "1"})
     assert isinstance(result, Document | YamlFault)
     faults = (
-        [result] if isinstance(result, YamlFault) else [refusal.what for refusal in result.refused]
+        [result]
+        if isinstance(result, YamlFault)
+        else [refusal.fault for refusal in result.refusals]
     )
     for error in faults:
         assert error.message

@@ -117,7 +117,7 @@ def test_last_choice_of_several_holds(door: Doorway) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("token", ["", "x", "é", "no.signature"])
 def test_forged_link_is_refused(door: Doorway, method: str, token: str) -> None:
-    click_token = LINKS.tracked.sign(TrackedLink("t", "https://shop.example", 0))
+    click_token = LINKS.tracking.sign(TrackedLink("t", "https://shop.example", 0))
     for forgery in (token, click_token, _token()[:-1]):
         assert _request(door, method, PREFERENCES, forgery, {}).status_code == 400
     assert door.interactions() == []
@@ -177,7 +177,7 @@ def test_page_needs_no_script_and_escapes_foreign_text(door: Doorway) -> None:
 
 def _tracked_link(door: Doorway, sent_at: int, url: str = "https://shop.example/?a=1") -> str:
     claims = Claims("a-1", "d-1", ANA, "email", "spring", "shoes", "shoes-email", sent_at)
-    return LINKS.tracked.sign(TrackedLink(door.tokens.sign(claims), url, sent_at))
+    return LINKS.tracking.sign(TrackedLink(door.tokens.sign(claims), url, sent_at))
 
 
 def _ago(ms: int) -> int:
@@ -229,7 +229,7 @@ def test_click_of_a_scanner_is_no_outcome(
 def test_old_or_forged_link_counts_nothing(door: Doorway) -> None:
     old = _tracked_link(door, _ago(TOKEN_MS + DAY_MS))
     assert _request(door, "GET", CLICK, old, BROWSER).status_code == 302
-    forgery = MessageLinks("another").tracked.sign(TrackedLink("t", "https://evil.example", 0))
+    forgery = MessageLinks("another").tracking.sign(TrackedLink("t", "https://evil.example", 0))
     answer = _request(door, "GET", CLICK, forgery, BROWSER)
     assert (answer.status_code, "location" in answer.headers) == (400, False)
     assert door.interactions() == []

@@ -57,11 +57,11 @@ class _TopicWriter:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reader of one schema version; `current` None: equal to `written`, needs no resolution."""
+    """Reader of one schema version; `reader_schema` None: it equals `writer_schema`."""
 
     name: str
-    written: Any
-    current: Any | None
+    writer_schema: Any
+    reader_schema: Any | None
     record: type[Struct]
 
 
@@ -69,10 +69,10 @@ class _Reader:
 class _Extension:
     """Schema that begins with all the fields of another.
 
-    `shared` returns the values of the common fields from a record; `put_rest` writes the others.
+    `common_values` returns a record's values of the common fields; `put_rest` writes the others.
     """
 
-    shared: Callable[[Struct], tuple[Any, ...]]
+    common_values: Callable[[Struct], tuple[Any, ...]]
     put_rest: Writer
 
 
@@ -85,23 +85,23 @@ class Codec:
 
     def __init__(self, versions: Iterable[SchemaVersion]) -> None:
         self.versions = tuple(versions)
-        parsed = [(version, parse_schema(version.schema)) for version in self.versions]
-        newest = {version.name: (version.id, schema) for version, schema in parsed}
+        schemas = [(version, parse_schema(version.schema)) for version in self.versions]
+        latest = {version.name: (version.id, schema) for version, schema in schemas}
         self._writers = {
             name: _TopicWriter(
                 _HEADER.pack(_MAGIC, schema_id), compile_writer(schema), CLASSES[name]
             )
-            for name, (schema_id, schema) in newest.items()
+            for name, (schema_id, schema) in latest.items()
         }
         self._extensions = dict(_extensions(self.versions))
         self._readers = {
             version.id: _Reader(
                 version.name,
                 schema,
-                None if version.id == newest[version.name][0] else newest[version.name][1],
+                None if version.id == latest[version.name][0] else latest[version.name][1],
                 CLASSES[version.name],
             )
-            for version, schema in parsed
+            for version, schema in schemas
         }
 
     def encode(self, topic: str, value: Struct | None) -> bytes | None:
@@ -161,19 +161,19 @@ class Codec:
 
 def _extensions(versions: Iterable[SchemaVersion]) -> Iterator[tuple[tuple[int, str], _Extension]]:
     """Yield extensions among the newest versions, by id of the shorter and name of the longer."""
-    newest = {version.name: version for version in versions}
-    for before in newest.values():
-        for after in newest.values():
-            shared, fields = before.schema["fields"], after.schema["fields"]
-            if 1 < len(shared) < len(fields) and fields[: len(shared)] == shared:
-                rest = parse_schema({**after.schema, "fields": fields[len(shared) :]})
-                names = [field["name"] for field in shared]
+    newest_versions = {version.name: version for version in versions}
+    for before in newest_versions.values():
+        for after in newest_versions.values():
+            short, long = before.schema["fields"], after.schema["fields"]
+            if 1 < len(short) < len(long) and long[: len(short)] == short:
+                rest = parse_schema({**after.schema, "fields": long[len(short) :]})
+                names = [field["name"] for field in short]
                 extension = _Extension(attrgetter(*names), compile_writer(rest))
                 yield (before.id, after.name), extension
 
 
 def _is_extension(extension: _Extension, value: Struct, before: Struct) -> bool:
-    return all(map(is_, extension.shared(value), extension.shared(before)))
+    return all(map(is_, extension.common_values(value), extension.common_values(before)))
 
 
 def _read(reader: _Reader, data: bytes) -> Struct | Malformed:
@@ -191,7 +191,7 @@ def _read_fields(reader: _Reader, data: bytes) -> dict[str, Any] | Malformed:
     body = BytesIO(data)
     body.seek(_HEADER.size)
     try:
-        fields = schemaless_reader(body, reader.written, reader.current)
+        fields = schemaless_reader(body, reader.writer_schema, reader.reader_schema)
     except _UNREADABLE as error:
         return Malformed("malformed-avro", f"no {reader.name} up to byte {body.tell()}: {error!r}")
     if body.tell() != len(data):

@@ -31,9 +31,9 @@ def schema_fault(schema: Schema) -> str | None:
 def incompatibility(new: Schema, older: Iterable[Schema]) -> str | None:
     """Return the incompatibility of `new` with one of the `older` schemas; None: there is none."""
     checker = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]
-    parsed = _parse(new)
+    new_schema = _parse(new)
     for schema in map(_parse, older):
-        for reader, writer in ((parsed, schema), (schema, parsed)):
+        for reader, writer in ((new_schema, schema), (schema, new_schema)):
             result = checker.get_compatibility(reader, writer)
             if result.compatibility is not SchemaCompatibilityType.compatible:
                 return "; ".join(sorted(result.messages) + sorted(result.locations))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RegistryError(Exception):
-    """Raised when the registry is out of reach or refuses; the message says what to do."""
+    """Raised when the registry is out of reach or refuses; the message names the remedy."""
 
 
 def with_registry_ids(client: "SchemaRegistryClient") -> tuple[SchemaVersion, ...]:
@@ -27,7 +27,7 @@ def with_registry_ids(client: "SchemaRegistryClient") -> tuple[SchemaVersion, ..
     )
 
 
-def register_at(client: "SchemaRegistryClient", channels: Iterable[str]) -> None:
+def register_schemas(client: "SchemaRegistryClient", channels: Iterable[str]) -> None:
     """Register all unregistered versions, oldest first."""
     channels = tuple(channels)
     for version in recorded_versions():

@@ -7,7 +7,7 @@ import msgspec
 
 from pipeline.adapters.avro.compatibility import LEVEL, incompatibility, schema_fault
 from pipeline.adapters.avro.versions import (
-    RECORDED,
+    RECORD_FILE,
     Schema,
     SchemaVersion,
     current,
@@ -17,8 +17,10 @@ from pipeline.adapters.avro.versions import (
 
 def unrecorded_schemas(versions: Iterable[SchemaVersion]) -> dict[str, Schema]:
     """Return the `.avsc` files that differ from the newest of `versions`, by name."""
-    newest = {version.name: version.schema for version in versions}
-    return {name: schema for name, schema in current().items() if schema != newest.get(name)}
+    newest_schemas = {version.name: version.schema for version in versions}
+    return {
+        name: schema for name, schema in current().items() if schema != newest_schemas.get(name)
+    }
 
 
 def refusal(schema: Schema, older: Iterable[Schema]) -> str | None:
@@ -45,15 +47,15 @@ def next_versions(versions: tuple[SchemaVersion, ...]) -> Iterator[SchemaVersion
 def main() -> int:
     """Append a line per changed schema; return 1 if one must not be recorded."""
     versions = recorded_versions()
-    added = tuple(next_versions(versions))
-    for new in added:
+    new_versions = tuple(next_versions(versions))
+    for new in new_versions:
         problem = refusal(new.schema, (v.schema for v in versions if v.name == new.name))
         if problem:
             print(f"schemas/{new.name}.avsc: {problem}", file=sys.stderr)
             return 1
-    with RECORDED.open("ab") as lines:
-        lines.writelines(msgspec.json.encode(new) + b"\n" for new in added)
-    for new in added:
+    with RECORD_FILE.open("ab") as lines:
+        lines.writelines(msgspec.json.encode(new) + b"\n" for new in new_versions)
+    for new in new_versions:
         print(f"schemas/{new.name}.avsc: version {new.version}, id {new.id}")
     return 0
 

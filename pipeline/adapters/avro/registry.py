@@ -86,13 +86,13 @@ class Registry:
         if history is None:
             return _no_subject(of_subject)
         try:
-            asked = msgspec.json.decode(msgspec.json.decode(body, type=_LookUp).schema)
+            schema = msgspec.json.decode(msgspec.json.decode(body, type=_LookUp).schema)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return _error(42201, f"Invalid schema: {error}")
-        same = [version for version in history if version.schema == asked]
-        if not same:
+        versions = [version for version in history if version.schema == schema]
+        if not versions:
             return _error(40403, "Schema not found")
-        return 200, _describe(of_subject, same[0])
+        return 200, _describe(of_subject, versions[0])
 
 
 class _LookUp(msgspec.Struct, frozen=True):

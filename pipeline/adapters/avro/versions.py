@@ -1,4 +1,4 @@
-"""Every version of every schema, with its id, which is the same in all stacks.
+"""Recorded versions of all schemas, with their ids, which are the same in all stacks.
 
 `schemas/<name>.avsc` is the schema of new records. `schemas/recorded.ndjson` has a line for
 each version ever recorded; lines are only appended (`python -m pipeline.adapters.avro.record`), so
@@ -16,7 +16,7 @@ from msgspec import Struct
 from pipeline.adapters.avro.subjects import CLASSES
 
 FOLDER: Final = Path(__file__).resolve().parents[3] / "schemas"
-RECORDED: Final = FOLDER / "recorded.ndjson"
+RECORD_FILE: Final = FOLDER / "recorded.ndjson"
 
 Schema = dict[str, Any]
 """Avro schema as JSON."""
@@ -39,7 +39,7 @@ def current() -> Mapping[str, Schema]:
 @cache
 def recorded_versions() -> tuple[SchemaVersion, ...]:
     """Return all versions in the order of their ids."""
-    return tuple(msgspec.json.Decoder(SchemaVersion).decode_lines(RECORDED.read_bytes()))
+    return tuple(msgspec.json.Decoder(SchemaVersion).decode_lines(RECORD_FILE.read_bytes()))
 
 
 def _avsc(name: str) -> Path:

@@ -44,7 +44,7 @@ def _varint(number: int) -> bytes:
 _LENGTH: Final = tuple(map(_varint, range(_LENGTHS)))
 _END: Final = _varint(0)
 _TRUE, _FALSE = b"\1", b"\0"
-_NULL, _SOME = _varint(0), _varint(1)
+_NULL, _NOT_NULL = _varint(0), _varint(1)
 """Branches of a union of null and another type."""
 _double = Layout("<d").pack
 
@@ -106,35 +106,35 @@ _CLASSES: Final[Mapping[str, tuple[type, ...]]] = {
 """Classes of the values of a union's branches."""
 
 
-def _writer(schema: Any, named: dict[str, Writer]) -> Writer:
+def _writer(schema: Any, writers: dict[str, Writer]) -> Writer:
     """Return the writer of any schema; `named`: writers of the records defined so far."""
     if isinstance(schema, str):
-        return _PRIMITIVES.get(schema) or named[schema]
+        return _PRIMITIVES.get(schema) or writers[schema]
     if isinstance(schema, list):
-        return _union(schema, named)
+        return _union(schema, writers)
     match schema["type"]:
         case "record":
-            return _record(schema, named)
+            return _record(schema, writers)
         case "array":
-            return _array(schema["items"], named)
+            return _array(schema["items"], writers)
         case "map":
-            return _map(_writer(schema["values"], named))
-    return _writer(schema["type"], named)
+            return _map(_writer(schema["values"], writers))
+    return _writer(schema["type"], writers)
 
 
-def _record(schema: Any, named: dict[str, Writer]) -> Writer:
-    parts = tuple(_parts(schema["fields"], named))
+def _record(schema: Any, writers: dict[str, Writer]) -> Writer:
+    parts = tuple(_parts(schema["fields"], writers))
 
     def put_record(add: Add, record: Any) -> None:
         for get, put in parts:
             put(add, get(record))
 
-    named[schema["name"]] = put_record
+    writers[schema["name"]] = put_record
     return put_record
 
 
 def _parts(
-    fields: Sequence[Any], named: dict[str, Writer]
+    fields: Sequence[Any], writers: dict[str, Writer]
 ) -> Iterator[tuple[Callable[[Any], Any], Writer]]:
     """Yield getter and writer of the next fields of a record."""
     for kind, run in groupby(fields, lambda field: field["type"]):
@@ -144,7 +144,7 @@ def _parts(
         elif len(names) > 1 and kind == "double":
             yield attrgetter(*names), _doubles(len(names))
         else:
-            put = _writer(kind, named)
+            put = _writer(kind, writers)
             yield from ((attrgetter(name), put) for name in names)
 
 
@@ -157,8 +157,8 @@ def _doubles(count: int) -> Writer:
     return put_doubles
 
 
-def _array(items: Any, named: dict[str, Writer]) -> Writer:
-    put = _writer(items, named)
+def _array(items: Any, writers: dict[str, Writer]) -> Writer:
+    put = _writer(items, writers)
 
     def put_array(add: Add, values: Sequence[Any]) -> None:
         if values:
@@ -188,15 +188,15 @@ def _map(put: Writer) -> Writer:
     return put_map
 
 
-def _union(branches: Sequence[Any], named: dict[str, Writer]) -> Writer:
+def _union(branches: Sequence[Any], writers: dict[str, Writer]) -> Writer:
     """Return the writer of null or another type, or of several primitives and an array."""
     if len(branches) == 2 and branches[0] == "null":
-        return _optional(_writer(branches[1], named))
+        return _optional(_writer(branches[1], writers))
     by_class: dict[type, tuple[bytes, Writer]] = {}
     for index, branch in enumerate(branches):
         kind = branch if isinstance(branch, str) else branch["type"]
-        chosen = (_varint(index), _writer(branch, named))
-        by_class |= dict.fromkeys(_CLASSES[kind], chosen)
+        entry = (_varint(index), _writer(branch, writers))
+        by_class |= dict.fromkeys(_CLASSES[kind], entry)
     double = by_class.get(float)
 
     def put_union(add: Add, value: Any) -> None:
@@ -214,7 +214,7 @@ def _optional(put: Writer) -> Writer:
         if value is None:
             add(_NULL)
         else:
-            add(_SOME)
+            add(_NOT_NULL)
             put(add, value)
 
     return put_optional

@@ -73,8 +73,8 @@ class Broker:
 
     def was_killed(self) -> bool:
         """Return whether the broker ended without being stopped."""
-        stopped = self._files.stopping.exists() or not self._files.process.exists()
-        return not stopped and self.status() is None
+        was_stopped = self._files.stopping.exists() or not self._files.process.exists()
+        return not was_stopped and self.status() is None
 
     def _find_answering(self) -> RunningBroker | None:
         """Return a running broker once it answers; None if there is none, or it dies."""
@@ -127,7 +127,7 @@ class Broker:
         write_atomically(self._files.ports, msgspec.json.encode(ports))
 
     def _format(self, jvm: KafkaJvm) -> None:
-        if self._files.formatted.exists():
+        if self._files.format_record.exists():
             return
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = jvm.format(self._files, cluster_id)

@@ -98,7 +98,7 @@ class _Repository:
         except OSError as error:
             raise BrokerError(
                 f"cannot write {jar.path.name} to {self.cache}: {error.strerror or error}; "
-                "mend that, or set KAIROS_CACHE_DIR to another disk"
+                "correct that, or set KAIROS_CACHE_DIR to another disk"
             ) from error
 
 

@@ -58,7 +58,10 @@ def _candidates() -> Iterator[Path]:
 
 
 def _inspect(executable: Path) -> Java | None:
-    """Read the version from the JDK's release file, faster than starting a JVM; else ask it."""
+    """Return the Java with its version; None: it is unusable.
+
+    The JDK's release file is read, if there is one, since that is faster than starting a JVM.
+    """
     release = executable.parent.parent / "release"
     try:
         text = release.read_text() if release.is_file() else _ask(executable)

@@ -64,8 +64,10 @@ class KafkaJvm:
 
     @property
     def _archive(self) -> Path:
-        """Path of the archive, which fits one JVM, class path and set of the server's flags; the
-        tool, which has other flags, uses it for the classes that both load."""
+        """Path of the archive, which fits one JVM, class path and set of the server's flags.
+
+        The tool, which has other flags, uses it for the classes that both load.
+        """
         inputs = (self.java.executable, self.java.version, *self.jars, *_SERVER_FLAGS)
         digest = hashlib.sha256("\n".join(map(str, inputs)).encode()).hexdigest()
         return _archives(self.cache_dir) / f"{digest[:16]}.jsa"

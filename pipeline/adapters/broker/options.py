@@ -11,9 +11,9 @@ PREFERRED_PORT = 9092
 class BrokerOptions:
     """Options. `home`: folder of the broker's data; `cache_dir`: jars shared by all homes.
 
-    `port`: the preferred port, 0 for any. `port_is_fixed`: fail when it is taken, instead of
-    using another. `java_home`: the Java to use, None to search for one. `maven_repository`: URL
-    of a mirror, None for Maven Central.
+    `port`: the preferred port, 0 for any. `port_is_fixed`: whether to fail if it is in use, instead
+    of choosing another. `java_home`: the Java to use, None to search for one. `maven_repository`:
+    URL of a mirror, None for Maven Central.
     """
 
     home: Path
@@ -59,7 +59,8 @@ class BrokerFiles:
         return self.root / "data"
 
     @property
-    def formatted(self) -> Path:
+    def format_record(self) -> Path:
+        """File that Kafka writes when it has formatted the data directory."""
         return self.data / "meta.properties"
 
     @property

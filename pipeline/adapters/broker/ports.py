@@ -1,4 +1,4 @@
-"""Choice of the broker's two ports: the recorded ones, else the preferred one, else any free."""
+"""Choice of the broker's two ports: those of its last start, else the preferred, else free ones."""
 
 import random
 import socket
@@ -9,9 +9,10 @@ import msgspec
 
 from pipeline.adapters.broker.options import HOST, BrokerError, BrokerOptions
 
-# Below the ports of outgoing connections: a client that keeps calling a dead broker on such a port
-# can connect to itself, and the broker could not start again.
 _RANGE = range(20_000, 32_000)
+"""Ports below those of outgoing connections: a client that repeatedly calls a dead broker on a port
+of that range can connect to itself, and the broker could not start again."""
+
 _RELEASE_S = 2.0
 
 
@@ -23,9 +24,9 @@ class BrokerPorts(msgspec.Struct, frozen=True):
 
 
 def choose_ports(
-    options: BrokerOptions, recorded: Path, release_s: float = _RELEASE_S
+    options: BrokerOptions, record_file: Path, release_s: float = _RELEASE_S
 ) -> BrokerPorts:
-    """Return free ports, preferably the recorded ones, so that a restart keeps its address.
+    """Return free ports, preferably those in the file, so that a restart keeps its address.
 
     `release_s`: longest wait for required ports, since a killed broker holds its ports until its
     last thread has ended.
@@ -33,8 +34,8 @@ def choose_ports(
     if options.port_is_fixed:
         _require_free(options.port, release_s)
         return BrokerPorts(options.port, find_free_port())
-    if recorded.exists():
-        ports = msgspec.json.decode(recorded.read_bytes(), type=BrokerPorts)
+    if record_file.exists():
+        ports = msgspec.json.decode(record_file.read_bytes(), type=BrokerPorts)
         if _wait_until_free(ports.client, release_s) and _wait_until_free(
             ports.controller, release_s
         ):

@@ -53,10 +53,12 @@ def wait_until_answering(running: RunningBroker, files: BrokerFiles) -> bool:
 
 def cluster_id(files: BrokerFiles) -> str:
     """Return the id given to the data directory when it was formatted."""
-    for line in files.formatted.read_text().splitlines():
+    for line in files.format_record.read_text().splitlines():
         if line.startswith("cluster.id="):
             return line.removeprefix("cluster.id=")
-    raise BrokerError(f"{files.formatted} has no cluster.id; delete {files.data} to start afresh")
+    raise BrokerError(
+        f"{files.format_record} has no cluster.id; delete {files.data} to start afresh"
+    )
 
 
 def last_error(files: BrokerFiles) -> str:

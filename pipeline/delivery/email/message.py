@@ -76,7 +76,7 @@ class LinkMaker:
         return f"{base}{PREFERENCES}?{urlencode({'t': self._links.preferences.sign(link)})}"
 
     def link_to(self, base: str, path: str, link: TrackedLink) -> str:
-        return f"{base}{path}?{urlencode({'t': self._links.tracked.sign(link)})}"
+        return f"{base}{path}?{urlencode({'t': self._links.tracking.sign(link)})}"
 
 
 def message_id(action_id: str, domain: str) -> str:

@@ -17,7 +17,7 @@ from pywebpush import WebPusher, WebPushException
 from pipeline.delivery.http_clients import HttpPost
 from pipeline.model.decision import Action
 
-_MOST_BYTES: Final = 3_900
+_MAX_BYTES: Final = 3_900
 """Largest payload that every push service accepts once encrypted (4,096 bytes)."""
 
 _CLAIM_S: Final = 12 * 3_600
@@ -95,8 +95,8 @@ def push_post(
 ) -> HttpPost | SubscriptionProblem:
     """Return the request for an action, which the service discards after `lifetime_s`."""
     payload = msgspec.json.encode(_payload(action))
-    if len(payload) > _MOST_BYTES:
-        return SubscriptionProblem(f"the message has more than {_MOST_BYTES} bytes")
+    if len(payload) > _MAX_BYTES:
+        return SubscriptionProblem(f"the message has more than {_MAX_BYTES} bytes")
     try:
         pusher = WebPusher(msgspec.to_builtins(subscription))
         body: bytes = pusher.encode(payload)["body"]
