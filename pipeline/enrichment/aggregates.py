@@ -1,5 +1,5 @@
-"""Aggregates of interactions. Each kind is a commutative monoid: one interaction makes a part, and
-two parts become one.
+"""Aggregates of interactions. Each kind is a commutative monoid: an interaction makes a part, and
+two parts merge into one.
 """
 
 from collections.abc import Iterator
@@ -14,21 +14,23 @@ from pipeline.enrichment.cells import COMBINE, millionths
 from pipeline.enrichment.state import AggregatePart, Cell, Panes, Sample, Terms, Value
 from pipeline.model.interaction import FactValue, Interaction
 
-_ALWAYS: Final = -(1 << 53)
+_BEGINNING_MS: Final = -(1 << 53)
 
 
 def floor(aggregate: Shape, now_ms: int) -> int:
     """Return the last moment (ms) before the window; for a lifetime, one before all others."""
-    return _ALWAYS if aggregate.window_ms is None else now_ms - aggregate.window_ms
+    return _BEGINNING_MS if aggregate.window_ms is None else now_ms - aggregate.window_ms
 
 
 def is_counted(facts: Facts, config: Configuration) -> bool:
-    """Return whether the interaction counts, which a bot's may not."""
+    """Return whether the interaction counts; one of a bot only where the configuration counts
+    bots."""
     return config.bots_count or facts.derived_values.get(BOT) is not True
 
 
 def parts_of(facts: Facts, config: Configuration) -> Iterator[tuple[str, AggregatePart]]:
-    """Return the amount that a counted interaction adds to each aggregate, by key."""
+    """Yield the part that a counted interaction adds to each aggregate, with the aggregate's
+    key."""
     if facts.interaction is not None:
         for aggregate in config.aggregates.affected_by(facts.interaction):
             if (part := part_of(aggregate, facts)) is not None:
@@ -36,7 +38,7 @@ def parts_of(facts: Facts, config: Configuration) -> Iterator[tuple[str, Aggrega
 
 
 def part_of(aggregate: Aggregate, facts: Facts) -> AggregatePart:
-    """Return the amount that an interaction adds; None: nothing."""
+    """Return the part that an interaction adds to an aggregate; None: it adds nothing."""
     interaction = facts.interaction
     if interaction is None or not aggregate.test(facts):
         return None
@@ -65,7 +67,7 @@ def _clearing_part(aggregate: Aggregate, interaction: Interaction) -> AggregateP
 
 
 def _cell(aggregate: Aggregate, value: FactValue, interaction: Interaction) -> Cell:
-    """Return the value to keep; a list has no sum, minimum or maximum."""
+    """Return the cell of one interaction; None: a list has no sum, minimum or maximum."""
     if aggregate.rule == "first":
         return Value(value, interaction.occurred_at, interaction.event_id)
     if isinstance(value, tuple):
@@ -74,7 +76,7 @@ def _cell(aggregate: Aggregate, value: FactValue, interaction: Interaction) -> C
 
 
 def join(aggregate: Shape, a: AggregatePart, b: AggregatePart, clock: int) -> AggregatePart:
-    """Merge two parts into the part of all interactions; `clock` (ms): latest known time."""
+    """Merge two parts into the part of all their interactions; `clock` (ms): the latest receipt."""
     match a, b:
         case None, _:
             return b
@@ -96,15 +98,15 @@ def join(aggregate: Shape, a: AggregatePart, b: AggregatePart, clock: int) -> Ag
             return COMBINE[aggregate.rule](a, b)
 
 
-def next_to_leave(kept: AggregatePart, low: int) -> int | None:
+def next_to_leave(part: AggregatePart, low: int) -> int | None:
     """Return the first moment after `low` (ms) of an entry in a window's part."""
-    match kept:
+    match part:
         case Panes():
-            return panes.next_to_leave(kept, low)
+            return panes.next_to_leave(part, low)
         case Sample():
-            return sample.next_to_leave(kept, low)
+            return sample.next_to_leave(part, low)
         case Terms():
-            return terms.next_to_leave(kept, low)
+            return terms.next_to_leave(part, low)
         case Value(_, at, _) if at > low:
             return at
     return None

@@ -1,8 +1,8 @@
 """Back-fill of aggregates that a configuration introduces, in every shard.
 
 An interaction counts in an aggregate of its shard if the configuration stamped on it has that
-aggregate. Interactions of configurations without it are missing, and are exactly known from the
-log. They are aggregated from the log and kept apart, so that a second `fill` changes nothing.
+aggregate. The others are aggregated from the log, which has the stamps too, and stored apart, so
+that a second `fill` changes nothing.
 """
 
 from msgspec import Struct
@@ -25,23 +25,25 @@ class NewAggregates(Struct, frozen=True):
 
 
 class ShardHistory(Struct, frozen=True):
-    """Earlier interactions of one shard: for each aggregate by key, for each sequence by name."""
+    """Earlier interactions of one shard: back-fills by the aggregate's key, marks by the sequence's
+    name."""
 
     begun: dict[str, Backfill]
     sequences: dict[str, tuple[Mark, ...]]
 
 
 def begin(shard: Shard, beginning: NewAggregates) -> Shard:
-    """Start the aggregates, which have no earlier interactions until the log is read."""
+    """Return the shard with new aggregates, which lack earlier interactions until the log is
+    read."""
     removed_keys = frozenset(beginning.gone)
-    begun = {key: backfill for key, backfill in shard.begun.items() if key not in removed_keys}
+    backfills = {key: backfill for key, backfill in shard.begun.items() if key not in removed_keys}
     for key in beginning.aggregates:
-        if key not in begun or begun[key].run < beginning.run:
-            begun[key] = Backfill(beginning.run, since=shard.clock)
+        if key not in backfills or backfills[key].run < beginning.run:
+            backfills[key] = Backfill(beginning.run, since=shard.clock)
     return replace(
         shard,
-        begun=begun,
-        kept={key: kept for key, kept in shard.kept.items() if key not in removed_keys},
+        begun=backfills,
+        kept={key: part for key, part in shard.kept.items() if key not in removed_keys},
         sequences={
             name: marks for name, marks in shard.sequences.items() if name not in removed_keys
         },
@@ -51,15 +53,21 @@ def begin(shard: Shard, beginning: NewAggregates) -> Shard:
 def fill(shard: Shard, past: ShardHistory) -> Shard:
     """Return the shard with the log's totals of earlier interactions."""
     cells = {key: _complete_if_older(shard, backfill) for key, backfill in past.begun.items()}
-    known = shard.sequences
-    marks = {name: union(known.get(name, ()), new) for name, new in past.sequences.items()}
-    return replace(shard, begun=merge_backfills(shard.begun, cells), sequences={**known, **marks})
+    sequences = shard.sequences
+    marks = {name: union(sequences.get(name, ()), new) for name, new in past.sequences.items()}
+    return replace(
+        shard, begun=merge_backfills(shard.begun, cells), sequences={**sequences, **marks}
+    )
 
 
-def _complete_if_older(shard: Shard, begun: Backfill) -> Backfill:
+def _complete_if_older(shard: Shard, backfill: Backfill) -> Backfill:
     """Return the back-fill, complete (no `since`) if the log begins before the shard did."""
-    since = begun.since
-    return replace(begun, since=None) if since is not None and shard.first_seen > since else begun
+    since = backfill.since
+    return (
+        replace(backfill, since=None)
+        if since is not None and shard.first_seen > since
+        else backfill
+    )
 
 
 def merge_backfills(a: dict[str, Backfill], b: dict[str, Backfill]) -> dict[str, Backfill]:
@@ -79,10 +87,14 @@ def _rank(backfill: Backfill) -> tuple[int, int, bool, int]:
     return (backfill.run, backfill.covered, backfill.since is None, backfill.since or 0)
 
 
-def drop_expired(begun: dict[str, Backfill], clock: int) -> dict[str, Backfill]:
+def drop_expired(backfills: dict[str, Backfill], clock: int) -> dict[str, Backfill]:
     """Return the back-fills with an entry still in its window."""
-    over = [key for key, backfill in begun.items() if _is_over(key, backfill, clock)]
-    return {key: backfill for key, backfill in begun.items() if key not in over} if over else begun
+    over = [key for key, backfill in backfills.items() if _is_over(key, backfill, clock)]
+    return (
+        {key: backfill for key, backfill in backfills.items() if key not in over}
+        if over
+        else backfills
+    )
 
 
 def _is_over(key: str, backfill: Backfill, clock: int) -> bool:

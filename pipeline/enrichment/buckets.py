@@ -9,18 +9,18 @@ from pipeline.config.readers import is_number
 from pipeline.model.interaction import FactValue
 
 
-def bucket_of(bucket: Bucket, known: Mapping[str, FactValue], now_ms: int) -> int | None:
-    """Return the number of the bucket, from 1; None where the trait is missing or no number."""
-    value = known.get(bucket.of)
+def bucket_of(bucket: Bucket, traits: Mapping[str, FactValue], now_ms: int) -> int | None:
+    """Return the number of the bucket, from 1; None: the trait is missing or no number."""
+    value = traits.get(bucket.of)
     if not is_number(value):
         return None
-    reached = bisect_right(bucket.thresholds, now_ms - value if bucket.by_age else value)
-    return 1 + (len(bucket.thresholds) - reached if bucket.descending else reached)
+    place = bisect_right(bucket.thresholds, now_ms - value if bucket.by_age else value)
+    return 1 + (len(bucket.thresholds) - place if bucket.descending else place)
 
 
-def next_step(bucket: Bucket, known: Mapping[str, FactValue], now_ms: int) -> int | None:
+def next_step(bucket: Bucket, traits: Mapping[str, FactValue], now_ms: int) -> int | None:
     """Return the next time after `now_ms` at which time alone moves the trait over a threshold."""
-    value = known.get(bucket.of)
+    value = traits.get(bucket.of)
     if not bucket.by_age or not is_number(value):
         return None
     place = bisect_right(bucket.thresholds, now_ms - value)

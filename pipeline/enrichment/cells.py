@@ -11,10 +11,10 @@ from pipeline.model.interaction import Scalar
 
 MILLION: Final = 1_000_000
 _LONG: Final = range(-(2**63), 2**63)
-_WHOLE: Final = 2.0**53
-"""Bound from which every float is a whole number."""
+_FRACTION_LIMIT: Final = 2.0**53
+"""Limit from which on floats have no fraction."""
 
-_GREATEST: Final = float_info.max
+_MAX_FLOAT: Final = float_info.max
 _encode: Final = msgspec.json.encode
 
 
@@ -22,7 +22,7 @@ def millionths(value: Scalar) -> int | BigSum | None:
     """Convert a number to millionths, for exact sums; None for other values."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if isinstance(value, float) and abs(value) < _WHOLE:
+    if isinstance(value, float) and abs(value) < _FRACTION_LIMIT:
         return _to_cell(round(value * MILLION))
     return _to_cell(int(value) * MILLION)
 
@@ -33,17 +33,17 @@ def total(cells: Iterable[int | BigSum]) -> int:
 
 
 def number(millionths: int) -> int | float:
-    """Convert millionths to a number: an integer if it is whole and has at most 64 bits.
+    """Convert millionths to a number: an integer if there is no fraction and 64 bits suffice.
 
-    Beyond the range of floats it is the greatest float.
+    Beyond the range of floats the result is the greatest float.
     """
-    whole, rest = divmod(millionths, MILLION)
-    if rest == 0 and whole in _LONG:
-        return whole
+    quotient, rest = divmod(millionths, MILLION)
+    if rest == 0 and quotient in _LONG:
+        return quotient
     try:
         return millionths / MILLION
     except OverflowError:
-        return _GREATEST if millionths > 0 else -_GREATEST
+        return _MAX_FLOAT if millionths > 0 else -_MAX_FLOAT
 
 
 def _to_cell(millionths: int) -> int | BigSum:

@@ -1,4 +1,4 @@
-"""Identifiers of a profile, each of whose own rows last reported this profile as its own.
+"""Identifiers of a profile: those whose own rows last reported that they belong to it.
 
 An identifier shown by an interaction counts as the customer's for that interaction, until its own
 row has reported.
@@ -16,36 +16,38 @@ from pipeline.model.control import Control
 from pipeline.model.interaction import Interaction
 from pipeline.model.stages import IdentitySection
 
-NOTHING_SHOWN: Final[Mapping[str, int]] = MappingProxyType({})
+NO_IDENTIFIERS: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 def add_own_identifier(
-    known: Belongings, interaction: Interaction, identity: IdentitySection
+    belongings: Belongings, interaction: Interaction, identity: IdentitySection
 ) -> Belongings:
     """Return the belongings with the strongest identifier, whose row stamped the interaction."""
     if identity.own_version is None:
-        return known
+        return belongings
     own = Belonging(identity.own_version, True, interaction.occurred_at)
-    return add_report(known, interaction.identifiers[0].key, own)
+    return add_report(belongings, interaction.identifiers[0].key, own)
 
 
 def shown_identifiers(
-    known: Belongings, interaction: Interaction, identity: IdentitySection
+    belongings: Belongings, interaction: Interaction, identity: IdentitySection
 ) -> dict[str, int]:
-    """Return identifiers that count as the customer's before their own rows report, with times
-    (ms)."""
+    """Return identifiers that count as the customer's before their own rows have reported.
+
+    Each has the time (ms) of the interaction that showed it.
+    """
     if identity.own_version is None:
         return {}
     _, *weaker = interaction.identifiers
-    claimed = {
+    times = {
         **identity.shown,
         **{identifier.key: interaction.occurred_at for identifier in weaker},
     }
-    return {name: at for name, at in claimed.items() if _is_news(known.get(name), at)}
+    return {name: at for name, at in times.items() if _is_news(belongings.get(name), at)}
 
 
 def awaited_identifiers(
-    waiting: Mapping[str, int], known: Belongings, identity: IdentitySection
+    waiting: Mapping[str, int], belongings: Belongings, identity: IdentitySection
 ) -> dict[str, int]:
     """Return shown identifiers whose own rows have not reported yet, with times (ms).
 
@@ -53,47 +55,54 @@ def awaited_identifiers(
     """
     if identity.own_version is not None and identity.shown:
         waiting = {**waiting, **identity.shown}
-    return {name: at for name, at in waiting.items() if _is_news(known.get(name), at)}
+    return {name: at for name, at in waiting.items() if _is_news(belongings.get(name), at)}
 
 
-def drop_answered(waiting: Mapping[str, int], known: Belongings, change: Control) -> dict[str, int]:
-    """Return the identifiers still `waiting` after a `join` or `leave`, with `known` after that."""
+def drop_confirmed(
+    waiting: Mapping[str, int], belongings: Belongings, change: Control
+) -> dict[str, int]:
+    """Return the identifiers of `waiting` without those that a `join` or `leave` settles.
+
+    `belongings`: after the `join` or `leave`.
+    """
     void_until = change.until or 0 if change.version < 0 else -1
     return {
         name: at
         for name, at in waiting.items()
-        if _is_news(known.get(name), at) and not (name == change.identifier and at <= void_until)
+        if _is_news(belongings.get(name), at)
+        and not (name == change.identifier and at <= void_until)
     }
 
 
-def known_identifiers(known: Belongings, also: Mapping[str, int]) -> dict[str, int]:
-    """Return the customer's identifiers, each with the latest time (ms) of that knowledge."""
+def customer_identifiers(belongings: Belongings, shown_at: Mapping[str, int]) -> dict[str, int]:
+    """Return the customer's identifiers, each with the time (ms) as of which it is the
+    customer's."""
     return {
-        **{name: belonging.as_of for name, belonging in known.items() if belonging.here},
-        **also,
+        **{name: belonging.as_of for name, belonging in belongings.items() if belonging.here},
+        **shown_at,
     }
 
 
-def keep_known(shards: tuple[Shard, ...], names: Mapping[str, int]) -> tuple[Shard, ...]:
+def restrict_identifiers(shards: tuple[Shard, ...], names: Mapping[str, int]) -> tuple[Shard, ...]:
     """Return the shards with the customer's identifiers only.
 
     An identifier of no shard is added to the first.
     """
     if not shards:
         return shards
-    seen = {name for shard in shards for name in shard.identifiers}
-    unseen = {name: at for name, at in names.items() if name not in seen}
-    first, *rest = (_restrict_identifiers(shard, names) for shard in shards)
-    if unseen:
-        first = replace(first, identifiers={**first.identifiers, **unseen})
+    present_names = {name for shard in shards for name in shard.identifiers}
+    missing_names = {name: at for name, at in names.items() if name not in present_names}
+    first, *rest = (_restrict_shard(shard, names) for shard in shards)
+    if missing_names:
+        first = replace(first, identifiers={**first.identifiers, **missing_names})
     return (first, *rest)
 
 
-def _restrict_identifiers(shard: Shard, names: Mapping[str, int]) -> Shard:
+def _restrict_shard(shard: Shard, names: Mapping[str, int]) -> Shard:
     if shard.identifiers.keys() <= names.keys():
         return shard
-    kept = {name: at for name, at in shard.identifiers.items() if name in names}
-    return replace(shard, identifiers=kept)
+    identifiers = {name: at for name, at in shard.identifiers.items() if name in names}
+    return replace(shard, identifiers=identifiers)
 
 
 def _is_news(belonging: Belonging | None, at: int) -> bool:

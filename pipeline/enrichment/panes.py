@@ -1,4 +1,4 @@
-"""Window as cells by time: exact for few interactions, by panes for many.
+"""Window of cells by time: exact for few interactions, by panes for many.
 
 A pane is at most 1/60 of the window and begins at a multiple of its length. It has up to 8 cells,
 one per moment; beyond that it is one cell, which leaves the window with the pane's last moment.
@@ -15,7 +15,10 @@ from pipeline.enrichment.cells import Combine
 from pipeline.enrichment.state import Cell, Panes
 
 _PANES: Final = 60
-_EXACT: Final = 8
+"""Minimum number of panes in a window."""
+
+_MAX_CELLS: Final = 8
+"""Maximum of cells in a pane; beyond it, the pane is one cell."""
 
 
 def pane_of(window_ms: int) -> int:
@@ -35,25 +38,23 @@ def prune(panes: Panes, floor: int, pane: int) -> Panes:
 def merge(a: Panes, b: Panes, pane: int, combine: Combine) -> Panes:
     """Merge the panes of two parts."""
     for at, cell in zip(b.ats, b.cells, strict=True):
-        a = _add(a, (at, cell, at in b.whole), pane, combine)
+        a = _add(a, at, cell, at in b.whole, pane, combine)
     return a
 
 
-def _add(panes: Panes, new: tuple[int, Cell, bool], pane: int, combine: Combine) -> Panes:
-    """Add `new`: a moment (ms), its cell, and whether it is the cell of the whole pane that ends
-    then."""
-    at, cell, is_whole = new
+def _add(panes: Panes, at: int, cell: Cell, is_whole: bool, pane: int, combine: Combine) -> Panes:
+    """Add the cell of the moment `at` (ms); `is_whole`: of the whole pane that ends then."""
     end = at // pane * pane + pane - 1
     is_whole = is_whole or end in panes.whole
     panes = _put(panes, end if is_whole else at, cell, combine)
     low, high = bisect_left(panes.ats, end - pane + 1), bisect_right(panes.ats, end)
-    if not is_whole and high - low <= _EXACT:
+    if not is_whole and high - low <= _MAX_CELLS:
         return panes
-    ats, cells, whole = panes.ats, panes.cells, panes.whole
+    ats, cells, whole_ends = panes.ats, panes.cells, panes.whole
     return Panes(
         (*ats[:low], end, *ats[high:]),
         (*cells[:low], reduce(combine, cells[low:high]), *cells[high:]),
-        whole if end in whole else tuple(sorted((*whole, end))),
+        whole_ends if end in whole_ends else tuple(sorted((*whole_ends, end))),
     )
 
 

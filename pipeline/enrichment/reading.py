@@ -1,4 +1,4 @@
-"""Traits of a profile at a moment, from its shards' aggregates."""
+"""Traits of a profile at a moment, read from the aggregates of its shards."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
@@ -26,7 +26,7 @@ def values(
     NAME.approximate is true for an approximate value; NAME.since is the time (ms) before which
     interactions may be missing.
     """
-    all_shards = with_past(shards)
+    all_shards = with_backfills(shards)
     for trait in traits:
         if trait.rule == "distinct":
             yield from _distinct(trait, all_shards, now_ms)
@@ -36,18 +36,18 @@ def values(
         yield from _incomplete(traits, shards, now_ms)
 
 
-def with_past(shards: Sequence[Shard]) -> Sequence[Shard]:
-    """Return the shards, and back-filled interactions as one more shard."""
+def with_backfills(shards: Sequence[Shard]) -> Sequence[Shard]:
+    """Return the shards, and for each one more shard with its back-filled interactions."""
     if not any(shard.begun for shard in shards):
         return shards
-    return (*shards, *map(_backfilled_shard, shards))
+    return (*shards, *map(_backfill_shard, shards))
 
 
-def _backfilled_shard(shard: Shard) -> Shard:
-    kept: dict[str, AggregatePart] = {
+def _backfill_shard(shard: Shard) -> Shard:
+    parts: dict[str, AggregatePart] = {
         key: backfill.part for key, backfill in shard.begun.items() if backfill.part is not None
     }
-    return Shard(shard.first_seen, shard.last_seen, shard.clock, kept=kept)
+    return Shard(shard.first_seen, shard.last_seen, shard.clock, kept=parts)
 
 
 def next_change(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> int | None:
@@ -149,10 +149,10 @@ def _distinct(
         if aggregate.window_ms is not None:
             yield trait.name, 0
         return
-    merged = reduce(partial(sample.merge, clock=now_ms), parts)
-    count, exact = sample.count(merged, floor(aggregate, now_ms))
+    union = reduce(partial(sample.merge, clock=now_ms), parts)
+    count, is_exact = sample.count(union, floor(aggregate, now_ms))
     yield trait.name, count
-    if not exact:
+    if not is_exact:
         yield approximate_trait(trait.name), True
 
 

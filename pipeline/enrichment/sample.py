@@ -1,8 +1,8 @@
 """Count of distinct values: exact up to 1,000, beyond that from a uniform sample of their hashes.
 
-Above 1,000 hashes, only those that begin with `level` zero bits are kept, one in 2^level for any
-values; so samples of several shards or times merge at the higher level. Once all sampled values
-have left the window, the count is exact again.
+Above 1,000 hashes, the sample retains only those that begin with `level` zero bits, one in 2^level
+for any values; so samples of several shards or times merge at the higher level. Once all sampled
+values have left the window, the count is exact again.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,9 @@ from typing import Final, TypeAlias
 from pipeline.enrichment.state import Sample
 from pipeline.model.interaction import FactValue, Scalar
 
-EXACT: Final = 1_000
+MAX_HASHES: Final = 1_000
+"""Maximum of hashes in a sample; up to it, the count is exact."""
+
 _BITS: Final = 63
 
 _Levels: TypeAlias = tuple[tuple[int, int], ...]
@@ -33,11 +35,11 @@ def of(value: FactValue, at: int) -> Sample:
 
 
 def merge(a: Sample, b: Sample, clock: int) -> Sample:
-    """Merge two samples into that of all values; `clock` (ms): latest known time."""
+    """Merge two samples into that of all values; `clock` (ms): the latest receipt."""
     levels = _merge_levels(a.levels, b.levels)
     ats = dict(a.ats) if levels == a.levels else _kept_hashes(a.ats, levels)
-    for hashed, at in _kept_hashes(b.ats, levels).items():
-        ats[hashed] = max(at, ats.get(hashed, at))
+    for value_hash, at in _kept_hashes(b.ats, levels).items():
+        ats[value_hash] = max(at, ats.get(value_hash, at))
     return _thin(ats, levels, clock)
 
 
@@ -45,7 +47,7 @@ def prune(sample: Sample, floor: int) -> Sample:
     """Return the sample without values up to `floor` (ms)."""
     if min(sample.ats.values(), default=floor + 1) > floor:
         return sample
-    ats = {hashed: at for hashed, at in sample.ats.items() if at > floor}
+    ats = {value_hash: at for value_hash, at in sample.ats.items() if at > floor}
     return Sample(ats, tuple(level for level in sample.levels if level[0] > floor))
 
 
@@ -54,8 +56,10 @@ def count(sample: Sample, floor: int) -> tuple[int, bool]:
     level = max((level for until, level in sample.levels if until > floor), default=0)
     if level == 0:
         return sum(at > floor for at in sample.ats.values()), True
-    even = sum(at > floor and _zeros(hashed) >= level for hashed, at in sample.ats.items())
-    return even << level, False
+    sampled_count = sum(
+        at > floor and _zeros(value_hash) >= level for value_hash, at in sample.ats.items()
+    )
+    return sampled_count << level, False
 
 
 def next_to_leave(sample: Sample, floor: int) -> int | None:
@@ -67,13 +71,17 @@ def next_to_leave(sample: Sample, floor: int) -> int | None:
     return min((at for at in moments if at > floor), default=None)
 
 
-def _zeros(hashed: int) -> int:
-    return _BITS - hashed.bit_length()
+def _zeros(value_hash: int) -> int:
+    return _BITS - value_hash.bit_length()
 
 
 def _kept_hashes(ats: Mapping[int, int], levels: _Levels) -> dict[int, int]:
     """Return the hashes that a sample of these levels keeps."""
-    return {hashed: at for hashed, at in ats.items() if _zeros(hashed) >= _level_at(levels, at)}
+    return {
+        value_hash: at
+        for value_hash, at in ats.items()
+        if _zeros(value_hash) >= _level_at(levels, at)
+    }
 
 
 def _level_at(levels: _Levels, at: int) -> int:
@@ -82,12 +90,12 @@ def _level_at(levels: _Levels, at: int) -> int:
 
 def _thin(ats: dict[int, int], levels: _Levels, clock: int) -> Sample:
     """Raise the sample's level until it fits; entries up to `clock` then have the new level."""
-    if len(ats) <= EXACT:
+    if len(ats) <= MAX_HASHES:
         return Sample(ats, levels)
     level = 0
-    while len(ats) > EXACT:
+    while len(ats) > MAX_HASHES:
         level += 1
-        ats = {hashed: at for hashed, at in ats.items() if _zeros(hashed) >= level}
+        ats = {value_hash: at for value_hash, at in ats.items() if _zeros(value_hash) >= level}
     return Sample(ats, (*(pair for pair in levels if pair[1] > level), (clock, level)))
 
 

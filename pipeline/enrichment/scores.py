@@ -11,29 +11,29 @@ from pipeline.rules.scorer import Scorer
 
 
 def scores(
-    wanted: Sequence[CompiledScore],
-    known: Mapping[str, FactValue],
+    compiled_scores: Sequence[CompiledScore],
+    traits: Mapping[str, FactValue],
     now_ms: int,
     scorers: Mapping[str, Scorer],
 ) -> dict[str, FactValue]:
-    """Return the scores of existing models, by the trait's name."""
+    """Return the predicted scores, by the trait's name; a score without a model has none."""
     predictions: dict[str, FactValue] = {}
-    for score in wanted:
+    for score in compiled_scores:
         scorer = scorers.get(score.name)
         if scorer is not None:
-            value = scorer(features_of(score, known, now_ms))
+            value = scorer(features_of(score, traits, now_ms))
             if value is not None:
                 predictions[score.name] = value
     return predictions
 
 
-def features_of(score: CompiledScore, known: Mapping[str, FactValue], now_ms: int) -> list[float]:
+def features_of(score: CompiledScore, traits: Mapping[str, FactValue], now_ms: int) -> list[float]:
     """Return a score's features at `now_ms` (epoch ms), for training and serving."""
-    return [_value(feature, known, now_ms) for feature in score.features]
+    return [_value(feature, traits, now_ms) for feature in score.features]
 
 
-def _value(feature: Feature, known: Mapping[str, FactValue], now_ms: int) -> float:
-    value = known.get(feature.trait)
+def _value(feature: Feature, traits: Mapping[str, FactValue], now_ms: int) -> float:
+    value = traits.get(feature.trait)
     if isinstance(value, bool):
         return float(value)
     if not is_number(value):

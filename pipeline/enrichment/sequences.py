@@ -1,11 +1,11 @@
-"""Sequences of interactions: the marks kept by a shard, and the time of the latest complete one.
+"""Sequences of interactions: the marks of a shard, and the time of the latest complete sequence.
 
-Marks are kept instead of partial matches, so that shards can be merged and late interactions
+A shard stores marks instead of partial matches, so that shards can be merged and late interactions
 inserted. Marks are sorted by (time, event id).
 
-Of many marks only the needed ones are kept (`_needed_marks`): for interactions in order the result
-is that of all marks. Only for late interactions, or those of another shard, among more than
-`CROWDED` marks it is accurate to a pane.
+Of many marks a shard retains only the needed ones (`_needed_marks`): for interactions in order the
+result is that of all marks. Only for late interactions, or those of another shard, among more than
+`MAX_MARKS` marks it is accurate to a pane.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,18 +17,18 @@ from pipeline.conditions import Facts
 from pipeline.config.compiled import CompiledSequence
 from pipeline.model.time import GRACE_MS
 
-CROWDED: Final = 160
+MAX_MARKS: Final = 160
 """Maximum of marks of a sequence in a shard; beyond it, unneeded ones are removed."""
 RECENT: Final = 40
-"""Number of latest marks, which are always kept."""
+"""Number of latest marks, which are always retained."""
 PANES: Final = 24
-"""Number of panes of older marks, whose latest mark of each kind is kept: for the time that
-conditions ask for, and again for the time in which late interactions may arrive."""
+"""Number of panes of older marks, of which the latest mark of each kind is retained: for the time
+that conditions ask for, and again for the time in which late interactions may arrive."""
 
 
 class Mark(Struct, frozen=True, array_like=True, order=True):
-    """Interaction at `at` (ms) that fits a part: bit i of `fits` for step i, the next for
-    `without`."""
+    """Interaction at `at` (ms) that fits a part: bit i of `fits` for step i, the bit
+    after the last step for the exclusion."""
 
     at: int
     event_id: str
@@ -54,17 +54,17 @@ def union(*several: Iterable[Mark]) -> tuple[Mark, ...]:
 def prune_marks(
     marks: tuple[Mark, ...], sequence: CompiledSequence, now_ms: int
 ) -> tuple[Mark, ...]:
-    """Remove the marks that no condition reads any more."""
-    oldest = now_ms - sequence.keep_ms
-    if marks and marks[0].at < oldest:
-        marks = tuple(entry for entry in marks if entry.at >= oldest)
-    return marks if len(marks) <= CROWDED else _needed_marks(marks, sequence)
+    """Return the marks without those that no condition reads any more."""
+    earliest_at = now_ms - sequence.keep_ms
+    if marks and marks[0].at < earliest_at:
+        marks = tuple(entry for entry in marks if entry.at >= earliest_at)
+    return marks if len(marks) <= MAX_MARKS else _needed_marks(marks, sequence)
 
 
-def completed_at(marks: Iterable[Mark], sequence: CompiledSequence) -> int | None:
+def completion_at(marks: Iterable[Mark], sequence: CompiledSequence) -> int | None:
     """Return the time (ms) at which the latest sequence was complete."""
-    completed = _chains(marks, sequence)[-1]
-    return completed[-1].at if completed else None
+    chain = _chains(marks, sequence)[-1]
+    return chain[-1].at if chain else None
 
 
 _Chain = tuple[Mark, ...]
@@ -77,53 +77,53 @@ def _chains(marks: Iterable[Mark], sequence: CompiledSequence) -> list[_Chain]:
     The latest complete chain follows; a missing chain is empty.
     """
     last = sequence.steps - 1
-    reached: list[_Chain] = [()] * last
-    completed: _Chain = ()
+    chains: list[_Chain] = [()] * last
+    complete_chain: _Chain = ()
     for entry in marks:
         if entry.fits >> sequence.steps:
-            reached = [()] * last
+            chains = [()] * last
         for step in range(last, 0, -1):
-            before = reached[step - 1]
+            before = chains[step - 1]
             if (
                 not (before and entry.fits >> step & 1)
                 or entry.at - before[0].at > sequence.within_ms
             ):
                 continue
             if step == last:
-                completed = (*before, entry)
-            elif not reached[step] or reached[step][0] != before[0]:
-                reached[step] = (*before, entry)
+                complete_chain = (*before, entry)
+            elif not chains[step] or chains[step][0] != before[0]:
+                chains[step] = (*before, entry)
         if entry.fits & 1:
-            reached[0] = (entry,)
-    return [*reached, completed]
+            chains[0] = (entry,)
+    return [*chains, complete_chain]
 
 
 def _needed_marks(marks: Sequence[Mark], sequence: CompiledSequence) -> tuple[Mark, ...]:
     """Return the marks that later results may need.
 
     They are the latest marks, those of complete or continuable chains, the latest of each pane and
-    kind; and between two of these a mark of `without` where there was one, so that no broken chain
-    looks complete.
+    kind; and between two of these a mark of the exclusion where there was one, so that no broken
+    chain looks complete.
     """
-    asked_ms = max(sequence.keep_ms - GRACE_MS, sequence.within_ms)
-    kept = {
+    query_ms = max(sequence.keep_ms - GRACE_MS, sequence.within_ms)
+    anchors = {
         *marks[-RECENT:],
         *_one_per_pane(marks, sequence.keep_ms),
-        *_one_per_pane((entry for entry in marks if entry.at > marks[-1].at - asked_ms), asked_ms),
+        *_one_per_pane((entry for entry in marks if entry.at > marks[-1].at - query_ms), query_ms),
     }
-    kept.update(entry for chain in _chains(marks, sequence) for entry in chain)
-    needed: list[Mark] = []
-    breaking: Mark | None = None
+    anchors.update(entry for chain in _chains(marks, sequence) for entry in chain)
+    selection: list[Mark] = []
+    breaking_mark: Mark | None = None
     for entry in marks:
-        breaks = entry.fits >> sequence.steps
-        if entry in kept:
-            if breaking is not None and not breaks:
-                needed.append(breaking)
-            needed.append(entry)
-            breaking = None
-        elif breaks:
-            breaking = entry
-    return tuple(needed)
+        is_breaking = entry.fits >> sequence.steps
+        if entry in anchors:
+            if breaking_mark is not None and not is_breaking:
+                selection.append(breaking_mark)
+            selection.append(entry)
+            breaking_mark = None
+        elif is_breaking:
+            breaking_mark = entry
+    return tuple(selection)
 
 
 def _one_per_pane(marks: Iterable[Mark], span_ms: int) -> Iterable[Mark]:

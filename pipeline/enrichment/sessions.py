@@ -7,20 +7,20 @@ from pipeline.enrichment.state import Span
 from pipeline.model.time import GRACE_MS
 
 USUAL_SPANS = 64
-MOST_SPANS = 512
-"""Maximum of spans kept of a shard's sessions: the latest 64, and up to 512 that a late interaction
-may still change; older ones are only counted, so that a busy shard stays small."""
+MAX_SPANS = 512
+"""Maximum of spans stored of a shard's sessions: the latest 64, and up to 512 that a late
+interaction may still change; older ones are only counted, so that a busy shard stays small."""
 
 
 def union(spans: Iterable[Span], gap_ms: int) -> tuple[Span, ...]:
-    """Return sorted spans; those at most `gap_ms` apart are joined."""
-    joined: list[Span] = []
+    """Return the spans sorted, with those at most `gap_ms` apart joined."""
+    runs: list[Span] = []
     for span in sorted(spans):
-        if joined and span.first - joined[-1].last <= gap_ms:
-            joined[-1] = Span(joined[-1].first, max(joined[-1].last, span.last))
+        if runs and span.first - runs[-1].last <= gap_ms:
+            runs[-1] = Span(runs[-1].first, max(runs[-1].last, span.last))
         else:
-            joined.append(span)
-    return tuple(joined)
+            runs.append(span)
+    return tuple(runs)
 
 
 def add(spans: tuple[Span, ...], at: int, gap_ms: int) -> tuple[Span, ...]:
@@ -34,9 +34,9 @@ def add(spans: tuple[Span, ...], at: int, gap_ms: int) -> tuple[Span, ...]:
 
 
 def prune_spans(spans: tuple[Span, ...], now_ms: int) -> tuple[tuple[Span, ...], int]:
-    """Return the spans to keep, and the number of dropped ones, which can no longer change."""
+    """Return the spans to store, and the number of dropped ones, which can no longer change."""
     if len(spans) <= USUAL_SPANS:
         return spans, 0
-    recent = sum(span.last > now_ms - GRACE_MS for span in spans)
-    keep = spans[-min(max(recent, USUAL_SPANS), MOST_SPANS) :]
-    return keep, len(spans) - len(keep)
+    recent_count = sum(span.last > now_ms - GRACE_MS for span in spans)
+    latest_spans = spans[-min(max(recent_count, USUAL_SPANS), MAX_SPANS) :]
+    return latest_spans, len(spans) - len(latest_spans)

@@ -22,10 +22,10 @@ def apply(
     shard: Shard | None,
     interaction: Interaction,
     config: Configuration,
-    derived: Mapping[str, Scalar] = NO_VALUES,
+    derived_values: Mapping[str, Scalar] = NO_VALUES,
 ) -> Shard:
-    """Return the shard after `interaction`, with the enrichers' values in `derived`."""
-    facts = Facts.of(interaction, derived)
+    """Return the shard after `interaction`, with the enrichers' values in `derived_values`."""
+    facts = Facts.of(interaction, derived_values)
     counts = is_counted(facts, config)
     at = interaction.occurred_at
     before = shard or Shard(first_seen=at, last_seen=at, clock=interaction.received_at)
@@ -33,7 +33,7 @@ def apply(
     log = before.log
     if interaction.kind != "outcome":  # an outcome's sender has another clock
         log = interaction.source in config.log_sources
-    spans, ended = prune_spans(add(before.spans, at, config.session_gap_ms), clock)
+    spans, ended_count = prune_spans(add(before.spans, at, config.session_gap_ms), clock)
     return Shard(
         first_seen=min(before.first_seen, at),
         last_seen=max(before.last_seen, at),
@@ -44,7 +44,7 @@ def apply(
         kept=_aggregates(before.kept, facts, clock, config) if counts else before.kept,
         begun=drop_expired(before.begun, clock) if before.begun else before.begun,
         spans=spans,
-        ended=before.ended + ended,
+        ended=before.ended + ended_count,
         sequences=_sequences(before.sequences, facts, config) if counts else before.sequences,
     )
 
@@ -74,15 +74,16 @@ def merge(a: Shard, b: Shard, config: Configuration) -> Shard:
 
 
 def _sequences(
-    known: dict[str, tuple[Mark, ...]], facts: Facts, config: Configuration
+    sequences: dict[str, tuple[Mark, ...]], facts: Facts, config: Configuration
 ) -> dict[str, tuple[Mark, ...]]:
-    """Add an interaction's marks to sequences; sequences of former configurations are dropped."""
-    if not (config.sequences or known):
-        return known
+    """Return the marks with those of an interaction; sequences of former configurations are
+    dropped."""
+    if not (config.sequences or sequences):
+        return sequences
     after = {}
     for sequence in config.sequences:
         new = mark(sequence, facts)
-        marks = prune_marks(known.get(sequence.name, ()), sequence, facts.now_ms)
+        marks = prune_marks(sequences.get(sequence.name, ()), sequence, facts.now_ms)
         if new is not None:
             marks = union_of_marks(marks, (new,))
         if marks:
@@ -90,31 +91,31 @@ def _sequences(
     return after
 
 
-def _identifiers(known: dict[str, int], interaction: Interaction) -> dict[str, int]:
-    seen = {identifier.key: interaction.occurred_at for identifier in interaction.identifiers}
-    if all(known.get(key, -1) >= at for key, at in seen.items()):
-        return known
-    return latest_of(known, seen)
+def _identifiers(identifiers: dict[str, int], interaction: Interaction) -> dict[str, int]:
+    times = {identifier.key: interaction.occurred_at for identifier in interaction.identifiers}
+    if all(identifiers.get(key, -1) >= at for key, at in times.items()):
+        return identifiers
+    return latest_of(identifiers, times)
 
 
 def latest_of(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
-    """Return the latest time of each, for at most `MAX_IDENTIFIERS` latest ones."""
-    merged = {key: max(a.get(key, at), b.get(key, at)) for key, at in {**a, **b}.items()}
-    if len(merged) <= MAX_IDENTIFIERS:
-        return merged
-    newest = sorted(merged.items(), key=lambda item: (-item[1], item[0]))[:MAX_IDENTIFIERS]
-    return dict(newest)
+    """Return the latest time (ms) of each identifier, for the `MAX_IDENTIFIERS` latest ones."""
+    times = {key: max(a.get(key, at), b.get(key, at)) for key, at in {**a, **b}.items()}
+    if len(times) <= MAX_IDENTIFIERS:
+        return times
+    latest_items = sorted(times.items(), key=lambda item: (-item[1], item[0]))[:MAX_IDENTIFIERS]
+    return dict(latest_items)
 
 
 def _aggregates(
-    known: dict[str, AggregatePart], facts: Facts, clock: int, config: Configuration
+    parts: dict[str, AggregatePart], facts: Facts, clock: int, config: Configuration
 ) -> dict[str, AggregatePart]:
     """Return the aggregates after an interaction of the configuration in force.
 
-    Aggregates of other configurations stay unchanged, since the next interaction may be of another
-    one while a configuration comes into force.
+    Aggregates of other configurations stay unchanged: while a configuration comes into force, the
+    next interaction may be stamped with another one.
     """
-    kept = dict(known)
+    after = dict(parts)
     for key, part in parts_of(facts, config):
-        kept[key] = join(shape_of(key), known.get(key), part, clock)
-    return kept
+        after[key] = join(shape_of(key), parts.get(key), part, clock)
+    return after

@@ -35,8 +35,8 @@ the first or latest one."""
 
 
 class Panes(Struct, frozen=True, array_like=True, tag=1):
-    """Cells of a window by time (ms, ascending); see `panes.py`. `whole`: those of `ats` whose cell
-    is that of a whole pane."""
+    """Cells of a window by time (ms, ascending); see `panes.py`. `whole`: the moments of `ats`
+    whose cell is that of a whole pane."""
 
     ats: tuple[int, ...]
     cells: tuple[Cell, ...]
@@ -45,7 +45,7 @@ class Panes(Struct, frozen=True, array_like=True, tag=1):
 
 class Sample(Struct, frozen=True, array_like=True, tag=2):
     """Distinct values by hash, each with its latest time (ms); see `sample.py`. `levels`: pairs
-    (until, level): up to `until`, one in 2^level hashes is kept; later, lower levels follow."""
+    (until, level): up to `until`, one in 2^level hashes is retained; later, lower levels follow."""
 
     ats: dict[int, int]
     levels: tuple[tuple[int, int], ...] = ()
@@ -64,7 +64,7 @@ class Backfill(Struct, frozen=True, array_like=True):
     """Interactions from before an aggregate was in the configuration applied at `run` (ms).
 
     `part` is made of `covered` interactions found in the log (-1: not read yet). Interactions
-    before `since` (ms) may be missing; None: none is.
+    before `since` (ms) may be missing; None: no interaction is missing.
     """
 
     run: int

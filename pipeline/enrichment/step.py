@@ -1,10 +1,10 @@
-"""Enrichment stage: one row per profile; every change is passed on and published as a snapshot."""
+"""Enrichment stage: one row per profile; passes every change on, and publishes it as a snapshot."""
 
 from collections.abc import Collection
 from functools import partial
-from typing import TypeAlias
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.enrichment import named_identifiers, view
@@ -24,18 +24,23 @@ from pipeline.rules import Rules
 
 _shard_bytes = msgspec.msgpack.Encoder()
 _shard_from = msgspec.msgpack.Decoder(Shard)
-_beginning_from = msgspec.msgpack.Decoder(NewAggregates)
-_past_from = msgspec.msgpack.Decoder(ShardHistory)
+_new_aggregates_from = msgspec.msgpack.Decoder(NewAggregates)
+_history_from = msgspec.msgpack.Decoder(ShardHistory)
 _erasure_from = msgspec.msgpack.Decoder(Erasure)
 
-_Transition: TypeAlias = tuple[ProfileState, tuple[Emit, ...]]
-"""Row after a control, and the resulting records."""
+
+class _RowTransition(Struct, frozen=True):
+    """Next row after a control, and the records to write with it."""
+
+    row: ProfileState
+    emits: tuple[Emit, ...] = ()
 
 
 def step(
     key: str, record: Identified, state: ProfileState | None, rules: Rules
 ) -> Outcome[ProfileState]:
-    """Enrich; `key` is the profile id, `state` that profile's row, None for a new profile."""
+    """Enrich `record`; `key`: the profile id, `state`: that profile's row, None for a new
+    profile."""
     control = record.control
     if control is not None:
         return _control(key, control, state, rules)
@@ -62,35 +67,35 @@ def _interaction(
     if row.shown or identity.shown:
         waiting = named_identifiers.awaited_identifiers(row.shown, row.belongings, identity)
         row = replace(row, shown=waiting)
-    row, passed = catch_up(key, row, now_ms, rules)
-    derived = derive(interaction, rules.enrichers)
-    shard = apply(row.shards.here.get(identity.shard), interaction, rules.config, derived)
+    row, timer_emits = catch_up(key, row, now_ms, rules)
+    derived_values = derive(interaction, rules.enrichers)
+    shard = apply(row.shards.here.get(identity.shard), interaction, rules.config, derived_values)
     row = replace(row, shards=row.shards.put(identity.shard, shard))
     row = replace(
         row, belongings=named_identifiers.add_own_identifier(row.belongings, interaction, identity)
     )
     moment = profile_at(row, now_ms, rules)
-    shown = {
+    shown_at = {
         **row.shown,
         **named_identifiers.shown_identifiers(row.belongings, interaction, identity),
     }
-    section = _section(profile_at(row, now_ms, rules, shown) if shown else moment, rules)
-    if shown and section is not None:
-        section = replace(section, shown=shown)
+    section = _section(profile_at(row, now_ms, rules, shown_at) if shown_at else moment, rules)
+    if shown_at and section is not None:
+        section = replace(section, shown=shown_at)
     if identity.shown:
         identity = replace(identity, shown={})
-    if section is not None and derived:
-        section = view.with_derived(section, derived, rules.config)
+    if section is not None and derived_values:
+        section = view.with_derived(section, derived_values, rules.config)
     onward = Enriched(interaction=interaction, identity=identity, profile=section)
     snapshot = _snapshot(key, row, moment, rules)
     return outcome_with_wake(
-        row, (*passed, Emit(topics.ENRICHED, key, onward), snapshot), moment, rules
+        row, (*timer_emits, Emit(topics.ENRICHED, key, onward), snapshot), moment, rules
     )
 
 
 def _follow(record: Identified, identity: IdentitySection, to: Away) -> Redirect:
-    """Send a late interaction after its shard, without the ownership of its identifiers."""
-    moved = replace(
+    """Redirect an interaction whose shard moved on, without the ownership of its identifiers."""
+    new_identity = replace(
         identity,
         profile_id=to.to_profile,
         root="",
@@ -98,7 +103,7 @@ def _follow(record: Identified, identity: IdentitySection, to: Away) -> Redirect
         own_version=None,
         shown={},
     )
-    return Redirect(Emit(topics.IDENTIFIED, to.to_profile, replace(record, identity=moved)))
+    return Redirect(Emit(topics.IDENTIFIED, to.to_profile, replace(record, identity=new_identity)))
 
 
 def _control(
@@ -114,22 +119,22 @@ def _control(
     if state is None and control.kind in ("refresh", "timer", "begin", "fill"):
         return Drop("unknown profile")
     root = "" if control.kind == "move" else control.to_root or ""
-    row, passed = catch_up(key, state or ProfileState(root), control.at, rules)
+    row, timer_emits = catch_up(key, state or ProfileState(root), control.at, rules)
     if control.kind == "timer":
         moment = profile_at(row, row.at, rules)
-        if passed:
-            passed = (*passed, _snapshot(key, row, moment, rules))
-        return outcome_with_wake(row, passed, moment, rules)
-    changed = _apply_control(key, control, row, rules)
-    if not isinstance(changed, tuple):
-        return changed
-    row, news = changed
-    return outcome_with_wake(row, (*passed, *news), profile_at(row, control.at, rules), rules)
+        if timer_emits:
+            timer_emits = (*timer_emits, _snapshot(key, row, moment, rules))
+        return outcome_with_wake(row, timer_emits, moment, rules)
+    transition = _apply_control(key, control, row, rules)
+    if not isinstance(transition, _RowTransition):
+        return transition
+    row, emits = transition.row, (*timer_emits, *transition.emits)
+    return outcome_with_wake(row, emits, profile_at(row, control.at, rules), rules)
 
 
 def _apply_control(
     key: str, control: Control, row: ProfileState, rules: Rules
-) -> _Transition | Redirect | Drop | DeadLetter:
+) -> _RowTransition | Redirect | Drop | DeadLetter:
     match control.kind:
         case "move":
             return _move(key, control, row, rules)
@@ -142,72 +147,76 @@ def _apply_control(
         case "fill":
             return _fill(control, row)
         case _:
-            return row, _refresh(key, control, row, rules)
+            return _RowTransition(row, _refresh(key, control, row, rules))
 
 
-def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> _Transition:
+def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> _RowTransition:
     """Send the shard away; pass the move, and the rest of the profile, on to later stages."""
     shards, leaving = row.shards.depart(move)
     row = replace(row, shards=shards)
     onward = Emit(topics.ENRICHED, key, Enriched(control=move))
     if leaving is None:
-        return row, (onward,)
+        return _RowTransition(row, (onward,))
     if not shards.here:
         row = replace(row, shown={})
-    sent = _send(move, destination(move), leaving)
-    return row, (onward, sent, *_refresh(key, move, row, rules))
+    arrive = _send(move, destination(move), leaving)
+    return _RowTransition(row, (onward, arrive, *_refresh(key, move, row, rules)))
 
 
-def _arrive(key: str, arrive: Control, row: ProfileState, rules: Rules) -> _Transition | DeadLetter:
+def _arrive(
+    key: str, arrive: Control, row: ProfileState, rules: Rules
+) -> _RowTransition | DeadLetter:
     if arrive.state is None:
         return DeadLetter("empty-record", "state: an arrival must carry the shard")
     part = _shard_from.decode(arrive.state)
-    received = row.shards.receive(arrive, part, partial(merge, config=rules.config))
-    if isinstance(received, Away):
-        return row, (_send(arrive, received, part),)
-    row = replace(row, root=row.root or arrive.to_root or "", shards=received)
-    return row, _refresh(key, arrive, row, rules)
+    shards = row.shards.receive(arrive, part, partial(merge, config=rules.config))
+    if isinstance(shards, Away):
+        return _RowTransition(row, (_send(arrive, shards, part),))
+    row = replace(row, root=row.root or arrive.to_root or "", shards=shards)
+    return _RowTransition(row, _refresh(key, arrive, row, rules))
 
 
-def _record_belonging(key: str, change: Control, row: ProfileState, rules: Rules) -> _Transition:
-    """Record that an identifier is, or no longer is, the customer's; inform later stages."""
+def _record_belonging(key: str, change: Control, row: ProfileState, rules: Rules) -> _RowTransition:
+    """Record whether an identifier belongs to the customer, and inform later stages."""
     belongings = apply_report(row.belongings, change)
     row = replace(
         row,
         root=row.root or change.to_root or "",
         belongings=belongings,
-        shown=named_identifiers.drop_answered(row.shown, belongings, change),
+        shown=named_identifiers.drop_confirmed(row.shown, belongings, change),
     )
     onward = Emit(topics.ENRICHED, key, Enriched(control=change))
     if not row.shards.here:
-        return row, (onward,)
-    return row, (onward, *_refresh(key, change, row, rules))
+        return _RowTransition(row, (onward,))
+    return _RowTransition(row, (onward, *_refresh(key, change, row, rules)))
 
 
 def _erase(
     key: str, erase: Control, state: ProfileState | None, rules: Rules
 ) -> Outcome[ProfileState]:
-    """Forget an identifier, and shards."""
+    """Forget an identifier, and shards of it."""
     if erase.state is None:
-        return DeadLetter("empty-record", "state: an erase must say what is forgotten")
+        return DeadLetter("empty-record", "state: an erase must name the shards to forget")
     erasure = _erasure_from.decode(erase.state)
     onward = Emit(topics.ENRICHED, key, Enriched(control=erase))
     if state is None:
         return Forward((onward,))
-    row, passed = catch_up(key, state, erase.at, rules)
+    row, timer_emits = catch_up(key, state, erase.at, rules)
     shards = row.shards.without(erasure.shards)
-    here = {
+    parts = {
         name: _strip(shard, shard.identifiers if name in erasure.anonymous else {erase.identifier})
         for name, shard in shards.here.items()
     }
-    shown = {name: at for name, at in state.shown.items() if name != erase.identifier}
-    row = replace(row, shards=replace(shards, here=here), shown=shown)
+    shown_at = {name: at for name, at in state.shown.items() if name != erase.identifier}
+    row = replace(row, shards=replace(shards, here=parts), shown=shown_at)
     if not erasure.shown_only:
         row = replace(row, belongings=remove_identifier(row.belongings, erase.identifier))
-    if not (here or row.shards.away or row.belongings):
-        return Ok(None, (*passed, onward, *_refresh(key, erase, row, rules)))
+    if not (parts or row.shards.away or row.belongings):
+        return Ok(None, (*timer_emits, onward, *_refresh(key, erase, row, rules)))
     news = _refresh(key, erase, row, rules) if state.shards.here else ()
-    return outcome_with_wake(row, (*passed, onward, *news), profile_at(row, erase.at, rules), rules)
+    return outcome_with_wake(
+        row, (*timer_emits, onward, *news), profile_at(row, erase.at, rules), rules
+    )
 
 
 def _strip(shard: Shard, names: Collection[str | None]) -> Shard:
@@ -218,37 +227,37 @@ def _strip(shard: Shard, names: Collection[str | None]) -> Shard:
     return replace(shard, identifiers=rest)
 
 
-def _begin(control: Control, row: ProfileState) -> _Transition | DeadLetter:
-    """Begin new aggregates; nothing is sent on, since a refresh follows when all are filled."""
+def _begin(control: Control, row: ProfileState) -> _RowTransition | DeadLetter:
+    """Begin new aggregates; later stages receive a refresh once all are filled."""
     if control.state is None:
-        return DeadLetter("empty-record", "state: a begin must say what begins")
-    beginning = _beginning_from.decode(control.state)
-    here = {name: begin(shard, beginning) for name, shard in row.shards.here.items()}
-    return replace(row, shards=replace(row.shards, here=here)), ()
+        return DeadLetter("empty-record", "state: a begin must name the new aggregates")
+    new_aggregates = _new_aggregates_from.decode(control.state)
+    parts = {name: begin(shard, new_aggregates) for name, shard in row.shards.here.items()}
+    return _RowTransition(replace(row, shards=replace(row.shards, here=parts)))
 
 
-def _fill(control: Control, row: ProfileState) -> _Transition | Redirect | Drop | DeadLetter:
-    """Back-fill a shard's aggregates, wherever it moved; what was forgotten stays forgotten."""
+def _fill(control: Control, row: ProfileState) -> _RowTransition | Redirect | Drop | DeadLetter:
+    """Back-fill a shard's aggregates, wherever the shard moved; drop it for a forgotten shard."""
     name = control.shard
     if control.state is None or name is None:
         return DeadLetter("empty-record", "state, shard: a fill must have both")
     onward_to = row.shards.redirect_of(name, control.version)
     if onward_to is not None:
-        sent = replace(control, version=onward_to.version)
-        return Redirect(Emit(topics.IDENTIFIED, onward_to.to_profile, Identified(control=sent)))
+        onward = replace(control, version=onward_to.version)
+        return Redirect(Emit(topics.IDENTIFIED, onward_to.to_profile, Identified(control=onward)))
     shard = row.shards.here.get(name)
     if shard is None:
         return Drop("unknown shard")
-    shard = fill(shard, _past_from.decode(control.state))
-    return replace(row, shards=row.shards.put(name, shard)), ()
+    shard = fill(shard, _history_from.decode(control.state))
+    return _RowTransition(replace(row, shards=row.shards.put(name, shard)))
 
 
 def _send(cause: Control, to: Away, shard: Shard) -> Emit:
     subject = f"enrichment/{cause.shard}/{to.version}"
-    sent = arrival(
+    arrive = arrival(
         cause, to, _shard_bytes.encode(shard), control_id(cause.control_id, "arrive", subject)
     )
-    return Emit(topics.IDENTIFIED, to.to_profile, Identified(control=sent))
+    return Emit(topics.IDENTIFIED, to.to_profile, Identified(control=arrive))
 
 
 def _refresh(key: str, cause: Control, row: ProfileState, rules: Rules) -> tuple[Emit, Emit]:
@@ -273,7 +282,7 @@ def _section(moment: ProfileMoment, rules: Rules) -> ProfileSection | None:
 
 
 def _snapshot(key: str, row: ProfileState, moment: ProfileMoment, rules: Rules) -> Emit:
-    """Return the record to publish of a profile; a tombstone where it is empty."""
+    """Return the snapshot of the profile to publish; for an empty profile a tombstone."""
     if not moment.shards:
         return Emit(topics.PROFILES, key, None)
     snapshot = view.snapshot(key, row, moment.traits, moment.at, rules.config)

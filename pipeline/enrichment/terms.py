@@ -5,7 +5,8 @@ from typing import Final
 from pipeline.enrichment.state import Terms
 from pipeline.model.interaction import FactValue, text_of
 
-MOST: Final = 100
+MAX_TEXTS: Final = 100
+"""Maximum of texts in a set, the latest ones."""
 
 
 def of(value: FactValue, at: int) -> Terms:
@@ -20,7 +21,7 @@ def merge(a: Terms, b: Terms) -> Terms:
 
 
 def prune(terms: Terms, floor: int) -> Terms:
-    """Return the texts after `floor` (ms) alone."""
+    """Return the set without texts up to `floor` (ms)."""
     if min(terms.ats.values(), default=floor + 1) > floor:
         return terms
     return Terms({text: at for text, at in terms.ats.items() if at > floor})
@@ -37,7 +38,7 @@ def next_to_leave(terms: Terms, floor: int) -> int | None:
 
 
 def _latest(ats: dict[str, int]) -> Terms:
-    if len(ats) <= MOST:
+    if len(ats) <= MAX_TEXTS:
         return Terms(ats)
-    newest = sorted(ats.items(), key=lambda item: (-item[1], item[0]))[:MOST]
-    return Terms(dict(newest))
+    latest_items = sorted(ats.items(), key=lambda item: (-item[1], item[0]))[:MAX_TEXTS]
+    return Terms(dict(latest_items))

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.enrichment import view
-from pipeline.enrichment.named_identifiers import NOTHING_SHOWN
+from pipeline.enrichment.named_identifiers import NO_IDENTIFIERS
 from pipeline.enrichment.scores import scores
 from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.model import topics
@@ -24,7 +24,8 @@ from pipeline.rules import Rules
 
 
 class ProfileMoment(Struct, frozen=True):
-    """Profile at `at` (ms): its shards, and all traits, scores included; without shards none."""
+    """Profile at `at` (ms): its shards, and all traits, scores included; without shards no
+    traits."""
 
     at: int
     shards: tuple[Shard, ...]
@@ -32,13 +33,13 @@ class ProfileMoment(Struct, frozen=True):
 
 
 def profile_at(
-    row: ProfileState, now_ms: int, rules: Rules, shown: Mapping[str, int] = NOTHING_SHOWN
+    row: ProfileState, now_ms: int, rules: Rules, shown_at: Mapping[str, int] = NO_IDENTIFIERS
 ) -> ProfileMoment:
     """Return the profile at `now_ms`, or at its present time if that is later.
 
-    `shown`: identifiers that an interaction showed, and when (ms).
+    `shown_at`: identifiers that interactions showed, each with the time (ms).
     """
-    shards = view.shards_of(row, shown)
+    shards = view.shards_of(row, shown_at)
     return _evaluate_at(shards, view.moment(row, shards, now_ms), rules)
 
 
@@ -56,7 +57,7 @@ def catch_up(
         timer = Control(
             control_id=control_id(key, "timer", str(moment.at)),
             kind="timer",
-            at=moment.at if view.by_log(row) else until_ms,
+            at=moment.at if view.is_on_log_clock(row) else until_ms,
             cause=key,
             config=rules.config.digest,
             due_at=moment.at,
@@ -74,7 +75,7 @@ def outcome_with_wake(
 ) -> Ok[ProfileState]:
     """Return the outcome, with a timer for the next moment at which time alone changes the row."""
     row = _advance_to(row, moment, rules)
-    wake = None if row.due_at is None else Wake(row.due_at, view.by_log(row))
+    wake = None if row.due_at is None else Wake(row.due_at, view.is_on_log_clock(row))
     return Ok(row, emits, wake)
 
 

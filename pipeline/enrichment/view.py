@@ -1,4 +1,4 @@
-"""Profile as others see it at a moment: its shards read as one."""
+"""View of a profile at a moment: its shards read as one."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -7,11 +7,11 @@ from pipeline.config.compile import Configuration
 from pipeline.enrichment import sequences, sessions
 from pipeline.enrichment.buckets import bucket_of, next_step
 from pipeline.enrichment.named_identifiers import (
-    NOTHING_SHOWN,
-    keep_known,
-    known_identifiers,
+    NO_IDENTIFIERS,
+    customer_identifiers,
+    restrict_identifiers,
 )
-from pipeline.enrichment.reading import next_change, values, with_past
+from pipeline.enrichment.reading import next_change, values, with_backfills
 from pipeline.enrichment.shard import latest_of
 from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.model.interaction import FactValue, Identifier, Scalar
@@ -19,83 +19,99 @@ from pipeline.model.profile import Profile
 from pipeline.model.stages import ProfileSection
 
 
-def shards_of(state: ProfileState, shown: Mapping[str, int] = NOTHING_SHOWN) -> tuple[Shard, ...]:
+def shards_of(
+    state: ProfileState, shown_at: Mapping[str, int] = NO_IDENTIFIERS
+) -> tuple[Shard, ...]:
     """Return the shards in the order of their names, with the customer's identifiers only.
 
-    Those that an interaction showed (when, ms) are among them.
+    Identifiers in `shown_at` (-> ms of the interaction) count as the customer's.
     """
-    here = state.shards.here
-    shards = tuple(here[name] for name in sorted(here))
-    return keep_known(shards, known_identifiers(state.belongings, shown))
+    parts = state.shards.here
+    shards = tuple(parts[name] for name in sorted(parts))
+    return restrict_identifiers(shards, customer_identifiers(state.belongings, shown_at))
 
 
 def latest_shard(state: ProfileState) -> str | None:
     """Return the shard of the latest interaction; None when there is none."""
-    here = state.shards.here
-    return max(here, key=lambda name: (here[name].last_seen, name), default=None)
+    parts = state.shards.here
+    return max(parts, key=lambda name: (parts[name].last_seen, name), default=None)
 
 
-def by_log(state: ProfileState) -> bool:
-    """Return whether the profile's time is a log's own."""
+def is_on_log_clock(state: ProfileState) -> bool:
+    """Return whether the profile's time is that of a log's own clock."""
     latest = latest_shard(state)
     return latest is not None and state.shards.here[latest].log
 
 
 def moment(state: ProfileState, shards: Iterable[Shard], now_ms: int) -> int:
-    """Return `now_ms`, or later when the profile has come further: its time does not go back."""
+    """Return `now_ms`, or the profile's present time if that is later: it never decreases."""
     return max((now_ms, state.at, *(shard.clock for shard in shards)))
 
 
 def traits(shards: Sequence[Shard], now_ms: int, config: Configuration) -> dict[str, FactValue]:
-    """Return declared and built-in traits, and `identifier.<namespace>`: the latest seen of each.
-    There is at least one shard."""
-    known = dict(values(config.traits, shards, now_ms))
-    known.update(_built_in_traits(shards, config))
+    """Return the declared and built-in traits, and `identifier.<namespace>`: the latest of each.
+
+    There is at least one shard.
+    """
+    known_traits = dict(values(config.traits, shards, now_ms))
+    known_traits.update(_built_in_traits(shards, config))
     for sequence in config.sequences:
         marks = sequences.union(*(shard.sequences.get(sequence.name, ()) for shard in shards))
-        completed = sequences.completed_at(marks, sequence)
-        if completed is not None:
-            known[sequence.name] = completed
+        completion_at = sequences.completion_at(marks, sequence)
+        if completion_at is not None:
+            known_traits[sequence.name] = completion_at
     for bucket in config.buckets:
-        number = bucket_of(bucket, known, now_ms)
+        number = bucket_of(bucket, known_traits, now_ms)
         if number is not None:
-            known[bucket.name] = number
-    return known
+            known_traits[bucket.name] = number
+    return known_traits
 
 
 def next_due(
-    shards: Sequence[Shard], known: Mapping[str, FactValue], now_ms: int, config: Configuration
+    shards: Sequence[Shard],
+    known_traits: Mapping[str, FactValue],
+    now_ms: int,
+    config: Configuration,
 ) -> int | None:
-    """Return the time (ms) at which time alone may next change a segment's inputs or result.
+    """Return the next time (ms) after `now_ms` at which time alone may change a segment or its
+    inputs.
 
-    After `now_ms`, at which the traits are `known`.
+    `known_traits`: those at `now_ms`.
     """
-    all_shards = with_past(shards)
+    all_shards = with_backfills(shards)
     changes = [next_change(trait, all_shards, now_ms) for trait in config.traits if trait.timed]
     changes += (
-        next_step(bucket, known, now_ms)
+        next_step(bucket, known_traits, now_ms)
         for bucket in config.buckets
         if bucket.timed and bucket.by_age
     )
-    changes.append(config.segment_index.next_flip(known, now_ms))
+    changes.append(config.segment_index.next_flip(known_traits, now_ms))
     return min((at for at in changes if at is not None), default=None)
 
 
-def section(known: dict[str, FactValue], config: Configuration) -> ProfileSection:
-    """Return the traits that the active configuration reads; only these travel on."""
-    return ProfileSection({name: known[name] for name in config.read_traits if name in known})
+def section(known_traits: dict[str, FactValue], config: Configuration) -> ProfileSection:
+    """Return the traits that the active configuration reads; later stages receive only these."""
+    return ProfileSection(
+        {name: known_traits[name] for name in config.read_traits if name in known_traits}
+    )
 
 
 def with_derived(
-    section: ProfileSection, derived: dict[str, Scalar], config: Configuration
+    section: ProfileSection, derived_values: dict[str, Scalar], config: Configuration
 ) -> ProfileSection:
     """Return the section with the derived values that later stages read."""
-    carried = {name: value for name, value in derived.items() if name in config.carried_values}
-    return ProfileSection(section.traits, carried, section.shown)
+    read_values = {
+        name: value for name, value in derived_values.items() if name in config.carried_values
+    }
+    return ProfileSection(section.traits, read_values, section.shown)
 
 
 def snapshot(
-    key: str, state: ProfileState, known: dict[str, FactValue], now_ms: int, config: Configuration
+    key: str,
+    state: ProfileState,
+    known_traits: dict[str, FactValue],
+    now_ms: int,
+    config: Configuration,
 ) -> Profile:
     """Return the value of `profiles`."""
     shards = shards_of(state)
@@ -104,7 +120,7 @@ def snapshot(
         profile_id=key,
         root=state.root,
         identifiers=tuple(sorted(_identifiers(shards))),
-        traits={name: known[name] for name in sorted(known)},
+        traits={name: known_traits[name] for name in sorted(known_traits)},
         first_seen=min(shard.first_seen for shard in shards),
         last_seen=last_seen,
         updated_at=max(now_ms, last_seen),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.compiled import CompiledSequence
-from pipeline.enrichment.sequences import CROWDED, PANES, Mark, completed_at, prune_marks, union
+from pipeline.enrichment.sequences import MAX_MARKS, PANES, Mark, completion_at, prune_marks, union
 from pipeline.model.time import GRACE_MS
 
 _WITHIN_MS = 4
@@ -40,7 +40,7 @@ def brute_force(marks: list[Mark], steps: int) -> int | None:
 
 @given(marks, st.integers(2, 4))
 def test_completion_equals_the_latest_of_all_choices(drawn_marks: list[Mark], steps: int) -> None:
-    assert completed_at(union(drawn_marks), sequence(steps)) == brute_force(drawn_marks, steps)
+    assert completion_at(union(drawn_marks), sequence(steps)) == brute_force(drawn_marks, steps)
 
 
 @given(marks, marks, marks)
@@ -57,8 +57,8 @@ def test_pruned_marks_give_the_same_completion(
     # Holds for completions that are not older than `for_ms`.
     definition = sequence(2, keep_ms=_WITHIN_MS + for_ms)
     now_ms = max([now_ms, *(mark.at for mark in drawn_marks)])
-    before = completed_at(union(drawn_marks), definition)
-    after = completed_at(prune_marks(union(drawn_marks), definition, now_ms), definition)
+    before = completion_at(union(drawn_marks), definition)
+    after = completion_at(prune_marks(union(drawn_marks), definition, now_ms), definition)
     if before is not None and before > now_ms - for_ms:
         assert after == before
 
@@ -105,12 +105,12 @@ def test_bounded_marks_give_the_answer_of_all_marks(
     kept_marks: tuple[Mark, ...] = ()
     for count, new in enumerate(marks, start=1):
         kept_marks = prune_marks(union(kept_marks, (new,)), sequence, new.at)
-        assert len(kept_marks) <= 4 * CROWDED
+        assert len(kept_marks) <= 4 * MAX_MARKS
         if count % 30 == 0:
             window_marks = [mark for mark in marks[:count] if mark.at >= new.at - sequence.keep_ms]
             expected, answer = (
                 latest_completion(window_marks, steps),
-                completed_at(kept_marks, sequence),
+                completion_at(kept_marks, sequence),
             )
             if expected is not None and expected > new.at - for_ms:
                 assert answer == expected
@@ -128,7 +128,7 @@ def test_a_first_step_is_kept_while_many_later_ones_follow() -> None:
         page = Mark(second * 1_000, f"p{second}", 2)
         one_shard = prune_marks(union(one_shard, (page,)), sequence, page.at)
         second_shard = prune_marks(union(second_shard, (page,)), sequence, page.at)
-    assert completed_at(one_shard, sequence) == two_hours
-    later = completed_at(union((login,), second_shard), sequence)
+    assert completion_at(one_shard, sequence) == two_hours
+    later = completion_at(union((login,), second_shard), sequence)
     assert later is not None
     assert two_hours - (two_hours + day) // PANES <= later <= two_hours

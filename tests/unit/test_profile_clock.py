@@ -1,7 +1,7 @@
 """Clock that a profile's timers follow."""
 
 from pipeline.config import model
-from pipeline.enrichment.view import by_log
+from pipeline.enrichment.view import is_on_log_clock
 from pipeline.flow import Flow
 from pipeline.model.interaction import Identifier, Interaction, Kind
 from tests.support.worlds import rules
@@ -14,7 +14,7 @@ def _is_on_log_clock(flow: Flow, number: int, kind: Kind, source: str) -> bool:
     name, times = "Cart", (number * 1_000, number * 1_000)
     list(flow.run(Interaction(f"e{number}", kind, name, "web", source, *times, _VISITOR)))
     (row,) = flow.rows["enrichment"].values()
-    return by_log(row)
+    return is_on_log_clock(row)
 
 
 def test_log_stays_the_clock_of_its_customers_over_outcomes_of_live_sources() -> None:

@@ -14,7 +14,7 @@ from pipeline.rules.enricher import Enricher, Place, Places
 
 __all__ = ["Enricher", "Place", "Places", "derive", "enrichers_for"]
 
-_NOTHING: Final[dict[str, Scalar]] = {}
+_NO_VALUES: Final[dict[str, Scalar]] = {}
 
 
 def enrichers_for(config: Configuration, places: Places | None = None) -> tuple[Enricher, ...]:
@@ -24,30 +24,31 @@ def enrichers_for(config: Configuration, places: Places | None = None) -> tuple[
     """
     return tuple(
         enricher
-        for enricher in _every(config, places)
+        for enricher in _configured_enrichers(config, places)
         if config.derived_values.intersection(enricher.names)
     )
 
 
 def derive(interaction: Interaction, enrichers: tuple[Enricher, ...]) -> dict[str, Scalar]:
-    """Return the known values that the enrichers derive from an interaction."""
+    """Return the values that the enrichers derive from an interaction; unknown ones are left
+    out."""
     if not enrichers:
-        return _NOTHING
-    derived: dict[str, Scalar] = {}
+        return _NO_VALUES
+    values: dict[str, Scalar] = {}
     for enricher in enrichers:
-        derived.update(enricher.derive(interaction))
-    return derived
+        values.update(enricher.derive(interaction))
+    return values
 
 
-def _every(config: Configuration, places: Places | None) -> Iterator[Enricher]:
-    wanted = config.bundle.profile.enrichers
-    if wanted.user_agent is not None:
+def _configured_enrichers(config: Configuration, places: Places | None) -> Iterator[Enricher]:
+    options = config.bundle.profile.enrichers
+    if options.user_agent is not None:
         yield UserAgentEnricher()
-    if wanted.geo is not None and places is not None:
+    if options.geo is not None and places is not None:
         yield GeoEnricher(places)
-    if wanted.campaign is not None:
+    if options.campaign is not None:
         yield CampaignEnricher()
-    if wanted.currency is not None:
-        yield CurrencyEnricher(wanted.currency)
-    if wanted.local_time is not None:
-        yield LocalTimeEnricher(wanted.local_time)
+    if options.currency is not None:
+        yield CurrencyEnricher(options.currency)
+    if options.local_time is not None:
+        yield LocalTimeEnricher(options.local_time)

@@ -26,7 +26,7 @@ _MARKS: Final = {
     "li_fat_id": "linkedin",
 }
 """Advertising network by the parameter that it adds to URLs."""
-_MOST_PARAMETERS: Final = 100
+_MAX_PARAMETERS: Final = 100
 _LONGEST_URL: Final = 8_192
 
 
@@ -38,17 +38,17 @@ class CampaignEnricher:
     def derive(self, interaction: Interaction) -> Mapping[str, Scalar]:
         context = interaction.context
         parameters = _parameters(context.url)
-        derived: dict[str, Scalar] = {
+        values: dict[str, Scalar] = {
             CAMPAIGN + part: parameters[name] for name, part in _UTM.items() if name in parameters
         }
         for part in CAMPAIGN_PARTS:
             if tag := context.campaign.get(part):
-                derived[CAMPAIGN + part] = tag
+                values[CAMPAIGN + part] = tag
         for name, network in _MARKS.items():
             if name in parameters:
-                derived |= {AD_NETWORK: network, CLICK_ID: parameters[name]}
+                values |= {AD_NETWORK: network, CLICK_ID: parameters[name]}
                 break
-        return derived
+        return values
 
 
 def _parameters(url: str | None) -> dict[str, str]:
@@ -57,7 +57,7 @@ def _parameters(url: str | None) -> dict[str, str]:
         return {}
     try:
         query = urlsplit(url[:_LONGEST_URL]).query
-        pairs = parse_qsl(query, max_num_fields=_MOST_PARAMETERS)
+        pairs = parse_qsl(query, max_num_fields=_MAX_PARAMETERS)
     except ValueError:
         return {}
     return dict(reversed(pairs))

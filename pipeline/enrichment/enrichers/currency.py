@@ -23,7 +23,7 @@ class CurrencyEnricher:
         self._code = reader(rules.currency)
         self._amounts = {name: reader(of) for name, of in rules.amounts.items()}
         self._rates: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
-        for rate in sorted(rules.rates, key=lambda dated: start_ms(dated.since)):
+        for rate in sorted(rules.rates, key=lambda entry: start_ms(entry.since)):
             self._rates[rate.currency].append((start_ms(rate.since), rate.rate))
         self.names = (*rules.amounts, UNKNOWN_CURRENCY)
 

@@ -22,16 +22,18 @@ class LocalTimeEnricher:
     names = LOCAL_TIME
 
     def __init__(self, rules: model.LocalTime) -> None:
-        self._usual = zone(rules.zone) or UTC
+        self._default_zone = zone(rules.zone) or UTC
 
     def derive(self, interaction: Interaction) -> Mapping[str, Scalar]:
-        named = interaction.context.timezone
-        here = zone(named) if named else None
+        zone_name = interaction.context.timezone
+        customer_zone = zone(zone_name) if zone_name else None
         try:
-            local_time = datetime.fromtimestamp(interaction.occurred_at / 1000, here or self._usual)
+            local_time = datetime.fromtimestamp(
+                interaction.occurred_at / 1000, customer_zone or self._default_zone
+            )
         except (OverflowError, ValueError, OSError):
             return {}
-        derived: dict[str, Scalar] = {HOUR: local_time.hour, WEEKDAY: _DAYS[local_time.weekday()]}
-        if named and here is None:
-            derived[UNKNOWN_TIMEZONE] = named[:_LONGEST]
-        return derived
+        values: dict[str, Scalar] = {HOUR: local_time.hour, WEEKDAY: _DAYS[local_time.weekday()]}
+        if zone_name and customer_zone is None:
+            values[UNKNOWN_TIMEZONE] = zone_name[:_LONGEST]
+        return values

@@ -1,4 +1,4 @@
-"""Device of the customer, by the user agent of its browser."""
+"""Device of the customer, by the user agent of the browser or app."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from ua_parser.regex import Resolver
 from pipeline.config.derived import BOT, BROWSER, DEVICE_TYPE, OS, USER_AGENT
 from pipeline.model.interaction import Interaction, Scalar
 
-_KEPT: Final = 10_000
+_CACHE_SIZE: Final = 10_000
 """Size of the cache: a few thousand user agents make up nearly all traffic."""
 _LONGEST: Final = 1_024
 """Maximum of parsed characters, so that the cache stays small."""
@@ -38,7 +38,7 @@ _TABLET: Final = re.compile(
 """Models of tablets, in user agents of apps, which do not name the type of device."""
 
 _CONSOLE: Final = re.compile(r"Xbox|PlayStation|Nintendo")
-_AUTOMATED: Final = re.compile(r"HeadlessChrome|PhantomJS|Chrome-Lighthouse")
+_AUTOMATION: Final = re.compile(r"HeadlessChrome|PhantomJS|Chrome-Lighthouse")
 _BROWSER: Final = re.compile(r"AppleWebKit/|Gecko/")
 
 _DESKS: Final = frozenset(
@@ -72,20 +72,20 @@ def _parser() -> Parser:
     return Parser(Resolver(load_lazy_builtins()))
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_CACHE_SIZE)
 def _parse(text: str) -> Mapping[str, Scalar]:
     agent = _parser().parse(text)
-    spider = agent.device is not None and agent.device.family == "Spider"
-    bot = spider or _AUTOMATED.search(text) is not None
-    derived: dict[str, Scalar] = {
-        DEVICE_TYPE: "bot" if bot else _device_type(text, agent),
-        BOT: bot,
+    is_spider = agent.device is not None and agent.device.family == "Spider"
+    is_bot = is_spider or _AUTOMATION.search(text) is not None
+    values: dict[str, Scalar] = {
+        DEVICE_TYPE: "bot" if is_bot else _device_type(text, agent),
+        BOT: is_bot,
     }
     if agent.os is not None:
-        derived[OS] = agent.os.family
+        values[OS] = agent.os.family
     if agent.user_agent is not None:
-        derived[BROWSER] = agent.user_agent.family
-    return derived
+        values[BROWSER] = agent.user_agent.family
+    return values
 
 
 def _device_type(text: str, result: Result) -> str:
