@@ -99,19 +99,19 @@ class Settings(BaseSettings):
     )
     snapshot_ms: PositiveInt = Field(
         default=5_000,
-        description="Shortest time between two snapshots of what the learner knows",
+        description="Shortest time between two snapshots of the learner's evidence",
     )
     model_psi: float = Field(
         default=0.25,
         gt=0,
         description="Population stability index of a model's predictions above which `kairos "
-        "doctor` says that it drifts",
+        "doctor` reports that it drifts",
     )
     model_calibration_gap: float = Field(
         default=0.05,
         gt=0,
-        description="Distance of a model's mean prediction from the rate that comes, above which "
-        "`kairos doctor` says that it drifts",
+        description="Distance of a model's mean prediction from the observed rate, above which "
+        "`kairos doctor` reports that it drifts",
     )
     insights_memory: str | None = Field(
         default=None,
@@ -120,12 +120,11 @@ class Settings(BaseSettings):
     )
     insights_spill: Path | None = Field(
         default=None,
-        description="Folder for what does not fit into that memory; unset: the system's temporary "
-        "one",
+        description="Folder for data beyond that memory; unset: the system's temporary one",
     )
     java_home: Path | None = Field(
         default=None,
-        description="Java (17 or later) for the embedded broker; unset: found by itself",
+        description="Java (17 or later) for the embedded broker; unset: detected",
     )
     maven_repository: str | None = Field(
         default=None, description="Mirror to take the broker's jars from; unset: Maven Central"
@@ -195,8 +194,8 @@ class Settings(BaseSettings):
     )
     token_hours: PositiveInt = Field(
         default=168,
-        description="Hours after its decision for which an outcome token is taken; repeats of an "
-        "outcome are known for 168",
+        description="Hours after its decision for which an outcome token is accepted; repeats of "
+        "an outcome are recognised for 168",
     )
     gateway_url: str | None = Field(
         default=None, description="Where adapters report outcomes; unset: the home's own gateway"
@@ -243,13 +242,13 @@ class Settings(BaseSettings):
         for name in properties:
             if name in _ELSEWHERE:
                 instead = f"set {PREFIX}{_ELSEWHERE[name]} instead"
-                raise ValueError(f"{kafka_variable(name)} is not taken: {instead}")
+                raise ValueError(f"{kafka_variable(name)} is not allowed: {instead}")
             if name in RESERVED_SETTINGS:
-                raise ValueError(f"{kafka_variable(name)} is not taken: Kairos relies on its own")
-        for name, least in _AT_LEAST.items():
-            text = properties.get(name, str(least))
-            if not text.isdecimal() or int(text) < least:
-                raise ValueError(f"{kafka_variable(name)} must be {least} or more")
+                raise ValueError(f"{kafka_variable(name)} is not allowed: Kairos relies on its own")
+        for name, minimum in _AT_LEAST.items():
+            text = properties.get(name, str(minimum))
+            if not text.isdecimal() or int(text) < minimum:
+                raise ValueError(f"{kafka_variable(name)} must be {minimum} or more")
         return properties
 
     def broker(self) -> Broker:

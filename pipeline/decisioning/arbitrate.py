@@ -149,7 +149,7 @@ class Arbitration:
                 worth.weight,
                 evidence.trials,
                 evidence.successes,
-                evidence.tried,
+                evidence.trial_count,
                 *_attributes(candidate),
                 evidence.anyway,
             )

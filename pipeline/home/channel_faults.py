@@ -47,12 +47,12 @@ class ChannelFaults:
         return faults
 
     def add(self, channel: str, part: str, reason: str) -> None:
-        """Add a fault, unless it is known."""
+        """Add a fault, unless it is recorded."""
         reason = reason.removeprefix(f"channel {channel}: ")
-        known = self._faults.get((channel, part))
-        if known is not None and known.why == reason:
+        known_fault = self._faults.get((channel, part))
+        if known_fault is not None and known_fault.why == reason:
             return
-        since_ms = now_ms() if known is None else known.since_ms
+        since_ms = now_ms() if known_fault is None else known_fault.since_ms
         self._faults[channel, part] = ChannelFault(channel, part, reason, since_ms)
         _log.warning("channel %s holds its messages back: %s", channel, reason)
         self._write()

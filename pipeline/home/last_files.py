@@ -1,4 +1,4 @@
-"""Record in the home of the last file of each whole list that `kairos ingest` replaces."""
+"""Record, in the home, of the last file of each list that `kairos ingest` replaces as a whole."""
 
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -11,8 +11,8 @@ LISTS: Final = "lists"
 _FILE: Final = "last.json"
 
 Memory: TypeAlias = Literal["kept", "lost", "renewed"]
-"""Memory of a list's members in this home: of its last file, none, or of the first file after a
-loss, which removed no members."""
+"""State of a list's members in this home: kept from its last file, lost, or renewed by the first
+file after a loss, which removed no members."""
 
 
 class LastFile(Struct, frozen=True):

@@ -80,10 +80,10 @@ def _scorer(score: Score, artifacts: Artifacts, budget_us: float) -> Scorer | st
     if file is None or score.sha256 is None:
         return f"{score.sha256} is not in {artifacts.folder}"
     features = len(score.features)
-    tried = f"tried-{features}-{version('lightgbm')}"
-    if not artifacts.is_marked(score.sha256, tried):
-        unsound = isolated_model_problem(file, features)
-        if unsound is not None:
-            return unsound
-        artifacts.mark(score.sha256, tried)
+    trial_mark = f"tried-{features}-{version('lightgbm')}"
+    if not artifacts.is_marked(score.sha256, trial_mark):
+        problem = isolated_model_problem(file, features)
+        if problem is not None:
+            return problem
+        artifacts.mark(score.sha256, trial_mark)
     return load_scorer(file, features, budget_us)

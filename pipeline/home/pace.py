@@ -27,65 +27,65 @@ from pipeline.model.decision import Reply
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import DecideRequest
 
-_LEAST: Final = 2
-_MOST: Final = 2_000
+_MIN_IN_FLIGHT: Final = 2
+_MAX_IN_FLIGHT: Final = 2_000
 _STRETCH: Final = 1.5
 """Factor by which round trips may exceed those with few records in flight; live interactions are
-delayed as much."""
+delayed by the same factor."""
 _CUT: Final = 0.8
 _GAIN: Final = 1.15
-_LOOKED_AT: Final = 8
+_SAMPLE: Final = 8
 """Round trips whose median counts: single ones vary with the machine's other load."""
-_MEASURED_S: Final = 5.0
+_MEASURE_EVERY_S: Final = 5.0
 """Time (s) after which the round trip with few records in flight is measured again."""
 _PROBES: Final = 4
 """Probes in flight per window."""
 
 _POLL_S: Final = 0.01
 _TIMEOUT_S: Final = 10.0
-_LOST_S: Final = 60.0
+_LOST_AFTER_S: Final = 60.0
 """Time (s) after which a probe counts as lost, for example during a broker outage, and is
 repeated."""
-_LOOK_S: Final = 5.0
+_CHECK_EVERY_S: Final = 5.0
 
 
 class RoundTripWindow:
     """Limit on records in flight, by the median of the last round trips.
 
     It is the minimum at first, and again every five seconds, to measure the round trip with few
-    records in flight; then it grows or shrinks a little after each few round trips.
+    records in flight; otherwise it grows or shrinks a little after every eight round trips.
     """
 
     def __init__(self) -> None:
-        self.size = _LEAST
-        self._beside_few_s: float | None = None
-        self._kept = _LEAST
+        self.size = _MIN_IN_FLIGHT
+        self._base_s: float | None = None
+        self._last_size = _MIN_IN_FLIGHT
         self._since_s = self._measured_at_s = float("-inf")
-        self._took_s: list[float] = []
+        self._round_trips_s: list[float] = []
 
     def note(self, sent_at_s: float, now_s: float) -> None:
         """Note the round trip of a probe, by a monotonic clock."""
         if sent_at_s < self._since_s:  # sent under another limit
             return
-        self._took_s.append(now_s - sent_at_s)
-        if len(self._took_s) < _LOOKED_AT:
+        self._round_trips_s.append(now_s - sent_at_s)
+        if len(self._round_trips_s) < _SAMPLE:
             return
-        usual_s = median(self._took_s)
-        if self._beside_few_s is None:
-            self._beside_few_s, self._measured_at_s = usual_s, now_s
-            self._resize(self._kept, now_s)
-        elif now_s - self._measured_at_s > _MEASURED_S:
-            self._beside_few_s, self._kept = None, self.size
-            self._resize(_LEAST, now_s)
-        elif usual_s > self._beside_few_s * _STRETCH:
+        median_s = median(self._round_trips_s)
+        if self._base_s is None:
+            self._base_s, self._measured_at_s = median_s, now_s
+            self._resize(self._last_size, now_s)
+        elif now_s - self._measured_at_s > _MEASURE_EVERY_S:
+            self._base_s, self._last_size = None, self.size
+            self._resize(_MIN_IN_FLIGHT, now_s)
+        elif median_s > self._base_s * _STRETCH:
             self._resize(int(self.size * _CUT), now_s)
         else:
             self._resize(ceil(self.size * _GAIN), now_s)
 
     def _resize(self, size: int, now_s: float) -> None:
-        self.size = min(max(size, _LEAST), _MOST)
+        self.size = min(max(size, _MIN_IN_FLIGHT), _MAX_IN_FLIGHT)
         self._since_s = now_s
-        self._took_s.clear()
+        self._round_trips_s.clear()
 
 
 class _Probe(Struct, frozen=True):
@@ -113,30 +113,30 @@ class Pace:
         self._consumer = Consumer(
             {**records.settings.kafka(), "group.id": "kairos.pace", "enable.auto.commit": False}
         )
-        known = self._consumer.list_topics(timeout=_TIMEOUT_S).topics
-        self._keys = key_per_partition("probe", len(known[topics.PROBES].partitions))
+        cluster_topics = self._consumer.list_topics(timeout=_TIMEOUT_S).topics
+        self._keys = key_per_partition("probe", len(cluster_topics[topics.PROBES].partitions))
         self._next_keys = cycle(self._keys)
-        partition = partition_for_key(self._name, len(known[topics.REPLIES].partitions))
+        partition = partition_for_key(self._name, len(cluster_topics[topics.REPLIES].partitions))
         topic_partition = TopicPartition(topics.REPLIES, partition)
         _, end = self._consumer.get_watermark_offsets(topic_partition, timeout=_TIMEOUT_S)
         self._consumer.assign([TopicPartition(topics.REPLIES, partition, end)])
         self._window = RoundTripWindow()
         self._probes: deque[_Probe] = deque()
-        self._answered: set[str] = set()
-        self._written = self._passed = 0
+        self._answered_ids: set[str] = set()
+        self._record_count = self._passed_count = 0
         self._moved_at_s = 0.0
         self._is_over = False
 
     def step(self) -> None:
         """Note one more record written; return once there is room for the next."""
-        self._written += 1
+        self._record_count += 1
         if self._is_over:
             return
-        last = self._probes[-1].before if self._probes else self._passed
-        if self._written - last >= max(1, self._window.size // _PROBES):
+        last = self._probes[-1].before if self._probes else self._passed_count
+        if self._record_count - last >= max(1, self._window.size // _PROBES):
             self._send_probe(next(self._next_keys))
             self._take_replies(0)
-        while self._written - self._passed >= self._window.size and not self._is_over:
+        while self._record_count - self._passed_count >= self._window.size and not self._is_over:
             self._wait()
 
     def wait_until_passed(self) -> None:
@@ -153,7 +153,7 @@ class Pace:
 
     def _wait(self) -> None:
         self._producer.poll(0)
-        if not self._probes or time.monotonic() - self._probes[-1].sent_at_s > _LOST_S:
+        if not self._probes or time.monotonic() - self._probes[-1].sent_at_s > _LOST_AFTER_S:
             self._send_probe(next(self._next_keys))
         self._take_replies(_POLL_S)
         if self._probes:
@@ -168,7 +168,7 @@ class Pace:
             request.request_id, "probe", identifier=key, at=at, config="", request=request
         )
         self._producer.produce(topics.PROBES, self._codec.encode(topics.PROBES, probe), key)
-        self._probes.append(_Probe(request.request_id, self._written, now_s))
+        self._probes.append(_Probe(request.request_id, self._record_count, now_s))
 
     def _take_replies(self, timeout_s: float) -> None:
         """Apply the replies received so far; a reply that overtook those of other partitions waits
@@ -178,20 +178,20 @@ class Pace:
             if message.error() is None and message.key() == self._name.encode():
                 reply = self._codec.decode(topics.REPLIES, message.value() or b"")
                 if isinstance(reply, Reply):
-                    self._answered.add(reply.request_id)
+                    self._answered_ids.add(reply.request_id)
             message = self._consumer.poll(0)
         now_s = time.monotonic()
         while self._probes and self._is_passed(self._probes[0], now_s):
-            passed = self._probes.popleft()
-            self._answered.discard(passed.request_id)
-            self._passed, self._moved_at_s = passed.before, now_s
-            self._window.note(passed.sent_at_s, now_s)
+            probe = self._probes.popleft()
+            self._answered_ids.discard(probe.request_id)
+            self._passed_count, self._moved_at_s = probe.before, now_s
+            self._window.note(probe.sent_at_s, now_s)
 
     def _is_passed(self, probe: _Probe, now_s: float) -> bool:
         """Return whether a probe was answered, or later probes were, long after it was lost."""
-        if probe.request_id in self._answered:
+        if probe.request_id in self._answered_ids:
             return True
-        return bool(self._answered) and now_s - probe.sent_at_s > _LOST_S
+        return bool(self._answered_ids) and now_s - probe.sent_at_s > _LOST_AFTER_S
 
 
 def pace_beside_stages(records: Records, producer: Producer) -> Pace:
@@ -200,7 +200,7 @@ def pace_beside_stages(records: Records, producer: Producer) -> Pace:
 
 
 class _StagesWatch:
-    """Watch that gives up waiting if the stages do not run: then no customer waits for a
+    """Check whether to give up waiting, because no stages run: then no customer waits for a
     decision."""
 
     def __init__(self, kafka: Mapping[str, Property]) -> None:
@@ -208,15 +208,15 @@ class _StagesWatch:
         self._looked_at_s = float("-inf")
 
     def is_given_up(self, waited_s: float) -> bool:
-        """Return whether the stages have no worker, or for long no broker.
+        """Return whether the stages have no worker, or no broker for a minute.
 
-        Checks once in five seconds of waiting.
+        It checks once in five seconds of waiting.
         """
         now_s = time.monotonic()
-        if waited_s < _LOOK_S or now_s - self._looked_at_s < _LOOK_S:
+        if waited_s < _CHECK_EVERY_S or now_s - self._looked_at_s < _CHECK_EVERY_S:
             return False
         self._looked_at_s = now_s
         try:
             return not are_stages_running(self._kafka)
         except KafkaException:
-            return waited_s > _LOST_S  # its workers may be there when the broker is back
+            return waited_s > _LOST_AFTER_S  # its workers may be there when the broker is back

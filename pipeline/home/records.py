@@ -30,24 +30,32 @@ class Records:
         self,
         topic: str,
         kind: type[T],
-        wanted: Callable[[StoredRecord], bool] = lambda _: True,
+        is_wanted: Callable[[StoredRecord], bool] = lambda _: True,
         start: Mapping[int, int] = FROM_THE_BEGINNING,
     ) -> Iterator[tuple[StoredRecord, T]]:
-        """Yield records in the order of each partition; `wanted` is asked before decoding.
+        """Yield the records for which `is_wanted`, called before decoding, returns True, in the
+        order of each partition.
 
         `start`: the first offset of partitions that are not read from their beginning.
         """
-        for stored in scan(self.settings.kafka(), topic, dict(start)):
-            if wanted(stored) and (record := self._decode(topic, kind, stored)) is not None:
-                yield stored, record
+        for stored_record in scan(self.settings.kafka(), topic, dict(start)):
+            if (
+                is_wanted(stored_record)
+                and (record := self._decode(topic, kind, stored_record)) is not None
+            ):
+                yield stored_record, record
 
     def last(self, topic: str, kind: type[T], key: str) -> T | None:
         """Return the last record of one key; None if it is a tombstone, or there is none."""
-        matches = [stored for stored in scan(self.settings.kafka(), topic) if stored.key == key]
+        matches = [
+            stored_record
+            for stored_record in scan(self.settings.kafka(), topic)
+            if stored_record.key == key
+        ]
         return self._decode(topic, kind, matches[-1]) if matches else None
 
-    def _decode(self, topic: str, kind: type[T], stored: StoredRecord) -> T | None:
-        if stored.value is None:
+    def _decode(self, topic: str, kind: type[T], stored_record: StoredRecord) -> T | None:
+        if stored_record.value is None:
             return None
-        record = self.codec.decode(topic, stored.value)
+        record = self.codec.decode(topic, stored_record.value)
         return record if isinstance(record, kind) else None

@@ -23,7 +23,7 @@ BROKER_TIME: Final = "LogAppendTime"
 _DAY_H: Final = 24.0
 _TIMEOUT_S: Final = 30.0
 _BROKER_DEFAULT: Final = -1
-_NOT_AUTHORIZED: Final = (
+_AUTHORIZATION_ERRORS: Final = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 )
@@ -150,8 +150,8 @@ Mismatch: TypeAlias = PartitionMismatch | SizeMismatch | TimeMismatch
 class EnsuredTopics:
     """Result of `ensure_topics`."""
 
-    created: tuple[str, ...]
-    mismatched: tuple[Mismatch, ...]
+    new_topics: tuple[str, ...]
+    mismatches: tuple[Mismatch, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class ComparedTopics:
     """Missing topics, and those with other properties than expected."""
 
     missing: tuple[str, ...]
-    mismatched: tuple[Mismatch, ...]
+    mismatches: tuple[Mismatch, ...]
 
 
 def topics_for(channels: Iterable[str]) -> tuple[Topic, ...]:
@@ -176,21 +176,21 @@ def ensure_topics(settings: Settings, channels: Iterable[str]) -> EnsuredTopics:
 
     Raises KafkaException if the cluster cannot be reached or refuses.
     """
-    wanted = topics_for(channels)
+    expected = topics_for(channels)
     admin = AdminClient({**settings.kafka(), "log_level": "0"})
     counts = _partition_counts(admin)
-    missing = [topic for topic in wanted if topic.name not in counts]
-    created = _create(admin, missing, settings)
-    return EnsuredTopics(created, _mismatches(admin, wanted, counts, settings))
+    missing = [topic for topic in expected if topic.name not in counts]
+    new_topics = _create(admin, missing, settings)
+    return EnsuredTopics(new_topics, _mismatches(admin, expected, counts, settings))
 
 
 def compare_topics(settings: Settings, channels: Iterable[str]) -> ComparedTopics:
     """Compare existing topics with the expected ones, without changes. Raises KafkaException."""
-    wanted = topics_for(channels)
+    expected = topics_for(channels)
     admin = AdminClient({**settings.kafka(), "log_level": "0"})
     counts = _partition_counts(admin)
-    missing = tuple(topic.name for topic in wanted if topic.name not in counts)
-    return ComparedTopics(missing, _mismatches(admin, wanted, counts, settings))
+    missing = tuple(topic.name for topic in expected if topic.name not in counts)
+    return ComparedTopics(missing, _mismatches(admin, expected, counts, settings))
 
 
 def max_record_bytes(admin: AdminClient, topics: Iterable[str]) -> dict[str, int]:
@@ -207,12 +207,12 @@ def _properties(admin: AdminClient, topics: Iterable[str]) -> dict[str, dict[str
     if not resources:
         return {}
     futures = admin.describe_configs(resources, request_timeout=_TIMEOUT_S)
-    described = (
+    descriptions = (
         (resource.name, _unless_unauthorized(future)) for resource, future in futures.items()
     )
     return {
         name: {key: entry.value for key, entry in config.items()}
-        for name, config in described
+        for name, config in descriptions
         if config
     }
 
@@ -221,15 +221,15 @@ def _unless_unauthorized(future: Future[Any]) -> Any:
     try:
         return future.result()
     except KafkaException as error:
-        if error.args[0].code() in _NOT_AUTHORIZED:
+        if error.args[0].code() in _AUTHORIZATION_ERRORS:
             return None
         raise
 
 
 def _mismatches(
-    admin: AdminClient, wanted: Sequence[Topic], existing: Mapping[str, int], settings: Settings
+    admin: AdminClient, expected: Sequence[Topic], existing: Mapping[str, int], settings: Settings
 ) -> tuple[Mismatch, ...]:
-    existing_topics = [topic for topic in wanted if topic.name in existing]
+    existing_topics = [topic for topic in expected if topic.name in existing]
     counts = (
         PartitionMismatch(topic.name, topic.partitions(settings), existing[topic.name])
         for topic in existing_topics

@@ -18,7 +18,7 @@ class AffectedProfiles:
     """Test for profiles that the newest of `versions` affects, once it is in force everywhere."""
 
     def __init__(self, versions: Sequence[Version]) -> None:
-        self._newest = versions[-1].config
+        self._newest_config = versions[-1].config
         self._by_digest = {version.config.digest: version.config for version in versions}
         self._computes_same: dict[str, bool] = {}
 
@@ -29,26 +29,28 @@ class AffectedProfiles:
         if before is None:
             return True
         if digest not in self._computes_same:
-            self._computes_same[digest] = _trait_rules(before) == _trait_rules(self._newest)
+            self._computes_same[digest] = _trait_rules(before) == _trait_rules(self._newest_config)
         if not self._computes_same[digest]:
             return True
-        if before.bundle.segments == self._newest.bundle.segments:
+        if before.bundle.segments == self._newest_config.bundle.segments:
             return False
-        return bool(expected_change(person, self._newest)) or self._flips_earlier(person, before)
+        return bool(expected_change(person, self._newest_config)) or self._flips_earlier(
+            person, before
+        )
 
     def _flips_earlier(self, person: MemberProfile, before: Configuration) -> bool:
         """Return whether the profile's present timer may come too late for its segments."""
         traits, at = person.profile.traits, person.profile.updated_at
-        flip = self._newest.segment_index.next_flip(traits, at)
-        armed = before.segment_index.next_flip(traits, at)
-        return flip is not None and (armed is None or flip < armed)
+        flip = self._newest_config.segment_index.next_flip(traits, at)
+        armed_flip = before.segment_index.next_flip(traits, at)
+        return flip is not None and (armed_flip is None or flip < armed_flip)
 
 
-def expected_change(person: MemberProfile, proposed: Configuration) -> MembershipChange:
+def expected_change(person: MemberProfile, proposal: Configuration) -> MembershipChange:
     """Return the changes from evaluating a profile's latest record by `proposed`."""
     traits = person.profile.traits
-    section = {name: traits[name] for name in proposed.read_traits if name in traits}
-    return on_change(MembershipState(person.members), section, person.at, proposed)
+    section = {name: traits[name] for name in proposal.read_traits if name in traits}
+    return on_change(MembershipState(person.members), section, person.at, proposal)
 
 
 def _trait_rules(config: Configuration) -> tuple[object, ...]:

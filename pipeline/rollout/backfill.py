@@ -35,7 +35,7 @@ from pipeline.rollout.versions import Version, newest_beginning
 from pipeline.rules import Rules
 
 _PROBES: Final = 100
-"""Most probes per partition; all stages answer one in about half a second."""
+"""Maximum of probes per partition; all stages answer one in about half a second."""
 
 _bytes = msgspec.msgpack.Encoder()
 
@@ -61,8 +61,8 @@ def backfill(
 ) -> int:
     """Back-fill the newest of `versions`, and return the number of filled parts of profiles.
 
-    On return the fills are processed, and nothing runs by an earlier version any more. `rules`:
-    those of the newest version. Raises StalledError.
+    On return the fills are processed, and no stage uses an earlier version. `rules`: those of the
+    newest version. Raises StalledError.
     """
     begins = newest_beginning(versions)
     stages = _RunningStages(records, progress)
@@ -77,15 +77,15 @@ def backfill(
 
 
 def backfill_stages(stages: BackfillTarget, reader: BackfillReader) -> int:
-    """Read the log, send each shard its totals, and return their number."""
+    """Read the log, send each shard its totals, and return the number of filled shards."""
     _probe_until_in_force(stages, reader)
-    filled = stages.feed(reader.fill_records())
+    shards = stages.feed(reader.fill_records())
     stages.wait_until_processed()
     # Records in flight by an earlier configuration come after those read above.
-    while late := set(stages.read(reader)):
-        stages.feed(reader.fill_records(sorted(late)))
+    while late_shards := set(stages.read(reader)):
+        stages.feed(reader.fill_records(sorted(late_shards)))
         stages.wait_until_processed()
-    return filled
+    return shards
 
 
 def begin_control(person: MemberProfile, begins: NewAggregates, rules: Rules) -> Emit:
@@ -104,21 +104,21 @@ def begin_control(person: MemberProfile, begins: NewAggregates, rules: Rules) ->
 
 
 def _probe_until_in_force(stages: BackfillTarget, reader: BackfillReader) -> None:
-    """Probe all partitions until every one runs by the new version. Raises StalledError."""
+    """Probe all partitions until each uses the new version. Raises StalledError."""
     for number in range(_PROBES):
         stages.feed(_probes(stages.partitions, number))
         stages.wait_until_processed()
         for _ in stages.read(reader):
             pass  # all shards are filled afterwards
-        behind = [
+        old_partitions = [
             partition for partition in range(stages.partitions) if reader.is_behind(partition)
         ]
-        if not behind:
+        if not old_partitions:
             return
     raise StalledError(
-        f"partitions {', '.join(map(str, behind))} still run by an earlier configuration: start "
-        "the workers again (`kairos down`, `kairos up`), then apply the configuration again; until "
-        "then new metrics count from now, and profiles are evaluated as their interactions come"
+        f"partitions {', '.join(map(str, old_partitions))} still use an earlier configuration: "
+        "start the workers again (`kairos down`, `kairos up`), then apply the configuration again; "
+        "until then new metrics count from now, and profiles are evaluated as interactions come"
     )
 
 
@@ -155,10 +155,12 @@ class _RunningStages:
 
     def read(self, reader: BackfillReader) -> Iterator[str]:
         positions = self._positions
-        for stored, record in self._records.every(topics.SEGMENTED, Segmented, start=positions):
-            if stored.partition not in positions and stored.offset > 0:
+        for stored_record, record in self._records.every(
+            topics.SEGMENTED, Segmented, start=positions
+        ):
+            if stored_record.partition not in positions and stored_record.offset > 0:
                 reader.note_truncation(time_of(record))
-            positions[stored.partition] = stored.offset + 1
-            shard = reader.add(stored.partition, record)
+            positions[stored_record.partition] = stored_record.offset + 1
+            shard = reader.add(stored_record.partition, record)
             if shard is not None:
                 yield shard

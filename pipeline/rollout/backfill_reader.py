@@ -31,16 +31,16 @@ from pipeline.rollout.versions import Version, backfillable_keys, missing_keys_b
 from pipeline.rules import Rules
 
 _RESENT_WITHIN: Final = 50_000
-"""Most records of a partition between the first and second copy that a killed worker sends."""
+"""Maximum of records of a partition between the two copies that a killed worker sends."""
 
 
 class _ShardTotals(Struct):
-    """Totals of one shard; `by`: number of interactions by configuration digest."""
+    """Totals of one shard; `counts`: numbers of interactions by configuration digest."""
 
     place: IdentitySection
     clock: int = 0
-    by: dict[str, int] = field(default_factory=dict)
-    kept: dict[str, AggregatePart] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    parts: dict[str, AggregatePart] = field(default_factory=dict)
     marks: dict[str, tuple[Mark, ...]] = field(default_factory=dict)
 
 
@@ -78,14 +78,16 @@ class BackfillReader:
 
     def __init__(self, rows: RowMap, rules: Rules, versions: Sequence[Version]) -> None:
         keys = backfillable_keys(versions)
-        *before, newest = versions
+        *before, newest_version = versions
         self._rows = rows
         self._rules = rules
         self._aggregates = sorted(keys & rules.config.aggregates.by_key.keys())
         self._sequences = [sequence for sequence in rules.config.sequences if sequence.name in keys]
-        self._run = newest.applied_at
+        self._run = newest_version.applied_at
         self._missing_keys = missing_keys_by_digest(versions, keys)
-        self._earlier = {version.config.digest for version in before} - {newest.config.digest}
+        self._earlier = {version.config.digest for version in before} - {
+            newest_version.config.digest
+        }
         self._stamps: dict[int, str] = {}
         self._recent: dict[int, _RecentEvents] = {}
         self._since: int | None = None
@@ -102,7 +104,7 @@ class BackfillReader:
     def add(self, partition: int, record: Segmented) -> str | None:
         """Add a record, in the order of its partition; return its shard if that must be filled.
 
-        It must where the interaction's configuration lacked some of the new aggregates.
+        A shard must be filled where the interaction's configuration lacked new aggregates.
         """
         interaction, place = record.interaction, record.identity
         if record.control is not None and record.control.kind == "probe":
@@ -139,9 +141,9 @@ class BackfillReader:
                 yield self._fill_record(name.decode(), row)
             return
         for shard in shards:
-            known = self._rows.get(shard.encode())
-            assert known is not None
-            yield self._fill_record(shard, known)
+            shard_row = self._rows.get(shard.encode())
+            assert shard_row is not None
+            yield self._fill_record(shard, shard_row)
 
     def _fill_record(self, name: str, row: bytes) -> Emit:
         shard = _shard_from.decode(row)
@@ -150,7 +152,7 @@ class BackfillReader:
         )
         place = shard.place
         digest = self._rules.config.digest
-        count = sum(shard.by.values())
+        count = sum(shard.counts.values())
         control = Control(
             control_id=control_id(digest, "fill", f"{name}/{self._run}/{count}"),
             kind="fill",
@@ -164,10 +166,10 @@ class BackfillReader:
         return Emit(topics.IDENTIFIED, place.profile_id, Identified(control=control))
 
     def _backfill_of(self, key: str, shard: _ShardTotals) -> Backfill:
-        covered = sum(
-            n for digest, n in shard.by.items() if key in (self._missing_keys(digest) or ())
+        count = sum(
+            n for digest, n in shard.counts.items() if key in (self._missing_keys(digest) or ())
         )
-        return Backfill(self._run, covered, self._since, shard.kept.get(key))
+        return Backfill(self._run, count, self._since, shard.parts.get(key))
 
     def _add_to_shard(
         self,
@@ -180,7 +182,7 @@ class BackfillReader:
             shard.place = place
         shard.clock = max(shard.clock, interaction.received_at)
         if missing is not None:
-            shard.by[place.config] = shard.by.get(place.config, 0) + 1
+            shard.counts[place.config] = shard.counts.get(place.config, 0) + 1
             self._aggregate(shard, interaction, missing)
 
     def _aggregate(
@@ -188,13 +190,13 @@ class BackfillReader:
     ) -> None:
         """Add an interaction to the totals; adding it to a sequence again changes nothing."""
         config = self._rules.config
-        mapped = apply_mappings(interaction, config)
-        facts = Facts.of(mapped, derive(mapped, self._rules.enrichers))
+        mapped_interaction = apply_mappings(interaction, config)
+        facts = Facts.of(mapped_interaction, derive(mapped_interaction, self._rules.enrichers))
         if not is_counted(facts, config):
             return
         for key, part in parts_of(facts, config):
             if key in missing:
-                shard.kept[key] = join(shape_of(key), shard.kept.get(key), part, shard.clock)
+                shard.parts[key] = join(shape_of(key), shard.parts.get(key), part, shard.clock)
         for sequence in self._sequences:
             if (new := mark(sequence, facts)) is not None:
                 shard.marks[sequence.name] = union(shard.marks.get(sequence.name, ()), (new,))

@@ -76,7 +76,7 @@ def _write_journey(
     sources: DraftSources, documents: list[_Document], file: Path
 ) -> list[ConfigError]:
     if sources.journey is None:
-        raise UndraftedError("the draft changes a journey: say --defined FILE")
+        raise UndraftedError("the draft changes a journey: give --defined FILE")
     yaml = YAML()
     journey = yaml.load(sources.journey.read_text("utf-8"))
     for document in documents:
@@ -85,8 +85,8 @@ def _write_journey(
             journey["steps"] = steps
         else:
             _merge_stage(journey, steps[0])
-    with file.open("w", encoding="utf-8") as written:
-        yaml.dump(journey, written)
+    with file.open("w", encoding="utf-8") as stream:
+        yaml.dump(journey, stream)
     result = load_journey(file)
     return result if isinstance(result, list) else []
 
@@ -94,9 +94,10 @@ def _write_journey(
 def _merge_stage(journey: Any, stage: Any) -> None:
     """Replace the prompts of the drafted step, or the split; a new split goes before all steps."""
     if "split" in stage:
-        stages = [planned for planned in journey["steps"] if "split" not in planned]
-        places = [number for number, planned in enumerate(journey["steps"]) if "split" in planned]
-        journey["steps"] = [*stages[: (places or [0])[0]], stage, *stages[(places or [0])[0] :]]
+        stages = journey["steps"]
+        place = next((number for number, old in enumerate(stages) if "split" in old), 0)
+        others = [old for old in stages if "split" not in old]
+        journey["steps"] = [*others[:place], stage, *others[place:]]
         return
     for step in _steps(journey):
         if step["step"] == stage["step"]:
@@ -131,25 +132,27 @@ def _add_rules(file: Path, content: dict[str, list[Any]]) -> None:
     policies = (yaml.load(file.read_text("utf-8")) if file.exists() else None) or {}
     for part, rules in content.items():
         policies[part] = [*(policies.get(part) or ()), *rules]
-    with file.open("w", encoding="utf-8") as written:
-        yaml.dump(policies, written)
+    with file.open("w", encoding="utf-8") as stream:
+        yaml.dump(policies, stream)
 
 
-def _keep_treatments(config: Path, drafted: dict[str, Any]) -> None:
+def _keep_treatments(config: Path, draft: dict[str, Any]) -> None:
     """Remove an offer's treatments that the draft does not name."""
     yaml = YAML()
-    kept = {treatment["treatment"] for treatment in drafted["treatments"]}
+    treatments = {treatment["treatment"] for treatment in draft["treatments"]}
     for file in sorted(config.glob("campaigns/*.yaml")):
         campaign = yaml.load(file.read_text("utf-8"))
         for offer in (campaign or {}).get("offers") or ():
             names = {treatment["treatment"] for treatment in offer["treatments"]}
-            if offer["offer"] == drafted["offer"] and kept <= names:
+            if offer["offer"] == draft["offer"] and treatments <= names:
                 offer["treatments"] = [
-                    treatment for treatment in offer["treatments"] if treatment["treatment"] in kept
+                    treatment
+                    for treatment in offer["treatments"]
+                    if treatment["treatment"] in treatments
                 ]
-                with file.open("w", encoding="utf-8") as written:
-                    yaml.dump(campaign, written)
+                with file.open("w", encoding="utf-8") as stream:
+                    yaml.dump(campaign, stream)
                 return
     raise UndraftedError(
-        f"no campaign has an offer {drafted['offer']!r} with the treatment {', '.join(kept)}"
+        f"no campaign has an offer {draft['offer']!r} with the treatment {', '.join(treatments)}"
     )

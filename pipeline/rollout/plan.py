@@ -52,37 +52,37 @@ class RolloutPlan(Struct, frozen=True):
 
     def campaigns_without_reach(self) -> tuple[str, ...]:
         """Return the campaigns that can reach none of the profiles."""
-        known = (
+        campaigns = (
             campaign for campaign in self.campaigns if not campaign.unknown and not campaign.reach
         )
-        return tuple(reach.campaign for reach in known) if self.profiles else ()
+        return tuple(reach.campaign for reach in campaigns) if self.profiles else ()
 
 
 def plan(
-    people: Iterable[MemberProfile], versions: Sequence[Version], proposed: Configuration
+    people: Iterable[MemberProfile], versions: Sequence[Version], proposal: Configuration
 ) -> RolloutPlan:
     """Return the effect on `people` of applying `proposed` after `versions` (oldest first)."""
     current = versions[-1].config if versions else None
-    new, fills = _new_traits(versions, proposed)
+    new, fills = _new_traits(versions, proposal)
     counts: Counter[tuple[str, str]] = Counter()
-    reach = ReachCounter(proposed)
+    reach = ReachCounter(proposal)
     profiles = 0
     for person in people:
         profiles += 1
-        change = expected_change(person, proposed)
+        change = expected_change(person, proposal)
         reach.add(person, change)
         counts.update(("now", name) for name in person.members)
         counts.update(("enter", name) for name in change.entries)
         counts.update(("leave", name) for name in change.exits)
-    traits = _changed_traits(current, proposed)
-    unknown = _segments_reading(traits, proposed)
-    names = {name for _, name in counts} | {segment.name for segment in proposed.segments}
+    traits = _changed_traits(current, proposal)
+    unknown = _segments_reading(traits, proposal)
+    names = {name for _, name in counts} | {segment.name for segment in proposal.segments}
     return RolloutPlan(
-        digest=proposed.digest,
-        changed=current is None or current.digest != proposed.digest,
+        digest=proposal.digest,
+        changed=current is None or current.digest != proposal.digest,
         profiles=profiles,
         segments=tuple(
-            _segment_plan(name, counts, proposed, unknown=name in unknown) for name in sorted(names)
+            _segment_plan(name, counts, proposal, unknown=name in unknown) for name in sorted(names)
         ),
         filled=tuple(sorted(new & fills)),
         counting_from_now=tuple(sorted(new - fills)),
@@ -90,12 +90,12 @@ def plan(
     )
 
 
-def _changed_traits(current: Configuration | None, proposed: Configuration) -> set[str]:
+def _changed_traits(current: Configuration | None, proposal: Configuration) -> set[str]:
     """Return the declared traits that are new or redefined, and their buckets."""
     before = () if current is None else current.bundle.profile.traits
-    new_traits = {trait.name for trait in proposed.bundle.profile.traits if trait not in before}
+    new_traits = {trait.name for trait in proposal.bundle.profile.traits if trait not in before}
     return new_traits | frozenset(
-        bucket.name for bucket in proposed.buckets if bucket.of in new_traits
+        bucket.name for bucket in proposal.buckets if bucket.of in new_traits
     )
 
 
@@ -104,9 +104,8 @@ def _segments_reading(traits: Iterable[str], config: Configuration) -> frozenset
     index = config.segment_index
     mask = index.readers_of(traits)
     names: list[str] = []
-    for position, segment in enumerate(
-        config.segments
-    ):  # a segment comes after those that it reads
+    # A segment comes after those that it reads.
+    for position, segment in enumerate(config.segments):
         if mask >> position & 1:
             mask |= index.dependents[position]
             names.append(segment.name)
@@ -114,32 +113,32 @@ def _segments_reading(traits: Iterable[str], config: Configuration) -> frozenset
 
 
 def _segment_plan(
-    name: str, counts: Counter[tuple[str, str]], proposed: Configuration, *, unknown: bool
+    name: str, counts: Counter[tuple[str, str]], proposal: Configuration, *, unknown: bool
 ) -> SegmentPlan:
-    position = proposed.segment_index.positions.get(name)
+    position = proposal.segment_index.positions.get(name)
     return SegmentPlan(
         segment=name,
         now=counts["now", name],
         after=counts["now", name] + counts["enter", name] - counts["leave", name],
         enter=counts["enter", name],
         leave=counts["leave", name],
-        waits=position is not None and bool(proposed.segment_index.interaction >> position & 1),
+        waits=position is not None and bool(proposal.segment_index.interaction >> position & 1),
         unknown=unknown,
     )
 
 
 def _new_traits(
-    versions: Sequence[Version], proposed: Configuration
+    versions: Sequence[Version], proposal: Configuration
 ) -> tuple[frozenset[str], frozenset[str]]:
     """Return the declared traits with new aggregates, and those that the log has in full."""
     if not versions:
         return frozenset(), frozenset()
-    after = (*versions, Version(proposed, versions[-1].applied_at))
-    new = proposed.aggregates.by_key.keys() - versions[-1].keys
+    after = (*versions, Version(proposal, versions[-1].applied_at))
+    new = proposal.aggregates.by_key.keys() - versions[-1].keys
     fillable = backfillable_keys(after)
     new_traits = {
         trait.name: new.intersection(aggregate.key for aggregate in trait.aggregates)
-        for trait in proposed.traits
+        for trait in proposal.traits
         if not is_hidden(trait.name)
     }
     return (

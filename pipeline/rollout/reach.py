@@ -52,22 +52,23 @@ class ReachCounter:
 
     def __init__(self, config: Configuration) -> None:
         self._audiences = dict(sorted(_audiences(config)))
-        self._reached: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
 
     def add(self, person: MemberProfile, change: MembershipChange) -> None:
         """Count a customer, as after the configuration's change."""
         members = frozenset(person.members).difference(change.exits).union(change.entries)
         facts = Facts(None, person.profile.traits, members, frozenset(), person.at)
-        self._reached.update(
+        self._counts.update(
             name for name, audience in self._audiences.items() if audience.holds(facts)
         )
 
     def result(
         self, traits: Collection[str], segments: Collection[str]
     ) -> tuple[CampaignReach, ...]:
-        """Return the reach of each campaign; `traits` and `segments` are not known yet."""
+        """Return the reach of each campaign; the values of `traits` and the members of `segments`
+        are not known yet."""
         return tuple(
-            CampaignReach(name, self._reached[name], audience.reads(traits, segments))
+            CampaignReach(name, self._counts[name], audience.reads(traits, segments))
             for name, audience in self._audiences.items()
         )
 

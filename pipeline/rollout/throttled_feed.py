@@ -22,8 +22,7 @@ Progress = Callable[[int], None]
 
 
 class StalledError(Exception):
-    """Raised when the stages do not keep up, or do not run; records already written stay
-    written."""
+    """Raised when the stages do not keep up, or do not run; records already written remain."""
 
 
 class ThrottledFeed:
@@ -43,16 +42,16 @@ class ThrottledFeed:
 
     def feed(self, emits: Iterable[Emit], progress: Progress) -> int:
         """Write all records, and return their number once they have passed. Raises StalledError."""
-        written = 0
-        for written, emit in enumerate(emits, start=1):
+        count = 0
+        for count, emit in enumerate(emits, start=1):
             self._write(emit)
             self._pace.step()
-            if written % _REPORT_EVERY == 0:
-                progress(written)
+            if count % _REPORT_EVERY == 0:
+                progress(count)
         self._pace.wait_until_passed()
         self._producer.flush(_TIMEOUT_S)
-        progress(written)
-        return written
+        progress(count)
+        return count
 
     def wait_until_processed(self) -> None:
         """Return once all records present so far are processed. Raises StalledError."""

@@ -34,24 +34,24 @@ def newest_beginning(versions: Sequence[Version]) -> NewAggregates:
 
     The very first version begins nothing, since nothing precedes it.
     """
-    *before, newest = versions
-    known = before[-1].keys if before else newest.keys
-    new = newest.config.aggregates.by_key.keys() - known
+    *before, newest_version = versions
+    earlier_keys = before[-1].keys if before else newest_version.keys
+    new = newest_version.config.aggregates.by_key.keys() - earlier_keys
     return NewAggregates(
-        newest.applied_at, tuple(sorted(new)), tuple(sorted(dropped_keys(versions)))
+        newest_version.applied_at, tuple(sorted(new)), tuple(sorted(dropped_keys(versions)))
     )
 
 
 def dropped_keys(versions: Sequence[Version]) -> frozenset[str]:
     """Return the keys that the newest version drops, because no version has had them for long."""
-    ended: dict[str, int] = {}
+    ends: dict[str, int] = {}
     for earlier, later in pairwise(versions):
-        ended.update(dict.fromkeys(earlier.keys - later.keys, later.applied_at))
-    newest = versions[-1]
+        ends.update(dict.fromkeys(earlier.keys - later.keys, later.applied_at))
+    newest_version = versions[-1]
     return frozenset(
         key
-        for key, at in ended.items()
-        if key not in newest.keys and newest.applied_at - at > DROP_AFTER_MS
+        for key, at in ends.items()
+        if key not in newest_version.keys and newest_version.applied_at - at > DROP_AFTER_MS
     )
 
 
@@ -60,8 +60,8 @@ def backfillable_keys(versions: Sequence[Version]) -> frozenset[str]:
 
     Keys whose earlier part may have been dropped are left out.
     """
-    *before, newest = versions
-    new = newest.keys - before[-1].keys if before else frozenset[str]()
+    *before, newest_version = versions
+    new = newest_version.keys - before[-1].keys if before else frozenset[str]()
     removed_keys = frozenset[str]().union(
         *(dropped_keys(versions[:count]) for count in range(1, len(versions)))
     )

@@ -31,7 +31,7 @@ class TreatmentEvidence(Struct, frozen=True):
 
     trials: float = 0.0
     successes: float = 0.0
-    tried: int = 0
+    trial_count: int = 0
     anyway: float = 0.0
 
 
@@ -96,10 +96,10 @@ def _baselines(held_out: Iterable[Posterior]) -> dict[tuple[str, str, str], floa
     return evidence
 
 
-def knowledge_in_force(rules: LearningRules, newest: Knowledge) -> Knowledge:
+def knowledge_in_force(rules: LearningRules, newest_knowledge: Knowledge) -> Knowledge:
     """Return the knowledge that decisions use: the configuration's fixed snapshot, else the
     newest."""
-    return newest if rules.fixed_snapshot is None else knowledge_of(rules.fixed_snapshot)
+    return newest_knowledge if rules.fixed_snapshot is None else knowledge_of(rules.fixed_snapshot)
 
 
 def baseline(trials: float, successes: float, expected: float = 0.0) -> float:

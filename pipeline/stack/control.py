@@ -168,9 +168,9 @@ def _start_broker(settings: Settings, say: Say) -> None:
 
 def _prepare_topics(settings: Settings, channels: Sequence[str]) -> None:
     """Ensure topics and schemas, those of channels once a configuration names them."""
-    mismatched = ensure_topics(settings, channels).mismatched
-    if mismatched:
-        raise StackError("; ".join(map(str, mismatched)))
+    mismatches = ensure_topics(settings, channels).mismatches
+    if mismatches:
+        raise StackError("; ".join(map(str, mismatches)))
     register(settings, channels)
 
 

@@ -175,8 +175,8 @@ def _broker(settings: Settings, status: StackStatus) -> Finding:
 
 def _topics(settings: Settings, configuration: Configuration | None) -> Finding:
     compared = compare_topics(settings, configuration.channels if configuration else ())
-    if compared.mismatched:
-        return Finding("topics", "bad", "; ".join(map(str, compared.mismatched)))
+    if compared.mismatches:
+        return Finding("topics", "bad", "; ".join(map(str, compared.mismatches)))
     if compared.missing:
         text = f"missing: {', '.join(compared.missing)}"
         return Finding("topics", "bad", text, "`kairos up` makes them")

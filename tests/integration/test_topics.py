@@ -60,14 +60,14 @@ def test_missing_topics_are_created_and_others_reported(empty: Settings, tmp_pat
     first = ensure_topics(empty, ["web", "email", "web"])
 
     expected = {topic.name: topic.partitions(empty) for topic in topics_for(["web", "email"])}
-    assert set(first.created) == set(expected) - {"decisions", "memberships", "identities"}
-    assert first.mismatched == (
+    assert set(first.new_topics) == set(expected) - {"decisions", "memberships", "identities"}
+    assert first.mismatches == (
         PartitionMismatch("decisions", expected=3, actual=5),
         SizeMismatch("memberships", expected=sizes.TOPIC, actual=1_000_000),
         TimeMismatch("identities", actual="CreateTime"),
     )
     eventually(lambda: partition_counts(empty) == {**expected, "decisions": 5})
-    assert ensure_topics(empty, ["web", "email"]).created == ()
+    assert ensure_topics(empty, ["web", "email"]).new_topics == ()
 
 
 def test_clean_up_and_retention_follow_the_table_and_the_setting(empty: Settings) -> None:

@@ -336,7 +336,7 @@ def test_partition_behind_an_earlier_version_stalls_and_is_named(
     flow, versions = _flow(received_names, received_names)
     versions[-1] = Version(_WORLDS[missed_name].config, versions[-1].applied_at)
     reader = BackfillReader({}, _WORLDS[missed_name], versions)
-    with pytest.raises(StalledError, match="partitions 0 still run by an earlier configuration"):
+    with pytest.raises(StalledError, match="partitions 0 still use an earlier configuration"):
         backfill_stages(_Stages(flow, random.Random(0)), reader)
     assert not any(
         config_of(emit.value) == _WORLDS[missed_name].config.digest for emit in flow.written

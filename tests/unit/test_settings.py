@@ -106,14 +106,18 @@ def test_properties_that_break_delivery_are_refused(
 ) -> None:
     variable = f"KAIROS_KAFKA_{name.upper().replace('.', '_')}"
     monkeypatch.setenv(variable, "0")
-    with pytest.raises(ValidationError, match=f"{variable} is not taken: Kairos relies on its own"):
+    with pytest.raises(
+        ValidationError, match=f"{variable} is not allowed: Kairos relies on its own"
+    ):
         Settings()
 
 
 @pytest.mark.parametrize("name", ["BOOTSTRAP_SERVERS", "METADATA_BROKER_LIST"])
 def test_cluster_is_set_in_one_place(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"KAIROS_KAFKA_{name}", "kafka:9092")
-    with pytest.raises(ValidationError, match=f"{name} is not taken: .* KAIROS_BOOTSTRAP_SERVERS"):
+    with pytest.raises(
+        ValidationError, match=f"{name} is not allowed: .* KAIROS_BOOTSTRAP_SERVERS"
+    ):
         Settings()
 
 

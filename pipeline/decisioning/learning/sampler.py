@@ -121,8 +121,8 @@ class ThompsonSampler(Struct, frozen=True):
         if candidate.campaign in rules.incremental:
             known = replace(known, anyway=self.knowledge.anyway(candidate.tie, context_bin))
             chances = chances - known.anyway
-        ready = known.tried >= rules.ramp
-        share = 1.0 if ready else min(max(rules.explore, known.tried / rules.ramp), 1.0)
+        ready = known.trial_count >= rules.ramp
+        share = 1.0 if ready else min(max(rules.explore, known.trial_count / rules.ramp), 1.0)
         return _Runner(name, chances, known, True, ready, share)
 
 
