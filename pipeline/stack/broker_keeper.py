@@ -32,7 +32,7 @@ class BrokerKeeper:
         self._task = asyncio.create_task(self._keep())
 
     async def wait_until_running(self) -> None:
-        """Return as soon as the broker runs; checks again, because it may have ended meanwhile."""
+        """Return as soon as the broker runs; its status is read, as it may have just ended."""
         if self._broker.status() is None:
             self._answers.clear()
         await self._answers.wait()
@@ -62,13 +62,13 @@ class BrokerKeeper:
             await asyncio.sleep(pause_s(failures, random.random()) if failures else _LOOK_S)
 
     async def _start(self) -> int:
-        """Return 1 if a start failed, 0 if it succeeded or was not due."""
+        """Start a broker that was killed; return 1 if that failed, 0 if not or if none was due."""
         if not self._broker.was_killed() or not self._may_start():
             return 0
-        _log.error("the broker has ended and nobody stopped it: starting it again")
-        started = await asyncio.to_thread(self._broker.start)
-        if isinstance(started, BrokerFailure):
-            _log.error("the broker does not start: %s", started.message)
+        _log.error("the broker has ended without being stopped: starting it again")
+        result = await asyncio.to_thread(self._broker.start)
+        if isinstance(result, BrokerFailure):
+            _log.error("the broker does not start: %s", result.message)
             return 1
-        _log.info("the broker runs as process %d", started.pid)
+        _log.info("the broker runs as process %d", result.pid)
         return 0

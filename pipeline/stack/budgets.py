@@ -7,9 +7,11 @@ from pipeline.config.budgets import is_stock
 from pipeline.config.compile import Configuration
 from pipeline.model.budget import BudgetRecord, BudgetStatus, budget_status, tokens
 
-_EARLY: Final = 0.9
+_EARLY_PART: Final = 0.9
 """Part of a period before which an exhausted budget counts as spent early."""
-_LITTLE: Final = 0.02
+
+_LITTLE_PART: Final = 0.02
+"""Part of a budget below which what is left counts as nothing."""
 
 
 def campaign_budgets(records: Iterable[BudgetRecord]) -> tuple[BudgetStatus, ...]:
@@ -29,8 +31,8 @@ def spent_early(
         period = rule.period(now_ms)
         if period.name != record.period:
             continue
-        left, least = tokens(max(record.budget - record.spent, 0)), _LITTLE * rule.amount
-        if left >= max(rule.unit, 1) and left > least:
+        left, minimum = tokens(max(record.budget - record.spent, 0)), _LITTLE_PART * rule.amount
+        if left >= max(rule.unit, 1) and left > minimum:
             continue
         span = rule.span(period)
         text = f"{record.spent:,.2f} of {record.budget:,.2f} is spent"
@@ -39,5 +41,5 @@ def spent_early(
             continue
         begins, ends = span[0] or 0, span[1]
         part = (now_ms - begins) / max(ends - begins, 1)
-        if part < _EARLY:
+        if part < _EARLY_PART:
             yield f"{record.name}: {text}, after {max(part, 0):.0%} of its period"

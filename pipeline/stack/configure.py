@@ -29,7 +29,7 @@ def ensure_configuration(settings: Settings) -> Configuration:
 
 def apply_folder(settings: Settings, folder: Path, say: Callable[[str], None]) -> bool:
     """Put the folder in force; return whether it replaced another. Raises NoConfigurationError."""
-    # The YAML reader takes long to import, and is needed for folders alone.
+    # The YAML reader is slow to import, and only folders need it.
     from pipeline.adapters.config_artifacts import store_files
     from pipeline.adapters.config_files import load
 
@@ -39,6 +39,6 @@ def apply_folder(settings: Settings, folder: Path, say: Callable[[str], None]) -
     store_files(bundle, folder, settings.kept_artifacts())
     with open_configuration_log(settings.kafka(), open_codec(settings)) as log:
         first = log.latest() is None
-        applied = log.apply(bundle, getpass.getuser())
-    say(f"configuration {applied.digest} {'applied' if applied.changed else 'is in force already'}")
-    return applied.changed and not first
+        result = log.apply(bundle, getpass.getuser())
+    say(f"configuration {result.digest} {'applied' if result.changed else 'is in force already'}")
+    return result.changed and not first

@@ -39,17 +39,19 @@ from pipeline.stack.supervision import (
 _READY_S = 90.0
 _LOOK_S = 0.1
 _STOP_S = 40.0
-_PORTS_TRIED = 100
-_TOO_MANY = 5
-"""Number of restarts after which waiting for a process is pointless."""
+_PORT_ATTEMPTS = 100
+_MAX_RESTARTS = 5
+"""Number of restarts after which a process is no longer waited for."""
 
 Say = Callable[[str], None]
 """Callback with each step, as a line."""
 
 
 class StackError(Exception):
-    """Raised when the stack is not up; the message gives the reason and the remedy, `logs` has the
-    ends of the logs."""
+    """Raised when the stack is not up; the message gives the reason and the remedy.
+
+    `logs`: the last lines of the logs.
+    """
 
     def __init__(self, message: str, logs: str = "") -> None:
         super().__init__(message)
@@ -87,13 +89,13 @@ def _up(settings: Settings, config: Path | None, counts: dict[str, int], say: Sa
     _start_broker(settings, say)
     settings = with_existing_partitions(settings)
     _prepare_topics(settings, ())
-    replaced = config is not None and apply_folder(settings, config, say)
+    replaced: bool = config is not None and apply_folder(settings, config, say)
     configuration = ensure_configuration(settings)
     _prepare_topics(settings, tuple(configuration.channels))
     adapters = frozenset(adapter_inputs(configuration))
     plan = make_plan(counts, _gateway_port(settings), adapters, *_extras(configuration))
     variables = _outdated_variables(home, configuration)
-    changed = _apply_plan(home, plan, settings.partitions, say)
+    changed: bool = _apply_plan(home, plan, settings.partitions, say)
     url = f"http://{client_host(settings)}:{plan.gateway_port}"
     _wait_until_ready(home, plan, url)
     return UpResult(url, changed, replaced, variables)
@@ -159,15 +161,15 @@ def _start_broker(settings: Settings, say: Say) -> None:
     if end(stray_brokers(settings.home.resolve())):
         say("ended the broker of a home that was removed")
     say("starting the broker")
-    started = settings.broker().start()
-    if isinstance(started, BrokerFailure):
-        raise StackError(started.message)
-    say(f"warming the broker at {started.bootstrap}")
+    result = settings.broker().start()
+    if isinstance(result, BrokerFailure):
+        raise StackError(result.message)
+    say(f"warming the broker at {result.bootstrap}")
     warm_up(settings.kafka())
 
 
 def _prepare_topics(settings: Settings, channels: Sequence[str]) -> None:
-    """Ensure topics and schemas, those of channels once a configuration names them."""
+    """Create missing topics and register schemas; `channels`: those whose topics are needed too."""
     mismatches = ensure_topics(settings, channels).mismatches
     if mismatches:
         raise StackError("; ".join(map(str, mismatches)))
@@ -190,7 +192,7 @@ def _gateway_port(settings: Settings) -> int:
         return plan.gateway_port
     if not first:
         return find_free_port()
-    for port in range(first, first + _PORTS_TRIED):
+    for port in range(first, first + _PORT_ATTEMPTS):
         if is_free(port):
             return port
     raise StackError(f"no port free from {first}: set KAIROS_GATEWAY_PORT to one that is")
@@ -265,25 +267,25 @@ def _wait_until_ready(home: Path, plan: ProcessPlan, url: str) -> None:
 def _keeps_failing(home: Path) -> bool:
     supervision = running_supervision(home)
     children = supervision.children.values() if supervision else ()
-    return any(child.process is None and child.restarts >= _TOO_MANY for child in children)
+    return any(child.process is None and child.restarts >= _MAX_RESTARTS for child in children)
 
 
 def _all_ready(home: Path, plan: ProcessPlan) -> bool:
-    announced = announcements(home)
+    by_name = announcements(home)
     return all(
-        spec.name in announced and announced[spec.name].state == "ready" for spec in plan.processes
+        spec.name in by_name and by_name[spec.name].state == "ready" for spec in plan.processes
     )
 
 
 def _not_ready(home: Path, plan: ProcessPlan, answer: str) -> StackError:
-    announced = announcements(home)
-    late = [
+    by_name = announcements(home)
+    names = [
         spec.name
         for spec in plan.processes
-        if spec.name not in announced or announced[spec.name].state != "ready"
+        if spec.name not in by_name or by_name[spec.name].state != "ready"
     ] or ["gateway"]
     return StackError(
-        f"not ready: {', '.join(late)} (/readyz: {answer}); "
+        f"not ready: {', '.join(names)} (/readyz: {answer}); "
         f"the logs are in {home / 'log'}, and `kairos doctor` may show more",
-        "\n".join(f"--- {name}.log\n{tail(home, name)}" for name in late),
+        "\n".join(f"--- {name}.log\n{tail(home, name)}" for name in names),
     )

@@ -1,6 +1,6 @@
 """Diagnosis of a home: one finding a line, each with its remedy.
 
-Nothing is changed, and no check depends on another: facts that cannot be determined are left out.
+Nothing is changed, and a check that cannot be made is left out: the others do not depend on it.
 """
 
 import platform
@@ -48,7 +48,7 @@ _TIMEOUT_S: Final = 5.0
 
 
 class Finding(Struct, frozen=True):
-    """Result of a check; `mend`: the remedy, empty if nothing is wrong or `text` has it."""
+    """Result of a check; `mend`: the remedy, empty if none is needed or `text` has it."""
 
     subject: str
     grade: Grade
@@ -118,14 +118,14 @@ def _disk(subject: str, folder: Path) -> Finding:
 
 
 def _lists(home: Path) -> Iterator[Finding]:
-    """Report the whole lists whose last file could not remove any members."""
+    """Report whole lists whose last or next file cannot remove the members that left."""
     for incomplete in find_incomplete_lists(home):
         text = (
-            f"who was in the file before {incomplete.file} is lost, so that it removed nobody"
+            f"the members of the file before {incomplete.file} are lost, so that it removed nobody"
             if incomplete.memory == "renewed"
-            else f"who was in {incomplete.file} is lost: the next file removes nobody"
+            else f"the members of {incomplete.file} are lost: the next file removes nobody"
         )
-        mend = "remove by hand who left it since; the next but one removes all again"
+        mend = "remove those who left since by hand; the file after the next removes members again"
         yield Finding(f"list {incomplete.list}", "note", text, mend)
 
 
@@ -151,7 +151,7 @@ def _gateway_port(settings: Settings, status: StackStatus) -> Finding:
     if "gateway_port" in settings.model_fields_set:
         mend = "set KAIROS_GATEWAY_PORT to one that is free"
         return Finding("port", "bad", f"{port} is taken by another program", mend)
-    return Finding("port", "ok", f"{port} is taken by another program: the gateway has another")
+    return Finding("port", "ok", f"{port} is taken by another program: the gateway takes another")
 
 
 def _owner_of_port(is_own: bool) -> str:
@@ -174,13 +174,13 @@ def _broker(settings: Settings, status: StackStatus) -> Finding:
 
 
 def _topics(settings: Settings, configuration: Configuration | None) -> Finding:
-    compared = compare_topics(settings, configuration.channels if configuration else ())
-    if compared.mismatches:
-        return Finding("topics", "bad", "; ".join(map(str, compared.mismatches)))
-    if compared.missing:
-        text = f"missing: {', '.join(compared.missing)}"
-        return Finding("topics", "bad", text, "`kairos up` makes them")
-    return Finding("topics", "ok", f"all there, {settings.partitions} partitions")
+    comparison = compare_topics(settings, configuration.channels if configuration else ())
+    if comparison.mismatches:
+        return Finding("topics", "bad", "; ".join(map(str, comparison.mismatches)))
+    if comparison.missing:
+        text = f"missing: {', '.join(comparison.missing)}"
+        return Finding("topics", "bad", text, "`kairos up` creates them")
+    return Finding("topics", "ok", f"all exist, {settings.partitions} partitions")
 
 
 def _schemas(settings: Settings) -> Finding:
@@ -202,7 +202,7 @@ def _configuration(configuration: Configuration | None) -> Finding:
 def _dead_letters(settings: Settings) -> Finding:
     count = record_counts(settings.kafka(), [topics.DEAD_LETTERS])[topics.DEAD_LETTERS]
     if count:
-        return Finding("dead letters", "note", f"{count:,} so far", "`kairos dlq list` says why")
+        return Finding("dead letters", "note", f"{count:,} so far", "`kairos dlq list` has reasons")
     return Finding("dead letters", "ok", "none")
 
 
@@ -215,7 +215,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
             faults.append(f"population stability index {drift.psi:.2f}")
         if drift.calibration_gap > settings.model_calibration_gap:
             faults.append(
-                f"predicts {drift.predicted:.3f} on average where {drift.observed:.3f} comes"
+                f"mean prediction {drift.mean_prediction:.3f}, observed {drift.observed_rate:.3f}"
             )
         if faults:
             yield Finding(f"model {drift.label}", "note", f"drifts: {', '.join(faults)}", mend)
@@ -228,11 +228,11 @@ def _budgets(settings: Settings, configuration: Configuration | None) -> Iterato
     if configuration is None or not configuration.budgets:
         return
     records = newest_budgets(settings.kafka(), open_codec(settings)).values()
-    mend = "raise its budget, or let it say less: `kairos insights campaigns` has what it brings"
+    mend = "raise its budget, or narrow its audience: `kairos insights campaigns` has its results"
     out = tuple(spent_early(records, configuration, now_ms()))
     yield from (Finding("budget", "note", text, mend) for text in out)
     if not out:
-        yield Finding("budget", "ok", "every campaign has something left")
+        yield Finding("budget", "ok", "every campaign has budget left")
 
 
 def _processes(status: StackStatus) -> Iterator[Finding]:
@@ -246,7 +246,7 @@ def _processes(status: StackStatus) -> Iterator[Finding]:
                 process.name, "bad", state, f"look into {log}; `kairos up` starts it again"
             )
         elif process.restarts:
-            yield Finding(process.name, "note", state, f"{log} says why")
+            yield Finding(process.name, "note", state, f"{log} has the reason")
         else:
             yield Finding(process.name, "ok", f"{state}, pid {process.pid}")
 

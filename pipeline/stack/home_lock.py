@@ -24,7 +24,7 @@ class HomeBusyError(Exception):
 def home_lock(home: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold the home, as soon as no other command holds it. Raises HomeBusyError.
 
-    The system releases the lock of a process that ends, however it ends.
+    The operating system releases the lock when the process ends, even if it is killed.
     """
     deadline = time.monotonic() + _WAIT_S
     is_announced = False
@@ -41,7 +41,7 @@ def home_lock(home: Path, say: Callable[[str], None]) -> Iterator[None]:
             is_announced = True
         if time.monotonic() > deadline:
             raise HomeBusyError(
-                f"another `kairos up` or `kairos down` holds {home} for more than {_WAIT_S:.0f} s: "
+                f"another `kairos up` or `kairos down` has held {home} for over {_WAIT_S:.0f} s: "
                 "end it (Ctrl-C, or kill its process), then try again"
             )
         time.sleep(_LOOK_S)

@@ -1,7 +1,7 @@
 """Bounded log files.
 
-A process keeps its file open for appending, so rotation copies and truncates: it needs no help from
-the process, and logging goes on when the supervisor is gone.
+A process keeps its file open for appending, so rotation copies and truncates: the process need not
+reopen it, and logging goes on when the supervisor is gone.
 """
 
 import shutil

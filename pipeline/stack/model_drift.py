@@ -1,4 +1,4 @@
-"""Drift of models in force: latest predictions compared with the test's, and with outcomes."""
+"""Drift of models in force: their latest predictions against those of their tests, and outcomes."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,11 +19,12 @@ from pipeline.settings import Settings
 _LATEST: Final = 20_000
 """Records examined per partition, counted from its end."""
 
-_LEAST: Final = 200
-"""Fewest predictions for a statement about a model."""
+_MIN_PREDICTIONS: Final = 200
+"""Number of predictions below which nothing is reported about a model."""
 
 _LEAST_SHARE: Final = 1e-4
-_SURE: Final = 3.0  # standard errors
+_SIGNIFICANT_ERRORS: Final = 3.0
+"""Number of standard errors above which a distance is significant."""
 
 
 @dataclass(slots=True)
@@ -35,24 +36,29 @@ class ModelUse:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Population stability index of the predictions (`n` of them), and the mean prediction and
-    observed rate of those with a closed window (`judged`); None: too few are."""
+    """Drift of a model: `psi`, the population stability index of its `n` predictions.
+
+    The mean prediction and the observed rate are those of the predictions whose window is over
+    (`sample_size` of them); None where these are too few.
+    """
 
     label: str
     n: int
     psi: float
-    judged: int
-    predicted: float | None
-    observed: float | None
+    sample_size: int
+    mean_prediction: float | None
+    observed_rate: float | None
 
     @property
     def calibration_gap(self) -> float:
-        """Distance of rate and prediction if it is significant, else 0."""
-        if self.predicted is None or self.observed is None:
+        """Distance between the rate and the mean prediction if it is significant, else 0."""
+        if self.mean_prediction is None or self.observed_rate is None:
             return 0.0
-        error = sqrt(max(self.predicted * (1 - self.predicted), 1e-9) / self.judged)
-        gap = abs(self.predicted - self.observed)
-        return gap if gap > _SURE * error else 0.0
+        error = sqrt(
+            max(self.mean_prediction * (1 - self.mean_prediction), 1e-9) / self.sample_size
+        )
+        gap = abs(self.mean_prediction - self.observed_rate)
+        return gap if gap > _SIGNIFICANT_ERRORS * error else 0.0
 
 
 def drifts(settings: Settings, now_ms: int) -> Iterator[Drift]:
@@ -66,34 +72,39 @@ def drifts(settings: Settings, now_ms: int) -> Iterator[Drift]:
             _note(decision, uses)
     if not uses:
         return
-    reached = _outcomes(records, _latest(settings, topics.SEGMENTED))
+    outcome_times = _outcomes(records, _latest(settings, topics.SEGMENTED))
     for label, use in sorted(uses.items()):
         manifest = _manifest(label, artifacts)
-        if manifest is not None and len(use.predictions) >= _LEAST:
-            yield drift_of(manifest, use, reached, now_ms)
+        if manifest is not None and len(use.predictions) >= _MIN_PREDICTIONS:
+            yield drift_of(manifest, use, outcome_times, now_ms)
 
 
 def drift_of(
-    manifest: ModelManifest, use: ModelUse, reached: Mapping[tuple[str, str], int], now_ms: int
+    manifest: ModelManifest,
+    use: ModelUse,
+    outcome_times: Mapping[tuple[str, str], int],
+    now_ms: int,
 ) -> Drift:
-    """Return the drift of one model. `reached`: time (epoch ms) at which an action had an
-    outcome."""
+    """Return the drift of one model.
+
+    `outcome_times`: first time (epoch ms) of an outcome, by action id and outcome name.
+    """
     predictions = [p for p, _ in use.predictions.values()]
-    judged = [
-        (p, at <= reached.get((action, manifest.goal), -1) < at + manifest.window_ms)
+    samples = [
+        (p, at <= outcome_times.get((action, manifest.goal), -1) < at + manifest.window_ms)
         for action, (p, at) in use.predictions.items()
         if at + manifest.window_ms <= now_ms
     ]
-    enough = len(judged) >= _LEAST
+    enough = len(samples) >= _MIN_PREDICTIONS
     return Drift(
         label=manifest.label,
         n=len(predictions),
         psi=stability_index(
             manifest.reference.shares, shares(predictions, manifest.reference.edges)
         ),
-        judged=len(judged),
-        predicted=sum(p for p, _ in judged) / len(judged) if enough else None,
-        observed=sum(happened for _, happened in judged) / len(judged) if enough else None,
+        sample_size=len(samples),
+        mean_prediction=sum(p for p, _ in samples) / len(samples) if enough else None,
+        observed_rate=sum(outcome for _, outcome in samples) / len(samples) if enough else None,
     )
 
 
@@ -113,7 +124,7 @@ def _latest(settings: Settings, topic: str) -> dict[int, int]:
 
 
 def _note(decision: Decision, uses: dict[str, ModelUse]) -> None:
-    """Add the predictions of a single model; with several, their model is ambiguous."""
+    """Add a decision's predictions to the use of its model, unless several models made them."""
     assert decision.model is not None
     if " " in decision.model:
         return
@@ -134,19 +145,19 @@ def _note(decision: Decision, uses: dict[str, ModelUse]) -> None:
 
 
 def _outcomes(records: Records, start: Mapping[int, int]) -> dict[tuple[str, str], int]:
-    counts: dict[tuple[str, str], int] = {}
+    times: dict[tuple[str, str], int] = {}
     for _, record in records.every(topics.SEGMENTED, Segmented, start=start):
         interaction = record.interaction
         if interaction is not None and interaction.kind == "outcome":
             key = str(interaction.properties.get("action_id")), interaction.name
             at = min(interaction.occurred_at, interaction.received_at)
-            counts[key] = min(at, counts.get(key, at))
-    return counts
+            times[key] = min(at, times.get(key, at))
+    return times
 
 
 def _manifest(label: str, artifacts: Artifacts) -> ModelManifest | None:
     promotion = Promotions(artifacts).find(label)
     if promotion is None:
         return None
-    loaded = load_model(promotion.digest, promotion.manifest, artifacts)
-    return None if isinstance(loaded, str) else loaded.manifest
+    propensity_model = load_model(promotion.digest, promotion.manifest, artifacts)
+    return None if isinstance(propensity_model, str) else propensity_model.manifest

@@ -25,7 +25,7 @@ _TERM = re.compile(r"(?P<name>[a-z]+)(?:=(?P<count>[1-9][0-9]?))?")
 
 
 class Tier(IntEnum):
-    """Order of stopping, the lowest tier first, so that no process loses another that it needs."""
+    """Order of stopping, the lowest tier first, so that no process outlives one that it needs."""
 
     ADAPTER = 0
     GATEWAY = 1
@@ -84,7 +84,7 @@ def make_plan(
 ) -> ProcessPlan:
     """Return the plan for the workers, and the adapters that the channels need.
 
-    `extras`: of `INGEST` (there are files to watch for) and `LEARNER` (something is learned).
+    `extras`: `INGEST` where files are watched for, `LEARNER` where something is learned.
     """
     agents = [
         _worker(name, str(instance)) for name, count in workers.items() for instance in range(count)
@@ -114,6 +114,6 @@ def _kairos(*arguments: str) -> tuple[str, ...]:
 
 def _usage(workers: str) -> str:
     return (
-        f"workers {workers!r}: say `all`, `four`, or how many of which, for example "
-        f"`all=2` or `identity=2,decisioning=2` ({', '.join(_NAMES)})"
+        f"workers {workers!r}: give `all`, `four`, or numbers of processes, for example "
+        f"`all=2` or `identity=2,decisioning=2` (stages: {', '.join(_NAMES)})"
     )

@@ -54,21 +54,21 @@ class StackStatus(Struct, frozen=True):
 
 def process_statuses(home: Path, lag: Mapping[str, int]) -> tuple[ProcessStatus, ...]:
     """Return every planned or running process, the supervisor first."""
-    announced = announcements(home)
+    by_name = announcements(home)
     plan = read_plan(home)
     specs = {spec.name: spec for spec in plan.processes} if plan else {}
     supervision = running_supervision(home)
     children = supervision.children if supervision else {}
-    planned = [
-        _planned_status(spec, announced.get(spec.name), children.get(spec.name), lag)
+    planned_statuses = [
+        _planned_status(spec, by_name.get(spec.name), children.get(spec.name), lag)
         for spec in specs.values()
     ]
     others = [
         ProcessStatus(a.name, a.state, a.process.pid, a.ports)
-        for a in announced.values()
+        for a in by_name.values()
         if a.name not in specs
     ]
-    return (_supervisor(home), *planned, *others)
+    return (_supervisor(home), *planned_statuses, *others)
 
 
 def _supervisor(home: Path) -> ProcessStatus:
@@ -83,16 +83,16 @@ def _supervisor(home: Path) -> ProcessStatus:
 
 def _planned_status(
     spec: ProcessSpec,
-    announced: Announcement | None,
+    announcement: Announcement | None,
     child: SupervisedProcess | None,
     lag: Mapping[str, int],
 ) -> ProcessStatus:
-    running = announced.process if announced else child.process if child else None
+    running = announcement.process if announcement else child.process if child else None
     return ProcessStatus(
         spec.name,
-        _state(announced, child, running),
+        _state(announcement, child, running),
         running.pid if running else None,
-        announced.ports if announced else {},
+        announcement.ports if announcement else {},
         _lag(spec, lag),
         child.restarts if child else 0,
         child.last_exit if child else None,
@@ -100,10 +100,12 @@ def _planned_status(
 
 
 def _state(
-    announced: Announcement | None, child: SupervisedProcess | None, running: ProcessHandle | None
+    announcement: Announcement | None,
+    child: SupervisedProcess | None,
+    running: ProcessHandle | None,
 ) -> Condition:
-    if announced is not None:
-        return announced.state
+    if announcement is not None:
+        return announcement.state
     if child is None:
         return "stopped"
     if running is not None and running.process() is not None:
@@ -112,5 +114,5 @@ def _state(
 
 
 def _lag(spec: ProcessSpec, lag: Mapping[str, int]) -> int | None:
-    known = [lag[group] for group in spec.groups if group in lag]
-    return sum(known) if known else None
+    lags = [lag[group] for group in spec.groups if group in lag]
+    return sum(lags) if lags else None

@@ -36,7 +36,7 @@ def write_plan(home: Path, plan: ProcessPlan) -> None:
 
 
 def read_supervision(home: Path) -> Supervision | None:
-    """Return the report of the last supervisor, which may be dead since."""
+    """Return the report of the last supervisor, which may have died since."""
     return read_json(run_folder(home) / "supervision.json", Supervision)
 
 

@@ -50,14 +50,14 @@ class Keeper:
         self,
         home: Path,
         spec: ProcessSpec,
-        changed: Callable[[], None],
+        on_change: Callable[[], None],
         wait: Callable[[], Awaitable[None]],
     ) -> None:
         self.spec = spec
         self._wait = wait
         self.child = SupervisedProcess()
         self._home = home
-        self._changed = changed
+        self._on_change = on_change
         self._process: asyncio.subprocess.Process | None = None
         self._task = asyncio.create_task(self._keep())
 
@@ -119,13 +119,13 @@ class Keeper:
 
     def _report(self, child: SupervisedProcess) -> None:
         self.child = child
-        self._changed()
+        self._on_change()
 
 
 class Supervisor:
     """Keepers of one home.
 
-    `lock`: the open lock file; the home exists as long as the file is at its place.
+    `lock`: the open lock file; while it is the file at its path, the home exists.
     """
 
     def __init__(self, home: Path, lock: IO[str]) -> None:
@@ -138,8 +138,7 @@ class Supervisor:
         self._replanned = asyncio.Event()
 
     async def run(self) -> None:
-        """Run until TERM or INT, or until the home is removed; by then all processes have
-        stopped."""
+        """Run until TERM or INT, or until the home is removed; then stop all processes."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stopped.set)
         loop.add_signal_handler(signal.SIGINT, self._stopped.set)
@@ -172,12 +171,12 @@ class Supervisor:
             self._broker = BrokerKeeper(settings.broker(), self._has_home)
 
     async def _wait_for_broker(self) -> None:
-        """Wait for the embedded broker; another one's clients wait for it themselves."""
+        """Wait for the embedded broker; clients of an external broker wait for it themselves."""
         if self._broker is not None:
             await self._broker.wait_until_running()
 
     def _has_home(self) -> bool:
-        """Return whether this home exists, and not another at its path."""
+        """Return whether this home still exists, and was not replaced by another at its path."""
         try:
             current = lock_file(self._home).stat()
         except OSError:
@@ -192,19 +191,19 @@ class Supervisor:
 
     async def _apply_plan(self) -> None:
         plan = read_plan(self._home)
-        wanted = {spec.name: spec for spec in plan.processes} if plan else {}
-        surplus = [k for name, k in self._keepers.items() if wanted.get(name) != k.spec]
+        specs = {spec.name: spec for spec in plan.processes} if plan else {}
+        surplus = [k for name, k in self._keepers.items() if specs.get(name) != k.spec]
         await self._stop(surplus)
         for keeper in surplus:
             del self._keepers[keeper.spec.name]
-        for name, spec in wanted.items():
+        for name, spec in specs.items():
             if name not in self._keepers:
                 self._keepers[name] = Keeper(self._home, spec, self._publish, self._wait_for_broker)
         self._publish()
 
     async def _stop(self, keepers: list[Keeper]) -> None:
-        ordered = sorted(keepers, key=lambda keeper: keeper.spec.tier)
-        for _, tier in groupby(ordered, key=lambda keeper: keeper.spec.tier):
+        by_tier = sorted(keepers, key=lambda keeper: keeper.spec.tier)
+        for _, tier in groupby(by_tier, key=lambda keeper: keeper.spec.tier):
             await asyncio.gather(*(keeper.stop() for keeper in tier))
 
     def _publish(self) -> None:
@@ -230,7 +229,7 @@ def lock_file(home: Path) -> Path:
 
 
 def main(home: Path) -> int:
-    """Return 0 when stopped as asked, 1 if another supervisor holds this home."""
+    """Supervise a home; return 0 when stopped by a signal, 1 if another supervisor holds it."""
     restrict_new_files()
     logs.configure(Settings())
     make_folder(home, run_folder(home))

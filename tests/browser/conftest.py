@@ -12,7 +12,7 @@ from tests.support.shop_pages import ShopPages
 from tests.support.stack import Stack, running_stack
 from tests.support.wire import Wire
 
-_HERE = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 _CHROMIUM = shutil.which("chromium")
 _ARGUMENTS = ("--no-sandbox", "--disable-dev-shm-usage")
 
@@ -20,7 +20,7 @@ _ARGUMENTS = ("--no-sandbox", "--disable-dev-shm-usage")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     skip = pytest.mark.skip(reason="there is no Chromium here (Debian's `chromium`)")
     for item in items:
-        if _HERE in item.path.parents:
+        if _FOLDER in item.path.parents:
             item.add_marker(pytest.mark.kafka)
             if _CHROMIUM is None:
                 item.add_marker(skip)
@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="package")
 def shop() -> Iterator[ShopPages]:
     """Shop's web server."""
-    with ShopPages.serve(_HERE) as pages:
+    with ShopPages.serve(_FOLDER) as pages:
         yield pages
 
 
@@ -42,7 +42,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, shop: ShopPages) -> Iterator
         "KAIROS_DECIDE_BUDGET_MS": "10000",
     }
     home = tmp_path_factory.mktemp("browser")
-    with running_stack(Stack(home, _HERE / "configuration", variables)) as stack:
+    with running_stack(Stack(home, _FOLDER / "configuration", variables)) as stack:
         yield stack
 
 
@@ -58,15 +58,14 @@ def wire(stack: Stack, shop: ShopPages) -> Iterator[Wire]:
 
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
-    """Playwright, for this folder alone: tests of other modules cannot run while its event loop
-    does."""
+    """Playwright, stopped after each module: its running event loop disturbs tests of others."""
     with sync_playwright() as playwright_instance:
         yield playwright_instance
 
 
 @pytest.fixture(scope="module")
 def browser(playwright: Playwright) -> Iterator[Browser]:
-    """Debian's Chromium, with the cache of pages that people's browsers have."""
+    """Debian's Chromium, with the back-forward cache, which Playwright disables by default."""
     chromium = playwright.chromium.launch(
         executable_path=_CHROMIUM,
         args=_ARGUMENTS,
@@ -78,7 +77,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser: Browser, wire: Wire) -> Iterator[BrowserContext]:
-    """New visitor's browser, over a wire that works."""
+    """Browser of a new visitor, with a wire that is neither dead nor slow."""
     wire.dead, wire.delay_s = False, 0.0
     context = browser.new_context()
     context.set_default_timeout(20_000)
@@ -92,10 +91,10 @@ def page(context: BrowserContext) -> Page:
 
 
 @pytest.fixture
-def open_blocked(
+def open_page_without_storage(
     playwright: Playwright, wire: Wire, tmp_path: Path
 ) -> Iterator[Callable[[], Page]]:
-    """Function that opens a page in a browser whose owner blocks all cookies and storage."""
+    """Function that opens a page in a browser that blocks all cookies and storage."""
     wire.dead, wire.delay_s = False, 0.0
     settings = tmp_path / "Default" / "Preferences"
     settings.parent.mkdir()

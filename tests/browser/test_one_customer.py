@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 
-_HERE = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 _SECRET = "a secret of the shop and Kairos"
 _PAGE = "/other.html"
 _ANA = "ana-1"
@@ -39,10 +39,10 @@ _AGENT = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/140.0.0.0 Safari/537.36"
 )
-"""A headless browser's own name is a bot's, whose clicks do not count."""
+"""User agent of a person's browser: a headless one counts as a bot, whose clicks do not count."""
 
 _SCANNER_S = 5.0
-"""A click so soon after the e-mail was sent is a scanner's."""
+"""Time after the sending of an e-mail within which a click counts as a scanner's."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def world(tmp_path: Path) -> Iterator[_World]:
     with (
         running_sshd(tmp_path / "ssh") as server,
         serve_mail() as (mail, smtp_port),
-        ShopPages.serve(_HERE) as shop,
+        ShopPages.serve(_FOLDER) as shop,
     ):
         variables = {
             "KAIROS_GATEWAY_PORT": str(port),
@@ -94,7 +94,7 @@ def world(tmp_path: Path) -> Iterator[_World]:
             "TEST_SMTP_PORT": str(smtp_port),
         }
         configuration = configuration_for_server(
-            _HERE / "customer", tmp_path / "configuration", server, server.port, inbox
+            _FOLDER / "customer", tmp_path / "configuration", server, server.port, inbox
         )
         with running_stack(Stack(tmp_path / "home", configuration, variables)) as stack:
             shop.gateway = stack.url
@@ -146,7 +146,7 @@ def test_one_customer_has_one_profile_and_each_thing_once(world: _World, browser
 
 
 def _sign_up(world: _World, page: Page) -> str:
-    """Sign up on a page whose server proves who she is; return her browser's cookie."""
+    """Sign up on a page with the server's proof of the user id; return the browser's cookie."""
     page.goto(world.shop.url(_PAGE))
     page.wait_for_function("window.kairos && kairos.version")
     page.evaluate(
@@ -162,7 +162,7 @@ def _sign_up(world: _World, page: Page) -> str:
 
 
 def _pay(world: _World) -> None:
-    """Pay in the shop, whose server is cut off and sends it again."""
+    """Pay in the shop, whose server sends the order twice, as after a lost answer."""
     message = {
         "event": "Order Completed",
         "messageId": "order-1",

@@ -66,8 +66,10 @@ def _report(topics: Path, language: Language) -> Path:
 
 
 def _visit(file: Path, size: dict[str, int], look: Callable[["Page"], None]) -> None:
-    """Open the page without any network, and look at it; in a thread, for a test of another file
-    may have a browser open in this one."""
+    """Open the page without any network, and pass it to `look`.
+
+    It runs in a thread of its own: a test of another module may have a browser open in this one.
+    """
 
     def run() -> None:
         with api.sync_playwright() as playwright:
@@ -75,22 +77,22 @@ def _visit(file: Path, size: dict[str, int], look: Callable[["Page"], None]) -> 
                 executable_path=_CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
             )
             page = browser.new_page(viewport=size)
-            wrong: list[str] = []
-            page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+            problems: list[str] = []
+            page.on("pageerror", lambda error: problems.append(f"error: {error}"))
             page.on(
                 "console",
-                lambda message: wrong.append(message.text) if message.type == "error" else None,
+                lambda message: problems.append(message.text) if message.type == "error" else None,
             )
-            page.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
+            page.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}"))
             page.on(
                 "request",
-                lambda request: wrong.append(request.url) if "http" in request.url else None,
+                lambda request: problems.append(request.url) if "http" in request.url else None,
             )
             page.goto(file.as_uri())
             page.wait_for_selector("html[data-ready]")
             look(page)
             assert page.evaluate("window.pwned") is None
-            assert wrong == []
+            assert problems == []
             browser.close()
 
     with ThreadPoolExecutor(1) as pool:
@@ -147,14 +149,14 @@ def _check_keyboard(page: "Page") -> None:
     page.wait_for_selector("html[data-ready]")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
-    names_focused = set()
+    focus_names = set()
     for _ in range(120):
         page.keyboard.press("Tab")
-        names_focused.add(
+        focus_names.add(
             page.evaluate("(document.activeElement.closest('section') || {}).id || "
                           "document.activeElement.name || ''")
         )  # fmt: skip
-    assert {"segment", "campaign", "channel", "campaigns", "lift", "heat", "tree"} <= names_focused
+    assert {"segment", "campaign", "channel", "campaigns", "lift", "heat", "tree"} <= focus_names
     page.focus("#heat summary")
     page.keyboard.press("Enter")
     page.wait_for_selector("#heat details[open] table")
@@ -177,7 +179,7 @@ def test_report_fits_a_phone_in_spanish(topics: Path) -> None:
 
 
 def _check_names_beside_figures(page: "Page") -> None:
-    """Check that parts of the path tree say their names, and tables a figure beside a long one."""
+    """Check that the path tree shows names, and tables their figures, also beside long names."""
     labels = page.locator("#tree .slice text").filter(has_text=HOSTILE[0][:4])
     assert labels.first.is_visible()
     figure = page.locator("#campaigns tbody td.number").first.bounding_box()

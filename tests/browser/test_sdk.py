@@ -20,7 +20,7 @@ _QUEUE = "Object.keys(localStorage).filter((name) => name.startsWith('kairos_q_'
 
 
 def open_page(page: Page, url: str) -> None:
-    """Load a page until the SDK is there."""
+    """Load a page, and wait until it has the SDK."""
     page.goto(url)
     page.wait_for_function("window.kairos && kairos.version")
 
@@ -113,7 +113,7 @@ def test_tab_closed_during_a_send_loses_and_doubles_nothing(
     visitor = cookie(page)
     with wire.silent():
         track(page, "a", "b")
-        page.wait_for_timeout(500)  # it is on the wire
+        page.wait_for_timeout(500)  # the request is in flight
         track(page, "c")
         page.close()
         wire.cut()
@@ -130,7 +130,7 @@ def test_messages_of_a_closing_page_are_sent(page: Page, shop: ShopPages, stack:
     open_page(page, shop.url(OTHER))
     visitor = cookie(page)
     page.evaluate("addEventListener('pagehide', () => kairos.track('Left'), {capture: true})")
-    page.goto("about:blank")  # no page of the shop's comes after it
+    page.goto("about:blank")  # no further page of the shop could send the message
     assert ReceivedEvents(stack, visitor).wait_for_names(page=1, Left=1) == {"page": 1, "Left": 1}
 
 
@@ -141,7 +141,7 @@ def test_two_tabs_share_a_queue_and_a_person(
     for tab in (page, other):
         open_page(tab, shop.url(OTHER))
     assert cookie(page) == cookie(other)
-    wait_until_sent(page)  # the pages themselves
+    wait_until_sent(page)  # the messages of the two page views
     context.set_offline(True)
     for number in range(5):
         track(page, f"a{number}")
@@ -163,9 +163,9 @@ def test_two_tabs_share_a_queue_and_a_person(
 
 
 def test_blocked_storage_loses_no_message_of_the_page(
-    open_blocked: Callable[[], Page], shop: ShopPages, stack: Stack
+    open_page_without_storage: Callable[[], Page], shop: ShopPages, stack: Stack
 ) -> None:
-    page = open_blocked()
+    page = open_page_without_storage()
     open_page(page, shop.url(OTHER))
     is_refused = "(() => { try { localStorage; return false } catch { return true } })()"
     assert page.evaluate(is_refused)
@@ -240,7 +240,7 @@ def test_nothing_is_stored_or_sent_before_consent(
     page.evaluate("kairos.consent({marketing: true, analytics: false})")
     events = ReceivedEvents(stack, cookie(page))
     [before] = events.wait_for("Before")
-    # Its time is when it happened, give or take what it took on the way.
+    # It keeps the time of the call, to the accuracy of the clocks and the duration of the request.
     assert abs(before.occurred_at - at) < 500 + (time.monotonic() - allowed_at) * 1_000
     assert before.received_at - before.occurred_at >= 600
     assert before.context.consent == {"marketing": True, "analytics": False}

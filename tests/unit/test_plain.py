@@ -152,11 +152,11 @@ from pipeline.cli import send
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" makes it ignored
 
 class Kafka:
-    delivered = 0
+    delivery_count = 0
     def __init__(self, *_): pass
     def put(self, _):
-        self.delivered += 1
-        if self.delivered == 3:
+        self.delivery_count += 1
+        if self.delivery_count == 3:
             print("sending", flush=True)
             time.sleep(60)
     def finish(self): pass
