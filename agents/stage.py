@@ -153,8 +153,8 @@ class StageShell:
         row_bytes = self._ports.table.get_in(message.partition, ROW + message.key)
         row = None if row_bytes is None else self._decode(row_bytes)
         keyed_input = KeyedInput(decoded_input, _position(message), row)
-        if (duplicate := self._deduplicate(keyed_input)) is not None:
-            return duplicate
+        if (former_result := self._deduplicate(keyed_input)) is not None:
+            return former_result
         may_be_large = row_bytes is not None and len(row_bytes) > LARGE_OUTBOX
         if may_be_large and self._is_outbox_large(keyed_input):
             keyed_input = await self._commit_and_reload(keyed_input)

@@ -6,10 +6,17 @@ from collections.abc import Mapping
 from threading import Event, Thread
 from typing import Final
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from pipeline.adapters.avro import Codec
-from pipeline.adapters.kafka import Property, is_partition_end
+from pipeline.adapters.kafka import Property
 from pipeline.model import topics
 from pipeline.model.decision import Cancellation
 
@@ -84,14 +91,15 @@ class CancellationFollower:
             message = consumer.poll(_POLL_S)
             if message is None:
                 continue
-            if is_partition_end(message):
+            error = message.error()
+            if error is None:
+                self._add(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
                 unread.discard(message.partition() or 0)
                 if not unread:
                     self._read_once.set()
-            elif message.error() is not None:
-                _log.warning("cancellations topic", extra={"error": str(message.error())})
             else:
-                self._add(message)
+                _log.warning("cancellations topic", extra={"error": error.str()})
         consumer.close()
 
     def _add(self, message: Message) -> None:

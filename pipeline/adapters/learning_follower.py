@@ -6,10 +6,17 @@ from collections.abc import Callable, Mapping
 from threading import Event, Thread
 from typing import Final, TypeAlias
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from pipeline.adapters.avro import Codec, Malformed
-from pipeline.adapters.kafka import Property, is_partition_end
+from pipeline.adapters.kafka import Property
 from pipeline.model import topics
 from pipeline.model.learning import LearningRecord
 
@@ -83,12 +90,13 @@ class LearningFollower:
             message = consumer.poll(_POLL_S)
             if message is None:
                 continue
-            if is_partition_end(message):
-                self._pass_on_first()
-            elif message.error() is not None:
-                _log.warning("learning topic", extra={"error": str(message.error())})
-            else:
+            error = message.error()
+            if error is None:
                 self._add(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._pass_on_first()
+            else:
+                _log.warning("learning topic", extra={"error": error.str()})
         consumer.close()
 
     def _pass_on_first(self) -> None:
