@@ -70,7 +70,7 @@ def _whole_list(watch: model.Watch, path: Path) -> Iterator[Problem]:
         yield Problem((*path, "key"), message)
     for column, to in watch.columns.items():
         if to in ("time", "id"):
-            message = f"a list that replaces another counts from its reading: map nothing to {to}"
+            message = f"a list that replaces another counts when it is taken: map nothing to {to}"
             yield Problem((*path, "columns", column), message)
 
 

@@ -33,7 +33,7 @@ class Review(Struct, frozen=True):
     @classmethod
     def of(cls, config: Configuration, facts: Facts, live: bool) -> "Review":
         """Return the review by the customer's facts at an interaction or refresh."""
-        without = replace(facts, interaction=None, entered=frozenset())
+        without = replace(facts, interaction=None, entered_segments=frozenset())
         return cls(config, without, facts.now_ms, live)
 
     def objection(self, contact: Contact, kept: Sequence[Contact]) -> str | None:
