@@ -52,7 +52,7 @@ from pipeline.insights.questions import (
 from pipeline.insights.shapley import Worth
 from pipeline.insights.tables import TableError
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
-from pipeline.insights.touches import SEEN, Support, TouchOptions, Unit
+from pipeline.insights.touches import TOUCH_KINDS, Support, TouchOptions, Unit
 
 app = typer.Typer()
 app.command()(journeys)
@@ -108,7 +108,9 @@ def attribution(  # noqa: PLR0913 - a command's options
     unit: Annotated[str, typer.Option(help=", ".join(get_args(Unit)))] = "channel",
     only: Annotated[
         str | None,
-        typer.Option(help=f"Only touches that were {', '.join(SEEN)}; of --topics default: seen."),
+        typer.Option(
+            help=f"Only touches that were {', '.join(TOUCH_KINDS)}; of --topics default: seen."
+        ),
     ] = None,
     lookback: Annotated[str, typer.Option(help="Time for which a touch may get credit.")] = "30d",
     session: Annotated[
@@ -163,7 +165,7 @@ def attribution(  # noqa: PLR0913 - a command's options
         ),
         touches=TouchOptions(
             unit=require_choice("--unit", unit, get_args(Unit)),
-            touch=None if only is None else require_choice("--only", only, SEEN),
+            touch=None if only is None else require_choice("--only", only, TOUCH_KINDS),
             lookback_ms=duration(lookback),
             session_ms=duration(session) if session else 0,
             since_ms=optional_ms(since),

@@ -27,14 +27,20 @@ MODELS: Final[dict[str, Scope]] = {
     "shapley-full": "global",
     "shao-li": "journey",
 }
-TIMED: Final = "time-decay"  # needs the times of touches, which paths do not have
-_SWEEPS: Final = 50  # over the states, for each channel above order 1
+TIME_DECAY: Final = "time-decay"
+"""Model that needs the times of touches, which paths do not have."""
+
+_SWEEPS: Final = 50
+"""Sweeps over the states for each channel above order 1, by which the effort is estimated."""
+
 WITH_ORDER: Final = frozenset({"markov", "markov-journey"})
+"""Models that have an order."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """Options of models; `nulls`: whether the Markov models look at paths that never converted."""
+    """Options of models; `nulls`: whether the Markov models include paths that never converted;
+    `direct`: channels that `last-non-direct` passes over; `worth`: of the full Shapley game."""
 
     order: int = 1
     nulls: bool = True
@@ -44,7 +50,8 @@ class ModelOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Credits:
-    """Credits by channel; effects are NaN where the model has none, or nothing to lose."""
+    """Credits by channel; removal effects are NaN where the model has none, or where nothing
+    converts."""
 
     conversions: Floats
     values: Floats
@@ -85,35 +92,35 @@ class Interval:
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
     """Model prepared for certain paths: `credit` takes the paths' numbers of occurrences and
-    computes only the part that depends on them; `effort` is roughly the number of steps of that."""
+    computes only the part that depends on them; `effort` is roughly its number of operations."""
 
     credit: Callable[[PathCounts], Credits]
     effort: int
 
 
 def fit(model: str, options: ModelOptions, paths: PathCounts) -> Fit:
-    """Prepare a model for paths."""
+    """Prepare a model for paths. Raises TooLargeError."""
     touches = len(paths.codes) + len(paths.channels)
     if model in WITH_ORDER:
         windows = markov.Windows.of(paths, options.order)
         credit = _markov if model == "markov" else _markov_by_journey
         states = len(paths.channels) ** 2 if options.order == 1 else _SWEEPS * windows.count
         effort = touches + states * len(paths.channels)
-        return Fit(lambda seen: credit(seen, windows, options), effort)
+        return Fit(lambda counts: credit(counts, windows, options), effort)
     if model == "shapley-full":
         players = min(len(paths.channels), shapley.MOST_PLAYERS)
         return Fit(
-            lambda seen: _global(seen, *shapley.shapley_full(seen, options.worth)),
+            lambda counts: _global(counts, *shapley.shapley_full(counts, options.worth)),
             touches + players * 2**players,
         )
     if model == "shapley":
         sets, shares = shapley.shapley_simplified(paths)
-        return Fit(lambda seen: _by_set(seen, sets, shares), touches)
+        return Fit(lambda counts: _by_set(counts, sets, shares), touches)
     if model == "shao-li":
         pairs = int((paths.lengths.astype(np.float64) ** 2).sum())
-        return Fit(lambda seen: _by_set(seen, *shapley.shao_li(seen)), pairs)
+        return Fit(lambda counts: _by_set(counts, *shapley.shao_li(counts)), pairs)
     rule = _rule(model, options)(paths)
-    return Fit(lambda seen: _by_touch(seen, rule), touches)
+    return Fit(lambda counts: _by_touch(counts, rule), touches)
 
 
 def attribute(
@@ -144,10 +151,12 @@ def assemble(
         )
         for index, channel in enumerate(paths.channels)
     ]
-    untouched = paths.lengths == 0
-    if paths.conversions[untouched].any():
-        conversions = float(paths.conversions[untouched].sum())
-        channels.append(ChannelCredit(NO_TOUCH, conversions, float(paths.values[untouched].sum())))
+    without_touch = paths.lengths == 0
+    if paths.conversions[without_touch].any():
+        conversions = float(paths.conversions[without_touch].sum())
+        channels.append(
+            ChannelCredit(NO_TOUCH, conversions, float(paths.values[without_touch].sum()))
+        )
     channels.sort(
         key=lambda channel: (
             -rank_key(channel.conversions),
@@ -198,10 +207,10 @@ def _by_set(paths: PathCounts, sets: shapley.ChannelSets, shares: Floats) -> Cre
 
 def _global(paths: PathCounts, conversions: Floats, values: Floats) -> Credits:
     """Divide the totals by shares that add up to 1."""
-    touched = paths.lengths > 0
+    with_touch = paths.lengths > 0
     return Credits(
-        conversions * paths.conversions[touched].sum(),
-        values * paths.values[touched].sum(),
+        conversions * paths.conversions[with_touch].sum(),
+        values * paths.values[with_touch].sum(),
         np.full(len(paths.channels), np.nan),
     )
 
@@ -209,8 +218,8 @@ def _global(paths: PathCounts, conversions: Floats, values: Floats) -> Credits:
 def _effects(
     paths: PathCounts, windows: markov.Windows, options: ModelOptions
 ) -> markov.RemovalEffects:
-    seen = paths if options.nulls else paths.without_nulls()
-    return markov.solve(seen, windows, options.order)
+    model_paths = paths if options.nulls else paths.without_nulls()
+    return markov.solve(model_paths, windows, options.order)
 
 
 def _markov(paths: PathCounts, windows: markov.Windows, options: ModelOptions) -> Credits:
@@ -233,5 +242,5 @@ def _markov_by_journey(
 
 
 def _shares(effects: Floats) -> Floats:
-    known = np.nan_to_num(effects)
-    return known / known.sum() if known.sum() > 0 else np.zeros_like(known)
+    losses = np.nan_to_num(effects)
+    return losses / losses.sum() if losses.sum() > 0 else np.zeros_like(losses)

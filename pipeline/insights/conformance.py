@@ -72,7 +72,7 @@ def funnel(cases: DefinedCases) -> tuple[FunnelStep, ...]:
     """Return the cases that reached each step, in the order of the plan."""
     reached: Counter[int] = Counter()
     for variant in cases.variants:
-        for step, _ in variant.progress.reached:
+        for step, _ in variant.progress.reached_steps:
             reached[step] += variant.cases
     return tuple(
         FunnelStep(step.name, reached[number]) for number, step in enumerate(cases.plan.steps)
@@ -84,7 +84,7 @@ def drop_offs(defined: DefinedCases, cases: int) -> tuple[DropOff, ...]:
     ones are none of them."""
     dropped: Counter[int] = Counter()
     for variant in defined.variants:
-        last = variant.progress.reached[-1][0] if variant.progress.reached else -1
+        last = variant.progress.reached_steps[-1][0] if variant.progress.reached_steps else -1
         dropped[last] += variant.outcomes.get("dropped", 0)
     names = (None, *(step.name for step in defined.plan.steps))
     return tuple(

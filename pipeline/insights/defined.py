@@ -220,13 +220,13 @@ def _load_variants(log: EventLog) -> list[tuple[tuple[int, ...], int]]:
 
 def _load_outcomes(log: EventLog, journey: Journey, progresses: list[PlanProgress]) -> None:
     """Fill `outcomes`: the outcome of each case and its time."""
-    complete = [followed.complete for followed in progresses]
+    places = [case_progress.completion_place for case_progress in progresses]
     log.queries.load(
         "completions",
         pa.table(
             {
-                "variant": pa.array(range(len(complete)), pa.int64()),
-                "place": pa.array(complete, pa.int64()),
+                "variant": pa.array(range(len(places)), pa.int64()),
+                "place": pa.array(places, pa.int64()),
             }
         ),
     )

@@ -16,45 +16,48 @@ Shares: TypeAlias = Callable[[PathCounts], Floats]
 
 
 def first_touch(paths: PathCounts) -> Floats:
-    """Give everything to the first touch."""
+    """Credit the first touch with everything."""
     shares = np.zeros(len(paths.codes))
     shares[_first_positions(paths)] = 1.0
     return shares
 
 
 def last_touch(paths: PathCounts) -> Floats:
-    """Give everything to the last touch."""
+    """Credit the last touch with everything."""
     shares = np.zeros(len(paths.codes))
     shares[_last_positions(paths)] = 1.0
     return shares
 
 
 def last_non_direct(direct: Set[str] = DIRECT) -> Shares:
-    """Give everything to the last touch that is not of a direct channel, where there is one."""
-    folded = {name.casefold() for name in direct}
+    """Return the rule that credits the last touch of a channel that is not direct, or the last one
+    if all are direct."""
+    direct_names = {name.casefold() for name in direct}
 
     def shares_of(paths: PathCounts) -> Floats:
-        is_direct = np.array([name.casefold() in folded for name in paths.channels], dtype=bool)
-        chosen = np.full(len(paths.conversions), -1, dtype=np.int64)
+        is_direct = np.array(
+            [name.casefold() in direct_names for name in paths.channels], dtype=bool
+        )
+        credit_positions = np.full(len(paths.conversions), -1, dtype=np.int64)
         positions = np.arange(len(paths.codes))
-        chosen[paths.owners] = positions
+        credit_positions[paths.owners] = positions
         indirect = ~is_direct[paths.codes] if len(paths.codes) else np.zeros(0, dtype=bool)
-        chosen[paths.owners[indirect]] = positions[indirect]
+        credit_positions[paths.owners[indirect]] = positions[indirect]
         shares = np.zeros(len(paths.codes))
-        shares[chosen[chosen >= 0]] = 1.0
+        shares[credit_positions[credit_positions >= 0]] = 1.0
         return shares
 
     return shares_of
 
 
 def linear(paths: PathCounts) -> Floats:
-    """Give the same to every touch."""
+    """Credit every touch with the same share."""
     return 1.0 / paths.lengths[paths.owners]
 
 
 def position_based(paths: PathCounts) -> Floats:
-    """Give 40 % to the first touch, 40 % to the last and 20 % to those between; halves where there
-    are two, everything to a single one."""
+    """Credit the first touch with 40 %, the last with 40 %, and those between with 20 % together;
+    two touches with a half each, a single one with everything."""
     lengths = paths.lengths[paths.owners]
     middle = (1.0 - _FIRST - _LAST) / np.maximum(lengths - 2, 1)
     shares = np.where(lengths > 2, middle, 1.0 / np.maximum(lengths, 1))
@@ -72,5 +75,5 @@ def _last_positions(paths: PathCounts) -> Ints:
 
 
 def _has_middle_touches(paths: PathCounts) -> Ints:
-    """Return a mask of the non-empty paths with touches between the first and the last."""
+    """Return the positions, among non-empty paths, of those with more than two touches."""
     return np.flatnonzero(paths.lengths[paths.lengths > 0] > 2)

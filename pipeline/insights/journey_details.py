@@ -148,10 +148,10 @@ def _load_progress(cases: DefinedCases) -> None:
     """Load `reached` (each variant's steps, with their places and the place of the mandatory step
     before, -1: none) and `lasts` (the last step, -1: none)."""
     rows = [
-        (variant, step, place, gate, rank == len(counted.progress.reached) - 1)
+        (variant, step, place, gate, rank == len(counted.progress.reached_steps) - 1)
         for variant, counted in enumerate(cases.variants)
         for rank, (step, place, gate) in enumerate(
-            _gate_steps(cases.plan, counted.progress.reached)
+            _gate_steps(cases.plan, counted.progress.reached_steps)
         )
     ]
     columns = list(zip(*rows, strict=True)) or [()] * 5
@@ -192,7 +192,7 @@ def _gate_steps(
 def _steps(defined: DefinedCases) -> Iterator[StepDetails]:
     deviations: dict[str, Counter[int]] = defaultdict(Counter)
     for variant in defined.variants:
-        last = variant.progress.reached[-1][0] if variant.progress.reached else -1
+        last = variant.progress.reached_steps[-1][0] if variant.progress.reached_steps else -1
         for kind in ("skipped", "repeated", "swapped"):
             for step in getattr(variant.alignment, kind):
                 deviations[kind][step] += variant.cases
@@ -261,7 +261,7 @@ def _flows(defined: DefinedCases) -> Iterator[StepFlow]:
     flows: Counter[tuple[int, int, CaseOutcome | None]] = Counter()
     for variant in defined.variants:
         last = -1
-        for step, _ in variant.progress.reached:
+        for step, _ in variant.progress.reached_steps:
             flows[last, step, None] += variant.cases
             last = step
         for outcome, cases in variant.outcomes.items():
@@ -299,7 +299,7 @@ def _followed_plan(cases: DefinedCases) -> Comparison | None:
     kept to the plan and to the step's time limit with the others."""
     steps = cases.plan.steps
     first = next((number for number, step in enumerate(steps) if step.mandatory), 0)
-    places = [dict(variant.progress.reached).get(first) for variant in cases.variants]
+    places = [dict(variant.progress.reached_steps).get(first) for variant in cases.variants]
     kept = [
         place is not None and _keeps_to(cases.plan, variant.path[: place + 1])
         for variant, place in zip(cases.variants, places, strict=True)

@@ -19,17 +19,17 @@ from pipeline.insights.paths import Floats, Ints, PathCounts, sum_by
 
 ORDERS: Final = (1, 2, 3, 4)
 
-_MOST_TANGLED: Final = 4_000
+_MOST_CIRCULAR_STATES: Final = 4_000
 """Most states of a strongly connected component, which is inverted as a dense matrix."""
 
 _MOST_WORK: Final = 50_000_000
 """Most states × channels above order 1, where the chain is solved once per channel."""
 
-_SMALL: Final = 1_500
-"""Most states of a chain that is factored in any case."""
+_MOST_FACTORED_STATES: Final = 1_500
+"""Most states of a chain that is factored at once, without trying to sum it first."""
 
 _MOST_SWEEPS: Final = 2_000
-_AT_REST: Final = 1e-16
+_TOLERANCE: Final = 1e-16
 
 
 class TooLargeError(Exception):
@@ -55,12 +55,12 @@ class Windows:
     @staticmethod
     def of(paths: PathCounts, order: int) -> "Windows":
         positions = np.arange(len(paths.codes))
-        within = positions - paths.offsets[:-1][paths.owners]
-        window = rolling(paths.codes + 1, within, order)
-        full = within >= np.minimum(order, paths.lengths[paths.owners]) - 1
-        kept = positions[full]
-        state_of, state = _number_labels(window[kept])
-        owner = paths.owners[kept]
+        places = positions - paths.offsets[:-1][paths.owners]
+        window = number_windows(paths.codes + 1, places, order)
+        is_full = places >= np.minimum(order, paths.lengths[paths.owners]) - 1
+        ends = positions[is_full]
+        state_of, state = _number_labels(window[ends])
+        owner = paths.owners[ends]
         first = np.full(len(paths.conversions), -1, dtype=np.int64)
         last = first.copy()
         first[owner[::-1]] = state[::-1]
@@ -73,28 +73,29 @@ class Windows:
             source=state[steps],
             target=state[steps + 1],
             step_path=owner[steps],
-            members=_members(paths, kept[state_of], order),
+            members=_members(paths, ends[state_of], order),
         )
 
 
 def _number_labels(labels: Ints) -> tuple[Ints, Ints]:
-    """Return the position of each distinct label, and each position's label number; small labels,
-    as all are at order 1, need no sorting."""
-    most = int(labels.max(initial=0))
-    if most > 4 * len(labels) + 1_000:
+    """Return a position of each distinct label, and the number of the label at each position. Small
+    labels, as all are at order 1, are numbered without sorting."""
+    greatest = int(labels.max(initial=0))
+    if greatest > 4 * len(labels) + 1_000:
         position, number = np.unique(labels, return_index=True, return_inverse=True)[1:]
         return position, number
-    somewhere = np.full(most + 1, -1, dtype=np.int64)
-    somewhere[labels] = np.arange(len(labels))
-    present = somewhere >= 0
-    return somewhere[present], (np.cumsum(present) - 1)[labels]
+    position_of = np.full(greatest + 1, -1, dtype=np.int64)
+    position_of[labels] = np.arange(len(labels))
+    is_present = position_of >= 0
+    return position_of[is_present], (np.cumsum(is_present) - 1)[labels]
 
 
-def rolling(symbols: Ints, within: Ints, order: int) -> Ints:
-    """Return a number for the last `order` symbols at each position, or fewer."""
+def number_windows(symbols: Ints, places: Ints, order: int) -> Ints:
+    """Return a number for the window at each position: the last `order` symbols of its path, or
+    fewer at its beginning. `places`: of each position in its path, from 0."""
     window = symbols
     for _ in range(order - 1):
-        before = np.where(within > 0, np.concatenate(([0], window[:-1])), 0)[: len(window)]
+        before = np.where(places > 0, np.concatenate(([0], window[:-1])), 0)[: len(window)]
         pairs = before * (int(symbols.max(initial=0)) + 1) + symbols
         window = np.unique(pairs, return_inverse=True)[1] + 1
     return window
@@ -109,42 +110,46 @@ def _members(paths: PathCounts, ends: Ints, order: int) -> Any:
     columns = paths.codes[np.repeat(begins, sizes) + offsets]
     shape = (len(ends), len(paths.channels))
     matrix = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
-    matrix.data[:] = 1.0  # a channel that occurs twice
+    matrix.data[:] = 1.0  # also for a channel that occurs twice in the window
     return matrix.tocsc()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
-    """Probabilities: `steps` between states, `start` into each; and the conversions and value of a
-    visit that ends in a state."""
+    """Absorbing Markov chain of paths.
+
+    `steps`: probabilities of going from state to state; `start`: of beginning in each state;
+    `rewards`: mean conversions and value on leaving each state; `rewards_without_touch`: those of
+    paths without touches, per path.
+    """
 
     steps: Any
     start: Floats
     rewards: Floats
-    at_once: Floats
+    rewards_without_touch: Floats
 
     @staticmethod
     def of(paths: PathCounts, windows: Windows) -> "Chain":
         """Return the chain of paths; paths without occurrences add no state."""
-        seen = paths.conversions + paths.nulls
-        touched = windows.first >= 0
-        weights = seen[windows.step_path]
+        occurrences = paths.conversions + paths.nulls
+        with_touch = windows.first >= 0
+        weights = occurrences[windows.step_path]
         shape = (windows.count, windows.count)
         steps = sparse.csr_array((weights, (windows.source, windows.target)), shape=shape)
-        ended = windows.last[touched]
+        end_states = windows.last[with_touch]
         leaving = sum_by(windows.source, weights, windows.count)
-        leaving += sum_by(ended, seen[touched], windows.count)
+        leaving += sum_by(end_states, occurrences[with_touch], windows.count)
         scale = np.divide(1.0, leaving, out=np.zeros(windows.count), where=leaving > 0)
         results = np.stack((paths.conversions, paths.values), axis=1)
         rewards = np.zeros((windows.count, 2))
-        np.add.at(rewards, ended, results[touched])
-        begun = sum_by(windows.first[touched], seen[touched], windows.count)
-        total = seen.sum() or 1.0
+        np.add.at(rewards, end_states, results[with_touch])
+        beginnings = sum_by(windows.first[with_touch], occurrences[with_touch], windows.count)
+        total = occurrences.sum() or 1.0
         return Chain(
             steps=(sparse.diags_array(scale) @ steps).tocsr(),
-            start=begun / total,
+            start=beginnings / total,
             rewards=rewards * scale[:, None],
-            at_once=results[~touched].sum(axis=0) / total,
+            rewards_without_touch=results[~with_touch].sum(axis=0) / total,
         )
 
 
@@ -158,75 +163,77 @@ class RemovalEffects:
 
 
 def removal_effects(paths: PathCounts, order: int) -> RemovalEffects:
-    """Solve the chain of `paths` with and without each channel."""
+    """Return the removal effects of the channels of `paths`. Raises TooLargeError."""
     return solve(paths, Windows.of(paths, order), order)
 
 
 def solve(paths: PathCounts, windows: Windows, order: int) -> RemovalEffects:
-    """Return the removal effects where the windows are known."""
+    """Return the removal effects of channels. Raises TooLargeError."""
     chain = Chain.of(paths, windows)
     if order == 1:
-        kept, lost = _lose_states(chain)
-        by_channel = windows.members.T @ lost
+        rewards, losses = _solve_states(chain)
+        by_channel = windows.members.T @ losses
     else:
-        kept, by_channel = _lose_sets(chain, windows)
-    whole = kept + chain.at_once
+        rewards, by_channel = _solve_channels(chain, windows)
+    total = rewards + chain.rewards_without_touch
     effects = np.full(by_channel.shape, np.nan)
-    np.divide(by_channel, whole, out=effects, where=whole > 0)
+    np.divide(by_channel, total, out=effects, where=total > 0)
     effects = np.clip(effects, 0.0, 1.0)
     return RemovalEffects(effects[:, 0], effects[:, 1])
 
 
-def _lose_states(chain: Chain) -> tuple[Floats, Floats]:
+def _solve_states(chain: Chain) -> tuple[Floats, Floats]:
     """Return the rewards from the start, and the part that passes through each state.
 
-    A state is reached with the probability visits ÷ returns, and all rewards after it are lost.
+    A state is reached with the probability visits ÷ returns; without it, all rewards after it are
+    lost.
     """
-    ahead = _accumulate(chain.steps, chain.rewards)
+    later_rewards = _accumulate(chain.steps, chain.rewards)
     visits = _accumulate(chain.steps.T.tocsr(), chain.start)
-    reached = visits / _returns(chain.steps)
-    return chain.start @ ahead, reached[:, None] * ahead
+    arrivals = visits / _returns(chain.steps)
+    return chain.start @ later_rewards, arrivals[:, None] * later_rewards
 
 
-def _lose_sets(chain: Chain, windows: Windows) -> tuple[Floats, Floats]:
-    """Return rewards and losses for sets of states, by solving the chain without each channel's."""
+def _solve_channels(chain: Chain, windows: Windows) -> tuple[Floats, Floats]:
+    """Return the rewards from the start, and the part that is lost without each channel, by solving
+    the chain without the channel's states."""
     channels = windows.members.shape[1]
     if channels * windows.count > _MOST_WORK:
         raise TooLargeError(
             f"{channels:,} channels with {windows.count:,} states are too many for an exact "
             "solution above order 1: take order 1, or a coarser unit"
         )
-    whole = chain.start @ _accumulate(chain.steps, chain.rewards)
-    lost = np.zeros((channels, 2))
+    total = chain.start @ _accumulate(chain.steps, chain.rewards)
+    losses = np.zeros((channels, 2))
     for channel in range(channels):
         inside = np.zeros(windows.count, dtype=bool)
         begin, end = windows.members.indptr[channel : channel + 2]
         inside[windows.members.indices[begin:end]] = True
         outside = np.flatnonzero(~inside)
-        rest = chain.steps[outside][:, outside]
-        kept = chain.start[outside] @ _accumulate(rest, chain.rewards[outside])
-        lost[channel] = whole - kept
-    return whole, lost
+        rest_steps = chain.steps[outside][:, outside]
+        remainder = chain.start[outside] @ _accumulate(rest_steps, chain.rewards[outside])
+        losses[channel] = total - remainder
+    return total, losses
 
 
 def _accumulate(steps: Any, start: Floats) -> Floats:
-    """Solve x = each + steps · x.
+    """Solve x = start + steps · x.
 
-    In large chains the factors are dense, while the sum each + steps · each + … converges after a
+    In large chains the factors are dense, while the sum start + steps · start + … converges after a
     few times the length of a path; if it does not, the chain is factored.
     """
     size = steps.shape[0]
     if size == 0:
         return start
-    if size > _SMALL:
+    if size > _MOST_FACTORED_STATES:
         visits = start
         for _ in range(_MOST_SWEEPS):
             visits, before = start + steps @ visits, visits
-            if np.abs(visits - before).max() <= _AT_REST * np.abs(visits).max():
+            if np.abs(visits - before).max() <= _TOLERANCE * np.abs(visits).max():
                 return np.asarray(visits, dtype=np.float64)
     system = (sparse.eye_array(size) - steps).tocsc()
-    solved: Floats = splu(system, permc_spec="MMD_AT_PLUS_A").solve(start)
-    return solved
+    solution: Floats = splu(system, permc_spec="MMD_AT_PLUS_A").solve(start)
+    return solution
 
 
 def _returns(steps: Any) -> Floats:
@@ -239,10 +246,10 @@ def _returns(steps: Any) -> Floats:
     label = csgraph.connected_components(steps, connection="strong")[1]
     members = np.argsort(label, kind="stable")
     sizes = np.bincount(label)
-    if sizes.max() > _MOST_TANGLED:
+    if sizes.max() > _MOST_CIRCULAR_STATES:
         raise TooLargeError(
             f"{sizes.max():,} channels lead to each other in circles; an exact solution takes at "
-            f"most {_MOST_TANGLED:,}: take a coarser unit, or another model"
+            f"most {_MOST_CIRCULAR_STATES:,}: take a coarser unit, or another model"
         )
     ends = np.cumsum(sizes)
     for circle in np.flatnonzero(sizes > 1):

@@ -1,7 +1,7 @@
-"""Credit of messages for a goal, from replayed topics, beside the lift that holdouts measured.
+"""Credit of messages for a goal, from replayed topics, and the lift that holdouts measured.
 
-A touch is a message that was sent (decided, and neither expired nor bounced), seen (the first
-impression or click reported) or clicked.
+A touch is a message that was sent (decided, and neither expired nor bounced), seen (at its first
+reported impression or click) or clicked (at its first reported click).
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from typing import Final
 from pipeline.insights.campaigns import Lift
 from pipeline.insights.engines import Queries
 from pipeline.insights.tables import TableError, sql_text
-from pipeline.insights.touches import Journeys, Seen, TouchOptions, Unit
+from pipeline.insights.touches import Journeys, TouchKind, TouchOptions, Unit
 
 _OUTCOMES: Final = {"seen": ("impression", "click"), "clicked": ("click",)}
 _UNITS: Final[tuple[Unit, ...]] = ("channel", "campaign", "message")
@@ -25,7 +25,7 @@ class GoalCounts:
     goals: int
 
 
-def load_touches(queries: Queries, goal: str | None, seen: Seen) -> GoalCounts:
+def load_touches(queries: Queries, goal: str | None, kind: TouchKind) -> GoalCounts:
     """Load `checked`, touches and goals with the columns of a table of touches, from the loaded
     facts."""
     queries.define(
@@ -33,8 +33,8 @@ def load_touches(queries: Queries, goal: str | None, seen: Seen) -> GoalCounts:
         f"""
         SELECT m.customer AS profile_id, t.at_ms * 1000 AS occurred_at, m.channel AS channel,
             m.campaign AS campaign, m.treatment AS message, 'touch' AS kind, 0.0 AS value,
-            '{seen}' AS touch
-        FROM messages AS m JOIN ({_touch_times(seen)}) AS t ON m.action_id = t.action_id
+            '{kind}' AS touch
+        FROM messages AS m JOIN ({_touch_times(kind)}) AS t ON m.action_id = t.action_id
         UNION ALL
         SELECT customer, at_ms * 1000, NULL, NULL, NULL, 'conversion', value, NULL FROM happened
         WHERE name = {sql_text(goal)}
@@ -46,15 +46,15 @@ def load_touches(queries: Queries, goal: str | None, seen: Seen) -> GoalCounts:
     return GoalCounts(*counts)
 
 
-def _touch_times(seen: Seen) -> str:
-    """Return SQL for the time of each message's touch."""
-    if seen == "sent":
+def _touch_times(kind: TouchKind) -> str:
+    """Return SQL for the time at which each message became a touch of this kind."""
+    if kind == "sent":
         return """
             SELECT m.action_id, m.at_ms FROM messages AS m
             LEFT JOIN reported AS r ON m.action_id = r.action_id
             WHERE m.action_id IS NOT NULL AND coalesce(r.expired, 0) + coalesce(r.bounce, 0) = 0
             """
-    names = ", ".join(sql_text(name) for name in _OUTCOMES[seen])
+    names = ", ".join(sql_text(name) for name in _OUTCOMES[kind])
     return f"""
         SELECT properties ->> '$.action_id' AS action_id, min(at_ms) AS at_ms FROM received
         WHERE kind = 'outcome' AND name IN ({names}) GROUP BY action_id

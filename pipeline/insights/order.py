@@ -4,12 +4,13 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.insights.markov import ORDERS, rolling
+from pipeline.insights.markov import ORDERS, number_windows
 from pipeline.insights.paths import Floats, Ints, PathCounts
 from pipeline.insights.ranking import rank_key
 
 _FOLDS: Final = 5
-_BORROWED: Final = 1.0  # observations' worth of trust that a window has in the shorter one
+_SHORTER_WEIGHT: Final = 1.0
+"""Weight of the shorter window's likelihood, as a number of observations."""
 
 
 def choose_order(paths: PathCounts, seed: int) -> int:
@@ -26,8 +27,8 @@ def order_scores(paths: PathCounts, seed: int) -> dict[int, float]:
     folds = _split(paths, seed)
     scores = dict.fromkeys(ORDERS, 0.0)
     for held_out in range(_FOLDS):
-        learned = folds.sum(axis=0) - folds[held_out]
-        for order, likelihood in steps.likelihoods(learned):
+        training_counts = folds.sum(axis=0) - folds[held_out]
+        for order, likelihood in steps.likelihoods(training_counts):
             scores[order] += float(steps.weights(folds[held_out]) @ np.log(likelihood))
     total = float(steps.weights(folds.sum(axis=0)).sum()) or 1.0
     return {order: score / total for order, score in scores.items()}
@@ -48,11 +49,11 @@ class _Steps:
         self._owners = paths.owners
         self._paths = len(paths.conversions)
         channels = len(paths.channels)
-        touched = np.flatnonzero(paths.lengths > 0)
-        ends = paths.offsets[1:][touched] - 1
+        with_touch = np.flatnonzero(paths.lengths > 0)
+        ends = paths.offsets[1:][with_touch] - 1
         inner = np.flatnonzero(self._owners[1:] == self._owners[:-1])
-        within = np.arange(len(paths.codes)) - paths.offsets[:-1][self._owners]
-        self._inner, self._ends = inner, touched
+        places = np.arange(len(paths.codes)) - paths.offsets[:-1][self._owners]
+        self._inner, self._ends = inner, with_touch
         self._next = np.concatenate(
             (
                 paths.codes[inner + 1],
@@ -62,17 +63,19 @@ class _Steps:
         )
         self._symbols = channels + 2
         at = np.concatenate((inner, ends, ends))
-        self._windows = {order: rolling(paths.codes + 1, within, order)[at] for order in ORDERS}
+        self._windows = {
+            order: number_windows(paths.codes + 1, places, order)[at] for order in ORDERS
+        }
 
     def weights(self, counts: Floats) -> Floats:
         """Return the number of times that each step was taken, for paths with these `counts`."""
         conversions, nulls = counts[: self._paths], counts[self._paths :]
-        seen = (conversions + nulls)[self._owners[self._inner]]
-        return np.concatenate((seen, conversions[self._ends], nulls[self._ends]))
+        inner_weights = (conversions + nulls)[self._owners[self._inner]]
+        return np.concatenate((inner_weights, conversions[self._ends], nulls[self._ends]))
 
-    def likelihoods(self, learned: Floats) -> "list[tuple[int, Floats]]":
-        """Return the likelihood of each step, by order, learned from these counts."""
-        weights = self.weights(learned)
+    def likelihoods(self, training_counts: Floats) -> "list[tuple[int, Floats]]":
+        """Return the likelihood of each step, by order, estimated from these counts."""
+        weights = self.weights(training_counts)
         shorter = self._blend(np.zeros_like(self._next), weights, 1.0 / self._symbols)
         orders = []
         for order in ORDERS:
@@ -82,7 +85,9 @@ class _Steps:
 
     def _blend(self, window: Ints, weights: Floats, shorter: Floats | float) -> Floats:
         step = np.unique(window * self._symbols + self._next, return_inverse=True)[1]
-        taken = np.bincount(step, weights)[step]
-        seen = np.bincount(window, weights)[window]
-        blended: Floats = (taken + _BORROWED * shorter) / (seen + _BORROWED)
-        return blended
+        step_weights = np.bincount(step, weights)[step]
+        window_weights = np.bincount(window, weights)[window]
+        likelihood: Floats = (step_weights + _SHORTER_WEIGHT * shorter) / (
+            window_weights + _SHORTER_WEIGHT
+        )
+        return likelihood

@@ -21,7 +21,7 @@ _COLUMNS: Final = (
 
 
 def read_paths(queries: Queries, file: Path) -> PathCounts:
-    """Read and add up a table of paths."""
+    """Read a table of paths and add up equal ones. Raises TableError."""
     table = queries.open_table(file, _COLUMNS)
     result = queries.rows(
         "SELECT path, sum(conversions), coalesce(sum(value), 0), coalesce(sum(nulls), 0), "
@@ -31,10 +31,10 @@ def read_paths(queries: Queries, file: Path) -> PathCounts:
     )
     rows: list[PathRow] = []
     totals: list[tuple[str, PathRow]] = []
-    for text, conversions, value, nulls, row, unearned in result:
-        if unearned is not None:
+    for text, conversions, value, nulls, row, unearned_row in result:
+        if unearned_row is not None:
             raise TableError(
-                f"{table.place(unearned)}: value: path {text!r} has a value but no conversion"
+                f"{table.place(unearned_row)}: value: path {text!r} has a value but no conversion"
             )
         path = _split(text)
         if isinstance(path, str):
@@ -46,19 +46,20 @@ def read_paths(queries: Queries, file: Path) -> PathCounts:
     return count_paths(rows)
 
 
-def _refuse_totals(rows: Sequence[PathRow], named: Iterable[tuple[str, PathRow]]) -> None:
-    """Refuse a path that is called a total and is the sum of all others; it would count twice."""
+def _refuse_totals(rows: Sequence[PathRow], totals: Iterable[tuple[str, PathRow]]) -> None:
+    """Raise TableError for a path that is called a total and is the sum of all others, since it
+    would count twice."""
     conversions = sum(row.conversions for row in rows)
     value = sum(row.value for row in rows)
-    for place, row in named:
-        half = isclose(2 * row.conversions, conversions) and isclose(2 * row.value, value)
-        if half and row.conversions and len(rows) > 1:
-            what = f"{row.path[0]!r} is the sum of all other rows: remove it"
-            raise TableError(f"{place}: path: {what}")
+    for place, row in totals:
+        is_half = isclose(2 * row.conversions, conversions) and isclose(2 * row.value, value)
+        if is_half and row.conversions and len(rows) > 1:
+            problem = f"{row.path[0]!r} is the sum of all other rows: remove it"
+            raise TableError(f"{place}: path: {problem}")
 
 
 def _split(text: str | None) -> tuple[str, ...] | str:
-    """Return the channels of a path, or its fault."""
+    """Return the channels of a path, or the fault of its text."""
     if text is None:
         return ()
     # A separator at an end has lost its blank to the trimming of the cell.

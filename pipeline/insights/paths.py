@@ -1,4 +1,4 @@
-"""Paths of touches with their numbers of conversions: the small statistics that the models use."""
+"""Paths of touches with their numbers of conversions: the statistics from which models credit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -9,7 +9,7 @@ import duckdb
 
 from pipeline.insights.attribution import (
     MODELS,
-    TIMED,
+    TIME_DECAY,
     WITH_ORDER,
     Attribution,
     ModelOptions,
@@ -22,7 +22,7 @@ from pipeline.insights.markov import ORDERS
 from pipeline.insights.order import choose_order
 from pipeline.insights.path_table import read_paths
 from pipeline.insights.paths import PathCounts
-from pipeline.insights.resampling import Customers, affordable, bootstrap
+from pipeline.insights.resampling import Customers, affordable_replicates, bootstrap
 from pipeline.insights.tables import MORE_MEMORY, TableError
 from pipeline.insights.touches import Journeys, Support, TouchOptions, read_touches
 
@@ -34,7 +34,7 @@ _WEEK_MS: Final = 7 * 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class BootstrapDraws:
-    """Number of bootstrap draws of customers for an interval (0: there is none), from `seed`."""
+    """Number of bootstrap draws of customers for an interval (0: no interval), and their `seed`."""
 
     replicates: int = 200
     seed: int = 0
@@ -76,16 +76,18 @@ def answer(question: AttributionQuestion, queries: Queries) -> AttributionAnswer
 
 
 def _from_paths(question: AttributionQuestion, queries: Queries) -> AttributionAnswer:
-    if question.model == TIMED:
-        raise TableError(f"{question.file}: paths have no times, which {TIMED} needs: give touches")
+    if question.model == TIME_DECAY:
+        raise TableError(
+            f"{question.file}: paths have no times, which {TIME_DECAY} needs: give touches"
+        )
     paths = read_paths(queries, question.file)
     return _model(question, paths, lambda: Customers.of_paths(paths), None)
 
 
 def credit_journeys(question: AttributionQuestion, journeys: Journeys) -> AttributionAnswer:
-    """Credit the channels of journeys that are loaded."""
+    """Credit the channels of loaded journeys. Raises TooLargeError, NoWorthError."""
     paths, support = journeys.path_counts(), journeys.support()
-    if question.model == TIMED:
+    if question.model == TIME_DECAY:
         return _time_decay_answer(question, journeys, paths, support)
     return _model(question, paths, lambda: journeys.customers(paths), support)
 
@@ -94,8 +96,8 @@ def _time_decay_answer(
     question: AttributionQuestion, journeys: Journeys, paths: PathCounts, support: Support
 ) -> AttributionAnswer:
     credits, interval = journeys.time_decay(question.half_life_ms)
-    attribution = assemble(TIMED, None, paths, credits, interval)
-    return AttributionAnswer(attribution, MODELS[TIMED], support)
+    attribution = assemble(TIME_DECAY, None, paths, credits, interval)
+    return AttributionAnswer(attribution, MODELS[TIME_DECAY], support)
 
 
 def _model(
@@ -109,11 +111,11 @@ def _model(
     if question.model in WITH_ORDER:
         order = _order(question, paths)
         options = replace(options, order=order)
-    fitted = fit(question.model, options, paths)
-    credits = fitted.credit(paths)
+    model = fit(question.model, options, paths)
+    credits = model.credit(paths)
     interval = None
-    if replicates := affordable(question.draws.replicates, fitted):
-        interval = bootstrap(paths, customers(), fitted, replicates, question.draws.seed)
+    if replicates := affordable_replicates(question.draws.replicates, model):
+        interval = bootstrap(paths, customers(), model, replicates, question.draws.seed)
     attribution = assemble(question.model, order, paths, credits, interval)
     return AttributionAnswer(attribution, MODELS[question.model], support)
 

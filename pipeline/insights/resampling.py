@@ -12,16 +12,16 @@ from pipeline.insights.shapley import NoWorthError
 
 CONFIDENCE: Final = 0.95
 _MOST_WORK: Final = 100_000_000
-"""Most steps of all fits together, some ten seconds; with too few replicates there is no
-interval."""
+"""Most operations of all fits together, which take some ten seconds."""
 
 _FEWEST: Final = 40
+"""Fewest replicates of an interval."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Customers:
-    """Customers who had the same paths and outcomes: `counts` of them, and for each such kind a row
-    of its numbers of conversions and nulls by path."""
+    """Customers grouped by equal paths and outcomes: `counts` of each group, and for each group a
+    row with the numbers of conversions and nulls of one of its customers, by path."""
 
     counts: Floats
     conversions: Any
@@ -29,7 +29,7 @@ class Customers:
 
     @staticmethod
     def of_paths(paths: PathCounts) -> "Customers":
-        """Treat each path as a customer, where customers are not known."""
+        """Return each path's occurrences as customers of their own, for paths without customers."""
         size = len(paths.conversions)
         identity, none = sparse.eye_array(size, format="csr"), sparse.csr_array((size, size))
         return Customers(
@@ -39,36 +39,38 @@ class Customers:
         )
 
 
-def affordable(replicates: int, fit: Fit) -> int:
-    """Return the number of replicates: fewer if each takes long, none if those are too few."""
-    drawn = min(replicates, _MOST_WORK // max(fit.effort, 1))
-    return drawn if drawn >= min(replicates, _FEWEST) else 0
+def affordable_replicates(replicates: int, fit: Fit) -> int:
+    """Return the number of replicates that the limit of work allows; 0 if that is too few."""
+    draws = min(replicates, _MOST_WORK // max(fit.effort, 1))
+    return draws if draws >= min(replicates, _FEWEST) else 0
 
 
 def bootstrap(
     paths: PathCounts, customers: Customers, fit: Fit, replicates: int, seed: int
 ) -> Interval | None:
-    """Return 95 % of each channel's conversions over the replicates; None without enough to draw
-    from: fewer than two customers, counts that are no whole numbers, or draws without any worth to
-    divide."""
+    """Return the central 95 % of each channel's conversions over the replicates.
+
+    None: there are fewer than two customers, counts are no whole numbers, or a draw has no worth to
+    divide.
+    """
     total = customers.counts.sum()
-    whole = bool((customers.counts == np.floor(customers.counts)).all())
-    if replicates < 1 or total < 2 or not whole:
+    are_whole = bool((customers.counts == np.floor(customers.counts)).all())
+    if replicates < 1 or total < 2 or not are_whole:
         return None
     chance = np.random.default_rng(seed)
     probabilities = customers.counts / total
-    drawn = np.empty((replicates, len(paths.channels)))
+    draws = np.empty((replicates, len(paths.channels)))
     for replicate in range(replicates):
         counts = chance.multinomial(int(total), probabilities).astype(np.float64)
-        seen = paths.reweight(counts @ customers.conversions, counts @ customers.nulls)
+        sample = paths.reweight(counts @ customers.conversions, counts @ customers.nulls)
         try:
-            drawn[replicate] = fit.credit(seen).conversions
+            draws[replicate] = fit.credit(sample).conversions
         except NoWorthError:
             return None
-    return _percentiles(drawn)
+    return _percentiles(draws)
 
 
-def _percentiles(drawn: Floats) -> Interval:
+def _percentiles(draws: Floats) -> Interval:
     tail = (1.0 - CONFIDENCE) / 2.0
-    low, high = np.quantile(drawn, (tail, 1.0 - tail), axis=0)
+    low, high = np.quantile(draws, (tail, 1.0 - tail), axis=0)
     return Interval(low, high)

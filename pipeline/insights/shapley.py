@@ -18,12 +18,13 @@ Worth: TypeAlias = Literal["conversions", "rate"]
 
 
 class NoWorthError(Exception):
-    """Raised for a game with nothing to divide; the message gives the reason."""
+    """Raised for a game with nothing to divide; the message gives the reason and a remedy."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChannelSets:
-    """Each distinct channel of each path once: pairs of path and channel, sorted by path."""
+    """Distinct channels of each path: pairs of `path` and `channel`, sorted by path; `sizes`: the
+    number of channels of each path."""
 
     path: Ints
     channel: Ints
@@ -32,12 +33,14 @@ class ChannelSets:
     @staticmethod
     def of(paths: PathCounts) -> "ChannelSets":
         shape = (len(paths.conversions), len(paths.channels))
-        ones = np.ones(len(paths.codes))
-        met = sparse.csr_array((ones, paths.codes.copy(), paths.offsets.copy()), shape=shape)
-        met.sum_duplicates()
-        sizes = np.diff(met.indptr).astype(np.int64)
+        occurrences = np.ones(len(paths.codes))
+        matrix = sparse.csr_array(
+            (occurrences, paths.codes.copy(), paths.offsets.copy()), shape=shape
+        )
+        matrix.sum_duplicates()
+        sizes = np.diff(matrix.indptr).astype(np.int64)
         path = np.repeat(np.arange(shape[0]), sizes)
-        return ChannelSets(path, met.indices.astype(np.int64), sizes)
+        return ChannelSets(path, matrix.indices.astype(np.int64), sizes)
 
 
 def shapley_simplified(paths: PathCounts) -> tuple[ChannelSets, Floats]:
@@ -49,7 +52,7 @@ def shapley_simplified(paths: PathCounts) -> tuple[ChannelSets, Floats]:
 
 def shapley_full(paths: PathCounts, worth: Worth) -> tuple[Floats, Floats]:
     """Return the shares of each channel in conversions and in value by the full game, over all
-    coalitions."""
+    coalitions. Raises TooLargeError, NoWorthError."""
     players = len(paths.channels)
     if players > MOST_PLAYERS:
         raise TooLargeError(
@@ -60,14 +63,14 @@ def shapley_full(paths: PathCounts, worth: Worth) -> tuple[Floats, Floats]:
     mask = np.bincount(sets.path, 2.0**sets.channel, minlength=len(paths.conversions)).astype(
         np.int64
     )
-    seen = _within(mask, paths.conversions + paths.nulls, players)
+    occurrences = _sum_subsets(mask, paths.conversions + paths.nulls, players)
 
     def shares(results: Floats, name: str) -> Floats:
         if not results.any():
             return np.zeros(players, dtype=np.float64)
-        game = _within(mask, results, players)
+        game = _sum_subsets(mask, results, players)
         if worth == "rate":
-            game = np.divide(game, seen, out=np.zeros_like(game), where=seen > 0)
+            game = np.divide(game, occurrences, out=np.zeros_like(game), where=occurrences > 0)
         parts = _shapley_values(game, players)
         total = float(parts.sum())
         if total <= 1e-12 * np.abs(game).max():
@@ -77,14 +80,14 @@ def shapley_full(paths: PathCounts, worth: Worth) -> tuple[Floats, Floats]:
             )
         return parts / total
 
-    touched = paths.lengths > 0 if worth == "conversions" else np.ones_like(mask, dtype=bool)
+    in_game = paths.lengths > 0 if worth == "conversions" else np.ones_like(mask, dtype=bool)
     return (
-        shares(np.where(touched, paths.conversions, 0.0), "conversions"),
-        shares(np.where(touched, paths.values, 0.0), "value"),
+        shares(np.where(in_game, paths.conversions, 0.0), "conversions"),
+        shares(np.where(in_game, paths.values, 0.0), "value"),
     )
 
 
-def _within(mask: Ints, amounts: Floats, players: int) -> Floats:
+def _sum_subsets(mask: Ints, amounts: Floats, players: int) -> Floats:
     """Return, for each coalition, the sum over paths that have no channel outside of it."""
     sums = sum_by(mask, amounts, 2**players)
     coalitions = np.arange(2**players)
@@ -101,34 +104,38 @@ def _shapley_values(game: Floats, players: int) -> Floats:
     weight = np.array([1.0 / (players * comb(players - 1, size)) for size in range(players)])
     values = np.zeros(players)
     for player in range(players):
-        without = coalitions[(coalitions >> player) & 1 == 0]
-        added = game[without | (1 << player)] - game[without]
-        values[player] = added @ weight[sizes[without]]
+        coalitions_without = coalitions[(coalitions >> player) & 1 == 0]
+        gains = game[coalitions_without | (1 << player)] - game[coalitions_without]
+        values[player] = gains @ weight[sizes[coalitions_without]]
     return values
 
 
 def shao_li(paths: PathCounts) -> tuple[ChannelSets, Floats]:
-    """Divide a path's credit in proportion to the conversion rates of people who met a channel
-    alone or with each of the path's others (Shao & Li 2011, second order); negative shares count as
-    nothing, and if no channel of a path has a share, all have the same."""
+    """Divide a path's credit in proportion to the conversion rates of paths with a channel alone
+    and with each of the path's other channels (Shao & Li 2011, second order).
+
+    Negative weights count as 0; if all weights of a path are 0, its channels have equal shares.
+    Raises TooLargeError.
+    """
     sets = ChannelSets.of(paths)
     size = sets.sizes[sets.path]
     if int(size.sum()) > _MOST_PAIRS:
         raise TooLargeError(
             "paths have too many distinct channels for Shao–Li: take a coarser unit, or `linear`"
         )
-    with_others, alone = _rates(sets, paths)
-    alone_in_path = sum_by(sets.path, alone, len(sets.sizes))[sets.path]
+    pair_sums, own_rates = _rates(sets, paths)
+    own_sums = sum_by(sets.path, own_rates, len(sets.sizes))[sets.path]
     # Σ over the others j of rate(i, j) − rate(i) − rate(j)
-    beyond = (with_others - alone) - (size - 1) * alone - (alone_in_path - alone)
-    weights = np.maximum(alone + beyond / (2.0 * np.maximum(size - 1, 1)), 0.0)
-    in_path = sum_by(sets.path, weights, len(sets.sizes))[sets.path]
-    return sets, np.divide(weights, in_path, out=1.0 / size, where=in_path > 0)
+    synergies = (pair_sums - own_rates) - (size - 1) * own_rates - (own_sums - own_rates)
+    weights = np.maximum(own_rates + synergies / (2.0 * np.maximum(size - 1, 1)), 0.0)
+    weight_sums = sum_by(sets.path, weights, len(sets.sizes))[sets.path]
+    return sets, np.divide(weights, weight_sums, out=1.0 / size, where=weight_sums > 0)
 
 
 def _rates(sets: ChannelSets, paths: PathCounts) -> tuple[Floats, Floats]:
-    """Return, for each channel of each path, conversion rates of paths with it and another of the
-    path, summed over the path's channels (itself included), and of paths with it."""
+    """Return two rates for each channel of each path: the conversion rates of paths with it and
+    another channel of the path, summed over the path's channels (itself included), and the
+    conversion rate of paths with it."""
     size = sets.sizes[sets.path]
     begins = (np.cumsum(sets.sizes) - sets.sizes)[sets.path]
     first = np.repeat(np.arange(len(size)), size)
@@ -137,7 +144,9 @@ def _rates(sets: ChannelSets, paths: PathCounts) -> tuple[Floats, Floats]:
     if len(paths.channels) ** 2 > _MOST_PAIRS:
         pair = np.unique(pair, return_inverse=True)[1]
     pairs = int(pair.max(initial=-1)) + 1
-    seen = sum_by(pair, (paths.conversions + paths.nulls)[sets.path[first]], pairs)
-    converted = sum_by(pair, paths.conversions[sets.path[first]], pairs)
-    rate = np.divide(converted, seen, out=np.zeros_like(seen), where=seen > 0)[pair]
+    occurrences = sum_by(pair, (paths.conversions + paths.nulls)[sets.path[first]], pairs)
+    conversions = sum_by(pair, paths.conversions[sets.path[first]], pairs)
+    rate = np.divide(
+        conversions, occurrences, out=np.zeros_like(occurrences), where=occurrences > 0
+    )[pair]
     return sum_by(first, rate, len(size)), rate[first == other]

@@ -5,8 +5,8 @@ lookback. Touches without a conversion within the lookback are journeys without 
 where two are more than a lookback apart; one whose lookback had not passed when the table ends is
 left out, because it may still convert. Conversions of a customer at the same instant share their
 journey. Touches at the same instant are ordered by name, and come before a conversion at that
-instant; times count to the millisecond. Customers are identified by 64 bits of their id: among two
-million, two are confused with a chance of one in ten million.
+instant; times have a resolution of a millisecond. Customers are identified by a hash of 64 bits:
+the chance that two of two million customers collide is one in ten million.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ from pipeline.insights.resampling import Customers
 from pipeline.insights.tables import Column, TableError
 
 Unit: TypeAlias = Literal["channel", "campaign", "message", "sequence"]
-Seen: TypeAlias = Literal["sent", "seen", "clicked"]
-SEEN: Final[tuple[Seen, ...]] = ("sent", "seen", "clicked")
+TouchKind: TypeAlias = Literal["sent", "seen", "clicked"]
+TOUCH_KINDS: Final[tuple[TouchKind, ...]] = ("sent", "seen", "clicked")
 
 _TOUCH: Final = "kind = 'touch'"
 
@@ -37,8 +37,8 @@ _CONVERSION: Final = 1 << _UNIT_BITS
 _TIME_BITS: Final = _UNIT_BITS + 1
 _LONGEST_MS: Final = 1 << (62 - _TIME_BITS)
 _UNITS: Final = _CONVERSION - 1
-_SHORT: Final = 32
-"""Most events of a history that is cut as a list: that takes the square of its length."""
+_MOST_LISTED_EVENTS: Final = 32
+"""Most events of a history that is cut as a list, which takes time quadratic in its length."""
 
 _EVERYTHING_BUT_TIME: Final = _CONVERSION | _UNITS
 _Z_95: Final = NormalDist().inv_cdf(0.975)
@@ -48,13 +48,13 @@ _Z_95: Final = NormalDist().inv_cdf(0.975)
 class TouchOptions:
     """Options of reading touches; durations in ms.
 
-    `touch`: only touches of that kind, by the column `touch`; `since`, `until`: period for which
-    the table is complete (default: an unknown beginning, and its last row as the end); conversions
-    whose lookback begins before `since` are left out.
+    `touch`: only touches of that kind, by the column `touch`; `since_ms`, `until_ms`: period for
+    which the table is complete (default: an unknown beginning, and its last row as the end);
+    conversions whose lookback begins before `since_ms` are left out.
     """
 
     unit: Unit = "channel"
-    touch: Seen | None = None
+    touch: TouchKind | None = None
     lookback_ms: int = 30 * 86_400_000
     session_ms: int = 0
     since_ms: int | None = None
@@ -78,7 +78,7 @@ class Support:
 
 
 def read_touches(queries: Queries, file: Path, options: TouchOptions) -> "Journeys":
-    """Read a table of touches and make its journeys."""
+    """Read a table of touches and make its journeys. Raises TableError."""
     names = dict.fromkeys(("channel", options.unit))
     columns = [
         Column("profile_id", "text"),
@@ -86,7 +86,7 @@ def read_touches(queries: Queries, file: Path, options: TouchOptions) -> "Journe
         Column("kind", "text", choices=("touch", "conversion")),
         Column("value", "amount", required=False, default="0.0"),
         Column("event_id", "text", required=False, blank=True),
-        Column("touch", "text", options.touch is not None, blank=True, choices=SEEN),
+        Column("touch", "text", options.touch is not None, blank=True, choices=TOUCH_KINDS),
         *(
             Column(name, "text", blank=True, blank_unless=_TOUCH if name == "channel" else "")
             for name in names
@@ -97,7 +97,7 @@ def read_touches(queries: Queries, file: Path, options: TouchOptions) -> "Journe
 
 
 class Journeys:
-    """Journeys in temporary tables of an engine, made by the same plain SQL step by step."""
+    """Journeys of the view `checked`, in temporary tables of an engine."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Journeys:
         self._file = file
         self._options = options
         self._lookback = options.lookback_ms
-        self._repeated = self._load_rows(with_ids)
+        self._repeated_rows = self._load_rows(with_ids)
         self._begin, self._end = self._span()
         self._units = self._load_units()
         self._load_events()
@@ -126,12 +126,18 @@ class Journeys:
             "SELECT coalesce(touch, 'touch') AS how, count(*) FROM rows WHERE NOT converted "
             "GROUP BY how ORDER BY how"
         )
-        (unfinished,) = self._row("SELECT count(*) FROM chained WHERE NOT finished")
-        (unseen,) = self._row(
+        (unfinished_journeys,) = self._row("SELECT count(*) FROM chained WHERE NOT finished")
+        (unseen_conversions,) = self._row(
             "SELECT coalesce(sum(conversions), 0)::BIGINT FROM outcomes WHERE NOT seen"
         )
         return Support(
-            customers, journeys, conversions, dict(touches), unfinished, unseen, self._repeated
+            customers,
+            journeys,
+            conversions,
+            dict(touches),
+            unfinished_journeys,
+            unseen_conversions,
+            self._repeated_rows,
         )
 
     def path_counts(self) -> PathCounts:
@@ -173,8 +179,8 @@ class Journeys:
             )
             """
         )
-        kind = _whole(result.column("id"))
-        path = _whole(result.column("path"))
+        kind = _integers(result.column("id"))
+        path = _integers(result.column("path"))
         conversions = _floats(result.column("conversions"))
         counts = np.zeros(int(kind.max(initial=-1)) + 1)
         counts[kind] = _floats(result.column("customers"))
@@ -188,34 +194,11 @@ class Journeys:
     def time_decay(self, half_life_ms: int) -> tuple[Credits, Interval | None]:
         """Return credits that halve with every half-life between touch and conversion.
 
-        They depend on times, which paths do not have, so they are summed here, with the interval to
-        which a bootstrap over customers converges for a sum. Weights are relative to the latest
-        touch's: that changes no share, and their sum cannot vanish.
+        They depend on times, which paths do not have, so they are summed in SQL, with the interval
+        to which a bootstrap over customers converges for a sum (None: fewer than two customers).
         """
-        latest = f"max(key >> {_TIME_BITS}) OVER (PARTITION BY customer, moment)"
-        result = self._queries.arrow(
-            f"""
-            WITH weighed AS (
-                SELECT customer, moment, key & {_UNITS} AS code,
-                    pow(2.0, ((key >> {_TIME_BITS}) - {latest}) / {float(half_life_ms)}) AS weight
-                FROM steps WHERE moment IS NOT NULL
-            ), totals AS (
-                SELECT customer, moment, sum(weight) AS total FROM weighed GROUP BY customer, moment
-            ), credited AS (
-                SELECT w.customer, w.code, sum(o.conversions * w.weight / t.total) AS conversions,
-                    sum(o.value * w.weight / t.total) AS value
-                FROM weighed AS w
-                JOIN totals AS t ON w.customer = t.customer AND w.moment = t.moment
-                JOIN outcomes AS o ON w.customer = o.customer AND w.moment = o.moment
-                WHERE o.seen
-                GROUP BY w.customer, w.code
-            )
-            SELECT code, sum(conversions) AS conversions, sum(value) AS value,
-                sum(conversions * conversions) AS squares
-            FROM credited GROUP BY code
-            """
-        )
-        code = _whole(result.column("code"))
+        result = self._queries.arrow(_decayed_credit_sql(half_life_ms))
+        code = _integers(result.column("code"))
 
         def by_unit(name: str) -> Floats:
             return sum_by(code, _floats(result.column(name)), len(self._units))
@@ -252,10 +235,10 @@ class Journeys:
         )
         if not with_ids:
             return 0
-        (repeated,) = self._row(
+        (repeated_rows,) = self._row(
             "SELECT count(event_id) - count(DISTINCT event_id) FROM checked WHERE " + until
         )
-        return int(repeated)
+        return int(repeated_rows)
 
     def _span(self) -> tuple[int, int]:
         begin, end = self._row("SELECT coalesce(min(ms), 0), coalesce(max(ms), 0) FROM rows")
@@ -269,12 +252,12 @@ class Journeys:
         return begin, end
 
     def _load_units(self) -> tuple[str, ...]:
-        touched = f"NOT converted AND {self._touch_is_asked()}"
+        is_touch = f"NOT converted AND {self._touch_condition()}"
         self._queries.define(
             "units",
             f"""
             SELECT unit, row_number() OVER (ORDER BY unit) - 1 AS code
-            FROM (SELECT DISTINCT unit FROM rows WHERE {touched})
+            FROM (SELECT DISTINCT unit FROM rows WHERE {is_touch})
             """,
         )
         rows = self._queries.rows("SELECT unit FROM units ORDER BY code")
@@ -290,28 +273,28 @@ class Journeys:
             )
         return units
 
-    def _touch_is_asked(self) -> str:
-        asked = self._options.touch
-        return f"touch = '{asked}'" if asked else "TRUE"
+    def _touch_condition(self) -> str:
+        kind = self._options.touch
+        return f"touch = '{kind}'" if kind else "TRUE"
 
     def _load_events(self) -> None:
         """Fill `events` (one number per touch or conversion) and `outcomes` (conversions by
         customer and instant)."""
         since = self._options.since_ms
-        seen = "TRUE" if since is None else f"moment >= {since + self._lookback - self._begin}"
+        is_seen = "TRUE" if since is None else f"moment >= {since + self._lookback - self._begin}"
         self._queries.define(
             "events",
             f"""
             SELECT customer, ((ms - {self._begin}) << {_TIME_BITS})
                 + CASE WHEN converted THEN {_CONVERSION} ELSE code END AS key
             FROM rows LEFT JOIN units ON rows.unit = units.unit
-            WHERE converted OR {self._touch_is_asked()}
+            WHERE converted OR {self._touch_condition()}
             """,
         )
         self._queries.define(
             "outcomes",
             f"""
-            SELECT customer, moment, conversions, value, {seen} AS seen
+            SELECT customer, moment, conversions, value, {is_seen} AS seen
             FROM (
                 SELECT customer, ms - {self._begin} AS moment, count(*) AS conversions,
                     sum(value) AS value
@@ -338,12 +321,13 @@ class Journeys:
         )
 
     def _load_journeys(self) -> None:
-        """Cut each customer's events at the end of each journey."""
+        """Load `journeys`, each customer's events cut at the end of each journey, and
+        `path_counts`, the distinct paths."""
         self._queries.define(
             "histories",
             f"""
             SELECT customer, list_sort(list(key)) AS keys,
-                max(key & {_CONVERSION}) = 0 AND count(*) <= {_SHORT} AS is_plain
+                max(key & {_CONVERSION}) = 0 AND count(*) <= {_MOST_LISTED_EVENTS} AS is_plain
             FROM events GROUP BY customer
             """,
         )
@@ -359,32 +343,8 @@ class Journeys:
             FROM steps GROUP BY customer, journey
             """,
         )
-        self._queries.define(
-            "journeys",
-            f"""
-            WITH paths AS (
-                SELECT customer, moment, list_transform(keys, lambda key: key & {_UNITS}) AS path
-                FROM chained WHERE finished
-            )
-            SELECT o.customer, coalesce(p.path, []) AS path, o.conversions, o.value
-            FROM outcomes AS o
-            LEFT JOIN paths AS p ON o.customer = p.customer AND o.moment = p.moment
-            WHERE o.seen
-            UNION ALL
-            SELECT customer, path, 0, 0.0 FROM paths WHERE moment IS NULL
-            """,
-        )
-        self._queries.define(
-            "path_counts",
-            """
-            SELECT row_number() OVER () - 1 AS id, path, conversions, value, nulls
-            FROM (
-                SELECT path, sum(conversions) AS conversions, sum(value) AS value,
-                    sum(CASE WHEN conversions = 0 THEN 1 ELSE 0 END) AS nulls
-                FROM journeys GROUP BY path
-            )
-            """,
-        )
+        self._queries.define("journeys", _JOURNEYS)
+        self._queries.define("path_counts", _PATH_COUNTS)
 
     def _cut_at_pauses(self) -> str:
         """Return SQL for the journeys of simple histories, which end at a pause longer than the
@@ -412,17 +372,18 @@ class Journeys:
     def _cut_at_goals(self) -> None:
         """Load `steps`: touches of the other histories, read backwards, each with its conversion
         and the number of its journey."""
-        ahead = f"(goal >> {_TIME_BITS}) - (key >> {_TIME_BITS})"
-        gap = f"(later >> {_TIME_BITS}) - (key >> {_TIME_BITS})"
-        ahead_of_later = f"(goal >> {_TIME_BITS}) - (later >> {_TIME_BITS})"
-        back = self._lookback
+        until_goal = f"(goal >> {_TIME_BITS}) - (key >> {_TIME_BITS})"
+        until_later = f"(later >> {_TIME_BITS}) - (key >> {_TIME_BITS})"
+        later_until_goal = f"(goal >> {_TIME_BITS}) - (later >> {_TIME_BITS})"
+        lookback = self._lookback
         self._queries.define(
             "steps",
             f"""
             SELECT customer, key,
-                CASE WHEN {ahead} < {back} THEN goal >> {_TIME_BITS} END AS moment,
-                count(CASE WHEN later IS NULL OR (later & {_CONVERSION}) > 0 OR {gap} >= {back}
-                        OR ({ahead} >= {back} AND {ahead_of_later} < {back})
+                CASE WHEN {until_goal} < {lookback} THEN goal >> {_TIME_BITS} END AS moment,
+                count(CASE WHEN later IS NULL OR (later & {_CONVERSION}) > 0
+                        OR {until_later} >= {lookback}
+                        OR ({until_goal} >= {lookback} AND {later_until_goal} < {lookback})
                     THEN 1 END) OVER (PARTITION BY customer ORDER BY key DESC) AS journey
             FROM (
                 SELECT customer, key, lag(key) OVER latest_first AS later,
@@ -437,9 +398,60 @@ class Journeys:
         return self._queries.rows(sql)[0]
 
 
+def _decayed_credit_sql(half_life_ms: int) -> str:
+    """Return SQL for the sums by unit of the credits of customers, and of the squares of these.
+
+    Weights are relative to that of the journey's latest touch, so that their sum is at least 1.
+    """
+    latest = f"max(key >> {_TIME_BITS}) OVER (PARTITION BY customer, moment)"
+    return f"""
+        WITH weighed AS (
+            SELECT customer, moment, key & {_UNITS} AS code,
+                pow(2.0, ((key >> {_TIME_BITS}) - {latest}) / {float(half_life_ms)}) AS weight
+            FROM steps WHERE moment IS NOT NULL
+        ), totals AS (
+            SELECT customer, moment, sum(weight) AS total FROM weighed GROUP BY customer, moment
+        ), credited AS (
+            SELECT w.customer, w.code, sum(o.conversions * w.weight / t.total) AS conversions,
+                sum(o.value * w.weight / t.total) AS value
+            FROM weighed AS w
+            JOIN totals AS t ON w.customer = t.customer AND w.moment = t.moment
+            JOIN outcomes AS o ON w.customer = o.customer AND w.moment = o.moment
+            WHERE o.seen
+            GROUP BY w.customer, w.code
+        )
+        SELECT code, sum(conversions) AS conversions, sum(value) AS value,
+            sum(conversions * conversions) AS squares
+        FROM credited GROUP BY code
+    """
+
+
+_JOURNEYS: Final = f"""
+WITH paths AS (
+    SELECT customer, moment, list_transform(keys, lambda key: key & {_UNITS}) AS path
+    FROM chained WHERE finished
+)
+SELECT o.customer, coalesce(p.path, []) AS path, o.conversions, o.value
+FROM outcomes AS o
+LEFT JOIN paths AS p ON o.customer = p.customer AND o.moment = p.moment
+WHERE o.seen
+UNION ALL
+SELECT customer, path, 0, 0.0 FROM paths WHERE moment IS NULL
+"""
+
+_PATH_COUNTS: Final = """
+SELECT row_number() OVER () - 1 AS id, path, conversions, value, nulls
+FROM (
+    SELECT path, sum(conversions) AS conversions, sum(value) AS value,
+        sum(CASE WHEN conversions = 0 THEN 1 ELSE 0 END) AS nulls
+    FROM journeys GROUP BY path
+)
+"""
+
+
 def _floats(column: Any) -> Floats:
     return np.array(column.to_numpy(), dtype=np.float64)
 
 
-def _whole(column: Any) -> Ints:
+def _integers(column: Any) -> Ints:
     return np.array(column.to_numpy(), dtype=np.int64)

@@ -19,15 +19,17 @@ _Picks: TypeAlias = "tuple[int, _Picks] | None"
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Deviations of a path from a plan, by numbers of steps. `skipped`: mandatory steps that the
-    path lacks; `repeated`: picked steps that occur again; `swapped`: steps in another place than in
-    the plan."""
+    """Deviations of a path from a plan, by numbers of steps.
+
+    `skipped_steps`: mandatory steps that the path lacks; `repeated_steps`: picked steps that occur
+    again; `swapped_steps`: steps in another place than in the plan.
+    """
 
     cost: int
     fitness: float
-    skipped: tuple[int, ...]
-    repeated: tuple[int, ...]
-    swapped: tuple[int, ...]
+    skipped_steps: tuple[int, ...]
+    repeated_steps: tuple[int, ...]
+    swapped_steps: tuple[int, ...]
 
     @property
     def fits(self) -> bool:
@@ -40,36 +42,39 @@ def align(plan: JourneyPlan, path: Sequence[int]) -> Alignment:
 
     Fitness is 1 − cost / (length of the path + shortest path of the plan); 1 where both are empty.
     """
-    weight, picks = _heaviest(plan, path)
-    longest = len(path) + plan.shortest
+    weight, picks = _find_heaviest_pick(plan, path)
+    longest = len(path) + plan.shortest_length
     cost = longest - weight
-    picked: set[int] = set()
+    picked_steps: set[int] = set()
     while picks is not None:
         step, picks = picks
-        picked.add(step)
+        picked_steps.add(step)
     path_steps = set(path)
-    repeated = {step for step in picked if path.count(step) > 1}
-    skipped = {step for step, planned in enumerate(plan.steps) if planned.mandatory} - path_steps
+    repeated_steps = {step for step in picked_steps if path.count(step) > 1}
+    skipped_steps = {
+        step for step, planned_step in enumerate(plan.steps) if planned_step.mandatory
+    } - path_steps
     return Alignment(
         cost,
         1.0 - cost / longest if longest else 1.0,
-        tuple(sorted(skipped)),
-        tuple(sorted(repeated)),
-        tuple(sorted(path_steps - picked)),
+        tuple(sorted(skipped_steps)),
+        tuple(sorted(repeated_steps)),
+        tuple(sorted(path_steps - picked_steps)),
     )
 
 
 @dataclass(slots=True)
 class _StagePick:
-    """Steps of one stage picked from a place in the path, after the best pick of earlier stages."""
+    """Steps of one stage picked from the place `begin` of the path on, after the best pick of the
+    earlier stages; `earlier_weight`: the weight of that pick."""
 
     begin: int
-    before: int
+    earlier_weight: int
     weight: int
     picks: _Picks
 
 
-def _heaviest(plan: JourneyPlan, path: Sequence[int]) -> tuple[int, _Picks]:
+def _find_heaviest_pick(plan: JourneyPlan, path: Sequence[int]) -> tuple[int, _Picks]:
     """Return the greatest weight of a pick, and the steps picked."""
     stages = plan.stages()
     best: list[tuple[int, _Picks]] = [(0, None)] * (len(stages) + 1)
@@ -79,13 +84,13 @@ def _heaviest(plan: JourneyPlan, path: Sequence[int]) -> tuple[int, _Picks]:
     for place, step in enumerate(path):
         stage = plan.steps[step].stage
         weight = 2 if plan.steps[step].mandatory else 1
-        tried = open_picks[stage]
+        stage_picks = open_picks[stage]
         # A later beginning helps only after a better pick of the earlier stages.
-        if not tried or best[stage][0] > tried[-1].before:
-            tried.append(_StagePick(place, best[stage][0], *best[stage]))
+        if not stage_picks or best[stage][0] > stage_picks[-1].earlier_weight:
+            stage_picks.append(_StagePick(place, best[stage][0], *best[stage]))
         since = latest.get(step, -1)
         latest[step] = place
-        for pick in tried:
+        for pick in stage_picks:
             if pick.begin > since:
                 pick.weight += weight
                 pick.picks = (step, pick.picks)

@@ -41,8 +41,8 @@ class JourneyPlan:
         )
 
     @property
-    def shortest(self) -> int:
-        """Length of the plan's shortest path, the number of mandatory steps."""
+    def shortest_length(self) -> int:
+        """Number of mandatory steps, of which the plan's shortest path consists."""
         return sum(step.mandatory for step in self.steps)
 
     def stages(self) -> list[list[int]]:
@@ -55,30 +55,32 @@ class JourneyPlan:
 
 @dataclass(frozen=True, slots=True)
 class PlanProgress:
-    """Progress of a path in the plan's order: the `reached` steps by stage, then by place, each
-    with its place in the path; `complete`: the place at which all mandatory steps were reached,
-    None: never."""
+    """Progress of a path in the plan's order.
 
-    reached: tuple[tuple[int, int], ...]
-    complete: int | None
+    `reached_steps`: by stage, then by place, each with its place in the path; `completion_place`:
+    the place at which all mandatory steps were reached (None: never).
+    """
+
+    reached_steps: tuple[tuple[int, int], ...]
+    completion_place: int | None
 
 
 def progress(plan: JourneyPlan, path: Sequence[int]) -> PlanProgress:
     """Follow a path through the plan.
 
     A step is reached by its first occurrence after all mandatory steps of the earlier stages, which
-    must be reached likewise. Optional steps are not waited for.
+    must be reached in the same way. A path may go on without the optional steps.
     """
-    reached: list[tuple[int, int]] = []
+    reached_steps: list[tuple[int, int]] = []
     begin = 0
     for stage in plan.stages():
         places = {step: place for step in stage if (place := _first(path, step, begin)) is not None}
-        reached += sorted(places.items(), key=lambda item: item[1])
+        reached_steps += sorted(places.items(), key=lambda item: item[1])
         mandatory = [step for step in stage if plan.steps[step].mandatory]
         if not places.keys() >= set(mandatory):
-            return PlanProgress(tuple(reached), None)
+            return PlanProgress(tuple(reached_steps), None)
         begin = max([begin, *(places[step] + 1 for step in mandatory)])
-    return PlanProgress(tuple(reached), begin - 1 if begin else None)
+    return PlanProgress(tuple(reached_steps), begin - 1 if begin else None)
 
 
 def _first(path: Sequence[int], step: int, begin: int) -> int | None:

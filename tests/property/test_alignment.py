@@ -78,10 +78,10 @@ def test_deviations_add_up_to_the_cost(case: tuple[JourneyPlan, list[int]]) -> N
     alignment = align(plan, path)
     mandatory = {step for step, planned_step in enumerate(plan.steps) if planned_step.mandatory}
     repeats = len(path) - len(set(path))
-    swap_cost = sum(2 if step in mandatory else 1 for step in alignment.swapped)
-    assert alignment.cost == len(alignment.skipped) + swap_cost + repeats
-    assert set(alignment.skipped) == mandatory - set(path)
-    assert set(alignment.repeated) | set(alignment.swapped) >= {
+    swap_cost = sum(2 if step in mandatory else 1 for step in alignment.swapped_steps)
+    assert alignment.cost == len(alignment.skipped_steps) + swap_cost + repeats
+    assert set(alignment.skipped_steps) == mandatory - set(path)
+    assert set(alignment.repeated_steps) | set(alignment.swapped_steps) >= {
         s for s in path if path.count(s) > 1
     }
 
@@ -97,7 +97,7 @@ def test_a_step_is_reached_where_the_path_contains_a_path_of_the_plan_to_it(
     case: tuple[JourneyPlan, list[int]],
 ) -> None:
     plan, path = case
-    reached_steps = {step for step, _ in progress(plan, path).reached}
+    reached_steps = {step for step, _ in progress(plan, path).reached_steps}
     for step in range(len(plan.steps)):
         prefixes = prefixes_ending_with(plan, step)
         assert (step in reached_steps) is any(is_within(prefix, path) for prefix in prefixes)
@@ -109,15 +109,15 @@ def test_a_path_is_complete_with_the_shortest_prefix_that_has_all_mandatory_step
 ) -> None:
     plan, path = case
     shortest_paths = [
-        model_path for model_path in paths_of(plan) if len(model_path) == plan.shortest
+        model_path for model_path in paths_of(plan) if len(model_path) == plan.shortest_length
     ]
     expected = next(
         (
             place
             for place in range(len(path))
-            if plan.shortest
+            if plan.shortest_length
             and any(is_within(model_path, path[: place + 1]) for model_path in shortest_paths)
         ),
         None,
     )
-    assert progress(plan, path).complete == expected
+    assert progress(plan, path).completion_place == expected

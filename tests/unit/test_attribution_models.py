@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.insights.attribution import (
     MODELS,
-    TIMED,
+    TIME_DECAY,
     Attribution,
     ModelOptions,
     attribute,
@@ -28,7 +28,7 @@ from tests.support.attribution import (
 )
 
 SHARES = (0.1, 0.2, 0.3, 0.7, 1 / 3)
-ON_PATHS = [model for model in MODELS if model != TIMED]
+ON_PATHS = [model for model in MODELS if model != TIME_DECAY]
 
 # Anderl et al.'s kind of example: C1 > C2 > C3 converts, C1 does not, C2 > C3 does not.
 BOOK = [

@@ -34,7 +34,7 @@ from pipeline.insights.segment_moves import CHANGES, segment_moves
 from pipeline.insights.tables import Engine, TableError
 from pipeline.insights.topic_events import topic_events
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
-from pipeline.insights.touches import SEEN, TouchOptions, read_touches
+from pipeline.insights.touches import TOUCH_KINDS, TouchOptions, read_touches
 from pipeline.model.profile import SegmentChange
 from pipeline.model.time import DAY_MS
 from pipeline.simulate.offers import SALES
@@ -173,7 +173,7 @@ def _attribution(queries: Queries, folder: Path) -> Any:
 
 def _message_credit(queries: Queries, folder: Path) -> Any:
     load_facts(queries, folder, Period())
-    counts = [load_touches(queries, SALES[0].goal, touch_kind) for touch_kind in SEEN]
+    counts = [load_touches(queries, SALES[0].goal, touch_kind) for touch_kind in TOUCH_KINDS]
     journeys = message_journeys(queries, folder, TouchOptions(unit="message"))
     credits = attribute("linear", ModelOptions(), journeys.path_counts())
     by_name = sorted(credits.channels, key=lambda channel: channel.channel)
