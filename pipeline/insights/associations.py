@@ -1,7 +1,7 @@
-"""Associations with conversion and with drop-off: odds ratios, and no causes.
+"""Associations with conversion and with drop-off, as odds ratios; an association is no cause.
 
-A property is known at a moment, the outcome comes after that moment. Only cases count whose window
-is over at the end of the table, converted or not.
+A property is observed up to a moment, and the outcome comes after that moment. Only cases count
+whose window is over at the end of the table, whether or not they converted.
 """
 
 from collections.abc import Iterator
@@ -22,8 +22,8 @@ _PROPERTIES: Final[tuple[tuple[Literal["event", "channel"], str], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Association:
-    """Property associated with an outcome; `after`: the step at which cases are examined (None:
-    early in the journey)."""
+    """Property associated with an outcome; `after`: the step after which cases are compared (None:
+    the first part of the journey)."""
 
     outcome: Literal["conversion", "drop-off"]
     after: str | None
@@ -34,7 +34,7 @@ class Association:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """Property and an outcome whose table is counted."""
+    """Property and outcome, with the table of their counts."""
 
     outcome: Literal["conversion", "drop-off"]
     after: str | None
@@ -43,14 +43,17 @@ class _Question:
     table: TwoByTwo
 
 
-def associations(cases: DefinedCases, early: int) -> list[Association]:
+def associations(defined_cases: DefinedCases, early_us: int) -> list[Association]:
     """Return the associations with conversion and with drop-off, the most significant first.
 
-    `early`: time (µs) from its beginning in which a case is examined.
+    `early_us`: time from its beginning in which a case's events and channels are properties.
     """
     questions = [
         question
-        for question in (*_early_questions(cases, early), *_step_questions(cases))
+        for question in (
+            *_early_questions(defined_cases, early_us),
+            *_step_questions(defined_cases),
+        )
         if question.table.informative
     ]
     odds = odds_ratios([question.table for question in questions])
@@ -63,20 +66,22 @@ def associations(cases: DefinedCases, early: int) -> list[Association]:
     )
 
 
-def _early_questions(defined: DefinedCases, early: int) -> Iterator[_Question]:
-    """Yield the questions about conversion: by events and channels of the early part, among cases
-    still under way at its end and followed for the whole window."""
-    queries = defined.log.queries
+def _early_questions(defined_cases: DefinedCases, early_us: int) -> Iterator[_Question]:
+    """Yield the questions about conversion by events and channels of the first part of the journey,
+    among cases still under way at its end and followed for the whole window."""
+    queries = defined_cases.log.queries
     queries.define(
         "examined",
         f"""
         SELECT case_id, begun, outcome = 'converted' AS converted FROM outcomes
-        WHERE begun + {max(_window(defined), early)} <= {defined.log.end}
-            AND (goal_at IS NULL OR goal_at >= begun + {early})
-            AND (left_at IS NULL OR left_at >= begun + {early})
+        WHERE begun + {max(_window(defined_cases), early_us)} <= {defined_cases.log.end}
+            AND (goal_at IS NULL OR goal_at >= begun + {early_us})
+            AND (left_at IS NULL OR left_at >= begun + {early_us})
         """,
     )
-    cases, converted = queries.rows("SELECT count(*), count(*) FILTER (converted) FROM examined")[0]
+    cases, conversions = queries.rows("SELECT count(*), count(*) FILTER (converted) FROM examined")[
+        0
+    ]
     for kind, column in _PROPERTIES:
         rows = queries.rows(
             f"""
@@ -84,26 +89,26 @@ def _early_questions(defined: DefinedCases, early: int) -> Iterator[_Question]:
             FROM (
                 SELECT DISTINCT e.case_id, e.{column} AS property, l.converted
                 FROM events AS e JOIN examined AS l ON e.case_id = l.case_id
-                WHERE e.moment >= l.begun AND e.moment < l.begun + {early}
+                WHERE e.moment >= l.begun AND e.moment < l.begun + {early_us}
             ) WHERE property <> '' GROUP BY property
             ORDER BY cases DESC, property LIMIT {_MOST_PROPERTIES}
             """
         )
-        for name, exposed, outcomes in rows:
-            table = TwoByTwo(exposed, outcomes, cases - exposed, converted - outcomes)
+        for name, exposed_cases, outcomes in rows:
+            table = TwoByTwo(exposed_cases, outcomes, cases - exposed_cases, conversions - outcomes)
             yield _Question("conversion", None, kind, name, table)
 
 
-def _step_questions(defined: DefinedCases) -> Iterator[_Question]:
-    """Yield the questions about drop-off after each step, by the channel in which it was reached,
+def _step_questions(defined_cases: DefinedCases) -> Iterator[_Question]:
+    """Yield the questions about drop-off after each step by the channel in which it was reached,
     among cases whose window is over."""
-    rows = defined.log.queries.rows(
+    rows = defined_cases.log.queries.rows(
         f"""
         WITH counted AS (
             SELECT step, channels[place + 1] AS channel, count(*) AS cases,
                 count(*) FILTER (is_last AND outcome = 'dropped') AS dropped
             FROM outcomes AS o JOIN reached AS r ON o.variant = r.variant
-            WHERE begun + {_window(defined)} <= {defined.log.end} GROUP BY ALL
+            WHERE begun + {_window(defined_cases)} <= {defined_cases.log.end} GROUP BY ALL
         )
         SELECT step, channel, cases, dropped, sum(cases) OVER (PARTITION BY step)::BIGINT,
             sum(dropped) OVER (PARTITION BY step)::BIGINT
@@ -112,12 +117,15 @@ def _step_questions(defined: DefinedCases) -> Iterator[_Question]:
         ORDER BY step, channel
         """
     )
-    for step, channel, cases, dropped, all_cases, every_dropped in rows:
+    for step, channel, cases, drop_offs, all_cases, all_drop_offs in rows:
         if channel:
-            table = TwoByTwo(cases, dropped, all_cases - cases, every_dropped - dropped)
-            yield _Question("drop-off", defined.plan.steps[step].name, "channel", channel, table)
+            table = TwoByTwo(cases, drop_offs, all_cases - cases, all_drop_offs - drop_offs)
+            yield _Question(
+                "drop-off", defined_cases.plan.steps[step].name, "channel", channel, table
+            )
 
 
 def _window(cases: DefinedCases) -> int:
+    """Return the goal's window in µs; 0 without one."""
     goal = cases.journey.goal
     return duration_ms(goal.window) * 1000 if goal and goal.window else 0

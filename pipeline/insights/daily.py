@@ -1,10 +1,11 @@
-"""Daily series by step and channel, from a table of events: counts of visits, and shares that go
-on.
+"""Daily series by step and channel, from a table of events: counts of events, and shares of visits
+that go on to another step.
 
-A visit is a case's events without a pause of more than half an hour. A step *goes on* to another in
-a visit with both, in any channel and order, because clocks of devices and servers differ. The last
-day of the table counts only if it is complete. What is before a silence of more than eight weeks is
-left out: nothing was recorded then, which says nothing about customers.
+A visit is a sequence of a case's events without a pause of more than half an hour. A step *goes on*
+to another in a visit with both, in any channel and order, because clocks of devices and servers
+differ. The last day of the table counts only if it is complete. Days before a silence of more than
+eight weeks are left out: the silence means that nothing was recorded, not that customers did
+nothing.
 """
 
 from collections.abc import Sequence
@@ -34,8 +35,8 @@ _SILENT_DAYS: Final = 56
 class DailySeries:
     """Series by day: `counts` from `first_day` (days since 1970) on.
 
-    Where it is a share, `trials` visits had `step`, and `counts` of them `to` as well. `channel`
-    None: all.
+    Of a share, `trials` are the visits with `step`, and `counts` those that have `to` as well.
+    `channel` None: all channels.
     """
 
     kind: SeriesKind
@@ -53,7 +54,7 @@ class DailySeries:
 
     @property
     def name(self) -> str:
-        """Step, or step and the next, for a person."""
+        """Step, or step and the next one, for display."""
         return self.step if self.to is None else f"{self.step} → {self.to}"
 
 
@@ -79,21 +80,20 @@ def daily_series(log: EventLog, goal: str | None) -> tuple[DailySeries, ...]:
 
 
 def _span(log: EventLog) -> DaySpan:
-    """Return the complete days: the last counts when events come until its last hour, or it is
-    over."""
+    """Return the complete days; the last day is complete if the log ends in its last hour."""
     rows = log.queries.rows(f"SELECT DISTINCT moment // {_DAY_US} AS day FROM events ORDER BY day")
     days = [int(day) for (day,) in rows]
     if not days:
         return DaySpan(0, 0)
-    breaks = (later for day, later in pairwise(days) if later - day > _SILENT_DAYS)
-    first, last = max(breaks, default=days[0]), days[-1]
-    whole = last + 1 if log.end % _DAY_US >= _DAY_US * 23 // 24 else last
-    return DaySpan(first, min(max(whole - first, 0), _LONGEST_DAYS))
+    resumptions = (later for day, later in pairwise(days) if later - day > _SILENT_DAYS)
+    first, last = max(resumptions, default=days[0]), days[-1]
+    end = last + 1 if log.end % _DAY_US >= _DAY_US * 23 // 24 else last
+    return DaySpan(first, min(max(end - first, 0), _LONGEST_DAYS))
 
 
 def _load_steps(queries: Queries, span: DaySpan) -> None:
-    """Load `steps`: the steps of each visit, with its day and their number; rare names and channels
-    are left out."""
+    """Load `steps`: each visit's steps by channel and day, with the number of their events; rare
+    names and channels are left out."""
     queries.define(
         "steps",
         f"""

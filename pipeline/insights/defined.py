@@ -1,9 +1,11 @@
-"""Cases of a table of events against a defined journey, in SQL, down to counts of distinct paths.
+"""Cases of a table of events compared with a defined journey, in SQL that ends in counts of
+distinct paths.
 
 A case begins with its first event that enters the journey, or else with its first event. It
-reaches the goal by an event within the window from then on and not after an exit; without a goal,
-by its last mandatory step. A case that did not, has not left by an exit, and whose window is not
-over when the table ends is unfinished: it may still succeed.
+converts by an event that fits the goal, within the window from its beginning and not after an exit;
+without a goal, by its last mandatory step. A case is unfinished, and may still convert, if it has
+neither converted nor left by an exit, and if its window is not over when the table ends. All other
+cases are dropped.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +28,7 @@ from pipeline.model.interaction import Interaction
 CaseOutcome: TypeAlias = Literal["converted", "dropped", "unfinished"]
 
 LONGEST: Final = 100_000
-"""Most steps of one case; more show that `case_id` is the wrong column."""
+"""Most steps of one case; more suggest that `case_id` is not the column of cases."""
 
 _TABLE_HAS: Final = frozenset(("name", "channel"))
 
@@ -44,10 +46,13 @@ class VariantCases:
 
 @dataclass(frozen=True, slots=True)
 class DefinedCases:
-    """Temporary table `outcomes` with a row per case: variant, begun, arm (the first in the table,
+    """Cases of a log, followed through a journey.
+
+    The temporary table `outcomes` has a row per case: variant, begun, arm (the first in the table,
     if any), channel (of its first event), times and channels (of its path), goal_at, left_at,
-    closes (end of its follow-up), outcome; times in µs. `unseen`: steps without any event, each
-    with similar names in the table."""
+    closes (end of its follow-up), outcome; times in µs. `unseen`: a sentence for each step without
+    any event, with similar names in the table.
+    """
 
     log: EventLog
     journey: Journey
@@ -67,14 +72,14 @@ class _Rules:
 
 
 def compare(log: EventLog, journey: Journey, file: Path) -> DefinedCases:
-    """Follow every case of the table through the journey that `file` defines."""
+    """Follow every case of the table through the journey that `file` defines. Raises TableError."""
     plan = JourneyPlan.of(journey)
     unseen = _load_marks(log, journey, plan, file)
     _load_cases(log)
     paths = _load_variants(log)
     progresses = [progress(plan, path) for path, _ in paths]
     _load_outcomes(log, journey, progresses)
-    counted: dict[int, dict[CaseOutcome, int]] = dict(
+    outcome_counts: dict[int, dict[CaseOutcome, int]] = dict(
         log.queries.rows(
             """
             SELECT variant, map_from_entries(list((outcome, cases)))
@@ -84,14 +89,15 @@ def compare(log: EventLog, journey: Journey, file: Path) -> DefinedCases:
         )
     )
     variants = tuple(
-        VariantCases(path, cases, counted[number], align(plan, path), progresses[number])
+        VariantCases(path, cases, outcome_counts[number], align(plan, path), progresses[number])
         for number, (path, cases) in enumerate(paths)
     )
     return DefinedCases(log, journey, plan, variants, unseen)
 
 
 def _load_marks(log: EventLog, journey: Journey, plan: JourneyPlan, file: Path) -> tuple[str, ...]:
-    """Fill `marks`: the meaning of each event name and channel for the journey."""
+    """Load `marks`, the meaning of each event name and channel for the journey; return a sentence
+    for each step without any event."""
     rules = _rules(journey, file)
     pairs = log.queries.rows("SELECT DISTINCT name, channel FROM events")
     marks = [mark for name, channel in pairs if (mark := _mark(name, channel, rules, plan, file))]
@@ -105,18 +111,20 @@ def _load_marks(log: EventLog, journey: Journey, plan: JourneyPlan, file: Path) 
         },
     }
     log.queries.load("marks", pa.table(columns))
-    reached = {mark["step"] for mark in marks}
+    reached_steps = {mark["step"] for mark in marks}
     names = {name for name, _ in pairs}
     missing = [
-        condition for number, condition in enumerate(_conditions(journey)) if number not in reached
+        condition
+        for number, condition in enumerate(_conditions(journey))
+        if number not in reached_steps
     ]
     return tuple(_unreached_step_words(step, tree, names) for step, tree in missing)
 
 
 def _unreached_step_words(step: str, tree: Condition, names: set[str]) -> str:
-    wanted = sorted(only_names(tree) or ())
-    shown = f" ({wanted[0]!r}: {did_you_mean(wanted[0], names)})" if wanted else ""
-    return f"no event reaches the step {step!r}{shown}"
+    event_names = sorted(only_names(tree) or ())
+    hint = f" ({event_names[0]!r}: {did_you_mean(event_names[0], names)})" if event_names else ""
+    return f"no event reaches the step {step!r}{hint}"
 
 
 def _rules(journey: Journey, file: Path) -> _Rules:
@@ -140,18 +148,18 @@ def _tree(raw: dict[str, object]) -> Condition:
 
 
 def _test(tree: Condition, subject: str, file: Path) -> Test:
-    read = reads(tree)
-    beyond = [
-        *(f"property {name}" for name in read.properties),
-        *(f"context {name}" for name in read.context),
-        *(f"derived {name}" for name in read.derived_names),
-        *(f"trait {name}" for name in read.traits),
-        *(f"segment {name}" for name in read.segments | read.entered_segments),
-        *read.event - _TABLE_HAS,
+    facts = reads(tree)
+    missing_facts = [
+        *(f"property {name}" for name in facts.properties),
+        *(f"context {name}" for name in facts.context),
+        *(f"derived {name}" for name in facts.derived_names),
+        *(f"trait {name}" for name in facts.traits),
+        *(f"segment {name}" for name in facts.segments | facts.entered_segments),
+        *facts.event - _TABLE_HAS,
     ]
-    if beyond:
+    if missing_facts:
         raise TableError(
-            f"{file}: {subject} reads {min(beyond)}, "
+            f"{file}: {subject} reads {min(missing_facts)}, "
             "and a table of events has name and channel only"
         )
     return compile(tree).test
@@ -197,7 +205,8 @@ def _load_cases(log: EventLog) -> None:
 
 
 def _load_variants(log: EventLog) -> list[tuple[tuple[int, ...], int]]:
-    """Fill `variants`: the distinct paths by number, the most frequent first."""
+    """Load `variants`, the distinct paths by number; return them with their numbers of cases, the
+    most frequent first."""
     longest = log.queries.rows(
         "SELECT case_id, len(path) AS steps FROM cases ORDER BY steps DESC, case_id LIMIT 1"
     )
@@ -219,7 +228,7 @@ def _load_variants(log: EventLog) -> list[tuple[tuple[int, ...], int]]:
 
 
 def _load_outcomes(log: EventLog, journey: Journey, progresses: list[PlanProgress]) -> None:
-    """Fill `outcomes`: the outcome of each case and its time."""
+    """Load `outcomes`: the outcome of each case and its time."""
     places = [case_progress.completion_place for case_progress in progresses]
     log.queries.load(
         "completions",
@@ -235,7 +244,7 @@ def _load_outcomes(log: EventLog, journey: Journey, progresses: list[PlanProgres
     limit = journey.goal.window if journey.goal else None
     window = None if limit is None else duration_ms(limit) * 1000
     in_time = "TRUE" if window is None else f"goal_at - begun < {window}"
-    open_still = "FALSE" if window is None else f"{log.end} - begun < {window}"
+    is_open = "FALSE" if window is None else f"{log.end} - begun < {window}"
     closes = log.end if window is None else f"least(begun + {window}, {log.end})"
     log.queries.define(
         "outcomes",
@@ -243,7 +252,7 @@ def _load_outcomes(log: EventLog, journey: Journey, progresses: list[PlanProgres
         SELECT *, {closes} AS closes,
             CASE WHEN goal_at IS NOT NULL AND {in_time}
                     AND (left_at IS NULL OR goal_at <= left_at) THEN 'converted'
-                WHEN left_at IS NULL AND {open_still} THEN 'unfinished'
+                WHEN left_at IS NULL AND {is_open} THEN 'unfinished'
                 ELSE 'dropped' END AS outcome
         FROM (
             SELECT c.case_id, v.variant, c.begun, c.arm, c.channel, c.times, c.channels,

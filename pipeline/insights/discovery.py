@@ -1,4 +1,4 @@
-"""Discovery of paths without a plan: the tree of their beginnings, with the outcomes of each
+"""Discovery of paths without a plan, and of the tree of their beginnings with the outcomes of each
 branch.
 
 A journey begins with the first event of a case, with the first one after a gap, and with the first
@@ -20,20 +20,23 @@ _MOST_NODES: Final = 200
 class DiscoveryOptions:
     """Options of discovery. `goal`: the name of the goal event (None: there is none); `window_ms`:
     time from its beginning in which a journey is followed; `gap_ms`: a longer pause ends a journey
-    (0: no pause does); `steps`: most events of a path; `most`: most nodes shown."""
+    (0: no pause does); `steps`: most events of a path; `nodes`: most nodes and paths returned."""
 
     goal: str | None = None
     window_ms: int = 30 * 86_400_000
     gap_ms: int = 0
     steps: int = 5
-    most: int = _MOST_NODES
+    nodes: int = _MOST_NODES
 
 
 @dataclass(frozen=True, slots=True)
 class PathNode:
-    """Journeys that begin with `path`: `cases` = those of its children shown + `cut` (children not
-    shown) + `longer` (cut off by the number of steps) + those that ended there: `converted`,
-    `dropped` or `unfinished`. `share` is of all journeys."""
+    """Journeys that begin with `path`.
+
+    `cases` = those of its children in the tree + `cut` (of its children that are not in the tree) +
+    `longer` (which go on after the last step of a path) + those that ended there: `converted`,
+    `dropped` or `unfinished`. `share` is of all journeys.
+    """
 
     path: tuple[str, ...]
     cases: int
@@ -47,7 +50,7 @@ class PathNode:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredPath:
-    """Whole path, up to the limit of steps; `complete`: whether it ended there."""
+    """Path up to the limit of steps; `complete`: whether the journeys ended there."""
 
     path: tuple[str, ...]
     complete: bool
@@ -58,7 +61,8 @@ class DiscoveredPath:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """Discovered paths; `cut_paths`: distinct ones that are not shown, with their journeys."""
+    """Discovered paths, the most frequent first; `cut_paths`, `cut_journeys`: numbers of the
+    distinct paths that are left out, and of their journeys."""
 
     cases: int
     journeys: int
@@ -76,13 +80,13 @@ def discover(log: EventLog, options: DiscoveryOptions) -> Discovery:
     """Find the paths of a table of events."""
     _load_journeys(log, options)
     queries = log.queries
-    cases, journeys, converted, dropped, unfinished = queries.rows(
+    [(cases, journeys, conversions, drop_offs, unfinished_journeys)] = queries.rows(
         """
         SELECT count(DISTINCT case_id), count(*), count(*) FILTER (outcome = 'converted'),
             count(*) FILTER (outcome = 'dropped'), count(*) FILTER (outcome = 'unfinished')
         FROM found_journeys
         """
-    )[0]
+    )
     rows = queries.rows(
         f"""
         SELECT path, complete, all_of_it, won, count(*) OVER (), sum(all_of_it) OVER ()::BIGINT
@@ -91,23 +95,23 @@ def discover(log: EventLog, options: DiscoveryOptions) -> Discovery:
                 coalesce(sum(journeys) FILTER (outcome = 'converted'), 0)::BIGINT AS won
             FROM found_paths GROUP BY path, complete
         )
-        ORDER BY all_of_it DESC, path, complete LIMIT {options.most}
+        ORDER BY all_of_it DESC, path, complete LIMIT {options.nodes}
         """
     )
     paths = tuple(
-        DiscoveredPath(tuple(path), complete, count, count / journeys, won)
-        for path, complete, count, won, _, _ in rows
+        DiscoveredPath(tuple(path), complete, count, count / journeys, conversions)
+        for path, complete, count, conversions, _, _ in rows
     )
-    _, _, _, _, distinct, counted = rows[0] if rows else (None,) * 4 + (0, 0)
+    all_paths, all_journeys = rows[0][-2:] if rows else (0, 0)
     return Discovery(
         cases,
         journeys,
-        converted,
-        dropped,
-        unfinished,
+        conversions,
+        drop_offs,
+        unfinished_journeys,
         paths,
-        distinct - len(paths),
-        counted - sum(path.journeys for path in paths),
+        all_paths - len(paths),
+        all_journeys - sum(path.journeys for path in paths),
         _tree(log, options, journeys),
         conversion_curve(
             _count_followed(log, options.window_ms) if options.goal is not None else []
@@ -116,12 +120,46 @@ def discover(log: EventLog, options: DiscoveryOptions) -> Discovery:
 
 
 def _load_journeys(log: EventLog, options: DiscoveryOptions) -> None:
-    """Fill `found_journeys` (each with its first names and its outcome) and `found_paths`
-    (counted)."""
-    queries, window = log.queries, options.window_ms * 1000
+    """Load `found_journeys`, each with its first names and its outcome, and `found_paths`, with the
+    numbers of their journeys by outcome."""
+    _load_parts(log, options)
+    window = options.window_ms * 1000
+    is_over = f"{log.end} - begun >= {window}"
+    if options.gap_ms:
+        is_over += f" OR {log.end} - latest > {options.gap_ms * 1000}"
+    log.queries.define(
+        "found_journeys",
+        f"""
+        SELECT case_id, begun, latest, list_slice(names, 1, {options.steps}) AS path,
+            len(names) <= {options.steps} AS complete, goal_at,
+            CASE WHEN goal_at IS NOT NULL THEN 'converted'
+                WHEN {is_over} OR more THEN 'dropped' ELSE 'unfinished' END AS outcome
+        FROM (
+            SELECT p.case_id, p.part, b.begun, b.latest, b.more,
+                list(name ORDER BY moment, line) AS names, min(moment) FILTER (is_goal) AS goal_at
+            FROM parted AS p JOIN (
+                SELECT case_id, part, min(moment) AS begun, max(moment) AS latest,
+                    part < max(part) OVER (PARTITION BY case_id) AND NOT bool_or(is_goal) AS more
+                FROM parted GROUP BY case_id, part
+            ) AS b ON p.case_id = b.case_id AND p.part = b.part
+            WHERE p.moment < b.begun + {window}
+            GROUP BY ALL
+        )
+        """,
+    )
+    log.queries.define(
+        "found_paths",
+        """
+        SELECT path, complete, outcome, count(*) AS journeys FROM found_journeys GROUP BY ALL
+        """,
+    )
+
+
+def _load_parts(log: EventLog, options: DiscoveryOptions) -> None:
+    """Load `parted`: the events of each case, with the number of the journey that they are in."""
     goal = "FALSE" if options.goal is None else f"name = {sql_text(options.goal)}"
     gap = f"moment - earlier > {options.gap_ms * 1000}" if options.gap_ms else "FALSE"
-    queries.define(
+    log.queries.define(
         "parted",
         f"""
         SELECT *, sum(CASE WHEN begins THEN 1 ELSE 0 END) OVER (
@@ -137,40 +175,11 @@ def _load_journeys(log: EventLog, options: DiscoveryOptions) -> None:
         )
         """,
     )
-    ended = f"{log.end} - begun >= {window}"
-    if options.gap_ms:
-        ended += f" OR {log.end} - latest > {options.gap_ms * 1000}"
-    queries.define(
-        "found_journeys",
-        f"""
-        SELECT case_id, begun, latest, list_slice(names, 1, {options.steps}) AS path,
-            len(names) <= {options.steps} AS complete, goal_at,
-            CASE WHEN goal_at IS NOT NULL THEN 'converted'
-                WHEN {ended} OR more THEN 'dropped' ELSE 'unfinished' END AS outcome
-        FROM (
-            SELECT p.case_id, p.part, b.begun, b.latest, b.more,
-                list(name ORDER BY moment, line) AS names, min(moment) FILTER (is_goal) AS goal_at
-            FROM parted AS p JOIN (
-                SELECT case_id, part, min(moment) AS begun, max(moment) AS latest,
-                    part < max(part) OVER (PARTITION BY case_id) AND NOT bool_or(is_goal) AS more
-                FROM parted GROUP BY case_id, part
-            ) AS b ON p.case_id = b.case_id AND p.part = b.part
-            WHERE p.moment < b.begun + {window}
-            GROUP BY ALL
-        )
-        """,
-    )
-    queries.define(
-        "found_paths",
-        """
-        SELECT path, complete, outcome, count(*) AS journeys FROM found_journeys GROUP BY ALL
-        """,
-    )
 
 
 def _count_followed(log: EventLog, window_ms: int) -> list[FollowedCases]:
-    """Return the time for which each journey was followed; a journey ended by a gap cannot convert
-    any more, and is followed until its window closes."""
+    """Return the journeys by the time for which they were followed; a journey that a gap ended
+    cannot convert any more, and is followed until its window closes."""
     closes = f"least(begun + {window_ms * 1000}, {log.end})"
     rows = log.queries.rows(
         f"""
@@ -183,7 +192,7 @@ def _count_followed(log: EventLog, window_ms: int) -> list[FollowedCases]:
 
 
 def _tree(log: EventLog, options: DiscoveryOptions, journeys: int) -> tuple[PathNode, ...]:
-    """Return the nodes with most journeys; a node is never shown without those before it."""
+    """Return the nodes with most journeys; the nodes before a returned one are returned too."""
     rows = log.queries.rows(
         f"""
         WITH prefixes AS (
@@ -198,7 +207,7 @@ def _tree(log: EventLog, options: DiscoveryOptions, journeys: int) -> tuple[Path
                 sum(journeys)::BIGINT AS journeys
             FROM prefixes GROUP BY ALL
         )
-        GROUP BY path ORDER BY all_of_it DESC, len(path), path LIMIT {options.most}
+        GROUP BY path ORDER BY all_of_it DESC, len(path), path LIMIT {options.nodes}
         """
     )
     of_children: dict[tuple[str, ...], int] = defaultdict(int)

@@ -1,7 +1,7 @@
 """Engines of insights' queries: DuckDB here, or Spark where one machine is too small.
 
 Queries are written once, in DuckDB's SQL, and end in small statistics. For Spark they are
-translated by sqlglot, so they use what both have.
+translated by sqlglot, so they use only functions that both engines have.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,11 +22,12 @@ QueryRow: TypeAlias = tuple[Any, ...]
 
 
 class QueryError(TableError):
-    """Raised when a query fails on the tables' contents; its message is the engine's first line."""
+    """Raised when a query fails on the tables' contents, with the first line of the engine's
+    message."""
 
 
 class Queries(Protocol):
-    """Views and queries, in DuckDB's SQL. Each raises QueryError."""
+    """Views and queries, in DuckDB's SQL. All methods raise QueryError."""
 
     def open_topic(self, folder: Path, topic: str, needs: tuple[str, ...]) -> str:
         """Make a view of a replayed topic in FOLDER/TOPIC; return its name."""
@@ -38,23 +39,23 @@ class Queries(Protocol):
         zone: str | None = None,
         ordered: bool = True,
     ) -> Table:
-        """Make the view `checked` of an analyst's table with these columns; where rows are
-        `ordered`, also `row`, their number. Raises TableError for the first wrong cell."""
+        """Make the view `checked` of an analyst's table with these columns and, if rows are
+        `ordered`, their number `row`. Raises TableError for the first invalid cell."""
 
     def define(self, name: str, sql: str) -> None:
-        """Keep the result of a query under a name."""
+        """Store the result of a query as a temporary table of this name."""
 
     def view(self, name: str, sql: str) -> None:
-        """Give a query a name."""
+        """Make a temporary view of a query."""
 
     def load(self, name: str, table: pa.Table) -> None:
-        """Give a small table a name."""
+        """Make a small table available to queries under a name."""
 
     def rows(self, sql: str) -> list[QueryRow]:
         """Return the rows of a query."""
 
     def arrow(self, sql: str) -> pa.Table:
-        """Return the columns of a query."""
+        """Return the result of a query as a table of columns."""
 
 
 class DuckQueries:
@@ -115,7 +116,7 @@ def open_queries(name: EngineName, limits: Engine) -> Iterator[Queries]:
             yield queries
         return
     try:
-        import sqlglot  # noqa: F401 - to say now that it is missing
+        import sqlglot  # noqa: F401 - a missing package is reported before Spark starts
 
         from pipeline.insights.spark import open_spark
     except ImportError as error:

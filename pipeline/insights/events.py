@@ -1,5 +1,5 @@
-"""Table of events: case_id, occurred_at, name, and optionally channel, event_id, and the case's
-assigned arm.
+"""Table of events: case_id, occurred_at, name, and optionally channel, event_id, and the arm to
+which the case is assigned.
 
 Events of a case are ordered by time; at equal times, as in the table.
 """
@@ -23,8 +23,8 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class EventOptions:
-    """Options of reading events. `until_ms`: the end of the table (default: its last row),
-    later rows are left out; `zone`: the time zone of times without one."""
+    """Options of reading events. `until_ms`: the end of the table (default: its last row), later
+    rows are left out; `zone`: the time zone of times without one."""
 
     until_ms: int | None = None
     zone: str | None = None
@@ -34,18 +34,18 @@ class EventOptions:
 class EventLog:
     """View `events` (case_id, moment in µs, name, channel, arm, line) of an engine.
 
-    `end`: when it ends, in µs; `repeated`: rows left out for an event_id seen before.
+    `end`: its end in µs; `repeated_rows`: rows left out because an earlier row has their event_id.
     """
 
     queries: Queries
     file: Path
     rows: int
-    repeated: int
+    repeated_rows: int
     end: int
 
 
 def read_events(queries: Queries, file: Path, options: EventOptions) -> EventLog:
-    """Check a table of events and load it."""
+    """Check a table of events and load it. Raises TableError."""
     queries.open_table(file, _COLUMNS, options.zone)
     until = "TRUE" if options.until_ms is None else f"moment <= {options.until_ms * 1000}"
     queries.define(
@@ -68,8 +68,8 @@ def read_events(queries: Queries, file: Path, options: EventOptions) -> EventLog
         FROM loaded WHERE event_id IS NOT NULL GROUP BY event_id
         """,
     )
-    [(rows, repeated, last)] = queries.rows(
+    [(rows, repeated_rows, last)] = queries.rows(
         "SELECT count(*), count(event_id) - count(DISTINCT event_id), max(moment) FROM loaded"
     )
     end = (last or 0) if options.until_ms is None else options.until_ms * 1000
-    return EventLog(queries, file, rows - repeated, repeated, end)
+    return EventLog(queries, file, rows - repeated_rows, repeated_rows, end)

@@ -126,7 +126,7 @@ def journey_details(cases: DefinedCases, early_ms: int | None = None) -> Journey
     whole = [row for group in curves.values() for row in group]
     return JourneyDetails(
         {kind: outcomes[kind] for kind in ("converted", "dropped", "unfinished")},
-        cases.log.repeated,
+        cases.log.repeated_rows,
         tuple(_steps(cases)),
         tuple(_channel_steps(cases)),
         tuple(_flows(cases)),

@@ -18,7 +18,8 @@ _Z_95: Final = NormalDist().inv_cdf(0.975)
 
 @dataclass(frozen=True, slots=True)
 class TwoByTwo:
-    """Cases with and without a property, and those of each with the outcome."""
+    """Cases with a property (`exposed`) and without it (`others`), and those of each with the
+    outcome."""
 
     exposed: int
     exposed_outcomes: int
@@ -48,11 +49,11 @@ def odds_ratios(tables: Sequence[TwoByTwo]) -> list[OddsRatio]:
     """Return the odds ratio of each table, corrected for all of them together."""
     if not tables:
         return []
-    p = [float(stats.fisher_exact(_counts(table)).pvalue) for table in tables]
-    q = stats.false_discovery_control([min(chance, 1.0) for chance in p])
+    p_values = [float(stats.fisher_exact(_counts(table)).pvalue) for table in tables]
+    q_values = stats.false_discovery_control([min(p_value, 1.0) for p_value in p_values])
     return [
-        _odds_ratio(table, chance, float(corrected))
-        for table, chance, corrected in zip(tables, p, q, strict=True)
+        _odds_ratio(table, p_value, float(false_discovery_rate))
+        for table, p_value, false_discovery_rate in zip(tables, p_values, q_values, strict=True)
     ]
 
 

@@ -26,7 +26,7 @@ from pipeline.insights.tables import (
     select_cells,
     typed_cells,
 )
-from pipeline.insights.topic_files import TABLES, missing_newer
+from pipeline.insights.topic_files import TABLES, missing_newer_columns
 
 _ERROR: Final = "kafka_error"
 _PLACE: Final = ("kafka_partition", "kafka_offset")
@@ -35,7 +35,8 @@ _TYPES: Final = {"string": "VARCHAR", "timestamp": "TIMESTAMP WITH TIME ZONE"}
 """Names in DuckDB of the Spark types that cells are read from."""
 
 _MOST_PLAN_CHARACTERS: Final = 100_000
-"""Spark writes every query's plan as text, which without a limit fills the memory for long ones."""
+"""Most characters of a query's plan as text, which Spark writes for every query; without a limit,
+long plans fill the memory."""
 
 _FUNCTIONS: Final = {"EPOCH_US": "UNIX_MICROS", "HASH": "XXHASH64"}
 
@@ -59,7 +60,7 @@ class SparkQueries:
         missing = [name for name in needs if name not in table.columns]
         if missing:
             raise TableError(f"{place}: has no column {missing[0]!r}: is it the topic {topic}?")
-        for name in missing_newer(topic, table.columns):
+        for name in missing_newer_columns(topic, table.columns):
             table = table.withColumn(name, sql_of.lit(None).cast("string"))
         table.createOrReplaceTempView(view)
         return view
@@ -87,7 +88,7 @@ class SparkQueries:
         zone: str | None = None,
         ordered: bool = True,
     ) -> Table:
-        """Make `checked` of Parquet, a file or a folder; rows are named by their number in it."""
+        """Make the view `checked` of Parquet, a file or a folder. Raises TableError."""
         if file.suffix.lower() not in (".parquet", ""):
             raise TableError(f"{file}: Spark reads tables in Parquet: convert it")
         try:
@@ -101,8 +102,8 @@ class SparkQueries:
             for field in table.schema.fields
         }
         cells = typed_cells(file, types, columns, zone)
-        numbered = table.withColumn("row", sql_of.monotonically_increasing_id() + 1)
-        numbered.createOrReplaceTempView("raw")
+        numbered_rows = table.withColumn("row", sql_of.monotonically_increasing_id() + 1)
+        numbered_rows.createOrReplaceTempView("raw")
         relation = CheckedRelation("raw", "row", self.rows, lambda row: f"{file}: row {row:,}")
         rows = relation.check(cells)
         self.view("checked", f"SELECT {select_cells(cells)}, row FROM raw")
@@ -137,7 +138,7 @@ class SparkQueries:
 def translate(sql: str) -> str:
     """Return a query of DuckDB's in Spark's SQL."""
     tree = sqlglot.parse_one(sql, read="duckdb")
-    for node in reversed(list(tree.walk())):  # what is within comes first
+    for node in reversed(list(tree.walk())):  # inner nodes before outer ones
         in_spark = _in_spark(node)
         if in_spark is not node:
             node.replace(in_spark)
@@ -161,8 +162,8 @@ def _in_spark(node: Any) -> Any:
             place = exp.cast(index, "int")
             return exp.Anonymous(this="TRY_ELEMENT_AT", expressions=[node.this, place])
         case exp.PercentileDisc(this=value, expression=share) if share is not None:
-            ordered = exp.Order(expressions=[exp.Ordered(this=value)])
-            return exp.WithinGroup(this=exp.PercentileDisc(this=share), expression=ordered)
+            order = exp.Order(expressions=[exp.Ordered(this=value)])
+            return exp.WithinGroup(this=exp.PercentileDisc(this=share), expression=order)
         case exp.Window(this=exp.RowNumber()) if not node.args.get("order"):
             node.set("order", exp.Order(expressions=[exp.Literal.number(1)]))
     return node
@@ -180,13 +181,14 @@ def _function(node: Any, name: str, arguments: Sequence[Any]) -> Any:
 
 
 def _sorted_list(order: Any, condition: Any) -> Any:
-    """Return SQL for a list in the order of its keys: Spark's lists have none."""
+    """Return SQL for a list in the order of its keys, since COLLECT_LIST of Spark keeps no
+    order."""
     keys = [expression.this.sql(dialect="spark") for expression in order.expressions]
-    named = [f"'key{number}', {key}" for number, key in enumerate(keys)]
+    fields = [f"'key{number}', {key}" for number, key in enumerate(keys)]
     value = order.this.sql(dialect="spark")
-    only = "" if condition is None else f" FILTER({condition.sql(dialect='spark')})"
-    collected = f"COLLECT_LIST(NAMED_STRUCT({', '.join(named)}, 'value', {value})){only}"
-    values = f"TRANSFORM(ARRAY_SORT({collected}), entry -> entry.value)"
+    filter_sql = "" if condition is None else f" FILTER({condition.sql(dialect='spark')})"
+    list_sql = f"COLLECT_LIST(NAMED_STRUCT({', '.join(fields)}, 'value', {value})){filter_sql}"
+    values = f"TRANSFORM(ARRAY_SORT({list_sql}), entry -> entry.value)"
     return sqlglot.parse_one(values, read="spark")
 
 
@@ -213,7 +215,7 @@ def _first_line(error: PySparkException) -> str:
 
 @contextmanager
 def open_spark() -> Iterator[SparkQueries]:
-    """Open a session, or use the existing one; end it if it was opened here."""
+    """Use the active session, or open one and end it at the end of the context."""
     session = SparkSession.getActiveSession()
     if session is not None:
         yield SparkQueries(session)

@@ -19,7 +19,7 @@ _MOST_POINTS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class FollowedCases:
-    """Cases that were followed for `duration` and then converted or were censored."""
+    """Cases that were followed for `duration` and then converted or, otherwise, were censored."""
 
     duration: int
     converted: bool
@@ -79,31 +79,37 @@ class Survival:
         return left, left**2 * float(self.greenwood[place])
 
     def share_converted(self, place: int) -> BoundedShare:
-        """Return the share converted by the conversion with this index, with its interval."""
+        """Return the share converted up to the time with this index, with its interval."""
         return _bounded_share(float(self.survival[place]), float(self.greenwood[place]))
 
 
-def kaplan_meier(followed: Sequence[FollowedCases]) -> Survival:
-    """Estimate the share not yet converted over time."""
-    duration = np.array([followed_cases.duration for followed_cases in followed], dtype=np.int64)
-    cases = np.array([followed_cases.cases for followed_cases in followed], dtype=np.int64)
-    happened = cases * np.array(
-        [followed_cases.converted for followed_cases in followed], dtype=np.int64
-    )
+def kaplan_meier(groups: Sequence[FollowedCases]) -> Survival:
+    """Estimate the share of cases not yet converted, over time."""
+    duration = np.array([group.duration for group in groups], dtype=np.int64)
+    cases = np.array([group.cases for group in groups], dtype=np.int64)
+    conversions = cases * np.array([group.converted for group in groups], dtype=np.int64)
     times, positions = np.unique(duration, return_inverse=True)
-    ended = np.zeros(len(times), dtype=np.int64)
+    endings = np.zeros(len(times), dtype=np.int64)
     events = np.zeros(len(times), dtype=np.int64)
-    np.add.at(ended, positions, cases)
-    np.add.at(events, positions, happened)
-    at_risk = cases.sum() - np.concatenate(([0], np.cumsum(ended)[:-1])) if len(times) else ended
-    some = events > 0
-    risk, lost = at_risk[some].astype(np.float64), events[some].astype(np.float64)
-    left = risk - lost
-    terms = np.divide(lost, risk * left, out=np.zeros_like(lost), where=left > 0)
+    np.add.at(endings, positions, cases)
+    np.add.at(events, positions, conversions)
+    at_risk = (
+        cases.sum() - np.concatenate(([0], np.cumsum(endings)[:-1])) if len(times) else endings
+    )
+    has_conversions = events > 0
+    at_risk_here = at_risk[has_conversions].astype(np.float64)
+    converted_here = events[has_conversions].astype(np.float64)
+    remaining = at_risk_here - converted_here
+    terms = np.divide(
+        converted_here,
+        at_risk_here * remaining,
+        out=np.zeros_like(converted_here),
+        where=remaining > 0,
+    )
     return Survival(
-        tuple(times[some].tolist()),
-        tuple(at_risk[some].tolist()),
-        np.cumprod(left / risk),
+        tuple(times[has_conversions].tolist()),
+        tuple(at_risk[has_conversions].tolist()),
+        np.cumprod(remaining / at_risk_here),
         np.cumsum(terms),
         int(cases.sum()),
         int(events.sum()),
@@ -118,24 +124,24 @@ def _bounded_share(left: float, greenwood: float) -> BoundedShare:
     return BoundedShare(1.0 - left, 1.0 - float(left ** (1 / reach)), 1.0 - float(left**reach))
 
 
-def conversion_curve(followed: Sequence[FollowedCases]) -> ConversionCurve:
-    """Sum up the time to convert; durations in ms."""
-    curve = kaplan_meier(followed)
-    last = BoundedShare(0.0, None, None) if curve.cases else None
-    if curve.times:
-        last = curve.share_converted(-1)
+def conversion_curve(groups: Sequence[FollowedCases]) -> ConversionCurve:
+    """Return the curve of conversion over time; durations of the groups are in ms."""
+    survival = kaplan_meier(groups)
+    last = BoundedShare(0.0, None, None) if survival.cases else None
+    if survival.times:
+        last = survival.share_converted(-1)
     return ConversionCurve(
-        curve.cases,
-        curve.conversions,
+        survival.cases,
+        survival.conversions,
         last,
-        (_time_of(curve, 0.25), _time_of(curve, 0.5), _time_of(curve, 0.75)),
-        tuple(_points(curve)),
+        (_time_of(survival, 0.25), _time_of(survival, 0.5), _time_of(survival, 0.75)),
+        tuple(_points(survival)),
     )
 
 
 def _time_of(survival: Survival, share: float) -> int | None:
-    reached = np.flatnonzero(survival.survival <= 1.0 - share + 1e-12)
-    return survival.times[int(reached[0])] if len(reached) else None
+    places = np.flatnonzero(survival.survival <= 1.0 - share + 1e-12)
+    return survival.times[int(places[0])] if len(places) else None
 
 
 def _points(survival: Survival) -> Iterator[CurvePoint]:
@@ -148,8 +154,8 @@ def _points(survival: Survival) -> Iterator[CurvePoint]:
 
 
 def difference(survival: Survival, other: Survival) -> BoundedShare | None:
-    """Return the difference in the converted shares of `one` and `other` at the end of the shorter
-    follow-up."""
+    """Return by how much the converted share of `survival` exceeds that of `other` at the end of
+    the shorter follow-up; None if one of them has no cases."""
     end = min(survival.last, other.last)
     (left, variance), (other_left, other_variance) = survival.at(end), other.at(end)
     if not (survival.cases and other.cases):

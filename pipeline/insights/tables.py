@@ -1,7 +1,7 @@
 """Tables of analysts (CSV, Parquet, NDJSON) in DuckDB, checked cell by cell before they are used.
 
-A wrong cell, a missing column or a truncated file is a TableError that names the file and, where
-known, the line (in Parquet: the row) and the column.
+An invalid cell, a missing column or a truncated file is a TableError that names the file and, if
+possible, the line (in Parquet: the row) and the column.
 """
 
 import csv
@@ -32,13 +32,15 @@ _FORMATS: Final[dict[str, Format]] = {
 MOST_AMOUNT: Final = 1e15
 """Greatest amount of a cell or an option: sums of them stay exact to a unit, and finite."""
 
-_LATEST: Final = 253_402_300_799_999_999  # µs; beyond it a time is in another unit
+_LATEST: Final = 253_402_300_799_999_999
+"""Last µs of the year 9999; a later time is in another unit."""
+
 _GREATEST: Final = "1.7976931348623157e308"
 MORE_MEMORY: Final = "more memory than allowed: raise --memory (KAIROS_INSIGHTS_MEMORY)"
 _NO_NUMBER: Final = "is no finite number"
 _NO_TEXT: Final = "is not in UTF-8"
 _LONGEST_LINE: Final = 64 * 1024 * 1024
-_A: Final[dict[Kind, str]] = {
+_KIND_WORDS: Final[dict[Kind, str]] = {
     "text": "a text",
     "amount": "a number",
     "number": "a number",
@@ -55,8 +57,8 @@ class TableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Limits of DuckDB: beyond `memory` (such as 500MB; None: most of the machine's) it writes to
-    `folder` (None: the system's temporary one)."""
+    """Limits of DuckDB: what exceeds `memory` (such as 500MB; None: most of the machine's) is
+    written to `folder` (None: the system's temporary one)."""
 
     memory: str | None = None
     folder: Path | None = None
@@ -64,6 +66,7 @@ class Engine:
 
     @contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open a connection; it is closed, and its files are removed, at the end of the context."""
         if self.folder is not None and not self.folder.is_dir():
             raise TableError(f"{self.folder}, for what does not fit into memory: is no folder")
         with tempfile.TemporaryDirectory(prefix="kairos-", dir=self.folder) as spill:
@@ -87,29 +90,32 @@ def _set_memory(connection: duckdb.DuckDBPyConnection, limit: str) -> None:
     try:
         connection.execute("SET memory_limit = $limit", {"limit": limit})
     except duckdb.Error as error:
-        what = f"memory of {limit!r}: say a size, such as 500MB or 4GB"
-        raise TableError(f"--memory (KAIROS_INSIGHTS_MEMORY): {what}") from error
+        problem = f"memory of {limit!r}: say a size, such as 500MB or 4GB"
+        raise TableError(f"--memory (KAIROS_INSIGHTS_MEMORY): {problem}") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """Column to read. Kinds: text; amount (a number from 0 to 1e15); number; share (a number from 0
-    to 1); time. A missing one that is not `required` is read as `default`."""
+    to 1); time. A missing column that is not `required` is read as `default`."""
 
     name: str
     kind: Kind
     required: bool = True
-    default: str | None = None  # an SQL literal, also for its blank cells
-    blank: bool = False  # a blank cell is no fault
-    blank_unless: str = ""  # SQL over raw cells: then a blank one is a fault all the same
+    default: str | None = None  # an SQL literal, also for blank cells of the column
+    blank: bool = False  # whether a cell may be blank
+    blank_unless: str = ""  # SQL over raw cells; where it is true, a cell must not be blank
     above_zero: bool = False
     choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """File as a view of DuckDB, with the requested columns in their types; times in µs. `place`:
-    returns the place of the row with a number (from 1)."""
+    """Table as a view with the requested columns in their types; times in µs.
+
+    `present`: names of the file's columns; `place`: returns the place of the row with a number
+    (from 1), as an error names it.
+    """
 
     name: str
     present: frozenset[str]
@@ -124,8 +130,11 @@ def read_table(
     zone: str | None = None,
     ordered: bool = True,
 ) -> Table:
-    """Make the view `checked` of `file`, and check every cell. `zone`: the time zone of times
-    without one; `ordered`: rows keep their order, and have its number in the column `row`."""
+    """Make the view `checked` of `file`, and check every cell. Raises TableError.
+
+    `zone`: the time zone of times without one; `ordered`: whether rows keep their order and have
+    their number, from 1, in the column `row`.
+    """
     source = _Source.of(connection, file)
     trimmed = source.format != "parquet"
     cells = typed_cells(file, source.types, columns, zone, trimmed)
@@ -137,12 +146,14 @@ def read_table(
     )
     try:
         rows = relation.check(cells)
-        selected = select_cells(cells)
+        columns_sql = select_cells(cells)
         if ordered:
-            selected += ", row_number() OVER () AS row"
+            columns_sql += ", row_number() OVER () AS row"
         else:
             connection.execute("SET preserve_insertion_order = false")
-        connection.execute(f"CREATE OR REPLACE VIEW checked AS SELECT {selected} FROM {source.sql}")
+        connection.execute(
+            f"CREATE OR REPLACE VIEW checked AS SELECT {columns_sql} FROM {source.sql}"
+        )
     except duckdb.Error as error:
         raise _damage_error(file, error) from error
     return Table("checked", frozenset(source.types), rows, source.place)
@@ -171,10 +182,10 @@ class _Source:
             return _Source(file, form, *_ndjson(file, name))
         sql = f"read_parquet({name})"
         try:
-            described = connection.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()
+            column_rows = connection.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()
         except duckdb.Error as error:
             raise _damage_error(file, error) from error
-        return _Source(file, form, sql, {row[0]: row[1] for row in described})
+        return _Source(file, form, sql, {row[0]: row[1] for row in column_rows})
 
     def place(self, row: int) -> str:
         """Return the place of the row with this number (from 1)."""
@@ -189,8 +200,8 @@ def _csv(file: Path, name: str) -> tuple[str, dict[str, str]]:
     header = _header(file)
     types = dict.fromkeys(header, "VARCHAR")
     if len(types) < len(header):
-        repeated = next(column for column in header if header.count(column) > 1)
-        raise TableError(f"{file}:1: column {repeated!r} occurs twice")
+        duplicate = next(column for column in header if header.count(column) > 1)
+        raise TableError(f"{file}:1: column {duplicate!r} occurs twice")
     columns = ", ".join(f"{sql_text(column)}: 'VARCHAR'" for column in header)
     sql = (
         f"read_csv({name}, columns = {{{columns}}}, auto_detect = false, header = true, "
@@ -231,8 +242,10 @@ def _undecodable_line(file: Path) -> int:
 
 
 def _ndjson(file: Path, name: str) -> tuple[str, dict[str, str]]:
-    """Return a query for the lines, whose columns are the fields of any of them; each line is read
-    here once, to find bad ones."""
+    """Return a query for the lines, and its columns: the fields of all lines.
+
+    Each line is parsed here once more, because DuckDB does not name the line that is no JSON.
+    """
     fields: dict[str, str] = {}
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -268,15 +281,17 @@ def typed_cells(
         if column.required and column.name not in types:
             present = ", ".join(sorted(types))
             raise TableError(f"{file}: has no column {column.name!r}; it has {present}")
-        if (nested := _kind_of_nesting(types.get(column.name, ""))) is not None:
-            raise TableError(f"{file}: column {column.name!r} is {nested}, not {_A[column.kind]}")
+        if (nesting := _kind_of_nesting(types.get(column.name, ""))) is not None:
+            raise TableError(
+                f"{file}: column {column.name!r} is {nesting}, not {_KIND_WORDS[column.kind]}"
+            )
     if zone is not None and not _is_zone(zone):
         raise TableError(f"--timezone {zone}: is no time zone, such as Europe/Madrid")
     return [Cell(column, types.get(column.name), zone, trimmed) for column in columns]
 
 
 def _kind_of_nesting(type_name: str) -> str | None:
-    """Return the kind of a column with several values in a cell; None for all others."""
+    """Return the kind of a column whose cells have several values; None for all others."""
     if type_name.endswith("]") or type_name.startswith(("ARRAY", "LIST")):
         return "a list"
     return "a structure" if type_name.startswith(("STRUCT", "MAP", "UNION")) else None
@@ -288,14 +303,14 @@ def select_cells(cells: "Sequence[Cell]") -> str:
 
 
 class Cell:
-    """SQL for a column: its typed value, and the fault of a cell. Blanks around a cell are
-    significant in Parquet only."""
+    """SQL for a column: its typed value, and conditions for the faults of a cell. Blanks around a
+    text are significant in Parquet only."""
 
     def __init__(
         self, column: Column, type_name: str | None, zone: str | None, trimmed: bool
     ) -> None:
         self.column = column
-        self.is_there = type_name is not None
+        self.is_present = type_name is not None
         self.raw = f"CAST({_quote(column.name)} AS VARCHAR)" if type_name else "NULL"
         self.faults: list[tuple[str, str]] = []
         default = column.default or "NULL"
@@ -303,7 +318,7 @@ class Cell:
             self.value = default
             return
         source = _quote(column.name)
-        if type_name == "BLOB":  # text that its writer did not declare to be one
+        if type_name == "BLOB":  # Parquet text without the annotation as text
             self.faults.append((f"{source} IS NOT NULL AND {_decode(source)} IS NULL", _NO_TEXT))
             source, type_name = _decode(source), "VARCHAR"
         if type_name == "VARCHAR":
@@ -339,25 +354,27 @@ class Cell:
                 return "NULL"
             return f"epoch_us({local})"
         text = f"CAST({source} AS VARCHAR)"
-        digits = f"regexp_matches({text}, '^[0-9]{{1,15}}$')"
-        zoned = f"regexp_matches({text}, '[0-9][T ].*{_ZONE}')"
-        unzoned = f"NOT {digits} AND NOT {zoned} AND TRY_CAST({text} AS TIMESTAMP) IS NOT NULL"
+        is_number = f"regexp_matches({text}, '^[0-9]{{1,15}}$')"
+        has_zone = f"regexp_matches({text}, '[0-9][T ].*{_ZONE}')"
+        lacks_zone = (
+            f"NOT {is_number} AND NOT {has_zone} AND TRY_CAST({text} AS TIMESTAMP) IS NOT NULL"
+        )
         if local is None:
-            self.faults.append((unzoned, "has no time zone (--timezone ZONE)"))
-            elsewhere = "NULL"
+            self.faults.append((lacks_zone, "has no time zone (--timezone ZONE)"))
+            local_time = "NULL"
         else:
-            elsewhere = f"epoch_us(timezone({sql_text(zone)}, TRY_CAST({text} AS TIMESTAMP)))"
+            local_time = f"epoch_us(timezone({sql_text(zone)}, TRY_CAST({text} AS TIMESTAMP)))"
         return (
-            f"CASE WHEN {digits} THEN TRY_CAST({text} AS BIGINT) * 1000 "
-            f"WHEN {zoned} THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) ELSE {elsewhere} END"
+            f"CASE WHEN {is_number} THEN TRY_CAST({text} AS BIGINT) * 1000 "
+            f"WHEN {has_zone} THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) ELSE {local_time} END"
         )
 
     def _check_value(self, source: str, value: str) -> None:
         column = self.column
         if column.choices:
-            known = ", ".join(sql_text(choice) for choice in column.choices)
+            choices = ", ".join(sql_text(choice) for choice in column.choices)
             words = f"is none of {', '.join(column.choices)}"
-            self.faults.append((f"{source} IS NOT NULL AND {value} NOT IN ({known})", words))
+            self.faults.append((f"{source} IS NOT NULL AND {value} NOT IN ({choices})", words))
         if column.kind == "time":
             self.faults.append((f"{source} IS NOT NULL AND {value} IS NULL", "is no time"))
             self.faults.append((f"{value} > {_LATEST}", "is after the year 9999"))
@@ -380,7 +397,7 @@ def _decode(blob: str) -> str:
 
 
 def sql_text(text: str | None) -> str:
-    """Return a text as SQL has it."""
+    """Return a text as an SQL literal; '' for None."""
     return "'" + (text or "").replace("'", "''") + "'"
 
 
@@ -390,8 +407,8 @@ def _quote(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CheckedRelation:
-    """Raw cells in SQL, numbered by `number`; `rows` runs a query, `place` returns a row's
-    place."""
+    """Relation of raw cells: `sql` is its name or function, `number` the expression of a row's
+    number; `rows` runs a query, `place` returns a row's place."""
 
     sql: str
     number: str
@@ -399,36 +416,36 @@ class CheckedRelation:
     place: Callable[[int], str]
 
     def check(self, cells: Sequence[Cell]) -> int:
-        """Count the rows; refuse the first bad one."""
+        """Return the number of rows. Raises TableError for the first row with a fault."""
         faults = [(cell, *fault) for cell in cells for fault in cell.faults]
         counts = [f"count(*) FILTER (WHERE {condition})" for _, condition, _ in faults]
-        # Columns without checks are counted too, since only reading shows text that is not UTF-8.
-        counts += [f"count({_quote(cell.column.name)})" for cell in cells if cell.is_there]
+        # Columns without checks are counted too: DuckDB finds text that is not UTF-8 by reading it.
+        counts += [f"count({_quote(cell.column.name)})" for cell in cells if cell.is_present]
         [row] = self.rows(f"SELECT count(*), {', '.join(counts)} FROM {self.sql}")
-        wrong = [fault for fault, count in zip(faults, row[1:], strict=False) if count]
-        if wrong:
-            raise self._first_fault(wrong)
+        present_faults = [fault for fault, count in zip(faults, row[1:], strict=False) if count]
+        if present_faults:
+            raise self._first_fault(present_faults)
         return int(row[0])
 
     def _first_fault(self, faults: Sequence[tuple[Cell, str, str]]) -> TableError:
-        """Return the fault of the earliest row."""
-        first = []
+        """Return the error for the earliest row with any of the faults."""
+        candidates = []
         for cell, condition, words in faults:
-            [(number, shown)] = self.rows(
+            [(number, text)] = self.rows(
                 f"SELECT number, cell FROM (SELECT {self.number} AS number, {cell.raw} AS cell, "
                 f"{condition} AS faulty FROM {self.sql}) AS checked "
                 "WHERE faulty ORDER BY number LIMIT 1"
             )
-            first.append((int(number), cell.column.name, shown, words))
-        row, column, shown, words = min(first, key=lambda fault: fault[0])
-        if words == _NO_NUMBER and re.fullmatch(r"\s*[-+]?[0-9.]+,[0-9]+\s*", str(shown)):
+            candidates.append((int(number), cell.column.name, text, words))
+        row, column, text, words = min(candidates, key=lambda fault: fault[0])
+        if words == _NO_NUMBER and re.fullmatch(r"\s*[-+]?[0-9.]+,[0-9]+\s*", str(text)):
             words += " (a decimal comma: write a point)"
-        message = "" if shown is None or not str(shown).strip() else f"{str(shown)[:80]!r} "
+        message = "" if text is None or not str(text).strip() else f"{str(text)[:80]!r} "
         return TableError(f"{self.place(row)}: {column}: {message}{words}")
 
 
 def _csv_line(file: Path, row: int) -> int:
-    """Return the line on which the record begins; the header is the first record."""
+    """Return the line on which the record begins; record 1 follows the header."""
     line = 1
     with file.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.reader(lines)
@@ -456,7 +473,8 @@ def _literal_path(file: Path) -> str:
 
 
 def _damage_error(file: Path, error: duckdb.Error) -> TableError:
-    """Return DuckDB's own message, shortened to the place and the first sentence."""
+    """Return the error for a damaged file, in words of ours where DuckDB's message is one of the
+    usual ones, else its first line."""
     message = str(error)
     if isinstance(error, duckdb.OutOfMemoryException):
         return TableError(f"{file}: needs {MORE_MEMORY}")

@@ -19,7 +19,8 @@ def topic_events(
 ) -> EventLog:
     """Make `events` of FOLDER/interactions.segmented: tracks, pages and screens, each once.
 
-    `by`: a property with the channel of an interaction. Raises TableError.
+    `by`: the property that contains the channel of an interaction (None: its own channel);
+    `until_ms`: end of the log (exclusive; None: its last event). Raises TableError.
     """
     view = queries.open_topic(folder, SEGMENTED, ("interaction", "identity"))
     channel = "interaction.channel"

@@ -13,18 +13,20 @@ DECISIONS: Final = "decisions"
 SEGMENTED: Final = "interactions.segmented"
 
 TABLES: Final = "tables:"
-"""Prefix of a catalog namespace, which Spark reads instead of a folder: `tables:lake.kairos`."""
+"""Prefix of a catalog's namespace, which Spark reads in place of a folder: `tables:lake.kairos`."""
 
-_UNTIMED: Final = re.compile(r"\b(decided_at|occurred_at|received_at|at)\"? (?!TIMESTAMP)[A-Z]")
-"""A field of times in the text of a type, as something else."""
+_NO_TIME_TYPE: Final = re.compile(
+    r"\b(decided_at|occurred_at|received_at|at)\"? (?!TIMESTAMP)[A-Z]"
+)
+"""Field of times that has another type, in the text of a column's type."""
 
-_NEWER: Final = {DECISIONS: ("arm",)}
+_NEWER_COLUMNS: Final = {DECISIONS: ("arm",)}
 
 
 def open_topic(
     connection: duckdb.DuckDBPyConnection, folder: Path, topic: str, needs: tuple[str, ...]
 ) -> str:
-    """Make a view of FOLDER/TOPIC and return its name. Columns of text that older replays lack are
+    """Make a view of FOLDER/TOPIC and return its name. Text columns that older replays lack are
     NULL. Raises TableError where files are missing, damaged, or lack a column of `needs`."""
     place = folder / topic
     files = sorted(place.glob("day=*/part-*.parquet")) or sorted(place.glob("*.parquet"))
@@ -41,28 +43,29 @@ def open_topic(
     if missing:
         raise TableError(f"{files[0]}: has no column {missing[0]!r}: is it the topic {topic}?")
     for name, kind in zip(relation.columns, relation.types, strict=True):
-        if name in needs and (untimed := _UNTIMED.search(f"{name} {kind}")):
+        if name in needs and (match := _NO_TIME_TYPE.search(f"{name} {kind}")):
             raise TableError(
-                f"{files[0]}: {untimed[1]} in the column {name!r} is no time: is it as `kairos "
+                f"{files[0]}: {match[1]} in the column {name!r} is no time: is it as `kairos "
                 "replay` writes it?"
             )
-    added = [
-        f"CAST(NULL AS VARCHAR) AS {column}" for column in missing_newer(topic, relation.columns)
+    extra_columns = [
+        f"CAST(NULL AS VARCHAR) AS {column}"
+        for column in missing_newer_columns(topic, relation.columns)
     ]
     connection.execute(f"DROP VIEW IF EXISTS {view}")
-    relation.project(", ".join(("*", *added))).create_view(view)
+    relation.project(", ".join(("*", *extra_columns))).create_view(view)
     return view
 
 
-def missing_newer(topic: str, columns: Sequence[str]) -> list[str]:
-    """Return the columns that were added to a topic later and that its files do not have."""
-    return [name for name in _NEWER.get(topic, ()) if name not in columns]
+def missing_newer_columns(topic: str, columns: Sequence[str]) -> list[str]:
+    """Return the columns that newer versions of a topic have and that its files lack."""
+    return [name for name in _NEWER_COLUMNS.get(topic, ()) if name not in columns]
 
 
 def _damage_error(
     connection: duckdb.DuckDBPyConnection, files: list[Path], error: duckdb.Error
 ) -> TableError:
-    """Name the first file that cannot be opened alone."""
+    """Return the error for the first file that cannot be opened by itself."""
     for file in files:
         try:
             connection.read_parquet(str(file))

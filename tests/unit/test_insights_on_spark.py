@@ -202,7 +202,7 @@ def _defined_journey(queries: Queries, folder: Path) -> Any:
     comparison = compare(log, _plan(folder), folder / "plan.yaml")
     return (
         log.rows,
-        log.repeated,
+        log.repeated_rows,
         asdict(conformance(comparison)),
         asdict(journey_details(comparison)),
     )

@@ -88,7 +88,7 @@ def test_the_tree_adds_up_at_every_node(
     connection: DuckQueries, tmp_path: Path, seed: int, maximum: int
 ) -> None:
     discovery = find(
-        connection, random_events(tmp_path, seed), steps=3, most=maximum, gap_ms=9 * DAY
+        connection, random_events(tmp_path, seed), steps=3, nodes=maximum, gap_ms=9 * DAY
     )
     nodes = {node.path: node for node in discovery.tree}
     assert len(nodes) == len(discovery.tree) <= maximum
