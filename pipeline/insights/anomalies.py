@@ -1,14 +1,15 @@
 """Anomalies of daily series: spans of days whose sum is far from its expected value.
 
-In each series, all spans of up to six weeks are examined, and the one furthest from its baseline,
-in standard deviations, is tested: its p-value is the share of series drawn from the baseline with a
-span at least as far anywhere (the tail of a Gumbel distribution fitted to the maxima of simulated
+In each series, all spans of up to six weeks are examined, and the span furthest from its baseline,
+in standard deviations, is tested: its p-value is the share of series drawn from the baseline with
+any span at least as far (the tail of a Gumbel distribution fitted to the maxima of simulated
 series). Over all series the false discovery rate is controlled at 5 % (Benjamini & Hochberg).
-Significant spans are left out and the baselines fitted again, until no further span is significant.
+Significant spans are left out and the baselines fitted again, until no further span is significant
+or after three rounds.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
@@ -27,25 +28,26 @@ _ROUNDS: Final = 3
 _FEWEST_DAYS: Final = 28
 _FEWEST: Final = 30.0
 _LEAST_VARIANCE: Final = 3.0
-"""Least variance of a span's sum; with less, single events where none was expected would always be
+"""Least variance of a span's sum; with less, a single event where none is expected would always be
 the furthest span."""
 
-_FEWEST_EXPECTED: Final = 3.0
-"""Fewest expected events of a span, unless more are observed; a lower sum is no evidence."""
+_FEWEST_SPAN_EVENTS: Final = 3.0
+"""Fewest events of a span, expected or counted; a span with fewer of both is no evidence."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Anomaly:
     """Days `first` to `last` (inclusive; since the beginning of the series) of a series.
 
-    `observed` and `expected` are sums over them; `q`: false discovery rate.
+    `count` and `expected` are sums over these days; `deviations`: their difference in standard
+    deviations; `q`: false discovery rate.
     """
 
     series: DailySeries
     first: int
     last: int
     direction: Direction
-    observed: float
+    count: float
     expected: float
     deviations: float
     p: float
@@ -63,78 +65,77 @@ class SeriesScan:
 
 @dataclass(frozen=True, slots=True)
 class _AnomalousSpan:
+    """Span of days (inclusive) with its p-value and, after the test, its false discovery rate."""
+
     first: int
     last: int
     deviations: float
     p: float
+    q: float = 1.0
 
 
 def scan(series: Sequence[DailySeries], seed: int) -> tuple[SeriesScan, ...]:
-    """Return the series that have enough data, with their anomalies."""
-    known = [daily for daily in series if _is_enough(daily)]
+    """Return the series that have enough data, with their anomalies; `seed`: of simulated
+    series."""
+    usable_series = [daily for daily in series if _has_enough(daily)]
     random = np.random.default_rng(seed)
-    masks = [np.ones(daily.days, dtype=np.bool_) for daily in known]
-    by_series: list[list[Anomaly]] = [[] for _ in known]
-    open_series = list(range(len(known)))
+    masks = [np.ones(daily.days, dtype=np.bool_) for daily in usable_series]
+    by_series: list[list[_AnomalousSpan]] = [[] for _ in usable_series]
+    open_series = list(range(len(usable_series)))
     for _ in range(_ROUNDS):
-        tested = [
-            (index, _largest_deviation(known[index], masks[index], random)) for index in open_series
+        spans = [
+            (index, _largest_deviation(usable_series[index], masks[index], random))
+            for index in open_series
         ]
-        if not tested:
+        if not spans:
             break
         rates = stats.false_discovery_control(
-            [1.0 if span is None else span.p for _, span in tested]
+            [1.0 if span is None else span.p for _, span in spans]
         )
         open_series = []
-        for (index, span), q in zip(tested, rates, strict=True):
+        for (index, span), q in zip(spans, rates, strict=True):
             if span is None or q > RATE:
                 continue
             masks[index][span.first : span.last + 1] = False
-            by_series[index].append(_placeholder(known[index], span, float(q)))
+            by_series[index].append(replace(span, q=float(q)))
             open_series.append(index)
         if not open_series:
             break
     return tuple(
-        _scan(daily, mask, anomalies)
-        for daily, mask, anomalies in zip(known, masks, by_series, strict=True)
+        _scan(daily, mask, spans)
+        for daily, mask, spans in zip(usable_series, masks, by_series, strict=True)
     )
 
 
-def _is_enough(series: DailySeries) -> bool:
+def _has_enough(series: DailySeries) -> bool:
     basis = series.counts if series.trials is None else series.trials
     return series.days >= _FEWEST_DAYS and float(basis.sum()) >= _FEWEST
 
 
-def _placeholder(series: DailySeries, span: _AnomalousSpan, q: float) -> Anomaly:
-    direction: Direction = "more" if span.deviations > 0 else "fewer"
-    return Anomaly(series, span.first, span.last, direction, 0, 0, span.deviations, span.p, q)
-
-
-def _scan(series: DailySeries, mask: Mask, anomalies: list[Anomaly]) -> SeriesScan:
-    """Scan with a baseline that leaves all anomalies out."""
+def _scan(series: DailySeries, mask: Mask, spans: Sequence[_AnomalousSpan]) -> SeriesScan:
+    """Return the spans as anomalies, compared with a baseline that leaves all of them out."""
     baseline = fit(series, mask)
-    final = []
-    for anomaly in sorted(anomalies, key=lambda anomaly: anomaly.first):
-        span = slice(anomaly.first, anomaly.last + 1)
-        observed = float(series.counts[span].sum())
-        expected = float(baseline.expected[span].sum())
-        direction: Direction = "more" if observed > expected else "fewer"
-        reach = float(np.sqrt(baseline.variance[span].sum()))
-        deviations = (observed - expected) / reach
-        final.append(
-            Anomaly(
-                series,
-                anomaly.first,
-                anomaly.last,
-                direction,
-                observed,
-                expected,
-                deviations,
-                anomaly.p,
-                anomaly.q,
-            )
-        )
-    return SeriesScan(series, baseline, tuple(final))
+    anomalies = [
+        _anomaly(series, baseline, span) for span in sorted(spans, key=lambda span: span.first)
+    ]
+    return SeriesScan(series, baseline, tuple(anomalies))
+
+
+def _anomaly(series: DailySeries, baseline: Baseline, span: _AnomalousSpan) -> Anomaly:
+    days = slice(span.first, span.last + 1)
+    count = float(series.counts[days].sum())
+    expected = float(baseline.expected[days].sum())
+    return Anomaly(
+        series=series,
+        first=span.first,
+        last=span.last,
+        direction="more" if count > expected else "fewer",
+        count=count,
+        expected=expected,
+        deviations=(count - expected) / float(np.sqrt(baseline.variance[days].sum())),
+        p=span.p,
+        q=span.q,
+    )
 
 
 def _largest_deviation(
@@ -148,26 +149,25 @@ def _largest_deviation(
         return None
     residual = (series.counts - baseline.expected) * usable
     variance = baseline.variance * usable
-    span = _best(residual[None, :], variance, lengths)[1][0]
+    span = _furthest_spans(residual[None, :], variance, lengths)[1][0]
     others = mask.copy()
     others[span[0] : span[1] + 1] = False
     baseline = with_dispersion_of(series, baseline, others)
     variance = baseline.variance * usable
-    best = _refine(residual, variance, span)
-    drawn = _draw_residuals(series, baseline, random) * usable
-    maxima = _best(drawn, variance, lengths)[0]
-    first, last, deviations = best
+    first, last, deviations = _refine(residual, variance, *span)
+    draws = _draw_residuals(series, baseline, random) * usable
+    maxima = _furthest_spans(draws, variance, lengths)[0]
     expected = float((baseline.expected * usable)[first : last + 1].sum())
-    observed = float((series.counts * usable)[first : last + 1].sum())
-    if max(expected, observed) < _FEWEST_EXPECTED:
+    count = float((series.counts * usable)[first : last + 1].sum())
+    if max(expected, count) < _FEWEST_SPAN_EVENTS:
         return None
     return _AnomalousSpan(first, last, deviations, _tail(abs(deviations), maxima))
 
 
-def _best(
+def _furthest_spans(
     residuals: Floats, variance: Floats, lengths: Sequence[int]
 ) -> tuple[Floats, list[tuple[int, int]]]:
-    """Return for each row the greatest distance, and its span (first, last)."""
+    """Return for each row the greatest distance from 0, and its span (first, last)."""
     rows = residuals.shape[0]
     sums = np.concatenate((np.zeros((rows, 1)), np.cumsum(residuals, axis=1)), axis=1)
     total = np.concatenate(([0.0], np.cumsum(variance)))
@@ -175,20 +175,21 @@ def _best(
     spans = [(0, 0)] * rows
     for length in lengths:
         reach = np.sqrt(np.maximum(total[length:] - total[:-length], _LEAST_VARIANCE))
-        distance = np.abs(sums[:, length:] - sums[:, :-length]) / reach
-        at = distance.argmax(axis=1)
-        here = distance[np.arange(rows), at]
-        for row in np.flatnonzero(here > greatest):
+        distances = np.abs(sums[:, length:] - sums[:, :-length]) / reach
+        at = distances.argmax(axis=1)
+        row_maxima = distances[np.arange(rows), at]
+        for row in np.flatnonzero(row_maxima > greatest):
             spans[row] = (int(at[row]), int(at[row]) + length - 1)
-        greatest = np.maximum(greatest, here)
+        greatest = np.maximum(greatest, row_maxima)
     return greatest, spans
 
 
-def _refine(residual: Floats, variance: Floats, span: tuple[int, int]) -> tuple[int, int, float]:
-    """Move both ends by up to a week to where the distance is greatest."""
-    best = (span[0], span[1], 0.0)
-    for first in range(max(span[0] - 7, 0), min(span[0] + 7, span[1]) + 1):
-        for last in range(max(span[1] - 7, first), min(span[1] + 7, len(residual) - 1) + 1):
+def _refine(residual: Floats, variance: Floats, begin: int, end: int) -> tuple[int, int, float]:
+    """Return the span with the greatest distance whose ends are at most a week from `begin` and
+    `end`, and its distance."""
+    best = (begin, end, 0.0)
+    for first in range(max(begin - 7, 0), min(begin + 7, end) + 1):
+        for last in range(max(end - 7, first), min(end + 7, len(residual) - 1) + 1):
             reach = float(np.sqrt(max(variance[first : last + 1].sum(), _LEAST_VARIANCE)))
             distance = float(residual[first : last + 1].sum()) / reach
             if abs(distance) > abs(best[2]):
@@ -214,10 +215,10 @@ def _draw_residuals(series: DailySeries, baseline: Baseline, random: np.random.G
 
 
 def _tail(deviations: float, maxima: Floats) -> float:
-    """Return the chance of such a maximum under a Gumbel distribution with the maxima's moments; at
-    least a thousandth of the least chance that this number of draws can distinguish from 0."""
+    """Return the p-value of a maximum: the tail of a Gumbel distribution with the moments of the
+    simulated `maxima`, at least the share of these that are as great, and at least 1e-6."""
     scale = max(float(maxima.std()) * float(np.sqrt(6)) / float(np.pi), 1e-3)
     location = float(maxima.mean()) - float(np.euler_gamma) * scale
     gumbel = -float(np.expm1(-np.exp(-(deviations - location) / scale)))
-    exceeded = float((maxima >= deviations).mean())
-    return min(max(gumbel, exceeded, 1e-6), 1.0)
+    share_above = float((maxima >= deviations).mean())
+    return min(max(gumbel, share_above, 1e-6), 1.0)

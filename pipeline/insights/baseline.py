@@ -1,8 +1,8 @@
 """Expected course of a daily series: a slow trend and the days of the week.
 
 Counts follow a Poisson regression, shares a logistic one, both with overdispersion where the data
-show it. Both are fitted by iteratively reweighted least squares with a small penalty,
-so that few data give a flat line and never an infinite one.
+show it. They are fitted by iteratively reweighted least squares with a small penalty, so that few
+data give a flat line with finite values.
 """
 
 from dataclasses import dataclass, replace
@@ -22,13 +22,16 @@ _KNOT_DAYS: Final = 42
 _WEEKDAYS_FROM: Final = 21
 _ROUNDS: Final = 30
 _HALVINGS: Final = 20
-"""Most halvings of a step that would make the fit worse, as where a series is 0 for long."""
+"""Most halvings of a step that would lower the likelihood, as it may where a series is 0 for
+long."""
 
-_MOST: Final = 30.0
+_GREATEST_ETA: Final = 30.0
+"""Greatest absolute value of the linear predictor, so that its exponential is finite."""
+
 _TREND_PENALTY: Final = 0.05
 _WEEKDAY_PENALTY: Final = 1.0
 _STEADY_TRIALS: Final = 500.0
-"""Fewest trials of a share with weekday factors."""
+"""Fewest trials of a share that gets weekday factors."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,32 +47,32 @@ class Baseline:
     weekdays: tuple[float, ...]
 
 
-def fit(series: DailySeries, use: Mask) -> Baseline:
-    """Return the baseline fitted to the days in `use`, which predicts the others."""
+def fit(series: DailySeries, days: Mask) -> Baseline:
+    """Return the baseline of all days, fitted to those in the mask `days`."""
     design, penalty = _design(series)
-    beta = _fit(series, use, design, penalty)
+    beta = _fit(series, days, design, penalty)
     mean = _mean(series, design, beta)
     trials = np.ones(series.days) if series.trials is None else series.trials
     expected = mean * trials
     variance = expected if series.trials is None else expected * (1 - mean)
     variance = np.maximum(variance, 1e-9)
-    seen = use & (trials > 0)
-    dispersion = _dispersion(series.counts - expected, variance, seen, design.shape[1])
+    usable = days & (trials > 0)
+    dispersion = _dispersion(series.counts - expected, variance, usable, design.shape[1])
     return Baseline(expected, variance * dispersion, dispersion, _weekdays(design, beta))
 
 
-def with_dispersion_of(series: DailySeries, baseline: Baseline, use: Mask) -> Baseline:
-    """Return the baseline with its dispersion estimated from the days in `use` only."""
-    seen = use if series.trials is None else use & (series.trials > 0)
+def with_dispersion_of(series: DailySeries, baseline: Baseline, days: Mask) -> Baseline:
+    """Return the baseline with its dispersion estimated from the days in the mask `days` only."""
+    usable = days if series.trials is None else days & (series.trials > 0)
     variance = baseline.variance / baseline.dispersion
-    dispersion = _dispersion(series.counts - baseline.expected, variance, seen, 1)
+    dispersion = _dispersion(series.counts - baseline.expected, variance, usable, 1)
     return replace(baseline, variance=variance * dispersion, dispersion=dispersion)
 
 
-def _dispersion(residual: Floats, variance: Floats, seen: Mask, parameters: int) -> float:
+def _dispersion(residual: Floats, variance: Floats, usable: Mask, parameters: int) -> float:
     """Return the mean square of Pearson's residuals, at least 1."""
-    squares = residual[seen] ** 2 / np.maximum(variance[seen], 0.05)
-    return max(float(squares.sum()) / max(int(seen.sum()) - parameters, 1), 1.0)
+    squares = residual[usable] ** 2 / np.maximum(variance[usable], 0.05)
+    return max(float(squares.sum()) / max(int(usable.sum()) - parameters, 1), 1.0)
 
 
 def _design(series: DailySeries) -> tuple[Floats, Floats]:
@@ -92,12 +95,12 @@ def _is_steady(series: DailySeries) -> bool:
     return series.trials is None or float(series.trials.sum()) >= _STEADY_TRIALS
 
 
-def _fit(series: DailySeries, use: Mask, design: Floats, penalty: Floats) -> Floats:
+def _fit(series: DailySeries, days: Mask, design: Floats, penalty: Floats) -> Floats:
     beta = np.zeros(design.shape[1])
-    beta[0] = _start(series, use)
-    reached = _likelihood(series, use, design, penalty, beta)
+    beta[0] = _start(series, days)
+    best_likelihood = _likelihood(series, days, design, penalty, beta)
     for _ in range(_ROUNDS):
-        eta = np.clip(design @ beta, -_MOST, _MOST)
+        eta = np.clip(design @ beta, -_GREATEST_ETA, _GREATEST_ETA)
         if series.trials is None:
             mean = np.exp(eta)
             weight, residual = mean, series.counts - mean
@@ -105,44 +108,44 @@ def _fit(series: DailySeries, use: Mask, design: Floats, penalty: Floats) -> Flo
             share = 1 / (1 + np.exp(-eta))
             weight = series.trials * share * (1 - share)
             residual = series.counts - series.trials * share
-        weight = np.where(use, weight, 0.0)
-        gradient = design.T @ np.where(use, residual, 0.0) - penalty * beta
+        weight = np.where(days, weight, 0.0)
+        gradient = design.T @ np.where(days, residual, 0.0) - penalty * beta
         gradient[0] += penalty[0] * beta[0]
         step = np.linalg.solve(design.T @ (design * weight[:, None]) + np.diag(penalty), gradient)
         for _ in range(_HALVINGS):
-            likelihood = _likelihood(series, use, design, penalty, beta + step)
-            if likelihood >= reached:
+            likelihood = _likelihood(series, days, design, penalty, beta + step)
+            if likelihood >= best_likelihood:
                 break
             step = step / 2
         else:
             return beta
-        beta, reached = beta + step, likelihood
+        beta, best_likelihood = beta + step, likelihood
         if float(np.abs(step).max()) < 1e-8:
             break
     return beta
 
 
 def _likelihood(
-    series: DailySeries, use: Mask, design: Floats, penalty: Floats, beta: Floats
+    series: DailySeries, days: Mask, design: Floats, penalty: Floats, beta: Floats
 ) -> float:
     """Return the logarithm of the likelihood, less the penalty, up to a constant."""
-    eta = np.clip(design @ beta, -_MOST, _MOST)
+    eta = np.clip(design @ beta, -_GREATEST_ETA, _GREATEST_ETA)
     if series.trials is None:
-        each = series.counts * eta - np.exp(eta)
+        terms = series.counts * eta - np.exp(eta)
     else:
-        each = series.counts * eta - series.trials * np.logaddexp(0.0, eta)
-    return float(each[use].sum() - (penalty[1:] * beta[1:] ** 2).sum() / 2)
+        terms = series.counts * eta - series.trials * np.logaddexp(0.0, eta)
+    return float(terms[days].sum() - (penalty[1:] * beta[1:] ** 2).sum() / 2)
 
 
-def _start(series: DailySeries, use: Mask) -> float:
+def _start(series: DailySeries, days: Mask) -> float:
     if series.trials is None:
-        return float(np.log(series.counts[use].mean() + 0.01)) if use.any() else 0.0
-    hits, trials = float(series.counts[use].sum()), float(series.trials[use].sum())
+        return float(np.log(series.counts[days].mean() + 0.01)) if days.any() else 0.0
+    hits, trials = float(series.counts[days].sum()), float(series.trials[days].sum())
     return float(np.log((hits + 0.5) / (trials - hits + 0.5)))
 
 
 def _mean(series: DailySeries, design: Floats, beta: Floats) -> Floats:
-    eta = np.clip(design @ beta, -_MOST, _MOST)
+    eta = np.clip(design @ beta, -_GREATEST_ETA, _GREATEST_ETA)
     return np.exp(eta) if series.trials is None else 1 / (1 + np.exp(-eta))
 
 

@@ -8,7 +8,8 @@ from pipeline.insights.defined import DefinedCases, step_names
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Distinct path of steps, and how well it fits the plan (from 0 to 1)."""
+    """Distinct path of steps; `fitness`: to the plan, from 0 to 1; `fits`: without any
+    deviation."""
 
     path: tuple[str, ...]
     cases: int
@@ -18,7 +19,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class FunnelStep:
-    """Cases that reached a step after the mandatory ones before it."""
+    """Cases that reached a step after all mandatory steps of the stages before it."""
 
     step: str
     cases: int
@@ -26,7 +27,7 @@ class FunnelStep:
 
 @dataclass(frozen=True, slots=True)
 class DropOff:
-    """Cases that failed after a step (None: before any); `share` is of all cases."""
+    """Cases that dropped off after a step (None: before any); `share` is of all cases."""
 
     after: str | None
     cases: int
@@ -35,7 +36,7 @@ class DropOff:
 
 @dataclass(frozen=True, slots=True)
 class Conformance:
-    """Conformance of all cases; shares and means are over cases, None where there is none."""
+    """Conformance of all cases; shares and means are over cases, None without cases."""
 
     cases: int
     variants: tuple[Variant, ...]
@@ -45,50 +46,50 @@ class Conformance:
     drop_offs: tuple[DropOff, ...]
 
 
-def conformance(defined: DefinedCases) -> Conformance:
-    """Sum up the variants."""
-    cases = sum(variant.cases for variant in defined.variants)
-    fitting = sum(variant.cases for variant in defined.variants if variant.alignment.fits)
-    fitness = sum(variant.cases * variant.alignment.fitness for variant in defined.variants)
+def conformance(defined_cases: DefinedCases) -> Conformance:
+    """Return the conformance of all cases."""
+    cases = sum(variant.cases for variant in defined_cases.variants)
+    fitting = sum(variant.cases for variant in defined_cases.variants if variant.alignment.fits)
+    fitness = sum(variant.cases * variant.alignment.fitness for variant in defined_cases.variants)
     return Conformance(
         cases,
         tuple(
             Variant(
-                step_names(defined.plan, variant.path),
+                step_names(defined_cases.plan, variant.path),
                 variant.cases,
                 variant.alignment.fitness,
                 variant.alignment.fits,
             )
-            for variant in defined.variants
+            for variant in defined_cases.variants
         ),
         fitting / cases if cases else None,
         fitness / cases if cases else None,
-        funnel(defined),
-        drop_offs(defined, cases),
+        funnel(defined_cases),
+        drop_offs(defined_cases, cases),
     )
 
 
 def funnel(cases: DefinedCases) -> tuple[FunnelStep, ...]:
-    """Return the cases that reached each step, in the order of the plan."""
-    reached: Counter[int] = Counter()
+    """Return the number of cases that reached each step, in the order of the plan."""
+    case_counts: Counter[int] = Counter()
     for variant in cases.variants:
         for step, _ in variant.progress.reached_steps:
-            reached[step] += variant.cases
+            case_counts[step] += variant.cases
     return tuple(
-        FunnelStep(step.name, reached[number]) for number, step in enumerate(cases.plan.steps)
+        FunnelStep(step.name, case_counts[number]) for number, step in enumerate(cases.plan.steps)
     )
 
 
-def drop_offs(defined: DefinedCases, cases: int) -> tuple[DropOff, ...]:
-    """Return the cases that failed by the last step reached, in the order of the plan; unfinished
-    ones are none of them."""
-    dropped: Counter[int] = Counter()
-    for variant in defined.variants:
+def drop_offs(defined_cases: DefinedCases, cases: int) -> tuple[DropOff, ...]:
+    """Return the dropped cases by the last step reached, in the order of the plan; unfinished cases
+    are left out."""
+    case_counts: Counter[int] = Counter()
+    for variant in defined_cases.variants:
         last = variant.progress.reached_steps[-1][0] if variant.progress.reached_steps else -1
-        dropped[last] += variant.outcomes.get("dropped", 0)
-    names = (None, *(step.name for step in defined.plan.steps))
+        case_counts[last] += variant.outcomes.get("dropped", 0)
+    names = (None, *(step.name for step in defined_cases.plan.steps))
     return tuple(
         DropOff(names[step + 1], count, count / cases)
-        for step, count in sorted(dropped.items())
+        for step, count in sorted(case_counts.items())
         if count
     )

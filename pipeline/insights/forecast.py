@@ -1,7 +1,7 @@
 """Forecasts of daily counts, chosen and scored by back-tests.
 
 A forecast is the level of the latest days, weighted exponentially, times the day of the week, with
-or without the trend of the last four weeks, damped. The seasonal naive forecast (the same weekday a
+or without the damped trend of the last four weeks. The seasonal naive forecast (the same weekday a
 week before) is given for comparison. The table is forecast again from origins a week apart; the
 earlier origins choose the model and the width of the interval (a quantile of the errors, each
 relative to the root of its forecast), the later ones give the errors of both.
@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.insights.paths import Floats
 
 Model: TypeAlias = Callable[[Floats, int], Floats]
-"""Function from past counts to a forecast, by horizon."""
+"""Function of past counts and a number of days; returns the forecast of these next days."""
 
 HORIZON: Final = 14
 _COVERAGE: Final = 0.9
@@ -33,8 +33,8 @@ _CHOOSING_SHARE: Final = 0.6
 
 @dataclass(frozen=True, slots=True)
 class BackTest:
-    """Mean absolute errors of a day over the later origins, the naive forecast's for comparison,
-    and the share of days within the interval of 90 %."""
+    """Mean absolute error of a day over the later `origins`, that of the naive forecast, and the
+    share of days within the interval of 90 % (`covered`)."""
 
     origins: int
     error: float
@@ -54,7 +54,8 @@ class ForecastDay:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Next two weeks; `model` names the model with the least error, `total` is the sum."""
+    """Forecast of the next two weeks; `model` names the model with the least error, `total` is the
+    sum of the days."""
 
     model: str
     days: tuple[ForecastDay, ...]
@@ -63,24 +64,24 @@ class Forecast:
 
 
 def forecast(counts: Floats, first_day: int) -> Forecast | None:
-    """Return the forecast; None for less than twelve weeks, half of which train the first model,
-    and for series without any event."""
+    """Return the forecast; None for less than twelve weeks of counts, and for series without any
+    event."""
     origins = list(range(_LEAST_DAYS, len(counts) - HORIZON + 1, _WEEK))
     if len(origins) < 4 or not counts.any():
         return None
     split = ceil(len(origins) * _CHOOSING_SHARE)
-    chosen_from, scored_from = origins[:split], origins[split:]
+    choosing_origins, scoring_origins = origins[:split], origins[split:]
     models = _models()
-    name = min(models, key=lambda model: _error(models[model], counts, chosen_from))
+    name = min(models, key=lambda model: _error(models[model], counts, choosing_origins))
     model = models[name]
-    reach = _reach(_relative_errors(model, counts, chosen_from))
+    reach = _reach(_relative_errors(model, counts, choosing_origins))
     back_test = BackTest(
-        origins=len(scored_from),
-        error=_error(model, counts, scored_from),
-        naive_error=_error(_naive, counts, scored_from),
-        covered=float((_relative_errors(model, counts, scored_from) <= reach).mean()),
+        origins=len(scoring_origins),
+        error=_error(model, counts, scoring_origins),
+        naive_error=_error(_naive, counts, scoring_origins),
+        covered=float((_relative_errors(model, counts, scoring_origins) <= reach).mean()),
     )
-    ahead = model(counts, HORIZON)
+    expected_counts = model(counts, HORIZON)
     reach = _reach(_relative_errors(model, counts, origins))
     days = tuple(
         ForecastDay(
@@ -89,9 +90,9 @@ def forecast(counts: Floats, first_day: int) -> Forecast | None:
             max(float(expected - reach * _scale(expected)), 0.0),
             float(expected + reach * _scale(expected)),
         )
-        for index, expected in enumerate(ahead)
+        for index, expected in enumerate(expected_counts)
     )
-    return Forecast(name, days, float(ahead.sum()), back_test)
+    return Forecast(name, days, float(expected_counts.sum()), back_test)
 
 
 def _models() -> dict[str, Model]:
@@ -113,35 +114,38 @@ class _Level:
 
     def __call__(self, counts: Floats, horizon: int) -> Floats:
         factors = _weekday_factors(counts)
-        place = np.arange(len(counts)) % _WEEK
-        steady = counts / factors[place]
+        weekday = np.arange(len(counts)) % _WEEK
+        deseasonalised = counts / factors[weekday]
         age = np.arange(len(counts))[::-1]
         weights = (1 - self.alpha) ** age
-        level = float((steady * weights).sum() / weights.sum())
-        ahead = np.arange(1, horizon + 1)
-        growth = _growth(steady) if self.trend else 0.0
-        damped = growth * np.cumsum(_DAMPING**ahead)
-        later = (len(counts) - 1 + ahead) % _WEEK
-        expected: Floats = level * np.exp(damped) * factors[later]
+        level = float((deseasonalised * weights).sum() / weights.sum())
+        horizons = np.arange(1, horizon + 1)
+        growth = _growth(deseasonalised) if self.trend else 0.0
+        log_growth = growth * np.cumsum(_DAMPING**horizons)
+        later_weekday = (len(counts) - 1 + horizons) % _WEEK
+        expected: Floats = level * np.exp(log_growth) * factors[later_weekday]
         return expected
 
 
 def _weekday_factors(counts: Floats) -> Floats:
     """Return the weekday factors, shrunk towards 1 where events are few."""
-    recent = np.arange(len(counts)) >= len(counts) - _WEEKDAY_WEEKS * _WEEK
-    place = np.arange(len(counts)) % _WEEK
-    mean = counts[recent].mean()
-    sums = np.array([counts[recent & (place == day)].sum() for day in range(_WEEK)])
-    days = np.array([(recent & (place == day)).sum() for day in range(_WEEK)])
+    is_recent = np.arange(len(counts)) >= len(counts) - _WEEKDAY_WEEKS * _WEEK
+    weekday = np.arange(len(counts)) % _WEEK
+    mean = counts[is_recent].mean()
+    sums = np.array([counts[is_recent & (weekday == day)].sum() for day in range(_WEEK)])
+    days = np.array([(is_recent & (weekday == day)).sum() for day in range(_WEEK)])
     factors: Floats = (sums + _SHRINKAGE) / (days * mean + _SHRINKAGE)
     return factors
 
 
-def _growth(steady: Floats) -> float:
+def _growth(deseasonalised: Floats) -> float:
     """Return the daily growth (of the logarithm) between the last fortnights, at most 5 %."""
     half = _TREND_DAYS // 2
-    latest, before = steady[-half:].sum() + 1, steady[-_TREND_DAYS:-half].sum() + 1
-    return float(np.clip(np.log(latest / before) / half, -0.05, 0.05))
+    latest_sum, earlier_sum = (
+        deseasonalised[-half:].sum() + 1,
+        deseasonalised[-_TREND_DAYS:-half].sum() + 1,
+    )
+    return float(np.clip(np.log(latest_sum / earlier_sum) / half, -0.05, 0.05))
 
 
 def _error(model: Model, counts: Floats, origins: Sequence[int]) -> float:
@@ -158,7 +162,7 @@ def _relative_errors(model: Model, counts: Floats, origins: Sequence[int]) -> Fl
 
 
 def _reach(errors: Floats) -> float:
-    """Return the quantile that covers a further error too (split conformal)."""
+    """Return the quantile of errors that covers the next error with 90 % (split conformal)."""
     level = min(_COVERAGE * (1 + 1 / len(errors)), 1.0)
     return float(np.quantile(errors, level, method="higher"))
 

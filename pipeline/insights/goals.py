@@ -1,7 +1,7 @@
 """Goals of campaigns as conditions in SQL over interactions.
 
-A goal may read an interaction's name, kind, channel, source and properties; one that reads anything
-else cannot be evaluated on interactions alone.
+A goal may read an interaction's name, kind, channel, source and properties; a goal that reads
+anything else cannot be evaluated on interactions alone.
 """
 
 from collections.abc import Iterable
@@ -48,12 +48,12 @@ def campaign_goals(campaigns: Iterable[Campaign]) -> tuple[CampaignGoal | Unread
 
 
 def named_goal(campaign: str, name: str, window_ms: int) -> CampaignGoal:
-    """Return the goal that is an interaction of this name."""
+    """Return the goal that any interaction of this name fits."""
     return CampaignGoal(campaign, f"name = {sql_text(name)}", window_ms)
 
 
-def _goal(campaign: str, when: object, window: str) -> CampaignGoal | UnreadableGoal:
-    condition = parse(when)
+def _goal(campaign: str, raw: object, window: str) -> CampaignGoal | UnreadableGoal:
+    condition = parse(raw)
     if isinstance(condition, tuple):
         return UnreadableGoal(campaign, "; ".join(map(str, condition)))
     try:
@@ -90,21 +90,21 @@ def _check(value: str, check: tree.Check, *, is_property: bool) -> str:
             return f"coalesce({value} = {sql_text(text)}, FALSE)"
         case ("is_not", str(text)):
             return f"coalesce({value} <> {sql_text(text)}, TRUE)"
-        case ("is", bool(truth)) if is_property:
-            return f"coalesce({value} = '{str(truth).lower()}', FALSE)"
+        case ("is", bool(flag)) if is_property:
+            return f"coalesce({value} = '{str(flag).lower()}', FALSE)"
         case ("is", int() | float() as number) if is_property:
             return f"coalesce(TRY_CAST({value} AS DOUBLE) = {float(number)!r}, FALSE)"
-        case ("in" | "not_in" as operator, tuple(many)) if all(
-            isinstance(element, str) for element in many
+        case ("in" | "not_in" as operator, tuple(elements)) if all(
+            isinstance(element, str) for element in elements
         ):
-            listed = ", ".join(sql_text(str(value_text)) for value_text in many) or "NULL"
-            expression = f"coalesce({value} IN ({listed}), FALSE)"
+            texts = ", ".join(sql_text(str(value_text)) for value_text in elements) or "NULL"
+            expression = f"coalesce({value} IN ({texts}), FALSE)"
             return expression if operator == "in" else f"NOT {expression}"
-        case ("exists", bool(is_wanted)):
-            return f"{value} IS {'NOT ' if is_wanted else ''}NULL"
+        case ("exists", bool(is_present)):
+            return f"{value} IS {'NOT ' if is_present else ''}NULL"
         case (operator, int() | float() as number) if operator in _NUMBERS and is_property:
-            compared = f"TRY_CAST({value} AS DOUBLE) {_NUMBERS[operator]} {float(number)!r}"
-            return f"coalesce({compared}, FALSE)"
+            comparison = f"TRY_CAST({value} AS DOUBLE) {_NUMBERS[operator]} {float(number)!r}"
+            return f"coalesce({comparison}, FALSE)"
     raise _NotInSqlError(f"its goal compares by {check.operator!r} with {check.operand!r}")
 
 

@@ -1,5 +1,5 @@
-"""Journey implied by a table of events where none is defined: its most frequent steps, in any
-order, towards a goal. Their orders are compared like those of a defined journey."""
+"""Journey implied by a table of events where none is defined: the most frequent steps before a
+goal, in any order. Their orders are compared like those of a defined journey."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -11,25 +11,30 @@ from pipeline.insights.tables import TableError, sql_text
 
 _NAME: Final = "discovered"
 _MOST_STEPS: Final = 4
-"""Most steps whose orders are compared; more have too many orders, each with few customers."""
+"""Most steps whose orders are compared; more steps have too many orders with few customers each."""
 
 _LEAST_SHARE: Final = 0.5
 
 
-def implied_journey(log: EventLog, goal: str, window: str, asked: Sequence[str]) -> Journey | None:
-    """Return the journey of the `asked` steps, or else of those that at least half of the cases
-    took, in their usual order; None without a goal event, or with too few usual steps."""
-    [(cases, reached)] = log.queries.rows(
+def implied_journey(
+    log: EventLog, goal: str, window: str, step_names: Sequence[str]
+) -> Journey | None:
+    """Return the journey of these steps, or without names of those that at least half of the cases
+    took, in their usual order; None without a goal event, or with too few usual steps.
+
+    Raises TableError for a name that no event has, and for steps whose orders cannot be compared.
+    """
+    [(cases, goals)] = log.queries.rows(
         f"SELECT count(DISTINCT case_id), count(*) FILTER (name = {sql_text(goal)}) FROM events"
     )
-    usual = _usual_order(log, goal)
-    for name in asked:
-        if name not in usual:
+    case_counts = _usual_order(log, goal)
+    for name in step_names:
+        if name not in case_counts:
             raise TableError(f"{log.file}: --order-of {name}: no event but the goal has this name")
-    often = [name for name, those in usual.items() if those >= _LEAST_SHARE * cases]
-    most_first = sorted(often, key=lambda name: -usual[name])[:_MOST_STEPS]
-    names = [name for name in usual if name in (asked or most_first)]
-    if not reached or not (asked or len(names) > 1):
+    frequent_names = [name for name, count in case_counts.items() if count >= _LEAST_SHARE * cases]
+    top_names = sorted(frequent_names, key=lambda name: -case_counts[name])[:_MOST_STEPS]
+    names = [name for name in case_counts if name in (step_names or top_names)]
+    if not goals or not (step_names or len(names) > 1):
         return None
     steps = [JourneyStep(config_name(name) or "step", {"name": name}) for name in names]
     if len({step.step for step in steps}) < max(len(steps), 2):
@@ -45,7 +50,8 @@ def implied_journey(log: EventLog, goal: str, window: str, asked: Sequence[str])
 
 
 def _usual_order(log: EventLog, goal: str) -> dict[str, int]:
-    """Return the number of cases with each event, in its mean order."""
+    """Return the number of cases with each event but the goal, by the events' mean time in the
+    case."""
     rows = log.queries.rows(
         f"""
         WITH first AS (

@@ -46,15 +46,16 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
 def incident_words(
     incident: Incident, goal: str | None, worth: float | None, language: Language = "en"
 ) -> str:
-    """Return the incident in words: change, days and cost; `worth`: that of one goal."""
+    """Return the incident in words: days, change and cost; `worth`: of one goal (None: not
+    named)."""
     words = _WORDS[language]
     main = next(
         (evidence for evidence in incident.evidence if evidence.kind == "goes on"),
         incident.evidence[0],
     )
     first, last = iso_day(incident.first_day), iso_day(incident.last_day)
-    when = "ongoing" if incident.ongoing else "day" if first == last else "span"
-    text = f"{words[when].format(first=first, last=last)} {evidence_words(main, language)}."
+    dates = "ongoing" if incident.ongoing else "day" if first == last else "span"
+    text = f"{words[dates].format(first=first, last=last)} {evidence_words(main, language)}."
     if incident.loss is None or goal is None:
         return text
     loss = incident.loss
@@ -70,15 +71,15 @@ def incident_words(
 
 
 def evidence_words(evidence: SeriesEvidence, language: Language = "en") -> str:
-    """Return a finding as a clause."""
+    """Return an anomaly as a clause."""
     words = _WORDS[language]
-    segment_words = (
+    channel_words = (
         words["all"] if evidence.channel is None else words["in"].format(channel=evidence.channel)
     )
     return words[f"{evidence.direction} {evidence.kind}"].format(
         step=evidence.step,
         to=evidence.to,
-        where=segment_words,
+        where=channel_words,
         observed=_whole(evidence.observed, language),
         expected=_whole(evidence.expected, language),
     )

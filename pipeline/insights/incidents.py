@@ -1,8 +1,8 @@
 """Incidents for a business user: anomalies grouped by time, and their cost.
 
-Anomalies belong to one incident when their days overlap by half of the shorter. Its cost is the
-number of goals that were not reached: the visits that would have gone on without the incident,
-times the usual share of visitors there who reach the goal.
+Anomalies belong to one incident when their days overlap by half of the shorter span. The cost of an
+incident is the number of goals not reached: the missing visits with the next step, times the usual
+share of such visits that reach the goal.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,8 +23,8 @@ _RECENT_DAYS: Final = 56
 
 @dataclass(frozen=True, slots=True)
 class SeriesEvidence:
-    """Anomalous series: `observed` where `expected` were expected, from `first_day` to `last_day`
-    (inclusive; days since 1970). `channel` None: all channels together."""
+    """Anomaly of a series: its sum `observed`, and the `expected` one, from `first_day` to
+    `last_day` (inclusive; days since 1970). `channel` None: all channels together."""
 
     kind: SeriesKind
     step: str
@@ -49,8 +49,8 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Incident from `first_day` to `last_day` (inclusive; days since 1970); the strongest evidence
-    first."""
+    """Incident from `first_day` to `last_day` (inclusive; days since 1970), with its strongest
+    evidence first; `loss`: None without a goal, or if no step lost visits."""
 
     first_day: int
     last_day: int
@@ -62,8 +62,9 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """Trend of a series: change in a week over the last eight (of counts in per cent, of shares in
-    points; None: too few), and days of the week against their mean, Monday first."""
+    """Trend of a series over its last eight weeks: its `level`, its `weekly_change` (of the
+    logarithm of counts, or of a share; None: less than two weeks), and the factors of `weekdays`,
+    Monday first."""
 
     kind: SeriesKind
     step: str
@@ -76,7 +77,7 @@ class Trend:
 
 @dataclass(frozen=True, slots=True)
 class SeriesForecast:
-    """Forecast of a series; `what`: all events, or the goal."""
+    """Forecast of a series; `what`: `all events`, or the name of the goal."""
 
     what: str
     channel: str | None
@@ -85,8 +86,8 @@ class SeriesForecast:
 
 @dataclass(frozen=True, slots=True)
 class SeriesOverview:
-    """Development of all series. `series`: those with enough data; `quiet`: those without
-    anomaly."""
+    """Development of all series, from `first_day` to `last_day`. `series`: number of those with
+    enough data; `quiet`: number of those without an anomaly."""
 
     first_day: int
     last_day: int
@@ -99,9 +100,9 @@ class SeriesOverview:
 
 
 def course(
-    series: Sequence[DailySeries], scanned: Sequence[SeriesScan], goal: str | None
+    series: Sequence[DailySeries], scans: Sequence[SeriesScan], goal: str | None
 ) -> SeriesOverview | None:
-    """Return incidents, trends and forecasts; None without a whole day."""
+    """Return incidents, trends and forecasts; None without any series."""
     if not series:
         return None
     first, days = series[0].first_day, series[0].days
@@ -109,18 +110,18 @@ def course(
         first_day=first,
         last_day=first + days - 1,
         goal=goal,
-        series=len(scanned),
-        quiet=sum(not series_scan.anomalies for series_scan in scanned),
-        incidents=incidents(scanned, goal),
-        trends=tuple(map(_trend, scanned)),
+        series=len(scans),
+        quiet=sum(not series_scan.anomalies for series_scan in scans),
+        incidents=incidents(scans, goal),
+        trends=tuple(map(_trend, scans)),
         forecasts=tuple(_forecasts(series, goal)),
     )
 
 
-def incidents(scanned: Sequence[SeriesScan], goal: str | None) -> tuple[Incident, ...]:
-    """Return the incidents in the order of time."""
+def incidents(scans: Sequence[SeriesScan], goal: str | None) -> tuple[Incident, ...]:
+    """Return the incidents in the order of their first days."""
     groups: list[list[tuple[SeriesScan, Anomaly]]] = []
-    pairs = [(series_scan, anomaly) for series_scan in scanned for anomaly in series_scan.anomalies]
+    pairs = [(series_scan, anomaly) for series_scan in scans for anomaly in series_scan.anomalies]
     for pair in sorted(pairs, key=lambda pair: -abs(pair[1].deviations)):
         for group in groups:
             if any(_overlap(pair[1], other) for _, other in group):
@@ -128,7 +129,7 @@ def incidents(scanned: Sequence[SeriesScan], goal: str | None) -> tuple[Incident
                 break
         else:
             groups.append([pair])
-    summaries = (_incident(group, scanned, goal) for group in groups)
+    summaries = (_incident(group, scans, goal) for group in groups)
     return tuple(sorted(summaries, key=lambda summary: summary.first_day))
 
 
@@ -140,19 +141,21 @@ def _overlap(anomaly: Anomaly, other: Anomaly) -> bool:
 
 def _incident(
     group: Sequence[tuple[SeriesScan, Anomaly]],
-    scanned: Sequence[SeriesScan],
+    scans: Sequence[SeriesScan],
     goal: str | None,
 ) -> Incident:
     main = next((anomaly for _, anomaly in group if anomaly.series.kind == "goes on"), group[0][1])
     start = main.series.first_day
-    named = {anomaly.series.channel for _, anomaly in group if anomaly.series.channel is not None}
+    channels = {
+        anomaly.series.channel for _, anomaly in group if anomaly.series.channel is not None
+    }
     return Incident(
         first_day=start + main.first,
         last_day=start + main.last,
-        channels=tuple(sorted(named)),
+        channels=tuple(sorted(channels)),
         ongoing=main.last >= main.series.days - 2,
         evidence=tuple(_evidence(anomaly) for _, anomaly in group),
-        loss=None if goal is None else _loss(group, scanned, goal),
+        loss=None if goal is None else _loss(group, scans, goal),
     )
 
 
@@ -166,31 +169,36 @@ def _evidence(anomaly: Anomaly) -> SeriesEvidence:
         start + anomaly.first,
         start + anomaly.last,
         anomaly.direction,
-        anomaly.observed,
+        anomaly.count,
         anomaly.expected,
         anomaly.q,
     )
 
 
 def _loss(
-    group: Sequence[tuple[SeriesScan, Anomaly]], scanned: Sequence[SeriesScan], goal: str
+    group: Sequence[tuple[SeriesScan, Anomaly]], scans: Sequence[SeriesScan], goal: str
 ) -> Loss | None:
-    """Return the greatest loss at one step: over channels, or of all together."""
+    """Return the greater loss of two: the sum over channels of the greatest loss at one step, or
+    the greatest loss of a series over all channels. None if no step lost visits."""
     by_channel: dict[str | None, tuple[float, float]] = {}
     for series_scan, anomaly in group:
         if anomaly.series.kind != "goes on" or anomaly.direction != "fewer":
             continue
-        rate = _goal_rate(anomaly.series, scanned, goal)
+        rate = _goal_rate(anomaly.series, scans, goal)
         if rate is None:
             continue
         span = slice(anomaly.first, anomaly.last + 1)
-        missing = (anomaly.expected - anomaly.observed) * rate
+        missing = (anomaly.expected - anomaly.count) * rate
         variance = float(series_scan.baseline.variance[span].sum()) * rate * rate
         channel = anomaly.series.channel
         if missing > by_channel.get(channel, (0.0, 0.0))[0]:
             by_channel[channel] = (missing, variance)
-    named = [pair for channel, pair in by_channel.items() if channel is not None]
-    sums = [(sum(pair[0] for pair in named), sum(pair[1] for pair in named))] if named else []
+    channel_losses = [pair for channel, pair in by_channel.items() if channel is not None]
+    sums = (
+        [(sum(pair[0] for pair in channel_losses), sum(pair[1] for pair in channel_losses))]
+        if channel_losses
+        else []
+    )
     together = [by_channel[None]] if None in by_channel else []
     if not (sums or together):
         return None
@@ -199,29 +207,30 @@ def _loss(
     return Loss(missing, max(missing - reach, 0.0), missing + reach)
 
 
-def _goal_rate(series: DailySeries, scanned: Sequence[SeriesScan], goal: str) -> float | None:
-    """Return the share of visits with the next step that have the goal, on days without anomaly."""
+def _goal_rate(series: DailySeries, scans: Sequence[SeriesScan], goal: str) -> float | None:
+    """Return the share of visits with the next step that have the goal, on days without anomaly;
+    None if no series has it."""
     if series.to == goal:
         return 1.0
-    for series_scan in scanned:
+    for series_scan in scans:
         other = series_scan.series
         if (other.step, other.to, other.channel) == (series.to, goal, series.channel):
-            use = np.ones(other.days, dtype=np.bool_)
+            is_normal = np.ones(other.days, dtype=np.bool_)
             for anomaly in series_scan.anomalies:
-                use[anomaly.first : anomaly.last + 1] = False
-            trials = 0.0 if other.trials is None else float(other.trials[use].sum())
-            return float(other.counts[use].sum()) / trials if trials else None
+                is_normal[anomaly.first : anomaly.last + 1] = False
+            trials = 0.0 if other.trials is None else float(other.trials[is_normal].sum())
+            return float(other.counts[is_normal].sum()) / trials if trials else None
     return None
 
 
 def _trend(series_scan: SeriesScan) -> Trend:
     series, baseline = series_scan.series, series_scan.baseline
-    recent = slice(max(series.days - _RECENT_DAYS, 0), series.days)
-    expected = baseline.expected[recent]
+    days = slice(max(series.days - _RECENT_DAYS, 0), series.days)
+    expected = baseline.expected[days]
     if series.trials is None:
         level, change = float(expected.mean()), _slope(np.log(np.maximum(expected, 1e-9)))
     else:
-        trials = series.trials[recent]
+        trials = series.trials[days]
         share = expected[trials > 0] / trials[trials > 0]
         level = float(share.mean()) if len(share) else 0.0
         change = _slope(share) if len(share) else None
@@ -245,13 +254,13 @@ def _forecasts(series: Sequence[DailySeries], goal: str | None) -> Iterable[Seri
         for name in ("all events", goal):
             if name is None:
                 continue
-            chosen = [
+            counts = [
                 volume.counts
                 for volume in volumes
                 if channel in (None, volume.channel)
                 and (name == "all events" or volume.step == name)
             ]
-            if chosen:
-                prediction = forecast(np.sum(chosen, axis=0), series[0].first_day)
+            if counts:
+                prediction = forecast(np.sum(counts, axis=0), series[0].first_day)
                 if prediction is not None:
                     yield SeriesForecast(name, channel, prediction)

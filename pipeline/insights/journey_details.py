@@ -1,8 +1,8 @@
-"""Defined journey in depth: deviations, flows, time to convert, plan against actual path, and
+"""Details of a defined journey: deviations, flows, time to convert, plan against actual path, and
 associations with conversion and drop-off.
 
-Results are observed associations. Comparisons are by landmark: groups are formed by the facts known
-at a moment, among cases still under way then, and compared by their outcomes after it.
+Results are observed associations. Comparisons are by landmark: groups are formed by what is known
+at a moment, among cases still under way then, and compared by their outcomes after that moment.
 """
 
 from collections import Counter, defaultdict
@@ -35,8 +35,8 @@ NO_CHANNEL: Final = "(no channel)"
 @dataclass(frozen=True, slots=True)
 class StepDetails:
     """Figures of a step. `dropped`, `unfinished`: cases whose last step it is, by outcome; `late`:
-    reached after its time limit; `median_ms`: from the case's beginning, of those who reached it.
-    `skipped`, `repeated`, `swapped`: cases that deviate from the plan there."""
+    cases that reached it after its time limit; `median_ms`: from the case's beginning, over cases
+    that reached it. `skipped`, `repeated`, `swapped`: cases that deviate from the plan at it."""
 
     step: str
     mandatory: bool
@@ -52,7 +52,8 @@ class StepDetails:
 
 @dataclass(frozen=True, slots=True)
 class ChannelStep:
-    """Cases that began in a channel, by the step that they reached, and the drop-offs after it."""
+    """Cases that began in a channel and reached a step; `dropped`: those that dropped off after
+    it."""
 
     channel: str
     step: str
@@ -80,7 +81,8 @@ class ChannelCurve:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two groups from a landmark on; `more`: difference of their shares that converted."""
+    """Two groups from a landmark on; `more`: by how much the converted share `with_it` is
+    higher."""
 
     landmark: str
     with_it: ConversionCurve
@@ -90,7 +92,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class ArmComparison:
-    """Arm, as the table assigns it, against the `reference`."""
+    """Arm, as the table assigns it, compared with the arm `reference`."""
 
     arm: str
     reference: str
@@ -99,8 +101,8 @@ class ArmComparison:
 
 @dataclass(frozen=True, slots=True)
 class JourneyDetails:
-    """Details of a journey; `early_ms`: time from its beginning in which a case is examined for
-    `associations`."""
+    """Details of a journey; `early_ms`: time from a case's beginning whose events and channels are
+    the properties of `associations`."""
 
     outcomes: dict[CaseOutcome, int]
     repeated_rows: int
@@ -115,50 +117,51 @@ class JourneyDetails:
     associations: tuple[Association, ...]
 
 
-def journey_details(cases: DefinedCases, early_ms: int | None = None) -> JourneyDetails:
-    """Answer in depth; `early_ms`: a tenth of the goal's window, or else a day."""
-    early = _early(cases) if early_ms is None else early_ms * 1000
-    _load_progress(cases)
+def journey_details(defined_cases: DefinedCases, early_ms: int | None = None) -> JourneyDetails:
+    """Return the details; `early_ms` None: a tenth of the goal's window, or a day without one."""
+    early_us = _default_early_us(defined_cases) if early_ms is None else early_ms * 1000
+    _load_progress(defined_cases)
     outcomes: Counter[CaseOutcome] = Counter()
-    for variant in cases.variants:
+    for variant in defined_cases.variants:
         outcomes.update(variant.outcomes)
-    curves = _curves(cases)
-    whole = [row for group in curves.values() for row in group]
+    curves = _curves(defined_cases)
+    all_groups = [row for group in curves.values() for row in group]
     return JourneyDetails(
         {kind: outcomes[kind] for kind in ("converted", "dropped", "unfinished")},
-        cases.log.repeated_rows,
-        tuple(_steps(cases)),
-        tuple(_channel_steps(cases)),
-        tuple(_flows(cases)),
-        conversion_curve(whole),
+        defined_cases.log.repeated_rows,
+        tuple(_steps(defined_cases)),
+        tuple(_channel_steps(defined_cases)),
+        tuple(_flows(defined_cases)),
+        conversion_curve(all_groups),
         tuple(ChannelCurve(name, conversion_curve(group)) for name, group in curves.items()),
-        _followed_plan(cases),
-        tuple(_arms(cases)),
-        early // 1000,
-        tuple(associations(cases, early)),
+        _followed_plan(defined_cases),
+        tuple(_arms(defined_cases)),
+        early_us // 1000,
+        tuple(associations(defined_cases, early_us)),
     )
 
 
-def _early(cases: DefinedCases) -> int:
+def _default_early_us(cases: DefinedCases) -> int:
+    """Return a tenth of the goal's window, or a day without one, in µs."""
     goal = cases.journey.goal
     return duration_ms(goal.window) * 100 if goal and goal.window else _DAY_US
 
 
-def _load_progress(cases: DefinedCases) -> None:
-    """Load `reached` (each variant's steps, with their places and the place of the mandatory step
-    before, -1: none) and `lasts` (the last step, -1: none)."""
+def _load_progress(defined_cases: DefinedCases) -> None:
+    """Load `reached`, each variant's steps, with their places and the place of the mandatory step
+    before (-1: none), and `channelled`, the outcomes with the channel in which a case began."""
     rows = [
-        (variant, step, place, gate, rank == len(counted.progress.reached_steps) - 1)
-        for variant, counted in enumerate(cases.variants)
+        (variant, step, place, gate, rank == len(variant_cases.progress.reached_steps) - 1)
+        for variant, variant_cases in enumerate(defined_cases.variants)
         for rank, (step, place, gate) in enumerate(
-            _gate_steps(cases.plan, counted.progress.reached_steps)
+            _gate_steps(defined_cases.plan, variant_cases.progress.reached_steps)
         )
     ]
     columns = list(zip(*rows, strict=True)) or [()] * 5
     types = (pa.int64(), pa.int32(), pa.int64(), pa.int64(), pa.bool_())
     names = ("variant", "step", "place", "gate", "is_last")
     arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]
-    queries = cases.log.queries
+    queries = defined_cases.log.queries
     queries.load("reached", pa.table(dict(zip(names, arrays, strict=True))))
     queries.view(
         "channelled",
@@ -175,13 +178,13 @@ def _load_progress(cases: DefinedCases) -> None:
 
 
 def _gate_steps(
-    plan: JourneyPlan, reached: tuple[tuple[int, int], ...]
+    plan: JourneyPlan, reached_steps: tuple[tuple[int, int], ...]
 ) -> Iterator[tuple[int, int, int]]:
-    """Yield each step reached with its place and that of the last mandatory one of the stages
-    before."""
+    """Yield each step reached with its place, and with the place of the last mandatory step of the
+    stages before (-1: none)."""
     gate = latest = -1
     stage = 0
-    for step, place in reached:
+    for step, place in reached_steps:
         if plan.steps[step].stage != stage:
             stage, gate = plan.steps[step].stage, latest
         if plan.steps[step].mandatory:
@@ -189,26 +192,30 @@ def _gate_steps(
         yield step, place, gate
 
 
-def _steps(defined: DefinedCases) -> Iterator[StepDetails]:
+def _steps(defined_cases: DefinedCases) -> Iterator[StepDetails]:
     deviations: dict[str, Counter[int]] = defaultdict(Counter)
-    for variant in defined.variants:
+    for variant in defined_cases.variants:
         last = variant.progress.reached_steps[-1][0] if variant.progress.reached_steps else -1
-        for kind in ("skipped", "repeated", "swapped"):
-            for step in getattr(variant.alignment, kind):
-                deviations[kind][step] += variant.cases
+        alignment = variant.alignment
+        for number in alignment.skipped_steps:
+            deviations["skipped"][number] += variant.cases
+        for number in alignment.repeated_steps:
+            deviations["repeated"][number] += variant.cases
+        for number in alignment.swapped_steps:
+            deviations["swapped"][number] += variant.cases
         for outcome, cases in variant.outcomes.items():
             deviations[outcome][last] += cases
-    timed = _step_times(defined)
-    for number, step in enumerate(defined.plan.steps):
-        cases, late, median = timed.get(number, (0, 0, None))
-        counts = {kind: counted[number] for kind, counted in deviations.items()}
+    step_times = _step_times(defined_cases)
+    for number, step in enumerate(defined_cases.plan.steps):
+        cases, late_cases, median = step_times.get(number, (0, 0, None))
+        counts = {kind: case_counts[number] for kind, case_counts in deviations.items()}
         yield StepDetails(
             step.name,
             step.mandatory,
             cases,
             counts.get("dropped", 0),
             counts.get("unfinished", 0),
-            late,
+            late_cases,
             median,
             counts.get("skipped", 0),
             counts.get("repeated", 0),
@@ -216,9 +223,9 @@ def _steps(defined: DefinedCases) -> Iterator[StepDetails]:
         )
 
 
-def _step_times(defined: DefinedCases) -> dict[int, tuple[int, int, float]]:
-    limits = [step.within_ms for step in defined.plan.steps]
-    defined.log.queries.load(
+def _step_times(defined_cases: DefinedCases) -> dict[int, tuple[int, int, float]]:
+    limits = [step.within_ms for step in defined_cases.plan.steps]
+    defined_cases.log.queries.load(
         "limits",
         pa.table(
             {
@@ -227,7 +234,7 @@ def _step_times(defined: DefinedCases) -> dict[int, tuple[int, int, float]]:
             }
         ),
     )
-    rows = defined.log.queries.rows(
+    rows = defined_cases.log.queries.rows(
         """
         SELECT step, count(*), count(*) FILTER (within IS NOT NULL AND waited >= within * 1000),
             median(since) / 1000
@@ -240,33 +247,33 @@ def _step_times(defined: DefinedCases) -> dict[int, tuple[int, int, float]]:
         ) GROUP BY step
         """
     )
-    return {step: (cases, late, median) for step, cases, late, median in rows}
+    return {step: (cases, late_cases, median) for step, cases, late_cases, median in rows}
 
 
-def _channel_steps(defined: DefinedCases) -> Iterator[ChannelStep]:
-    rows = defined.log.queries.rows(
+def _channel_steps(defined_cases: DefinedCases) -> Iterator[ChannelStep]:
+    rows = defined_cases.log.queries.rows(
         """
         SELECT began_in, step, count(*), count(*) FILTER (is_last AND outcome = 'dropped')
         FROM channelled AS o JOIN reached AS r ON o.variant = r.variant
         GROUP BY began_in, step ORDER BY began_in, step
         """
     )
-    for channel, step, cases, dropped in rows:
-        yield ChannelStep(channel, defined.plan.steps[step].name, cases, dropped)
+    for channel, step, cases, drop_offs in rows:
+        yield ChannelStep(channel, defined_cases.plan.steps[step].name, cases, drop_offs)
 
 
-def _flows(defined: DefinedCases) -> Iterator[StepFlow]:
-    """Yield every edge of the Sankey diagram; the cases into and out of a step equal the
-    funnel's."""
+def _flows(defined_cases: DefinedCases) -> Iterator[StepFlow]:
+    """Yield every edge of the Sankey diagram; the cases into a step, and out of it, are as many as
+    reached it in the funnel."""
     flows: Counter[tuple[int, int, CaseOutcome | None]] = Counter()
-    for variant in defined.variants:
+    for variant in defined_cases.variants:
         last = -1
         for step, _ in variant.progress.reached_steps:
             flows[last, step, None] += variant.cases
             last = step
         for outcome, cases in variant.outcomes.items():
             flows[last, -1, outcome] += cases
-    names = (*(step.name for step in defined.plan.steps), None)  # of step -1: none
+    names = (*(step.name for step in defined_cases.plan.steps), None)  # of step -1: none
     for (after, to, end), cases in sorted(
         flows.items(), key=lambda flow: (-flow[1], flow[0][:2], str(flow[0][2]))
     ):
@@ -274,8 +281,8 @@ def _flows(defined: DefinedCases) -> Iterator[StepFlow]:
 
 
 def _curves(cases: DefinedCases) -> dict[str, list[FollowedCases]]:
-    """Return the follow-up time of the cases of each channel; a case that left by an exit cannot
-    convert any more, and is followed until the window closes."""
+    """Return the cases of each channel by the time for which they were followed; a case that left
+    by an exit cannot convert any more, and is followed until the window closes."""
     curves: dict[str, list[FollowedCases]] = {}
     for channel, *figures in cases.log.queries.rows(
         f"""
@@ -300,17 +307,21 @@ def _followed_plan(cases: DefinedCases) -> Comparison | None:
     steps = cases.plan.steps
     first = next((number for number, step in enumerate(steps) if step.mandatory), 0)
     places = [dict(variant.progress.reached_steps).get(first) for variant in cases.variants]
-    kept = [
+    kept_to_plan = [
         place is not None and _keeps_to(cases.plan, variant.path[: place + 1])
         for variant, place in zip(cases.variants, places, strict=True)
     ]
     variants = pa.array(range(len(places)), pa.int64())
-    table = {"variant": variants, "place": pa.array(places, pa.int64()), "kept": pa.array(kept)}
+    table = {
+        "variant": variants,
+        "place": pa.array(places, pa.int64()),
+        "kept": pa.array(kept_to_plan),
+    }
     if not places:
         return None
     cases.log.queries.load("landmarks", pa.table(table))
-    within = steps[first].within_ms
-    in_time = "TRUE" if within is None else f"reached_at - begun < {within * 1000}"
+    limit_ms = steps[first].within_ms
+    in_time = "TRUE" if limit_ms is None else f"reached_at - begun < {limit_ms * 1000}"
     rows = cases.log.queries.rows(
         f"""
         SELECT kept AND {in_time} AS group_of, {_duration("reached_at")} AS duration,
@@ -339,7 +350,8 @@ def _keeps_to(plan: JourneyPlan, path: tuple[int, ...]) -> bool:
 
 
 def _arms(cases: DefinedCases) -> Iterator[ArmComparison]:
-    """Compare each arm with the holdout, or else with the first by name, from the beginning on."""
+    """Compare each arm with the holdout, or without one with the first arm by name, from the case's
+    beginning on."""
     rows = cases.log.queries.rows(
         f"""
         SELECT arm, {_duration("begun")} AS duration, outcome = 'converted' AS converted,
@@ -351,10 +363,10 @@ def _arms(cases: DefinedCases) -> Iterator[ArmComparison]:
     for arm, *figures in rows:
         arms.setdefault(arm, []).append(FollowedCases(*figures))
     reference = HOLDOUT if HOLDOUT in arms else next(iter(arms), None)
-    for arm, followed in arms.items():
+    for arm, groups in arms.items():
         if reference is not None and arm != reference:
-            compared = _comparison("the case began", followed, arms[reference])
-            yield ArmComparison(arm, reference, compared)
+            comparison = _comparison("the case began", groups, arms[reference])
+            yield ArmComparison(arm, reference, comparison)
 
 
 def _comparison(

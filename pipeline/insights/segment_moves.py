@@ -14,7 +14,8 @@ from pipeline.model.time import DAY_MS
 CHANGES: Final = "segments.changes"
 
 _WEEK_MS: Final = 7 * DAY_MS
-_NEVER: Final = 253_402_300_799_000
+_END_OF_TIME_MS: Final = 253_402_300_799_000
+"""Last second of the year 9999."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,9 @@ class SegmentDay:
 
 @dataclass(frozen=True, slots=True)
 class SegmentMoves:
-    """Moves of a segment; `members` are those at the end of the log. `entered_last_week`,
-    `exited_last_week`: of its last seven days. `median_stay_ms`: time by which half have left
-    (Kaplan-Meier; None: fewer have)."""
+    """Moves of a segment; `members`: at the end of the log; `entered_last_week`,
+    `exited_last_week`: in the log's last seven days; `median_stay_ms`: time by which half of the
+    members have left (Kaplan-Meier; None: fewer have left)."""
 
     segment: str
     customers: int
@@ -47,12 +48,11 @@ class SegmentMoves:
 def segment_moves(queries: Queries, folder: Path, until_ms: int | None) -> tuple[SegmentMoves, ...]:
     """Return the moves of every segment in FOLDER/segments.changes, by name. Raises TableError.
 
-    The log ends with its last change, or before `until_ms`. A repeated change counts once; an entry
-    of a member, or an exit of a non-member, does not count.
-    """
+    The log ends with its last change, or at `until_ms` (exclusive). A repeated change counts once;
+    an entry of a member, or an exit of a customer who is no member, does not count."""
     view = queries.open_topic(folder, CHANGES, ("profile_id", "segment", "change", "at"))
     try:
-        last = _load(queries, view, _NEVER if until_ms is None else until_ms)
+        last = _load(queries, view, _END_OF_TIME_MS if until_ms is None else until_ms)
         end = last if until_ms is None else until_ms
         stays = _stays(queries, end)
         days = _days(queries)
@@ -72,20 +72,21 @@ def segment_moves(queries: Queries, folder: Path, until_ms: int | None) -> tuple
         SegmentMoves(
             segment=segment,
             customers=customers,
-            members=entered - exited,
-            entered=entered,
-            exited=exited,
-            entered_last_week=late_entered,
-            exited_last_week=late_exited,
+            members=entries - exits,
+            entered=entries,
+            exited=exits,
+            entered_last_week=recent_entries,
+            exited_last_week=recent_exits,
             median_stay_ms=conversion_curve(stays[segment]).quartiles_ms[1],
             days=tuple(days[segment]),
         )
-        for segment, customers, entered, exited, late_entered, late_exited in rows
+        for segment, customers, entries, exits, recent_entries, recent_exits in rows
     )
 
 
 def _load(queries: Queries, view: str, until: int) -> int:
-    """Load `moves`, alternating entries and exits of each customer; return the last one's time."""
+    """Load `moves`, the alternating entries and exits of each customer; return the time of the last
+    move, 0 without any."""
     queries.define(
         "moves",
         f"""
@@ -119,8 +120,8 @@ def _stays(queries: Queries, end: int) -> defaultdict[str, list[FollowedCases]]:
         """
     )
     stays: defaultdict[str, list[FollowedCases]] = defaultdict(list)
-    for segment, *followed in rows:
-        stays[segment].append(FollowedCases(*followed))
+    for segment, *stay in rows:
+        stays[segment].append(FollowedCases(*stay))
     return stays
 
 
@@ -134,7 +135,7 @@ def _days(queries: Queries) -> defaultdict[str, list[SegmentDay]]:
         """
     )
     days: defaultdict[str, list[SegmentDay]] = defaultdict(list)
-    for segment, day, entered, exited in rows:
-        before = days[segment][-1].members if days[segment] else 0
-        days[segment].append(SegmentDay(iso_day(day), entered, exited, before + entered - exited))
+    for segment, day, entries, exits in rows:
+        members = days[segment][-1].members if days[segment] else 0
+        days[segment].append(SegmentDay(iso_day(day), entries, exits, members + entries - exits))
     return days
