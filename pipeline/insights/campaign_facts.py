@@ -1,11 +1,12 @@
-"""Facts of campaigns from the topics `decisions` and `interactions.segmented`, without repetition,
-in SQL.
+"""Facts of campaigns from the topics `decisions` and `interactions.segmented`, in SQL.
 
-Tables of the connection, each row once, also where a topic repeats a record:
+A record that a topic repeats counts once. The tables are:
 
-* `facts`: a message that was chosen (`decided` = 1) or held out (`held` = 1), with its reported
-outcomes; * `memberships`: the segments of the customer when a message was decided; * `happened`:
-interactions that may be goals; `assigned`: customers and their draw for a holdout.
+* `facts`: messages that were chosen (`decided` = 1) or held out (`held` = 1), with their reported
+  outcomes;
+* `memberships`: the segments of the customer when a message was decided;
+* `happened`: interactions that may be goals;
+* `assigned`: customers with their draw for a holdout.
 """
 
 from collections.abc import Sequence
@@ -27,13 +28,14 @@ OUTCOMES: Final = (
 )  # fmt: skip
 
 _HELD: Final = "held out by "
-_NEVER: Final = 253_402_300_799_000
+_END_OF_TIME_MS: Final = 253_402_300_799_000
+"""Last second of the year 9999."""
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Decisions from `since_ms` (inclusive) to `until_ms` (exclusive; it is also when the log
-    ends), where given."""
+    """Period of decisions from `since_ms` (inclusive; None: the log's beginning) to `until_ms`
+    (exclusive; None: the log's end), at which the log is taken to end."""
 
     since_ms: int | None = None
     until_ms: int | None = None
@@ -45,9 +47,9 @@ class FactsSupport:
 
     `unmatched`: outcomes of messages without a decision in the log; `without_value`: conversions
     whose value is missing, negative, not a number or above 1e15, which count with a revenue of 0;
-    `without_price`: messages with such a worth or cost, which count with 0; `unreadable`: records
-    that cannot be decoded; `since_ms`, `until_ms`: the log's first decision and its end.
-    """
+    `without_price`: messages whose worth or cost is no such amount, which counts as 0;
+    `unreadable`: records that cannot be decoded; `since_ms`, `until_ms`: times of the log's first
+    decision and of its end."""
 
     decisions: int
     customers: int
@@ -99,8 +101,9 @@ def load_goals(queries: Queries, goals: Sequence[CampaignGoal]) -> None:
 
 
 def _load_happened(queries: Queries, segmented: str, decisions: str, period: Period) -> int:
-    """Load interactions once each; return the log's end in ms, 0 for an empty one."""
-    until = _NEVER if period.until_ms is None else period.until_ms
+    """Load `received`, each interaction once, and `happened`; return the log's end in ms (0:
+    empty)."""
+    until = _END_OF_TIME_MS if period.until_ms is None else period.until_ms
     queries.define(
         "received",
         f"""
@@ -141,7 +144,7 @@ def _load_happened(queries: Queries, segmented: str, decisions: str, period: Per
 
 def _load_decided(queries: Queries, decisions: str, period: Period) -> None:
     since = 0 if period.since_ms is None else period.since_ms
-    until = _NEVER if period.until_ms is None else period.until_ms
+    until = _END_OF_TIME_MS if period.until_ms is None else period.until_ms
     queries.define(
         "decided",
         f"""
@@ -204,10 +207,6 @@ def _load_messages(queries: Queries) -> None:
 def _load_facts(queries: Queries) -> None:
     """Load `facts`: an outcome counts once per message, however often it was reported; each
     reported conversion adds its own revenue."""
-    flags = ", ".join(
-        f"max(CASE WHEN name = '{name}' THEN 1 ELSE 0 END) AS {name}" for name in OUTCOMES
-    )
-    filled = ", ".join(f"coalesce(r.{name}, 0) AS {name}" for name in OUTCOMES)
     queries.define(
         "outcomes",
         f"""
@@ -216,32 +215,8 @@ def _load_facts(queries: Queries) -> None:
         FROM received WHERE kind = 'outcome'
         """,
     )
-    queries.define(
-        "reported",
-        f"""
-        SELECT action_id, {flags},
-            sum(CASE WHEN name = 'conversion' THEN coalesce(value, 0.0) ELSE 0.0 END) AS revenue
-        FROM outcomes GROUP BY action_id
-        """,
-    )
-    queries.define(
-        "facts",
-        f"""
-        SELECT m.decision_id, m.event_id, m.customer, m.at_ms, m.at_ms // {DAY_MS} AS day,
-            m.campaign, m.offer, m.treatment, m.channel,
-            CASE WHEN m.holdout IS NULL THEN 1 ELSE 0 END AS decided,
-            CASE WHEN m.holdout IS NULL THEN 0 ELSE 1 END AS held,
-            {filled},
-            greatest(coalesce(r.impression, 0), coalesce(r.click, 0), coalesce(r.dismiss, 0),
-                coalesce(r.conversion, 0)) AS seen,
-            greatest(coalesce(r.click, 0), coalesce(r.conversion, 0)) AS clicked,
-            coalesce(r.revenue, 0.0) AS revenue,
-            coalesce(r.conversion, 0) * coalesce(m.worth, 0.0) AS worth,
-            CASE WHEN m.holdout IS NULL AND coalesce(r.expired, 0) = 0
-                THEN coalesce(m.cost, 0.0) ELSE 0.0 END AS cost
-        FROM messages AS m LEFT JOIN reported AS r ON m.action_id = r.action_id
-        """,
-    )
+    queries.define("reported", _REPORTED)
+    queries.define("facts", _FACTS)
     queries.define(
         "memberships",
         """
@@ -251,16 +226,44 @@ def _load_facts(queries: Queries) -> None:
     )
 
 
+_OUTCOME_FLAGS: Final = ", ".join(
+    f"max(CASE WHEN name = '{name}' THEN 1 ELSE 0 END) AS {name}" for name in OUTCOMES
+)
+_OUTCOME_COLUMNS: Final = ", ".join(f"coalesce(r.{name}, 0) AS {name}" for name in OUTCOMES)
+
+_REPORTED: Final = f"""
+SELECT action_id, {_OUTCOME_FLAGS},
+    sum(CASE WHEN name = 'conversion' THEN coalesce(value, 0.0) ELSE 0.0 END) AS revenue
+FROM outcomes GROUP BY action_id
+"""
+
+_FACTS: Final = f"""
+SELECT m.decision_id, m.event_id, m.customer, m.at_ms, m.at_ms // {DAY_MS} AS day,
+    m.campaign, m.offer, m.treatment, m.channel,
+    CASE WHEN m.holdout IS NULL THEN 1 ELSE 0 END AS decided,
+    CASE WHEN m.holdout IS NULL THEN 0 ELSE 1 END AS held,
+    {_OUTCOME_COLUMNS},
+    greatest(coalesce(r.impression, 0), coalesce(r.click, 0), coalesce(r.dismiss, 0),
+        coalesce(r.conversion, 0)) AS seen,
+    greatest(coalesce(r.click, 0), coalesce(r.conversion, 0)) AS clicked,
+    coalesce(r.revenue, 0.0) AS revenue,
+    coalesce(r.conversion, 0) * coalesce(m.worth, 0.0) AS worth,
+    CASE WHEN m.holdout IS NULL AND coalesce(r.expired, 0) = 0
+        THEN coalesce(m.cost, 0.0) ELSE 0.0 END AS cost
+FROM messages AS m LEFT JOIN reported AS r ON m.action_id = r.action_id
+"""
+
+
 def _support(queries: Queries, decisions: str, segmented: str, end: int) -> FactsSupport:
     (count, customers, first) = _row(
         queries, "SELECT count(*), count(DISTINCT customer), min(at_ms) FROM decided"
     )
-    (messages, priceless) = _row(
+    (messages, messages_without_price) = _row(
         queries,
         """SELECT count(*), count(*) FILTER (WHERE worth IS NULL OR cost IS NULL)
         FROM messages WHERE holdout IS NULL""",
     )
-    (outcomes, unmatched, worthless) = _row(
+    (outcomes, unmatched_outcomes, conversions_without_value) = _row(
         queries,
         """SELECT count(*), count(*) FILTER (WHERE m.action_id IS NULL),
             count(*) FILTER (WHERE o.name = 'conversion' AND o.value IS NULL)
@@ -273,9 +276,17 @@ def _support(queries: Queries, decisions: str, segmented: str, end: int) -> Fact
             + (SELECT count(kafka_error) FROM {segmented})""",
     )
     return FactsSupport(
-        count, customers, messages, outcomes, unmatched, worthless, priceless,
-        unreadable, first, end if count else None,
-    )  # fmt: skip
+        decisions=count,
+        customers=customers,
+        messages=messages,
+        outcomes=outcomes,
+        unmatched=unmatched_outcomes,
+        without_value=conversions_without_value,
+        without_price=messages_without_price,
+        unreadable=unreadable,
+        since_ms=first,
+        until_ms=end if count else None,
+    )
 
 
 def _amount(properties: str) -> str:

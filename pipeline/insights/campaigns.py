@@ -1,12 +1,13 @@
 """Statistics of campaigns: counts, rates with intervals, and lift over holdouts.
 
-Messages are counted by the time of their decision; outcomes reported later count with it. A
-customer counts in every segment of that time.
+Messages are counted by the time of their decision, together with their outcomes, whenever these
+were reported. A message counts in every segment that its customer was in at its decision.
 
-*Lift* compares customers by the arm that was drawn, whether or not their messages arrived. A
-customer enters at the first decision that would send a message of a campaign (offer, channel), held
-out or not, and converts by the goal within the campaign's window. A customer whose window is not
-over yet is not counted. For a holdout as a whole, every customer enters when drawn.
+*Lift* compares customers by the arm that was drawn for them, whether or not their messages arrived.
+A customer enters with the first decision that chose a message of the campaign (or offer, or
+channel), even if it was held out, and converts by the goal within the campaign's window. Customers
+whose window is not over are not counted. In the lift of a holdout as a whole, every customer enters
+when drawn.
 """
 
 from collections.abc import Iterable, Sequence
@@ -50,12 +51,12 @@ _RATES: Final = {
 _NO_GOAL: Final = "its goal is not known"
 _NOBODY_HELD: Final = "no customer was held out"
 _UNLIKELY: Final = 0.001
-"""Chance below which such sizes of two arms contradict the holdout's share."""
+"""Chance of two arms' sizes below which these contradict the holdout's share."""
 
 
 @dataclass(frozen=True, slots=True)
 class CampaignFigures:
-    """Figures of all messages with these values of the dimensions (None: of any).
+    """Figures of all messages with these values of the dimensions (None: with any value).
 
     `worth`: value of the conversions by the configuration; `revenue`: value reported with them;
     both and `cost` in the configuration's currency.
@@ -89,7 +90,8 @@ class CampaignFigures:
 
 @dataclass(frozen=True, slots=True)
 class LiftArm:
-    """Customers who entered, the number who converted, and their value."""
+    """Customers who entered, the number and `share` of those who converted, and the value of
+    all."""
 
     customers: int
     converted: int
@@ -99,12 +101,12 @@ class LiftArm:
 
 @dataclass(frozen=True, slots=True)
 class Lift:
-    """Lift of messages over a holdout; over all that it covers where `campaign` is None.
+    """Lift of messages over a holdout; `campaign` None: of all messages that the holdout covers.
 
-    `against`: message of those held out: nothing, or (for some of them at least) the next best
-    message. `relative`: the conversion's difference divided by the held share. `extra_conversions`:
-    the difference times the customers treated. `balance_p`: chance of arms of such sizes under the
-    draw.
+    `against`: what customers held out got: nothing, or (at least some of them) the next best
+    message; `relative`: difference in conversion divided by the share of those held out;
+    `extra_conversions`: difference times the number of treated customers; `balance_p`: chance of
+    arms of these sizes under the draw.
     """
 
     holdout: str
@@ -125,9 +127,9 @@ class Lift:
 
 @dataclass(frozen=True, slots=True)
 class CampaignStatistics:
-    """Statistics: `total` of all messages, then by dimension; `items` are by campaign, offer and
+    """Statistics of all messages (`total`) and by dimension; `items`: by campaign, offer and
     channel; `without_lift`: campaigns without a measurable lift, each with the reason; `budgets`:
-    of campaigns that spend one, in its running period, where they are known."""
+    of the campaigns that have one, for its running period, as far as they are known."""
 
     support: FactsSupport
     total: CampaignFigures
@@ -145,8 +147,8 @@ class CampaignStatistics:
 def campaign_statistics(
     queries: Queries, support: FactsSupport, goals: Iterable[CampaignGoal | UnreadableGoal]
 ) -> CampaignStatistics:
-    """Return the statistics of the facts and `goals` that are loaded."""
-    unmeasured = {
+    """Return the statistics of the loaded facts and `goals`."""
+    reasons = {
         goal.campaign: _NOBODY_HELD if isinstance(goal, CampaignGoal) else goal.reason
         for goal in goals
     }
@@ -154,8 +156,8 @@ def campaign_statistics(
     with_lift = {lift.campaign for lift in lifts}
     (total,) = figures(queries, ())
     campaigns = figures(queries, ("campaign",))
-    without = {
-        name: unmeasured.get(name, _NO_GOAL)
+    without_lift = {
+        name: reasons.get(name, _NO_GOAL)
         for name in (campaign.campaign for campaign in campaigns)
         if name is not None and name not in with_lift
     }
@@ -169,12 +171,12 @@ def campaign_statistics(
         days=figures(queries, ("day",)),
         items=figures(queries, ("campaign", "offer", "channel")),
         lifts=lifts,
-        without_lift=without,
+        without_lift=without_lift,
     )
 
 
 def figures(queries: Queries, dimensions: Sequence[Dimension]) -> tuple[CampaignFigures, ...]:
-    """Return the figures by dimensions, in the order of their names."""
+    """Return the figures by dimensions, sorted by the dimensions' values."""
     keys = "".join(f"{dimension}, " for dimension in dimensions)
     sums = ", ".join(f"sum({name}) AS {name}" for name in (*_COUNTS, "seen", "clicked"))
     squares = ", ".join(
@@ -248,20 +250,31 @@ def iso_day(day: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class _HoldoutDraw:
+    """Number of customers drawn for a holdout, and of those held out."""
+
+    held_out: int
+    customers: int
+
+
+@dataclass(frozen=True, slots=True)
 class _ArmPair:
+    """Arms of a campaign, offer and channel (`keys`); `filled`: whether customers held out got
+    another message in its place."""
+
     keys: tuple[str | None, ...]
     holdout: str
     window_ms: int
     filled: bool
-    treated: ArmSums
-    held: ArmSums
+    treated_arm: ArmSums
+    held_arm: ArmSums
 
 
 def _lifts(queries: Queries, until_ms: int) -> tuple[Lift, ...]:
     _load_triggers(queries)
-    drawn = {
-        holdout: (int(held), int(everybody))
-        for holdout, held, everybody in queries.rows(
+    draws = {
+        holdout: _HoldoutDraw(int(held_out), int(customers))
+        for holdout, held_out, customers in queries.rows(
             "SELECT holdout, sum(held), count(*) FROM assigned WHERE conflict = 0 GROUP BY holdout"
         )
     }
@@ -273,11 +286,11 @@ def _lifts(queries: Queries, until_ms: int) -> tuple[Lift, ...]:
     pairs = [*_whole_holdouts(queries, until_ms)]
     for scope in scopes:
         pairs += _pairs(queries, scope, until_ms)
-    return tuple(_lift(pair, drawn) for pair in pairs)
+    return tuple(_lift(pair, draws.get(pair.holdout)) for pair in pairs)
 
 
 def _load_triggers(queries: Queries) -> None:
-    """Load `triggers`: every message that a holdout covers, chosen or held out, of customers with a
+    """Load `triggers`: the messages that a holdout covers, chosen or held out, of customers with a
     single draw."""
     queries.define(
         "triggers",
@@ -333,8 +346,8 @@ def _pairs(queries: Queries, scope: Sequence[str], until_ms: int) -> Iterable[_A
 
 
 def _whole_holdouts(queries: Queries, until_ms: int) -> Iterable[_ArmPair]:
-    """Yield the arms of all customers drawn, from the draw on; a goal is one of any campaign that
-    the holdout covers, within the longest of their windows."""
+    """Yield the arms of all customers drawn, from their draw on; they convert by the goal of any
+    campaign that the holdout covers, within the longest of these campaigns' windows."""
     rows = queries.rows(
         f"""
         WITH covered AS (
@@ -372,36 +385,37 @@ def _whole_holdouts(queries: Queries, until_ms: int) -> Iterable[_ArmPair]:
 
 
 def _pair_arms(rows: Iterable[tuple[Any, ...]]) -> Iterable[_ArmPair]:
-    """Pair the arms. A row has keys, holdout, window, held, filled, and the sums of the arm."""
+    """Pair the arms of equal keys, holdout and window; a row has keys, holdout, window, held,
+    filled, and the sums of the arm."""
     arms: dict[tuple[Any, ...], dict[bool, ArmSums]] = {}
-    filled: dict[tuple[Any, ...], bool] = {}
-    for keys, holdout, window_ms, held, is_filled, *sums in rows:
-        of = (keys, holdout, int(window_ms))
-        customers, converted, value, squared = sums
-        arms.setdefault(of, {})[bool(held)] = ArmSums(
-            int(customers), int(converted), float(value), float(squared)
+    filled_pairs: dict[tuple[Any, ...], bool] = {}
+    for keys, holdout, window_ms, is_held, is_filled, *sums in rows:
+        key = (keys, holdout, int(window_ms))
+        customers, conversions, value, value_squares = sums
+        arms.setdefault(key, {})[bool(is_held)] = ArmSums(
+            int(customers), int(conversions), float(value), float(value_squares)
         )
-        if held:
-            filled[of] = bool(is_filled)
-    nobody = ArmSums(0, 0, 0.0, 0.0)
+        if is_held:
+            filled_pairs[key] = bool(is_filled)
+    no_customers = ArmSums(0, 0, 0.0, 0.0)
     for (keys, holdout, window_ms), pair in arms.items():
         yield _ArmPair(
             keys,
             holdout,
             window_ms,
-            filled.get((keys, holdout, window_ms), False),
-            pair.get(False, nobody),
-            pair.get(True, nobody),
+            filled_pairs.get((keys, holdout, window_ms), False),
+            pair.get(False, no_customers),
+            pair.get(True, no_customers),
         )
 
 
-def _lift(pair: _ArmPair, drawn: dict[str, tuple[int, int]]) -> Lift:
+def _lift(pair: _ArmPair, draw: _HoldoutDraw | None) -> Lift:
     campaign, offer, channel = pair.keys
-    treated, held = pair.treated, pair.held
-    conversion = conversion_difference(treated, held)
-    balance = _balance(treated.customers, held.customers, drawn.get(pair.holdout))
+    treated_arm, held_arm = pair.treated_arm, pair.held_arm
+    conversion = conversion_difference(treated_arm, held_arm)
+    balance = _balance(treated_arm.customers, held_arm.customers, draw)
     comparable = balance is None or balance >= _UNLIKELY
-    held_share = held.converted / held.customers if held.customers else 0.0
+    held_share = held_arm.conversions / held_arm.customers if held_arm.customers else 0.0
     return Lift(
         holdout=pair.holdout,
         campaign=campaign,
@@ -409,12 +423,12 @@ def _lift(pair: _ArmPair, drawn: dict[str, tuple[int, int]]) -> Lift:
         channel=channel,
         against="next best" if pair.filled else "nothing",
         window_ms=pair.window_ms,
-        treated=lift_arm(treated),
-        held=lift_arm(held),
+        treated=lift_arm(treated_arm),
+        held=lift_arm(held_arm),
         conversion=conversion,
-        value=value_difference(treated, held),
+        value=value_difference(treated_arm, held_arm),
         relative=conversion.value / held_share if conversion and held_share else None,
-        extra_conversions=_times(conversion, treated.customers),
+        extra_conversions=_multiply(conversion, treated_arm.customers),
         balance_p=balance,
         verdict=lift_verdict(conversion, comparable),
     )
@@ -422,11 +436,11 @@ def _lift(pair: _ArmPair, drawn: dict[str, tuple[int, int]]) -> Lift:
 
 def lift_arm(sums: ArmSums) -> LiftArm:
     """Return an arm of a comparison."""
-    share = sums.converted / sums.customers if sums.customers else None
-    return LiftArm(sums.customers, sums.converted, share, sums.value)
+    share = sums.conversions / sums.customers if sums.customers else None
+    return LiftArm(sums.customers, sums.conversions, share, sums.value)
 
 
-def _times(difference: Difference | None, customers: int) -> Difference | None:
+def _multiply(difference: Difference | None, customers: int) -> Difference | None:
     if difference is None:
         return None
     low, high = difference.low, difference.high
@@ -437,16 +451,19 @@ def _times(difference: Difference | None, customers: int) -> Difference | None:
     )
 
 
-@lru_cache(4096)  # of many channels, most have arms of the same few sizes
-def _balance(treated: int, held: int, drawn: tuple[int, int] | None) -> float | None:
-    """Return the chance of so unequal arms, given the holdout's share."""
-    if drawn is None or not treated + held or drawn[0] in (0, drawn[1]):
+@lru_cache(4096)  # most channels of many have arms of the same few sizes
+def _balance(treated_size: int, held_size: int, draw: _HoldoutDraw | None) -> float | None:
+    """Return the chance of arms of sizes that differ as much or more, given the holdout's share;
+    None where everybody was drawn into the same arm."""
+    size = treated_size + held_size
+    if draw is None or not size or draw.held_out in (0, draw.customers):
         return None
-    return float(binomtest(held, treated + held, drawn[0] / drawn[1]).pvalue)
+    return float(binomtest(held_size, size, draw.held_out / draw.customers).pvalue)
 
 
 def lift_verdict(conversion: Difference | None, comparable: bool) -> Verdict:
-    """Return the verdict on a difference."""
+    """Return the verdict on a difference in conversion; `comparable`: whether the arms have likely
+    sizes."""
     if conversion is None or conversion.low is None or conversion.high is None:
         return "too few customers"
     if not comparable:

@@ -1,9 +1,9 @@
 """Relations of a replayed `decisions` topic: candidates, contests, and exclusions.
 
-`decided` (decision_id, profile_id, grp): decisions with any candidate, once in each of their
-groups; `entries`: candidates of slots with their numbers and fates; `contests`: those of them that
-competed by score for a slot, with its winner; `exclusions`: each excluded treatment, with the rule
-and its stage, in the order of checks.
+* `decided` (decision_id, profile_id, grp): decisions with any candidate, once per group;
+* `entries`: candidates of slots with their numbers and fates;
+* `contests`: entries that competed by score for a slot, with the slot's winner;
+* `exclusions`: excluded treatments, each with the rule and the number of the rule's stage.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _NEEDS: Final = (
     *("kafka_partition", "kafka_offset", "kafka_error"),
 )
 TRIGGERS: Final = "('applicability/trigger', 'applicability/interaction too old')"
-"""Rules, as SQL, that end the checks of a campaign."""
+"""Rules of triggers, as a list in SQL; they come before all other rules of a campaign."""
 
 _PERIODS: Final = {
     "all": "'all'",
@@ -40,8 +40,8 @@ _PERIODS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class DecisionLogOptions:
-    """Grouping `by` segment or time, of decisions from `since` up to, not including, `until` (epoch
-    ms)."""
+    """Grouping of decisions `by` segment or time, from `since` (inclusive) to `until` (exclusive),
+    both in epoch ms."""
 
     by: DecisionGrouping = "all"
     since: int | None = None
@@ -49,7 +49,7 @@ class DecisionLogOptions:
 
 
 def load_decisions(queries: Queries, folder: Path, options: DecisionLogOptions) -> None:
-    """Make the relations of FOLDER/decisions, by segment also of FOLDER/interactions.segmented.
+    """Make the relations of FOLDER/decisions and, by segment, of FOLDER/interactions.segmented.
 
     Raises TableError for topics that are missing or damaged.
     """
@@ -89,7 +89,9 @@ def _read(topic: str, options: DecisionLogOptions) -> str:
         for comparison, at in ((">=", options.since), ("<", options.until))
         if at is not None
     ]
-    usual = "coalesce(arm, 'usual') = 'usual'"  # impact tests leave factors out on purpose
+    usual = (
+        "coalesce(arm, 'usual') = 'usual'"  # decisions in arms of impact tests leave a factor out
+    )
     condition = " AND ".join(("kafka_error IS NULL", "decision_id IS NOT NULL", usual, *limits))
     return f"""
         SELECT decision_id, event_id, profile_id, candidates, rejected, period FROM (
@@ -130,7 +132,8 @@ LEFT JOIN (SELECT decision_id, slot, offer, treatment FROM entries WHERE won) AS
 WHERE e.slot NOT LIKE '%/%'
     AND (e.won OR e.fate = 'beaten by nothing' OR e.fate = concat('beaten by ', w.treatment))
 """
-"""A slot with a slash in its name is a transactional message's own."""
+"""Contests of slots for which messages compete; a slot with a slash in its name is that of a single
+transactional message."""
 
 
 def _decision_groups(queries: Queries, folder: Path, options: DecisionLogOptions) -> str:

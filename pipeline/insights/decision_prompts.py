@@ -1,9 +1,9 @@
 """Prompts derived from the topic `decisions`: each decision in which a step's offers competed.
 
-The journey's prompts say which offers are for which step. A decision that sent one of them is that
-prompt; one that sent none is a time without a message. A holdout's decisions, and those in which
-another step's offer took the slot, are no choice about the step and are left out. A probability
-below 1 is that of the draw; a choice without a draw has none.
+The journey's prompts name the offers of each step. A decision that sent one of these offers is a
+prompt with that message; a decision that sent none is a prompt without a message. Decisions of a
+holdout, and those in which another step's offer won the slot, are no choice about the step and are
+left out. A probability below 1 is that of a draw; a choice without a draw has no probability.
 """
 
 from pathlib import Path
@@ -23,8 +23,8 @@ _NEEDS: Final = (
 
 
 def load_decision_prompts(queries: Queries, folder: Path, journey: Journey, file: Path) -> None:
-    """Make `checked` of FOLDER/decisions, as a table of prompts has it. Raises TableError where the
-    journey in `file` names no offers."""
+    """Make the view `checked` of FOLDER/decisions, with the columns of a table of prompts. Raises
+    TableError where the journey in `file` names no offers."""
     pairs = {
         offer: step.step
         for stage in journey.steps
@@ -78,8 +78,8 @@ FROM (
 LEFT JOIN step_offers AS s ON c.offer = s.offer
 WHERE c.holdout IS NULL AND (c.treatment IS NULL OR s.step = t.step)
 """
-"""Choices of the slots of a step. The probability of no message over several channels is not
-logged."""
+"""Choices in the slots of a step. A log has no probability of sending no message in several slots
+together."""
 
 _PROMPTS: Final = """
 SELECT profile_id AS case_id, moment AS occurred_at, step,

@@ -1,8 +1,10 @@
-"""Sensitivity of decisions: factors that change winners, losses between offers, and rules' effects.
+"""Sensitivity of decisions: factors that change winners, losses between offers, and effects of
+rules.
 
 A factor is made equal for all competitors of a slot (p and value: their mean; cost: 0; weight: 1)
-and the scores (p × value − cost) × weight are compared again. The winner has changed if another now
-scores more, if it no longer scores above 0, or if a slot without a winner gets one.
+and the scores (p × value − cost) × weight are compared again. The winner changes if another
+competitor then scores more, if its own score is not above 0 then, or if a slot without a winner
+gets one.
 """
 
 from collections import defaultdict
@@ -25,7 +27,7 @@ _BUCKETS: Final = ("none", "below 1", "1 to 3", "3 or more")
 
 @dataclass(frozen=True, slots=True)
 class FactorSensitivity:
-    """Contests for a slot, and those of them in which the winner changes without the factor."""
+    """Number of contests for a slot, and of those whose winner changes without the factor."""
 
     factor: str
     contests: int
@@ -44,7 +46,8 @@ class OfferLosses:
 
 @dataclass(frozen=True, slots=True)
 class FunnelRule:
-    """Candidates that a rule rejected; `left` after it, of all `before` the first rule."""
+    """Number of candidates that a rule rejected (`fell`), and of those `left` after it;
+    `share_left`: of the candidates before the first rule."""
 
     stage: str
     rule: str
@@ -55,7 +58,8 @@ class FunnelRule:
 
 @dataclass(frozen=True, slots=True)
 class Optionality:
-    """Candidates left after a rule: the mean of decisions, and customers by their own mean."""
+    """Candidates left after a rule: the mean per decision, and numbers of customers by the mean of
+    their decisions."""
 
     after: str
     mean_left: float
@@ -64,8 +68,9 @@ class Optionality:
 
 @dataclass(frozen=True, slots=True)
 class NeverWon:
-    """Treatment that never won a slot; `offer` is unknown if no decision ever considered it.
-    `mostly`: the rule that rejected it most often."""
+    """Treatment that never won a slot; `offer`: None if it was never a candidate; `considered`,
+    `candidate`: numbers of decisions that considered it and in which it was a candidate; `mostly`:
+    the rule that rejected it most often, `mostly_times` times."""
 
     treatment: str
     offer: str | None
@@ -94,11 +99,11 @@ class DecisionGroup:
 def decision_groups(queries: Queries) -> tuple[DecisionGroup, ...]:
     """Return the figures of each group of the loaded decisions."""
     figures = _Figures(queries)
-    return tuple(figures.group(*row) for row in figures.sizes)
+    return tuple(figures.describe_group(*row) for row in figures.sizes)
 
 
 class _Figures:
-    """Small statistics of all groups, by group."""
+    """Rows of each statistic, by group of decisions."""
 
     def __init__(self, queries: Queries) -> None:
         self.sizes = queries.rows(_SIZES)
@@ -111,15 +116,15 @@ class _Figures:
         self._reasons = _by_group(queries.rows(_REASONS))
         self._left = _by_group(queries.rows(_optionality(self._rules)) if self._rules else [])
 
-    def group(
-        self, name: str, decisions: int, customers: int, candidates: int, chosen: int
+    def describe_group(
+        self, name: str, decisions: int, customers: int, candidates: int, choices: int
     ) -> DecisionGroup:
         return DecisionGroup(
             name,
             decisions,
             customers,
             candidates,
-            chosen,
+            choices,
             tuple(_factors(self._sensitivity[name])),
             tuple(OfferLosses(*row) for row in self._losses[name]),
             tuple(self._funnel(name, candidates)),
@@ -128,13 +133,13 @@ class _Figures:
         )
 
     def _funnel(self, name: str, candidates: int) -> Iterator[FunnelRule]:
-        rejected = {(stage, rule): count for stage, rule, count in self._exclusions[name]}
+        rejections = {(stage, rule): count for stage, rule, count in self._exclusions[name]}
         left = candidates
         for stage, rule in self._rules:
-            if (stage, rule) in rejected:
-                left -= rejected[stage, rule]
+            if (stage, rule) in rejections:
+                left -= rejections[stage, rule]
                 share = left / candidates
-                yield FunnelRule(STAGES[stage], rule, rejected[stage, rule], left, share)
+                yield FunnelRule(STAGES[stage], rule, rejections[stage, rule], left, share)
 
     def _optionality(self, name: str, decisions: int) -> Iterator[Optionality]:
         for number, left, *buckets in self._left[name]:
@@ -144,10 +149,10 @@ class _Figures:
 
     def _never_won(self, name: str) -> Iterator[NeverWon]:
         reasons = {treatment: (rule, times) for treatment, rule, times in self._reasons[name]}
-        for treatment, offer, considered, candidate, won in self._treatments[name]:
-            if not won:
+        for treatment, offer, appearances, candidate, wins in self._treatments[name]:
+            if not wins:
                 rule, times = reasons[treatment]
-                yield NeverWon(treatment, offer, considered, candidate, rule, times)
+                yield NeverWon(treatment, offer, appearances, candidate, rule, times)
 
 
 def _by_group(rows: Iterable[QueryRow]) -> defaultdict[str, list[QueryRow]]:
@@ -158,8 +163,8 @@ def _by_group(rows: Iterable[QueryRow]) -> defaultdict[str, list[QueryRow]]:
 
 
 def _factors(rows: Sequence[QueryRow]) -> Iterator[FactorSensitivity]:
-    for contests, *changed in rows:
-        for factor, count in zip(_SCORES, changed, strict=True):
+    for contests, *change_counts in rows:
+        for factor, count in zip(_SCORES, change_counts, strict=True):
             yield FactorSensitivity(factor, contests, int(count), int(count) / contests)
 
 
@@ -178,8 +183,8 @@ FROM decided AS d JOIN sized AS s ON d.decision_id = s.decision_id GROUP BY d.gr
 _ORDER: Final = """
 SELECT stage, rule FROM exclusions GROUP BY stage, rule ORDER BY stage, count(*) DESC, rule
 """
-"""Rules of a stage are checked in the configuration's order, which the log does not contain: those
-that reject more come first here."""
+"""Rules by stage and, within a stage, by the number of their rejections, since the log does not
+contain the order in which the configuration checks them."""
 
 _RULES: Final = """
 SELECT d.grp, f.stage, f.rule, count(*) FROM exclusions AS f
@@ -225,7 +230,7 @@ def _sensitivity() -> str:
         f"max(CASE WHEN NOT won THEN without_{name} END) AS other_{name}"
         for name in _SCORES
     )
-    changed = ", ".join(
+    change_counts = ", ".join(
         f"sum(CASE WHEN coalesce(other_{name}, 0) > coalesce(its_{name}, 0) "
         f"OR its_{name} <= 0 THEN 1 ELSE 0 END) AS changed_{name}"
         for name in _SCORES
@@ -238,19 +243,19 @@ def _sensitivity() -> str:
             FROM contests
         ), scored AS (SELECT decision_id, slot, won, {scores} FROM averaged),
         compared AS (SELECT decision_id, slot, {sides} FROM scored GROUP BY decision_id, slot)
-        SELECT d.grp, count(*), {changed} FROM compared AS c
+        SELECT d.grp, count(*), {change_counts} FROM compared AS c
         JOIN decided AS d ON c.decision_id = d.decision_id GROUP BY d.grp
     """
 
 
 def _optionality(rules: Sequence[tuple[int, str]]) -> str:
     """Return the query of the candidates left to a customer by each rule, as means of decisions."""
-    listed = " UNION ALL ".join(
+    rule_rows = " UNION ALL ".join(
         f"SELECT {number} AS number, {stage} AS stage, '{_escape(rule)}' AS rule"
         for number, (stage, rule) in enumerate(rules)
     )
     return f"""
-        WITH rules AS ({listed}), sized AS (
+        WITH rules AS ({rule_rows}), sized AS (
             SELECT decision_id, count(*) AS candidates FROM (
                 SELECT decision_id FROM entries UNION ALL SELECT decision_id FROM rejections
             ) AS both_of GROUP BY decision_id

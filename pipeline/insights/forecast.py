@@ -115,12 +115,12 @@ class _Level:
     def __call__(self, counts: Floats, horizon: int) -> Floats:
         factors = _weekday_factors(counts)
         weekday = np.arange(len(counts)) % _WEEK
-        deseasonalised = counts / factors[weekday]
+        base_counts = counts / factors[weekday]
         age = np.arange(len(counts))[::-1]
         weights = (1 - self.alpha) ** age
-        level = float((deseasonalised * weights).sum() / weights.sum())
+        level = float((base_counts * weights).sum() / weights.sum())
         horizons = np.arange(1, horizon + 1)
-        growth = _growth(deseasonalised) if self.trend else 0.0
+        growth = _growth(base_counts) if self.trend else 0.0
         log_growth = growth * np.cumsum(_DAMPING**horizons)
         later_weekday = (len(counts) - 1 + horizons) % _WEEK
         expected: Floats = level * np.exp(log_growth) * factors[later_weekday]
@@ -138,12 +138,12 @@ def _weekday_factors(counts: Floats) -> Floats:
     return factors
 
 
-def _growth(deseasonalised: Floats) -> float:
+def _growth(base_counts: Floats) -> float:
     """Return the daily growth (of the logarithm) between the last fortnights, at most 5 %."""
     half = _TREND_DAYS // 2
     latest_sum, earlier_sum = (
-        deseasonalised[-half:].sum() + 1,
-        deseasonalised[-_TREND_DAYS:-half].sum() + 1,
+        base_counts[-half:].sum() + 1,
+        base_counts[-_TREND_DAYS:-half].sum() + 1,
     )
     return float(np.clip(np.log(latest_sum / earlier_sum) / half, -0.05, 0.05))
 

@@ -1,10 +1,9 @@
 """Value of the factors of arbitration, as impact tests measure it.
 
-A customer enters with the first decision that has an eligible message, which is the same in all
-arms, and converts by the goal of any campaign within the longest of their windows. Customers in an
-arm are compared with those in no arm, whichever messages either got. A customer whose window is not
-over, or whose arm changed with the configuration, is not counted.
-"""
+A customer enters with the first decision that has an eligible message, which is the same decision
+in all arms, and converts by the goal of any campaign within the longest of the campaigns' windows.
+Customers in an arm are compared with those in no arm, whichever messages they got. Customers whose
+window is not over, or whose arm changed with the configuration, are not counted."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -23,13 +22,13 @@ from pipeline.insights.intervals import (
 
 _USUAL: Final = "usual"
 _UNLIKELY: Final = 0.001
-"""Chance below which the arms' sizes contradict equal shares."""
+"""Chance of the arms' sizes below which these contradict equal shares."""
 
 
 @dataclass(frozen=True, slots=True)
 class FactorEffect:
-    """Gain as usual over an arm that leaves a factor out: `conversion` in the share of
-    customers who converted, `value` for each customer; `relative` to the arm's conversion."""
+    """Gain of usual decisions over those of the arm that leaves a factor out: `conversion` in the
+    share of customers who converted, `value` per customer; `relative`: to the arm's share."""
 
     arm: str
     customers: LiftArm
@@ -41,8 +40,9 @@ class FactorEffect:
 
 @dataclass(frozen=True, slots=True)
 class ImpactEffects:
-    """Effects of all factors. `balance_p`: chance of tested arms of such sizes, None where there
-    are fewer than two; `left_out`: customers whose window is not over or who were in two arms."""
+    """Effects of all factors; `usual`: customers in no arm. `balance_p`: chance of tested arms of
+    these sizes (None: fewer than two arms); `left_out`: customers whose window is not over or who
+    were in two arms."""
 
     usual: LiftArm
     factors: tuple[FactorEffect, ...]
@@ -52,15 +52,17 @@ class ImpactEffects:
 
 
 def impact_effects(queries: Queries, until_ms: int) -> ImpactEffects:
-    """Return the effects, from the facts and goals that are loaded."""
-    queries.define("entered", _ENTERED)
+    """Return the effects, from the loaded facts and goals of a log that ends at `until_ms`."""
+    queries.define("entered", _ENTRIES)
     window_ms = int(queries.rows("SELECT coalesce(max(window_ms), 0) FROM windows")[0][0])
     arms = {
-        arm: ArmSums(int(customers), int(converted), float(value), float(squared))
-        for arm, customers, converted, value, squared in queries.rows(_results(window_ms, until_ms))
+        arm: ArmSums(int(customers), int(conversions), float(value), float(value_squares))
+        for arm, customers, conversions, value, value_squares in queries.rows(
+            _results(window_ms, until_ms)
+        )
     }
     usual = arms.pop(_USUAL, ArmSums(0, 0, 0.0, 0.0))
-    counted = usual.customers + sum(arm.customers for arm in arms.values())
+    compared_customers = usual.customers + sum(arm.customers for arm in arms.values())
     balance = _balance(list(arms.values()))
     comparable = balance is None or balance >= _UNLIKELY
     return ImpactEffects(
@@ -68,11 +70,11 @@ def impact_effects(queries: Queries, until_ms: int) -> ImpactEffects:
         factors=tuple(_effect(arm, usual, sums, comparable) for arm, sums in sorted(arms.items())),
         window_ms=window_ms,
         balance_p=balance,
-        left_out=int(queries.rows("SELECT count(*) FROM entered")[0][0]) - counted,
+        left_out=int(queries.rows("SELECT count(*) FROM entered")[0][0]) - compared_customers,
     )
 
 
-_ENTERED: Final = f"""
+_ENTRIES: Final = f"""
 SELECT customer, min(arm) AS arm, count(DISTINCT arm) AS arms, min(at_ms) AS at_ms FROM (
     SELECT customer, arm, at_ms FROM (
         SELECT customer, arm, at_ms, unnest(candidates) AS entry FROM decided WHERE arm IS NOT NULL
@@ -111,7 +113,7 @@ def _results(window_ms: int, until_ms: int) -> str:
 
 def _effect(arm: str, usual: ArmSums, sums: ArmSums, comparable: bool) -> FactorEffect:
     conversion = conversion_difference(usual, sums)
-    share = sums.converted / sums.customers
+    share = sums.conversions / sums.customers
     return FactorEffect(
         arm=arm,
         customers=lift_arm(sums),
@@ -123,7 +125,7 @@ def _effect(arm: str, usual: ArmSums, sums: ArmSums, comparable: bool) -> Factor
 
 
 def _balance(arms: list[ArmSums]) -> float | None:
-    """Return the chance of tested arms of such sizes: all have the same share of customers."""
+    """Return the chance of arms of these sizes if all have the same share of customers."""
     if len(arms) < 2:
         return None
     return float(chisquare([arm.customers for arm in arms]).pvalue)

@@ -7,14 +7,15 @@ Wilson's interval uses that number.
 A difference between two randomised arms has a confidence sequence: with a probability of 95 % it
 contains the truth at every sample size at once, so it may be examined every day. It is the
 asymptotic one of Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas (2021, "Time-uniform central limit
-theory"), here for the difference of two means, and begins once there are `FEWEST` customers and
-`FEWEST_EVENTS` conversions and failures in each arm.
+theory"), applied to the difference of two means. It begins once each arm has `FEWEST` customers,
+and `FEWEST_EVENTS` each of conversions and failures.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import log, sqrt
 from statistics import NormalDist
-from typing import Final
+from typing import Final, TypeAlias
 
 _Z_95: Final = NormalDist().inv_cdf(0.975)
 _ALPHA: Final = 0.05
@@ -22,7 +23,7 @@ _TIGHTEST_AT: Final = 1_000.0
 """Number of customers at which the sequence is tightest; fixed, because it must not depend on the
 data."""
 
-_RHO_SQUARED: Final = (-2 * log(_ALPHA) + log(-2 * log(_ALPHA) + 1)) / _TIGHTEST_AT
+_SQUARED_RHO: Final = (-2 * log(_ALPHA) + log(-2 * log(_ALPHA) + 1)) / _TIGHTEST_AT
 
 FEWEST: Final = 30
 FEWEST_EVENTS: Final = 5
@@ -30,7 +31,7 @@ FEWEST_EVENTS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class RateInterval:
-    """Rate: `share` = `events` / `of`; None where there is nothing to divide by."""
+    """Rate with its interval: `share` = `events` / `of`, None where `of` is 0."""
 
     events: int
     of: int
@@ -41,13 +42,14 @@ class RateInterval:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSums:
-    """Sums over customers of their events x and trials n, and of the products."""
+    """Sums over customers of their events x and trials n, of the squares of x and of n, and of
+    their products."""
 
     customers: int
     events: int
     trials: int
-    events_squared: float
-    trials_squared: float
+    event_squares: float
+    trial_squares: float
     products: float
 
 
@@ -61,7 +63,7 @@ def rate(sums: ClusterSums) -> RateInterval:
 
 
 def wilson(share: float, trials: float) -> tuple[float, float]:
-    """Return Wilson's interval for a share of `trials`, which need not be whole."""
+    """Return Wilson's interval for a share of `trials`, which need not be a whole number."""
     z2 = _Z_95**2
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     reach = _Z_95 * sqrt(share * (1 - share) / trials + z2 / (4 * trials**2)) / (1 + z2 / trials)
@@ -73,7 +75,7 @@ def _effective_trials(share: float, sums: ClusterSums) -> float:
     customers."""
     if sums.customers < 2 or share in (0.0, 1.0):
         return float(max(sums.customers, 1))
-    squares = sums.events_squared - 2 * share * sums.products + share * share * sums.trials_squared
+    squares = sums.event_squares - 2 * share * sums.products + share * share * sums.trial_squares
     variance = max(squares, 0.0) / sums.trials**2 * sums.customers / (sums.customers - 1)
     if variance <= 0:
         return float(sums.trials)
@@ -82,13 +84,16 @@ def _effective_trials(share: float, sums: ClusterSums) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ArmSums:
-    """Customers of an arm, the number who converted, and the sums of their value and of its
-    square."""
+    """Sums over the customers of an arm: `conversions`, the number who converted, and the sums of
+    their values and of the squares of these."""
 
     customers: int
-    converted: int
+    conversions: int
     value: float
-    value_squared: float
+    value_squares: float
+
+
+_Statistic: TypeAlias = Callable[[ArmSums], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,49 +105,45 @@ class Difference:
     high: float | None
 
 
-def conversion_difference(treated: ArmSums, held: ArmSums) -> Difference | None:
-    """Return the difference in the share of converted customers; None without both arms."""
-    if not (treated.customers and held.customers):
+def conversion_difference(arm: ArmSums, other: ArmSums) -> Difference | None:
+    """Return by how much the share of converted customers is higher in `arm`; None if an arm has no
+    customers."""
+    return _difference(arm, other, lambda sums: sums.conversions / sums.customers, _share_variance)
+
+
+def value_difference(arm: ArmSums, other: ArmSums) -> Difference | None:
+    """Return by how much the value per customer is higher in `arm`; None if an arm has no
+    customers."""
+    return _difference(arm, other, lambda sums: sums.value / sums.customers, _value_variance)
+
+
+def _difference(
+    arm: ArmSums, other: ArmSums, mean: _Statistic, variance: _Statistic
+) -> Difference | None:
+    if not (arm.customers and other.customers):
         return None
-    value = treated.converted / treated.customers - held.converted / held.customers
-    variances = (_share_variance(treated), _share_variance(held))
-    return _sequence(value, (treated, held), variances)
-
-
-def value_difference(treated: ArmSums, held: ArmSums) -> Difference | None:
-    """Return the difference in value for each customer; None without both arms."""
-    if not (treated.customers and held.customers):
-        return None
-    value = treated.value / treated.customers - held.value / held.customers
-    variances = (_value_variance(treated), _value_variance(held))
-    return _sequence(value, (treated, held), variances)
-
-
-def _sequence(
-    value: float, arms: tuple[ArmSums, ArmSums], variances: tuple[float, float]
-) -> Difference:
-    if not all(map(_is_enough, arms)):
+    value = mean(arm) - mean(other)
+    if not (_has_enough(arm) and _has_enough(other)):
         return Difference(value, None, None)
-    treated, held = arms
-    n = float(treated.customers + held.customers)
-    sigma = sqrt(n * (variances[0] / treated.customers + variances[1] / held.customers))
-    scaled = n * _RHO_SQUARED + 1
-    reach = sigma * sqrt(2 * scaled / (n * n * _RHO_SQUARED) * log(sqrt(scaled) / _ALPHA))
+    n = float(arm.customers + other.customers)
+    sigma = sqrt(n * (variance(arm) / arm.customers + variance(other) / other.customers))
+    scale = n * _SQUARED_RHO + 1
+    reach = sigma * sqrt(2 * scale / (n * n * _SQUARED_RHO) * log(sqrt(scale) / _ALPHA))
     return Difference(value, value - reach, value + reach)
 
 
-def _is_enough(arm: ArmSums) -> bool:
-    failed = arm.customers - arm.converted
-    return arm.customers >= FEWEST and min(arm.converted, failed) >= FEWEST_EVENTS
+def _has_enough(arm: ArmSums) -> bool:
+    failures = arm.customers - arm.conversions
+    return arm.customers >= FEWEST and min(arm.conversions, failures) >= FEWEST_EVENTS
 
 
 def _share_variance(arm: ArmSums) -> float:
     """Return p(1 − p) with one more conversion and one more failure, so that few events give no
     false certainty (Agresti & Caffo)."""
-    share = (arm.converted + 1) / (arm.customers + 2)
+    share = (arm.conversions + 1) / (arm.customers + 2)
     return share * (1 - share)
 
 
 def _value_variance(arm: ArmSums) -> float:
     mean = arm.value / arm.customers
-    return max(arm.value_squared / arm.customers - mean * mean, 0.0)
+    return max(arm.value_squares / arm.customers - mean * mean, 0.0)

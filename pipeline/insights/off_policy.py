@@ -1,14 +1,14 @@
-"""Off-policy evaluation: the reward of another policy, estimated from the logged decisions of this
-one.
+"""Off-policy evaluation: mean reward of a target policy, estimated from the decisions that another
+policy logged.
 
 Three estimates of the mean reward: inverse propensity scores (IPS), self-normalised (SNIPS), and
 doubly robust (DR), which corrects a model's rewards by its weighted errors.
 
 Intervals at 95 %: by default from the estimates' standard errors (for SNIPS by the delta method)
-with Student's t, which is right for large n and bounded weights; clustered by customer if the log
-names customers. `anytime` holds for every n and at every look, for rewards within known bounds and
+with Student's t, which is valid for large n and bounded weights; clustered by customer if the log
+names customers. `anytime` intervals hold for every n at once, for rewards within given bounds and
 weights of any size (Karampatziakis, Mineiro & Ramdas 2021: a bet against each value that is too
-high, whose gain is a non-negative martingale).
+high, whose capital is a non-negative martingale).
 """
 
 import math
@@ -29,7 +29,9 @@ CONFIDENCE: Final = 0.95
 _SIDE: Final = (1.0 - CONFIDENCE) / 2.0
 _ROUNDING: Final = 1e-12
 _BISECTIONS: Final = 60
-_MOST_OF_THE_STAKE: Final = 0.5  # that a bet may lose in one step
+_GREATEST_LOSS: Final = 0.5
+"""Greatest share of the capital that a bet may lose in one step."""
+
 
 _COLUMNS: Final = (
     Column("reward", "number"),
@@ -62,7 +64,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Mean reward with its interval; None where the log does not support one."""
+    """Mean reward with its interval; None where the log has too few data."""
 
     value: float | None
     low: float | None
@@ -82,14 +84,19 @@ class OffPolicy:
 
 
 def read_log(queries: Queries, file: Path) -> Log:
-    """Read a table of logged decisions."""
+    """Read a table of logged decisions. Raises TableError."""
     table = queries.open_table(file, _COLUMNS, ordered=False)
     if not table.rows:
         raise TableError(f"{file}: has no rows")
-    modelled = {"q_logged", "q_target"} & table.present
-    if len(modelled) == 1:
-        (present,), (missing,) = modelled, {"q_logged", "q_target"} - modelled
-        raise TableError(f"{file}: has no column {missing!r}, which DR needs beside {present!r}")
+    model_columns = {"q_logged", "q_target"} & table.present
+    if len(model_columns) == 1:
+        (present_column,), (missing_column,) = (
+            model_columns,
+            {"q_logged", "q_target"} - model_columns,
+        )
+        raise TableError(
+            f"{file}: has no column {missing_column!r}, which DR needs beside {present_column!r}"
+        )
     rows = queries.arrow(f"SELECT * FROM {table.name}")
 
     def column(name: str) -> Floats:
@@ -103,8 +110,8 @@ def read_log(queries: Queries, file: Path) -> Log:
     return Log(
         rewards=column("reward"),
         weights=weights,
-        q_logged=column("q_logged") if modelled else None,
-        q_target=column("q_target") if modelled else None,
+        q_logged=column("q_logged") if model_columns else None,
+        q_target=column("q_target") if model_columns else None,
     )
 
 
@@ -118,7 +125,7 @@ def evaluate(log: Log, anytime: Bounds | None = None) -> OffPolicy:
     weights = log.weights
     squares = float(weights @ weights)
     ess = float(weights.sum()) ** 2 / squares if squares else 0.0
-    ips, snips, dr = _ips(log), _snips(log), _dr(log)
+    ips, snips, dr = _estimate_ips(log), _estimate_snips(log), _estimate_dr(log)
     if anytime is not None:
         low, high = anytime_interval(log, anytime)
         ips = Estimate(ips.value, low, high)
@@ -127,11 +134,11 @@ def evaluate(log: Log, anytime: Bounds | None = None) -> OffPolicy:
     return OffPolicy(len(weights), ess, ips, snips, dr)
 
 
-def _ips(log: Log) -> Estimate:
+def _estimate_ips(log: Log) -> Estimate:
     return mean(log.weights * log.rewards, log.customers)
 
 
-def _snips(log: Log) -> Estimate:
+def _estimate_snips(log: Log) -> Estimate:
     total = log.weights.sum()
     if not total:
         return Estimate(None, None, None)
@@ -143,15 +150,15 @@ def _snips(log: Log) -> Estimate:
     return Estimate(value, value + around.low, value + around.high)
 
 
-def _dr(log: Log) -> Estimate | None:
+def _estimate_dr(log: Log) -> Estimate | None:
     if log.q_logged is None or log.q_target is None:
         return None
     return mean(log.q_target + log.weights * (log.rewards - log.q_logged), log.customers)
 
 
 def mean(terms: Floats, customers: Ints | None = None) -> Estimate:
-    """Return the mean, with an interval if at least two terms differ; terms of one of the
-    `customers` are added up first."""
+    """Return the mean, with an interval if at least two terms differ; `customers`: number of each
+    term's customer, whose terms are added up for the interval."""
     value = float(terms.mean())
     if len(terms) < 2 or not terms.std():
         return Estimate(value, None, None)
@@ -162,10 +169,10 @@ def mean(terms: Floats, customers: Ints | None = None) -> Estimate:
 
 
 def estimate_mean(value: float, terms: int, squares: float, customers: int) -> Estimate:
-    """Return a mean of so many terms with its interval, where any of the customers differ.
+    """Return the mean `value` of `terms` terms with its interval, if any of the customers differ.
 
-    `squares`: sum over `customers` of the squared difference between the sum of their terms and
-    its expectation.
+    `squares`: sum over customers of the squared difference between the sum of a customer's terms
+    and its expectation; `customers`: their number.
     """
     if customers < 2 or squares <= terms * (_ROUNDING * value) ** 2:
         return Estimate(value, None, None)
@@ -185,25 +192,25 @@ def anytime_interval(log: Log, bounds: Bounds) -> tuple[float, float]:
             f"rewards go from {log.rewards.min():g} to {log.rewards.max():g}, which is not within "
             f"{bounds.low:g} to {bounds.high:g}"
         )
-    scaled = (log.rewards - bounds.low) / spread
-    least = _lower_bound(log.weights * scaled)
-    most = 1.0 - _lower_bound(log.weights * (1.0 - scaled))
-    return bounds.low + spread * least, bounds.low + spread * max(most, least)
+    scaled_rewards = (log.rewards - bounds.low) / spread
+    low = _lower_bound(log.weights * scaled_rewards)
+    high = 1.0 - _lower_bound(log.weights * (1.0 - scaled_rewards))
+    return bounds.low + spread * low, bounds.low + spread * max(high, low)
 
 
 def _lower_bound(terms: Floats) -> float:
     """Return the greatest mean below 1 that a bet on higher terms refutes.
 
-    Staking a share λ ≤ ½ / mean of the capital on term − mean can lose half of it at most, and
-    multiplies it by 1 ÷ error with at most the chance `error` while the mean is not exceeded. The
-    shares are chosen from earlier terms only.
+    A bet stakes a share λ ≤ ½ / mean of its capital on term − mean, so it loses half of the capital
+    at most. If the true mean is not higher, the capital is ever multiplied by 1 ÷ error with a
+    probability of at most `error`. Shares depend on earlier terms only.
     """
     stakes = _stakes(terms)
-    needed = np.log(1.0 / _SIDE)
+    threshold = np.log(1.0 / _SIDE)
 
     def is_refuted(mean: float) -> bool:
-        share = np.minimum(stakes, _MOST_OF_THE_STAKE / mean)
-        return bool(np.cumsum(np.log1p(share * (terms - mean))).max() >= needed)
+        share = np.minimum(stakes, _GREATEST_LOSS / mean)
+        return bool(np.cumsum(np.log1p(share * (terms - mean))).max() >= threshold)
 
     low, high = 0.0, 1.0
     for _ in range(_BISECTIONS):
@@ -213,8 +220,8 @@ def _lower_bound(terms: Floats) -> float:
 
 
 def _stakes(terms: Floats) -> Floats:
-    """Return, for each term, the share that fits the variance of those before it (with ¼ and a mean
-    of ½ as the first guess), as for an empirical Bernstein bound."""
+    """Return, for each term, the share to stake by the variance of the terms before it, as for an
+    empirical Bernstein bound; without terms, the mean is taken to be ½ and the variance ¼."""
     before = np.arange(1, len(terms) + 1)
     sums = np.concatenate(([0.0], np.cumsum(terms)[:-1]))
     squares = np.concatenate(([0.0], np.cumsum(terms**2)[:-1]))

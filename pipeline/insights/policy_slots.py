@@ -14,16 +14,17 @@ _ALIKE: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Replays:
-    """Files of decisions with their chances: of the `other` configuration, and of the log's own if
-    it was replayed."""
+    """Files of replayed decisions with the chances of their choices: by the `other` configuration
+    and, if it was replayed too, by the log's `own` configuration."""
 
     other: Path
     own: Path | None = None
 
 
-def load_compared(queries: Queries, replays: Replays, decided: Period, log_ends_ms: int) -> None:
-    """Load `slots`, all of a period, and `compared`, those that can be compared: a choice was
-    drawn, or both configurations choose the same. The log's facts and goals are loaded."""
+def load_compared(queries: Queries, replays: Replays, period: Period, log_ends_ms: int) -> None:
+    """Load `slots`, those of a period's decisions, and `compared`, the slots that can be compared:
+    a choice was drawn, or both configurations choose the same. The log's facts and goals must be
+    loaded."""
     _load_logged(queries)
     _load_replay(queries, "other", replays.other)
     queries.define(
@@ -33,7 +34,7 @@ def load_compared(queries: Queries, replays: Replays, decided: Period, log_ends_
         _load_log_as_replay(queries)
     else:
         _load_replay(queries, "own", replays.own)
-    _load_slots(queries, decided, log_ends_ms)
+    _load_slots(queries, period, log_ends_ms)
     _load_compared(queries, is_log=replays.own is None)
 
 
@@ -68,8 +69,8 @@ def _load_logged(queries: Queries) -> None:
 
 
 def _load_replay(queries: Queries, name: str, file: Path) -> None:
-    """Load the chances in the slots of a replay's decisions; a slot without a draw has a chance of
-    1."""
+    """Load the chances of choices in the slots of a replay's decisions; a choice without a draw has
+    a chance of 1."""
     queries.view(f"{name}_rows", f"SELECT * FROM read_parquet({sql_text(str(file))})")
     _load_names(queries, name, f"SELECT unnest(candidates) AS entry FROM {name}_rows")
     queries.define(
@@ -83,7 +84,7 @@ def _load_replay(queries: Queries, name: str, file: Path) -> None:
 
 
 def _load_names(queries: Queries, name: str, candidates: str) -> None:
-    """Load the offer and the channel of each treatment, nearly always a single one."""
+    """Load the offer and the channel of each treatment; several are joined by commas."""
     queries.define(
         f"{name}_names",
         f"""
@@ -108,12 +109,12 @@ len(list_filter(list_concat(map_keys(o.own), map_keys(o.other)), lambda name:
 """
 
 
-def _load_slots(queries: Queries, decided: Period, log_ends_ms: int) -> None:
-    """Load `slots`: the log's choice in each, its worth, and both configurations' chances. A slot
-    that a configuration did not open has no message."""
+def _load_slots(queries: Queries, period: Period, log_ends_ms: int) -> None:
+    """Load `slots`: the log's choice in each, its worth, and both configurations' chances. In a
+    slot that a configuration did not fill, its choice is no message."""
     [(longest,)] = queries.rows("SELECT coalesce(max(window_ms), 0) FROM windows")
-    since = 0 if decided.since_ms is None else decided.since_ms
-    until = log_ends_ms + 1 if decided.until_ms is None else decided.until_ms
+    since = 0 if period.since_ms is None else period.since_ms
+    until = log_ends_ms + 1 if period.until_ms is None else period.until_ms
     queries.define(
         "slots",
         f"""
@@ -145,7 +146,7 @@ def _load_slots(queries: Queries, decided: Period, log_ends_ms: int) -> None:
 
 def _load_compared(queries: Queries, *, is_log: bool) -> None:
     """Load `compared`: the slots that can be compared, with the weights of the log's choice under
-    each configuration; `half`: random half of the customers."""
+    each configuration; `half`: number of the random half that the customer is in."""
     queries.define(
         "compared",
         f"""
@@ -162,9 +163,9 @@ def load_expected(queries: Queries) -> None:
     """Load `own_worth`, the worth of each customer's messages under the log's configuration (doubly
     robust), and `expected`, the numbers of messages under each configuration.
 
-    The mean worth of a treatment is, for half of the customers, that of the other half's messages,
-    so that no message predicts itself; of a treatment that they never got, that of all messages.
-    """
+    The predicted worth of a treatment for one half of the customers is the mean over the messages
+    of the other half, so that no message predicts itself; a treatment that the other half never got
+    is predicted by the mean of all its messages."""
     queries.define(
         "overall",
         """
@@ -203,8 +204,8 @@ JOIN overall AS o ON s.half = o.half
 
 
 def _message_chances(side: str, condition: str = "TRUE") -> str:
-    """Return the query of the chances of each message of a side; `weight`: that of the log's
-    choice, 0 of others."""
+    """Return the query of the chances of each message of a configuration (`own` or `other`);
+    `weight`: of the log's choice, 0 for other messages."""
     weight = "own_weight" if side == "own" else "weight"
     return f"""
         SELECT '{side}' AS side, c.slot_id, c.customer, c.half, c.reward, c.treatment, c.chance,
@@ -220,7 +221,7 @@ def _message_chances(side: str, condition: str = "TRUE") -> str:
 
 
 def load_changes(queries: Queries) -> None:
-    """Load `changes`: the gain of the messages in each slot in which the configurations differ."""
+    """Load `changes`: the gain of each message in the slots in which the configurations differ."""
     differ = "own <> other OR own_weight <> weight"
     queries.define(
         "changes",

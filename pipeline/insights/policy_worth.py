@@ -1,22 +1,23 @@
 """Worth of a configuration, estimated from the decisions and outcomes of another one.
 
-The log's choices were drawn with known probabilities, and a replay gives the probabilities of the
-same choices under the other configuration. Choices that it makes more often weigh more, and those
-that it makes less often weigh less (IPS, self-normalised IPS, doubly robust).
+The log's choices were drawn with logged probabilities, and a replay gives the probabilities of the
+same choices under the other configuration. Choices that the other configuration makes more often
+get a larger weight, and those that it makes less often a smaller one (IPS, self-normalised IPS,
+doubly robust).
 
-If the log's own configuration was replayed too, the gain is over that replay, not over the log. A
-replay processes outcomes in another order than agents did, which would otherwise look like a gain;
-so an unchanged configuration gains exactly nothing.
+If the log's own configuration was replayed too, the gain is over that replay, not over the log: a
+replay processes outcomes in another order than agents did, which would look like a gain. So an
+unchanged configuration has a gain of exactly 0.
 
-A message is worth its value if the customer reached its campaign's goal within the window, or a
+A message is worth its value, if the customer reached its campaign's goal within the window or a
 conversion was reported for it, less its cost; no message is worth 0. Each slot is evaluated by
-itself, with the customer's history as it was; of a placement, its first place.
+itself, with the customer's history as logged; of a placement with several places, only the first.
 
 An offer's gain is the change in the worth of its own messages, so that the gains of all offers add
-up to that of all slots, as do those of all channels: where one message replaces another, the one
-gains and the other loses. A segment's gain is that per slot of its customers.
+up to the gain of all slots, as the gains of all channels do: where a message replaces another, the
+first gains and the second loses. A segment's gain is per slot of its customers.
 
-Slots stay in the tables of the engine, which spill to disk; only sums are here.
+Slots stay in the tables of the engine, which spill to disk; only sums are read.
 """
 
 from dataclasses import dataclass
@@ -46,8 +47,8 @@ class SegmentGain:
 
 @dataclass(frozen=True, slots=True)
 class MessageGain:
-    """Gain in all slots by the messages of an offer or a channel, `name`. `before`, `after`:
-    expected numbers of them, by the replay of the log's configuration (or by the log) and by the
+    """Gain in all slots by the messages of an offer or a channel (`name`). `before`, `after`: their
+    expected numbers under the log's configuration (by its replay, or else by the log) and under the
     other configuration."""
 
     name: str
@@ -60,15 +61,14 @@ class MessageGain:
 class PolicyWorth:
     """Estimate of another configuration's worth, per slot.
 
-    `slots` of `customers` are compared: their choice was drawn, or both configurations choose the
-    same. `ran`: mean worth of the log's choices; `replayed`: of a replay of the log's
-    configuration, if there is one (doubly robust); `other`: of the other configuration; `gain`:
-    `other` minus `replayed`, or else minus `ran` (doubly robust), `total` of all slots. `covered`:
-    share of the other configuration's choices that the log could have made too, 1 if none is new;
-    `undrawn`: slots whose choice it changes and that had no draw, about which the log has no
-    evidence; `unfinished`: slots whose goals' windows are not over; `unplayed`: slots of decisions
-    that the replay did not make.
-    """
+    `slots`, `customers`: numbers of those compared, whose choice was drawn or is the same under
+    both configurations. `ran`: mean worth of the log's choices; `replayed`: of a replay of the
+    log's configuration, if there is one (doubly robust); `other`: of the other configuration;
+    `gain`: `other` minus `replayed`, or else minus `ran` (doubly robust); `total`: gain of all
+    slots. `covered`: share of the other configuration's choices that the log could have made too, 1
+    if none is new; `undrawn`: slots without a draw whose choice the other configuration changes,
+    for which the log has no evidence; `unfinished`: slots whose goals' windows are not over;
+    `unplayed`: slots of decisions that the replay did not make."""
 
     slots: int
     customers: int
@@ -87,14 +87,14 @@ class PolicyWorth:
 
 
 def estimate_worth(
-    queries: Queries, replays: Replays, decided: Period, log_ends_ms: int
+    queries: Queries, replays: Replays, period: Period, log_ends_ms: int
 ) -> PolicyWorth:
     """Estimate the worth of a configuration from the log's decisions of a period. The log's facts
-    and goals are loaded."""
-    load_compared(queries, replays, decided, log_ends_ms)
+    and goals must be loaded."""
+    load_compared(queries, replays, period, log_ends_ms)
     sums = _sums(queries)
     if sums.customers < _FEWEST_CUSTOMERS:
-        return _unknown(queries, sums)
+        return _unknown_worth(queries, sums)
     load_expected(queries)
     load_changes(queries)
     return _worth(queries, sums, is_log=replays.own is None)
@@ -102,18 +102,18 @@ def estimate_worth(
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """Sums over the slots that can be compared, and numbers of the others; `weights`: the
+    """Sums over the slots that can be compared, and numbers of the others. A weight is the
     probability of the log's choice under the other configuration ÷ its logged probability."""
 
     slots: int
     customers: int
     rewards: float
     weights: float
-    weights_squared: float
+    weight_squares: float
     weighted_rewards: float
-    undrawn: int
-    unfinished: int
-    unplayed: int
+    undrawn_slots: int
+    unfinished_slots: int
+    unplayed_slots: int
 
 
 def _sums(queries: Queries) -> _Sums:
@@ -132,15 +132,15 @@ def _sums(queries: Queries) -> _Sums:
     return _Sums(*row, *left_out)
 
 
-def _unknown(queries: Queries, sums: _Sums) -> PolicyWorth:
-    """Return the worth for too few customers, without estimates of gains."""
+def _unknown_worth(queries: Queries, sums: _Sums) -> PolicyWorth:
+    """Return the worth without estimates of gains, for too few customers."""
     ran = _UNKNOWN
     if sums.slots:
         queries.define("by_customer", _BY_CUSTOMER.format(tables="", columns=""))
         ran = _mean(queries, sums, "reward", sums.rewards / sums.slots)
     return PolicyWorth(
         sums.slots, sums.customers, ran, None, None, _UNKNOWN, _UNKNOWN, None,
-        sums.undrawn, sums.unfinished, sums.unplayed,
+        sums.undrawn_slots, sums.unfinished_slots, sums.unplayed_slots,
     )  # fmt: skip
 
 
@@ -169,34 +169,34 @@ def _worth(queries: Queries, sums: _Sums, *, is_log: bool) -> PolicyWorth:
     )
     [(own, gain)] = queries.rows("SELECT fsum(own), fsum(gain) FROM by_customer")
     slots = sums.slots
-    gained = _mean(queries, sums, "gain", gain / slots)
+    mean_gain = _mean(queries, sums, "gain", gain / slots)
     return PolicyWorth(
         slots=slots,
         customers=sums.customers,
         ran=_mean(queries, sums, "reward", sums.rewards / slots),
         replayed=None if is_log else _mean(queries, sums, "own", own / slots),
-        other=_other(queries, sums, (own + gain) / slots),
-        gain=gained,
-        total=_times(gained, slots),
+        other=_other_worth(queries, sums, (own + gain) / slots),
+        gain=mean_gain,
+        total=_multiply(mean_gain, slots),
         covered=min(sums.weights / slots, 1.0),
-        undrawn=sums.undrawn,
-        unfinished=sums.unfinished,
-        unplayed=sums.unplayed,
-        segments=_by_segment(queries),
-        offers=_by_message(queries, sums, "offer"),
-        channels=_by_message(queries, sums, "channel"),
+        undrawn=sums.undrawn_slots,
+        unfinished=sums.unfinished_slots,
+        unplayed=sums.unplayed_slots,
+        segments=_segment_gains(queries),
+        offers=_message_gains(queries, sums, "offer"),
+        channels=_message_gains(queries, sums, "channel"),
     )
 
 
-def _other(queries: Queries, sums: _Sums, doubly_robust: float) -> OffPolicy:
-    weights, squares = sums.weights, sums.weights_squared
+def _other_worth(queries: Queries, sums: _Sums, doubly_robust: float) -> OffPolicy:
+    weights, squares = sums.weights, sums.weight_squares
     snips = _UNKNOWN
     if weights:
         value = sums.weighted_rewards / weights
         around = _mean(
             queries, sums, f"(weighted - {value!r} * weight) * {sums.slots / weights!r}", 0.0
         )
-        snips = Estimate(value, _plus(value, around.low), _plus(value, around.high))
+        snips = Estimate(value, _add(value, around.low), _add(value, around.high))
     return OffPolicy(
         n=sums.slots,
         ess=weights**2 / squares if squares else 0.0,
@@ -206,7 +206,7 @@ def _other(queries: Queries, sums: _Sums, doubly_robust: float) -> OffPolicy:
     )
 
 
-def _plus(value: float, addend: float | None) -> float | None:
+def _add(value: float, addend: float | None) -> float | None:
     return None if addend is None else value + addend
 
 
@@ -218,7 +218,7 @@ def _mean(queries: Queries, sums: _Sums, sql: str, value: float) -> Estimate:
     return estimate_mean(value, sums.slots, squares, sums.customers)
 
 
-def _by_segment(queries: Queries) -> tuple[SegmentGain, ...]:
+def _segment_gains(queries: Queries) -> tuple[SegmentGain, ...]:
     rows = queries.rows(
         f"""
         WITH inside AS (
@@ -245,24 +245,25 @@ def _by_segment(queries: Queries) -> tuple[SegmentGain, ...]:
     )
 
 
-def _by_message(queries: Queries, sums: _Sums, by: str) -> tuple[MessageGain, ...]:
-    """Return the gain by the messages of each offer or channel, the largest changes first. An
-    unchanged slot gains 0, so that all slots count in its interval."""
+def _message_gains(queries: Queries, sums: _Sums, column: str) -> tuple[MessageGain, ...]:
+    """Return the gains by the messages of each offer or channel (`column`), the largest changes
+    first. An unchanged slot has a gain of 0 and counts in the intervals."""
     slots = sums.slots
     expected: _Names = {
         name: (before, after)
         for name, before, after in queries.rows(
             f"""
-            SELECT {by}, fsum(CASE WHEN side = 'own' THEN chances ELSE 0.0 END),
+            SELECT {column}, fsum(CASE WHEN side = 'own' THEN chances ELSE 0.0 END),
                 fsum(CASE WHEN side = 'other' THEN chances ELSE 0.0 END)
-            FROM expected GROUP BY {by}
+            FROM expected GROUP BY {column}
             """
         )
     }
-    changed = queries.rows(
+    change_rows = queries.rows(
         f"""
         WITH inside AS (
-            SELECT {by} AS name, customer, fsum(gain) AS gain FROM changes GROUP BY {by}, customer
+            SELECT {column} AS name, customer, fsum(gain) AS gain FROM changes
+            GROUP BY {column}, customer
         ), totals AS (
             SELECT name, fsum(gain) AS total, count(*) AS customers FROM inside GROUP BY name
         )
@@ -276,10 +277,10 @@ def _by_message(queries: Queries, sums: _Sums, by: str) -> tuple[MessageGain, ..
         """
     )
     gains = {
-        name: _times(estimate_mean(total / slots, slots, squares, sums.customers), slots)
+        name: _multiply(estimate_mean(total / slots, slots, squares, sums.customers), slots)
         if customers >= _FEWEST_CUSTOMERS
         else _UNKNOWN
-        for name, total, customers, squares in changed
+        for name, total, customers, squares in change_rows
     }
     nothing = Estimate(0.0, None, None)
     rows = [
@@ -290,7 +291,7 @@ def _by_message(queries: Queries, sums: _Sums, by: str) -> tuple[MessageGain, ..
     return tuple(rows[:_MOST_NAMES])
 
 
-def _times(estimate: Estimate, factor: int) -> Estimate:
+def _multiply(estimate: Estimate, factor: int) -> Estimate:
     return Estimate(
         *(None if x is None else x * factor for x in (estimate.value, estimate.low, estimate.high))
     )

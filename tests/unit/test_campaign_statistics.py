@@ -265,7 +265,7 @@ def _look(arms: tuple[ArmSums, ArmSums]) -> Look | None:
     difference = conversion_difference(*arms)
     if difference is None or difference.low is None or difference.high is None:
         return None
-    shares = [(arm.customers, arm.converted / arm.customers) for arm in arms]
+    shares = [(arm.customers, arm.conversions / arm.customers) for arm in arms]
     variance = sum(share * (1 - share) / n for n, share in shares)
     return Look(difference.value, (difference.high - difference.low) / 2, 1.96 * sqrt(variance))
 
@@ -281,8 +281,8 @@ def test_intervals_of_rates_allow_for_customers_with_several_messages() -> None:
             customers=300,
             events=int(clicks.sum()),
             trials=int(trials.sum()),
-            events_squared=float((clicks**2).sum()),
-            trials_squared=float((trials**2).sum()),
+            event_squares=float((clicks**2).sum()),
+            trial_squares=float((trials**2).sum()),
             products=float((clicks * trials).sum()),
         )
         share = rate(sums)
