@@ -215,7 +215,7 @@ def _load_facts(queries: Queries) -> None:
         FROM received WHERE kind = 'outcome'
         """,
     )
-    queries.define("reported", _REPORTED)
+    queries.define("reported", _REPORTED_OUTCOMES)
     queries.define("facts", _FACTS)
     queries.define(
         "memberships",
@@ -231,7 +231,7 @@ _OUTCOME_FLAGS: Final = ", ".join(
 )
 _OUTCOME_COLUMNS: Final = ", ".join(f"coalesce(r.{name}, 0) AS {name}" for name in OUTCOMES)
 
-_REPORTED: Final = f"""
+_REPORTED_OUTCOMES: Final = f"""
 SELECT action_id, {_OUTCOME_FLAGS},
     sum(CASE WHEN name = 'conversion' THEN coalesce(value, 0.0) ELSE 0.0 END) AS revenue
 FROM outcomes GROUP BY action_id

@@ -1,11 +1,11 @@
 """Choices of cases of a defined journey: optional steps, their number, the order of unordered
 steps, arms.
 
-Each is compared from the moment at which it was settled, among cases still under way then: an
-optional step when the next mandatory one was reached, the number at the last mandatory step, an
-order at the last of its steps, an arm at the beginning. Steps, numbers and orders are not
-randomised, so their differences are only observed; except in a test of them (`arm_of_option`),
-whose cases are compared from the beginning by their assigned arm.
+Options are compared from the moment at which a case's choice is certain, among cases still under
+way then: an optional step from the next mandatory step, the number from the last mandatory step, an
+order from the last of its steps, an arm from the beginning. Steps, numbers and orders are not
+randomised, so their differences are only observed. In a test of them (`arm_of_option`), however,
+cases are compared from the beginning, by their assigned arm.
 """
 
 import math
@@ -21,29 +21,31 @@ from pipeline.insights.defined import DefinedCases
 from pipeline.insights.prompts import ResultWeights
 from pipeline.journeys.plan import JourneyPlan
 
-TAKEN: Final = Option("step", "taken")
-LEFT_OUT: Final = Option("step", "left out")
+WITH_STEP: Final = Option("step", "taken")
+WITHOUT_STEP: Final = Option("step", "left out")
 ARROW: Final = " > "
 _DAY_US: Final = 86_400_000_000
-_MOST_ORDERED: Final = 5
-"""Most steps of an `any_order` whose orders are all arms; more steps have too many orders."""
+_MOST_ORDER_STEPS: Final = 5
+"""Most steps of an `any_order` of which all orders are options; more steps have too many orders, so
+that only those that cases took are options."""
 
 
 @dataclass(frozen=True, slots=True)
 class _FollowedCase:
-    """Case whose follow-up is over; times in µs, `first` by the number of the step."""
+    """Case whose follow-up is over, from `begin` to `end`; times in µs. `first`: time of the first
+    event of each step, by the step's number."""
 
     number: int
     first: Mapping[int, int]
-    begun: int
+    begin: int
     goal_at: int | None
-    closes: int
+    end: int
     arm: str
 
 
 @dataclass(frozen=True, slots=True)
-class _SettledChoice:
-    """Option that a case took, and the time (µs) at which that was settled."""
+class _CaseChoice:
+    """Option that a case took; `at`: time (µs) at which this was certain."""
 
     case: _FollowedCase
     option: Option
@@ -52,46 +54,46 @@ class _SettledChoice:
 
 @dataclass(frozen=True, slots=True)
 class _OpenChoice:
-    """Choice that the journey leaves open: its `options`, and those that cases took."""
+    """Choice that the journey leaves open, with its `options`, and the choices that cases made."""
 
     kind: Kind
     place: str
     options: tuple[Option, ...]
-    settled: Sequence[_SettledChoice]
+    case_choices: Sequence[_CaseChoice]
 
 
 def case_choices(
-    cases: DefinedCases, weighing: ResultWeights, forbidden: Sequence[tuple[str, str]]
+    cases: DefinedCases, weighing: ResultWeights, forbidden_orders: Sequence[tuple[str, str]]
 ) -> list[ChoiceRows]:
-    """Return the choices that the journey leaves open. `forbidden`: pairs of steps of which the
-    first must not come before the second; such orders are no option."""
-    followed = _followed_cases(cases)
-    arms = {case.arm for case in followed if case.arm}
-    shares = _shares(cases)
-    proposals, tested = [], False
-    for choice in _choices(cases.plan, followed, forbidden):
+    """Return the rows of the choices that the journey leaves open. `forbidden_orders`: pairs of
+    steps, the first of which must not come before the second."""
+    followed_cases = _followed_cases(cases)
+    arms = {case.arm for case in followed_cases if case.arm}
+    shares = _arm_shares(cases)
+    proposals, is_tested = [], False
+    for choice in _open_choices(cases.plan, followed_cases, forbidden_orders):
         by_arm = {
             arm_of_option(choice.kind, choice.place, option): option for option in choice.options
         }
-        drawn = bool(arms) and arms <= by_arm.keys()
-        tested |= drawn
-        settled = _settled_by_arm(followed, by_arm) if drawn else choice.settled
+        is_drawn = bool(arms) and arms <= by_arm.keys()
+        is_tested |= is_drawn
+        choices = _choices_by_arm(followed_cases, by_arm) if is_drawn else choice.case_choices
         proposals += _compare_options(
-            choice.kind, choice.place, settled, weighing, shares if drawn else {}
+            choice.kind, choice.place, choices, weighing, shares if is_drawn else {}
         )
-    if arms and not tested:
+    if arms and not is_tested:
         by_arm = {arm: Option("arm", arm) for arm in arms}
         proposals += _compare_options(
-            "arm", "arm", _settled_by_arm(followed, by_arm), weighing, shares
+            "arm", "arm", _choices_by_arm(followed_cases, by_arm), weighing, shares
         )
     return proposals
 
 
 def arm_of_option(kind: Kind, place: str, option: Option) -> str:
-    """Return the name of the arm whose customers are led to an option of a choice."""
+    """Return the name that a test gives to the arm of an option."""
     match kind:
         case "step":
-            return config_name(f"{'with' if option == TAKEN else 'without'}-{place}")
+            return config_name(f"{'with' if option == WITH_STEP else 'without'}-{place}")
         case "count":
             return config_name(f"optional-steps-{option.message}")
         case _:
@@ -99,36 +101,37 @@ def arm_of_option(kind: Kind, place: str, option: Option) -> str:
 
 
 def config_name(text: str) -> str:
-    """Return a valid name for the configuration: lower-case letters, digits and dashes, beginning
-    with a letter."""
-    kept = "".join(
+    """Return the text as a name of the configuration: lower-case letters, digits and dashes,
+    beginning with a letter; empty without any letter or digit."""
+    characters = "".join(
         character if character.isalnum() and character.isascii() else "-"
         for character in text.lower()
     )
-    name = "-".join(part for part in kept.split("-") if part)[:60]
+    name = "-".join(part for part in characters.split("-") if part)[:60]
     return f"x-{name}" if name[:1].isdigit() else name
 
 
-def _settled_by_arm(
-    followed: Sequence[_FollowedCase], by_arm: Mapping[str, Option]
-) -> list[_SettledChoice]:
-    return [_SettledChoice(case, by_arm[case.arm], case.begun) for case in followed if case.arm]
+def _choices_by_arm(
+    followed_cases: Sequence[_FollowedCase], by_arm: Mapping[str, Option]
+) -> list[_CaseChoice]:
+    return [_CaseChoice(case, by_arm[case.arm], case.begin) for case in followed_cases if case.arm]
 
 
 def _compare_options(
     kind: Kind,
     place: str,
-    settled: Sequence[_SettledChoice],
+    choices: Sequence[_CaseChoice],
     weighing: ResultWeights,
     shares: Mapping[str, float],
 ) -> list[ChoiceRows]:
-    """Return the rows of cases that were still under way; none where there is no such case."""
-    kept = [
+    """Return the rows of the cases that were still under way at their choice, as a list of one;
+    empty without such cases."""
+    open_choices = [
         choice
-        for choice in settled
+        for choice in choices
         if choice.case.goal_at is None or choice.case.goal_at > choice.at
     ]
-    return [_rows(kind, place, kept, weighing, shares)] if kept else []
+    return [_rows(kind, place, open_choices, weighing, shares)] if open_choices else []
 
 
 def _followed_cases(cases: DefinedCases) -> list[_FollowedCase]:
@@ -137,64 +140,69 @@ def _followed_cases(cases: DefinedCases) -> list[_FollowedCase]:
         "SELECT variant, times, begun, CASE WHEN outcome = 'converted' THEN goal_at END, closes, "
         "coalesce(arm, '') FROM outcomes WHERE outcome <> 'unfinished' ORDER BY begun, case_id"
     )
-    followed = []
-    for number, (variant, times, begun, goal_at, closes, arm) in enumerate(rows):
+    followed_cases = []
+    for number, (variant, times, begin, goal_at, end, arm) in enumerate(rows):
         first: dict[int, int] = {}
         for step, at in zip(paths[variant], times, strict=True):
             first.setdefault(step, at)
-        followed.append(_FollowedCase(number, first, begun, goal_at, closes, arm))
-    return followed
+        followed_cases.append(_FollowedCase(number, first, begin, goal_at, end, arm))
+    return followed_cases
 
 
-def _choices(
+def _open_choices(
     plan: JourneyPlan,
-    followed: Sequence[_FollowedCase],
-    forbidden: Sequence[tuple[str, str]],
+    followed_cases: Sequence[_FollowedCase],
+    forbidden_orders: Sequence[tuple[str, str]],
 ) -> Iterator[_OpenChoice]:
     optional = [number for number, step in enumerate(plan.steps) if not step.mandatory]
     for number in optional:
         after = _next_mandatory(plan, plan.steps[number].stage)
         if after is not None:
-            settled = list(_optional(followed, number, after))
-            yield _OpenChoice("step", plan.steps[number].name, (TAKEN, LEFT_OUT), settled)
+            choices = list(_optional_step_choices(followed_cases, number, after))
+            yield _OpenChoice("step", plan.steps[number].name, (WITH_STEP, WITHOUT_STEP), choices)
     last = max((n for n, step in enumerate(plan.steps) if step.mandatory), default=None)
     if len(optional) > 1 and last is not None:
-        counts = tuple(_count(number) for number in range(len(optional) + 1))
-        yield _OpenChoice("count", "steps", counts, list(_counts(followed, optional, last)))
+        counts = tuple(_count_option(number) for number in range(len(optional) + 1))
+        yield _OpenChoice(
+            "count", "steps", counts, list(_count_choices(followed_cases, optional, last))
+        )
     for numbers in plan.stages():
         names = [plan.steps[number].name for number in numbers]
         if len(numbers) > 1:
-            settled = list(_orders(followed, numbers, names, forbidden))
+            choices = list(_order_choices(followed_cases, numbers, names, forbidden_orders))
             yield _OpenChoice(
-                "order", ARROW.join(names), _possible_orders(names, forbidden, settled), settled
+                "order",
+                ARROW.join(names),
+                _possible_orders(names, forbidden_orders, choices),
+                choices,
             )
 
 
-def _count(number: int) -> Option:
+def _count_option(number: int) -> Option:
     return Option("count", str(number))
 
 
-def _counts(
-    followed: Sequence[_FollowedCase], optional: Sequence[int], last: int
-) -> Iterator[_SettledChoice]:
-    for case in followed:
-        settled = case.first.get(last)
-        if settled is not None:
-            taken = sum(case.first.get(step, settled) < settled for step in optional)
-            yield _SettledChoice(case, _count(taken), settled)
+def _count_choices(
+    followed_cases: Sequence[_FollowedCase], optional: Sequence[int], last: int
+) -> Iterator[_CaseChoice]:
+    for case in followed_cases:
+        at = case.first.get(last)
+        if at is not None:
+            count = sum(case.first.get(step, at) < at for step in optional)
+            yield _CaseChoice(case, _count_option(count), at)
 
 
 def _possible_orders(
     names: Sequence[str],
-    forbidden: Sequence[tuple[str, str]],
-    settled: Sequence[_SettledChoice],
+    forbidden_orders: Sequence[tuple[str, str]],
+    choices: Sequence[_CaseChoice],
 ) -> tuple[Option, ...]:
-    if len(names) > _MOST_ORDERED:
-        return tuple({choice.option for choice in settled})
+    if len(names) > _MOST_ORDER_STEPS:
+        return tuple({choice.option for choice in choices})
     return tuple(
         Option("order", ARROW.join(order))
         for order in permutations(names)
-        if not any(_comes_before(order, *pair) for pair in forbidden)
+        if not any(_comes_before(order, *pair) for pair in forbidden_orders)
     )
 
 
@@ -204,40 +212,39 @@ def _next_mandatory(plan: JourneyPlan, stage: int) -> int | None:
     )
 
 
-def _optional(followed: Sequence[_FollowedCase], step: int, after: int) -> Iterator[_SettledChoice]:
-    for case in followed:
-        settled = case.first.get(after)
-        if settled is not None:
-            taken = case.first.get(step, settled) < settled
-            yield _SettledChoice(case, TAKEN if taken else LEFT_OUT, settled)
+def _optional_step_choices(
+    followed_cases: Sequence[_FollowedCase], step: int, after: int
+) -> Iterator[_CaseChoice]:
+    for case in followed_cases:
+        at = case.first.get(after)
+        if at is not None:
+            is_taken = case.first.get(step, at) < at
+            yield _CaseChoice(case, WITH_STEP if is_taken else WITHOUT_STEP, at)
 
 
-def _orders(
-    followed: Sequence[_FollowedCase],
+def _order_choices(
+    followed_cases: Sequence[_FollowedCase],
     numbers: Sequence[int],
     names: Sequence[str],
-    forbidden: Sequence[tuple[str, str]],
-) -> Iterator[_SettledChoice]:
-    named = dict(zip(numbers, names, strict=True))
-    for case in followed:
+    forbidden_orders: Sequence[tuple[str, str]],
+) -> Iterator[_CaseChoice]:
+    names_by_number = dict(zip(numbers, names, strict=True))
+    for case in followed_cases:
         if all(number in case.first for number in numbers):
             order = [
-                named[number_of_step]
-                for number_of_step in sorted(
-                    numbers, key=lambda number_of_step: case.first[number_of_step]
-                )
+                names_by_number[number] for number in sorted(numbers, key=case.first.__getitem__)
             ]
-            if not any(_comes_before(order, *pair) for pair in forbidden):
-                settled = max(case.first[number] for number in numbers)
-                yield _SettledChoice(case, Option("order", ARROW.join(order)), settled)
+            if not any(_comes_before(order, *pair) for pair in forbidden_orders):
+                at = max(case.first[number] for number in numbers)
+                yield _CaseChoice(case, Option("order", ARROW.join(order)), at)
 
 
 def _comes_before(order: Sequence[str], earlier: str, other: str) -> bool:
     return earlier in order and other in order and order.index(earlier) < order.index(other)
 
 
-def _shares(cases: DefinedCases) -> Mapping[str, float]:
-    """Return the arms' shares in the journey's random split."""
+def _arm_shares(cases: DefinedCases) -> Mapping[str, float]:
+    """Return the arms' shares in the journey's random split; empty without exactly one split."""
     splits = [stage.split for stage in cases.journey.steps if stage.split is not None]
     return splits[0].arms if len(splits) == 1 else {}
 
@@ -245,35 +252,37 @@ def _shares(cases: DefinedCases) -> Mapping[str, float]:
 def _rows(
     kind: Kind,
     place: str,
-    settled: Sequence[_SettledChoice],
+    choices: Sequence[_CaseChoice],
     weighing: ResultWeights,
     shares: Mapping[str, float],
 ) -> ChoiceRows:
-    options = tuple(sorted({entry.option for entry in settled}, key=lambda entry: entry.message))
-    middle = sorted(choice.case.begun for choice in settled)[len(settled) // 2]
-    worth = [_worth(choice, weighing) for choice in settled]
+    options = tuple(
+        sorted({choice.option for choice in choices}, key=lambda option: option.message)
+    )
+    middle = sorted(choice.case.begin for choice in choices)[len(choices) // 2]
+    worth = [_worth(choice, weighing) for choice in choices]
     return ChoiceRows(
         place=place,
         options=options,
-        customer=np.array([choice.case.number for choice in settled], dtype=np.int64),
-        option=np.array([options.index(choice.option) for choice in settled], dtype=np.int64),
+        customer=np.array([choice.case.number for choice in choices], dtype=np.int64),
+        option=np.array([options.index(choice.option) for choice in choices], dtype=np.int64),
         propensity=np.array(
-            [shares.get(choice.case.arm, math.nan) for choice in settled], dtype=np.float64
+            [shares.get(choice.case.arm, math.nan) for choice in choices], dtype=np.float64
         ),
-        stratum=np.zeros(len(settled), dtype=np.int64),
+        stratum=np.zeros(len(choices), dtype=np.int64),
         strata=((),),
-        later=np.array([choice.case.begun >= middle for choice in settled], dtype=np.bool_),
+        later=np.array([choice.case.begin >= middle for choice in choices], dtype=np.bool_),
         worth=np.array(worth, dtype=np.float64),
         split=middle,
-        end=max(choice.case.closes for choice in settled),
+        end=max(choice.case.end for choice in choices),
         kind=kind,
     )
 
 
-def _worth(choice: _SettledChoice, weighing: ResultWeights) -> float:
-    """Return the value of the goal, less the cost of the days until it (without a goal, until the
-    follow-up's end)."""
+def _worth(choice: _CaseChoice, weighing: ResultWeights) -> float:
+    """Return the value of the goal, if it was reached, less the cost of the days from the choice
+    until then, or else until the end of the follow-up."""
     goal_at = choice.case.goal_at
-    ends = choice.case.closes if goal_at is None else goal_at
-    days = max(ends - choice.at, 0) / _DAY_US
+    end = choice.case.end if goal_at is None else goal_at
+    days = max(end - choice.at, 0) / _DAY_US
     return weighing.value * (goal_at is not None) - weighing.day * days

@@ -1,6 +1,6 @@
 """Drafts of configuration for recommended changes, as YAML.
 
-Parts that only people can write (the text of a message, the place of a file) are left blank.
+Parts that only people can write, such as the text of a message, are left out.
 """
 
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from typing import Any, Final
 import msgspec
 
 from pipeline.config.model.journeys import Journey, JourneyStep
-from pipeline.insights.case_choices import ARROW, TAKEN, arm_of_option, config_name
+from pipeline.insights.case_choices import ARROW, WITH_STEP, arm_of_option, config_name
 from pipeline.insights.choices import ChoiceProposal, ChoiceRows, Option
 
-_MOST: Final = 0.9
+_BEST_ARM_SHARE: Final = 0.9
 """Share of the better arm."""
 
 
 def draft(proposal: ChoiceProposal, journey: Journey | None, test: bool) -> str:
-    """Return the change as YAML; `test`: an experiment instead, to decide."""
+    """Return the change as YAML; `test`: an experiment that compares the options instead."""
     rows = proposal.rows
     if test:
         return _test(rows, journey)
@@ -35,10 +35,13 @@ def draft(proposal: ChoiceProposal, journey: Journey | None, test: bool) -> str:
 
 
 def _shares(rows: ChoiceRows, best: Option) -> str:
-    """Return the split with nearly all customers in one arm, and a few in the others."""
+    """Return the split with nearly all customers in the best arm, and a few in the others."""
     others = [option.message for option in rows.options if option != best]
-    little = round((1.0 - _MOST) / len(others), 6)
-    arms = {best.message: round(1.0 - little * len(others), 6), **dict.fromkeys(others, little)}
+    other_share = round((1.0 - _BEST_ARM_SHARE) / len(others), 6)
+    arms = {
+        best.message: round(1.0 - other_share * len(others), 6),
+        **dict.fromkeys(others, other_share),
+    }
     return f"# journeys/*.yaml\nsteps:\n  - split: {{by: share, arms: {_text(arms)}}}\n"
 
 
@@ -51,39 +54,41 @@ def _shares_of_counts(rows: ChoiceRows, best: Option) -> str:
 
 
 def _stages(rows: ChoiceRows, best: Option, journey: Journey | None) -> str:
-    """Return the journey's stages with steps in the best order, or with an optional step made
-    mandatory or removed."""
+    """Return the journey's stages with steps in the best order, or with an optional step that is
+    made mandatory or removed."""
     assert journey is not None, rows.place  # without one there are no such choices
     names = best.message.split(ARROW)
     arms = {arm_of_option(rows.kind, rows.place, option) for option in rows.options}
-    drafted: list[object] = []  # parts of a journey, in which defaults are not written
+    draft_stages: list[object] = []  # stages and steps, whose defaults are left out of the text
     for stage in journey.steps:
         if stage.split is not None and arms >= stage.split.arms.keys():
-            continue  # the test that gave the result, which is over
+            continue  # the test whose result the draft applies
         steps = stage.steps()
         if rows.kind == "order" and {step.step for step in steps} == set(names):
-            drafted += [step for name in names for step in steps if step.step == name]
+            draft_stages += [step for name in names for step in steps if step.step == name]
             continue
         if rows.kind == "step" and any(step.step == rows.place for step in steps):
-            kept = [
+            remaining_steps = [
                 msgspec.structs.replace(step, mandatory=True) if step.step == rows.place else step
                 for step in steps
-                if best == TAKEN or step.step != rows.place
+                if best == WITH_STEP or step.step != rows.place
             ]
-            drafted += kept if len(kept) < 2 else [{"any_order": kept}]
+            draft_stages += (
+                remaining_steps if len(remaining_steps) < 2 else [{"any_order": remaining_steps}]
+            )
             continue
-        drafted.append(stage)
-    lines = "".join(f"  - {_text(stage)}\n" for stage in drafted)
+        draft_stages.append(stage)
+    lines = "".join(f"  - {_text(stage)}\n" for stage in draft_stages)
     return f"# journeys/{journey.journey}.yaml\nsteps:\n{lines}"
 
 
 def _prompt(place: str, option: Option, journey: Journey | None) -> str:
-    """Return the step with its prompt, where the journey is known, and the offer's channel."""
+    """Return the step with its prompt, if the journey has the step, and the offer's treatment."""
     step = _step(journey, place)
     if step is None:
         return _no_offers() if option.is_nothing else _channel(option)
     prompts = [] if option.is_nothing else [{"offers": [option.offer or option.message]}]
-    drafted = (
+    step_draft = (
         "# journeys/*.yaml: the step\n"
         "steps:\n"
         f"  - step: {_text(step.step)}\n"
@@ -91,7 +96,7 @@ def _prompt(place: str, option: Option, journey: Journey | None) -> str:
         f"    reached: {_text(step.reached)}\n"
         f"    prompts: {_text(prompts)}\n"
     )
-    return drafted if option.is_nothing else f"{drafted}---\n{_channel(option)}"
+    return step_draft if option.is_nothing else f"{step_draft}---\n{_channel(option)}"
 
 
 def _no_offers() -> str:
@@ -110,11 +115,11 @@ def _channel(option: Option) -> str:
 
 
 def _by_segment(proposal: ChoiceProposal) -> str:
-    """Return segments for the strata of each option, and the rule that limits each option to its
+    """Return a segment for the strata of each option, and rules that limit each message to its
     segment."""
     parts = [_Part.of(proposal, option) for option in sorted(set(proposal.by_stratum))]
     segments = "---\n".join(
-        f"# segments/{part.segment}.yaml\nsegment: {part.segment}\nwhen: {part.when}\n"
+        f"# segments/{part.segment}.yaml\nsegment: {part.segment}\nwhen: {part.condition}\n"
         for part in parts
     )
     rules = "".join(
@@ -128,10 +133,10 @@ def _by_segment(proposal: ChoiceProposal) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Part of the customers that should get an option, as a condition on traits."""
+    """Customers who should get an option, as a segment with a condition on traits."""
 
     segment: str
-    when: str
+    condition: str
     option: Option
 
     @classmethod
@@ -139,16 +144,16 @@ class _Part:
         rows = proposal.rows
         strata = [
             values
-            for values, best in zip(rows.strata, proposal.by_stratum, strict=True)
-            if best == option
+            for values, stratum_option in zip(rows.strata, proposal.by_stratum, strict=True)
+            if stratum_option == option
         ]
-        either = [_match_all(proposal.by, values) for values in strata]
-        chosen = rows.options[option]
+        alternatives = [_match_all(proposal.by, values) for values in strata]
+        part_option = rows.options[option]
         name = "-".join(
-            ("for", chosen.channel or "nothing", *("-".join(stratum) for stratum in strata))
+            ("for", part_option.channel or "nothing", *("-".join(stratum) for stratum in strata))
         )
-        when = either[0] if len(either) == 1 else {"any": either}
-        return cls(config_name(name), _text(when), chosen)
+        condition = alternatives[0] if len(alternatives) == 1 else {"any": alternatives}
+        return cls(config_name(name), _text(condition), part_option)
 
 
 def _match_all(columns: Sequence[str], values: Sequence[str]) -> dict[str, Any]:

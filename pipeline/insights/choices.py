@@ -1,9 +1,9 @@
-"""Choice between options of which one was taken each time: the best is found on some customers and
-measured on others.
+"""Choice between options, one of which was taken each time: the best option is found on some
+customers and measured on others.
 
 Customers are split by the time of their beginning: options are compared on the earlier half, and
-the best is measured on the later half, which had no influence on it. The value of always taking an
-option is the augmented inverse-propensity estimate
+the best is measured on the later half, which had no influence on its choice. The value of always
+taking an option is the augmented inverse-propensity estimate
 
 mean of m + [taken] / propensity × (worth − m),
 
@@ -30,22 +30,22 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 
 ERROR: Final = 0.05
 _SMOOTHING: Final = 10.0
-"""Rows of average worth that are added to each option's."""
+"""Number of rows of average worth that are added to the rows of each option."""
 
 _FEWEST: Final = 20
-"""Fewest customers with and without an option, in each half, for a statement about it."""
+"""Fewest customers with an option, and without it, in each half, for a statement about it."""
 
 _LEAST_SHARE: Final = 0.01
-"""Least share of an option in a stratum with estimated propensities; below it the weights
-explode."""
+"""Least propensity that is estimated for an option in a stratum; a lower one would give a few rows
+nearly all weight."""
 
 _POSSIBLE: Final = 0.8
-"""Least mean weight of an option that was possible everywhere; its expected value is 1."""
+"""Least mean weight of an option that counts as possible everywhere; the expected mean is 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """Message by a channel; both empty: nothing. An option other than a message has its kind as
+    """Message by a channel (both empty: no message), or another option, which has its kind as
     channel, such as (`order`, `photo > income`)."""
 
     channel: str
@@ -62,10 +62,9 @@ class Option:
 class ChoiceRows:
     """Rows of one `place`; the arrays have an entry per time that an option was taken.
 
-    `propensity`: that of the option taken; NaN where it was not logged. `stratum`: index into
-    `strata`, the known properties of the customer. `later`: whether the customer is in the later
-    half, whose rows run from `split` (µs) to `end`.
-    """
+    `propensity`: of the option taken, NaN where it was not logged; `stratum`: index into `strata`,
+    the combinations of the customers' properties; `later`: whether the customer is in the later
+    half, whose rows are from `split` (µs) to `end`."""
 
     place: str
     options: tuple[Option, ...]
@@ -100,8 +99,8 @@ class ChoiceRows:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Difference in mean worth per time from the compared choice, with its interval; `error`:
-    standard error."""
+    """Gain in mean worth per time over the compared choice, with its interval and standard
+    `error`."""
 
     value: float
     low: float
@@ -111,9 +110,9 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceProposal:
-    """Rule that was best among the earlier customers: `by_stratum` has the option for each stratum
-    (all the same unless `by` names the property by which they differ). It is compared with always
-    taking the option `against`; None: with the actual choices."""
+    """Rule that was best among the earlier customers: `by_stratum` has the option for each stratum,
+    the same for all unless `by` names the properties that decide. It is compared with always taking
+    the option `against` (None: with the choices that were made)."""
 
     rows: ChoiceRows
     by_stratum: tuple[int, ...]
@@ -123,14 +122,15 @@ class ChoiceProposal:
 
     @property
     def option(self) -> Option:
-        """Option, where it is one for all."""
+        """Option for all customers, of a proposal without `by`."""
         return self.rows.options[self.by_stratum[0]]
 
 
 @dataclass(frozen=True, slots=True)
 class ChoiceSupport:
-    """Numbers of customers on whom a rule was found and measured, and of the latter those with its
-    choice; `possible`: share of them for whom it was possible, estimated from the weights."""
+    """Numbers of customers on whom a rule was found (`found_on`) and measured (`reported_on`), and
+    of the latter those whose choice was the rule's (`had_it`) and the share for whom it was
+    `possible`, estimated from the weights."""
 
     found_on: int
     reported_on: int
@@ -153,13 +153,11 @@ class Verdict:
 
 
 def grade_of(rows: ChoiceRows, adjusted: bool) -> tuple[Grade, ChoiceRows]:
-    """Return the grade of a comparison of the options, and the rows that count for it.
-
-    If enough choices were randomised, the others are left out.
-    """
-    drawn = rows.only((rows.propensity > 0.0) & (rows.propensity < 1.0))
-    if supported_options(drawn):
-        return "Tested", drawn
+    """Return the grade of a comparison of the options, and the rows that it uses: only the
+    randomised choices if there are enough. `adjusted`: whether strata distinguish customers."""
+    drawn_rows = rows.only((rows.propensity > 0.0) & (rows.propensity < 1.0))
+    if supported_options(drawn_rows):
+        return "Tested", drawn_rows
     grade: Grade = "Adjusted" if adjusted else "Observed only"
     return grade, rows
 
@@ -167,35 +165,38 @@ def grade_of(rows: ChoiceRows, adjusted: bool) -> tuple[Grade, ChoiceRows]:
 def propose(rows: ChoiceRows, grade: Grade, by: Sequence[str]) -> list[ChoiceProposal]:
     """Return the rules above the average among the earlier customers: one option for all and, with
     `by`, one for each stratum if that promises more."""
-    known = supported_options(rows)
-    if len(known) < 2:
+    options = supported_options(rows)
+    if len(options) < 2:
         return []
     earlier = rows.only(~rows.later)
     if not len(earlier.worth):
         return []
     weights = _weights(earlier, grade)
     means = _means(earlier, weights, np.zeros_like(earlier.stratum), 1)[0]
-    now = float(earlier.worth.mean())
-    best = max(known, key=lambda option: rank_key(means[option]))
-    choices = []
-    if means[best] > now:
-        choices.append(ChoiceProposal(rows, (best,) * len(rows.strata), (), grade))
+    present_mean = float(earlier.worth.mean())
+    best = max(options, key=lambda option: rank_key(means[option]))
+    proposals = []
+    if means[best] > present_mean:
+        proposals.append(ChoiceProposal(rows, (best,) * len(rows.strata), (), grade))
     if by and len(rows.strata) > 1:
-        choices += _by_stratum(
-            earlier, weights, known, ChoiceProposal(rows, (best,), tuple(by), grade)
+        proposals += _by_stratum(
+            earlier, weights, options, ChoiceProposal(rows, (best,), tuple(by), grade)
         )
-    return choices
+    return proposals
 
 
 def _by_stratum(
-    earlier: ChoiceRows, weights: Floats, known: Sequence[int], whole: ChoiceProposal
+    earlier: ChoiceRows, weights: Floats, options: Sequence[int], for_all: ChoiceProposal
 ) -> list[ChoiceProposal]:
-    """Return the best option for each stratum; nothing where the same one is best for all."""
+    """Return the proposal of the best option for each stratum; none where the same option is best
+    for all."""
     means = _means(earlier, weights, earlier.stratum, len(earlier.strata))
-    best = tuple(max(known, key=lambda option: rank_key(row[option])) for row in means)
+    best = tuple(max(options, key=lambda option: rank_key(row[option])) for row in means)
     if len(set(best)) == 1:
         return []
-    return [ChoiceProposal(whole.rows, best, whole.by, whole.grade, against=whole.by_stratum[0])]
+    return [
+        ChoiceProposal(for_all.rows, best, for_all.by, for_all.grade, against=for_all.by_stratum[0])
+    ]
 
 
 def measure(proposals: Sequence[ChoiceProposal]) -> list[Verdict]:
@@ -208,45 +209,48 @@ def measure(proposals: Sequence[ChoiceProposal]) -> list[Verdict]:
 
 
 def _measure(proposal: ChoiceProposal, tail: float) -> Verdict | None:
-    rows, choice = proposal.rows, np.array(proposal.by_stratum, dtype=np.int64)
+    rows, option_by_stratum = proposal.rows, np.array(proposal.by_stratum, dtype=np.int64)
     earlier, later = rows.only(~rows.later), rows.only(rows.later)
-    target = choice[later.stratum]
+    target = option_by_stratum[later.stratum]
     values = _Values(earlier, later, proposal.grade)
     terms = values.of(target) - values.baseline(proposal.against)
     customers, places = np.unique(later.customer, return_inverse=True)
     gain = _gain(terms, places, len(customers), tail)
-    had = len(np.unique(later.customer[later.option == target]))
-    if gain is None or had < _FEWEST:
+    customers_with_choice = len(np.unique(later.customer[later.option == target]))
+    if gain is None or customers_with_choice < _FEWEST:
         return None
     support = ChoiceSupport(
         found_on=len(np.unique(earlier.customer)),
         reported_on=len(customers),
-        had_it=had,
+        had_it=customers_with_choice,
         possible=values.possible(target),
     )
     return Verdict(proposal, gain, support)
 
 
 class _Values:
-    """Unbiased estimates of each option's worth in the later rows."""
+    """Estimates of each option's worth in the later rows, one term per row."""
 
     def __init__(self, earlier: ChoiceRows, later: ChoiceRows, grade: Grade) -> None:
         self._later = later
         self._weights = _weights(later, grade)
-        alike = np.zeros_like(earlier.stratum)
-        self._means = _means(earlier, _weights(earlier, grade), alike, 1)[0]
+        one_group = np.zeros_like(earlier.stratum)
+        self._means = _means(earlier, _weights(earlier, grade), one_group, 1)[0]
 
     def of(self, target: Integers) -> Floats:
+        """Return the terms of always taking each row's target option."""
         expected = self._means[target]
         terms: Floats = expected + self._weights_of(target) * (self._later.worth - expected)
         return terms
 
     def baseline(self, against: int | None) -> Floats:
+        """Return the terms of always taking an option (None: of the choices that were made)."""
         if against is None:
             return self._later.worth
         return self.of(np.full_like(self._later.option, against))
 
     def possible(self, target: Integers) -> float:
+        """Return the estimated share of rows in which the target option was possible."""
         return min(float(self._weights_of(target).mean()), 1.0)
 
     def _weights_of(self, target: Integers) -> Floats:
@@ -268,24 +272,27 @@ def _gain(terms: Floats, places: Integers, customers: int, tail: float) -> Gain 
 
 
 def supported_options(rows: ChoiceRows) -> list[int]:
-    """Return the options with enough customers with and without them, in both halves."""
-    enough = np.ones(len(rows.options), dtype=np.bool_)
+    """Return the options that enough customers had, and enough did not have, in both halves."""
+    is_supported = np.ones(len(rows.options), dtype=np.bool_)
     for part in (rows.later, ~rows.later):
         pairs = np.unique(np.stack((rows.customer[part], rows.option[part])), axis=1)
         customers, options_of = np.unique(pairs[0], return_counts=True)
-        alone = pairs[1][np.repeat(options_of == 1, options_of)]
-        had = np.bincount(pairs[1], minlength=len(rows.options))
-        had_no_other = np.bincount(alone, minlength=len(rows.options))
-        enough &= (had >= _FEWEST) & (len(customers) - had_no_other >= _FEWEST)
-    return [int(option) for option in np.flatnonzero(enough)]
+        sole_options = pairs[1][np.repeat(options_of == 1, options_of)]
+        customers_with = np.bincount(pairs[1], minlength=len(rows.options))
+        customers_with_only = np.bincount(sole_options, minlength=len(rows.options))
+        is_supported &= (customers_with >= _FEWEST) & (
+            len(customers) - customers_with_only >= _FEWEST
+        )
+    return [int(option) for option in np.flatnonzero(is_supported)]
 
 
 def rival(proposal: ChoiceProposal) -> ChoiceProposal | None:
-    """Return the proposal compared with the next best option of the earlier customers."""
+    """Return the proposal compared with the next best option of the earlier customers; None for a
+    rule by stratum, or without another option."""
     rows, best = proposal.rows, proposal.by_stratum[0]
     earlier = rows.only(~rows.later)
-    alike = np.zeros_like(earlier.stratum)
-    means = _means(earlier, _weights(earlier, proposal.grade), alike, 1)[0]
+    one_group = np.zeros_like(earlier.stratum)
+    means = _means(earlier, _weights(earlier, proposal.grade), one_group, 1)[0]
     others = [option for option in supported_options(rows) if option != best]
     if proposal.by or not others:
         return None
@@ -299,7 +306,7 @@ def is_possible_everywhere(support: ChoiceSupport) -> bool:
 
 
 def _weights(rows: ChoiceRows, grade: Grade) -> Floats:
-    """Return 1 ÷ propensity of the option taken: as logged, or its share in the stratum."""
+    """Return 1 ÷ propensity of the option taken, as logged or else its share in the stratum."""
     if grade == "Tested":
         return 1.0 / rows.propensity
     table = np.zeros((len(rows.strata), len(rows.options)))
@@ -315,9 +322,11 @@ def _means(rows: ChoiceRows, weights: Floats, groups: Integers, count: int) -> F
     worth, total = np.zeros(shape), np.zeros(shape)
     np.add.at(worth, (groups, rows.option), weights * rows.worth)
     np.add.at(total, (groups, rows.option), weights)
-    taken = np.zeros(shape)
-    np.add.at(taken, (groups, rows.option), 1.0)
-    middle = float(rows.worth.mean()) if len(rows.worth) else 0.0
-    raw = np.divide(worth, total, out=np.full(shape, middle), where=total > 0.0)
-    smoothed: Floats = (raw * taken + middle * _SMOOTHING) / (taken + _SMOOTHING)
-    return smoothed
+    counts = np.zeros(shape)
+    np.add.at(counts, (groups, rows.option), 1.0)
+    overall_mean = float(rows.worth.mean()) if len(rows.worth) else 0.0
+    raw_means = np.divide(worth, total, out=np.full(shape, overall_mean), where=total > 0.0)
+    smoothed_means: Floats = (raw_means * counts + overall_mean * _SMOOTHING) / (
+        counts + _SMOOTHING
+    )
+    return smoothed_means

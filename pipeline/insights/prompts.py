@@ -1,8 +1,8 @@
 """Table of prompts with their results, from which recommendations are made.
 
-A row is a time at which a message might be sent to move a case to its next step: by which channel
-(blank or `nothing`: none was), which message, and with which probability, if it was drawn. The
-result says whether the case reached the step within the window, and when, and whether it opted out.
+A row is a time at which a message might be sent to move a case to its next step. It has the channel
+(blank or `nothing`: no message was sent), the message and, if it was drawn, its probability. The
+result is whether and when the case reached the step within the window, and whether it opted out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ NOTHING: Final = "nothing"
 _DAY_US: Final = 86_400_000_000
 _MOST_STRATA: Final = 50
 _MOST_PLACES: Final = 1_000
-"""Most steps examined; a table with more has the wrong column."""
+"""Most steps examined; more suggest that `step` is not the column of steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResultWeights:
-    """Weights of the results of a prompt: `value` of reaching a step, `costs` of a message by
-    channel, cost of a day of delay and of an opt-out; all in one currency. `within_ms`: time for
-    which a prompt is followed."""
+    """Weights of the results of a prompt, in one currency: `value` of reaching a step, `costs` of a
+    message by channel, cost of a `day` of delay and of an `opt_out`, which is one of the events
+    `opt_outs`. `within_ms`: time for which a prompt is followed."""
 
     within_ms: int = 3 * 86_400_000
     value: float = 1.0
@@ -40,7 +40,7 @@ class ResultWeights:
 
 @dataclass(frozen=True, slots=True)
 class PromptOptions:
-    """Options of the table. `adjust`: columns with facts known of a customer at the decision;
+    """Options of the table. `adjust`: columns with properties of the customer at the decision;
     `zone`: the time zone of times without one."""
 
     weighing: ResultWeights = field(default_factory=ResultWeights)
@@ -51,22 +51,22 @@ class PromptOptions:
 @dataclass(frozen=True, slots=True)
 class Prompts:
     """Followed prompts. `by_step`: the prompts of each step, whose customers are split by the time
-    of their first. `unfinished`: prompts whose window is not over; `elsewhere`: prompts whose name
-    is not a step of the journey."""
+    of their first prompt. `unfinished_prompts`: those whose window is not over; `elsewhere`: those
+    whose step is not in the journey."""
 
     by_step: tuple[ChoiceRows, ...]
     customers: int
-    unfinished: int
+    unfinished_prompts: int
     elsewhere: int
 
 
 def read_prompts(
     log: EventLog, file: Path, options: PromptOptions, steps: Mapping[str, str] | None
 ) -> Prompts:
-    """Read the table, and follow each prompt in the events of `log`.
+    """Read the table, and follow each prompt in the events of `log`. Raises TableError.
 
-    The view `reached` maps events to steps. `steps`: names in the table of the journey's steps,
-    prompts of others are left out; None: any event's name is a step.
+    The view `reached` maps events to steps. `steps`: the journey's step by name in the table;
+    prompts with other names are left out. None: the name of any event is a step.
     """
     columns = [
         Column("case_id", "text"),
@@ -85,7 +85,7 @@ def read_prompts(
 def follow_prompts(
     log: EventLog, file: Path, options: PromptOptions, steps: Mapping[str, str] | None
 ) -> Prompts:
-    """Follow the prompts of the view `checked`, loaded from `file`, like `read_prompts`."""
+    """Follow the prompts of the view `checked`, loaded from `file`, as `read_prompts` does."""
     _load(log, options)
     elsewhere = 0 if steps is None else _name_steps(log, file, steps)
     _follow(log, options.weighing)
@@ -93,20 +93,20 @@ def follow_prompts(
 
 
 def load_named_steps(log: EventLog) -> None:
-    """Make each event's name a step, if no journey is defined."""
+    """Make the view `reached` in which each event's name is a step, where no journey is defined."""
     log.queries.view("reached", "SELECT case_id, moment, name AS step FROM events")
 
 
 def load_defined_steps(log: EventLog, names: Sequence[str]) -> dict[str, str]:
-    """Make the events in `marks` the steps of the journey; return the names that a table may use
-    for them: their own, and those of the events that reach them."""
-    listed = ", ".join(f"({number}, {sql_text(name)})" for number, name in enumerate(names))
+    """Make the view `reached` of the events in `marks`; return the journey's step by each name that
+    a table may use for it: its own, and those of the events that reach no other step."""
+    rows_sql = ", ".join(f"({number}, {sql_text(name)})" for number, name in enumerate(names))
     log.queries.view(
         "reached",
         f"""
         SELECT e.case_id, e.moment, n.name AS step
         FROM events AS e JOIN marks AS m ON e.name = m.name AND e.channel = m.channel
-        JOIN (SELECT * FROM (VALUES {listed}) AS named(number, name)) AS n ON m.step = n.number
+        JOIN (SELECT * FROM (VALUES {rows_sql}) AS named(number, name)) AS n ON m.step = n.number
         """,
     )
     events = log.queries.rows(
@@ -117,44 +117,44 @@ def load_defined_steps(log: EventLog, names: Sequence[str]) -> dict[str, str]:
 
 
 def _load(log: EventLog, options: PromptOptions) -> None:
-    known = ", ".join(f"coalesce({_quote(name)}, '')" for name in options.adjust)
-    nothing = f"channel IS NULL OR channel = '{NOTHING}'"
+    adjusted_columns = ", ".join(f"coalesce({_quote(name)}, '')" for name in options.adjust)
+    is_nothing = f"channel IS NULL OR channel = '{NOTHING}'"
     log.queries.define(
         "prompts",
         f"""
         SELECT row AS line, case_id, occurred_at AS moment, step,
-            CASE WHEN {nothing} THEN '' ELSE channel END AS channel,
-            CASE WHEN {nothing} THEN '' ELSE coalesce(message, channel) END AS message,
-            CASE WHEN {nothing} THEN '' ELSE coalesce(offer, '') END AS offer,
-            propensity, [{known}]::VARCHAR[] AS known
+            CASE WHEN {is_nothing} THEN '' ELSE channel END AS channel,
+            CASE WHEN {is_nothing} THEN '' ELSE coalesce(message, channel) END AS message,
+            CASE WHEN {is_nothing} THEN '' ELSE coalesce(offer, '') END AS offer,
+            propensity, [{adjusted_columns}]::VARCHAR[] AS known
         FROM checked
         """,
     )
 
 
 def _name_steps(log: EventLog, file: Path, steps: Mapping[str, str]) -> int:
-    """Replace names by the journey's steps; return the number of prompts for other names."""
-    listed = ", ".join(f"({sql_text(name)}, {sql_text(to)})" for name, to in steps.items())
+    """Replace names by the journey's steps; return the number of prompts with other names."""
+    rows_sql = ", ".join(f"({sql_text(name)}, {sql_text(to)})" for name, to in steps.items())
     log.queries.define(
         "named",
         f"""
         SELECT p.line, p.case_id, p.moment, n.step, p.channel, p.message, p.offer, p.propensity,
             p.known
         FROM prompts AS p
-        LEFT JOIN (SELECT * FROM (VALUES {listed}) AS known(name, step)) AS n ON p.step = n.name
+        LEFT JOIN (SELECT * FROM (VALUES {rows_sql}) AS known(name, step)) AS n ON p.step = n.name
         """,
     )
-    [(prompts, known_steps)] = log.queries.rows("SELECT count(*), count(step) FROM named")
-    if prompts and not known_steps:
+    [(prompts, named_prompts)] = log.queries.rows("SELECT count(*), count(step) FROM named")
+    if prompts and not named_prompts:
         raise TableError(f"{file}: step: none is a step of the journey: {', '.join(steps)}")
     log.queries.define("prompts", "SELECT * FROM named WHERE step IS NOT NULL")
-    return int(prompts - known_steps)
+    return int(prompts - named_prompts)
 
 
 def _follow(log: EventLog, weighing: ResultWeights) -> None:
-    """Make `followed`: prompts with the time at which their step was reached, and whether the case
-    opted out."""
-    within = weighing.within_ms * 1000
+    """Load `followed`: prompts with the time at which their step was reached, and whether the case
+    opted out and the window is over."""
+    window_us = weighing.within_ms * 1000
     names = ", ".join(map(sql_text, weighing.opt_outs)) or "NULL"
     log.queries.define(
         "followed",
@@ -162,14 +162,14 @@ def _follow(log: EventLog, weighing: ResultWeights) -> None:
         WITH done AS (
             SELECT p.line, min(r.moment) AS reached_at
             FROM prompts AS p JOIN reached AS r ON p.case_id = r.case_id AND p.step = r.step
-            WHERE r.moment > p.moment AND r.moment <= p.moment + {within} GROUP BY p.line
+            WHERE r.moment > p.moment AND r.moment <= p.moment + {window_us} GROUP BY p.line
         ), gone AS (
             SELECT DISTINCT p.line
             FROM prompts AS p JOIN events AS e ON p.case_id = e.case_id
-            WHERE e.name IN ({names}) AND e.moment > p.moment AND e.moment <= p.moment + {within}
+            WHERE e.name IN ({names}) AND e.moment > p.moment AND e.moment <= p.moment + {window_us}
         )
         SELECT p.*, d.reached_at, g.line IS NOT NULL AS opted_out,
-            p.moment + {within} <= {log.end} AS finished
+            p.moment + {window_us} <= {log.end} AS finished
         FROM prompts AS p LEFT JOIN done AS d ON p.line = d.line
         LEFT JOIN gone AS g ON p.line = g.line
         """,
@@ -213,29 +213,31 @@ def _rows(log: EventLog, file: Path, options: PromptOptions, step: str, split: i
         """
     )
     columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * 9
-    customer, channels, messages, offers, propensity, known, after, opted_out, later = columns
-    taken = [Option(*parts) for parts in zip(channels, messages, offers, strict=True)]
-    choices = tuple(
-        sorted(set(taken), key=lambda chosen: (chosen.channel, chosen.message, chosen.offer))
+    customer, channels, messages, offers, propensity, properties, delays, opted_out, later = columns
+    prompt_options = [Option(*parts) for parts in zip(channels, messages, offers, strict=True)]
+    distinct_options = tuple(
+        sorted(
+            set(prompt_options), key=lambda option: (option.channel, option.message, option.offer)
+        )
     )
-    strata = tuple(sorted({tuple(values) for values in known})) or ((),)
+    strata = tuple(sorted({tuple(values) for values in properties})) or ((),)
     if len(strata) > _MOST_STRATA:
         raise TableError(
             f"{file}: {', '.join(options.adjust)}: {len(strata):,} different values together, at "
             f"most {_MOST_STRATA} can be adjusted for"
         )
-    number = {choice: place for place, choice in enumerate(choices)}
+    number = {option: place for place, option in enumerate(distinct_options)}
     stratum = {values: place for place, values in enumerate(strata)}
     return ChoiceRows(
         place=step,
-        options=choices,
+        options=distinct_options,
         customer=np.array(customer, dtype=np.int64),
-        option=np.array([number[chosen] for chosen in taken], dtype=np.int64),
+        option=np.array([number[option] for option in prompt_options], dtype=np.int64),
         propensity=np.array(propensity, dtype=np.float64),
-        stratum=np.array([stratum[tuple(values)] for values in known], dtype=np.int64),
+        stratum=np.array([stratum[tuple(values)] for values in properties], dtype=np.int64),
         strata=strata,
         later=np.array(later, dtype=np.bool_),
-        worth=_worth(options.weighing, taken, after, opted_out),
+        worth=_worth(options.weighing, prompt_options, delays, opted_out),
         split=split,
         end=log.end,
     )
@@ -243,23 +245,23 @@ def _rows(log: EventLog, file: Path, options: PromptOptions, step: str, split: i
 
 def _worth(
     weighing: ResultWeights,
-    taken: Sequence[Option],
-    after: Sequence[int | None],
+    options: Sequence[Option],
+    delays: Sequence[int | None],
     opted_out: Sequence[bool],
 ) -> Floats:
-    """Return the worth of each prompt: value where the step was reached, less costs."""
-    window = weighing.within_ms * 1000
-    reached = np.array([delay is not None for delay in after], dtype=np.float64)
+    """Return the worth of each prompt: the value if the step was reached, less all costs."""
+    window_us = weighing.within_ms * 1000
+    is_reached = np.array([delay is not None for delay in delays], dtype=np.float64)
     days = (
-        np.array([window if delay is None else delay for delay in after], dtype=np.float64)
+        np.array([window_us if delay is None else delay for delay in delays], dtype=np.float64)
         / _DAY_US
     )
     costs = np.array(
-        [weighing.costs.get(chosen.channel, 0.0) for chosen in taken], dtype=np.float64
+        [weighing.costs.get(option.channel, 0.0) for option in options], dtype=np.float64
     )
     opt_outs = np.array(opted_out, dtype=np.float64)
     worth: Floats = (
-        weighing.value * reached - costs - weighing.day * days - weighing.opt_out * opt_outs
+        weighing.value * is_reached - costs - weighing.day * days - weighing.opt_out * opt_outs
     )
     return worth
 

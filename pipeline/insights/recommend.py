@@ -1,8 +1,10 @@
-"""Recommendations: the best prompt for each step of a journey, and the changes that would pay.
+"""Recommendations: the best prompt for each step of a journey, and changes by the worth that they
+add.
 
-Proposals are found on the customers who began earlier and measured on those who began later, all
-together, so that data without any effect hardly ever give a recommendation. Only randomised choices
-give a recommended change; a difference that was only observed gives a recommended test.
+Proposals are found on the customers who began earlier and measured on those who began later, with
+intervals that hold for all proposals together, so that data without any effect rarely give a
+recommendation. Randomised choices give a recommended change; a difference that was only observed
+gives a recommended test.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
 from pipeline.config.model.journeys import Journey
-from pipeline.insights.case_choices import ARROW, LEFT_OUT, TAKEN
+from pipeline.insights.case_choices import ARROW, WITH_STEP, WITHOUT_STEP
 from pipeline.insights.change_drafts import draft
 from pipeline.insights.choices import (
     ChoiceProposal,
@@ -36,28 +38,28 @@ from pipeline.insights.recommendation_words import Language, count, number, word
 Do: TypeAlias = Literal["change", "test"]
 
 _MONTH_US: Final = 30 * 86_400_000_000
-_FEW: Final = 100
+_SMALL_SAMPLE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class RecommendationQuestion:
     """Data and options of recommendations. `others`: choices other than prompts (steps, orders,
-    arms); `adjust`: columns for a choice by customer; `journey`: the defined one; `implied`:
-    without one, the journey that the events imply."""
+    arms); `adjust`: columns by which the choice may differ between customers; `journey`: the
+    defined journey; `implied_journey`: without one, the journey that the events imply."""
 
     prompts: Prompts
     others: Sequence[ChoiceRows]
     weighing: ResultWeights
     adjust: tuple[str, ...] = ()
     journey: Journey | None = None
-    implied: Journey | None = None
+    implied_journey: Journey | None = None
     language: Language = "en"
 
 
 @dataclass(frozen=True, slots=True)
 class RecommendedChange:
-    """Recommended change, or a test of one. `gain`: additional worth per time; `per_month`: the
-    same times the number of times in 30 days."""
+    """Recommended change, or a test of one. `gain`: additional worth per time; `per_month`: `gain`
+    multiplied by the number of times in 30 days."""
 
     rank: int
     do: Do
@@ -76,8 +78,8 @@ class RecommendedChange:
 
 @dataclass(frozen=True, slots=True)
 class StepAdvice:
-    """Advice of the optimal journey for a step: its prompt where one is `recommended` (no channel:
-    no message), else the reason for none."""
+    """Advice for a step: the prompt, if one is `recommended` (channel None: no message), else the
+    reason for having none, in `words`."""
 
     step: str
     mandatory: bool
@@ -91,8 +93,9 @@ class StepAdvice:
 
 @dataclass(frozen=True, slots=True)
 class JourneyShape:
-    """Steps of the best journey in their order, by tests; without one, as planned. `open`: steps
-    not yet tested, so the best number is from `least` to `most`. `told`: results of tests."""
+    """Steps of the best journey in their order, by the results of tests or else as planned. `open`:
+    optional steps without a test, because of which the best number is from `least` to `most`;
+    `told`: kinds of choices that tests have decided."""
 
     steps: tuple[str, ...]
     open: tuple[str, ...]
@@ -104,8 +107,8 @@ class JourneyShape:
 
 @dataclass(frozen=True, slots=True)
 class ComparedOption:
-    """Option compared with the present practice, on the later customers: `gain` is per time, its
-    interval holds at 95 % for this option alone."""
+    """Option compared with the present practice on the later customers; `gain`: per time, with an
+    interval of 95 % for this option alone."""
 
     kind: Kind
     place: str
@@ -117,9 +120,9 @@ class ComparedOption:
 
 @dataclass(frozen=True, slots=True)
 class Recommendations:
-    """Advice and changes. `shape`: steps, their number and order, of a journey that is defined or
-    implied; `journey`: the prompt of each step; `compared`: every option with enough customers;
-    `words`: the reason if there is nothing to recommend."""
+    """Advice and changes. `shape`: steps, their number and order, of the defined or implied
+    journey; `journey`: advice for each step; `compared`: every option with enough customers;
+    `words`: a sentence if there is nothing to recommend."""
 
     customers: int
     unfinished_prompts: int
@@ -132,57 +135,60 @@ class Recommendations:
 
 @dataclass(frozen=True, slots=True)
 class _ExaminedPlace:
-    """Place with the rows that count, its grade, and its proposals from the earlier customers."""
+    """Place with all its `rows`, those that its grade uses (`counted_rows`), and the proposals
+    found on its earlier customers."""
 
     rows: ChoiceRows
-    counted: ChoiceRows
+    counted_rows: ChoiceRows
     grade: Grade
     proposals: tuple[ChoiceProposal, ...]
 
 
 def recommend(question: RecommendationQuestion) -> Recommendations:
-    """Find and measure every proposal, and rank those that hold by their worth."""
+    """Find and measure all proposals, and rank those that hold by their worth per month."""
     places = [_examine(rows, question.adjust) for rows in question.prompts.by_step]
     others = [_examine(rows, ()) for rows in question.others]
     proposals = [proposal for place in (*places, *others) for proposal in place.proposals]
     verdicts = measure(proposals)
     writer = _FindingWriter(question)
-    held = [writer.change(verdict) for verdict in verdicts if verdict.holds]
-    held.sort(key=lambda change: (change.do != "change", -rank_key(change.per_month.value)))
-    ranked = tuple(writer.with_rank(change, place) for place, change in enumerate(held, 1))
+    changes = [writer.describe_change(verdict) for verdict in verdicts if verdict.holds]
+    changes.sort(key=lambda change: (change.do != "change", -rank_key(change.per_month.value)))
+    ranked_changes = tuple(
+        writer.with_rank(change, place) for place, change in enumerate(changes, 1)
+    )
     return Recommendations(
         customers=question.prompts.customers,
-        unfinished_prompts=question.prompts.unfinished,
-        shape=writer.shape(verdicts),
-        journey=tuple(writer.steps(places, verdicts)),
+        unfinished_prompts=question.prompts.unfinished_prompts,
+        shape=writer.describe_shape(verdicts),
+        journey=tuple(writer.advise_steps(places, verdicts)),
         compared=tuple(writer.compare_options((*places, *others))),
-        changes=ranked,
-        words=None if ranked else words(question.language, "none"),
+        changes=ranked_changes,
+        words=None if ranked_changes else words(question.language, "none"),
     )
 
 
 def _examine(rows: ChoiceRows, adjust: Sequence[str]) -> _ExaminedPlace:
-    grade, counted = grade_of(rows, bool(adjust))
-    return _ExaminedPlace(rows, counted, grade, tuple(propose(counted, grade, adjust)))
+    grade, counted_rows = grade_of(rows, bool(adjust))
+    return _ExaminedPlace(rows, counted_rows, grade, tuple(propose(counted_rows, grade, adjust)))
 
 
 class _FindingWriter:
-    """Writer of findings in words."""
+    """Writer of changes, advice and comparisons in words."""
 
     def __init__(self, question: RecommendationQuestion) -> None:
         self._question = question
 
     @property
     def _journey(self) -> Journey | None:
-        return self._question.journey or self._question.implied
+        return self._question.journey or self._question.implied_journey
 
     def with_rank(self, change: RecommendedChange, rank: int) -> RecommendedChange:
         """Return the change with its rank."""
         fields = {name: getattr(change, name) for name in RecommendedChange.__slots__}
         return RecommendedChange(**{**fields, "rank": rank})
 
-    def change(self, verdict: Verdict) -> RecommendedChange:
-        """Return the change in words, with its reasons and objections."""
+    def describe_change(self, verdict: Verdict) -> RecommendedChange:
+        """Return the change of a verdict in words, with reasons and objections; its rank is 0."""
         proposal = verdict.proposal
         test = proposal.grade != "Tested"
         title = self._what(proposal)
@@ -204,8 +210,9 @@ class _FindingWriter:
             draft=draft(proposal, self._journey, test),
         )
 
-    def shape(self, verdicts: Sequence[Verdict]) -> JourneyShape | None:
-        """Return the steps, their number and their order; None without a journey."""
+    def describe_shape(self, verdicts: Sequence[Verdict]) -> JourneyShape | None:
+        """Return the steps of the best journey, with their number and order; None without a
+        journey."""
         journey = self._journey
         if journey is None:
             return None
@@ -217,37 +224,45 @@ class _FindingWriter:
             for finding in findings
             if finding.proposal.rows.kind not in ("prompt", "arm")
         }
-        steps, undecided = [], []
+        steps, open_steps = [], []
         for stage in journey.steps:
-            planned = {step.step: step for step in stage.steps()}
-            place = ARROW.join(planned)
+            steps_by_name = {step.step: step for step in stage.steps()}
+            place = ARROW.join(steps_by_name)
             order = best.get(("order", place))
             for name in place.split(ARROW) if order is None else order.message.split(ARROW):
-                taken = best.get(("step", name))
-                if not planned or taken == LEFT_OUT:
+                choice = best.get(("step", name))
+                if not steps_by_name or choice == WITHOUT_STEP:
                     continue
                 steps.append(name)
-                if taken is None and not planned[name].mandatory:
-                    undecided.append(name)
+                if choice is None and not steps_by_name[name].mandatory:
+                    open_steps.append(name)
         mandatory = sum(step.mandatory for stage in journey.steps for step in stage.steps())
-        least, most = len(steps) - len(undecided), len(steps)
-        if (count := best.get(("count", "steps"))) is not None:
-            least = most = min(max(mandatory + int(count.message), least), most)
-        number = str(most) if least == most else self._words("between", least=least, most=most)
-        sentences = [self._words("shape", number=number, steps=ARROW.join(steps))]
+        fewest_steps, most_steps = len(steps) - len(open_steps), len(steps)
+        if (number_option := best.get(("count", "steps"))) is not None:
+            fewest_steps = most_steps = min(
+                max(mandatory + int(number_option.message), fewest_steps), most_steps
+            )
+        range_words = (
+            str(most_steps)
+            if fewest_steps == most_steps
+            else self._words("between", least=fewest_steps, most=most_steps)
+        )
+        sentences = [self._words("shape", number=range_words, steps=ARROW.join(steps))]
         sentences.append(self._words("shape plan" if self._question.journey else "shape usual"))
-        if undecided:
-            sentences.append(self._words("shape open", steps=", ".join(undecided)))
+        if open_steps:
+            sentences.append(self._words("shape open", steps=", ".join(open_steps)))
         kinds = tuple(dict.fromkeys(kind for kind, _ in best))
-        return JourneyShape(tuple(steps), tuple(undecided), least, most, kinds, " ".join(sentences))
+        return JourneyShape(
+            tuple(steps), tuple(open_steps), fewest_steps, most_steps, kinds, " ".join(sentences)
+        )
 
     def compare_options(self, places: Sequence[_ExaminedPlace]) -> Iterator[ComparedOption]:
-        """Yield the worth of each option, good or bad."""
+        """Yield each option that enough customers had, compared with the present practice."""
         for place in places:
-            rows = place.counted
+            rows = place.counted_rows
             for option in supported_options(rows):
-                whole = ChoiceProposal(rows, (option,) * len(rows.strata), (), place.grade)
-                for verdict in measure([whole]):
+                proposal = ChoiceProposal(rows, (option,) * len(rows.strata), (), place.grade)
+                for verdict in measure([proposal]):
                     yield ComparedOption(
                         rows.kind,
                         rows.place,
@@ -257,44 +272,45 @@ class _FindingWriter:
                         verdict.support,
                     )
 
-    def steps(
+    def advise_steps(
         self, places: Sequence[_ExaminedPlace], verdicts: Sequence[Verdict]
     ) -> list[StepAdvice]:
         """Return the advice for every step, in the journey's order."""
-        examined = {place.rows.place: place for place in places}
-        mandatory = dict.fromkeys(examined, False)
+        places_by_step = {place.rows.place: place for place in places}
+        mandatory = dict.fromkeys(places_by_step, False)
         journey = self._question.journey
         if journey is not None:
             mandatory = {
                 step.step: step.mandatory for stage in journey.steps for step in stage.steps()
             }
         return [
-            self._step(step, mandatory[step], examined.get(step), verdicts) for step in mandatory
+            self._advise_step(step, mandatory[step], places_by_step.get(step), verdicts)
+            for step in mandatory
         ]
 
-    def _step(
+    def _advise_step(
         self,
         name: str,
         mandatory: bool,
-        examined: _ExaminedPlace | None,
+        place: _ExaminedPlace | None,
         verdicts: Sequence[Verdict],
     ) -> StepAdvice:
-        if examined is None:
+        if place is None:
             return StepAdvice(
                 name, mandatory, False, None, None, None, None, self._words("no rows")
             )
-        measured = [
-            verdict
-            for verdict in verdicts
-            if verdict.proposal.rows.place == name
-            and verdict.proposal.rows.kind == "prompt"
-            and not verdict.proposal.by
+        step_verdicts = [
+            step_verdict
+            for step_verdict in verdicts
+            if step_verdict.proposal.rows.place == name
+            and step_verdict.proposal.rows.kind == "prompt"
+            and not step_verdict.proposal.by
         ]
-        held = next((verdict for verdict in measured if verdict.holds), None)
-        if held is None or held.proposal.grade != "Tested":
-            reasons = self._reasons(examined, measured, held is not None)
-            return StepAdvice(name, mandatory, False, None, None, examined.grade, None, reasons)
-        option = held.proposal.option
+        verdict = next((step_verdict for step_verdict in step_verdicts if step_verdict.holds), None)
+        if verdict is None or verdict.proposal.grade != "Tested":
+            reasons = self._reasons(place, step_verdicts, verdict is not None)
+            return StepAdvice(name, mandatory, False, None, None, place.grade, None, reasons)
+        option = verdict.proposal.option
         return StepAdvice(
             name,
             mandatory,
@@ -302,20 +318,20 @@ class _FindingWriter:
             channel=option.channel or None,
             message=option.message or None,
             grade="Tested",
-            gain=held.gain,
-            words=self._what(held.proposal),
+            gain=verdict.gain,
+            words=self._what(verdict.proposal),
         )
 
-    def _reasons(self, examined: _ExaminedPlace, measured: Sequence[Verdict], held: bool) -> str:
-        """Return the reasons for having no recommendation."""
-        if held:
+    def _reasons(self, place: _ExaminedPlace, verdicts: Sequence[Verdict], holds: bool) -> str:
+        """Return the reason for having no recommendation for a place."""
+        if holds:
             return self._words("a test")
-        rows = examined.rows
+        rows = place.rows
         if not len(rows.worth):
             return self._words("no rows")
         if len(rows.options) < 2:
             return self._words("one")
-        if measured:
+        if verdicts:
             return self._words("not held")
         return self._words("no better" if len(supported_options(rows)) > 1 else "too few")
 
@@ -360,23 +376,23 @@ class _FindingWriter:
 
     def _against(self, verdict: Verdict) -> list[str]:
         proposal, support = verdict.proposal, verdict.support
-        changes = []
+        objections = []
         if proposal.grade != "Tested":
-            changes.append(self._words("not drawn"))
+            objections.append(self._words("not drawn"))
         if proposal.grade == "Adjusted":
-            changes.append(self._words("adjusted for", columns=", ".join(self._question.adjust)))
-        chosen = {proposal.rows.options[index] for index in proposal.by_stratum}
-        for channel in sorted(option.channel for option in chosen):
+            objections.append(self._words("adjusted for", columns=", ".join(self._question.adjust)))
+        options = {proposal.rows.options[index] for index in proposal.by_stratum}
+        for channel in sorted(option.channel for option in options):
             cost = self._question.weighing.costs.get(channel, 0.0)
             if cost:
-                changes.append(self._words("costs", channel=channel, cost=self._number(cost)))
-        if (other := rival(proposal)) is not None:
-            changes += self._rival(other)
+                objections.append(self._words("costs", channel=channel, cost=self._number(cost)))
+        if (next_best := rival(proposal)) is not None:
+            objections += self._rival(next_best)
         if not is_possible_everywhere(support):
-            changes.append(self._words("limited", share=f"{support.possible:.0%}"))
-        if support.had_it < _FEW:
-            changes.append(self._words("few", had=support.had_it))
-        return changes
+            objections.append(self._words("limited", share=f"{support.possible:.0%}"))
+        if support.had_it < _SMALL_SAMPLE:
+            objections.append(self._words("few", had=support.had_it))
+        return objections
 
     def _rival(self, proposal: ChoiceProposal) -> list[str]:
         assert proposal.against is not None
@@ -396,7 +412,7 @@ class _FindingWriter:
         return self._words("rule", values=", ".join(values), option=self._label(option))
 
     def _label(self, option: Option) -> str:
-        if option in (TAKEN, LEFT_OUT):
+        if option in (WITH_STEP, WITHOUT_STEP):
             return self._words(f"option {option.message}")
         return self._words("nothing") if option.is_nothing else option.message
 
@@ -411,7 +427,7 @@ class _FindingWriter:
 
 
 def _per_month(rows: ChoiceRows) -> float:
-    """Return the number of times in 30 days, over the later half."""
+    """Return the number of choices in 30 days, by the rate of the later half."""
     return float(rows.later.sum()) * _MONTH_US / max(rows.end - rows.split, 1)
 
 

@@ -1,4 +1,4 @@
-"""Sentences of recommendations, in each language."""
+"""Sentences of recommendations, in English and Spanish."""
 
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
@@ -100,7 +100,7 @@ _COMMAS: Final = str.maketrans(",.", ".,")
 
 
 def words(language: Language, key: str, /, **parts: object) -> str:
-    """Return a sentence with its parts."""
+    """Return the sentence with this key, its placeholders filled by `parts`."""
     return _WORDS[language][key].format(**parts)
 
 

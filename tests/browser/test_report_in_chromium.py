@@ -125,7 +125,7 @@ def _filter_by_campaign(page: "Page", everything: str) -> None:
     assert 0 < int(kpi) < int(everything)
     assert page.locator("#campaigns tbody tr").count() == 1
     assert "do not follow the filter by campaign" in page.inner_text("#heat")
-    assert "Intervals are only known without a filter" in page.inner_text("#campaigns")
+    assert "Intervals are only available without a filter" in page.inner_text("#campaigns")
     page.fill("#filters [name=until]", "2024-01-20")
     assert 0 < int(_kpi(page, "Messages")) < int(kpi)
     page.click("#filters button[type=reset]")

@@ -31,7 +31,7 @@ class RecommendedStep:
 
 @dataclass(frozen=True, slots=True)
 class OptionWorth:
-    """Option that enough customers had: gain in worth over the present practice (95 %)."""
+    """Option that enough customers had, with its gain in worth over the present practice (95 %)."""
 
     place: str
     option: str
@@ -44,13 +44,13 @@ class OptionWorth:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Recommended changes, the best first, the journey with them, its `shape` in words, and every
-    option compared with the present practice."""
+    """Recommended changes (`cards`), the best first; the recommended `journey` with its `shape` in
+    words; and every option compared with the present practice."""
 
     cards: tuple[RecommendationCard, ...]
     journey: tuple[RecommendedStep, ...]
     shape: str | None = None
-    compared: tuple[OptionWorth, ...] = ()
+    compared_options: tuple[OptionWorth, ...] = ()
 
 
 NO_ADVICE: Final = Advice((), ())
@@ -99,7 +99,7 @@ class _AdviceFile(Struct, frozen=True):
 
 
 def read_advice(file: Path) -> Advice:
-    """Return the recommendations of the file. Raises TableError for another kind of file."""
+    """Return the recommendations of the file. Raises TableError for a file of another form."""
     try:
         advice = msgspec.json.decode(file.read_bytes(), type=_AdviceFile)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -1,7 +1,7 @@
 """Content of the report: small tables of campaigns, journeys and series.
 
-The page filters `cells` and `steps` by date, segment, campaign and channel itself; the rest is of
-the whole period.
+The page filters the rows of `cells` and `steps` by date, segment, campaign and channel; all other
+parts are of the whole period.
 """
 
 from collections.abc import Sequence
@@ -72,7 +72,8 @@ class ReportQuestion:
 
 @dataclass(frozen=True, slots=True)
 class CellTable:
-    """Messages by day (since 1970), campaign, offer, channel and segment ("": all customers)."""
+    """Messages by day (since 1970), campaign, offer, channel and segment (`""`: all customers);
+    `segments`: whether there are rows by segment."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
@@ -81,7 +82,8 @@ class CellTable:
 
 @dataclass(frozen=True, slots=True)
 class StepTable:
-    """Events and visits by day, step and channel, and of the visits those that reached the goal."""
+    """Numbers by day, step and channel of events, of visits, and of visits that reached the
+    goal."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
@@ -106,8 +108,8 @@ class JourneyReport:
 
 @dataclass(frozen=True, slots=True)
 class ReportContent:
-    """Content; None where the data do not suffice. `no_touch`: name for conversions without a
-    channel."""
+    """Content of a report; None for parts without enough data. `no_touch`: name in place of a
+    channel for conversions without a touch."""
 
     language: Language
     goal: str | None
@@ -130,7 +132,7 @@ class ReportContent:
 
 
 def report_content(queries: Queries, question: ReportQuestion) -> ReportContent:
-    """Compute all parts of the report. Raises TableError."""
+    """Return the content of the report that answers a question. Raises TableError."""
     support = load_facts(queries, question.folder, question.period)
     load_goals(queries, [goal for goal in question.goals if isinstance(goal, CampaignGoal)])
     _check_names(queries, question.folder)
@@ -162,7 +164,7 @@ def report_content(queries: Queries, question: ReportQuestion) -> ReportContent:
         recommendations=question.advice.cards,
         recommended_journey=question.advice.journey,
         recommended_shape=question.advice.shape,
-        compared_options=question.advice.compared,
+        compared_options=question.advice.compared_options,
     )
 
 
@@ -180,7 +182,7 @@ def _check_names(queries: Queries, folder: Path) -> None:
 
 
 def _cells(queries: Queries) -> CellTable:
-    """Return the cells, without segments if there would be too many for a page."""
+    """Return the cells, without those of segments if a page cannot hold them."""
     sums = (
         "sum(decided), sum(held), sum(seen), sum(clicked), sum(conversion), sum(dismiss), "
         "sum(revenue), sum(worth), sum(cost)"
@@ -218,8 +220,8 @@ def _steps(queries: Queries, goal: str | None, first_day: int) -> StepTable:
 
 
 def _attribution(queries: Queries, question: ReportQuestion) -> tuple[ModelCredits, ...]:
-    """Credit channels for goals by messages seen; nothing without a goal, a message or a reached
-    goal."""
+    """Return the credits of channels by messages seen, for each model; none without a goal, a seen
+    message or a reached goal."""
     counts = load_touches(queries, question.goal, "seen")
     if question.goal is None or not counts.touches or not counts.goals:
         return ()
@@ -229,8 +231,8 @@ def _attribution(queries: Queries, question: ReportQuestion) -> tuple[ModelCredi
 
 def _credits(model: str, journeys: Journeys) -> ModelCredits:
     draws = BootstrapDraws(_REPLICATES if model == "markov" else 0)
-    asked = AttributionQuestion(Path(), paths=False, model=model, draws=draws)
-    attribution = credit_journeys(asked, journeys).attribution
+    question = AttributionQuestion(Path(), paths=False, model=model, draws=draws)
+    attribution = credit_journeys(question, journeys).attribution
     total = sum(channel.conversions for channel in attribution.channels)
     return ModelCredits(
         model,

@@ -1,8 +1,8 @@
-"""Page: one file with its data, script and style, which loads nothing.
+"""Page of the report: one HTML file with its data, script and style, which loads nothing.
 
-Names come from customers' events, so an attacker may choose them. They are data only: in a block of
-JSON that no HTML parser can leave, read into text nodes. As a second defence, the page's policy
-runs only its own scripts, by their digests, and allows no requests.
+Names come from customers' events, so an attacker may choose them. They are only data: in a block of
+JSON that no text in it can end, read into text nodes. As a second defence, the page's policy allows
+only its own scripts, by their digests, and no requests.
 """
 
 import base64
@@ -25,7 +25,7 @@ _ESCAPES: Final = {ord(character): f"\\u{ord(character):04x}" for character in "
 
 
 def report_page(content: ReportContent, made_at: str) -> str:
-    """Return the page as HTML; `made_at` is shown as it is."""
+    """Return the page as HTML; `made_at`: time of the report, as displayed."""
     texts: Mapping[str, Any] = json.loads(_asset("texts.json"))[content.language]
     data = {"content": msgspec.to_builtins(content), "texts": texts, "made_at": made_at}
     library, script = _resource(*_LIBRARY), _asset("report.js")
@@ -50,7 +50,7 @@ def report_page(content: ReportContent, made_at: str) -> str:
 
 
 def embedded_json(value: Any) -> str:
-    """Return JSON that ends no script element and begins no comment in HTML."""
+    """Return JSON that can neither end a script element nor begin a comment in HTML."""
     return msgspec.json.encode(value).decode().translate(_ESCAPES)
 
 

@@ -3,31 +3,31 @@
 const { content, texts, made_at: madeAt } = JSON.parse(document.getElementById("data").textContent);
 const COLOURS = ["#1f5fa8", "#d9822b", "#2b8a5b", "#8e4fa8", "#b5432f", "#4b7f95", "#8a7a2b", "#5b6775"];
 const DAY_MS = 86400000;
-const narrow = () => window.innerWidth < 800;
+const isNarrow = () => window.innerWidth < 800;
 
 // --- words and numbers -----------------------------------------------------------------------
 const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
-const whole = new Intl.NumberFormat(texts.locale, { maximumFractionDigits: 0 });
+const wholeNumbers = new Intl.NumberFormat(texts.locale, { maximumFractionDigits: 0 });
 const money = new Intl.NumberFormat(texts.locale, { maximumFractionDigits: 2 });
 const percents = new Intl.NumberFormat(texts.locale, { style: "percent", maximumFractionDigits: 1 });
-const signed = new Intl.NumberFormat(texts.locale,
+const signedPercents = new Intl.NumberFormat(texts.locale,
   { style: "percent", maximumFractionDigits: 1, signDisplay: "exceptZero" });
 const gains = new Intl.NumberFormat(texts.locale,
   { maximumSignificantDigits: 3, signDisplay: "exceptZero" });
-const known = (value) => value !== null && value !== undefined;
-const percent = (value) => (known(value) ? percents.format(value) : "–");
+const isPresent = (value) => value !== null && value !== undefined;
+const percent = (value) => (isPresent(value) ? percents.format(value) : "–");
 const share = (part, of) => (of > 0 ? part / of : null);
 const isoDay = (day) => new Date(day * DAY_MS).toISOString().slice(0, 10);
 const dayOf = (iso) => Math.round(Date.parse(`${iso}T00:00:00Z`) / DAY_MS);
-const shownDay = (day) => new Intl.DateTimeFormat(texts.locale,
+const dayText = (day) => new Intl.DateTimeFormat(texts.locale,
   { timeZone: "UTC", day: "numeric", month: "short", year: "numeric" }).format(new Date(day * DAY_MS));
 const column = (name) => texts.columns[name];
 
-// Plotly reads some markup in its texts; names are no markup.
+// Plotly interprets some markup in its texts, so names are escaped.
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-const shortEnd = (text, most) =>
-  plain(text.length > most ? `…${text.slice(1 - most)}` : text);
-const short = (text, most = 26) => plain(text.length > most ? `${text.slice(0, most - 1)}…` : text);
+const shortenStart = (text, length) =>
+  plain(text.length > length ? `…${text.slice(1 - length)}` : text);
+const shorten = (text, length = 26) => plain(text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
 // --- elements: names only ever become text nodes ---------------------------------------------
 function make(tag, attributes = {}, ...children) {
@@ -36,14 +36,14 @@ function make(tag, attributes = {}, ...children) {
     if (name === "class") element.className = value;
     else element.setAttribute(name, value);
   }
-  element.append(...children.filter(known));
+  element.append(...children.filter(isPresent));
   return element;
 }
 
-function tableOf({ columns, rows }, whole_ = false) {
+function tableOf({ columns, rows }, showAll = false) {
   const head = make("tr");
   const numeric = columns.map((_, index) =>
-    rows.length > 0 && rows.every((row) => !known(row[index]) || isNumeric(row[index])));
+    rows.length > 0 && rows.every((row) => !isPresent(row[index]) || isNumeric(row[index])));
   columns.forEach((name, index) =>
     head.append(make("th", { scope: "col", class: numeric[index] ? "number" : "text" }, name)));
   const body = make("tbody");
@@ -53,13 +53,13 @@ function tableOf({ columns, rows }, whole_ = false) {
     body.append(line);
   }
   const table = make("table", {}, make("thead", {}, head), body);
-  return make("div", { class: whole_ ? "scroll whole" : "scroll", tabindex: "0", role: "region",
+  return make("div", { class: showAll ? "scroll whole" : "scroll", tabindex: "0", role: "region",
     "aria-label": columns.join(", ") }, table);
 }
 
 const isNumeric = (cell) => typeof cell === "number" || (typeof cell === "object" && cell.number);
 function cellOf(cell, numeric) {
-  if (!known(cell)) return make("td", { class: numeric ? "number" : "text" }, "–");
+  if (!isPresent(cell)) return make("td", { class: numeric ? "number" : "text" }, "–");
   if (typeof cell === "object") {
     return make("td", { class: cell.class ?? (numeric ? "number" : "text") }, cell.text);
   }
@@ -68,10 +68,10 @@ function cellOf(cell, numeric) {
 }
 const asPercent = (value) => ({ number: true, value, text: percent(value) });
 
-// A spreadsheet takes cells that begin with these for formulas.
+// Spreadsheets treat cells that begin with one of these characters as formulas.
 function csvCell(cell) {
-  let text = !known(cell) ? "" : typeof cell === "object" ? String(cell.value ?? cell.text) : String(cell);
-  if (typeof cell !== "number" && !(typeof cell === "object" && known(cell.value))
+  let text = !isPresent(cell) ? "" : typeof cell === "object" ? String(cell.value ?? cell.text) : String(cell);
+  if (typeof cell !== "number" && !(typeof cell === "object" && isPresent(cell.value))
     && /^[=+\-@\t\r]/.test(text)) text = `'${text}`;
   return /[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
 }
@@ -105,7 +105,7 @@ const cells = content.cells.rows.map((row) =>
   Object.fromEntries(content.cells.columns.map((name, index) => [name, row[index]])));
 const steps = content.steps.rows.map((row) =>
   Object.fromEntries(content.steps.columns.map((name, index) => [name, row[index]])));
-const days = [...new Set([...cells, ...steps].map((one) => one.day))].sort((a, b) => a - b);
+const days = [...new Set([...cells, ...steps].map((entry) => entry.day))].sort((a, b) => a - b);
 const span = { first: days[0] ?? 0, last: days[days.length - 1] ?? 0 };
 const form = document.getElementById("filters");
 
@@ -113,7 +113,7 @@ function options(select, names) {
   select.append(make("option", { value: "" }, texts.everything));
   names.forEach((name, index) => select.append(make("option", { value: String(index + 1) }, name)));
 }
-const unique = (rows, name) => [...new Set(rows.map((one) => one[name]).filter((one) => one))].sort();
+const unique = (rows, name) => [...new Set(rows.map((entry) => entry[name]).filter((entry) => entry))].sort();
 const choices = {
   segment: unique(cells, "segment"),
   campaign: unique(cells, "campaign"),
@@ -126,50 +126,50 @@ for (const name of ["since", "until"]) {
 }
 
 function currentFilter() {
-  const chosen = (name) => {
+  const selection = (name) => {
     const index = Number(form.elements[name].value);
     return index ? choices[name][index - 1] : null;
   };
-  const date = (name, otherwise) => {
+  const date = (name, fallback) => {
     const day = dayOf(form.elements[name].value);
-    return Number.isNaN(day) ? otherwise : day;
+    return Number.isNaN(day) ? fallback : day;
   };
   const filter = { since: date("since", span.first), until: date("until", span.last),
-    segment: chosen("segment"), campaign: chosen("campaign"), channel: chosen("channel") };
+    segment: selection("segment"), campaign: selection("campaign"), channel: selection("channel") };
   filter.active = ["segment", "campaign", "channel"].filter((name) => filter[name] !== null);
   if (filter.since > span.first) filter.active.push("since");
   if (filter.until < span.last) filter.active.push("until");
   return filter;
 }
 
-const ofMessages = (filter, since = filter.since, until = filter.until) => cells.filter((one) =>
-  one.day >= since && one.day <= until && one.segment === (filter.segment ?? "")
-  && (filter.campaign === null || one.campaign === filter.campaign)
-  && (filter.channel === null || one.channel === filter.channel));
-const ofSteps = (filter, since = filter.since, until = filter.until) => steps.filter((one) =>
-  one.day >= since && one.day <= until
-  && (filter.channel === null || one.channel === filter.channel));
-const sum = (rows, name) => rows.reduce((total, one) => total + one[name], 0);
-function grouped(rows, key) {
+const messageRows = (filter, since = filter.since, until = filter.until) => cells.filter((entry) =>
+  entry.day >= since && entry.day <= until && entry.segment === (filter.segment ?? "")
+  && (filter.campaign === null || entry.campaign === filter.campaign)
+  && (filter.channel === null || entry.channel === filter.channel));
+const stepRows = (filter, since = filter.since, until = filter.until) => steps.filter((entry) =>
+  entry.day >= since && entry.day <= until
+  && (filter.channel === null || entry.channel === filter.channel));
+const sum = (rows, name) => rows.reduce((total, entry) => total + entry[name], 0);
+function groupBy(rows, key) {
   const groups = new Map();
-  for (const one of rows) {
-    const name = key(one);
+  for (const entry of rows) {
+    const name = key(entry);
     if (!groups.has(name)) groups.set(name, []);
-    groups.get(name).push(one);
+    groups.get(name).push(entry);
   }
   return groups;
 }
 
 // --- figures: each draws into a place and returns its table ----------------------------------
 const KPIS = {
-  decided: { of: (m) => sum(m, "decided"), text: whole },
-  seen: { of: (m) => sum(m, "seen"), text: whole },
+  decided: { of: (m) => sum(m, "decided"), text: wholeNumbers },
+  seen: { of: (m) => sum(m, "seen"), text: wholeNumbers },
   click_rate: { of: (m) => share(sum(m, "clicked"), sum(m, "seen")), text: percents },
-  converted: { of: (m) => sum(m, "converted"), text: whole },
+  converted: { of: (m) => sum(m, "converted"), text: wholeNumbers },
   convert_rate: { of: (m) => share(sum(m, "converted"), sum(m, "decided")), text: percents },
   worth: { of: (m) => sum(m, "worth"), text: money },
   cost: { of: (m) => sum(m, "cost"), text: money },
-  goal: { of: (_, s) => sum(s.filter((one) => one.step === content.goal), "visits"), text: whole },
+  goal: { of: (_, s) => sum(s.filter((entry) => entry.step === content.goal), "visits"), text: wholeNumbers },
 };
 
 function kpis(place, filter) {
@@ -179,21 +179,21 @@ function kpis(place, filter) {
   const rows = [];
   for (const [name, kpi] of Object.entries(KPIS)) {
     if (name === "goal" && content.goal === null) continue;
-    const value = kpi.of(ofMessages(filter), ofSteps(filter));
-    const late = kpi.of(ofMessages(filter, middle + 1), ofSteps(filter, middle + 1));
-    const early = kpi.of(ofMessages(filter, middle - length + 1, middle),
-      ofSteps(filter, middle - length + 1, middle));
-    const change = length > 0 && early > 0 && known(late) ? late / early - 1 : null;
+    const value = kpi.of(messageRows(filter), stepRows(filter));
+    const laterValue = kpi.of(messageRows(filter, middle + 1), stepRows(filter, middle + 1));
+    const earlierValue = kpi.of(messageRows(filter, middle - length + 1, middle),
+      stepRows(filter, middle - length + 1, middle));
+    const change = length > 0 && earlierValue > 0 && isPresent(laterValue) ? laterValue / earlierValue - 1 : null;
     const label = fill(texts.kpi[name], { goal: content.goal ?? "" });
     const words = change === null ? (length > 0 ? texts.none_before : texts.no_change)
-      : fill(texts.change, { change: signed.format(change), days: length });
-    const good = name === "cost" ? -change : change;
+      : fill(texts.change, { change: signedPercents.format(change), days: length });
+    const gain = name === "cost" ? -change : change;
     const colour = change === null || name === "cost" || change === 0 ? ""
-      : good > 0 ? " up" : " down";
+      : gain > 0 ? " up" : " down";
     list.append(make("div", {}, make("dt", {}, label),
-      make("dd", {}, known(value) ? kpi.text.format(value) : "–"),
+      make("dd", {}, isPresent(value) ? kpi.text.format(value) : "–"),
       make("dd", { class: `change${colour}` }, words)));
-    rows.push([label, value, known(change) ? asPercent(change) : null]);
+    rows.push([label, value, isPresent(change) ? asPercent(change) : null]);
   }
   place.body.append(list);
   return { columns: [column("what"), column("observed"), "±"], rows };
@@ -213,21 +213,21 @@ function campaigns(place, filter) {
   place.tools.prepend(make("label", {}, texts.by, select));
   const by = state.by;
   const rows = by === "segment"
-    ? cells.filter((one) => one.segment !== "" && one.day >= filter.since && one.day <= filter.until
-      && (filter.segment === null || one.segment === filter.segment)
-      && (filter.campaign === null || one.campaign === filter.campaign)
-      && (filter.channel === null || one.channel === filter.channel))
-    : ofMessages(filter);
-  const key = (one) => (by === "offer" ? JSON.stringify([one.campaign, one.offer]) : one[by]);
-  const name = (one) => (by === "offer" ? `${one.campaign} / ${one.offer}` : one[by]);
-  const figures = new Map(content.statistics[`${by}s`].map((one) => [key(one), one]));
+    ? cells.filter((entry) => entry.segment !== "" && entry.day >= filter.since && entry.day <= filter.until
+      && (filter.segment === null || entry.segment === filter.segment)
+      && (filter.campaign === null || entry.campaign === filter.campaign)
+      && (filter.channel === null || entry.channel === filter.channel))
+    : messageRows(filter);
+  const key = (entry) => (by === "offer" ? JSON.stringify([entry.campaign, entry.offer]) : entry[by]);
+  const name = (entry) => (by === "offer" ? `${entry.campaign} / ${entry.offer}` : entry[by]);
+  const figures = new Map(content.statistics[`${by}s`].map((entry) => [key(entry), entry]));
   const isFiltered = filter.active.length > 0;
   const interval = (of, rate) => {
-    const found = figures.get(of)?.[rate];
-    return isFiltered || !found || found.share === null ? null
-      : { text: `${percent(found.low)} – ${percent(found.high)}`, class: "tight" };
+    const bounds = figures.get(of)?.[rate];
+    return isFiltered || !bounds || bounds.share === null ? null
+      : { text: `${percent(bounds.low)} – ${percent(bounds.high)}`, class: "tight" };
   };
-  const table = [...grouped(rows, key)].map(([of, group]) => [
+  const table = [...groupBy(rows, key)].map(([of, group]) => [
     name(group[0]), sum(group, "decided"), sum(group, "held"), sum(group, "seen"),
     sum(group, "clicked"), asPercent(share(sum(group, "clicked"), sum(group, "seen"))),
     interval(of, "click_rate"), sum(group, "converted"),
@@ -235,64 +235,65 @@ function campaigns(place, filter) {
     interval(of, "conversion_rate"), sum(group, "worth"), sum(group, "revenue"), sum(group, "cost"),
   ]).sort((a, b) => b[1] - a[1]);
   if (isFiltered) place.note(texts.no_interval);
-  const found = {
+  const result = {
     columns: [by, "decided", "held", "seen", "clicked", "click_rate", "interval", "converted",
       "convert_rate", "interval", "worth", "revenue", "cost"].map(column),
     rows: table,
   };
-  if (table.length) place.body.append(tableOf(found));
-  return found;
+  if (table.length) place.body.append(tableOf(result));
+  return result;
 }
 
 function lift(place) {
-  const scope = (one) => [one.campaign, one.offer, one.channel].filter(known).join(" / ")
-    || fill(texts.everything_of, { name: one.holdout });
+  const scope = (entry) => [entry.campaign, entry.offer, entry.channel].filter(isPresent).join(" / ")
+    || fill(texts.everything_of, { name: entry.holdout });
   const order = ["works", "harms", "not known yet", "not comparable", "too few customers"];
-  const arms = (one) => JSON.stringify([one.holdout, one.treated, one.held]);
-  const every = content.statistics.lifts;
-  const lifts = every
-    .filter((one, index) => !every.slice(index + 1).some((finer) => arms(finer) === arms(one)))
+  const arms = (entry) => JSON.stringify([entry.holdout, entry.treated, entry.held]);
+  const allLifts = content.statistics.lifts;
+  const lifts = allLifts
+    .filter((entry, index) => !allLifts.slice(index + 1).some((finer) => arms(finer) === arms(entry)))
     .sort((a, b) => order.indexOf(a.verdict) - order.indexOf(b.verdict)
       || (b.conversion?.low ?? -9) - (a.conversion?.low ?? -9));
-  const shown = lifts.filter((one) => known(one.conversion?.low)).slice(0, 15).reverse();
-  if (shown.length) {
+  const measuredLifts = lifts.filter((entry) => isPresent(entry.conversion?.low)).slice(0, 15).reverse();
+  if (measuredLifts.length) {
     const points = (value) => value * 100;
     draw(place, [{
-      type: "scatter", mode: "markers", x: shown.map((one) => points(one.conversion.value)),
-      y: shown.map((_, index) => index), marker: { size: 9, color: shown.map((one) =>
-        one.conversion.low > 0 ? "#14713d" : one.conversion.high < 0 ? "#a8321f" : "#5b6775") },
+      type: "scatter", mode: "markers", x: measuredLifts.map((entry) => points(entry.conversion.value)),
+      y: measuredLifts.map((_, index) => index), marker: { size: 9, color: measuredLifts.map((entry) =>
+        entry.conversion.low > 0 ? "#14713d" : entry.conversion.high < 0 ? "#a8321f" : "#5b6775") },
       error_x: { type: "data", symmetric: false, color: "#7b8794",
-        array: shown.map((one) => points(one.conversion.high - one.conversion.value)),
-        arrayminus: shown.map((one) => points(one.conversion.value - one.conversion.low)) },
-      hovertext: shown.map((one) => plain(scope(one))), hoverinfo: "text+x",
+        array: measuredLifts.map((entry) => points(entry.conversion.high - entry.conversion.value)),
+        arrayminus: measuredLifts.map((entry) => points(entry.conversion.value - entry.conversion.low)) },
+      hovertext: measuredLifts.map((entry) => plain(scope(entry))), hoverinfo: "text+x",
     }], {
-      margin: { l: narrow() ? 135 : 250, r: 20, t: 10, b: 45 },
+      margin: { l: isNarrow() ? 135 : 250, r: 20, t: 10, b: 45 },
       xaxis: { title: { text: texts.points }, zeroline: true, zerolinecolor: "#1d2733" },
-      yaxis: { tickvals: shown.map((_, index) => index), automargin: false, zeroline: false,
-        ticktext: shown.map((one) => shortEnd(scope(one), narrow() ? 18 : 34)) },
-    }, 90 + shown.length * 26);
+      yaxis: { tickvals: measuredLifts.map((_, index) => index), automargin: false, zeroline: false,
+        ticktext: measuredLifts.map((entry) => shortenStart(scope(entry), isNarrow() ? 18 : 34)) },
+    }, 90 + measuredLifts.length * 26);
   }
   for (const [name, reason] of Object.entries(content.statistics.without_lift)) {
     place.note(fill(texts.no_lift, { name, reason: texts.reasons[reason] ?? reason }));
   }
-  const campaigns = every.filter((one) => known(one.campaign) && !known(one.offer) && !known(one.channel));
-  for (const name of new Set(campaigns.map((one) => one.campaign))) {
-    const own = campaigns.filter((one) => one.campaign === name)
+  const campaigns = allLifts.filter((entry) =>
+    isPresent(entry.campaign) && !isPresent(entry.offer) && !isPresent(entry.channel));
+  for (const name of new Set(campaigns.map((entry) => entry.campaign))) {
+    const own = campaigns.filter((entry) => entry.campaign === name)
       .sort((a, b) => b.held.customers - a.held.customers);
-    if (own.every((one) => one.verdict === "too few customers")) {
+    if (own.every((entry) => entry.verdict === "too few customers")) {
       const few = { treated: own[0].treated.customers, held: own[0].held.customers };
       place.note(fill(texts.no_lift, { name, reason: fill(texts.too_few, few) }));
     }
   }
-  const rows = lifts.map((one) => [
-    scope(one), texts.against[one.against], one.treated.customers, asPercent(one.treated.share),
-    one.held.customers, asPercent(one.held.share),
-    one.conversion ? asPercent(one.conversion.value) : null,
-    known(one.conversion?.low)
-      ? { text: `${percent(one.conversion.low)} – ${percent(one.conversion.high)}`, class: "tight" } : null,
-    one.extra_conversions ? Math.round(one.extra_conversions.value) : null,
-    { text: texts.verdicts[one.verdict],
-      class: one.verdict === "works" ? "works" : one.verdict === "harms" ? "harms" : "text" },
+  const rows = lifts.map((entry) => [
+    scope(entry), texts.against[entry.against], entry.treated.customers, asPercent(entry.treated.share),
+    entry.held.customers, asPercent(entry.held.share),
+    entry.conversion ? asPercent(entry.conversion.value) : null,
+    isPresent(entry.conversion?.low)
+      ? { text: `${percent(entry.conversion.low)} – ${percent(entry.conversion.high)}`, class: "tight" } : null,
+    entry.extra_conversions ? Math.round(entry.extra_conversions.value) : null,
+    { text: texts.verdicts[entry.verdict],
+      class: entry.verdict === "works" ? "works" : entry.verdict === "harms" ? "harms" : "text" },
   ]);
   return { columns: ["what", "against", "customers", "convert_rate", "held_customers",
     "convert_rate", "lift", "interval", "extra", "verdict"].map(column), rows };
@@ -300,79 +301,79 @@ function lift(place) {
 
 function attribution(place) {
   if (content.goal === null) return place.empty(texts.no_goal);
-  const shown = (name) => (name === content.no_touch ? texts.no_touch : name);
-  const names = [...new Set(content.attribution.flatMap((one) => one.rows.map((row) => row[0])))].sort();
+  const labelOf = (name) => (name === content.no_touch ? texts.no_touch : name);
+  const names = [...new Set(content.attribution.flatMap((entry) => entry.rows.map((row) => row[0])))].sort();
   if (!names.length) return place.empty(texts.nothing);
-  const traces = content.attribution.map((one) => {
-    const shares = new Map(one.rows.map((row) => [row[0], row[2]]));
-    return { type: "bar", orientation: "h", name: texts.models[one.model],
-      y: names.map((name) => short(shown(name), 18)), x: names.map((name) => shares.get(name) ?? 0),
+  const traces = content.attribution.map((entry) => {
+    const shares = new Map(entry.rows.map((row) => [row[0], row[2]]));
+    return { type: "bar", orientation: "h", name: texts.models[entry.model],
+      y: names.map((name) => shorten(labelOf(name), 18)), x: names.map((name) => shares.get(name) ?? 0),
       hovertemplate: "%{y}: %{x:.1%}" };
   });
   draw(place, traces, { barmode: "group", xaxis: { tickformat: ".0%" },
     yaxis: { type: "category", automargin: true, autorange: "reversed" },
     legend: { orientation: "h", y: -0.12, traceorder: "normal" } }, 130 + names.length * 66);
-  const measured = content.statistics.lifts
-    .filter((one) => names.includes(one.channel) && known(one.extra_conversions?.low))
-    .map((one) => [one.channel, [one.campaign, one.offer].filter(known).join(" / ") || one.holdout,
-      one.treated.customers, one.held.customers, Math.round(one.extra_conversions.value),
-      { text: `${whole.format(one.extra_conversions.low)} – ${whole.format(one.extra_conversions.high)}`,
+  const measuredRows = content.statistics.lifts
+    .filter((entry) => names.includes(entry.channel) && isPresent(entry.extra_conversions?.low))
+    .map((entry) => [entry.channel, [entry.campaign, entry.offer].filter(isPresent).join(" / ") || entry.holdout,
+      entry.treated.customers, entry.held.customers, Math.round(entry.extra_conversions.value),
+      { text: [entry.extra_conversions.low, entry.extra_conversions.high].map(wholeNumbers.format).join(" – "),
         class: "tight" }]);
   place.body.append(make("h3", {}, texts.measured));
-  if (measured.length) {
-    place.body.append(tableOf({ rows: measured, columns: ["channel", "what", "customers",
+  if (measuredRows.length) {
+    place.body.append(tableOf({ rows: measuredRows, columns: ["channel", "what", "customers",
       "held_customers", "extra", "interval"].map(column) }));
   } else place.body.append(make("p", { class: "meaning" }, texts.not_measured));
   return { columns: ["model", "channel", "conversions", "share", "low", "high"].map(column),
-    rows: content.attribution.flatMap((one) => one.rows.map((row) =>
-      [texts.models[one.model], shown(row[0]), row[1], asPercent(row[2]), row[3], row[4]])) };
+    rows: content.attribution.flatMap((entry) => entry.rows.map((row) =>
+      [texts.models[entry.model], labelOf(row[0]), row[1], asPercent(row[2]), row[3], row[4]])) };
 }
 
 function funnel(place) {
   const journey = content.journey;
   if (!journey) return place.empty(texts.no_plan);
-  const { funnel: reached, cases, drop_offs: dropOffs } = journey.conformance;
-  const labels = [texts.beginning, ...reached.map((one) => one.step)];
-  const values = [cases, ...reached.map((one) => one.cases)];
-  const left = new Map(dropOffs.map((one) => [one.after ?? texts.beginning, one.cases]));
-  draw(place, [{ type: "funnel", y: labels.map((one) => short(one, 20)), x: values,
+  const { funnel: reachedSteps, cases, drop_offs: dropOffs } = journey.conformance;
+  const labels = [texts.beginning, ...reachedSteps.map((entry) => entry.step)];
+  const values = [cases, ...reachedSteps.map((entry) => entry.cases)];
+  const dropOffsAfter = new Map(dropOffs.map((entry) => [entry.after ?? texts.beginning, entry.cases]));
+  draw(place, [{ type: "funnel", y: labels.map((entry) => shorten(entry, 20)), x: values,
     textinfo: "value+percent initial", marker: { color: COLOURS[0] },
     connector: { fillcolor: "#e3eaf3" } }],
-  { margin: { l: narrow() ? 110 : 150, r: 15, t: 10, b: 20 } }, 90 + labels.length * 46);
+  { margin: { l: isNarrow() ? 110 : 150, r: 15, t: 10, b: 20 } }, 90 + labels.length * 46);
   return { columns: ["step", "cases", "share", "left"].map(column), rows: labels.map((name, index) =>
-    [name, values[index], asPercent(share(values[index], cases)), left.get(name) ?? 0]) };
+    [name, values[index], asPercent(share(values[index], cases)), dropOffsAfter.get(name) ?? 0]) };
 }
 
 function sankey(place) {
   const links = content.journey ? plannedLinks() : discoveredLinks();
   if (!links.length) return place.empty(texts.nothing);
-  const names = [...new Set(links.flatMap((one) => [one.from, one.to]))];
+  const names = [...new Set(links.flatMap((entry) => [entry.from, entry.to]))];
   const label = (name) => JSON.parse(name)[1];
-  const end = (name) => JSON.parse(name)[0] === "end";
-  const colours = names.map((name) => !end(name) ? COLOURS[0]
+  const isEnd = (name) => JSON.parse(name)[0] === "end";
+  const colours = names.map((name) => !isEnd(name) ? COLOURS[0]
     : label(name) === texts.ends.converted ? "#2b8a5b"
       : label(name) === texts.ends.dropped ? "#b5432f" : "#9aa5b1");
   const tint = (colour) => `${colour}55`;
   draw(place, [{
     type: "sankey", arrangement: "snap",
-    node: { label: names.map((name) => short(label(name), 20)), color: colours, pad: 14, thickness: 14,
+    node: { label: names.map((name) => shorten(label(name), 20)), color: colours, pad: 14, thickness: 14,
       hovertemplate: "%{label}: %{value}<extra></extra>" },
-    link: { source: links.map((one) => names.indexOf(one.from)),
-      target: links.map((one) => names.indexOf(one.to)), value: links.map((one) => one.cases),
-      color: links.map((one) => tint(colours[names.indexOf(one.to)])),
+    link: { source: links.map((entry) => names.indexOf(entry.from)),
+      target: links.map((entry) => names.indexOf(entry.to)), value: links.map((entry) => entry.cases),
+      color: links.map((entry) => tint(colours[names.indexOf(entry.to)])),
       hovertemplate: "%{source.label} → %{target.label}: %{value}<extra></extra>" },
-  }], { margin: { l: 10, r: 10, t: 10, b: 10 }, font: { size: narrow() ? 10 : 12 } },
-  narrow() ? 420 : 480);
+  }], { margin: { l: 10, r: 10, t: 10, b: 10 }, font: { size: isNarrow() ? 10 : 12 } },
+  isNarrow() ? 420 : 480);
   return { columns: ["from", "to", "cases"].map(column),
-    rows: links.map((one) => [label(one.from), label(one.to), one.cases]) };
+    rows: links.map((entry) => [label(entry.from), label(entry.to), entry.cases]) };
 }
 const step = (depth, name) => JSON.stringify([depth, name]);
 const ending = (name) => JSON.stringify(["end", texts.ends[name]]);
 
 function plannedLinks() {
-  return content.journey.details.flows.map((one) => ({
-    from: step("step", one.after ?? texts.beginning),
-    to: one.to === null ? ending(one.end) : step("step", one.to), cases: one.cases }));
+  return content.journey.details.flows.map((entry) => ({
+    from: step("step", entry.after ?? texts.beginning),
+    to: entry.to === null ? ending(entry.end) : step("step", entry.to), cases: entry.cases }));
 }
 
 function discoveredLinks() {
@@ -382,89 +383,90 @@ function discoveredLinks() {
     const key = JSON.stringify([from, to]);
     sums.set(key, (sums.get(key) ?? 0) + cases);
   };
-  const least = content.paths.journeys / 100, rare = new Set();
-  for (const one of content.paths.tree) {
-    const depth = one.path.length;
-    if (!depth || rare.has(JSON.stringify(one.path.slice(0, -1)))) {
-      if (depth) rare.add(JSON.stringify(one.path));
+  const minimum = content.paths.journeys / 100, rarePaths = new Set();
+  for (const entry of content.paths.tree) {
+    const depth = entry.path.length;
+    if (!depth || rarePaths.has(JSON.stringify(entry.path.slice(0, -1)))) {
+      if (depth) rarePaths.add(JSON.stringify(entry.path));
       continue;
     }
-    const here = step(depth, one.path[depth - 1]);
-    const before = depth === 1 ? step(0, texts.beginning) : step(depth - 1, one.path[depth - 2]);
-    if (one.cases < least) {
-      rare.add(JSON.stringify(one.path));
-      add(before, ending("cut"), one.cases);
+    const node = step(depth, entry.path[depth - 1]);
+    const parent = depth === 1 ? step(0, texts.beginning) : step(depth - 1, entry.path[depth - 2]);
+    if (entry.cases < minimum) {
+      rarePaths.add(JSON.stringify(entry.path));
+      add(parent, ending("cut"), entry.cases);
       continue;
     }
-    add(before, here, one.cases);
-    for (const end of Object.keys(texts.ends)) add(here, ending(end), one[end]);
+    add(parent, node, entry.cases);
+    for (const end of Object.keys(texts.ends)) add(node, ending(end), entry[end]);
   }
   return [...sums].map(([key, cases]) => ({ from: JSON.parse(key)[0], to: JSON.parse(key)[1], cases }));
 }
 
 function tree(place) {
-  const nodes = content.paths.tree.filter((one) => one.path.length);
+  const nodes = content.paths.tree.filter((entry) => entry.path.length);
   if (!nodes.length) return place.empty(texts.nothing);
   const id = (path) => JSON.stringify(path);
   draw(place, [{
-    type: "icicle", ids: ["[]", ...nodes.map((one) => plain(id(one.path)))],
-    labels: [texts.all_visits, ...nodes.map((one) => short(one.path[one.path.length - 1], narrow() ? 14 : 24))],
-    parents: ["", ...nodes.map((one) => plain(id(one.path.slice(0, -1))))],
-    values: [content.paths.journeys, ...nodes.map((one) => one.cases)], branchvalues: "total",
+    type: "icicle", ids: ["[]", ...nodes.map((entry) => plain(id(entry.path)))],
+    labels: [texts.all_visits,
+      ...nodes.map((entry) => shorten(entry.path[entry.path.length - 1], isNarrow() ? 14 : 24))],
+    parents: ["", ...nodes.map((entry) => plain(id(entry.path.slice(0, -1))))],
+    values: [content.paths.journeys, ...nodes.map((entry) => entry.cases)], branchvalues: "total",
     customdata: [[1, share(content.paths.converted, content.paths.journeys)],
-      ...nodes.map((one) => [one.share, share(one.converted, one.cases)])],
+      ...nodes.map((entry) => [entry.share, share(entry.converted, entry.cases)])],
     hovertemplate: "%{label}: %{value} (%{customdata[0]:.1%})<extra></extra>",
-    tiling: { orientation: "h" }, maxdepth: narrow() ? 3 : 6,
+    tiling: { orientation: "h" }, maxdepth: isNarrow() ? 3 : 6,
     root: { color: "#d9dfe6" }, pathbar: { visible: true },
   }], { margin: { l: 5, r: 5, t: 25, b: 5 }, uniformtext: { minsize: 9, mode: "hide" } }, 460);
-  return { columns: ["path", "journeys", "share"].map(column), rows: nodes.map((one) =>
-    [one.path.join(" > "), one.cases, asPercent(one.share)]) };
+  return { columns: ["path", "journeys", "share"].map(column), rows: nodes.map((entry) =>
+    [entry.path.join(" > "), entry.cases, asPercent(entry.share)]) };
 }
 
 function heat(place, filter) {
   if (content.goal === null) return place.empty(texts.no_goal);
-  const rows = ofSteps(filter).filter((one) => one.step !== content.goal);
+  const rows = stepRows(filter).filter((entry) => entry.step !== content.goal);
   if (!rows.length) return place.empty(texts.nothing);
   const channels = unique(rows, "channel");
-  const byStep = [...grouped(rows, (one) => one.step)]
+  const byStep = [...groupBy(rows, (entry) => entry.step)]
     .sort((a, b) => sum(a[1], "visits") - sum(b[1], "visits")).slice(-20);
   const cell = (group, channel) => {
-    const there = group.filter((one) => one.channel === channel);
-    return { visits: sum(there, "visits"), reached: sum(there, "reached") };
+    const rowsOfChannel = group.filter((entry) => entry.channel === channel);
+    return { visits: sum(rowsOfChannel, "visits"), reached: sum(rowsOfChannel, "reached") };
   };
   const grid = byStep.map(([, group]) => channels.map((channel) => cell(group, channel)));
-  const most = Math.max(...grid.flat().map((one) => share(one.reached, one.visits) ?? 0));
+  const greatest = Math.max(...grid.flat().map((entry) => share(entry.reached, entry.visits) ?? 0));
   draw(place, [{
-    type: "heatmap", x: channels.map((one) => short(one, 16)), y: byStep.map(([name]) => short(name, 20)),
-    z: grid.map((line) => line.map((one) => share(one.reached, one.visits))),
-    text: grid.map((line) => line.map((one) => (one.visits ? percent(one.reached / one.visits) : ""))),
-    texttemplate: "%{text}", customdata: grid.map((line) => line.map((one) => one.visits)),
+    type: "heatmap", x: channels.map((entry) => shorten(entry, 16)), y: byStep.map(([name]) => shorten(name, 20)),
+    z: grid.map((line) => line.map((entry) => share(entry.reached, entry.visits))),
+    text: grid.map((line) => line.map((entry) => (entry.visits ? percent(entry.reached / entry.visits) : ""))),
+    texttemplate: "%{text}", customdata: grid.map((line) => line.map((entry) => entry.visits)),
     hovertemplate: "%{y}, %{x}: %{text} / %{customdata}<extra></extra>",
     colorscale: [[0, "#f3f6fb"], [1, "#1f5fa8"]], zmin: 0,
-    colorbar: { tickformat: most < 0.05 ? ".1%" : ".0%", thickness: 12 },
+    colorbar: { tickformat: greatest < 0.05 ? ".1%" : ".0%", thickness: 12 },
   }], { margin: { l: 60, r: 10, t: 10, b: 40 },
     xaxis: { type: "category" }, yaxis: { type: "category", automargin: true } }, 90 + byStep.length * 26);
   return { columns: ["step", "channel", "visits", "reached", "share"].map(column),
     rows: byStep.reverse().flatMap(([name], line) => channels.map((channel, index) => {
-      const one = grid[grid.length - 1 - line][index];
-      return [name, channel, one.visits, one.reached, asPercent(share(one.reached, one.visits))];
+      const entry = grid[grid.length - 1 - line][index];
+      return [name, channel, entry.visits, entry.reached, asPercent(share(entry.reached, entry.visits))];
     })) };
 }
 
 function plan(place) {
   const journey = content.journey;
   if (!journey) return place.empty(texts.no_plan);
-  const found = journey.conformance;
+  const conformance = journey.conformance;
   place.body.append(make("p", {}, fill(texts.followed_share,
-    { share: percent(found.fits_share), cases: whole.format(found.cases) })));
-  const compared = journey.details.followed_plan;
-  if (compared?.with_it.converted && compared.without_it.converted) {
+    { share: percent(conformance.fits_share), cases: wholeNumbers.format(conformance.cases) })));
+  const comparison = journey.details.followed_plan;
+  if (comparison?.with_it.converted && comparison.without_it.converted) {
     place.body.append(make("p", {}, fill(texts.compared, {
-      with: percent(compared.with_it.converted.share),
-      without: percent(compared.without_it.converted.share) })));
+      with: percent(comparison.with_it.converted.share),
+      without: percent(comparison.without_it.converted.share) })));
   }
-  const rows = found.variants.slice(0, 200).map((one) => [one.path.join(" > ") || texts.no_step, one.cases,
-    asPercent(share(one.cases, found.cases)), one.fits ? texts.yes : texts.no]);
+  const rows = conformance.variants.slice(0, 200).map((entry) => [entry.path.join(" > ") || texts.no_step, entry.cases,
+    asPercent(share(entry.cases, conformance.cases)), entry.fits ? texts.yes : texts.no]);
   const table = { columns: ["path", "cases", "share", "followed"].map(column), rows };
   place.body.append(tableOf({ ...table, rows: rows.slice(0, 10) }, true));
   return table;
@@ -476,42 +478,42 @@ function curve(place) {
   if (!all.points.length) return place.empty(content.goal === null && !details ? texts.no_goal : texts.nothing);
   const last = all.points[all.points.length - 1].at_ms;
   const unit = last > 3 * DAY_MS ? "days" : last > DAY_MS / 8 ? "hours" : "minutes";
-  const inUnits = (one) => one.at_ms / { days: DAY_MS, hours: DAY_MS / 24, minutes: DAY_MS / 1440 }[unit];
-  const inDays = (one) => one.at_ms / DAY_MS;
+  const inUnits = (entry) => entry.at_ms / { days: DAY_MS, hours: DAY_MS / 24, minutes: DAY_MS / 1440 }[unit];
+  const inDays = (entry) => entry.at_ms / DAY_MS;
   const line = (points, name, colour, width) => ({
-    type: "scatter", mode: "lines", name: short(name), line: { shape: "hv", color: colour, width },
-    x: [0, ...points.map(inUnits)], y: [0, ...points.map((one) => one.converted.share)],
+    type: "scatter", mode: "lines", name: shorten(name), line: { shape: "hv", color: colour, width },
+    x: [0, ...points.map(inUnits)], y: [0, ...points.map((entry) => entry.converted.share)],
     hovertemplate: "%{x:.2f}: %{y:.1%}" });
-  const banded = all.points.filter((one) => known(one.converted.low));
-  const band = (bound, more) => ({ type: "scatter", mode: "lines", showlegend: false, hoverinfo: "skip",
-    line: { shape: "hv", width: 0 }, x: banded.map(inUnits),
-    y: banded.map((one) => one.converted[bound]), ...more });
+  const boundedPoints = all.points.filter((entry) => isPresent(entry.converted.low));
+  const band = (bound, options) => ({ type: "scatter", mode: "lines", showlegend: false, hoverinfo: "skip",
+    line: { shape: "hv", width: 0 }, x: boundedPoints.map(inUnits),
+    y: boundedPoints.map((entry) => entry.converted[bound]), ...options });
   const traces = [band("low", {}), band("high", { fill: "tonexty", fillcolor: "#1f5fa822" }),
     line(all.points, texts.everything, COLOURS[0], 3)];
-  (details?.by_channel ?? []).slice(0, 6).forEach((one, index) =>
-    traces.push(line(one.curve.points, one.channel, COLOURS[index + 1], 1.5)));
-  const top = Math.max(...all.points.map((one) => one.converted.high ?? one.converted.share));
+  (details?.by_channel ?? []).slice(0, 6).forEach((entry, index) =>
+    traces.push(line(entry.curve.points, entry.channel, COLOURS[index + 1], 1.5)));
+  const top = Math.max(...all.points.map((entry) => entry.converted.high ?? entry.converted.share));
   draw(place, traces, { yaxis: { tickformat: top < 0.1 ? ".1%" : ".0%", rangemode: "tozero",
     title: { text: texts.share_reached } }, xaxis: { title: { text: texts.time_axis[unit] } },
     legend: { orientation: "h", y: -0.25, traceorder: "normal" } });
-  const rows = [[texts.everything, all], ...(details?.by_channel ?? []).map((one) => [one.channel, one.curve])]
-    .flatMap(([name, of]) => of.points.map((one) => [name, inDays(one), asPercent(one.converted.share),
-      known(one.converted.low) ? asPercent(one.converted.low) : null,
-      known(one.converted.high) ? asPercent(one.converted.high) : null]));
+  const rows = [[texts.everything, all], ...(details?.by_channel ?? []).map((entry) => [entry.channel, entry.curve])]
+    .flatMap(([name, of]) => of.points.map((entry) => [name, inDays(entry), asPercent(entry.converted.share),
+      isPresent(entry.converted.low) ? asPercent(entry.converted.low) : null,
+      isPresent(entry.converted.high) ? asPercent(entry.converted.high) : null]));
   return { columns: ["channel", "days", "share", "low", "high"].map(column), rows };
 }
 
 function recommendations(place) {
   const path = content.recommended_journey;
   if (path.length) {
-    place.body.append(make("h3", {}, texts.recommended_journey), make("ol", {}, ...path.map((one) =>
-      make("li", {}, make("strong", {}, one.step), `: ${one.words}`))));
+    place.body.append(make("h3", {}, texts.recommended_journey), make("ol", {}, ...path.map((entry) =>
+      make("li", {}, make("strong", {}, entry.step), `: ${entry.words}`))));
     if (content.recommended_shape) place.body.append(make("p", {}, content.recommended_shape));
   }
-  const options = content.compared_options.map((one) => [one.place, one.option, one.customers,
-    { number: true, value: one.gain, text: gains.format(one.gain) },
-    { text: `${gains.format(one.low)} – ${gains.format(one.high)}`, class: "tight" },
-    texts.grades[one.grade]]);
+  const options = content.compared_options.map((entry) => [entry.place, entry.option, entry.customers,
+    { number: true, value: entry.gain, text: gains.format(entry.gain) },
+    { text: `${gains.format(entry.low)} – ${gains.format(entry.high)}`, class: "tight" },
+    texts.grades[entry.grade]]);
   if (options.length) {
     place.body.append(make("details", {}, make("summary", {}, texts.compared_options),
       tableOf({ rows: options, columns: ["step", "option", "customers_with", "worth_more", "interval",
@@ -522,87 +524,91 @@ function recommendations(place) {
     else return place.empty(texts.no_recommendation);
   }
   const list = (title, items) => (items.length
-    ? make("div", {}, make("strong", {}, title), make("ul", {}, ...items.map((one) => make("li", {}, one))))
+    ? make("div", {}, make("strong", {}, title), make("ul", {}, ...items.map((entry) => make("li", {}, entry))))
     : null);
-  for (const one of content.recommendations) {
-    place.body.append(make("article", { class: "card" }, make("h3", {}, one.title),
-      make("span", { class: "grade" }, one.grade),
-      list(texts.pros, one.pros), list(texts.cons, one.cons),
-      one.draft ? make("details", {}, make("summary", {}, texts.draft), make("pre", {}, one.draft)) : null));
+  for (const entry of content.recommendations) {
+    place.body.append(make("article", { class: "card" }, make("h3", {}, entry.title),
+      make("span", { class: "grade" }, entry.grade),
+      list(texts.pros, entry.pros), list(texts.cons, entry.cons),
+      entry.draft ? make("details", {}, make("summary", {}, texts.draft), make("pre", {}, entry.draft)) : null));
   }
   return { columns: [column("what"), column("verdict"), texts.pros, texts.cons],
-    rows: content.recommendations.map((one) =>
-      [one.title, one.grade, one.pros.join("; "), one.cons.join("; ")]) };
+    rows: content.recommendations.map((entry) =>
+      [entry.title, entry.grade, entry.pros.join("; "), entry.cons.join("; ")]) };
 }
 
 function course(place, filter) {
-  const found = content.course;
-  if (!found) return place.empty(texts.nothing);
+  const overview = content.course;
+  if (!overview) return place.empty(texts.nothing);
   const inView = (day) => day >= filter.since && day <= filter.until;
   const ofDay = (rows) => {
     const totals = new Map();
-    for (const one of rows) totals.set(one.day, (totals.get(one.day) ?? 0) + one.events);
+    for (const entry of rows) totals.set(entry.day, (totals.get(entry.day) ?? 0) + entry.events);
     return Array.from({ length: Math.max(filter.until - filter.since + 1, 0) }, (_, index) =>
       [filter.since + index, totals.get(filter.since + index) ?? 0]);
   };
-  const rows = ofSteps(filter);
-  const wanted = [["all events", texts.all_events, rows]];
+  const rows = stepRows(filter);
+  const series = [["all events", texts.all_events, rows]];
   if (content.goal !== null) {
-    wanted.push([content.goal, content.goal, rows.filter((one) => one.step === content.goal)]);
+    series.push([content.goal, content.goal, rows.filter((entry) => entry.step === content.goal)]);
   }
   const table = [], traces = [];
-  wanted.forEach(([what, label, of], index) => {
+  series.forEach(([what, label, of], index) => {
     const axes = { xaxis: "x", yaxis: index ? "y2" : "y" };
     const history = ofDay(of);
-    traces.push({ type: "scatter", mode: "lines", name: short(label), line: { color: COLOURS[index], width: 1.5 },
-      x: history.map(([day]) => isoDay(day)), y: history.map((one) => one[1]), ...axes });
+    traces.push({ type: "scatter", mode: "lines", name: shorten(label), line: { color: COLOURS[index], width: 1.5 },
+      x: history.map(([day]) => isoDay(day)), y: history.map((entry) => entry[1]), ...axes });
     history.forEach(([day, value]) => table.push([isoDay(day), label, value, null, null]));
-    const ahead = found.forecasts.find((one) => one.what === what && one.channel === filter.channel)
-      ?? (filter.channel === null ? found.forecasts.find((one) => one.what === what) : undefined);
-    if (!ahead || filter.until < span.last) return;
-    const future = ahead.forecast.days;
-    const bound = (name, more) => ({ type: "scatter", mode: "lines", showlegend: false, hoverinfo: "skip",
-      line: { width: 0 }, x: future.map((one) => isoDay(one.day)),
-      y: future.map((one) => one[name]), ...axes, ...more });
+    const prediction = overview.forecasts.find((entry) => entry.what === what && entry.channel === filter.channel)
+      ?? (filter.channel === null ? overview.forecasts.find((entry) => entry.what === what) : undefined);
+    if (!prediction || filter.until < span.last) return;
+    const future = prediction.forecast.days;
+    const bound = (name, options) => ({ type: "scatter", mode: "lines", showlegend: false, hoverinfo: "skip",
+      line: { width: 0 }, x: future.map((entry) => isoDay(entry.day)),
+      y: future.map((entry) => entry[name]), ...axes, ...options });
     traces.push(bound("low", {}), bound("high", { fill: "tonexty", fillcolor: `${COLOURS[index]}33` }), {
-      type: "scatter", mode: "lines", name: `${short(label)}, ${texts.forecast}`,
+      type: "scatter", mode: "lines", name: `${shorten(label)}, ${texts.forecast}`,
       line: { color: COLOURS[index], dash: "dot", width: 2 },
-      x: future.map((one) => isoDay(one.day)), y: future.map((one) => one.expected), ...axes });
-    future.forEach((one) => table.push([isoDay(one.day), `${label}, ${texts.forecast}`, one.expected,
-      one.low, one.high]));
-    const test = ahead.forecast.back_test;
+      x: future.map((entry) => isoDay(entry.day)), y: future.map((entry) => entry.expected), ...axes });
+    future.forEach((entry) => table.push([isoDay(entry.day), `${label}, ${texts.forecast}`, entry.expected,
+      entry.low, entry.high]));
+    const test = prediction.forecast.back_test;
     place.foot.push(`${label}: ${fill(texts.back_test, { error: money.format(test.error),
       naive: money.format(test.naive_error), covered: percent(test.covered) })}`);
   });
-  const seen = found.incidents.map((one, index) => ({ ...one, number: index + 1, words: content.incidents[index] }))
-    .filter((one) => one.last_day >= filter.since && one.first_day <= filter.until);
-  const two = wanted.length > 1;
+  const visibleIncidents = overview.incidents
+    .map((entry, index) => ({ ...entry, number: index + 1, words: content.incidents[index] }))
+    .filter((entry) => entry.last_day >= filter.since && entry.first_day <= filter.until);
+  const hasGoal = series.length > 1;
   draw(place, traces, {
     xaxis: { type: "date", tickformat: content.language === "es" ? "%d/%m/%y" : "%Y-%m-%d",
-      nticks: narrow() ? 4 : 10 },
-    yaxis: { rangemode: "tozero", domain: two ? [0.42, 1] : [0, 1], title: { text: texts.all_events } },
-    ...(two ? { yaxis2: { rangemode: "tozero", domain: [0, 0.34], anchor: "x", title: { text: short(content.goal, 14) } } } : {}),
-    shapes: seen.map((one) => ({ type: "rect", xref: "x", yref: "paper", y0: 0, y1: 1, line: { width: 0 },
-      x0: isoDay(Math.max(one.first_day, filter.since)),
-      x1: isoDay(Math.min(one.last_day + 1, filter.until + 1)), fillcolor: "#b5432f", opacity: 0.14,
+      nticks: isNarrow() ? 4 : 10 },
+    yaxis: { rangemode: "tozero", domain: hasGoal ? [0.42, 1] : [0, 1], title: { text: texts.all_events } },
+    ...(hasGoal ? { yaxis2: { rangemode: "tozero", domain: [0, 0.34], anchor: "x", title: { text: shorten(content.goal, 14) } } } : {}),
+    shapes: visibleIncidents.map((entry) => ({
+      type: "rect", xref: "x", yref: "paper", y0: 0, y1: 1, line: { width: 0 },
+      x0: isoDay(Math.max(entry.first_day, filter.since)),
+      x1: isoDay(Math.min(entry.last_day + 1, filter.until + 1)), fillcolor: "#b5432f", opacity: 0.14,
       layer: "below" })),
-    annotations: seen.map((one) => ({ text: String(one.number), xref: "x", yref: "paper", y: 1.03,
-      x: isoDay(Math.round((Math.max(one.first_day, filter.since) + Math.min(one.last_day, filter.until)) / 2)),
+    annotations: visibleIncidents.map((entry) => ({ text: String(entry.number), xref: "x", yref: "paper", y: 1.03,
+      x: isoDay(Math.round((Math.max(entry.first_day, filter.since) + Math.min(entry.last_day, filter.until)) / 2)),
       showarrow: false, font: { color: "#a8321f", size: 14 } })),
     margin: { l: 55, r: 15, t: 25, b: 30 }, legend: { orientation: "h", y: -0.06, traceorder: "normal" },
   }, 470);
   const list = make("ol", { class: "incidents" });
-  for (const one of seen) list.append(make("li", { value: String(one.number) }, one.words));
-  place.body.append(seen.length ? list : make("p", {}, texts.no_incident));
-  if (!found.forecasts.length) place.foot.push(texts.no_forecast);
+  for (const entry of visibleIncidents) list.append(make("li", { value: String(entry.number) }, entry.words));
+  place.body.append(visibleIncidents.length ? list : make("p", {}, texts.no_incident));
+  if (!overview.forecasts.length) place.foot.push(texts.no_forecast);
   return { columns: ["day", "kind", "observed", "low", "high"].map(column), rows: table };
 }
 
-// Which filters a figure follows; the others are named where they are set.
+// `follows`: filters that a figure follows; a note of the figure names the others while they are set.
+// `hasTable`: the figure is a table already.
 const FIGURES = {
   kpis: { draw: kpis, follows: ["since", "until", "segment", "campaign", "channel"], wide: true },
   course: { draw: course, follows: ["since", "until", "channel"], wide: true },
-  campaigns: { draw: campaigns, follows: ["since", "until", "segment", "campaign", "channel"], wide: true, shown: true },
+  campaigns: { draw: campaigns, follows: ["since", "until", "segment", "campaign", "channel"], wide: true,
+    hasTable: true },
   lift: { draw: lift, follows: [], wide: true },
   recommendations: { draw: recommendations, follows: [], wide: true },
   attribution: { draw: attribution, follows: [], wide: true },
@@ -615,21 +621,21 @@ const FIGURES = {
 };
 
 function render(name, keepFocus = false) {
-  const figure = FIGURES[name], said = texts.figures[name], filter = currentFilter();
+  const figure = FIGURES[name], words = texts.figures[name], filter = currentFilter();
   const section = document.getElementById(name);
-  section.querySelectorAll(".chart").forEach((one) => Plotly.purge(one));
+  section.querySelectorAll(".chart").forEach((entry) => Plotly.purge(entry));
   const body = make("div"), notes = make("div"), tools = make("div", { class: "tools" });
-  section.replaceChildren(make("h2", { id: `${name}-title` }, said.title),
-    make("p", { class: "meaning" }, said.meaning), notes, body, tools);
+  section.replaceChildren(make("h2", { id: `${name}-title` }, words.title),
+    make("p", { class: "meaning" }, words.meaning), notes, body, tools);
   let isEmpty = false;
   const place = {
-    body, tools, label: said.title, foot: [],
+    body, tools, label: words.title, foot: [],
     note: (text) => notes.append(make("p", { class: "note" }, text)),
     empty: (text) => { isEmpty = true; body.append(make("p", { class: "empty" }, text)); return { columns: [], rows: [] }; },
   };
-  const ignored = filter.active.filter((one) => !figure.follows.includes(one));
-  if (ignored.length) {
-    const names = [...new Set(ignored.map((one) => texts.kinds[one]))].join(", ");
+  const ignoredFilters = filter.active.filter((entry) => !figure.follows.includes(entry));
+  if (ignoredFilters.length) {
+    const names = [...new Set(ignoredFilters.map((entry) => texts.kinds[entry]))].join(", ");
     place.note(fill(texts.ignores, { names }));
   }
   const table = figure.draw(place, filter);
@@ -639,12 +645,12 @@ function render(name, keepFocus = false) {
     const button = make("button", { type: "button" }, texts.csv);
     button.addEventListener("click", () => download(name, table));
     tools.append(button);
-    if (!figure.shown && name !== "kpis") {
-      const more = make("details", {}, make("summary", {}, texts.as_table));
-      more.addEventListener("toggle", () => {
-        if (more.open && more.children.length === 1) more.append(tableOf(table));
+    if (!figure.hasTable && name !== "kpis") {
+      const details = make("details", {}, make("summary", {}, texts.as_table));
+      details.addEventListener("toggle", () => {
+        if (details.open && details.children.length === 1) details.append(tableOf(table));
       });
-      section.append(more);
+      section.append(details);
     }
   }
   if (keepFocus) section.querySelector("select")?.focus();
@@ -658,9 +664,9 @@ function begin() {
   }
   const support = content.statistics.support;
   document.getElementById("period").textContent = days.length
-    ? fill(texts.period, { from: shownDay(span.first), to: shownDay(span.last) }) : texts.nothing;
+    ? fill(texts.period, { from: dayText(span.first), to: dayText(span.last) }) : texts.nothing;
   document.getElementById("support").textContent = fill(texts.support,
-    Object.fromEntries(Object.entries(support).map(([name, value]) => [name, whole.format(value ?? 0)])));
+    Object.fromEntries(Object.entries(support).map(([name, value]) => [name, wholeNumbers.format(value ?? 0)])));
   document.getElementById("made").textContent = fill(texts.made, { at: madeAt });
   const renderAll = () => Object.keys(FIGURES).forEach((name) => render(name));
   const refill = () => {
@@ -673,9 +679,9 @@ function begin() {
   form.addEventListener("reset", () => setTimeout(() => { refill(); renderAll(); }));
   refill();
   renderAll();
-  let wasNarrow = narrow();
+  let wasNarrow = isNarrow();
   window.addEventListener("resize", () => {
-    if (narrow() !== wasNarrow) { wasNarrow = narrow(); renderAll(); }
+    if (isNarrow() !== wasNarrow) { wasNarrow = isNarrow(); renderAll(); }
   });
   document.documentElement.dataset.ready = "yes";
 }
