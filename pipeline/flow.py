@@ -4,7 +4,7 @@ interactions -> identity -> enrichment -> segmentation -> decisioning -> actions
 
 Each stage is a pure step over one row of state: `step(key, record, state, rules) -> outcome`. The
 agents run these steps over Kafka and RocksDB; `Flow` runs them in memory. Both write the same
-records, which a test shows.
+records (tests/integration/test_parity.py).
 """
 
 from collections import deque
@@ -109,23 +109,24 @@ def stage(name: str) -> Stage:
     return {definition.name: definition for definition in STAGES}[name]
 
 
-def _in_memory(_: Stage) -> MutableMapping[str, Any]:
+def _empty_rows(_: Stage) -> MutableMapping[str, Any]:
     return {}
 
 
 class Flow:
     """Four stages without Kafka, for tests, previews and replays.
 
-    States are in memory, or in the mapping that `rows` returns for a stage.
+    Rows are in memory, or in the mapping that `rows` returns for a stage. `dead_letters`: refused
+    inputs so far, each with its stage.
     """
 
     def __init__(
-        self, rules: Rules, rows: Callable[[Stage], MutableMapping[str, Any]] = _in_memory
+        self, rules: Rules, rows: Callable[[Stage], MutableMapping[str, Any]] = _empty_rows
     ) -> None:
         self.rules = rules
         self.rows = {definition.name: rows(definition) for definition in STAGES}
-        self.refused: list[tuple[str, DeadLetter]] = []
-        self._seen: dict[str, bytes] = {}
+        self.dead_letters: list[tuple[str, DeadLetter]] = []
+        self._digests: dict[str, bytes] = {}
         self._wakes: dict[tuple[str, str], int] = {}
         self._clocks: dict[str, list[tuple[int, str]]] = {
             definition.name: [] for definition in STAGES
@@ -150,9 +151,9 @@ class Flow:
 
     def _due(self, name: str, now_ms: int) -> tuple[int, str] | None:
         """Return the earliest due timer of the stage `name`, and remove it."""
-        armed = self._clocks[name]
-        while armed and armed[0][0] <= now_ms:
-            at, key = heappop(armed)
+        timers = self._clocks[name]
+        while timers and timers[0][0] <= now_ms:
+            at, key = heappop(timers)
             if self._wakes.get((name, key)) == at:  # neither rearmed nor cancelled since
                 return at, key
         return None
@@ -170,19 +171,19 @@ class Flow:
         consumer = _CONSUMER[emit.topic]
         record = emit.value
         if isinstance(record, Interaction) and (
-            known := self._seen.get(event_key(emit.key, record))
+            digest := self._digests.get(event_key(emit.key, record))
         ):
-            if known != content_digest(record):
-                self.refused.append((consumer.name, REUSED_ID))
+            if digest != content_digest(record):
+                self.dead_letters.append((consumer.name, REUSED_ID))
             return ()
         rows = self.rows[consumer.name]
         outcome = consumer.step(emit.key, record, rows.get(emit.key), self.rules)
         if isinstance(outcome, Redirect):
             return (outcome.emit,)
         if isinstance(record, Interaction) and isinstance(outcome, (Ok, Drop)):
-            self._seen[event_key(emit.key, record)] = content_digest(record)
+            self._digests[event_key(emit.key, record)] = content_digest(record)
         if isinstance(outcome, DeadLetter):
-            self.refused.append((consumer.name, outcome))
+            self.dead_letters.append((consumer.name, outcome))
         if isinstance(outcome, Forward):
             return outcome.emits
         if not isinstance(outcome, Ok):

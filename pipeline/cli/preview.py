@@ -163,7 +163,7 @@ def _preview(
         rules = replace_rules(rules, wallet=wallet_of(budgets.values()))
     flow = Flow(learned.models.equip(rules), rows)
     records = [emit.value for emit in flow.run(interaction)]
-    for stage, refused in flow.refused:
+    for stage, refused in flow.dead_letters:
         fail(f"{stage}: {refused.reason}: {refused.detail}")
     decisions = [record for record in records if isinstance(record, Decision)]
     matches = [decision for decision in decisions if decision.event_id == interaction.event_id]

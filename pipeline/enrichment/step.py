@@ -43,13 +43,13 @@ def step(
     profile."""
     control = record.control
     if control is not None:
-        return _control(key, control, state, rules)
+        return _process_control(key, control, state, rules)
     if record.interaction is None or record.identity is None:
         return DeadLetter("empty-record", "neither an interaction with identity nor a control")
-    return _interaction(key, record, state, rules)
+    return _enrich(key, record, state, rules)
 
 
-def _interaction(
+def _enrich(
     key: str, record: Identified, state: ProfileState | None, rules: Rules
 ) -> Outcome[ProfileState]:
     interaction, identity = record.interaction, record.identity
@@ -106,7 +106,7 @@ def _follow(record: Identified, identity: IdentitySection, to: Away) -> Redirect
     return Redirect(Emit(topics.IDENTIFIED, to.to_profile, replace(record, identity=new_identity)))
 
 
-def _control(
+def _process_control(
     key: str, control: Control, state: ProfileState | None, rules: Rules
 ) -> Outcome[ProfileState]:
     if control.kind in ("probe", "clock"):

@@ -22,16 +22,16 @@ def profile_of(root: str) -> str:
     return profile_id(Identifier.parse(root))
 
 
-_MAX_VISITED: Final = 1000
-"""Profiles that a row remembers as knowing its identifier, the latest ones."""
+_MAX_PROFILES: Final = 1000
+"""Maximum of profiles stored with a row as those that may have its identifier, the latest ones."""
 
 
 def add_visited(row: IdentityState, root: str) -> IdentityState:
-    """Return the row with the profile under `root` among those that may know its identifier."""
+    """Return the row with the profile under `root` among those that may have its identifier."""
     profile = profile_of(root)
     if profile in row.visited:
         return row
-    return replace(row, visited=(*row.visited, profile)[-_MAX_VISITED:])
+    return replace(row, visited=(*row.visited, profile)[-_MAX_PROFILES:])
 
 
 class RecordFactory:
@@ -96,7 +96,7 @@ class RecordFactory:
         return self._change("root", child, self.key, row)
 
     def resolved(self, row: IdentityState, evidence: Evidence | None) -> Emit:
-        """Record for readers which profile has this identifier now."""
+        """Record for readers the profile that has this identifier now."""
         return self._change("resolved", self.key, row.parent, row, evidence)
 
     def unlinked(self, other: str) -> Emit:
@@ -108,7 +108,7 @@ class RecordFactory:
         return self._change("forget", top, self.key)
 
     def forgotten(self, other: str) -> Emit:
-        """Inform a row that knows this identifier that it was forgotten."""
+        """Inform a row that has this identifier that it was forgotten."""
         return self._change("forgotten", other, self.key)
 
     def adopt(self, owner: str, shard: str, place: Placement) -> Emit:
@@ -127,7 +127,7 @@ class RecordFactory:
         return Emit(topics.IDENTITIES, owner, change)
 
     def erased(self) -> Emit:
-        """Record for readers that nothing before this counts for this identifier."""
+        """Record for readers that no earlier record of this identifier counts."""
         return self._change("erased", self.key, None)
 
     def move(self, shard: str, source: str, to: Placement) -> Emit:
@@ -150,7 +150,8 @@ class RecordFactory:
     ) -> Emit:
         """Inform the profile under `root` that this identifier belongs to it, or no longer does.
 
-        As of its `version`-th top and the evidence up to `until_ms`.
+        `version`: number of the identifier's top; `until_ms`: the report considers evidence up to
+        then.
         """
         profile = profile_of(root)
         control = Control(
@@ -171,7 +172,7 @@ class RecordFactory:
         return self._change("declined", parent, self.key)
 
     def erase(self, profile: str, identifier: str | None, erasure: Erasure) -> Emit:
-        """Make a profile forget an identifier, and shards."""
+        """Make a profile forget an identifier, and the shards of `erasure`."""
         control = Control(
             control_id=self._id("erase", f"{profile}/{identifier}"),
             kind="erase",

@@ -17,8 +17,9 @@ def orphans(state: IdentityState) -> dict[str, str]:
     }
 
 
-def without(state: IdentityState, other: str) -> IdentityState:
-    """Return the row as if `other` had never been seen; the shards that it owned go with it."""
+def remove_other(state: IdentityState, other: str) -> IdentityState:
+    """Return the row as if no interaction had shown `other`; the shards that it owned are
+    removed."""
     return replace(
         state,
         parents={name: parent for name, parent in state.parents.items() if name != other},

@@ -14,8 +14,8 @@ from pipeline.model.interaction import Identifier
 class ShownLink(Struct, frozen=True):
     """Row of a parent after an interaction showed a child, and evidence that the child must get.
 
-    `outdated`: the child has followed another, or was unlinked, since; `refused`: the parent has
-    too many already.
+    `outdated`: the child has followed another since, or was unlinked; `refused`: the parent has
+    too many children already.
     """
 
     state: IdentityState
@@ -30,28 +30,28 @@ def observe(
     key = child.key
     if not state.counts(key, evidence):
         return ShownLink(state, "outdated")
-    known = state.children.get(key)
-    if known is None:
+    former = state.children.get(key)
+    if former is None:
         if _is_full(state, child.namespace, rules):
             return ShownLink(state, "refused")
-        shown = _set_child(state, key, Child(evidence, evidence, follows=True))
-        return ShownLink(shown, news=evidence)
-    seen = max(known.seen, evidence)
-    if known.follows:
-        return ShownLink(_set_child(state, key, replace(known, seen=seen)))
-    if seen <= known.sent:
+        after = _set_child(state, key, Child(evidence, evidence, follows=True))
+        return ShownLink(after, news=evidence)
+    latest = max(former.seen, evidence)
+    if former.follows:
+        return ShownLink(_set_child(state, key, replace(former, seen=latest)))
+    if latest <= former.sent:
         return ShownLink(state, "outdated")
-    return ShownLink(_set_child(state, key, Child(seen, seen, follows=True)), news=seen)
+    return ShownLink(_set_child(state, key, Child(latest, latest, follows=True)), news=latest)
 
 
 def release(state: IdentityState, child: str) -> tuple[IdentityState, Evidence | None]:
     """Let `child` follow another; return unsent evidence, which may win the child back."""
-    known = state.children.get(child)
-    if known is None:
+    former = state.children.get(child)
+    if former is None:
         return state, None
-    if known.seen > known.sent and state.counts(child, known.seen):
-        return _set_child(state, child, Child(known.seen, known.seen, follows=True)), known.seen
-    return _set_child(state, child, replace(known, follows=False, confirmed=False)), None
+    if former.seen > former.sent and state.counts(child, former.seen):
+        return _set_child(state, child, Child(former.seen, former.seen, follows=True)), former.seen
+    return _set_child(state, child, replace(former, follows=False, confirmed=False)), None
 
 
 def rejoin(state: IdentityState, child: str) -> IdentityState:
@@ -73,34 +73,34 @@ def apply_parent_report(
 ) -> IdentityState:
     """Return the row after its `parent` reported evidence (`link`) or a new top.
 
-    Each part of what is known only ever becomes newer.
+    Evidence and top are replaced by newer ones only.
     """
     evidence = change.evidence
     if evidence is not None and not state.counts(parent, evidence):
         evidence = None
-    known = state.parents.get(parent)
-    if known is None:
+    former = state.parents.get(parent)
+    if former is None:
         return _set_parent(state, parent, Parent(evidence, root, change.version))
-    best = max(filter(None, (known.evidence, evidence)), default=None)
-    if change.version < known.version:
-        return _set_parent(state, parent, replace(known, evidence=best))
+    best = max(filter(None, (former.evidence, evidence)), default=None)
+    if change.version < former.version:
+        return _set_parent(state, parent, replace(former, evidence=best))
     return _set_parent(state, parent, Parent(best, root, change.version))
 
 
 def disconnect(
     state: IdentityState, other: str, until_ms: int
 ) -> tuple[IdentityState, Evidence | None]:
-    """Cut the link with `other`, the stronger or the weaker one, until newer evidence comes.
+    """Cut the link with `other`, a parent or a child, until newer evidence comes.
 
-    Return the evidence of it that the other end has not received.
+    Return the evidence of the link that the child has not received.
     """
     if state.cuts.get(other, -1) >= until_ms:
         return state, None
     state = replace(state, cuts={**state.cuts, other: until_ms})
-    known = state.parents.get(other)
-    if known is not None and known.evidence and not state.counts(other, known.evidence):
-        without = replace(known, evidence=None)
-        state = replace(state, parents={**state.parents, other: without})
+    parent = state.parents.get(other)
+    if parent is not None and parent.evidence and not state.counts(other, parent.evidence):
+        parent_after = replace(parent, evidence=None)
+        state = replace(state, parents={**state.parents, other: parent_after})
     child = state.children.get(other)
     if child is None or state.counts(other, child.sent):
         return state, None
@@ -108,19 +108,19 @@ def disconnect(
 
 
 def _set_parent(state: IdentityState, name: str, parent: Parent) -> IdentityState:
-    known = state.parents.get(name)
-    begins = parent.evidence is not None and (known is None or known.evidence is None)
+    former = state.parents.get(name)
+    begins = parent.evidence is not None and (former is None or former.evidence is None)
     rest = {
-        parent_name: kept
-        for parent_name, kept in state.parents.items()
+        parent_name: other_parent
+        for parent_name, other_parent in state.parents.items()
         if not (begins and parent_name == name)
     }
     return replace(state, parents={**rest, name: parent})
 
 
 def _is_full(state: IdentityState, namespace: str, rules: IdentityRules) -> bool:
-    """Return whether the row has the most children; one that left still counts, because its past is
-    here."""
+    """Return whether the row can take no more children; one that left still counts, since this row
+    has its past."""
     if len(state.children) + 2 > rules.max_identifiers:
         return True
     limit = rules.limits.get(namespace)

@@ -20,10 +20,10 @@ def links(changes: Iterable[IdentityChange]) -> dict[str, Link]:
 
     `changes`: in the order of the log, at least within each identifier.
     """
-    shown: dict[str, dict[str, Evidence]] = {}
+    evidence_by_child: dict[str, dict[str, Evidence]] = {}
     cuts: dict[str, dict[str, int]] = {}
     for change in changes:
-        evidence_by_parent = shown.setdefault(change.identifier, {})
+        evidence_by_parent = evidence_by_child.setdefault(change.identifier, {})
         other = change.other or ""
         if change.kind == "link" and change.evidence is not None:
             evidence_by_parent[other] = max(
@@ -35,9 +35,9 @@ def links(changes: Iterable[IdentityChange]) -> dict[str, Link]:
         elif change.kind in ("refused", "forgotten"):
             evidence_by_parent.pop(other, None)
         elif change.kind == "erased":
-            shown[change.identifier], cuts[change.identifier] = {}, {}
+            evidence_by_child[change.identifier], cuts[change.identifier] = {}, {}
     by_identifier = {}
-    for identifier, parents in shown.items():
+    for identifier, parents in evidence_by_child.items():
         cut = cuts.get(identifier, {})
         counting = [
             (e, parent_key)

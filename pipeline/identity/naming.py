@@ -13,19 +13,20 @@ REUSED_ID: Final = DeadLetter(
     "event_id: this source has used it for the same customer, kind and name with other contents;"
     " give every event an id of its own",
 )
-"""Reason of a dead letter: an id that was used by another event, or by a changed retry; only its
-sender knows which."""
+"""Dead letter of an id that was used by another event, or by a changed retry; only the sender can
+distinguish the two."""
 
 _NO_ID: Final = DeadLetter(
     "no-event-id", "event_id: it is blank; give every event an id, by which a retry is known"
 )
 
 _PAIR_AND_ANOTHER: Final = 3
+"""Identifiers of an alias with an ambiguous previous id: both kinds of it, and the new id."""
 
 
 def refuse_unclear(interaction: Interaction) -> DeadLetter | None:
-    """Return the dead letter of an interaction without an id or with an ambiguous name; None for
-    others. The gateway refuses both."""
+    """Return the dead letter of an interaction without an id or with an ambiguous name, both of
+    which the gateway refuses; None for others."""
     if not interaction.event_id.strip():
         return _NO_ID
     name = ambiguous_name(interaction.properties, interaction.lists)
@@ -41,24 +42,24 @@ def rank_identifiers(
     if not interaction.identifiers:
         return DeadLetter("no-identifiers", "identifiers: the interaction names nobody")
     valid: list[Identifier] = []
-    refused: list[str] = []
+    faults: list[str] = []
     for identifier in interaction.identifiers:
         normal = config.identity.normalise(identifier)
         if isinstance(normal, Identifier):
             valid.append(normal)
         else:
-            refused.append(f"{identifier.namespace}: {normal}")
+            faults.append(f"{identifier.namespace}: {normal}")
     if not valid:
-        return DeadLetter("no-valid-identifier", "identifiers: " + "; ".join(refused))
+        return DeadLetter("no-valid-identifier", "identifiers: " + "; ".join(faults))
     return config.identity.rank(valid)
 
 
 def ambiguous_alias(names: Collection[Identifier], config: Configuration) -> tuple[Identifier, ...]:
     """Return the previous id of an alias, as a user's and as an anonymous one, if the alias does
-    not say which; else nothing.
+    not name its kind; else nothing.
 
-    Segment's `previousId` may be either, so both are in the interaction; the row of the
-    anonymous one knows.
+    Segment's `previousId` may be either, so both are in the interaction; whether the anonymous one
+    has a row decides between them.
     """
     if len(names) < _PAIR_AND_ANOTHER:
         return ()

@@ -1,4 +1,4 @@
-"""Shards: the shard of an interaction, and the right place of each.
+"""Shards of an identifier: the shard of an interaction, and the owner of each shard.
 
 A shard holds an identifier's interactions during which the same parents claimed it in the same
 order; it belongs to the first of them whose claim still holds. So when a link is removed, each
@@ -15,25 +15,26 @@ from pipeline.identity.state import Claim, IdentityState, Placement
 from pipeline.model.ids import control_id
 
 _CLAIMANTS: Final = 128
-"""Claims stored with a shard; further parents do not distinguish shards."""
+"""Maximum of claims stored with a shard; further parents do not distinguish shards."""
 
 _MAX_SHARDS: Final = 128
-"""Most shards of an identifier; beyond, the last one takes new interactions under any owner."""
+"""Maximum of shards of an identifier; beyond it, the last one takes new interactions of each
+owner."""
 
 
 def current_shard(identifier: str, state: IdentityState, cause: str) -> tuple[IdentityState, str]:
     """Return the row and the shard of its present claimants; begin one if there is none.
 
-    A shard's name, which others keep, does not reveal the identifier; `cause`: id of the
+    A shard's name, which other rows store, does not reveal the identifier; `cause`: id of the
     interaction.
     """
     claims = _present_claims(state)
-    known = _shard_of(claims, state)
-    if known is not None:
-        return state, known
+    shard = _shard_of(claims, state)
+    if shard is not None:
+        return state, shard
     name = control_id(cause, "shard", f"{identifier}/{len(state.shards)}")
-    begun = Placement(claims=claims, root=state.root, version=0)
-    return replace(state, shards={**state.shards, name: begun}), name
+    placement = Placement(claims=claims, root=state.root, version=0)
+    return replace(state, shards={**state.shards, name: placement}), name
 
 
 def adopt_shard(state: IdentityState, name: str, root: str, version: int) -> IdentityState:
@@ -51,11 +52,11 @@ def _present_claims(state: IdentityState) -> tuple[Claim, ...]:
 
 def _shard_of(claims: tuple[Claim, ...], state: IdentityState) -> str | None:
     """Return the latest shard that the same parents claim."""
-    compared = 1 if len(state.shards) >= _MAX_SHARDS else _CLAIMANTS
-    wanted = [claim.parent for claim in claims[:compared]]
+    claim_count = 1 if len(state.shards) >= _MAX_SHARDS else _CLAIMANTS
+    claimants = [claim.parent for claim in claims[:claim_count]]
     for name, place in reversed(state.shards.items()):
-        standing = (claim.parent for claim in place.claims if _is_valid(claim, state))
-        if list(islice(standing, compared)) == wanted:
+        valid_claimants = (claim.parent for claim in place.claims if _is_valid(claim, state))
+        if list(islice(valid_claimants, claim_count)) == claimants:
             return name
     return None
 
@@ -65,25 +66,25 @@ def owner_of(place: Placement, state: IdentityState) -> str | None:
     for claim in place.claims:
         if _is_valid(claim, state):
             return claim.parent
-    shown = (name for name, parent in state.parents.items() if parent.evidence is not None)
-    return next(shown, None)
+    names = (name for name, parent in state.parents.items() if parent.evidence is not None)
+    return next(names, None)
 
 
 def _is_valid(claim: Claim, state: IdentityState) -> bool:
     parent = state.parents.get(claim.parent)
     cut = state.cuts.get(claim.parent)
-    uncut = cut is None or claim.since > cut
-    return uncut and parent is not None and parent.evidence is not None
+    is_uncut = cut is None or claim.since > cut
+    return is_uncut and parent is not None and parent.evidence is not None
 
 
 def correct_placements(
     identifier: str, state: IdentityState, places: dict[str, Placement]
 ) -> dict[str, Placement]:
     """Return corrected placements for the `places` that are not under their owner's root."""
-    corrected: dict[str, Placement] = {}
+    corrections: dict[str, Placement] = {}
     for name, place in places.items():
         owner = owner_of(place, state)
         root = identifier if owner is None else state.parents[owner].root
         if root != place.root:
-            corrected[name] = replace(place, root=root, version=place.version + 1)
-    return corrected
+            corrections[name] = replace(place, root=root, version=place.version + 1)
+    return corrections

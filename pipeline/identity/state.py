@@ -25,7 +25,7 @@ class Child(Struct, frozen=True, array_like=True):
     `seen` is the latest evidence, `sent` the latest that was sent to it. While the child follows
     this row, newer evidence changes nothing for it and stays here; when it reports that it follows
     another, it is sent the evidence that it has not received. `confirmed`: it reported that it
-    follows, so its profile knows it.
+    follows, so its profile has it.
     """
 
     seen: Evidence
@@ -61,7 +61,7 @@ class IdentityState(Struct, frozen=True):
     first counted. `cuts`: the other end of a link -> time (ms) of its removal; evidence of up to
     then, inclusive, does not count. `adopted`: shards of forgotten identifiers that followed this
     one, claimed by its parents at the time of the request. `visited`: ids of the profiles that may
-    know this identifier, to be notified when it is forgotten. `awaited`: former parents that may
+    have this identifier, to be informed when it is forgotten. `awaited`: former parents that may
     yet have newer evidence; until they answer, the row reports no parent. `told`: the parent and
     the version that it last reported.
     """
@@ -92,10 +92,10 @@ class IdentityState(Struct, frozen=True):
         """Return the parents with evidence that counts, the latest by (occurred_at, event_id)
         first.
         """
-        shown = [
+        pairs = [
             (parent.evidence, name)
             for name, parent in self.parents.items()
             if parent.evidence is not None
         ]
-        for evidence, name in sorted(shown, reverse=True):
+        for evidence, name in sorted(pairs, reverse=True):
             yield Claim(name, evidence.occurred_at)

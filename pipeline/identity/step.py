@@ -13,8 +13,8 @@ identifier shown by an interaction counts as the profile's until its own row has
 
 A link is removed by an `unlink` to one of its ends, which informs the other (`unlinked`). A person
 is forgotten by a `forget` to any identifier: it goes up to the top, and from there down to all
-children; each row empties itself, informs the rows that know it (`forgotten`), and gives its shards
-of other persons to their owners (`adopt`).
+children; each row is deleted, informs the rows that have its identifier (`forgotten`), and gives
+its shards of other persons to their owners (`adopt`).
 """
 
 from typing import Literal
@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from pipeline.config.compile import Configuration
 from pipeline.config.dates import day
 from pipeline.identity.causes import RecordFactory, add_visited, profile_of
-from pipeline.identity.forgetting import orphans, without
+from pipeline.identity.forgetting import orphans, remove_other
 from pipeline.identity.linking import apply_parent_report, disconnect, observe, rejoin, release
 from pipeline.identity.mapping import apply_mappings
 from pipeline.identity.naming import ambiguous_alias, rank_identifiers, refuse_unclear
@@ -46,41 +46,42 @@ from pipeline.rules import Rules
 def step(
     key: str, record: Interaction | IdentityChange, state: IdentityState | None, rules: Rules
 ) -> Outcome[IdentityState]:
-    """Identify; `key` is `namespace:value`, `state` its row, None for a new identifier."""
+    """Identify the customer of `record`; `key`: `namespace:value`, `state`: its row, None for a new
+    identifier."""
     if isinstance(record, Interaction):
-        return _interaction(key, record, state, rules)
+        return _identify(key, record, state, rules)
     if record.kind in ("probe", "clock"):
         return _pass_on(key, record, rules)
     if record.kind in ("resolved", "refused", "erased"):
         return Drop("announcement")
-    return _change(key, record, state, rules)
+    return _apply_change(key, record, state, rules)
 
 
-def _interaction(
+def _identify(
     key: str, interaction: Interaction, state: IdentityState | None, rules: Rules
 ) -> Outcome[IdentityState]:
-    checked = refuse_unclear(interaction) or _check_time_of_event(interaction, rules.config)
-    if isinstance(checked, DeadLetter):
-        return checked
-    names = rank_identifiers(checked, rules.config)
+    result = refuse_unclear(interaction) or _check_time_of_event(interaction, rules.config)
+    if isinstance(result, DeadLetter):
+        return result
+    names = rank_identifiers(result, rules.config)
     if isinstance(names, DeadLetter):
         return names
     pair = ambiguous_alias(names, rules.config) if interaction.kind == "alias" else ()
     certain = tuple(name for name in names if name not in pair)
     if certain[0].key != key:
         return Redirect(
-            Emit(topics.INTERACTIONS, certain[0].key, replace(checked, identifiers=names))
+            Emit(topics.INTERACTIONS, certain[0].key, replace(result, identifiers=names))
         )
-    named = replace(checked, identifiers=certain)
+    interaction = replace(result, identifiers=certain)
     event = event_key(key, interaction)
     records = RecordFactory(key, event, interaction.received_at, rules.config.digest)
     row, shard = current_shard(key, state or IdentityState(root=key), event)
-    row, own, links = _links(records, add_visited(row, row.root), named, rules)
-    normal = apply_mappings(replace(named, identifiers=own), rules.config)
-    identified = records.identified(normal, row, shard)
-    announced = (records.resolved(row, None),) if state is None else ()
-    asked = tuple(records.alias(previous.key, _evidence(named)) for previous in pair[1:])
-    return Ok(row, (identified, *announced, *links, *asked))
+    row, own, links = _link_identifiers(records, add_visited(row, row.root), interaction, rules)
+    interaction = apply_mappings(replace(interaction, identifiers=own), rules.config)
+    identified = records.identified(interaction, row, shard)
+    announcements = (records.resolved(row, None),) if state is None else ()
+    questions = tuple(records.alias(previous.key, _evidence(interaction)) for previous in pair[1:])
+    return Ok(row, (identified, *announcements, *links, *questions))
 
 
 def _check_time_of_event(
@@ -94,15 +95,15 @@ def _check_time_of_event(
         return DeadLetter("time-in-future", "occurred_at: more than 1 h after received_at")
     earliest = config.earliest_of(interaction.source)
     if interaction.occurred_at < earliest:
-        bound = f"before {day(earliest)}, the earliest of {interaction.source}"
-        message = f"occurred_at: {bound}; milliseconds?"
+        limit = f"before {day(earliest)}, the earliest of {interaction.source}"
+        message = f"occurred_at: {limit}; milliseconds?"
         return DeadLetter("time-too-early", message)
     if interaction.occurred_at > interaction.received_at:
         return replace(interaction, occurred_at=interaction.received_at)
     return interaction
 
 
-def _links(
+def _link_identifiers(
     records: RecordFactory, row: IdentityState, interaction: Interaction, rules: Rules
 ) -> tuple[IdentityState, tuple[Identifier, ...], tuple[Emit, ...]]:
     """Return the row, its person's identifiers, and records for the weaker ones.
@@ -116,7 +117,7 @@ def _links(
     for child in weaker:
         if child.namespace == strongest.namespace and evidence.rule != "alias":
             continue
-        row, fate, notices = _show(records, row, child, evidence, rules)
+        row, fate, notices = _record_link(records, row, child, evidence, rules)
         if fate == "linked":
             own.append(child)
         emits += notices
@@ -128,32 +129,34 @@ def _evidence(interaction: Interaction) -> Evidence:
     return Evidence(interaction.occurred_at, interaction.event_id, rule)
 
 
-def _show(
+def _record_link(
     records: RecordFactory, row: IdentityState, child: Identifier, evidence: Evidence, rules: Rules
 ) -> tuple[IdentityState, str, tuple[Emit, ...]]:
     """Return the row after evidence of a weaker identifier, the result, and the records to send."""
-    observed = observe(row, child, evidence, rules.config.identity)
-    if observed.fate == "refused":
-        return observed.state, "refused", (records.refused(child.key, records.key, evidence),)
-    if observed.news is None:
-        return observed.state, observed.fate, ()
-    notice = records.link(child.key, observed.state, observed.news)
-    return observed.state, observed.fate, (notice,)
+    observation = observe(row, child, evidence, rules.config.identity)
+    if observation.fate == "refused":
+        return observation.state, "refused", (records.refused(child.key, records.key, evidence),)
+    if observation.news is None:
+        return observation.state, observation.fate, ()
+    notice = records.link(child.key, observation.state, observation.news)
+    return observation.state, observation.fate, (notice,)
 
 
-def _change(
+def _apply_change(
     key: str, change: IdentityChange, state: IdentityState | None, rules: Rules
 ) -> Outcome[IdentityState]:
     records = RecordFactory(key, change.change_id, change.at, rules.config.digest)
     if change.kind == "forget":
         return _forget(records, state)
     if change.other is None:
-        return DeadLetter("incomplete-change", f"other: a {change.kind} must name one")
+        return DeadLetter(
+            "incomplete-change", f"other: a {change.kind} must name the other identifier"
+        )
     if change.kind in ("unlink", "unlinked"):
         row = state or IdentityState(root=key)
         return _unlink(records, row, change.other, first=change.kind == "unlink")
     if change.kind in ("alias", "aliased"):
-        return _alias(records, state, change, rules)
+        return _apply_alias(records, state, change, rules)
     if change.kind in ("link", "root"):
         return _apply_parent_message(records, state or IdentityState(root=key), change, rules)
     if state is None and change.kind == "released":
@@ -182,7 +185,7 @@ def _apply_message(
             return _release_child(records, row, other)
 
 
-def _alias(
+def _apply_alias(
     records: RecordFactory, state: IdentityState | None, change: IdentityChange, rules: Rules
 ) -> Outcome[IdentityState]:
     """Decide the kind of an alias's previous id: anonymous if this row exists.
@@ -196,15 +199,18 @@ def _alias(
         previous = Identifier.parse(records.key)
         if state is None:
             previous = replace(previous, namespace=rules.config.bundle.identity.user_id)
-        both = rules.config.identity.rank((previous, Identifier.parse(other)))
-        notice = records.aliased(both[0].key, both[-1].key, evidence)
+        pair = rules.config.identity.rank((previous, Identifier.parse(other)))
+        notice = records.aliased(pair[0].key, pair[-1].key, evidence)
         return Forward((notice,)) if state is None else Ok(state, (notice,))
     row = state or add_visited(IdentityState(root=records.key), records.key)
-    announced: tuple[Emit, ...] = ()
+    announcements: tuple[Emit, ...] = ()
     if state is None:
-        announced = (records.resolved(row, None), records.belongs("join", row.root, row.version, 0))
-    row, _, news = _show(records, row, Identifier.parse(other), evidence, rules)
-    return Ok(row, (*announced, *news))
+        announcements = (
+            records.resolved(row, None),
+            records.belongs("join", row.root, row.version, 0),
+        )
+    row, _, news = _record_link(records, row, Identifier.parse(other), evidence, rules)
+    return Ok(row, (*announcements, *news))
 
 
 def _apply_parent_message(
@@ -213,11 +219,15 @@ def _apply_parent_message(
     """Apply a parent's message: evidence, or a new top."""
     parent, root = change.other, change.root
     if parent is None or root is None:
-        return DeadLetter("incomplete-change", f"root: a {change.kind} must name one")
+        return DeadLetter("incomplete-change", f"root: a {change.kind} must name the top")
     if change.kind == "link" and change.evidence is None:
         return DeadLetter("incomplete-change", "evidence: a link must carry it")
-    most = rules.config.identity.max_identifiers
-    if change.evidence is not None and parent not in row.parents and len(row.parents) >= most:
+    max_parents = rules.config.identity.max_identifiers
+    if (
+        change.evidence is not None
+        and parent not in row.parents
+        and len(row.parents) >= max_parents
+    ):
         notice = records.declined(parent)
         return Ok(row, (notice, records.refused(records.key, parent, change.evidence)))
     after_report = apply_parent_report(row, change, parent, root)
@@ -238,10 +248,10 @@ def _release_child(
 
 
 def _undo_showing(records: RecordFactory, row: IdentityState, child: str) -> Outcome[IdentityState]:
-    """Remove a child that has too many parents, by which it could not be forgotten."""
+    """Remove a child that has too many parents: its forgetting would not inform this row."""
     if child not in row.children:
         return Drop("unknown child")
-    rest = {name: kept_child for name, kept_child in row.children.items() if name != child}
+    rest = {name: other_child for name, other_child in row.children.items() if name != child}
     notices = _erasures(records, row, child, Erasure(shown_only=True))
     until_ms = row.children[child].seen.occurred_at
     return Ok(replace(row, children=rest), (*notices, records.denied(row, child, until_ms)))
@@ -250,7 +260,7 @@ def _undo_showing(records: RecordFactory, row: IdentityState, child: str) -> Out
 def _erasures(
     records: RecordFactory, row: IdentityState, other: str, erasure: Erasure
 ) -> tuple[Emit, ...]:
-    """Return the `erase` of `other` for every profile that may know it with this one."""
+    """Return the `erase` of `other` for every profile with a shard of this identifier."""
     profiles = dict.fromkeys(profile_of(place.root) for place in row.places.values())
     return tuple(records.erase(profile, other, erasure) for profile in profiles)
 
@@ -276,7 +286,7 @@ def _unlink(
 
 
 class _LinkReport(Struct, frozen=True):
-    """Parent that reported a link, and the evidence, where there are such."""
+    """Parent that reported a link, and the reported evidence; None: there is none."""
 
     parent: str | None = None
     evidence: Evidence | None = None
@@ -302,9 +312,9 @@ def _choose_parent(
         emits.append(records.returned(parent))
     if parent != before.parent and before.parent is not None:
         row = replace(row, awaited=tuple(dict.fromkeys((*row.awaited, before.parent))))
-    row, announced = _announce_parent(records, row, report.parent)
-    row, moves = _moves(records, row)
-    return row, (*emits, *announced, *moves)
+    row, announcements = _announce_parent(records, row, report.parent)
+    row, moves = _move_shards(records, row)
+    return row, (*emits, *announcements, *moves)
 
 
 def _announce_parent(
@@ -315,7 +325,7 @@ def _announce_parent(
     This waits until every former parent has answered (`parent` just did), since one may claim it
     back.
     """
-    row = replace(row, awaited=tuple(awaited for awaited in row.awaited if awaited != parent))
+    row = replace(row, awaited=tuple(name for name in row.awaited if name != parent))
     if row.awaited or row.told == (row.parent, row.version):
         return row, ()
     emits = []
@@ -339,13 +349,15 @@ def _evidence_times(row: IdentityState) -> tuple[int, ...]:
     return tuple(parent.evidence.occurred_at for parent in row.parents.values() if parent.evidence)
 
 
-def _moves(records: RecordFactory, row: IdentityState) -> tuple[IdentityState, tuple[Emit, ...]]:
-    """Return the row, and the moves of displaced shards to their owners."""
+def _move_shards(
+    records: RecordFactory, row: IdentityState
+) -> tuple[IdentityState, tuple[Emit, ...]]:
+    """Return the row, and the moves of shards whose owner has changed."""
     shards = correct_placements(records.key, row, row.shards)
-    adopted = correct_placements(records.key, row, row.adopted)
-    before, after = row.places, {**shards, **adopted}
+    adoptions = correct_placements(records.key, row, row.adopted)
+    before, after = row.places, {**shards, **adoptions}
     emits = tuple(records.move(name, before[name].root, to) for name, to in after.items())
-    row = replace(row, shards={**row.shards, **shards}, adopted={**row.adopted, **adopted})
+    row = replace(row, shards={**row.shards, **shards}, adopted={**row.adopted, **adoptions})
     for place in after.values():
         row = add_visited(row, place.root)
     return row, emits
@@ -362,20 +374,20 @@ def _forget_other(records: RecordFactory, row: IdentityState, other: str) -> Ok[
     """Forget this identifier if its parent is the forgotten `other`; else only `other`."""
     if row.parent == other:
         return _erase(records, row, other)
-    after = without(row, other)
+    after = remove_other(row, other)
     remaining = after.places
     missing = tuple(name for name in row.places if name not in remaining)
     notices = [*_erasures(records, after, other, Erasure())]
     if missing:
         notices += (records.erase(profile, None, Erasure(missing)) for profile in row.visited)
-    empty = replace(after, visited=()) == IdentityState(root=records.key)
-    after, announced = _announce_parent(records, after, other)
-    return Ok(None if empty else after, (*notices, *announced))
+    is_empty = replace(after, visited=()) == IdentityState(root=records.key)
+    after, announcements = _announce_parent(records, after, other)
+    return Ok(None if is_empty else after, (*notices, *announcements))
 
 
 def _erase(records: RecordFactory, row: IdentityState, informer: str | None) -> Ok[IdentityState]:
-    known = dict.fromkeys((*row.children, *row.parents, *row.cuts))
-    notices = [records.forgotten(other) for other in known if other != informer]
+    neighbours = dict.fromkeys((*row.children, *row.parents, *row.cuts))
+    notices = [records.forgotten(other) for other in neighbours if other != informer]
     places, others = row.places, orphans(row)
     notices += (records.adopt(owner, name, places[name]) for name, owner in others.items())
     missing = tuple(name for name in places if name not in others)
@@ -391,7 +403,7 @@ def _adopt(
     if change.shard is None or change.root is None:
         return DeadLetter("incomplete-change", "shard, root: an adopt must name both")
     after = adopt_shard(row, change.shard, change.root, change.version)
-    return Ok(*_moves(records, add_visited(after, change.root)))
+    return Ok(*_move_shards(records, add_visited(after, change.root)))
 
 
 def _pass_on(key: str, change: IdentityChange, rules: Rules) -> Forward:

@@ -65,8 +65,8 @@ class LogPlayer:
 
     def _pass_on(self, emits: Iterable[Emit]) -> None:
         self._take(self._note(emits))
-        self.dead_letters.update((stage, letter.reason) for stage, letter in self.flow.refused)
-        self.flow.refused.clear()
+        self.dead_letters.update((stage, letter.reason) for stage, letter in self.flow.dead_letters)
+        self.flow.dead_letters.clear()
 
     def _note(self, emits: Iterable[Emit]) -> Iterator[Emit]:
         for emit in emits:

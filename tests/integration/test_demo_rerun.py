@@ -61,7 +61,7 @@ def test_every_decision_of_the_demo_is_the_same_when_it_is_run_again(
                 assert explain(decision, compiled_rules.config, "es").slots
     assert choice_count > least_chosen
     assert drawn_by_evidence > least_chosen
-    assert not flow.refused
+    assert not flow.dead_letters
 
 
 def _interactions(

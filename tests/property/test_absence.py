@@ -90,7 +90,7 @@ def _run(world: Rules, stream: Sequence[Interaction], ticks: Iterable[int]) -> l
         emits += flow.run(record)
     for tick in due_ticks:
         emits += flow.advance(tick)
-    assert not flow.refused
+    assert not flow.dead_letters
     return emits
 
 

@@ -77,7 +77,7 @@ def test_no_message_goes_to_an_address_that_is_another_persons_at_that_moment(
     flow = Flow(mailing_rules())
     for number, event in enumerate(stream, 1):
         emits = list(flow.run(event))
-        assert not flow.refused
+        assert not flow.dead_letters
         owners = roots(stream[:number])
         for profile, address in _sent_to(emits):
             assert profile_of(owners[address]) == profile

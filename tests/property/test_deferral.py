@@ -57,7 +57,7 @@ def _life(
 
 def _advance(life: Life, until: int) -> list[Any]:
     life.emits = list(life.flow.advance(until))
-    assert not life.flow.refused, life.flow.refused
+    assert not life.flow.dead_letters, life.flow.dead_letters
     return [emit.value for emit in life.emits]
 
 

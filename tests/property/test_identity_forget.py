@@ -92,7 +92,7 @@ def test_no_row_of_any_stage_has_an_identifier_of_a_forgotten_person(
         top = owners.get(identifier)
         names |= {identifier} | {other for other, owner in owners.items() if owner == top}
         list(flow.run(forget(identifier, last + number)))
-        assert not flow.refused
+        assert not flow.dead_letters
         for stage, rows in flow.rows.items():
             assert not _names_in(rows, names), stage
     for name in names:
@@ -118,7 +118,7 @@ class _ReadersView:
     def feed(self, record: Record) -> None:
         for emit in self.flow.run(record):
             self._follow(emit)
-        assert not self.flow.refused
+        assert not self.flow.dead_letters
 
     def _follow(self, emit: Emit) -> None:
         if emit.topic == topics.PROFILES:

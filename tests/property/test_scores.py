@@ -41,7 +41,7 @@ def test_score_uses_the_traits_of_its_moment(stream: list[Interaction]) -> None:
     flow = Flow(_rules({"score.buys": _sum}))
     emits = [emit for record in stream for emit in flow.run(record)]
     emits += flow.advance(LAST + 30)
-    assert not flow.refused
+    assert not flow.dead_letters
     for emit in emits:
         if isinstance(emit.value, Profile):
             traits, now = emit.value.traits, emit.value.updated_at
@@ -63,7 +63,7 @@ def test_missing_model_leaves_out_its_score_only(
 ) -> None:
     flow = Flow(_rules({}))
     emits = [emit for record in stream for emit in flow.run(record)]
-    assert not flow.refused
+    assert not flow.dead_letters
     for emit in emits:
         if isinstance(emit.value, Profile):
             assert "score.buys" not in emit.value.traits

@@ -217,7 +217,7 @@ def test_memberships_are_those_of_brute_force_at_every_moment(
             emits += flow.advance(due_ticks.pop(0))
         emits += flow.run(record)
     emits += flow.advance(end)
-    assert not flow.refused
+    assert not flow.dead_letters
     changes = changes_of(emits, {})
     assert Counter(changes) == brute_force(stream, world.config, end)
 

@@ -143,7 +143,7 @@ class Life:
     def _run(self, interaction: Interaction) -> Decision:
         self.emits = list(self.flow.run(interaction))
         decisions = [emit.value for emit in self.emits if isinstance(emit.value, Decision)]
-        assert not self.flow.refused, self.flow.refused
+        assert not self.flow.dead_letters, self.flow.dead_letters
         return next(decision for decision in decisions if decision.event_id == interaction.event_id)
 
 

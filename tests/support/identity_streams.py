@@ -65,7 +65,7 @@ class ReaderView:
 
     def feed(self, record: Record) -> None:
         self.written.extend(self.flow.run(record))
-        assert not self.flow.refused
+        assert not self.flow.dead_letters
 
     def profiles(self) -> dict[str, dict[str, Scalar]]:
         return {

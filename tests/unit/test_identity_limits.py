@@ -36,7 +36,7 @@ def view(number: int, *names: str) -> Interaction:
 
 def run_all(stages: Flow, stream: Sequence[Interaction]) -> list[Emit]:
     emits = [emit for interaction in stream for emit in stages.run(interaction)]
-    assert not stages.refused
+    assert not stages.dead_letters
     return emits
 
 

@@ -142,7 +142,7 @@ def test_avro_name_of_two_values_is_a_dead_letter(
     flow = Flow(_WORLD)
     clash = msgspec.structs.replace(_by_http({}), properties=properties, lists=lists)
     assert list(flow.run(clash)) == []
-    (dead_letter,) = [letter for _, letter in flow.refused]
+    (dead_letter,) = [letter for _, letter in flow.dead_letters]
     assert dead_letter.reason == "ambiguous-name"
     assert dead_letter.detail.startswith(f"properties.{name}:")
 

@@ -26,7 +26,7 @@ def last_profiles(stream: Iterable[Record], maximum: int = 100) -> dict[str, Pro
         for emit in flow.run(record)
         if emit.topic == topics.PROFILES
     }
-    assert not flow.refused
+    assert not flow.dead_letters
     return {profile.root: profile for profile in last.values() if isinstance(profile, Profile)}
 
 

@@ -146,7 +146,7 @@ def _identify(*messages: tuple[Kind, dict[str, Any]]) -> list[tuple[str, ...]]:
             for value in emits
             if isinstance(value, Identified) and value.interaction is not None
         ]
-    assert not flow.refused
+    assert not flow.dead_letters
     return customers
 
 
@@ -161,7 +161,7 @@ def _persons(*messages: tuple[Kind, dict[str, Any]]) -> dict[str, str]:
         for emit in flow.run(message):
             if isinstance(emit.value, IdentityChange) and emit.value.kind == "resolved":
                 profiles_by_name[emit.value.identifier] = str(emit.value.root)
-    assert not flow.refused
+    assert not flow.dead_letters
     return profiles_by_name
 
 

@@ -139,7 +139,7 @@ def test_persons_are_those_that_identity_finds(
         assert isinstance(interaction, Interaction), interaction
         for _ in flow.run(interaction):
             pass
-    assert not flow.refused
+    assert not flow.dead_letters
     names_by_person: defaultdict[str, set[str]] = defaultdict(set)
     for identifier, row in flow.rows["identity"].items():
         names_by_person[profile_id(Identifier.parse(row.root))].add(identifier)

@@ -55,7 +55,7 @@ class _World:
             event_id, "track", name, "web", "shop", at, received_at, (_COOKIE,), properties
         )
         self._emits += self._flow.run(interaction)
-        assert not self._flow.refused
+        assert not self._flow.dead_letters
 
     def members(self, now_ms: int) -> set[str]:
         self._emits += self._flow.advance(now_ms)

@@ -124,7 +124,7 @@ def _by_avro(source: model.Source, at: Any) -> Interaction | Refusal | DeadLette
         if emit.topic == topics.IDENTIFIED:
             assert isinstance(emit.value.interaction, Interaction)
             return emit.value.interaction
-    [(_, reason)] = flow.refused
+    [(_, reason)] = flow.dead_letters
     return reason
 
 
