@@ -14,11 +14,11 @@ from pipeline.home import logs
 from pipeline.settings import Settings
 from pipeline.stack.plan import adapter_name
 
-_KNOWN: Final = ", ".join(ADAPTERS)
+_KINDS: Final = ", ".join(ADAPTERS)
 
 
 def run(
-    kind: Annotated[str, typer.Argument(help=f"The adapter, as in channels.yaml: {_KNOWN}.")],
+    kind: Annotated[str, typer.Argument(help=f"The adapter, as in channels.yaml: {_KINDS}.")],
     instance: Annotated[
         str,
         typer.Option(
@@ -40,7 +40,7 @@ def run(
 ) -> None:
     """Deliver actions and report their outcomes until TERM."""
     if kind not in ADAPTERS:
-        message = f"{kind!r} is not an adapter; there is {_KNOWN} (calls are tasks: `kairos desk`)"
+        message = f"{kind!r} is not an adapter; there is {_KINDS} (calls are tasks: `kairos desk`)"
         raise typer.BadParameter(message)
     settings = Settings()
     if attempt is not None:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 from msgspec.structs import replace as with_fields
@@ -27,43 +27,51 @@ from pipeline.settings import Settings
 _OWN = Source(name="file", channel="file", write_key="no key: nobody sends by it", clock="log")
 
 
+_InputOption: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        "--input",
+        metavar="FILE_OR_DIR",
+        help="File for `kairos send`, or that `kairos replay --topic interactions` wrote; "
+        "of a folder all files, but those named .x or _x.",
+    ),
+]
+_ConfigOption: TypeAlias = Annotated[
+    Path, typer.Option("--config", metavar="DIR", help="The folder of configuration.")
+]
+_OutOption: TypeAlias = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Folder for the Parquet files.")
+]
+_UntilOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="The end of the log (ISO 8601; UTC where it names no zone): what falls due by "
+        "then happens, later interactions are left out. Default: its last interaction.",
+    ),
+]
+_LogOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Log of what was really decided then: DIR/decisions and "
+        "DIR/interactions.segmented, each as `kairos replay` writes it; from them the worth of "
+        "CONFIG is estimated.",
+    ),
+]
+_SourceOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Source of the records, as for `kairos send`. Default: `file`."),
+]
+
+
 def run(  # noqa: PLR0913 - a command's options
-    input_path: Annotated[
-        Path,
-        typer.Option(
-            "--input",
-            metavar="FILE_OR_DIR",
-            help="File for `kairos send`, or that `kairos replay --topic interactions` wrote; "
-            "of a folder all files, but those named .x or _x.",
-        ),
-    ],
-    config: Annotated[
-        Path, typer.Option("--config", metavar="DIR", help="The folder of configuration.")
-    ],
-    folder: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for the Parquet files.")
-    ],
-    until: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="The end of the log (ISO 8601; UTC where it names no zone): what falls due by "
-            "then happens, later interactions are left out. Default: its last interaction.",
-        ),
-    ] = None,
-    log: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Log of what was really decided then: DIR/decisions and "
-            "DIR/interactions.segmented, each as `kairos replay` writes it; from them the worth of "
-            "CONFIG is estimated.",
-        ),
-    ] = None,
-    source: Annotated[
-        str | None,
-        typer.Option(help="Source of the records, as for `kairos send`. Default: `file`."),
-    ] = None,
+    input_path: _InputOption,
+    config: _ConfigOption,
+    folder: _OutOption,
+    until: _UntilOption = None,
+    log: _LogOption = None,
+    source: _SourceOption = None,
     json: JsonOption = False,
 ) -> None:
     """Play files through the stages with a configuration, without Kafka.
@@ -84,7 +92,7 @@ def run(  # noqa: PLR0913 - a command's options
     end_ms = optional_ms(until)
     files = open_files(input_path, settings.gateway_message_bytes)
     rules = replace(backtest.rules_in(config, settings), with_chances=log is not None)
-    asked = backtest.BacktestInput(
+    inputs = backtest.BacktestInput(
         files,
         named_source(rules.config, source) or _OWN,
         end_ms,
@@ -92,10 +100,10 @@ def run(  # noqa: PLR0913 - a command's options
         now_ms(),
     )
     with progress_bar() as bar:
-        report = backtest.backtest(asked, rules, folder, _progress(bar))
+        report = backtest.backtest(inputs, rules, folder, _progress(bar))
     if log is not None:
-        played, decided = folder / "decisions.parquet", Period(None, end_ms)
-        worth = worth_by_log(log, Replays(played), rules.config.bundle.campaigns, decided)
+        decisions_file, period = folder / "decisions.parquet", Period(None, end_ms)
+        worth = worth_by_log(log, Replays(decisions_file), rules.config.bundle.campaigns, period)
         report = with_fields(report, worth=worth)
     if json:
         print_json(report)

@@ -15,10 +15,10 @@ def start(json: JsonOption = False) -> None:
     settings = Settings()
     if _uses_existing_cluster(settings, json):
         return
-    started = settings.broker().start()
-    if isinstance(started, BrokerFailure):
-        fail(started.message)
-    _show("running", started, json)
+    result = settings.broker().start()
+    if isinstance(result, BrokerFailure):
+        fail(result.message)
+    _show("running", result, json)
 
 
 @app.command()

@@ -35,7 +35,7 @@ from pipeline.settings import Settings
 
 app = typer.Typer()
 
-_MOST_WARNINGS: Final = 20
+_MAX_WARNINGS: Final = 20
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of YAML files.")]
 
@@ -49,8 +49,8 @@ def validate(folder: Folder, json: JsonOption = False) -> None:
     config = _load_checked(folder, json)
     warnings = doubtful_items(folder, config.bundle)
     if json:
-        found = {"valid": True, "digest": config.digest, "errors": [], "warnings": warnings}
-        print_json(found)
+        answer = {"valid": True, "digest": config.digest, "errors": [], "warnings": warnings}
+        print_json(answer)
         return
     _print_warnings(warnings)
     parts = f"{len(config.segments)} segments, {len(config.bundle.campaigns)} campaigns"
@@ -75,35 +75,35 @@ def apply(
     bundle = _load_checked(folder, json).bundle
     store_files(bundle, folder, Settings().kept_artifacts())
     with _log() as log:
-        applied = log.apply(bundle, by)
+        version = log.apply(bundle, by)
         if not json:
-            message = "is in force" if applied.changed else "is in force already"
-            out.print(f"configuration {applied.digest} {message}")
+            message = "is in force" if version.changed else "is in force already"
+            out.print(f"configuration {version.digest} {message}")
         effect = RolloutResult()
         if evaluate:
-            effect = roll_out(Settings(), log, every=not applied.changed)
+            effect = roll_out(Settings(), log, every=not version.changed)
     if json:
-        print_json({**asdict(applied), **asdict(effect)})
+        print_json({**asdict(version), **asdict(effect)})
 
 
 @app.command()
 def plan(folder: Folder, json: JsonOption = False) -> None:
     """Show the effect of applying a folder: entries and exits per segment, and the customers that
     each campaign can reach. Writes nothing."""
-    proposed = _load_checked(folder, json)
+    proposal = _load_checked(folder, json)
     with _log() as log:
         versions = usable_versions(log)
     with open_profiles(Records.of(Settings())) as people:
-        planned = make_plan(people, versions, proposed)
+        rollout = make_plan(people, versions, proposal)
     warnings = [
-        *places_without_reach(folder, planned),
-        *doubtful_items(folder, proposed.bundle),
+        *places_without_reach(folder, rollout),
+        *doubtful_items(folder, proposal.bundle),
     ]
     if json:
-        print_json({**msgspec.structs.asdict(planned), "warnings": warnings})
+        print_json({**msgspec.structs.asdict(rollout), "warnings": warnings})
         return
-    if not planned.changed:
-        out.print(f"configuration {planned.digest} is in force already")
+    if not rollout.changed:
+        out.print(f"configuration {rollout.digest} is in force already")
     rows = [
         (
             segment.segment,
@@ -113,26 +113,26 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
             segment.after,
             "*" * segment.waits + "+" * segment.unknown,
         )
-        for segment in planned.segments
+        for segment in rollout.segments
     ]
     columns = ("segment", "now", "enter", "leave", "after", "")
-    print_table(f"{planned.profiles:,} profiles by configuration {planned.digest}", columns, rows)
+    print_table(f"{rollout.profiles:,} profiles by configuration {rollout.digest}", columns, rows)
     reach = [
         (campaign.campaign, campaign.reach, "+" * campaign.unknown)
-        for campaign in planned.campaigns
+        for campaign in rollout.campaigns
     ]
     print_table("Whom campaigns can reach", ("campaign", "profiles", ""), reach)
     _print_warnings(warnings)
-    if any(segment.waits for segment in planned.segments):
+    if any(segment.waits for segment in rollout.segments):
         out.print("* reads interactions: the next one of each profile decides")
-    unknown = [segment.unknown for segment in planned.segments]
-    unknown += [campaign.unknown for campaign in planned.campaigns]
+    unknown = [segment.unknown for segment in rollout.segments]
+    unknown += [campaign.unknown for campaign in rollout.campaigns]
     if any(unknown):
         out.print("+ reads a new trait: who enters is known once it is applied")
-    if planned.filled:
-        out.print(f"filled with what came before: {', '.join(planned.filled)}")
-    if planned.counting_from_now:
-        names = ", ".join(planned.counting_from_now)
+    if rollout.filled:
+        out.print(f"filled with what came before: {', '.join(rollout.filled)}")
+    if rollout.counting_from_now:
+        names = ", ".join(rollout.counting_from_now)
         out.print(f"counting from now, what came before is not in them: {names}")
 
 
@@ -169,13 +169,13 @@ def show(
         which = f"no configuration {digest}" if digest else "no configuration was applied yet"
         print_error(f"{which}: `kairos config history` lists them")
         raise typer.Exit(1)
-    newest = matches[-1]
-    body = _mask(newest)
+    record = matches[-1]
+    body = _mask(record)
     if json:
-        print_json({**msgspec.structs.asdict(newest), "body": body})
+        print_json({**msgspec.structs.asdict(record), "body": body})
     else:
         out.print(
-            plain(f"{newest.digest}, applied {iso(newest.applied_at)} by {newest.applied_by}")
+            plain(f"{record.digest}, applied {iso(record.applied_at)} by {record.applied_by}")
         )
         print_json(body)
 
@@ -193,11 +193,11 @@ def _mask(record: ConfigurationRecord) -> msgspec.Raw:
     return msgspec.Raw(to_json(mask_secrets(from_json(record.body))).encode())
 
 
-def places_without_reach(folder: Path, planned: RolloutPlan) -> list[ConfigError]:
+def places_without_reach(folder: Path, rollout: RolloutPlan) -> list[ConfigError]:
     """Return the places of the campaigns that can reach no customer."""
-    names, errors = planned.campaigns_without_reach(), []
+    names, errors = rollout.campaigns_without_reach(), []
     message = (
-        f"none of {planned.profiles:,} profiles is in its audience and has an address for it: "
+        f"none of {rollout.profiles:,} profiles is in its audience and has an address for it: "
         "widen the audience, or add a channel that reaches them"
     )
     for path in sorted((folder / "campaigns").glob("*.yaml")) if names else ():
@@ -210,15 +210,15 @@ def places_without_reach(folder: Path, planned: RolloutPlan) -> list[ConfigError
 
 def doubtful_items(folder: Path, bundle: Bundle) -> list[ConfigError]:
     """Return the places of items that may be others of the same catalogue."""
-    found = [
+    warnings = [
         ConfigError(fault.file, fault.line, 1, fault.message)
         for catalog in bundle.catalogs
         for fault in ids_alike(catalog, folder)
     ]
-    if len(found) > _MOST_WARNINGS:
-        left, after = len(found) - _MOST_WARNINGS, found[_MOST_WARNINGS]
-        found[_MOST_WARNINGS:] = [replace(after, message=f"and {left:,} more such ids")]
-    return found
+    if len(warnings) > _MAX_WARNINGS:
+        left, after = len(warnings) - _MAX_WARNINGS, warnings[_MAX_WARNINGS]
+        warnings[_MAX_WARNINGS:] = [replace(after, message=f"and {left:,} more such ids")]
+    return warnings
 
 
 def _print_warnings(warnings: Sequence[ConfigError]) -> None:

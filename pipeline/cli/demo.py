@@ -204,7 +204,7 @@ def _print_campaigns(summary: Summary) -> None:
 
 
 def _print_latency(latency: Latency) -> None:
-    measured = {
+    latencies = {
         "event → action, in Kafka": latency.to_action,
         "event → decision, in Kafka": latency.to_decision,
         "POST /v1/decide → answer": latency.decide,
@@ -213,7 +213,7 @@ def _print_latency(latency: Latency) -> None:
     print_table(
         f"Latency of live traffic at {RATE}/s, in milliseconds",
         ["from → to", "count", "p50", "p99", "max"],
-        [[name, *_figures(percentiles)] for name, percentiles in measured.items()],
+        [[name, *_figures(percentiles)] for name, percentiles in latencies.items()],
     )
     out.print(
         f"{latency.defaulted} live answers by default (their time budget was spent), "

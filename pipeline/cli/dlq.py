@@ -33,7 +33,7 @@ def list_letters(
     """List dead letters, the oldest first."""
     letters = [
         {
-            "id": _id(stored),
+            "id": _id(stored_record),
             "at": iso(letter.at),
             "stage": letter.stage,
             "reason": letter.reason,
@@ -41,7 +41,7 @@ def list_letters(
             "key": _text(letter.key),
             "detail": letter.detail,
         }
-        for stored, letter in _records().every(topics.DEAD_LETTERS, DeadLetterRecord)
+        for stored_record, letter in _records().every(topics.DEAD_LETTERS, DeadLetterRecord)
         if stage in (None, letter.stage) and reason in (None, letter.reason)
     ]
     if json:
@@ -63,7 +63,7 @@ def show(
 ) -> None:
     """Show one dead letter in full, with the original record decoded if possible."""
     matching = _records().every(
-        topics.DEAD_LETTERS, DeadLetterRecord, lambda stored: _id(stored) == letter_id
+        topics.DEAD_LETTERS, DeadLetterRecord, lambda stored_record: _id(stored_record) == letter_id
     )
     dead_letter = next((letter for _, letter in matching), None)
     if dead_letter is None:
@@ -93,17 +93,17 @@ def _records() -> Records:
     return Records(Settings(), open_codec(Settings()))
 
 
-def _id(stored: StoredRecord) -> str:
-    return f"{stored.partition}-{stored.offset}"
+def _id(stored_record: StoredRecord) -> str:
+    return f"{stored_record.partition}-{stored_record.offset}"
 
 
 def _original(letter: DeadLetterRecord) -> Any:
     """Return the record; else the text or JSON as posted; else its bytes in hexadecimal."""
     if letter.value is None:
         return None
-    decoded = open_codec(Settings()).decode(letter.topic, letter.value)
-    if not isinstance(decoded, Malformed):
-        return msgspec.to_builtins(decoded)
+    record = open_codec(Settings()).decode(letter.topic, letter.value)
+    if not isinstance(record, Malformed):
+        return msgspec.to_builtins(record)
     try:
         return msgspec.json.decode(letter.value)
     except (msgspec.DecodeError, RecursionError):

@@ -37,20 +37,20 @@ def roll_out(settings: Settings, log: ConfigurationLog, *, every: bool) -> Rollo
         err.print("interactions come; apply it again when they do")
         return RolloutResult()
     versions = usable_versions(log)
-    newest = versions[-1].config
+    config = versions[-1].config
     with Progress(console=err) as bar:
         task = bar.add_task("filling new metrics", total=None)
-        rules = load_rules(newest, settings)
-        filled = backfill(records, versions, rules, _reporter(bar, task))
+        rules = load_rules(config, settings)
+        filled_parts = backfill(records, versions, rules, _reporter(bar, task))
         bar.update(task, total=1, completed=1)
         with open_profiles(records) as people:
-            evaluated = len(people)
-            task = bar.add_task("evaluating profiles", total=evaluated)
-            affected = AffectedProfiles(versions)
-            wanted = people if every else filter(affected.has, people)
-            reevaluate(records, wanted, newest.digest, _reporter(bar, task))
-            bar.update(task, completed=evaluated)
-    return RolloutResult(filled, evaluated)
+            profile_count = len(people)
+            task = bar.add_task("evaluating profiles", total=profile_count)
+            affected_profiles = AffectedProfiles(versions)
+            targets = people if every else filter(affected_profiles.has, people)
+            reevaluate(records, targets, config.digest, _reporter(bar, task))
+            bar.update(task, completed=profile_count)
+    return RolloutResult(filled_parts, profile_count)
 
 
 def usable_versions(log: ConfigurationLog) -> list[Version]:

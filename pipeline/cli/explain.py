@@ -63,8 +63,10 @@ def run(
 
 def print_explanation(explanation: Explanation, language: Language) -> None:
     """Print the explanation, and a table of candidates for each slot."""
-    when = iso(explanation.decided_at)
-    out.print(f"decision {explanation.decision_id} of {when}, configuration {explanation.config}")
+    decided_at = iso(explanation.decided_at)
+    out.print(
+        f"decision {explanation.decision_id} of {decided_at}, configuration {explanation.config}"
+    )
     if explanation.model is not UNSET:
         out.print(f"model {explanation.model}")
     out.print(explanation.words, markup=False)
@@ -79,11 +81,11 @@ def print_explanation(explanation: Explanation, language: Language) -> None:
 
 
 def _find(records: Records, decision_id: str) -> Decision:
-    wanted = decision_id.encode()
+    encoded_id = decision_id.encode()
     decisions = records.every(
         topics.DECISIONS,
         Decision,
-        lambda stored: stored.value is not None and wanted in stored.value,
+        lambda stored_record: stored_record.value is not None and encoded_id in stored_record.value,
     )
     match = next(
         (candidate for _, candidate in decisions if candidate.decision_id == decision_id), None
@@ -116,10 +118,10 @@ def _is_same(records: Records, decision: Decision, config: Configuration) -> boo
     inputs = records.every(
         topics.SEGMENTED,
         Segmented,
-        lambda stored: (
-            (merged or stored.key == decision.profile_id)
-            and stored.value is not None
-            and event in stored.value
+        lambda stored_record: (
+            (merged or stored_record.key == decision.profile_id)
+            and stored_record.value is not None
+            and event in stored_record.value
         ),
     )
     reruns = (run_again(decision, record, rules) for _, record in inputs)

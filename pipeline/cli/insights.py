@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar, get_args
+from typing import Annotated, Any, Final, TypeAlias, TypeVar, get_args
 
 import msgspec
 import typer
@@ -64,78 +64,104 @@ app.command()(segments)
 
 _T = TypeVar("_T")
 _SCOPES: Final = {"global": "global credit", "journey": "per-journey credit"}
-_MOST_SHOWN: Final = 100
+_MAX_ROWS: Final = 100
 _CREDIT_NOT_CAUSE: Final = "Credit, not cause: only a holdout measures what a channel adds."
+
+
+_PathsOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Aggregated paths: path (channels joined by ` > `), conversions, value, nulls."
+    ),
+]
+_TouchesOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Touches: profile_id, occurred_at, channel, kind (touch or conversion), value; "
+        "where they are known event_id, touch (sent, seen, clicked), campaign, message, "
+        "sequence."
+    ),
+]
+_TopicsOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="In place of a table: DIR/decisions and DIR/interactions.segmented, as `kairos "
+        "replay` writes them; messages are touches.",
+    ),
+]
+_ConfigOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Configuration with the campaigns' goals, for --topics."),
+]
+_GoalOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Name of the goal event, for --topics; default: most campaigns' goal."),
+]
+_ModelOption: TypeAlias = Annotated[str, typer.Option(help=", ".join(MODELS))]
+_OrderOption: TypeAlias = Annotated[
+    str, typer.Option(help="Order of a Markov model: 1 to 4, or auto.")
+]
+_NullsOption: TypeAlias = Annotated[
+    bool, typer.Option(help="Whether Markov models look at paths without conversion.")
+]
+_UnitOption: TypeAlias = Annotated[str, typer.Option(help=", ".join(get_args(Unit)))]
+_OnlyOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Only touches that were {', '.join(TOUCH_KINDS)}; of --topics default: seen."
+    ),
+]
+_LookbackOption: TypeAlias = Annotated[
+    str, typer.Option(help="Time for which a touch may get credit.")
+]
+_SessionOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Time within which a repeated touch does not count."),
+]
+_HalfLifeOption: TypeAlias = Annotated[
+    str, typer.Option(help="Half-life of credit under time-decay.")
+]
+_SinceOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Beginning of the table; a conversion that looks back further is left out."),
+]
+_DirectOption: TypeAlias = Annotated[
+    list[str] | None, typer.Option(help="Channels that last-non-direct ignores.")
+]
+_WorthOption: TypeAlias = Annotated[
+    str, typer.Option(help=f"Of a coalition under shapley-full: {', '.join(get_args(Worth))}.")
+]
+_ReplicatesOption: TypeAlias = Annotated[
+    int, typer.Option(min=0, help="Draws of the bootstrap; 0: no intervals.")
+]
+_SeedOption: TypeAlias = Annotated[
+    int, typer.Option(min=0, help="Of the bootstrap and of order auto.")
+]
 
 
 @app.command()
 def attribution(  # noqa: PLR0913 - a command's options
-    paths: Annotated[
-        Path | None,
-        typer.Option(
-            help="Aggregated paths: path (channels joined by ` > `), conversions, value, nulls."
-        ),
-    ] = None,
-    touches: Annotated[
-        Path | None,
-        typer.Option(
-            help="Touches: profile_id, occurred_at, channel, kind (touch or conversion), value; "
-            "where they are known event_id, touch (sent, seen, clicked), campaign, message, "
-            "sequence."
-        ),
-    ] = None,
-    topics: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="In place of a table: DIR/decisions and DIR/interactions.segmented, as `kairos "
-            "replay` writes them; messages are touches.",
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Configuration with the campaigns' goals, for --topics."),
-    ] = None,
-    goal: Annotated[
-        str | None,
-        typer.Option(help="Name of the goal event, for --topics; default: most campaigns' goal."),
-    ] = None,
-    model: Annotated[str, typer.Option(help=", ".join(MODELS))] = "markov",
-    order: Annotated[str, typer.Option(help="Order of a Markov model: 1 to 4, or auto.")] = "1",
-    nulls: Annotated[
-        bool, typer.Option(help="Whether Markov models look at paths without conversion.")
-    ] = True,
-    unit: Annotated[str, typer.Option(help=", ".join(get_args(Unit)))] = "channel",
-    only: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Only touches that were {', '.join(TOUCH_KINDS)}; of --topics default: seen."
-        ),
-    ] = None,
-    lookback: Annotated[str, typer.Option(help="Time for which a touch may get credit.")] = "30d",
-    session: Annotated[
-        str | None,
-        typer.Option(help="Time within which a repeated touch does not count."),
-    ] = None,
-    half_life: Annotated[str, typer.Option(help="Half-life of credit under time-decay.")] = "7d",
-    since: Annotated[
-        str | None,
-        typer.Option(
-            help="Beginning of the table; a conversion that looks back further is left out."
-        ),
-    ] = None,
+    paths: _PathsOption = None,
+    touches: _TouchesOption = None,
+    topics: _TopicsOption = None,
+    config: _ConfigOption = None,
+    goal: _GoalOption = None,
+    model: _ModelOption = "markov",
+    order: _OrderOption = "1",
+    nulls: _NullsOption = True,
+    unit: _UnitOption = "channel",
+    only: _OnlyOption = None,
+    lookback: _LookbackOption = "30d",
+    session: _SessionOption = None,
+    half_life: _HalfLifeOption = "7d",
+    since: _SinceOption = None,
     until: UntilOption = None,
     timezone: TimezoneOption = None,
-    direct: Annotated[
-        list[str] | None, typer.Option(help="Channels that last-non-direct ignores.")
-    ] = None,
-    worth: Annotated[
-        str, typer.Option(help=f"Of a coalition under shapley-full: {', '.join(get_args(Worth))}.")
-    ] = "conversions",
-    replicates: Annotated[
-        int, typer.Option(min=0, help="Draws of the bootstrap; 0: no intervals.")
-    ] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap and of order auto.")] = 0,
+    direct: _DirectOption = None,
+    worth: _WorthOption = "conversions",
+    replicates: _ReplicatesOption = 200,
+    seed: _SeedOption = 0,
     engine: EngineOption = "duckdb",
     memory: MemoryOption = None,
     spill: SpillOption = None,
@@ -177,17 +203,15 @@ def attribution(  # noqa: PLR0913 - a command's options
     )
     with open_engine(engine, memory, spill) as queries:
         if topics is None:
-            measured, result = None, answer(question, queries)
+            lifts, result = None, answer(question, queries)
         else:
-            measured, result = _credit_messages(
-                question, queries, campaigns_of(config, topics), goal
-            )
+            lifts, result = _credit_messages(question, queries, campaigns_of(config, topics), goal)
     if json:
-        print_json(_plain(result, question.touches, measured))
+        print_json(_plain(result, question.touches, lifts))
     else:
         _print_attribution(result, question)
-        if measured is not None:
-            print_lifts("Measured with customers held out", measured)
+        if lifts is not None:
+            print_lifts("Measured with customers held out", lifts)
 
 
 def _credit_messages(
@@ -199,31 +223,41 @@ def _credit_messages(
     """Return the measured lift of messages, and their credit."""
     touches = question.touches
     with topic_folder(question.file, (DECISIONS, SEGMENTED)) as folder:
-        wanted = goal or usual_goal(campaigns)
-        if wanted is None:
+        goal_event = goal or usual_goal(campaigns)
+        if goal_event is None:
             raise TableError("--goal: say the event that is wanted: no campaign's goal is known")
         period = Period(until_ms=touches.until_ms)
         lifts = load_statistics(queries, folder, period, campaigns).lifts
-        load_touches(queries, wanted, touches.touch or "seen")
+        load_touches(queries, goal_event, touches.touch or "seen")
         credit = credit_journeys(question, message_journeys(queries, folder, touches))
     return lifts_of_unit(lifts, touches.unit), credit
 
 
+_LogOption: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        help="Decisions (CSV, Parquet, NDJSON): reward, propensity, target_propensity; for DR "
+        "q_logged and q_target."
+    ),
+]
+_AnytimeOption: TypeAlias = Annotated[
+    bool,
+    typer.Option("--anytime", help="Intervals that hold at every n, for bounded rewards."),
+]
+_LeastOption: TypeAlias = Annotated[
+    float, typer.Option("--least", help="Least possible reward, for --anytime.")
+]
+_MostOption: TypeAlias = Annotated[
+    float, typer.Option("--most", help="Greatest possible reward, for --anytime.")
+]
+
+
 @app.command("off-policy")
 def off_policy(
-    log: Annotated[
-        Path,
-        typer.Option(
-            help="Decisions (CSV, Parquet, NDJSON): reward, propensity, target_propensity; for DR "
-            "q_logged and q_target."
-        ),
-    ],
-    anytime: Annotated[
-        bool,
-        typer.Option("--anytime", help="Intervals that hold at every n, for bounded rewards."),
-    ] = False,
-    least: Annotated[float, typer.Option(help="Least possible reward, for --anytime.")] = 0.0,
-    most: Annotated[float, typer.Option(help="Greatest possible reward, for --anytime.")] = 1.0,
+    log: _LogOption,
+    anytime: _AnytimeOption = False,
+    min_reward: _LeastOption = 0.0,
+    max_reward: _MostOption = 1.0,
     memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -235,7 +269,7 @@ def off_policy(
     with open_engine("duckdb", memory) as queries:
         decisions = read_log(queries, log)
     try:
-        estimate = evaluate(decisions, Bounds(least, most) if anytime else None)
+        estimate = evaluate(decisions, Bounds(min_reward, max_reward) if anytime else None)
     except ValueError as error:
         fail(f"{log}: reward: {error}: say --least and --most")
     if json:
@@ -257,7 +291,7 @@ def _order(text: str) -> Order:
 
 
 def _plain(
-    result: AttributionAnswer, touches: TouchOptions, measured: tuple[Lift, ...] | None
+    result: AttributionAnswer, touches: TouchOptions, lifts: tuple[Lift, ...] | None
 ) -> dict[str, Any]:
     """Return the answer for JSON: for aggregated paths the attribution alone, for touches also its
     support, for messages also the measured lift."""
@@ -266,17 +300,17 @@ def _plain(
         plain["credit"] = result.scope
         plain["unit"] = touches.unit
         plain["support"] = result.support
-    if measured is not None:
+    if lifts is not None:
         plain["note"] = _CREDIT_NOT_CAUSE
-        plain["measured"] = measured
+        plain["measured"] = lifts
     return plain
 
 
-def _print_attribution(credited: AttributionAnswer, question: AttributionQuestion) -> None:
-    result = credited.attribution
+def _print_attribution(credit: AttributionAnswer, question: AttributionQuestion) -> None:
+    result = credit.attribution
     order = f", order {result.order}" if result.order else ""
     print_table(
-        f"{result.model}{order}: {_SCOPES[credited.scope]}",
+        f"{result.model}{order}: {_SCOPES[credit.scope]}",
         [question.touches.unit, "conversions", "95 %", "value", "removal effect"],
         [
             (
@@ -286,14 +320,14 @@ def _print_attribution(credited: AttributionAnswer, question: AttributionQuestio
                 f"{channel.value:,.2f}",
                 "" if channel.removal_effect is None else f"{channel.removal_effect:.1%}",
             )
-            for channel in result.channels[:_MOST_SHOWN]
+            for channel in result.channels[:_MAX_ROWS]
         ],
     )
-    if len(result.channels) > _MOST_SHOWN:
-        out.print(f"... and {len(result.channels) - _MOST_SHOWN:,} more: --json has them all")
+    if len(result.channels) > _MAX_ROWS:
+        out.print(f"... and {len(result.channels) - _MAX_ROWS:,} more: --json has them all")
     out.print(f"{result.conversions:,.0f} conversions, value {result.value:,.2f}")
-    if credited.support is not None:
-        _print_support(credited.support)
+    if credit.support is not None:
+        _print_support(credit.support)
     if not result.channels:
         out.print("There is no touch and no conversion to credit.")
     err.print(_CREDIT_NOT_CAUSE)

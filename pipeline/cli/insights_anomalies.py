@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final, TypeAlias, get_args
 
 import msgspec
 import typer
@@ -32,7 +32,7 @@ from pipeline.insights.incidents import Incident, SeriesOverview, course
 from pipeline.insights.topic_events import topic_events
 from pipeline.insights.topic_files import SEGMENTED
 
-_MOST_SHOWN: Final = 20
+_MAX_ROWS: Final = 20
 _NO_DAY: Final = (
     "There is no whole day in the table, or none after its last silence of more than eight weeks: "
     "--until TIME looks at what was before."
@@ -45,28 +45,35 @@ _NO_COURSE: Final[dict[str, Any]] = {
 """Answer where there is no whole day."""
 
 
+_EventsOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="Events (CSV, Parquet, NDJSON): case_id, occurred_at, name, channel."),
+]
+_TopicsOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder with DIR/interactions.segmented as `kairos replay` writes it; default, "
+        "without --events: the topic itself.",
+    ),
+]
+_ByOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Property with the channel, for topics, such as platform."),
+]
+_GoalOption: TypeAlias = Annotated[str | None, typer.Option(help="Name of the goal event.")]
+_SeedOption: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of the simulated series.")]
+
+
 def anomalies(  # noqa: PLR0913 - a command's options
-    events: Annotated[
-        Path | None,
-        typer.Option(help="Events (CSV, Parquet, NDJSON): case_id, occurred_at, name, channel."),
-    ] = None,
-    topics: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder with DIR/interactions.segmented as `kairos replay` writes it; default, "
-            "without --events: the topic itself.",
-        ),
-    ] = None,
-    by: Annotated[
-        str | None,
-        typer.Option(help="Property with the channel, for topics, such as platform."),
-    ] = None,
-    goal: Annotated[str | None, typer.Option(help="Name of the goal event.")] = None,
+    events: _EventsOption = None,
+    topics: _TopicsOption = None,
+    by: _ByOption = None,
+    goal: _GoalOption = None,
     worth: GoalWorthOption = None,
     until: UntilOption = None,
     timezone: TimezoneOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulated series.")] = 0,
+    seed: _SeedOption = 0,
     lang: LanguageOption = "en",
     engine: EngineOption = "duckdb",
     memory: MemoryOption = None,
@@ -152,9 +159,9 @@ def _print(overview: SeriesOverview, words: list[str], language: Language) -> No
 
 
 def _print_evidence(incident: Incident, language: Language) -> None:
-    for evidence in incident.evidence[:_MOST_SHOWN]:
+    for evidence in incident.evidence[:_MAX_ROWS]:
         out.print(
             plain(f"  - {evidence_words(evidence, language)} (q {evidence.q:.2g})"), soft_wrap=True
         )
-    if rest := incident.evidence[_MOST_SHOWN:]:
+    if rest := incident.evidence[_MAX_ROWS:]:
         out.print(f"  ... and {len(rest):,} more: --json has them all")

@@ -40,7 +40,7 @@ from pipeline.model.budget import BudgetStatus
 from pipeline.settings import Settings
 from pipeline.stack.budgets import campaign_budgets
 
-_MOST_SHOWN: Final = 30
+_MAX_ROWS: Final = 30
 _GRADES: Final = {"works": 0, "not known yet": 1, "too few customers": 2, "harms": 3}
 
 
@@ -60,12 +60,12 @@ def campaigns(  # noqa: PLR0913 - a command's options
     them; its intervals hold at every look, so that they may be read every day.
     """
     period = Period(optional_ms(since), optional_ms(until))
-    known = campaigns_of(config, topics)
+    definitions = campaigns_of(config, topics)
     with (
         topic_folder(topics, (DECISIONS, SEGMENTED)) as folder,
         open_engine(engine, memory) as queries,
     ):
-        statistics = load_statistics(queries, folder, period, known)
+        statistics = load_statistics(queries, folder, period, definitions)
     if topics is None:
         statistics = replace(statistics, budgets=_budgets(Settings()))
     if json:
@@ -124,11 +124,11 @@ def _print_figures(title: str, rows: tuple[CampaignFigures, ...]) -> None:
                 f"{row.revenue:,.2f}",
                 f"{row.cost:,.2f}",
             )
-            for row in rows[:_MOST_SHOWN]
+            for row in rows[:_MAX_ROWS]
         ],
     )
-    if len(rows) > _MOST_SHOWN:
-        out.print(f"... and {len(rows) - _MOST_SHOWN:,} more: --json has them all")
+    if len(rows) > _MAX_ROWS:
+        out.print(f"... and {len(rows) - _MAX_ROWS:,} more: --json has them all")
 
 
 def _name(figures: CampaignFigures) -> str:
@@ -144,7 +144,7 @@ def _rate(interval: RateInterval) -> str:
 
 def print_lifts(title: str, lifts: tuple[Lift, ...]) -> None:
     """Print lifts over holdouts, the best proven first."""
-    ranked = sorted(lifts, key=lambda lift: (_GRADES.get(lift.verdict, 4), _downside(lift)))
+    ordered_lifts = sorted(lifts, key=lambda lift: (_GRADES.get(lift.verdict, 4), _downside(lift)))
     print_table(
         title,
         ["what", "against", "customers", "held out", "more converted", "extra", "verdict"],
@@ -158,11 +158,11 @@ def print_lifts(title: str, lifts: tuple[Lift, ...]) -> None:
                 "" if lift.extra_conversions is None else f"{lift.extra_conversions.value:,.0f}",
                 lift.verdict,
             )
-            for lift in ranked[:_MOST_SHOWN]
+            for lift in ordered_lifts[:_MAX_ROWS]
         ],
     )
-    if len(lifts) > _MOST_SHOWN:
-        out.print(f"... and {len(lifts) - _MOST_SHOWN:,} more: --json has them all")
+    if len(lifts) > _MAX_ROWS:
+        out.print(f"... and {len(lifts) - _MAX_ROWS:,} more: --json has them all")
 
 
 def _downside(lift: Lift) -> float:

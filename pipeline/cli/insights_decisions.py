@@ -1,7 +1,7 @@
 """`kairos insights decisions`: factors of decisions, from the topic `decisions`."""
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
@@ -16,25 +16,31 @@ from pipeline.insights.decision_log import (
 )
 from pipeline.insights.decision_sensitivity import DecisionGroup, decision_groups
 
-_MOST_SHOWN: Final = 20
+_MAX_ROWS: Final = 20
+
+
+_TopicsOption: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        metavar="DIR",
+        help="Folder of `kairos replay`: DIR/decisions, by segment DIR/interactions.segmented "
+        "too. With Spark also tables:NAMESPACE of a catalog, as Iceberg's sink writes them.",
+    ),
+]
+_ByOption: TypeAlias = Annotated[str, typer.Option(help=", ".join(GROUPINGS))]
+_FromOption: TypeAlias = Annotated[
+    str | None, typer.Option("--from", metavar="TIME", help="Start of the range, inclusive.")
+]
+_ToOption: TypeAlias = Annotated[
+    str | None, typer.Option("--to", metavar="TIME", help="End of the range, exclusive.")
+]
 
 
 def decisions(  # noqa: PLR0913 - a command's options
-    topics: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR",
-            help="Folder of `kairos replay`: DIR/decisions, by segment DIR/interactions.segmented "
-            "too. With Spark also tables:NAMESPACE of a catalog, as Iceberg's sink writes them.",
-        ),
-    ],
-    by: Annotated[str, typer.Option(help=", ".join(GROUPINGS))] = "all",
-    since: Annotated[
-        str | None, typer.Option("--from", metavar="TIME", help="Start of the range, inclusive.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="End of the range, exclusive.")
-    ] = None,
+    topics: _TopicsOption,
+    by: _ByOption = "all",
+    since: _FromOption = None,
+    until: _ToOption = None,
     engine: EngineOption = "duckdb",
     memory: MemoryOption = None,
     json: JsonOption = False,
@@ -76,7 +82,7 @@ def _print(group: DecisionGroup) -> None:
     print_table(
         "Winners and losers",
         ["offer", "to", "times"],
-        [(loss.offer, loss.to, loss.times) for loss in group.losses[:_MOST_SHOWN]],
+        [(loss.offer, loss.to, loss.times) for loss in group.losses[:_MAX_ROWS]],
     )
     optionality = {entry.after: entry for entry in group.optionality}
     print_table(
@@ -107,6 +113,6 @@ def _print(group: DecisionGroup) -> None:
                 treatment.mostly,
                 treatment.mostly_times,
             )
-            for treatment in group.never_won[:_MOST_SHOWN]
+            for treatment in group.never_won[:_MAX_ROWS]
         ],
     )

@@ -1,7 +1,7 @@
 """`kairos insights journeys`: actual paths, and how they compare with a defined journey."""
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 import typer
@@ -27,45 +27,58 @@ from pipeline.insights.events import EventLog, EventOptions, read_events
 from pipeline.insights.journey_details import Comparison, JourneyDetails, journey_details
 from pipeline.insights.survival import BoundedShare, ConversionCurve
 
-_MOST_SHOWN: Final = 20
+_MAX_ROWS: Final = 20
 _ARROW: Final = " > "
 _NO_STEP: Final = "(no step)"
 _DAY_MS: Final = 86_400_000
 
 
+_EventsOption: TypeAlias = Annotated[
+    Path,
+    typer.Option(help="Events (CSV, Parquet, NDJSON): case_id, occurred_at, name, channel."),
+]
+_DefinedOption: TypeAlias = Annotated[
+    Path | None, typer.Option("--defined", help="YAML of the planned journey.")
+]
+_DetailsOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--details",
+        help="With --defined: also deviations, flows, time to convert, plan against actual, "
+        "and the steps associated with conversion and drop-off.",
+    ),
+]
+_EarlyOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--early",
+        help="Time from its beginning in which a case is examined for steps associated with "
+        "conversion; default: a tenth of the goal's window.",
+    ),
+]
+_GoalOption: TypeAlias = Annotated[
+    str | None, typer.Option(help="Name of the goal event, without --defined.")
+]
+_WindowOption: TypeAlias = Annotated[
+    str, typer.Option(help="Time for which a journey is followed, without --defined.")
+]
+_GapOption: TypeAlias = Annotated[
+    str | None, typer.Option(help="Pause that ends a journey, without --defined.")
+]
+_StepsOption: TypeAlias = Annotated[
+    int, typer.Option(min=1, help="Maximum of events of a path, without --defined.")
+]
+
+
 def journeys(  # noqa: PLR0913 - a command's options
-    events: Annotated[
-        Path,
-        typer.Option(help="Events (CSV, Parquet, NDJSON): case_id, occurred_at, name, channel."),
-    ],
-    defined: Annotated[Path | None, typer.Option(help="YAML of the planned journey.")] = None,
-    details: Annotated[
-        bool,
-        typer.Option(
-            "--details",
-            help="With --defined: also deviations, flows, time to convert, plan against actual, "
-            "and the steps associated with conversion and drop-off.",
-        ),
-    ] = False,
-    early: Annotated[
-        str | None,
-        typer.Option(
-            help="Time from its beginning in which a case is examined for steps associated with "
-            "conversion; default: a tenth of the goal's window."
-        ),
-    ] = None,
-    goal: Annotated[
-        str | None, typer.Option(help="Name of the goal event, without --defined.")
-    ] = None,
-    window: Annotated[
-        str, typer.Option(help="Time for which a journey is followed, without --defined.")
-    ] = "30d",
-    gap: Annotated[
-        str | None, typer.Option(help="Pause that ends a journey, without --defined.")
-    ] = None,
-    steps: Annotated[
-        int, typer.Option(min=1, help="Maximum of events of a path, without --defined.")
-    ] = 5,
+    events: _EventsOption,
+    plan_file: _DefinedOption = None,
+    details: _DetailsOption = False,
+    early_time: _EarlyOption = None,
+    goal: _GoalOption = None,
+    window: _WindowOption = "30d",
+    gap: _GapOption = None,
+    steps: _StepsOption = 5,
     until: UntilOption = None,
     timezone: TimezoneOption = None,
     engine: EngineOption = "duckdb",
@@ -77,22 +90,22 @@ def journeys(  # noqa: PLR0913 - a command's options
 
     Unfinished journeys, whose window is not over when the table ends, are censored, not failed.
     """
-    journey = None if defined is None else load_plan(defined)
-    if journey is None and (details or early):
+    journey = None if plan_file is None else load_plan(plan_file)
+    if journey is None and (details or early_time):
         raise typer.BadParameter("--details and --early are about a journey: say --defined FILE")
     table = EventOptions(optional_ms(until), timezone)
     options = DiscoveryOptions(goal, duration(window), duration(gap) if gap else 0, steps)
-    early_ms = duration(early) if early else None
+    early_ms = duration(early_time) if early_time else None
     with open_engine(engine, memory, spill) as queries:
         log = read_events(queries, events, table)
-        if journey is None or defined is None:
+        if journey is None or plan_file is None:
             _show_discovery(discover(log, options), log, options, json)
             return
-        comparison = compare(log, journey, defined)
+        comparison = compare(log, journey, plan_file)
         result = conformance(comparison)
         journey_parts = journey_details(comparison, early_ms) if details else None
     for words in comparison.unseen:
-        err.print(plain(f"{defined}: {words}"), soft_wrap=True)
+        err.print(plain(f"{plan_file}: {words}"), soft_wrap=True)
     if json:
         plain_result: dict[str, Any] = msgspec.to_builtins(result)
         print_json(
@@ -115,10 +128,10 @@ def _print_conformance(name: str, result: Conformance) -> None:
                 f"{variant.fitness:.2f}",
                 "yes" if variant.fits else "no",
             )
-            for variant in result.variants[:_MOST_SHOWN]
+            for variant in result.variants[:_MAX_ROWS]
         ],
     )
-    if rest := result.variants[_MOST_SHOWN:]:
+    if rest := result.variants[_MAX_ROWS:]:
         cases = sum(variant.cases for variant in rest)
         out.print(f"... and {len(rest):,} more paths of {cases:,} cases: --json has them all")
     if result.fits_share is not None and result.mean_fitness is not None:
@@ -163,10 +176,10 @@ def _print_details(details: JourneyDetails) -> None:
         ["from", "to", "cases"],
         [
             (flow.after or "(beginning)", flow.to or f"({flow.end})", flow.cases)
-            for flow in details.flows[:_MOST_SHOWN]
+            for flow in details.flows[:_MAX_ROWS]
         ],
     )
-    if rest := details.flows[_MOST_SHOWN:]:
+    if rest := details.flows[_MAX_ROWS:]:
         cases = sum(flow.cases for flow in rest)
         out.print(
             f"{len(rest):,} more ways of {cases:,} cases are not shown; they are no drop-offs"
@@ -227,11 +240,11 @@ def _print_associations(associations: tuple[Association, ...]) -> None:
                 f"{association.odds.low:.2f} to {association.odds.high:.2f}",
                 f"{association.odds.q:.2g}",
             )
-            for association in associations[:_MOST_SHOWN]
+            for association in associations[:_MAX_ROWS]
         ],
     )
-    if len(associations) > _MOST_SHOWN:
-        out.print(f"... and {len(associations) - _MOST_SHOWN:,} more: --json has them all")
+    if len(associations) > _MAX_ROWS:
+        out.print(f"... and {len(associations) - _MAX_ROWS:,} more: --json has them all")
 
 
 def _show_discovery(
@@ -251,10 +264,10 @@ def _show_discovery(
                 f"{path.share:.1%}",
                 path.converted,
             )
-            for path in discovery.paths[:_MOST_SHOWN]
+            for path in discovery.paths[:_MAX_ROWS]
         ],
     )
-    if rest := discovery.paths[_MOST_SHOWN:]:
+    if rest := discovery.paths[_MAX_ROWS:]:
         count, of = len(rest) + discovery.cut_paths, sum(path.journeys for path in rest)
         out.print(f"... and {count:,} more paths of {of + discovery.cut_journeys:,} journeys")
     out.print(

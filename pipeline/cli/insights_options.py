@@ -55,12 +55,12 @@ GoalWorthOption: TypeAlias = Annotated[
 LanguageOption: TypeAlias = Annotated[str, typer.Option(help=", ".join(get_args(Language)))]
 
 
-def require_choice(option: str, value: str, known: tuple[_T, ...]) -> _T:
+def require_choice(option: str, value: str, choices: tuple[_T, ...]) -> _T:
     """Return the value of an option if it is a known one. Raises BadParameter."""
-    for choice in known:
+    for choice in choices:
         if choice == value:
             return choice
-    raise typer.BadParameter(f"{option} {value}: is none of {', '.join(map(str, known))}")
+    raise typer.BadParameter(f"{option} {value}: is none of {', '.join(map(str, choices))}")
 
 
 def load_plan(file: Path) -> Journey:

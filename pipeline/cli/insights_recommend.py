@@ -1,7 +1,7 @@
 """`kairos insights recommend`: changes that would pay, with their certainty."""
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
@@ -40,86 +40,109 @@ from pipeline.rollout.drafts import DraftSources, UndraftedError, write_draft
 _Pair = tuple[str, str]
 
 
+_EventsOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="Events (CSV, Parquet, NDJSON): case_id, occurred_at, name, channel."),
+]
+_PromptsOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Prompts: case_id, occurred_at, step, channel (blank or nothing: none was sent); "
+        "where they are known message, offer, propensity."
+    ),
+]
+_TopicsOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="In place of both tables: DIR/decisions and DIR/interactions.segmented, as "
+        "`kairos replay` writes them; with --defined, whose prompts name each step's offers.",
+    ),
+]
+_DefinedOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--defined", help="YAML of the journey; without it a step is the name of an event."
+    ),
+]
+_GoalOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Name of the goal event, without --defined; orders of steps are compared by it.",
+    ),
+]
+_WindowOption: TypeAlias = Annotated[
+    str, typer.Option(help="With --goal: time within which it is to be reached.")
+]
+_OrderOfOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="With --goal: event whose place in the order is asked for; default: the events "
+        "that at least half of the cases had.",
+    ),
+]
+_WithinOption: TypeAlias = Annotated[
+    str, typer.Option("--within", help="Time for which a prompt is followed.")
+]
+_ValueOption: TypeAlias = Annotated[
+    float, typer.Option(min=0, max=MOST_AMOUNT, help="Value of reaching a step.")
+]
+_CostOption: TypeAlias = Annotated[
+    list[str] | None, typer.Option(metavar="CHANNEL=AMOUNT", help="Cost of a message.")
+]
+_DayCostOption: TypeAlias = Annotated[
+    float, typer.Option(min=0, max=MOST_AMOUNT, help="Cost of a day of delay.")
+]
+_OptOutOption: TypeAlias = Annotated[
+    list[str] | None, typer.Option(metavar="NAME", help="Name of an opt-out event.")
+]
+_OptOutCostOption: TypeAlias = Annotated[
+    float, typer.Option(min=0, max=MOST_AMOUNT, help="Cost of an opt-out.")
+]
+_AdjustOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of the prompts with a known fact, by which the best option may differ.",
+    ),
+]
+_ForbidOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(metavar='"A > B"', help="With --defined: A must not come before B."),
+]
+_DraftsOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Make each change in copies of --config and --defined: DIR/1/config, "
+        "DIR/1/journey.yaml for the first, and so on.",
+    ),
+]
+_ConfigOption: TypeAlias = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="The configuration that --drafts change.")
+]
+
+
 def recommendations(  # noqa: PLR0913 - a command's options
-    events: Annotated[
-        Path | None,
-        typer.Option(help="Events (CSV, Parquet, NDJSON): case_id, occurred_at, name, channel."),
-    ] = None,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            help="Prompts: case_id, occurred_at, step, channel (blank or nothing: none was sent); "
-            "where they are known message, offer, propensity."
-        ),
-    ] = None,
-    topics: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="In place of both tables: DIR/decisions and DIR/interactions.segmented, as "
-            "`kairos replay` writes them; with --defined, whose prompts name each step's offers.",
-        ),
-    ] = None,
-    defined: Annotated[
-        Path | None,
-        typer.Option(help="YAML of the journey; without it a step is the name of an event."),
-    ] = None,
-    goal: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Name of the goal event, without --defined; orders of steps are compared by it.",
-        ),
-    ] = None,
-    window: Annotated[
-        str, typer.Option(help="With --goal: time within which it is to be reached.")
-    ] = "30d",
-    order_of: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="With --goal: event whose place in the order is asked for; default: the events "
-            "that at least half of the cases had.",
-        ),
-    ] = None,
-    within: Annotated[str, typer.Option(help="Time for which a prompt is followed.")] = "3d",
-    value: Annotated[
-        float, typer.Option(min=0, max=MOST_AMOUNT, help="Value of reaching a step.")
-    ] = 1.0,
-    cost: Annotated[
-        list[str] | None, typer.Option(metavar="CHANNEL=AMOUNT", help="Cost of a message.")
-    ] = None,
-    day_cost: Annotated[
-        float, typer.Option(min=0, max=MOST_AMOUNT, help="Cost of a day of delay.")
-    ] = 0.0,
-    opt_out: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Name of an opt-out event.")
-    ] = None,
-    opt_out_cost: Annotated[
-        float, typer.Option(min=0, max=MOST_AMOUNT, help="Cost of an opt-out.")
-    ] = 0.0,
-    adjust: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of the prompts with a known fact, by which the best option may differ.",
-        ),
-    ] = None,
-    forbid: Annotated[
-        list[str] | None,
-        typer.Option(metavar='"A > B"', help="With --defined: A must not come before B."),
-    ] = None,
-    drafts: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Make each change in copies of --config and --defined: DIR/1/config, "
-            "DIR/1/journey.yaml for the first, and so on.",
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The configuration that --drafts change.")
-    ] = None,
+    events: _EventsOption = None,
+    prompts: _PromptsOption = None,
+    topics: _TopicsOption = None,
+    plan_file: _DefinedOption = None,
+    goal: _GoalOption = None,
+    window: _WindowOption = "30d",
+    order_of: _OrderOfOption = None,
+    follow_time: _WithinOption = "3d",
+    value: _ValueOption = 1.0,
+    cost: _CostOption = None,
+    day_cost: _DayCostOption = 0.0,
+    opt_out: _OptOutOption = None,
+    opt_out_cost: _OptOutCostOption = 0.0,
+    adjust: _AdjustOption = None,
+    forbid: _ForbidOption = None,
+    drafts: _DraftsOption = None,
+    config: _ConfigOption = None,
     timezone: TimezoneOption = None,
     engine: EngineOption = "duckdb",
     memory: MemoryOption = None,
@@ -133,7 +156,7 @@ def recommendations(  # noqa: PLR0913 - a command's options
     (Adjusted, Observed only) is recommended as a test. Without evidence nothing is recommended.
     """
     weighing = ResultWeights(
-        within_ms=duration(within),
+        within_ms=duration(follow_time),
         value=value,
         costs=dict(_cost(text) for text in cost or ()),
         day=day_cost,
@@ -141,38 +164,38 @@ def recommendations(  # noqa: PLR0913 - a command's options
         opt_outs=tuple(opt_out or ()),
     )
     options = PromptOptions(weighing, tuple(adjust or ()), timezone)
-    journey = None if defined is None else load_plan(defined)
+    journey = None if plan_file is None else load_plan(plan_file)
     if drafts is not None and drafts.exists():
         raise typer.BadParameter(f"--drafts {drafts}: is there already")
-    if (order_of and goal is None) or (goal is not None and (defined or topics)):
+    if (order_of and goal is None) or (goal is not None and (plan_file or topics)):
         raise typer.BadParameter("--goal and --order-of go with --events, without --defined")
     duration(window)
-    forbidden, implied = _forbidden_pairs(forbid or [], journey), None
+    forbidden_pairs, goal_journey = _forbidden_pairs(forbid or [], journey), None
     with open_engine(engine, memory) as queries:
         if topics is not None:
-            if events or prompts or adjust or journey is None or defined is None:
+            if events or prompts or adjust or journey is None or plan_file is None:
                 raise typer.BadParameter("--topics goes with --defined, without other tables")
             log = topic_events(queries, topics, None, None)
-            steps, others = _steps(log, journey, defined, weighing, forbidden)
-            load_decision_prompts(queries, topics, journey, defined)
-            followed = follow_prompts(log, topics, options, steps)
+            steps, others = _steps(log, journey, plan_file, weighing, forbidden_pairs)
+            load_decision_prompts(queries, topics, journey, plan_file)
+            prompt_table = follow_prompts(log, topics, options, steps)
         elif events is None or prompts is None:
             raise typer.BadParameter("say --events FILE and --prompts FILE, or --topics DIR")
         else:
             log = read_events(queries, events, EventOptions(zone=timezone))
-            steps, others = _steps(log, journey, defined, weighing, forbidden)
+            steps, others = _steps(log, journey, plan_file, weighing, forbidden_pairs)
             if goal is not None:
-                implied = implied_journey(log, goal, window, order_of or ())
-                others = _orders(log, implied, events, weighing)
-            followed = read_prompts(log, prompts, options, steps)
-    if followed.elsewhere:
-        err.print(f"{followed.elsewhere:,} prompts are of no step of the journey, and left out")
+                goal_journey = implied_journey(log, goal, window, order_of or ())
+                others = _orders(log, goal_journey, events, weighing)
+            prompt_table = read_prompts(log, prompts, options, steps)
+    if prompt_table.elsewhere:
+        err.print(f"{prompt_table.elsewhere:,} prompts are of no step of the journey, and left out")
     question = RecommendationQuestion(
-        followed, others, weighing, options.adjust, journey, implied, lang.language
+        prompt_table, others, weighing, options.adjust, journey, goal_journey, lang.language
     )
     result = recommend(question)
     if drafts is not None:
-        _write_drafts(DraftSources(config, defined), result, drafts)
+        _write_drafts(DraftSources(config, plan_file), result, drafts)
     if json:
         print_json(result)
     else:
@@ -184,7 +207,7 @@ def _steps(
     journey: Journey | None,
     file: Path | None,
     weighing: ResultWeights,
-    forbidden: list[_Pair],
+    forbidden_pairs: list[_Pair],
 ) -> tuple[dict[str, str] | None, list[ChoiceRows]]:
     """Load the events that reach a step; return the names of steps, and the journey's choices."""
     if journey is None or file is None:
@@ -194,17 +217,17 @@ def _steps(
     for missing in cases.unseen:
         err.print(plain(f"{file}: {missing}"), soft_wrap=True)
     names = tuple(step.name for step in cases.plan.steps)
-    return load_defined_steps(log, names), case_choices(cases, weighing, forbidden)
+    return load_defined_steps(log, names), case_choices(cases, weighing, forbidden_pairs)
 
 
 def _orders(
-    log: EventLog, implied: Journey | None, file: Path, weighing: ResultWeights
+    log: EventLog, goal_journey: Journey | None, file: Path, weighing: ResultWeights
 ) -> list[ChoiceRows]:
     """Return the orders of the steps of an implied journey; report if there is none."""
-    if implied is None:
+    if goal_journey is None:
         err.print("No orders are compared: the goal never came, or too few steps are usual.")
         return []
-    return case_choices(compare(log, implied, file), weighing, ())
+    return case_choices(compare(log, goal_journey, file), weighing, ())
 
 
 def _write_drafts(sources: DraftSources, result: Recommendations, folder: Path) -> None:
@@ -252,7 +275,7 @@ _HEADS: Final = {
     "es": ("El recorrido", ["paso", "obligatorio", "mensaje", "vale más"]),
 }
 
-_COMPARED: Final = {
+_COMPARISON: Final = {
     "en": (
         "What each option was worth more than what is done now (95 %, each by itself)",
         ["where", "option", "customers", "worth more", "evidence"],
@@ -266,7 +289,7 @@ _COMPARED: Final = {
 
 def _print(result: Recommendations, language: Language) -> None:
     title, heads = _HEADS[language]
-    titles = _COMPARED[language]
+    titles = _COMPARISON[language]
     print_table(
         title,
         heads,

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, TypeAlias, get_args
 
 import typer
 from rich.progress import Progress
@@ -37,23 +37,33 @@ from pipeline.insights.report.page import report_page
 from pipeline.insights.tables import TableError
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 
+_OutOption: TypeAlias = Annotated[
+    Path, typer.Option("--out", metavar="FILE", help="The page to write.")
+]
+_GoalOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Name of the goal event; default: most campaigns' goal."),
+]
+_ByOption: TypeAlias = Annotated[
+    str | None, typer.Option(help="Property with the channel of events, such as platform.")
+]
+_JourneyOption: TypeAlias = Annotated[
+    Path | None, typer.Option(help="YAML of the planned journey.")
+]
+_RecommendationsOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="Output of `kairos insights recommend --json`, to be shown too."),
+]
+
 
 def report(  # noqa: PLR0913 - a command's options
-    file: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page to write.")],
+    file: _OutOption,
     topics: TopicsOption = None,
     config: ConfigOption = None,
-    goal: Annotated[
-        str | None,
-        typer.Option(help="Name of the goal event; default: most campaigns' goal."),
-    ] = None,
-    by: Annotated[
-        str | None, typer.Option(help="Property with the channel of events, such as platform.")
-    ] = None,
-    journey: Annotated[Path | None, typer.Option(help="YAML of the planned journey.")] = None,
-    recommendations: Annotated[
-        Path | None,
-        typer.Option(help="Output of `kairos insights recommend --json`, to be shown too."),
-    ] = None,
+    goal: _GoalOption = None,
+    by: _ByOption = None,
+    journey: _JourneyOption = None,
+    recommendations: _RecommendationsOption = None,
     worth: GoalWorthOption = None,
     since: SinceOption = None,
     until: AsOfOption = None,
@@ -111,11 +121,15 @@ def write_report(question: ReportQuestion, queries: Queries, file: Path) -> Repo
 
 def usual_goal(campaigns: Sequence[Campaign]) -> str | None:
     """Return the event that is the goal of most campaigns; None where none is one event."""
-    whens: list[Any] = [campaign.goal.when for campaign in campaigns if campaign.goal is not None]
+    conditions: list[Any] = [
+        campaign.goal.when for campaign in campaigns if campaign.goal is not None
+    ]
     names = Counter(
-        when["name"]
-        for when in whens
-        if isinstance(when, dict) and set(when) == {"name"} and isinstance(when["name"], str)
+        condition["name"]
+        for condition in conditions
+        if isinstance(condition, dict)
+        and set(condition) == {"name"}
+        and isinstance(condition["name"], str)
     )
     return names.most_common(1)[0][0] if names else None
 

@@ -71,9 +71,9 @@ def list_models(folder: FolderOption = None, json: JsonOption = False) -> None:
     """List the trained models, and show which are in force."""
     settings = Settings()
     force = _in_force(settings)
-    listed = [_listed_model(model.manifest, force) for model in _models(settings, folder)]
+    entries = [_listed_model(model.manifest, force) for model in _models(settings, folder)]
     if json:
-        print_json(listed)
+        print_json(entries)
         return
     columns = ("name", "version", "kind", "trained", "log loss", "AUC", "calibration", "in force")
     rows = [
@@ -87,7 +87,7 @@ def list_models(folder: FolderOption = None, json: JsonOption = False) -> None:
             f"{model.calibration_error:.4f}",
             {True: "yes", False: "", None: "?"}[model.in_force],
         )
-        for model in listed
+        for model in entries
     ]
     print_table("models", columns, rows)
 
@@ -121,21 +121,21 @@ def promote(
     have.
     """
     settings = Settings()
-    stored = _find(settings, folder, name, version)
-    manifest = stored.manifest
+    model = _find(settings, folder, name, version)
+    manifest = model.manifest
     if manifest.kind != "propensity":
         fail(f"{manifest.label} is a {manifest.kind}: `kairos config apply` puts it into force")
     config = applied_configuration(settings)
     misfit = None if config is None else ill_fitting(manifest, config)
     if misfit is not None:
         fail(f"{manifest.label} is refused: {misfit}")
-    files = ModelFiles(stored.model, stored.manifest_file)
+    files = ModelFiles(model.model, model.manifest_file)
     try:
-        refused = _registry(settings).promote(manifest, files, getpass.getuser())
+        refusal = _registry(settings).promote(manifest, files, getpass.getuser())
     except (LearningLogError, OSError) as error:
         fail(str(error))
-    if refused is not None:
-        fail(f"{manifest.label} is refused: {refused}")
+    if refusal is not None:
+        fail(f"{manifest.label} is refused: {refusal}")
     _say(ModelChange(name, manifest.version), json)
 
 
@@ -163,30 +163,30 @@ def snapshot(
     """
     settings = Settings()
     try:
-        newest = newest_snapshot(settings.kafka(), open_codec(settings))
+        record = newest_snapshot(settings.kafka(), open_codec(settings))
     except (NoBrokerError, KafkaException) as error:
         fail(str(error))
-    if newest is None:
+    if record is None:
         fail("nothing was learned yet: `kairos learner` publishes a snapshot once it was")
-    learned = learned_file(newest)
+    content = learned_file(record)
     try:
-        write_learned(file, learned)
+        write_learned(file, content)
     except OSError as error:
         fail(f"{file} cannot be written: {error.strerror}")
-    written = WrittenSnapshot(str(file), learned.number, len(learned.evidence))
+    result = WrittenSnapshot(str(file), content.number, len(content.evidence))
     if json:
-        print_json(written)
+        print_json(result)
     else:
-        out.print(f"snapshot {written.number}: {written.treatments} treatments in {written.file}")
+        out.print(f"snapshot {result.number}: {result.treatments} treatments in {result.file}")
 
 
-def _say(changed: ModelChange, json: bool) -> None:
+def _say(change: ModelChange, json: bool) -> None:
     if json:
-        print_json(changed)
-    elif changed.version is None:
-        out.print(f"{changed.name} is withdrawn: what campaigns declare counts again")
+        print_json(change)
+    elif change.version is None:
+        out.print(f"{change.name} is withdrawn: what campaigns declare counts again")
     else:
-        out.print(f"{changed.name}@{changed.version} is in force")
+        out.print(f"{change.name}@{change.version} is in force")
 
 
 def _listed_model(manifest: ModelManifest, force: dict[str, ModelVersion] | None) -> ListedModel:
@@ -219,11 +219,11 @@ def _models(settings: Settings, folder: Path | None) -> list[StoredModel]:
 def _find(settings: Settings, folder: Path | None, name: str, version: int | None) -> StoredModel:
     stored_models = _models(settings, folder)
     versions = [model for model in stored_models if model.manifest.name == name]
-    wanted = [model for model in versions if version in (None, model.manifest.version)]
-    if not wanted:
-        known = ", ".join(model.manifest.label for model in versions or stored_models) or "none"
-        fail(f"no model {name if version is None else f'{name}@{version}'}; there are: {known}")
-    return wanted[-1]
+    matches = [model for model in versions if version in (None, model.manifest.version)]
+    if not matches:
+        labels = ", ".join(model.manifest.label for model in versions or stored_models) or "none"
+        fail(f"no model {name if version is None else f'{name}@{version}'}; there are: {labels}")
+    return matches[-1]
 
 
 def _registry(settings: Settings) -> ModelRegistry:

@@ -16,20 +16,20 @@ from pipeline.insights.policy_slots import Replays
 from pipeline.insights.policy_worth import MessageGain, PolicyWorth, estimate_worth
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 
-_ENOUGH: Final = 0.9
-_MOST_SHOWN: Final = 30
+_MIN_COVERAGE: Final = 0.9
+_MAX_ROWS: Final = 30
 
 
 def worth_by_log(
-    topics: Path | None, replays: Replays, campaigns: Iterable[Campaign], decided: Period
+    topics: Path | None, replays: Replays, campaigns: Iterable[Campaign], period: Period
 ) -> PolicyWorth:
     """Estimate the worth of a replay's decisions by the topics in a folder, or by those of this
     home. Raises TableError."""
     with topic_folder(topics, (DECISIONS, SEGMENTED)) as folder, open_engine("duckdb") as queries:
-        support = load_facts(queries, folder, Period(decided.since_ms))
+        support = load_facts(queries, folder, Period(period.since_ms))
         goals = campaign_goals(campaigns)
         load_goals(queries, [goal for goal in goals if isinstance(goal, CampaignGoal)])
-        return estimate_worth(queries, replays, decided, support.until_ms or 0)
+        return estimate_worth(queries, replays, period, support.until_ms or 0)
 
 
 def print_worth(worth: PolicyWorth) -> None:
@@ -62,7 +62,7 @@ def print_worth(worth: PolicyWorth) -> None:
             ["segment", "slots", "gain", "95 %"],
             [
                 (segment.segment, segment.slots, *_cells(segment.gain))
-                for segment in worth.segments[:_MOST_SHOWN]
+                for segment in worth.segments[:_MAX_ROWS]
             ],
         )
     for by, gains in (("offer", worth.offers), ("channel", worth.channels)):
@@ -70,14 +70,14 @@ def print_worth(worth: PolicyWorth) -> None:
             print_table(
                 f"Gain in all slots by {by}: what its own messages earn more or less",
                 [by, "messages now", "then", "gain", "95 %"],
-                [_message_row(gain) for gain in gains[:_MOST_SHOWN]],
+                [_message_row(gain) for gain in gains[:_MAX_ROWS]],
             )
     out.print(
         f"From {worth.slots:,} slots of {worth.customers:,} customers, worth "
         f"{worth.other.ess:,.0f} of its own; {_left_out(worth)}",
         soft_wrap=True,
     )
-    if worth.covered is not None and worth.covered < _ENOUGH:
+    if worth.covered is not None and worth.covered < _MIN_COVERAGE:
         err.print(
             f"Only {worth.covered:.0%} of what it would say was ever said by chance: the gain is a "
             "guess for the rest."

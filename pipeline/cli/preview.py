@@ -70,9 +70,9 @@ def run(
     if config is None:
         fail("no configuration was applied yet: `kairos config apply DIR`")
     identifier = _identifier(person, config)
-    asked = _requested_placements(config, channel, placement)
-    happens = _with_request(_interaction(event, identifier, channel, config), asked)
-    explanation = _preview(settings, config, happens, lang)
+    placements = _requested_placements(config, channel, placement)
+    interaction = _with_request(_interaction(event, identifier, channel, config), placements)
+    explanation = _preview(settings, config, interaction, lang)
     if json:
         print_json(explanation)
     else:
@@ -90,22 +90,22 @@ def _identifier(text: str, config: Configuration) -> Identifier:
 
 
 def _requested_placements(
-    config: Configuration, channel: str | None, requested: list[str] | None
+    config: Configuration, channel: str | None, placements: list[str] | None
 ) -> tuple[str, ...]:
     """Return the requested placements; fail for unknown ones."""
     channels = config.channels
     if channel is not None and channel not in channels:
         fail(f"channels.yaml has no channel {channel!r}; it has {', '.join(sorted(channels))}")
-    known = [
+    available = [
         name
-        for configured in channels.values()
-        if channel in (None, configured.name)
-        for name in configured.placements
+        for entry in channels.values()
+        if channel in (None, entry.name)
+        for name in entry.placements
     ]
-    for name in requested or ():
-        if name not in known:
-            fail(f"there is no placement {name!r}; there are {', '.join(known) or 'none'}")
-    return tuple(requested or known)
+    for name in placements or ():
+        if name not in available:
+            fail(f"there is no placement {name!r}; there are {', '.join(available) or 'none'}")
+    return tuple(placements or available)
 
 
 def _interaction(
@@ -124,12 +124,12 @@ def _interaction(
             received_at=received_at,
             identifiers=(identifier,),
         )
-    most = Settings().gateway_message_bytes
-    reading = RowIntake(config, source, most, received_at, RowIds(str(file), ()))
-    row = next(iter(open_rows(file, FileFormat(most)).rows()), None)
+    max_bytes = Settings().gateway_message_bytes
+    intake = RowIntake(config, source, max_bytes, received_at, RowIds(str(file), ()))
+    row = next(iter(open_rows(file, FileFormat(max_bytes)).rows()), None)
     if row is None:
         fail(f"{file} has no record")
-    interaction = row if isinstance(row, UnreadableRow) else reading.take_in(row)
+    interaction = row if isinstance(row, UnreadableRow) else intake.take_in(row)
     if isinstance(interaction, Refusal | UnreadableRow):
         fail(f"{file}:{row.line}: {interaction.message}")
     names = config.identity.rank({identifier, *interaction.identifiers})
@@ -153,18 +153,18 @@ def _preview(
         keys = identifiers if stage.name == "identity" else profiles
         return dict(stored_states(settings, stage, keys))
 
-    learned, follower = follow_learning(
+    learning, follower = follow_learning(
         settings.kafka(), open_codec(settings), settings.kept_artifacts()
     )
     follower.stop()
-    rules = load_rules(config, settings, learned.knowledge())
+    rules = load_rules(config, settings, learning.knowledge())
     if config.budgets:
         budgets = newest_budgets(settings.kafka(), open_codec(settings))
         rules = replace_rules(rules, wallet=wallet_of(budgets.values()))
-    flow = Flow(learned.models.equip(rules), rows)
+    flow = Flow(learning.models.equip(rules), rows)
     records = [emit.value for emit in flow.run(interaction)]
-    for stage, refused in flow.dead_letters:
-        fail(f"{stage}: {refused.reason}: {refused.detail}")
+    for stage, letter in flow.dead_letters:
+        fail(f"{stage}: {letter.reason}: {letter.detail}")
     decisions = [record for record in records if isinstance(record, Decision)]
     matches = [decision for decision in decisions if decision.event_id == interaction.event_id]
     if not matches:

@@ -166,10 +166,10 @@ def forget(text: IdentifierArgument, json: JsonOption = False) -> None:
 def _identifier(text: str, settings: Settings) -> Identifier:
     """Return the identifier as the configuration in force normalises it."""
     try:
-        parsed = Identifier.parse(text)
+        identifier = Identifier.parse(text)
     except ValueError as error:
         raise typer.BadParameter(f"{error}, for example email:ada@example.com") from error
-    normal = _configuration(settings).identity.normalise(parsed)
+    normal = _configuration(settings).identity.normalise(identifier)
     if isinstance(normal, str):
         raise typer.BadParameter(normal)
     return normal
@@ -241,8 +241,8 @@ def _tree(person: Person) -> Tree:
     nodes = {person.root: top}
     waiting = [link for link in person.tree if link.identifier != person.root]
     while waiting:
-        placed = [link for link in waiting if link.parent in nodes] or waiting
-        for link in placed:
+        next_links = [link for link in waiting if link.parent in nodes] or waiting
+        for link in next_links:
             parent = nodes.get(link.parent or "", top)
             nodes[link.identifier] = parent.add(
                 Text.assemble(plain(link.identifier), (plain(_why(link)), "dim"))
@@ -254,8 +254,8 @@ def _tree(person: Person) -> Tree:
 def _why(link: Link) -> str:
     if link.evidence is None:
         return ""
-    seen = link.evidence
-    return f"  {seen.rule} in {seen.event_id} at {iso(seen.occurred_at)}"
+    evidence = link.evidence
+    return f"  {evidence.rule} in {evidence.event_id} at {iso(evidence.occurred_at)}"
 
 
 def _history(person: PersonReport) -> list[list[str]]:

@@ -5,7 +5,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColum
 from pipeline.cli.console import err
 
 
-def progress_bar(*more: ProgressColumn) -> Progress:
+def progress_bar(*extra_columns: ProgressColumn) -> Progress:
     """Return a bar with `more` columns, on stderr and a terminal only; it disappears at its end."""
     columns = (TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn())
-    return Progress(*columns, *more, console=err, transient=True)
+    return Progress(*columns, *extra_columns, console=err, transient=True)

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 
 import typer
 from msgspec.structs import replace
@@ -32,37 +32,47 @@ from pipeline.stack.configure import ensure_configuration
 _OFFSETS: Final = re.compile(r"(\d{1,9}):(\d{1,18})-(\d{1,18})")
 
 
+_OutOption: TypeAlias = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Folder for the files.")
+]
+_TopicOption: TypeAlias = Annotated[
+    str | None, typer.Option(help="Such as interactions, decisions or actions.email.")
+]
+_WhatIfOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--what-if",
+        metavar="DIR",
+        help="Decide on the interactions with this configuration and with the one in force.",
+    ),
+]
+_FromOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="TIME",
+        help="Only records of then or later (ISO 8601; UTC where it names no zone).",
+    ),
+]
+_ToOption: TypeAlias = Annotated[
+    str | None, typer.Option("--to", metavar="TIME", help="End of the range, exclusive.")
+]
+_OffsetsOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PARTITION:FROM-TO",
+        help="Only these offsets of a partition, TO not included; may be repeated.",
+    ),
+]
+
+
 def run(  # noqa: PLR0913 - one for each option
-    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files.")],
-    topic: Annotated[
-        str | None, typer.Option(help="Such as interactions, decisions or actions.email.")
-    ] = None,
-    other: Annotated[
-        Path | None,
-        typer.Option(
-            "--what-if",
-            metavar="DIR",
-            help="Decide on the interactions with this configuration and with the one in force.",
-        ),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="TIME",
-            help="Only records of then or later (ISO 8601; UTC where it names no zone).",
-        ),
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="End of the range, exclusive.")
-    ] = None,
-    offsets: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PARTITION:FROM-TO",
-            help="Only these offsets of a partition, TO not included; may be repeated.",
-        ),
-    ] = None,
+    folder: _OutOption,
+    topic: _TopicOption = None,
+    other: _WhatIfOption = None,
+    since: _FromOption = None,
+    until: _ToOption = None,
+    offsets: _OffsetsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Write a topic as Parquet, for DuckDB and the like: DIR/day=YYYY-MM-DD/part-*.parquet.
@@ -93,11 +103,11 @@ def run(  # noqa: PLR0913 - one for each option
     if offsets and (since or until or other):
         raise typer.BadParameter("--offsets goes with --topic, without --from and --to")
     if other is not None:
-        when = TimeRange(begin_ms, now_ms() if end_ms is None else end_ms)
-        _what_if(other, when, folder, json)
+        time_range = TimeRange(begin_ms, now_ms() if end_ms is None else end_ms)
+        _what_if(other, time_range, folder, json)
     else:
-        chosen = _offsets(offsets) if offsets else None
-        _replay(Selection(topic or "", begin_ms, end_ms, chosen), folder, json)
+        offset_ranges = _offsets(offsets) if offsets else None
+        _replay(Selection(topic or "", begin_ms, end_ms, offset_ranges), folder, json)
 
 
 def _replay(selection: Selection, folder: Path, json: bool) -> None:
@@ -115,7 +125,7 @@ def _replay(selection: Selection, folder: Path, json: bool) -> None:
         _print(report, folder)
 
 
-def _what_if(other: Path, when: TimeRange, folder: Path, json: bool) -> None:
+def _what_if(other: Path, time_range: TimeRange, folder: Path, json: bool) -> None:
     settings = Settings()
     before = load_rules(ensure_configuration(settings), settings)
     after = rules_in(other, settings)
@@ -123,21 +133,26 @@ def _what_if(other: Path, when: TimeRange, folder: Path, json: bool) -> None:
         task = bar.add_task("deciding", total=None)
         records = Records.of(settings)
         report = what_if(
-            records, before, after, when, folder, lambda count: bar.update(task, completed=count)
+            records,
+            before,
+            after,
+            time_range,
+            folder,
+            lambda count: bar.update(task, completed=count),
         )
-    report = replace(report, worth=_worth(after, folder, when))
+    report = replace(report, worth=_worth(after, folder, time_range))
     if json:
         print_json(report)
     else:
         _print_what_if(report, folder)
 
 
-def _worth(after: Rules, folder: Path, when: TimeRange) -> PolicyWorth | None:
+def _worth(after: Rules, folder: Path, time_range: TimeRange) -> PolicyWorth | None:
     """Return the worth of the other configuration; None before the first decision."""
     own, other = (folder / side / "decisions.parquet" for side in (BEFORE, AFTER))
-    decided = Period(when.since, when.until)
+    period = Period(time_range.since, time_range.until)
     try:
-        return worth_by_log(None, Replays(other, own), after.config.bundle.campaigns, decided)
+        return worth_by_log(None, Replays(other, own), after.config.bundle.campaigns, period)
     except TableError as error:
         err.print(plain(f"What it is worth is not known: {error}"), soft_wrap=True)
         return None
@@ -177,7 +192,7 @@ def _print_live(comparison: LiveComparison) -> None:
 
 
 def _offsets(ranges: list[str]) -> dict[int, tuple[int, int]]:
-    parsed: dict[int, tuple[int, int]] = {}
+    ranges_by_partition: dict[int, tuple[int, int]] = {}
     for text in ranges:
         parts = _OFFSETS.fullmatch(text)
         if parts is None:
@@ -185,17 +200,17 @@ def _offsets(ranges: list[str]) -> dict[int, tuple[int, int]]:
         partition, first, last = map(int, parts.groups())
         if first >= last:
             raise typer.BadParameter(f"{text}: {first} is not before {last}")
-        if partition in parsed:
+        if partition in ranges_by_partition:
             raise typer.BadParameter(f"{text}: partition {partition} is given twice")
-        parsed[partition] = (first, last)
-    return parsed
+        ranges_by_partition[partition] = (first, last)
+    return ranges_by_partition
 
 
 def _print(report: ReplayReport, folder: Path) -> None:
     for partition in report.partitions:
         if partition.deleted:
-            deleted = f"{partition.deleted:,} offsets were deleted meanwhile"
-            err.print(f"partition {partition.partition}: {deleted}", soft_wrap=True)
+            warning = f"{partition.deleted:,} offsets were deleted meanwhile"
+            err.print(f"partition {partition.partition}: {warning}", soft_wrap=True)
     if report.unreadable:
         err.print(f"{report.unreadable:,} are no records of the topic: see kafka_error")
     outside = f", {report.left_out:,} out of the time asked for" if report.left_out else ""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final, NoReturn, TypeAlias
 
 import msgspec
 import typer
@@ -34,59 +34,74 @@ _OWN = Source(name="file", channel="file", write_key="no key: nobody sends by it
 _LINGER_MS: Final = 20
 _PACED_LINGER_MS: Final = 1
 
-_INTERRUPTED: Final = 130
+_INTERRUPT_EXIT_CODE: Final = 130
 """Exit code after Ctrl-C."""
 
 
+_FileArgument: TypeAlias = Annotated[
+    Path, typer.Argument(help="NDJSON; CSV (.csv) or Parquet (.parquet).")
+]
+_SourceOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Source, by name in sources.yaml, of records that do not name theirs "
+        "(`source` and `channel`, or `writeKey`). Default: a source `file`."
+    ),
+]
+_KeyOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns that say which rows are the same, with commas: "
+        "--key properties.order_id,event. The rows are then the same in any file."
+    ),
+]
+_FileIdOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Name of the file for its rows' identity. Default: its path."),
+]
+_EncodingOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Such as windows-1252. Default: UTF-8 or UTF-16, which are found."),
+]
+_DelimiterOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Of CSV: one character, or tab. Default: found (, ; tab |)."),
+]
+_DecimalCommaOption: TypeAlias = Annotated[
+    bool, typer.Option("--decimal-comma", help="Numbers of CSV are written 1.234,50.")
+]
+_FooterOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Last rows of CSV that are none, by a pattern of their whole text: "
+        '--footer "Total.*"; "": there are none. Default: what looks like a total is refused.'
+    ),
+]
+_IgnoreOption: TypeAlias = Annotated[
+    list[str] | None, typer.Option(help="A column to leave out; may be repeated.")
+]
+_AtOnceOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--at-once",
+        help="As fast as Kafka takes it: live decisions wait until the stages have it all.",
+    ),
+]
+_CheckOption: TypeAlias = Annotated[bool, typer.Option("--check", help="Only check; send nothing.")]
+
+
 def run(  # noqa: PLR0913 - one for each option
-    file: Annotated[Path, typer.Argument(help="NDJSON; CSV (.csv) or Parquet (.parquet).")],
-    source: Annotated[
-        str | None,
-        typer.Option(
-            help="Source, by name in sources.yaml, of records that do not name theirs "
-            "(`source` and `channel`, or `writeKey`). Default: a source `file`."
-        ),
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Option(
-            help="Columns that say which rows are the same, with commas: "
-            "--key properties.order_id,event. The rows are then the same in any file."
-        ),
-    ] = None,
-    file_id: Annotated[
-        str | None,
-        typer.Option(help="Name of the file for its rows' identity. Default: its path."),
-    ] = None,
-    encoding: Annotated[
-        str | None,
-        typer.Option(help="Such as windows-1252. Default: UTF-8 or UTF-16, which are found."),
-    ] = None,
-    delimiter: Annotated[
-        str | None,
-        typer.Option(help="Of CSV: one character, or tab. Default: found (, ; tab |)."),
-    ] = None,
-    decimal_comma: Annotated[
-        bool, typer.Option("--decimal-comma", help="Numbers of CSV are written 1.234,50.")
-    ] = False,
-    footer: Annotated[
-        str | None,
-        typer.Option(
-            help="Last rows of CSV that are none, by a pattern of their whole text: "
-            '--footer "Total.*"; "": there are none. Default: what looks like a total is refused.'
-        ),
-    ] = None,
-    ignore: Annotated[
-        list[str] | None, typer.Option(help="A column to leave out; may be repeated.")
-    ] = None,
-    at_once: Annotated[
-        bool,
-        typer.Option(
-            "--at-once",
-            help="As fast as Kafka takes it: live decisions wait until the stages have it all.",
-        ),
-    ] = False,
-    check: Annotated[bool, typer.Option("--check", help="Only check; send nothing.")] = False,
+    file: _FileArgument,
+    source: _SourceOption = None,
+    key: _KeyOption = None,
+    file_id: _FileIdOption = None,
+    encoding: _EncodingOption = None,
+    delimiter: _DelimiterOption = None,
+    decimal_comma: _DecimalCommaOption = False,
+    footer: _FooterOption = None,
+    ignore: _IgnoreOption = None,
+    at_once: _AtOnceOption = False,
+    check: _CheckOption = False,
     json: JsonOption = False,
 ) -> None:
     """Send a file of interactions straight to Kafka, through the gateway's checks.
@@ -111,9 +126,9 @@ def run(  # noqa: PLR0913 - one for each option
     """
     settings = Settings()
     configuration = ensure_configuration(settings)
-    most = settings.gateway_message_bytes
+    max_bytes = settings.gateway_message_bytes
     file_format = FileFormat(
-        most,
+        max_bytes,
         encoding,
         delimiter,
         decimal_comma,
@@ -122,14 +137,14 @@ def run(  # noqa: PLR0913 - one for each option
     )
     rows = open_rows(file, file_format)
     keys = tuple(name.strip() for name in key.split(",")) if key else ()
-    reading = RowIntake(
+    intake = RowIntake(
         configuration,
         named_source(configuration, source) or _OWN,
-        most,
+        max_bytes,
         now_ms(),
         RowIds(file_id or str(file.resolve()), keys),
     )
-    report = _check(rows, reading) if check else _send(rows, reading, settings, at_once=at_once)
+    report = _check(rows, intake) if check else _send(rows, intake, settings, at_once=at_once)
     if json:
         print_json({"file": str(file), **msgspec.structs.asdict(report)})
     else:
@@ -141,13 +156,13 @@ def run(  # noqa: PLR0913 - one for each option
 def _footer(text: str | None) -> Pattern | None:
     if text is None:
         return None
-    found = pattern(text)
-    if isinstance(found, PatternProblem):
-        raise typer.BadParameter(f"--footer: {found.reason}")
-    return found
+    footer = pattern(text)
+    if isinstance(footer, PatternProblem):
+        raise typer.BadParameter(f"--footer: {footer.reason}")
+    return footer
 
 
-def _send(rows: RowFile, reading: RowIntake, settings: Settings, *, at_once: bool) -> SendReport:
+def _send(rows: RowFile, intake: RowIntake, settings: Settings, *, at_once: bool) -> SendReport:
     kafka, codec = settings.kafka(), open_codec(settings)
     is_paced = not at_once and are_stages_running(kafka)
     publisher = FilePublisher(kafka, codec, _PACED_LINGER_MS if is_paced else _LINGER_MS)
@@ -160,7 +175,7 @@ def _send(rows: RowFile, reading: RowIntake, settings: Settings, *, at_once: boo
         task = bar.add_task("sending", total=rows.size)
         try:
             report = send_rows(
-                rows.rows(), reading, take, lambda count: bar.update(task, completed=count)
+                rows.rows(), intake, take, lambda count: bar.update(task, completed=count)
             )
             publisher.finish()
         except KeyboardInterrupt:
@@ -187,17 +202,17 @@ def _end_interrupted(publisher: FilePublisher) -> NoReturn:
         f"interrupted: {publisher.delivery_count:,} interactions are in Kafka. Send the same file "
         "again to go on: what arrived counts once"
     )
-    raise typer.Exit(_INTERRUPTED)
+    raise typer.Exit(_INTERRUPT_EXIT_CODE)
 
 
-def _check(rows: RowFile, reading: RowIntake) -> SendReport:
+def _check(rows: RowFile, intake: RowIntake) -> SendReport:
     def ignore(_: Interaction) -> None:
         return
 
     with progress_bar(TimeRemainingColumn()) as bar:
         task = bar.add_task("checking", total=rows.size)
         return send_rows(
-            rows.rows(), reading, ignore, lambda count: bar.update(task, completed=count)
+            rows.rows(), intake, ignore, lambda count: bar.update(task, completed=count)
         )
 
 

@@ -41,8 +41,8 @@ def run(
 def _wait(settings: Settings, seconds: float) -> None:
     reader = LagReader(settings.kafka(), all_groups(applied_configuration(settings)))
     if not reader.wait_until_idle(seconds):
-        behind = ", ".join(f"{group} {lag}" for group, lag in reader.lag().items() if lag)
-        fail(f"not idle within {seconds:g} s; still to do: {behind or 'new input keeps coming'}")
+        backlog = ", ".join(f"{group} {lag}" for group, lag in reader.lag().items() if lag)
+        fail(f"not idle within {seconds:g} s; still to do: {backlog or 'new input keeps coming'}")
 
 
 def _print(status: StackStatus) -> None:

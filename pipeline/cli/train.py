@@ -74,19 +74,19 @@ def propensity(  # noqa: PLR0913 - a command's options
         fail(f"{name!r} is no name: use letters, digits, - and _")
     if goal not in _OUTCOMES:
         fail(f"--goal {goal}: is none of {', '.join(_OUTCOMES)}")
-    asked = TrainingRequest(
+    request = TrainingRequest(
         name, MessageGoal(goal, _window_ms(window)), frozenset(exclude or ()), now_ms()
     )
     settings = Settings()
     try:
         with (
-            open_replayed(interactions, decisions, table_engine(settings)) as replayed,
+            open_replayed(interactions, decisions, table_engine(settings)) as dataset,
             _training_status(),
         ):
-            trained = train_propensity(replayed, asked)
+            model = train_propensity(dataset, request)
     except (ReplayedDataError, UntrainableError, LeakError) as error:
         fail(str(error))
-    print_model(_store(trained, folder or settings.home / "models"), json)
+    print_model(_store(model, folder or settings.home / "models"), json)
 
 
 @app.command()
@@ -106,29 +106,31 @@ def score(
     bundle = load(config)
     if isinstance(bundle, list):
         fail("; ".join(map(str, bundle)))
-    wanted = next(
-        (configured for configured in bundle.profile.scores if configured.name == name), None
-    )
-    if wanted is None or wanted.goal is None:
+    definition = next((entry for entry in bundle.profile.scores if entry.name == name), None)
+    if definition is None or definition.goal is None:
         fail(f"{config}/profile.yaml: there is no score {name!r} with a goal")
     settings = Settings()
     try:
         with (
-            open_replayed(interactions, engine=table_engine(settings)) as replayed,
+            open_replayed(interactions, engine=table_engine(settings)) as dataset,
             _training_status(),
         ):
-            trained = train_score(replayed, wanted, now_ms())
+            model = train_score(dataset, definition, now_ms())
     except (ReplayedDataError, UntrainableError, LeakError) as error:
         fail(str(error))
-    stored = _store(trained, folder or settings.home / "models")
-    served = wanted.model or f"models/{name}.txt"
-    with _written_to(config / served):
-        (config / served).parent.mkdir(parents=True, exist_ok=True)
-        (config / served).write_text(trained.text)
-    print_model(stored, json)
+    stored_model = _store(model, folder or settings.home / "models")
+    model_path = definition.model or f"models/{name}.txt"
+    with _written_to(config / model_path):
+        (config / model_path).parent.mkdir(parents=True, exist_ok=True)
+        (config / model_path).write_text(model.text)
+    print_model(stored_model, json)
     if not json:
-        named = "" if wanted.model else f": write `model: {served}` at the score in profile.yaml"
-        out.print(f"written to {config / served}{named}", soft_wrap=True)
+        hint = (
+            ""
+            if definition.model
+            else f": write `model: {model_path}` at the score in profile.yaml"
+        )
+        out.print(f"written to {config / model_path}{hint}", soft_wrap=True)
 
 
 @app.command()
@@ -136,8 +138,12 @@ def recipes(
     catalog: Annotated[str, typer.Argument(metavar="CATALOG", help="A catalogue with `events`.")],
     config: Annotated[Path, typer.Option(metavar="DIR", help="The folder of configuration.")],
     interactions: SegmentedOption,
-    least: Annotated[int, typer.Option(min=1, help="Customers who must have had a pair.")] = 3,
-    most: Annotated[int, typer.Option(min=1, max=1_000, help="Related items of each.")] = 20,
+    min_customers: Annotated[
+        int, typer.Option("--least", min=1, help="Customers who must have had a pair.")
+    ] = 3,
+    max_items: Annotated[
+        int, typer.Option("--most", min=1, max=1_000, help="Related items of each.")
+    ] = 20,
     json: JsonOption = False,
 ) -> None:
     """Learn which items of a catalogue go together: bought, viewed, resolving, popular, similar.
@@ -148,38 +154,38 @@ def recipes(
     bundle = load(config)
     if isinstance(bundle, list):
         fail("; ".join(map(str, bundle)))
-    wanted = next(
-        (configured for configured in bundle.catalogs if configured.catalog == catalog), None
-    )
-    if wanted is None:
-        names = ", ".join(configured.catalog for configured in bundle.catalogs) or "none"
+    definition = next((entry for entry in bundle.catalogs if entry.catalog == catalog), None)
+    if definition is None:
+        names = ", ".join(entry.catalog for entry in bundle.catalogs) or "none"
         fail(f"{config}/catalogs: there is no catalogue {catalog!r}; there are {names}")
     try:
         with (
-            open_replayed(interactions, engine=table_engine(Settings())) as replayed,
+            open_replayed(interactions, engine=table_engine(Settings())) as dataset,
             _training_status(),
         ):
-            rows = learn_recipes(wanted, replayed.interactions(), RecipeLimits(least, most))
+            rows = learn_recipes(
+                definition, dataset.interactions(), RecipeLimits(min_customers, max_items)
+            )
     except (ReplayedDataError, UntrainableError) as error:
         fail(str(error))
-    served = wanted.recipes or f"recipes/{catalog}.csv"
-    with _written_to(config / served):
-        write_recipes(config / served, map(astuple, rows))
-    learned = {
+    table_path = definition.recipes or f"recipes/{catalog}.csv"
+    with _written_to(config / table_path):
+        write_recipes(config / table_path, map(astuple, rows))
+    counts = {
         recipe: len({row.item for row in rows if row.recipe == recipe and row.item})
         for recipe in RECIPES
     }
     if json:
-        print_json({"file": str(config / served), "rows": len(rows), "recipes": learned})
+        print_json({"file": str(config / table_path), "rows": len(rows), "recipes": counts})
         return
-    print_table(f"recipes of {catalog}", ["recipe", "for"], list(learned.items()))
-    named = "" if wanted.recipes else f": write `recipes: {served}` in the catalogue"
-    out.print(f"written to {config / served}{named}", soft_wrap=True)
+    print_table(f"recipes of {catalog}", ["recipe", "for"], list(counts.items()))
+    hint = "" if definition.recipes else f": write `recipes: {table_path}` in the catalogue"
+    out.print(f"written to {config / table_path}{hint}", soft_wrap=True)
 
 
-def _store(trained: TrainedModel, folder: Path) -> StoredModel:
+def _store(model: TrainedModel, folder: Path) -> StoredModel:
     with _written_to(folder):
-        return write_model(trained, folder)
+        return write_model(model, folder)
 
 
 @contextmanager
@@ -191,15 +197,15 @@ def _written_to(place: Path) -> Iterator[None]:
         fail(f"{place} cannot be written: {error.strerror}")
 
 
-def print_model(stored: StoredModel, json: bool) -> None:
+def print_model(stored_model: StoredModel, json: bool) -> None:
     """Print the path of a model and its quality."""
     if json:
-        print_json({"folder": str(stored.folder), **_plain(stored.manifest)})
+        print_json({"folder": str(stored_model.folder), **_plain(stored_model.manifest)})
         return
-    print_manifest(stored.manifest)
-    out.print(f"written to {stored.folder}", soft_wrap=True)
-    if stored.manifest.kind == "propensity":
-        out.print(f"`kairos models promote {stored.manifest.name}` puts it to use")
+    print_manifest(stored_model.manifest)
+    out.print(f"written to {stored_model.folder}", soft_wrap=True)
+    if stored_model.manifest.kind == "propensity":
+        out.print(f"`kairos models promote {stored_model.manifest.name}` puts it to use")
 
 
 def print_manifest(manifest: ModelManifest) -> None:

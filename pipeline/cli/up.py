@@ -44,21 +44,22 @@ def run(
     if partitions is not None:
         settings = settings.model_copy(update={"partitions": partitions})
     try:
-        done = up(settings, config, workers or settings.workers, _say)
+        result = up(settings, config, workers or settings.workers, _say)
     except StackError as error:
         err.print(error.logs, soft_wrap=True)
         raise
-    effect = _effect(settings) if done.replaced else RolloutResult()
+    effect = _effect(settings) if result.replaced else RolloutResult()
     if json:
-        print_json({**asdict(done), **asdict(effect)})
-    elif done.changed:
-        out.print(f"Kairos is up: {done.url}   (`kairos status`, `kairos down`)")
+        print_json({**asdict(result), **asdict(effect)})
+    elif result.changed:
+        out.print(f"Kairos is up: {result.url}   (`kairos status`, `kairos down`)")
     else:
-        out.print(f"Kairos is up already: {done.url}")
-    if done.outdated_variables:
+        out.print(f"Kairos is up already: {result.url}")
+    if result.outdated_variables:
+        names = ", ".join(result.outdated_variables)
         err.print(
-            f"The running processes still use other values of {', '.join(done.outdated_variables)}:"
-            " `kairos down`, then `kairos up`, starts them with yours.",
+            f"The running processes still use other values of {names}: `kairos down`, then "
+            "`kairos up`, starts them with yours.",
             soft_wrap=True,
         )
 
