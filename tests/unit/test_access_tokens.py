@@ -126,14 +126,14 @@ def test_token_is_kept_until_it_expires_or_is_refused(pem: str) -> None:
     firebase = _Firebase(pem)
     assert len(_deliver(firebase, messages=3)) == 3
     assert len(firebase.assertions) == 1
-    short = _Firebase(pem, token_life_s=60)
-    _deliver(short, messages=3)
-    assert len(short.assertions) == 3
-    refusing = _Firebase(pem)
-    refusing.refused_tokens = {"ya29.1"}
-    [result] = _deliver(refusing)
+    brief_firebase = _Firebase(pem, token_life_s=60)
+    _deliver(brief_firebase, messages=3)
+    assert len(brief_firebase.assertions) == 3
+    strict_firebase = _Firebase(pem)
+    strict_firebase.refused_tokens = {"ya29.1"}
+    [result] = _deliver(strict_firebase)
     assert isinstance(result, Delivered)
-    assert (len(refusing.assertions), len(refusing.messages)) == (2, 1)
+    assert (len(strict_firebase.assertions), len(strict_firebase.messages)) == (2, 1)
 
 
 def test_message_waits_while_no_token_is_given(pem: str) -> None:

@@ -89,16 +89,16 @@ def _plant(kind: str, seed: int) -> tuple[DailySeries, list[DailySeries]]:
 def test_planted_anomaly_is_found_with_its_days(
     kind: str, first: int, last: int, direction: str
 ) -> None:
-    hits, others_hit = 0, 0
+    hits, false_alarms = 0, 0
     for seed in range(10):
         planted_series, others = _plant(kind, seed)
         anomalies = {
             record.series.step: record.anomalies for record in scan([planted_series, *others], seed)
         }
         hits += any(_is_at(anomaly, first, last, direction) for anomaly in anomalies.pop("hit"))
-        others_hit += sum(map(len, anomalies.values()))
+        false_alarms += sum(map(len, anomalies.values()))
     assert hits >= 9
-    assert others_hit <= 4
+    assert false_alarms <= 4
 
 
 def _is_at(anomaly: Anomaly, first: int, last: int, direction: str) -> bool:
@@ -263,10 +263,10 @@ def test_command_names_invalid_cells_and_prints_json(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["incidents"] == []
 
 
-@pytest.mark.parametrize("silent", [200, 900])
-def test_baseline_of_a_series_that_ends_stays_near_zero(silent: int) -> None:
+@pytest.mark.parametrize("silent_days", [200, 900])
+def test_baseline_of_a_series_that_ends_stays_near_zero(silent_days: int) -> None:
     random = np.random.default_rng(7)
-    counts = np.concatenate((random.poisson(np.linspace(1, 30, 70)), np.zeros(silent)))
+    counts = np.concatenate((random.poisson(np.linspace(1, 30, 70)), np.zeros(silent_days)))
     series = DailySeries("volume", "step", None, "web", _MONDAY, counts.astype(float))
     expected = fit(series, np.ones(series.days, dtype=np.bool_)).expected
     assert expected.max() < 100
@@ -285,13 +285,13 @@ def test_days_before_a_long_silence_are_left_out() -> None:
     overview = _course_of(rows)
     assert overview is not None
     assert (overview.first_day, overview.incidents) == (_MONDAY + 97, ())
-    without_two_days = _course_of([row for row in rows if (row[1] - start) // _DAY not in (97, 98)])
-    assert without_two_days is not None
-    assert without_two_days.first_day == _MONDAY + 99
+    later_overview = _course_of([row for row in rows if (row[1] - start) // _DAY not in (97, 98)])
+    assert later_overview is not None
+    assert later_overview.first_day == _MONDAY + 99
     nearer = [(f"c41-{number}", start + 41 * _DAY, "visit", "web") for number in range(5)]
-    with_nearer_days = _course_of([*rows, *nearer])
-    assert with_nearer_days is not None
-    assert with_nearer_days.first_day == _MONDAY
+    nearer_overview = _course_of([*rows, *nearer])
+    assert nearer_overview is not None
+    assert nearer_overview.first_day == _MONDAY
 
 
 def test_words_group_thousands_as_the_language_does() -> None:

@@ -113,7 +113,7 @@ def test_refused_token_is_signed_anew() -> None:
     assert len({post.headers["authorization"] for post in apple.posts}) == 2
 
 
-def test_busy_or_cut_connection_gets_a_repeat_that_replaces() -> None:
+def test_busy_or_cut_connection_gets_a_repeat_that_replaces_the_first() -> None:
     apple = Http2Server(answers=[(429, {"reason": "TooManyRequests"}), None, (500, None)])
     results, _ = _deliver(apple)
     assert isinstance(results[0], Delivered)

@@ -108,14 +108,14 @@ def test_removal_effects_equal_those_of_whole_matrices(order: int, seed: int, nu
     } == (pytest.approx(shares, abs=1e-10))
 
 
-def test_consecutive_identical_states_are_one() -> None:
+def test_consecutive_identical_states_count_as_one() -> None:
     # a a a b: at order 1 as a b; at order 2 as (a a) (a b), which is not a b.
     repeat_rows = [PathRow(("a", "a", "a", "b"), 1.0, 1.0, 2.0), PathRow(("b", "b"), 2.0, 2.0, 1.0)]
     single_rows = [PathRow(("a", "b"), 1.0, 1.0, 2.0), PathRow(("b",), 2.0, 2.0, 1.0)]
-    at_one = [
+    first_order = [
         removal_effects(count_paths(rows), 1).conversions for rows in (repeat_rows, single_rows)
     ]
-    assert at_one[0] == pytest.approx(at_one[1], abs=1e-15)
+    assert first_order[0] == pytest.approx(first_order[1], abs=1e-15)
     expected = removal_effects_by_matrix(repeat_rows, 2, lambda row: row.conversions)
     effects = removal_effects(count_paths(repeat_rows), 2).conversions
     assert effects == pytest.approx(list(expected.values()), abs=1e-12)
@@ -163,14 +163,14 @@ def test_conversions_without_touch_are_no_channels(model: str) -> None:
     no_touch = next(channel for channel in attribution.channels if channel.channel == NO_TOUCH)
     assert (no_touch.conversions, no_touch.value) == (2.0, 9.0)
     assert no_touch.removal_effect is None
-    without_nulls = attribute(model, ModelOptions(), count_paths(BOOK))
+    plain_attribution = attribute(model, ModelOptions(), count_paths(BOOK))
     credit = {
         channel.channel: channel.conversions
         for channel in attribution.channels
         if channel != no_touch
     }
     assert credit == pytest.approx(
-        {channel.channel: channel.conversions for channel in without_nulls.channels}
+        {channel.channel: channel.conversions for channel in plain_attribution.channels}
     )
 
 
@@ -220,7 +220,7 @@ def test_the_full_game_by_rate_equals_all_orders_of_joining(seed: int) -> None:
     assert _credits("shapley-full", rows, worth="rate") == pytest.approx(expected, abs=1e-9)
 
 
-def test_the_full_game_by_rate_refuses_where_touches_add_nothing() -> None:
+def test_the_full_game_by_rate_is_refused_where_touches_add_nothing() -> None:
     rows = [PathRow((), 1.0), PathRow(("a",), 1.0, 0.0, 9.0)]
     with pytest.raises(NoWorthError, match="no higher rate of conversions"):
         _credits("shapley-full", rows, worth="rate")
@@ -337,11 +337,13 @@ def test_the_bootstrap_draws_customers_not_paths() -> None:
     conversions = np.eye(2) * 100.0
     customers = Customers(np.array([5.0, 5.0]), conversions, np.zeros((2, 2)))
     model_fit = fit("last", ModelOptions(), paths)
-    wide = bootstrap(paths, customers, model_fit, 500, seed=0)
-    narrow = bootstrap(paths, Customers.of_paths(paths), model_fit, 500, seed=0)
-    assert wide is not None
-    assert narrow is not None
-    width, naive = (interval.high[0] - interval.low[0] for interval in (wide, narrow))
+    wide_interval = bootstrap(paths, customers, model_fit, 500, seed=0)
+    narrow_interval = bootstrap(paths, Customers.of_paths(paths), model_fit, 500, seed=0)
+    assert wide_interval is not None
+    assert narrow_interval is not None
+    width, naive = (
+        interval.high[0] - interval.low[0] for interval in (wide_interval, narrow_interval)
+    )
     assert 5 * naive < width <= 1_000
 
 

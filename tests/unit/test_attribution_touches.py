@@ -181,7 +181,7 @@ def test_unit_kinds_of_touches_and_repeated_ids_follow_the_options(tmp_path: Pat
         ("p", 2, "mail", None, "clicked", "e2"),
         ("q", 2, "web", "spring", "clicked", "e3"),
     ]
-    plain = [
+    touch_rows = [
         {
             "profile_id": customer,
             "occurred_at": START + day * DAY,
@@ -194,9 +194,14 @@ def test_unit_kinds_of_touches_and_repeated_ids_follow_the_options(tmp_path: Pat
         }
         for customer, day, channel, campaign, touch, event in rows
     ]
-    conversion = {**plain[0], "kind": "conversion", "value": 9.0, "occurred_at": START + 3 * DAY}
+    conversion = {
+        **touch_rows[0],
+        "kind": "conversion",
+        "value": 9.0,
+        "occurred_at": START + 3 * DAY,
+    }
     conversions = [{**conversion, "event_id": "e4"}, {**conversion, "event_id": "e4"}]
-    file = write_parquet(tmp_path / "touches.parquet", [*plain, *conversions])
+    file = write_parquet(tmp_path / "touches.parquet", [*touch_rows, *conversions])
     answer = _answer(file, "linear", unit="campaign", touch="clicked")
     assert [(channel.channel, channel.conversions) for channel in answer.attribution.channels] == [
         ("(no campaign)", 1.0),
@@ -233,8 +238,8 @@ def test_credit_adds_up_after_any_number_of_half_lives(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("zone", ["Europe/Madrid", "America/Lima"])
 def test_times_are_read_in_every_form(tmp_path: Path, zone: str) -> None:
-    with_zone = ["2024-01-01T10:00:00+02:00", "2024-01-01 08:00:00Z", str(START + 8 * 3_600_000)]
-    lines = [f"p,{text},c{index},touch,0" for index, text in enumerate(with_zone)]
+    zoned_times = ["2024-01-01T10:00:00+02:00", "2024-01-01 08:00:00Z", str(START + 8 * 3_600_000)]
+    lines = [f"p,{text},c{index},touch,0" for index, text in enumerate(zoned_times)]
     file = write_csv(tmp_path / "t.csv", [HEADER, *lines, "p,2024-01-01T08:00:00Z,,conversion,1"])
     answer = _answer(file, "linear")
     assert [channel.conversions for channel in answer.attribution.channels] == pytest.approx(
@@ -274,16 +279,16 @@ def _expected_paths(
         own_events = [
             (at, channel is None, channel or "") for name, at, channel in events if name == customer
         ]
-        pending: list[tuple[int, str]] = []
+        touches: list[tuple[int, str]] = []
         conversion_times: set[int] = set()
         for at, is_conversion, channel in [*sorted(own_events), (10**18, True, "")]:
             if not is_conversion:
-                pending.append((at, channel))
+                touches.append((at, channel))
                 continue
-            names_inside = tuple(name for moment, name in pending if at - moment < lookback)
+            names_inside = tuple(name for moment, name in touches if at - moment < lookback)
             run: list[tuple[int, str]] = []
             for moment, name in [
-                *(touch for touch in pending if at - touch[0] >= lookback),
+                *(touch for touch in touches if at - touch[0] >= lookback),
                 (10**19, ""),
             ]:
                 if run and moment - run[-1][0] >= lookback:
@@ -291,7 +296,7 @@ def _expected_paths(
                         expected[tuple(name for _, name in run), False] += 1
                     run = []
                 run.append((moment, name))
-            pending = []
+            touches = []
             if at < 10**18 and (at not in conversion_times):
                 expected[names_inside, True] += sum(
                     moment == at for moment, is_goal, _ in own_events if is_goal

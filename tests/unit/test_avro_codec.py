@@ -24,11 +24,11 @@ def encode_interaction(interaction: Interaction = INTERACTION) -> bytes:
     return data
 
 
-def with_property(value: Scalar) -> Interaction:
+def interaction_with_property(value: Scalar) -> Interaction:
     return msgspec.structs.replace(INTERACTION, properties={"price": value})
 
 
-def long(value: int) -> bytes:
+def encode_long(value: int) -> bytes:
     """Return a zigzag varint, as Avro writes every count and length."""
     value = (value << 1) ^ (value >> 63)
     output = bytearray()
@@ -38,13 +38,21 @@ def long(value: int) -> bytes:
     return bytes((*output, value))
 
 
-def text(value: str) -> bytes:
-    return long(len(value)) + value.encode()
+def encode_text(value: str) -> bytes:
+    return encode_long(len(value)) + value.encode()
 
 
 HEADER = encode_interaction()[:5]
-UP_TO_IDENTIFIERS = HEADER + b"".join(map(text, ("id", "track", "n", "web", "s"))) + long(1) * 2
-UP_TO_PROPERTIES = UP_TO_IDENTIFIERS + long(1) + text("email") + text("a@b.c") + long(0)
+UP_TO_IDENTIFIERS = (
+    HEADER + b"".join(map(encode_text, ("id", "track", "n", "web", "s"))) + encode_long(1) * 2
+)
+UP_TO_PROPERTIES = (
+    UP_TO_IDENTIFIERS
+    + encode_long(1)
+    + encode_text("email")
+    + encode_text("a@b.c")
+    + encode_long(0)
+)
 
 
 def test_header_is_a_zero_byte_and_the_big_endian_schema_id() -> None:
@@ -64,21 +72,21 @@ def test_every_action_topic_has_the_schema_of_actions(channel: str) -> None:
     assert CODEC.decode(f"actions.{channel}", data) == action
 
 
-def test_a_record_of_another_class_is_a_bug() -> None:
+def test_a_record_of_another_class_raises_a_type_error() -> None:
     with pytest.raises(TypeError, match="profiles carries Profile, not Memberships"):
         CODEC.encode("profiles", example(Memberships))
 
 
 @pytest.mark.parametrize("value", [None, True, False, 0, 1, 1.0, -(2**63), 2**63 - 1, "", "1"])
 def test_scalars_keep_their_type(value: Scalar) -> None:
-    record = CODEC.decode("interactions", encode_interaction(with_property(value)))
+    record = CODEC.decode("interactions", encode_interaction(interaction_with_property(value)))
     assert isinstance(record, Interaction)
     assert record.properties == {"price": value}
     assert type(record.properties["price"]) is type(value)
 
 
 def test_an_integer_beyond_64_bits_becomes_a_double() -> None:
-    record = CODEC.decode("interactions", encode_interaction(with_property(2**80)))
+    record = CODEC.decode("interactions", encode_interaction(interaction_with_property(2**80)))
     assert isinstance(record, Interaction)
     assert record.properties == {"price": float(2**80)}
 
@@ -87,7 +95,7 @@ def test_an_integer_beyond_64_bits_becomes_a_double() -> None:
 def test_texts_of_every_length_have_their_length_before_them(length: int) -> None:
     name = "n" * length
     data = encode_interaction(msgspec.structs.replace(INTERACTION, name=name))
-    assert long(length) + name.encode() in data
+    assert encode_long(length) + name.encode() in data
     record = CODEC.decode("interactions", data)
     assert isinstance(record, Interaction)
     assert record.name == name
@@ -106,7 +114,7 @@ def test_a_text_that_utf_8_cannot_write_is_not_written() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_doubles_that_are_not_finite_are_refused(value: float) -> None:
-    record = CODEC.decode("interactions", encode_interaction(with_property(value)))
+    record = CODEC.decode("interactions", encode_interaction(interaction_with_property(value)))
     assert record == Malformed("not-finite", f"properties.price is {value}")
 
 
@@ -121,7 +129,7 @@ def test_doubles_that_are_not_finite_are_refused(value: float) -> None:
         (CODEC.encode("profiles", example(Profile)), "schema-of-another-topic"),
         (encode_interaction() + b"\0", "malformed-avro"),
         (HEADER, "malformed-avro"),
-        (HEADER + long(2) + b"\xff\xfe", "malformed-avro"),
+        (HEADER + encode_long(2) + b"\xff\xfe", "malformed-avro"),
         (HEADER + b"\xff" * 1000, "malformed-avro"),
     ],
 )
@@ -133,7 +141,7 @@ def test_bytes_that_are_no_record_have_a_reason(data: bytes, reason: str) -> Non
 
 
 def test_an_unknown_kind_is_named() -> None:
-    data = encode_interaction().replace(text("track"), text("trick"))
+    data = encode_interaction().replace(encode_text("track"), encode_text("trick"))
     record = CODEC.decode("interactions", data)
     assert isinstance(record, Malformed)
     assert record.reason == "invalid-record"
@@ -153,13 +161,18 @@ def test_truncated_record_is_refused_at_any_length(name: str) -> None:
 @pytest.mark.parametrize("count", [2**31, 2**62, 2**63 - 1, -1, -(2**62), -(2**63)])
 @pytest.mark.parametrize(
     "before",
-    [HEADER, UP_TO_IDENTIFIERS, UP_TO_PROPERTIES, UP_TO_PROPERTIES + long(1) + text("price")],
+    [
+        HEADER,
+        UP_TO_IDENTIFIERS,
+        UP_TO_PROPERTIES,
+        UP_TO_PROPERTIES + encode_long(1) + encode_text("price"),
+    ],
     ids=["string", "array", "map", "union"],
 )
-@pytest.mark.parametrize("after", [b"", text("a") * 2], ids=["nothing", "something"])
+@pytest.mark.parametrize("after", [b"", encode_text("a") * 2], ids=["nothing", "something"])
 def test_absurd_lengths_are_refused_at_once(before: bytes, count: int, after: bytes) -> None:
     # An allocation of such a length would raise MemoryError.
-    record = CODEC.decode("interactions", before + long(count) + after)
+    record = CODEC.decode("interactions", before + encode_long(count) + after)
     assert isinstance(record, Malformed)
     assert record.reason == "malformed-avro"
 

@@ -28,14 +28,14 @@ def test_unregistered_schemas_are_unknown(client: SchemaRegistryClient) -> None:
 def test_every_version_gets_the_registrys_id(client: SchemaRegistryClient) -> None:
     register_schemas(client, channels=[])
     known_schemas = with_registry_ids(client)
-    of_subject = [
+    registered_schemas = [
         client.lookup_schema(
             f"{version.name}-value", Schema(msgspec.json.encode(version.schema).decode(), "AVRO")
         )
         for version in recorded_versions()
     ]
     assert [version.id for version in known_schemas] == [
-        subject_version.schema_id for subject_version in of_subject
+        subject_version.schema_id for subject_version in registered_schemas
     ]
     assert [version.schema for version in known_schemas] == [
         version.schema for version in recorded_versions()

@@ -12,7 +12,7 @@ PROFILES = next(version for version in recorded_versions() if version.name == "p
 ACTIONS = next(version for version in recorded_versions() if version.name == "actions")
 
 
-def text(schema: object) -> str:
+def to_text(schema: object) -> str:
     return msgspec.json.encode(schema).decode()
 
 
@@ -42,7 +42,7 @@ def test_version_is_found_by_number_or_as_the_latest(number: str) -> None:
             "subject": "profiles-value",
             "version": 1,
             "id": PROFILES.id,
-            "schema": text(PROFILES.schema),
+            "schema": to_text(PROFILES.schema),
         },
     )
 
@@ -80,7 +80,7 @@ def look_up(schema: str) -> tuple[int, dict[str, object]]:
 
 
 def test_look_up_finds_a_schema_with_any_spacing() -> None:
-    status, body = look_up(msgspec.json.format(text(PROFILES.schema)))
+    status, body = look_up(msgspec.json.format(to_text(PROFILES.schema)))
     assert (status, body["id"]) == (200, PROFILES.id)
 
 

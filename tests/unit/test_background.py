@@ -38,14 +38,14 @@ def test_threads_of_a_client_run_as_batch_and_their_creator_does_not() -> None:
 
 
 def test_another_policy_is_left_as_it_is() -> None:
-    def idle() -> tuple[int, int]:
+    def run_idle() -> tuple[int, int]:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         with background():
-            meanwhile = os.sched_getscheduler(0)
-        return meanwhile, os.sched_getscheduler(0)
+            policy_inside = os.sched_getscheduler(0)
+        return policy_inside, os.sched_getscheduler(0)
 
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(idle).result() == (os.SCHED_IDLE, os.SCHED_IDLE)
+        assert pool.submit(run_idle).result() == (os.SCHED_IDLE, os.SCHED_IDLE)
 
 
 def _fail_in_background() -> None:

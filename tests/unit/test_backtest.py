@@ -111,8 +111,8 @@ def test_tables_equal_the_records_of_the_stages(
     flow, emits = _run_stages(log)
     report = play(_write(tmp_path / "a.ndjson", log))
     changes = [emit.value for emit in emits if emit.topic == "segments.changes"]
-    stays = table('SELECT profile_id, segment, change, epoch_ms("at") FROM segments')
-    assert sorted(stays) == sorted((c.profile_id, c.segment, c.change, c.at) for c in changes)  # type: ignore[union-attr]
+    change_rows = table('SELECT profile_id, segment, change, epoch_ms("at") FROM segments')
+    assert sorted(change_rows) == sorted((c.profile_id, c.segment, c.change, c.at) for c in changes)  # type: ignore[union-attr]
     actions = [emit.value.action_id for emit in emits if emit.topic.startswith("actions.")]  # type: ignore[union-attr]
     assert sorted(table("SELECT action_id FROM actions")) == sorted((action,) for action in actions)
     assert table(
@@ -247,10 +247,10 @@ def test_another_configuration_decides_otherwise(
     (other / "campaigns" / "cart-recovery.yaml").unlink()
     file = _write(tmp_path / "a.ndjson", shop_log())
     now = play(file)
-    with_campaign = table("SELECT count(*) FROM actions WHERE campaign = 'cart-recovery'")
+    count_with_campaign = table("SELECT count(*) FROM actions WHERE campaign = 'cart-recovery'")
     other_report = play(file, config=other)
-    without_campaign = table("SELECT count(*) FROM actions WHERE campaign = 'cart-recovery'")
-    assert with_campaign > [(0,)] == without_campaign
+    count_without_campaign = table("SELECT count(*) FROM actions WHERE campaign = 'cart-recovery'")
+    assert count_with_campaign > [(0,)] == count_without_campaign
     assert other_report["decision_hash"] != now["decision_hash"]
 
 
@@ -280,11 +280,11 @@ def test_bad_rows_are_reported_with_their_line_and_the_others_played(
 ) -> None:
     file = _write(tmp_path / "a.ndjson", shop_log(maximum=10))
     row_count = len(file.read_bytes().splitlines())
-    timeless = (
+    row_without_time = (
         b'{"kind":"track","name":"home","identifiers":[{"namespace":"cookie","value":"a"}]}\n'
     )
-    without_time = b'{"type":"track","event":"home","anonymousId":"a"}\n'
-    file.write_bytes(b"{broken\n" + timeless + without_time + file.read_bytes())
+    message_without_time = b'{"type":"track","event":"home","anonymousId":"a"}\n'
+    file.write_bytes(b"{broken\n" + row_without_time + message_without_time + file.read_bytes())
     result = invoke(file)
     message = " ".join(result.stderr.split())
     assert result.exit_code == 1

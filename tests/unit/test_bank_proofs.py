@@ -112,14 +112,17 @@ class Loss:
 
 def _loss(rounds: Sequence[ChoiceRound]) -> Loss:
     regrets = np.array([choice_round.regret for choice_round in rounds])
-    of_random = np.array([choice_round.best - choice_round.mean for choice_round in rounds])
-    share = regrets.sum() / of_random.sum()
-    return Loss(share, float(np.sqrt(((regrets - share * of_random) ** 2).sum()) / of_random.sum()))
+    random_regrets = np.array([choice_round.best - choice_round.mean for choice_round in rounds])
+    share = regrets.sum() / random_regrets.sum()
+    return Loss(
+        share,
+        float(np.sqrt(((regrets - share * random_regrets) ** 2).sum()) / random_regrets.sum()),
+    )
 
 
 @pytest.mark.timeout(900)
 @_SIZES
-def test_lightgbm_beats_random_and_the_best_fixed_choice_for_customers_it_never_saw(
+def test_lightgbm_beats_random_and_the_best_fixed_choice_for_new_customers(
     customers: int, tmp_path: Path
 ) -> None:
     # The model is trained on decisions of Thompson sampling in one world, and decides in another.
@@ -174,7 +177,7 @@ def _is_covering(estimate: Estimate | None, truth: float) -> bool:
 @pytest.mark.parametrize("worlds", [120, pytest.param(1_000, marks=pytest.mark.chaos)])
 def test_doubly_robust_intervals_cover_the_policys_true_value_at_their_rate(worlds: int) -> None:
     truth = statement()["policy"]["target_value"]
-    coverage_count, covered_by_model, narrower = 0, 0, 0
+    coverage_count, model_coverage_count, narrower = 0, 0, 0
     ips_values: list[float] = []
     for seed in range(worlds):
         log = _policy_log(1_000 + seed, 300)
@@ -184,14 +187,14 @@ def test_doubly_robust_intervals_cover_the_policys_true_value_at_their_rate(worl
         coverage_count += _is_covering(estimates.dr, truth)
         assert log.q_target is not None
         model_alone = Log(log.q_target, np.ones_like(log.weights))
-        covered_by_model += _is_covering(evaluate(model_alone).ips, truth)
+        model_coverage_count += _is_covering(evaluate(model_alone).ips, truth)
         narrower += _width(estimates.dr) < _width(estimates.ips)
     assert (
         binom.ppf(_FALSE_ALARM, worlds, 0.95)
         <= coverage_count
         <= binom.ppf(1 - _FALSE_ALARM, worlds, 0.95)
     )
-    assert not covered_by_model
+    assert not model_coverage_count
     assert narrower > 0.9 * worlds
     # A propensity that is logged wrong hardly changes doubly robust values, but biases values that
     # are only weighted by it.
@@ -236,7 +239,7 @@ def test_lift_covers_the_effect_of_messages_at_every_daily_look(
             until = START_MS + day * DAY_MS
             statistics = load_statistics(queries, tmp_path, Period(None, until), campaigns)
             lifts = [
-                (lift, _true_lift(play, lift, until)) for lift in _of_campaigns(statistics.lifts)
+                (lift, _true_lift(play, lift, until)) for lift in _campaign_lifts(statistics.lifts)
             ]
             for lift, truth in lifts:
                 misses[lift.holdout].append(_is_missed(lift, truth))
@@ -258,7 +261,7 @@ def _standard_errors(lift: Lift, truth: float) -> float:
     return (lift.conversion.value - truth) / error
 
 
-def _of_campaigns(lifts: Sequence[Lift]) -> Iterator[Lift]:
+def _campaign_lifts(lifts: Sequence[Lift]) -> Iterator[Lift]:
     """Yield the lift of each campaign over its own holdout."""
     for lift in lifts:
         if (
@@ -279,7 +282,7 @@ def _is_missed(lift: Lift, truth: float) -> bool:
 def _true_lift(play: BankPlay, lift: Lift, until: int) -> float:
     """Return the increase of the goal's probability within its window by the campaign's messages,
     over customers outside the holdout from their first entry on, by the true chances."""
-    entered_at: dict[str, int] = {}
+    entry_times: dict[str, int] = {}
     for decision in play.decisions:
         holdouts = {holdout.holdout: holdout.held for holdout in decision.holdouts}
         is_treated = holdouts.get(lift.holdout) is False and any(
@@ -287,17 +290,17 @@ def _true_lift(play: BankPlay, lift: Lift, until: int) -> float:
             for candidate in decision.candidates
         )
         if is_treated:
-            entered_at.setdefault(decision.profile_id, decision.decided_at)
-    entered_long_ago = {
-        customer_id: at for customer_id, at in entered_at.items() if at + lift.window_ms < until
+            entry_times.setdefault(decision.profile_id, decision.decided_at)
+    old_entries = {
+        customer_id: at for customer_id, at in entry_times.items() if at + lift.window_ms < until
     }
-    assert len(entered_long_ago) == lift.treated.customers
+    assert len(old_entries) == lift.treated.customers
     added_chance = sum(
         message.chance
         for message in play.messages
         if message.campaign == lift.campaign
-        and message.profile_id in entered_long_ago
-        and entered_long_ago[message.profile_id] <= message.at
-        and message.goal_at <= entered_long_ago[message.profile_id] + lift.window_ms
+        and message.profile_id in old_entries
+        and old_entries[message.profile_id] <= message.at
+        and message.goal_at <= old_entries[message.profile_id] + lift.window_ms
     )
-    return added_chance / len(entered_long_ago) if entered_long_ago else 0.0
+    return added_chance / len(old_entries) if old_entries else 0.0

@@ -66,11 +66,11 @@ def test_a_jar_missing_from_the_repository_is_named(tmp_path: Path, mirror: str)
 
 
 def test_full_disk_is_distinguished_from_a_missing_network(tmp_path: Path, mirror: str) -> None:
-    large = bytes(2 << 20)
-    jar = PinnedJar(hashlib.sha256(large).hexdigest(), JAR.group, "large", JAR.version)
+    content = bytes(2 << 20)
+    jar = PinnedJar(hashlib.sha256(content).hexdigest(), JAR.group, "large", JAR.version)
     jar_file = tmp_path / "mirror" / jar.path
     jar_file.parent.mkdir(parents=True)
-    jar_file.write_bytes(large)
+    jar_file.write_bytes(content)
     with (
         small_disk(tmp_path / "cache", megabytes=1),
         pytest.raises(BrokerError, match=r"large-1\.2\.jar to .*: No space left.*KAIROS_CACHE_DIR"),

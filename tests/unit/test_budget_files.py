@@ -53,9 +53,9 @@ def test_a_mistake_is_named_with_its_line(
     folder: Path, file: str, old: str, new: str, words: str
 ) -> None:
     errors, line = errors_after_change(folder, file, old, new)
-    fitting = [error for error in errors if words in error.message]
-    assert fitting, errors
-    assert abs(fitting[0].line - line) <= 1 or "twice" in words
+    matches = [error for error in errors if words in error.message]
+    assert matches, errors
+    assert abs(matches[0].line - line) <= 1 or "twice" in words
 
 
 def test_item_starts_on_an_existing_day(folder: Path) -> None:
@@ -69,7 +69,7 @@ def test_item_starts_on_an_existing_day(folder: Path) -> None:
     assert "from: '31/02/2026' is no date: write 2026-02-28" in errors[0].message
 
 
-def test_a_budget_is_in_the_money_of_the_deployment(folder: Path) -> None:
+def test_a_budget_is_in_the_currency_of_the_deployment(folder: Path) -> None:
     money = "enrichers:\n  currency: {to: EUR, amounts: {total: properties.total}, rates: []}\n"
     (folder / "profile.yaml").write_text(money)
     campaign_file = folder / _DAILY

@@ -155,12 +155,12 @@ def test_a_purse_is_valid_in_its_period_alone() -> None:
 
 def test_only_a_newer_grant_changes_a_purse_and_never_below_its_spending() -> None:
     purse = Purse("campaign", 0, None, 3, 10, 4)
-    old = Grant("a", "campaign", 0, None, 3, 99, 0.0)
-    assert accept(purse, old) is None
-    lower = accept(purse, with_fields(old, number=4, granted=1))
+    old_grant = Grant("a", "campaign", 0, None, 3, 99, 0.0)
+    assert accept(purse, old_grant) is None
+    lower = accept(purse, with_fields(old_grant, number=4, granted=1))
     assert lower is not None
     assert (lower.granted, lower.spent, lower.left(0)) == (4, 4, 0)
-    new_period = accept(purse, with_fields(old, number=5, granted=7, period="day 2"))
+    new_period = accept(purse, with_fields(old_grant, number=5, granted=7, period="day 2"))
     assert new_period is not None
     assert (new_period.spent, new_period.left(0)) == (0, 7)
 
@@ -174,14 +174,14 @@ def test_a_campaign_out_of_budget_is_named_early() -> None:
     record = record_of(open_account(rule, None, noon), {}, noon)
     assert list(spent_early([record], rules.config, noon)) == []
 
-    empty = with_fields(record, spent=10.0)
-    assert list(spent_early([empty], rules.config, noon)) == [
+    spent_record = with_fields(record, spent=10.0)
+    assert list(spent_early([spent_record], rules.config, noon)) == [
         "mail: 10.00 of 10.00 is spent, after 50% of its period"
     ]
-    assert list(spent_early([empty], rules.config, noon + 11 * 3_600_000)) == []
+    assert list(spent_early([spent_record], rules.config, noon + 11 * 3_600_000)) == []
 
 
-def test_a_grant_for_the_next_period_leaves_the_running_one_as_it_is() -> None:
+def test_a_grant_for_the_next_period_leaves_the_present_one_unchanged() -> None:
     today = Purse("day 1", 0, 1_000, 3, 10, 4)
     both_grants = accept(today, Grant("a", "day 2", 1_000, 2_000, 4, 7, 0.5))
     assert both_grants is not None

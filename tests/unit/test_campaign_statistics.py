@@ -149,15 +149,15 @@ def bank() -> BankRecords:
 
 
 @pytest.fixture(scope="module")
-def of_bank(bank: BankRecords) -> CampaignStatistics:
+def bank_statistics(bank: BankRecords) -> CampaignStatistics:
     return _statistics(bank.decisions, bank.segmented)
 
 
 def test_lift_equals_a_plain_comparison_of_arms(
-    bank: BankRecords, of_bank: CampaignStatistics
+    bank: BankRecords, bank_statistics: CampaignStatistics
 ) -> None:
-    assert of_bank.support.until_ms is not None
-    by_channel = [lift for lift in of_bank.lifts if lift.channel is not None]
+    assert bank_statistics.support.until_ms is not None
+    by_channel = [lift for lift in bank_statistics.lifts if lift.channel is not None]
     assert len(by_channel) == 8
     for estimate in by_channel:
         meetings = [
@@ -165,7 +165,7 @@ def test_lift_equals_a_plain_comparison_of_arms(
             for meeting in bank.meetings
             if (meeting.offer.offer, meeting.channel) == (estimate.offer, estimate.channel)
         ]
-        arms = _arms(meetings, of_bank.support.until_ms)
+        arms = _arms(meetings, bank_statistics.support.until_ms)
         assert (estimate.treated.customers, estimate.treated.converted) == arms[0]
         assert (estimate.held.customers, estimate.held.converted) == arms[1]
 
@@ -188,9 +188,9 @@ def _arms(
 
 
 def test_agents_choice_gives_no_lift_where_naive_comparison_is_wrong(
-    of_bank: CampaignStatistics,
+    bank_statistics: CampaignStatistics,
 ) -> None:
-    assert of_bank.without_lift == {"loans": "no customer was held out"}
+    assert bank_statistics.without_lift == {"loans": "no customer was held out"}
 
 
 @dataclass(frozen=True)
@@ -295,9 +295,9 @@ def test_intervals_of_rates_allow_for_customers_with_several_messages() -> None:
     assert naive_coverage_count < 0.8 * worlds
 
 
-def test_lift_of_channels_is_near_the_truth(of_bank: CampaignStatistics) -> None:
+def test_lift_of_channels_is_near_the_truth(bank_statistics: CampaignStatistics) -> None:
     by_name = {sale.offer: sale for sale in SALES}
-    for lift in of_bank.lifts:
+    for lift in bank_statistics.lifts:
         if lift.offer is None or lift.conversion is None or lift.conversion.low is None:
             continue
         assert lift.conversion.high is not None
@@ -404,7 +404,7 @@ def test_wilson_bounds_are_those_of_the_score_test(trials: int, data: st.DataObj
 
 
 def test_goal_conditions_mean_the_same_in_sql() -> None:
-    def count_reached(condition: dict[str, object]) -> int:
+    def count_conversions(condition: dict[str, object]) -> int:
         campaigns = (Campaign("spring", (), goal=Goal(condition, "3d")),)
         decisions = [
             decision(
@@ -424,11 +424,11 @@ def test_goal_conditions_mean_the_same_in_sql() -> None:
         lift = next(lift for lift in statistics.lifts if lift.campaign == "spring")
         return lift.treated.converted * 10 + lift.held.converted
 
-    assert count_reached({"name": "Paid"}) == 11
-    assert count_reached({"all": [{"name": "Paid"}, {"property": "amount", "gte": 20}]}) == 10
-    assert count_reached({"property": "card.kind", "is": "it's gold"}) == 10
-    assert count_reached({"not": {"property": "card.kind", "exists": True}}) == 1
-    assert count_reached({"any": [{"name": "Nothing"}, {"property": "amount", "lt": 6}]}) == 1
+    assert count_conversions({"name": "Paid"}) == 11
+    assert count_conversions({"all": [{"name": "Paid"}, {"property": "amount", "gte": 20}]}) == 10
+    assert count_conversions({"property": "card.kind", "is": "it's gold"}) == 10
+    assert count_conversions({"not": {"property": "card.kind", "exists": True}}) == 1
+    assert count_conversions({"any": [{"name": "Nothing"}, {"property": "amount", "lt": 6}]}) == 1
 
 
 def test_goal_that_needs_a_profile_is_named_and_has_no_lift() -> None:

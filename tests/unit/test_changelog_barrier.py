@@ -13,7 +13,7 @@ def test_an_output_is_sent_as_soon_as_all_rows_before_it_are_acknowledged(steps:
     barrier = ChangelogBarrier()
     output_numbers: list[int] = []
     row_count = ack_count = 0
-    waits_for: list[int] = []
+    row_counts: list[int] = []
     for step in steps:
         if step == "write":
             barrier.on_write()
@@ -22,10 +22,10 @@ def test_an_output_is_sent_as_soon_as_all_rows_before_it_are_acknowledged(steps:
             ack_count += 1
             barrier.on_acknowledgement()
         elif step == "send":
-            number = len(waits_for)
-            waits_for.append(row_count)
+            number = len(row_counts)
+            row_counts.append(row_count)
             at_once = barrier.send(lambda number=number: output_numbers.append(number))  # type: ignore[misc]
             assert at_once is (row_count == ack_count)
-        due = [number for number, rows in enumerate(waits_for) if rows <= ack_count]
+        due = [number for number, rows in enumerate(row_counts) if rows <= ack_count]
         assert output_numbers == due
-        assert barrier.is_holding is (len(due) < len(waits_for))
+        assert barrier.is_holding is (len(due) < len(row_counts))

@@ -154,12 +154,12 @@ def _deliver_altered(world: World) -> None:
     world.altered.add(next(iter(world.delivered)))
 
 
-def _more_interactions(profile: Profile) -> Profile:
+def _count_one_more(profile: Profile) -> Profile:
     count = int(str(profile.traits["interactions"])) + 1
     return replace(profile, traits={**profile.traits, "interactions": count})
 
 
-def _without_a_shard(state: Any) -> Any:
+def _remove_shard(state: Any) -> Any:
     parts_here = dict(list(state.shards.here.items())[1:])
     return replace(state, shards=replace(state.shards, here=parts_here))
 
@@ -180,7 +180,7 @@ def _is_of_absent_customer(record: Any) -> bool:
     return bool(record is not None and record.profile_id == person)
 
 
-def _without_idle(memberships: Memberships) -> Memberships:
+def _leave_idle(memberships: Memberships) -> Memberships:
     assert "idle" in memberships.segments
     return replace(
         memberships,
@@ -194,8 +194,8 @@ def _is_outcome(record: Any) -> bool:
 
 def _repeat_the_first_snapshot(world: World) -> None:
     """Append the first snapshot once more, as a stopped worker might."""
-    of_person = (entry for entry in world.every(topics.PROFILES) if _is_person(entry[2]))
-    log, place, _ = next(of_person)
+    entries = (entry for entry in world.every(topics.PROFILES) if _is_person(entry[2]))
+    log, place, _ = next(entries)
     log.append(log[place])
 
 
@@ -234,7 +234,7 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     ),
     "a profile is off by one": (
         checks.profiles_are_right,
-        alter(topics.PROFILES, _is_person, _more_interactions),
+        alter(topics.PROFILES, _is_person, _count_one_more),
     ),
     "the last snapshot of a profile is older than another": (
         checks.profiles_are_right,
@@ -260,11 +260,11 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     ),
     "a change that time causes is missing": (
         checks.memberships_are_right,
-        alter(topics.MEMBERSHIPS, _is_of_absent_customer, _without_idle),
+        alter(topics.MEMBERSHIPS, _is_of_absent_customer, _leave_idle),
     ),
     "a shard of a profile is missing": (
         checks.states_are_those_of_one_thread,
-        alter_state(stage("enrichment"), _without_a_shard),
+        alter_state(stage("enrichment"), _remove_shard),
     ),
     "a contact is forgotten": (
         checks.contact_histories_are_right,

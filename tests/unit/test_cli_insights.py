@@ -71,18 +71,18 @@ def test_attribution_of_touches_prints_its_support(tmp_path: Path) -> None:
 
 
 def test_off_policy_prints_its_contract(tmp_path: Path) -> None:
-    plain = write_csv(tmp_path / "log.csv", [LOG, GOOD_ENTRY, "0,0.5,0.25"])
-    document = _json("off-policy", "--log", str(plain))
+    plain_log = write_csv(tmp_path / "log.csv", [LOG, GOOD_ENTRY, "0,0.5,0.25"])
+    document = _json("off-policy", "--log", str(plain_log))
     assert list(document) == ["n", "ess", "ips", "snips", "dr"]
     assert list(document["ips"]) == ["value", "low", "high"]
     assert document["dr"] is None
     model_log = write_csv(tmp_path / "m.csv", [f"{LOG},q_logged,q_target", "1,0.5,0.5,0.4,0.6"])
     assert _json("off-policy", "--log", str(model_log))["dr"]["value"] == pytest.approx(1.2)
-    anytime = _json("off-policy", "--log", str(plain), "--anytime")
+    anytime = _json("off-policy", "--log", str(plain_log), "--anytime")
     assert 0 <= anytime["ips"]["low"] <= anytime["ips"]["high"] <= 1
 
 
-def test_names_from_data_are_shown_as_they_are(tmp_path: Path) -> None:
+def test_names_from_data_are_shown_unchanged(tmp_path: Path) -> None:
     lines = [PATHS[0], "[red]x[/red] > \x1b[31my,1,1,0"]
     code, output, _ = _run("attribution", "--paths", str(write_csv(tmp_path / "p.csv", lines)))
     assert code == 0

@@ -200,15 +200,15 @@ def test_the_body_gives_the_same_configuration_back() -> None:
 
 
 def test_defaults_spelt_out_change_nothing() -> None:
-    plain, spelt = bundle(), bundle()
-    spelt = Bundle(
+    plain_bundle, spelt_bundle = bundle(), bundle()
+    spelt_bundle = Bundle(
         sources=Sources((Source("shop", "web", "key-of-shop", "".join(["wa", "ll"])),), ()),
-        identity=spelt.identity,
-        channels=spelt.channels,
+        identity=spelt_bundle.identity,
+        channels=spelt_bundle.channels,
         profile=ProfileRules((), "".join(["30", "m"])),
     )
-    assert canonical.to_json(plain) == canonical.to_json(spelt)
-    assert "wall" not in canonical.to_json(spelt)
+    assert canonical.to_json(plain_bundle) == canonical.to_json(spelt_bundle)
+    assert "wall" not in canonical.to_json(spelt_bundle)
 
 
 def test_body_without_required_fields_is_refused() -> None:

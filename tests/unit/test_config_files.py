@@ -147,8 +147,8 @@ def test_mistake_is_named_with_its_line(
     text = (folder / file).read_text()
     line = text[: text.index(at)].count("\n") + 1
     all_errors = errors(folder)
-    fitting = [error for error in all_errors if error.file == file and words in error.message]
-    assert line in [error.line for error in fitting], "\n".join(map(str, all_errors))
+    matches = [error for error in all_errors if error.file == file and words in error.message]
+    assert line in [error.line for error in matches], "\n".join(map(str, all_errors))
 
 
 def test_all_mistakes_of_a_folder_are_reported_at_once(folder: Path) -> None:

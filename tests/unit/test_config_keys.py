@@ -50,10 +50,10 @@ def test_a_digest_is_no_key(folder: Path) -> None:
 
 
 def test_a_key_may_be_written_as_its_digest(folder: Path) -> None:
-    plain = configuration(folder)
+    plain_configuration = configuration(folder)
     sources = folder / "sources.yaml"
     sources.write_text(sources.read_text().replace("demo-live-key", key_digest("demo-live-key")))
-    assert configuration(folder).digest == plain.digest
+    assert configuration(folder).digest == plain_configuration.digest
 
 
 def test_key_as_text_and_as_digest_is_a_duplicate(folder: Path) -> None:
@@ -157,7 +157,7 @@ def test_errors_do_not_repeat_keys(folder: Path) -> None:
 def test_shown_configuration_of_any_version_is_masked(folder: Path) -> None:
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle)
-    old = Bundle(
+    old_bundle = Bundle(
         sources=type(bundle.sources)(
             (Source("shop", "web", "plain-write-key"),), (ServerKey("office", "plain-server-key"),)
         ),
@@ -173,7 +173,7 @@ def test_shown_configuration_of_any_version_is_masked(folder: Path) -> None:
             )
         ),
     )
-    masked_json = canonical.to_json(mask_secrets(old))
+    masked_json = canonical.to_json(mask_secrets(old_bundle))
     for secret in ("plain", "user", "pass", "abcdef"):
         assert secret not in masked_json
     assert "hooks.example.com/in" in masked_json

@@ -173,26 +173,26 @@ _IN_YAML = [
     ("path of another folder", CATALOG, "products.csv", "/etc/passwd", "relative to the folder"),
     ("unknown column", CATALOG, "id: sku", "id: SKU", "did you mean 'sku'?"),
 ]  # fmt: skip
-_NAMED_ELSEWHERE = (
+_WITHOUT_LINE = (
     *("lost table", "workbook", "path of another folder", "unknown column", "never sent"),
 )
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "mend"),
+    ("file", "old", "new", "remedy"),
     [case[1:] for case in _IN_YAML],
     ids=[case[0] for case in _IN_YAML],
 )
-def test_a_mistake_in_yaml_is_named_with_line_and_mend(
-    tmp_path: Path, file: str, old: str, new: str, mend: str, request: pytest.FixtureRequest
+def test_a_mistake_in_yaml_is_named_with_line_and_remedy(
+    tmp_path: Path, file: str, old: str, new: str, remedy: str, request: pytest.FixtureRequest
 ) -> None:
     folder = marketer_folder(tmp_path / "config")
     line = _put_mistake(folder, file, old, new)
     messages = _errors(folder)
-    fitting = [message for message in messages if mend in message]
-    assert fitting, "\n".join(messages) or "it is accepted"
-    if request.node.callspec.id not in _NAMED_ELSEWHERE:
-        assert fitting[0].startswith(f"{file}:{line}: "), (line, fitting)
+    matches = [message for message in messages if remedy in message]
+    assert matches, "\n".join(messages) or "it is accepted"
+    if request.node.callspec.id not in _WITHOUT_LINE:
+        assert matches[0].startswith(f"{file}:{line}: "), (line, matches)
 
 
 _BAD_ROWS = [
@@ -239,18 +239,18 @@ _BAD_ROWS = [
 
 
 @pytest.mark.parametrize(
-    ("row", "mend"),
+    ("row", "remedy"),
     [case[1:] for case in _BAD_ROWS],
     ids=[case[0] for case in _BAD_ROWS],
 )
-def test_a_bad_row_of_a_spreadsheet_is_named_with_line_and_mend(
-    tmp_path: Path, row: str, mend: str
+def test_a_bad_row_of_a_spreadsheet_is_named_with_line_and_remedy(
+    tmp_path: Path, row: str, remedy: str
 ) -> None:
     folder = marketer_folder(tmp_path / "config")
     (folder / TABLE).write_text(f"{HEADER}{ROWS}{row}\n")
     [error] = _errors(folder)
     assert error.startswith(f"{TABLE}:5: ")
-    assert mend in error
+    assert remedy in error
 
 
 _SHEET = HEADER + ROWS
@@ -272,18 +272,18 @@ _BAD_FILES = [
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "mend"),
+    ("content", "line", "remedy"),
     [case[1:] for case in _BAD_FILES],
     ids=[case[0] for case in _BAD_FILES],
 )
-def test_a_bad_spreadsheet_is_named_with_line_and_mend(
-    tmp_path: Path, content: str | bytes, line: int, mend: str
+def test_a_bad_spreadsheet_is_named_with_line_and_remedy(
+    tmp_path: Path, content: str | bytes, line: int, remedy: str
 ) -> None:
     folder = marketer_folder(tmp_path / "config")
     (folder / TABLE).write_bytes(content if isinstance(content, bytes) else content.encode())
     messages = _errors(folder)
     assert any(
-        message.startswith(f"{TABLE}:{line}: ") and mend in message for message in messages
+        message.startswith(f"{TABLE}:{line}: ") and remedy in message for message in messages
     ), messages
 
 
@@ -366,7 +366,7 @@ _PARQUET: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize(
-    ("columns", "line", "mend"),
+    ("columns", "line", "remedy"),
     [
         ({"sku": ["A", None]}, 2, "sku: '' is no id"),
         ({"sku": ["A", "A "]}, 2, "sku 'A' is on line 1 too"),
@@ -381,27 +381,28 @@ _PARQUET: dict[str, list[Any]] = {
         ({"until": [None, "31/02/2026"]}, 2, "is no date"),
     ],
 )
-def test_a_bad_parquet_table_is_named_with_row_and_mend(
-    tmp_path: Path, columns: dict[str, list[Any]], line: int, mend: str
+def test_a_bad_parquet_table_is_named_with_row_and_remedy(
+    tmp_path: Path, columns: dict[str, list[Any]], line: int, remedy: str
 ) -> None:
-    messages = _errors(_with_parquet(tmp_path, pa.table({**_PARQUET, **columns})))
+    messages = _errors(_use_parquet(tmp_path, pa.table({**_PARQUET, **columns})))
     assert any(
-        message.startswith(f"products.parquet:{line}: ") and mend in message for message in messages
+        message.startswith(f"products.parquet:{line}: ") and remedy in message
+        for message in messages
     ), messages
 
 
 def test_parquet_of_two_million_rows_is_refused_unread(tmp_path: Path) -> None:
     large_table = pa.table({name: pa.repeat(pa.scalar("x"), 2_000_000) for name in _PARQUET})
-    [error] = _errors(_with_parquet(tmp_path, large_table))
+    [error] = _errors(_use_parquet(tmp_path, large_table))
     assert "more than 50,000 rows" in error
 
 
 def test_numbers_of_parquet_are_ids_as_they_are_in_profiles(tmp_path: Path) -> None:
     # A column with a missing number is stored as 1.0, where profiles have 1.
-    assert not _errors(_with_parquet(tmp_path, pa.table({**_PARQUET, "sku": [1.0, 2.0]})))
+    assert not _errors(_use_parquet(tmp_path, pa.table({**_PARQUET, "sku": [1.0, 2.0]})))
 
 
-def _with_parquet(tmp_path: Path, table: pa.Table) -> Path:
+def _use_parquet(tmp_path: Path, table: pa.Table) -> Path:
     folder = marketer_folder(tmp_path / "config")
     buffer = io.BytesIO()
     pq.write_table(table, buffer)

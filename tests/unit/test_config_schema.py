@@ -82,9 +82,9 @@ RUBBISH = (None, True, -1, 1.5, "", "a b", "5 minutes", [], ["a"], {}, {"odd": 1
 def damage(value: object) -> list[object]:
     """Return `value` with each of its parts replaced by rubbish, or removed, in turn."""
     if isinstance(value, dict):
-        without_a_key = [{k: v for k, v in value.items() if k != key} for key in value]
-        damaged_inside = [{**value, key: part} for key in value for part in damage(value[key])]
-        return [*without_a_key, *damaged_inside, {**value, "odd": 1}, *RUBBISH]
+        smaller_values = [{k: v for k, v in value.items() if k != key} for key in value]
+        inner_values = [{**value, key: part} for key in value for part in damage(value[key])]
+        return [*smaller_values, *inner_values, {**value, "odd": 1}, *RUBBISH]
     if isinstance(value, list):
         return [[part] for element in value for part in damage(element)] + list(RUBBISH)
     return list(RUBBISH)

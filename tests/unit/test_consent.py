@@ -20,7 +20,7 @@ def _life() -> Life:
     return Life(world(traits=("mail_ok",), campaigns=campaigns, policies={"consent": [_MAIL]}))
 
 
-def test_without_consent_nothing_of_that_purpose_goes_on_that_channel() -> None:
+def test_message_without_consent_for_its_purpose_and_channel_is_not_sent() -> None:
     life = _life()
     decision = life.interact("Go", 0)
     assert sorted(life.treatments()) == ["receipt-email", "sale-call"]
@@ -29,7 +29,7 @@ def test_without_consent_nothing_of_that_purpose_goes_on_that_channel() -> None:
     assert life.treatments() == ["help-email"]
 
 
-def test_message_goes_while_consent_lasts() -> None:
+def test_message_is_sent_while_consent_lasts() -> None:
     life = _life()
     life.interact("Go", 0, mail_ok=True)
     assert "sale-email" in life.treatments()

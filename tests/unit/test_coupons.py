@@ -157,7 +157,7 @@ def test_code_is_redeemed_once_over_gateways_and_tills(config: Any, tmp_path: Pa
         (doors[till % 2], f"sale-{till}", [TILL, SHOP][till % 3 == 0]) for till in range(20)
     ]
 
-    async def all_at_once() -> list[int]:
+    async def redeem_all() -> list[int]:
         async def send(door: Doorway, redemption: str, key: str) -> int:
             body = {"code": code, "redemptionId": redemption}
             async with door.client(key) as client:
@@ -165,9 +165,9 @@ def test_code_is_redeemed_once_over_gateways_and_tills(config: Any, tmp_path: Pa
 
         return list(await asyncio.gather(*(send(*request) for request in requests)))
 
-    first = asyncio.run(all_at_once())
+    first = asyncio.run(redeem_all())
     assert sorted(first) == [200, *[409] * 19]
-    assert asyncio.run(all_at_once()) == first
+    assert asyncio.run(redeem_all()) == first
     conversions = [
         interaction for interaction in doors[0].interactions() if interaction.name == "conversion"
     ]

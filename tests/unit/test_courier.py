@@ -1,4 +1,4 @@
-"""Delivery of one action after a kill, by what the ledger recorded, over real sockets."""
+"""Delivery of one action after a kill, by the entries of the ledger, over real sockets."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Admission of decisions: when one is asked for, and when the gateway refuses at once."""
+"""Admission of decisions: when the pipeline is asked for one, and when the gateway refuses at once."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ _KEY = "cookie:c1"
 
 @dataclass
 class _Pipeline:
-    """One partition that makes `per_s` decisions a second, in order; time goes on by `run`."""
+    """One partition that makes `per_s` decisions a second, in order; time advances in `run`."""
 
     per_s: float
     now_s: float = 0.0
@@ -106,7 +106,7 @@ def test_stalled_pipeline_is_asked_once_per_second_and_used_again_at_once() -> N
 
 
 def test_slow_machine_within_its_budget_is_asked() -> None:
-    # Each decision takes most of a budget, some more, and many are in flight.
+    # Each decision takes most of a budget, some take more, and many are in flight.
     now_s = 0.0
     admission = DecisionAdmission(1, _BUDGET_S, lambda: now_s)
     for number in range(2_000):
@@ -139,7 +139,7 @@ def test_unanswered_decision_is_forgotten_with_the_next_answer() -> None:
     assert admission.judge(_KEY, _BUDGET_S) is AdmissionVerdict.ADMIT
 
 
-def test_partition_that_stands_still_stops_no_other() -> None:
+def test_stalled_partition_stalls_no_other() -> None:
     now_s = 0.0
     admission = DecisionAdmission(4, _BUDGET_S, lambda: now_s)
     keys = [f"cookie:{number}" for number in range(40)]

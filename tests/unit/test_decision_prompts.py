@@ -80,8 +80,8 @@ def test_the_best_offer_of_a_step_is_recommended(tmp_path: Path) -> None:
     [change] = [change for change in recommendation["changes"] if change["place"] == "terms"]
     assert change["grade"] == "Tested"
     assert change["gain"]["low"] > 0
-    explore_half, reported_on = change["support"]["found_on"], change["support"]["reported_on"]
-    assert explore_half + reported_on == _CUSTOMERS
+    explore_half, report_half = change["support"]["found_on"], change["support"]["reported_on"]
+    assert explore_half + report_half == _CUSTOMERS
 
 
 def test_prompt_that_was_not_drawn_is_proposed_as_a_test_only(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ from tests.support.mail_server import CUT, HANG, PASSWORD, USER, MailServer, cer
 _NOW = datetime(2026, 11, 30, 1, 2, 3, tzinfo=UTC)
 
 
-async def no_unlink(_: Identifier, __: Identifier) -> None:
+async def ignore_unlink(_: Identifier, __: Identifier) -> None:
     return None
 
 
@@ -86,7 +86,7 @@ def _host(channel: CompiledChannel) -> AdapterHost:
         return None
 
     return AdapterHost(
-        lambda _: channel, lambda: (channel,), lambda _: None, report, SECRET, no_unlink
+        lambda _: channel, lambda: (channel,), lambda _: None, report, SECRET, ignore_unlink
     )
 
 
@@ -178,14 +178,14 @@ def test_links_lead_through_the_gateway_only_where_clicks_are_tracked() -> None:
     )
     content = {"subject": "s", "text": "t", "html": html}
     server = MailServer()
-    tracking = replace(EMAIL, track=("opens", "clicks"))
+    tracking_email = replace(EMAIL, track=("opens", "clicks"))
     assert _send(server, EMAIL, _action(1, content=content)) == [Delivered()]
-    assert _send(server, tracking, _action(2, content=content)) == [Delivered()]
-    plain, tracked_page = (
+    assert _send(server, tracking_email, _action(2, content=content)) == [Delivered()]
+    plain_page, tracked_page = (
         list(mail.message.iter_parts())[1].get_content() for mail in server.received
     )
-    assert "/v1/click" not in plain
-    assert "/v1/open" not in plain
+    assert "/v1/click" not in plain_page
+    assert "/v1/open" not in plain_page
     assert 'href="mailto:x"' in tracked_page
     [click] = [part for part in tracked_page.split('"') if "/v1/click" in part]
     link = LinkSigner(SECRET, TrackedLink).verify(parse_qs(urlsplit(click).query)["t"][0])
@@ -215,12 +215,12 @@ def test_login_and_message_are_encrypted(
 
 def test_nothing_is_sent_where_encryption_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     server = MailServer()
-    brief = _action()
-    brief = replace(brief, deadline_at=brief.created_at + 500)
+    brief_action = _action()
+    brief_action = replace(brief_action, deadline_at=brief_action.created_at + 500)
 
     async def run() -> list[DeliveryResult]:
         async with server.listening() as port:
-            return await _deliver(f"smtp+starttls://127.0.0.1:{port}", EMAIL, brief)
+            return await _deliver(f"smtp+starttls://127.0.0.1:{port}", EMAIL, brief_action)
 
     [result] = asyncio.run(run())
     assert isinstance(result, OutOfTime)
@@ -360,8 +360,8 @@ def test_server_that_never_gives_an_answer_is_left_at_the_deadline(
     async def run() -> list[DeliveryResult]:
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            soon = _action(deadline_at=_action().created_at + 1_500)
-            return await _deliver(f"smtp://127.0.0.1:{port}", EMAIL, soon)
+            urgent_action = _action(deadline_at=_action().created_at + 1_500)
+            return await _deliver(f"smtp://127.0.0.1:{port}", EMAIL, urgent_action)
 
     [result] = asyncio.run(asyncio.wait_for(run(), 60))
     assert isinstance(result, OutOfTime)
@@ -380,22 +380,22 @@ def test_one_connection_serves_many_messages_and_limits_hold() -> None:
 
 
 def test_signature_verifies_by_the_published_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = private.private_bytes(
+    private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = private_key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.TraditionalOpenSSL,
         serialization.NoEncryption(),
     ).decode()
     monkeypatch.setenv("TEST_DKIM", pem.replace("\n", "\\n"))
     server = MailServer()
-    signing = replace(EMAIL, dkim=Dkim(selector="s1", key="${TEST_DKIM}"))
+    dkim_email = replace(EMAIL, dkim=Dkim(selector="s1", key="${TEST_DKIM}"))
     html = "<p>Ñ " + "long " * 400 + "</p>"
     action = _action(content={"subject": "Ñ", "text": ".\n..\nx", "html": html})
-    assert _send(server, signing, action) == [Delivered()]
-    public = private.public_key().public_bytes(
+    assert _send(server, dkim_email, action) == [Delivered()]
+    public_key = private_key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    record = b"v=DKIM1; k=rsa; p=" + b64encode(public)
+    record = b"v=DKIM1; k=rsa; p=" + b64encode(public_key)
     requests: list[bytes] = []
 
     def dns(name: bytes, timeout: float = 5) -> bytes:

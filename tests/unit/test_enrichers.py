@@ -1,4 +1,4 @@
-"""Values that each enricher derives of an interaction, and of nonsense."""
+"""Values that each enricher derives from an interaction, and from nonsense."""
 
 from typing import Any
 

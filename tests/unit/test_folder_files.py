@@ -19,42 +19,49 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(DEMO, tmp_path / "a" / "config"))
 
 
-def _outside(folder: Path) -> Path:
+def _write_outside(folder: Path) -> Path:
     outside = folder.parent.parent / "outside.yaml"
     outside.write_bytes((DEMO / "policies.yaml").read_bytes())
     return outside
 
 
-def _fifo(path: Path) -> None:
+def _make_fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
-def _device(path: Path) -> None:
+def _link_to_device(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
 
-def _folder(path: Path) -> None:
+def _make_folder(path: Path) -> None:
     path.mkdir()
 
 
-def _circle(path: Path) -> None:
+def _link_to_itself(path: Path) -> None:
     path.symlink_to(path)
 
 
-def _escape(path: Path) -> None:
-    path.symlink_to(_outside(path.parent))
+def _link_outside(path: Path) -> None:
+    path.symlink_to(_write_outside(path.parent))
 
 
-def _huge(path: Path) -> None:
+def _make_huge_file(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(1 << 40)
 
 
-def _dangling_link(path: Path) -> None:
+def _make_dangling_link(path: Path) -> None:
     path.symlink_to("nowhere.yaml")
 
 
-MAKERS = (_fifo, _device, _circle, _escape, _huge, _dangling_link)
+MAKERS = (
+    _make_fifo,
+    _link_to_device,
+    _link_to_itself,
+    _link_outside,
+    _make_huge_file,
+    _make_dangling_link,
+)
 
 
 @pytest.mark.timeout(20)
@@ -72,13 +79,13 @@ def test_entry_that_is_no_regular_file_is_an_error_with_its_name(
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("make", [*MAKERS, _folder])
+@pytest.mark.parametrize("make", [*MAKERS, _make_folder])
 @pytest.mark.parametrize("field", ["model", "database"])
 def test_models_and_databases_are_files_of_the_folder(
     folder: Path, make: Callable[[Path], None], field: str
 ) -> None:
     make(folder / "named")
-    _name(folder, field, "named")
+    _name_file(folder, field, "named")
     [error] = _errors(folder)
     assert error.startswith("profile.yaml:")
     assert ": named " in error
@@ -86,14 +93,14 @@ def test_models_and_databases_are_files_of_the_folder(
 
 @pytest.mark.parametrize("field", ["model", "database"])
 @pytest.mark.parametrize("name", ["/etc/hostname", "../config/profile.yaml", "a/../b", "\\0a", ""])
-def test_names_lead_out_of_no_folder(folder: Path, field: str, name: str) -> None:
-    _name(folder, field, name)
+def test_names_outside_the_folder_are_refused(folder: Path, field: str, name: str) -> None:
+    _name_file(folder, field, name)
     [error] = _errors(folder)
     assert "is not a file of this folder" in error
 
 
 def test_links_inside_the_folder_are_followed(folder: Path) -> None:
-    # As Kubernetes mounts configuration.
+    # Kubernetes mounts configuration in this way.
     (folder / "..data").mkdir()
     (folder / "identity.yaml").rename(folder / "..data" / "identity.yaml")
     (folder / "identity.yaml").symlink_to("..data/identity.yaml")
@@ -116,7 +123,7 @@ def test_file_that_grows_while_it_is_read_is_cut_off(tmp_path: Path) -> None:
     assert isinstance(read_file(tmp_path, "a", 10), Unreadable)
 
 
-def _name(folder: Path, field: str, name: str) -> None:
+def _name_file(folder: Path, field: str, name: str) -> None:
     profile = folder / "profile.yaml"
     if field == "model":
         scores_text = f'scores:\n  - {{name: buys, model: "{name}", features: [views]}}\n'
@@ -133,7 +140,7 @@ def _errors(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["segments", "campaigns"])
 @pytest.mark.parametrize("is_inside", [True, False])
-def test_a_link_or_file_where_a_folder_of_files_belongs_is_no_absence(
+def test_a_link_or_file_in_place_of_a_folder_is_an_error(
     folder: Path, kind: str, is_inside: bool
 ) -> None:
     for name in ("policies.yaml", "learned.yaml"):  # the deleted files name segments and campaigns

@@ -9,8 +9,8 @@ from agents.transport.errors import SessionLostError
 from agents.transport.lease import Lease
 
 _LEASE_S = 9.0
-_STOPPED_S = 13.0
-_WAITS_S = 0.5
+_PAUSE_S = 13.0
+_WAIT_S = 0.5
 """Time until the worker is stopped, in which a record begins to wait for room."""
 
 
@@ -27,14 +27,14 @@ def test_record_that_waited_for_room_does_not_leave_after_the_lease(tmp_path: Pa
 async def _failure(options: AppOptions) -> BaseException | None:
     """Return the error that ends a worker whose queue has room for one record when it sends two."""
     app = create_app("full", options)
-    stopped_s: list[float] = []
+    pauses_s: list[float] = []
     transport, producer = app.transport, app.producer
-    transport.lease = Lease(_LEASE_S, lambda: sum(stopped_s))  # type: ignore[attr-defined]
+    transport.lease = Lease(_LEASE_S, lambda: sum(pauses_s))  # type: ignore[attr-defined]
     async with producer:
         producer.send_raw("topic", None, b"first")  # type: ignore[attr-defined]
         producer.send_raw("topic", None, b"second")  # type: ignore[attr-defined]
         transport.lease.renew()  # type: ignore[attr-defined]
-        stop = Timer(_WAITS_S, stopped_s.append, [_STOPPED_S])
+        stop = Timer(_WAIT_S, pauses_s.append, [_PAUSE_S])
         stop.start()
         producer.cut()  # type: ignore[attr-defined]
         stop.join()

@@ -229,7 +229,9 @@ _DEEP = b'{"type": "track", "event": "x", "userId": "u", "properties": {"a": %s}
         (b"7", "invalid_field"),
     ],
 )
-def test_one_bad_item_of_a_batch_is_one_bad_item(door: Doorway, bad_item: bytes, code: str) -> None:
+def test_a_bad_item_of_a_batch_is_named_and_the_others_are_written(
+    door: Doorway, bad_item: bytes, code: str
+) -> None:
     good_item = json.dumps(MESSAGE).encode()
     answer = post(door, "/v1/batch", b'{"batch": [%s, %s, %s]}' % (good_item, bad_item, good_item))
     assert answer.status_code == 200

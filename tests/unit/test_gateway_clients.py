@@ -152,18 +152,18 @@ def test_origin_that_is_accepted_allows_itself_as_browsers_write_it(text: str) -
 
 
 def test_short_paths_do_the_same_as_the_long_ones(door: Doorway) -> None:
-    for short, kind in SHORT_PATHS.items():
-        for path in (short, kind):
+    for short_path, kind in SHORT_PATHS.items():
+        for path in (short_path, kind):
             body = {**MESSAGE, "writeKey": SHOP, "groupId": "g", "previousId": "p"}
             assert post(door, f"/v1/{path}", body).status_code == 200
         interaction, other = door.interactions()[-2:]
         assert interaction.kind == kind
-        assert _timeless(interaction) == _timeless(other)
+        assert _remove_times(interaction) == _remove_times(other)
     for path in ("b", "batch"):
         body = {"batch": [{**MESSAGE, "type": "track"}], "writeKey": SHOP}
         assert post(door, f"/v1/{path}", body).status_code == 200
     interaction, other = door.interactions()[-2:]
-    assert _timeless(interaction) == _timeless(other)
+    assert _remove_times(interaction) == _remove_times(other)
 
 
 def test_metrics_of_clients_are_accepted_and_dropped(door: Doorway) -> None:
@@ -250,8 +250,8 @@ def test_request_that_is_one_too_many_writes_nothing(tmp_path: Path, key: str | 
 def test_bot_is_recognised_by_the_request_where_the_message_names_no_agent(door: Doorway) -> None:
     bot = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
     headers = {"User-Agent": bot}
-    with_agent = {**MESSAGE, "writeKey": SHOP, "context": {"userAgent": "Mozilla/5.0 (X11)"}}
-    for body in ({**MESSAGE, "writeKey": SHOP}, {**MESSAGE, "writeKey": SERVER}, with_agent):
+    agent_message = {**MESSAGE, "writeKey": SHOP, "context": {"userAgent": "Mozilla/5.0 (X11)"}}
+    for body in ({**MESSAGE, "writeKey": SHOP}, {**MESSAGE, "writeKey": SERVER}, agent_message):
         assert post(door, "/v1/t", body, **headers).status_code == 200
     agents = [interaction.context.user_agent for interaction in door.interactions()]
     assert agents == [bot, None, "Mozilla/5.0 (X11)"]
@@ -313,7 +313,7 @@ def test_largest_file_of_the_swift_client_is_taken(door: Doorway) -> None:
     assert len(door.interactions()) == len(events)
 
 
-def test_file_that_the_swift_client_went_on_with_after_its_end_is_dropped_by_it(
+def test_file_that_the_swift_client_continued_after_its_end_is_refused_for_good(
     door: Doorway,
 ) -> None:
     # Versions before 1.9 do so after a crash. The client drops a file only if the answer is 400,
@@ -324,5 +324,5 @@ def test_file_that_the_swift_client_went_on_with_after_its_end_is_dropped_by_it(
     assert not door.interactions()
 
 
-def _timeless(interaction: Interaction) -> Interaction:
+def _remove_times(interaction: Interaction) -> Interaction:
     return replace(interaction, occurred_at=0, received_at=0)

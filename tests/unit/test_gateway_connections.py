@@ -155,7 +155,7 @@ def test_bytes_that_are_not_http_are_refused_in_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", [b"", b"POST /v1/tr", head(100), head(100) + b"{"], ids=["idle", "line", "head", "body"]
 )
-def test_half_open_connections_keep_nobody_out(
+def test_half_open_connections_block_no_other_sender(
     tmp_path: Path, text: bytes, limits: ConnectionLimits
 ) -> None:
     with serving(tmp_path, limits) as port, ExitStack() as stack:

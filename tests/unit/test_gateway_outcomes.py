@@ -57,8 +57,8 @@ def test_holder_of_a_token_cannot_report_that_nothing_was_shown(
 
 @pytest.mark.parametrize("outcome", ["expired", "bounce", "sent", "delivered", "complaint"])
 def test_late_outcomes_of_adapters_are_accepted(door: Doorway, outcome: str) -> None:
-    old = token(door, NOW - 30 * DAY_MS)
-    assert post(door, ADAPTERS, {"token": old, "outcome": outcome}).status_code == 200
+    old_token = token(door, NOW - 30 * DAY_MS)
+    assert post(door, ADAPTERS, {"token": old_token, "outcome": outcome}).status_code == 200
     assert [interaction.name for interaction in door.interactions()] == [outcome]
 
 
@@ -72,11 +72,11 @@ def test_own_adapters_report_by_a_key_made_from_the_secret(door: Doorway) -> Non
 
 
 def test_token_expires_by_its_time(door: Doorway) -> None:
-    fresh = token(door, NOW - TOKEN_MS + HOUR_MS)
-    stale = token(door, NOW - TOKEN_MS - 1)
-    assert post(door, SHOP, {"token": fresh, "outcome": "click"}).status_code == 200
-    for old in (stale, token(door, 0)):
-        error = post(door, SHOP, {"token": old, "outcome": "click"}).json()["error"]
+    fresh_token = token(door, NOW - TOKEN_MS + HOUR_MS)
+    stale_token = token(door, NOW - TOKEN_MS - 1)
+    assert post(door, SHOP, {"token": fresh_token, "outcome": "click"}).status_code == 200
+    for old_token in (stale_token, token(door, 0)):
+        error = post(door, SHOP, {"token": old_token, "outcome": "click"}).json()["error"]
         assert (error["code"], error["field"]) == ("expired_token", "token")
     assert len(door.interactions()) == 1
 

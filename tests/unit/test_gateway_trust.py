@@ -142,7 +142,7 @@ def test_wrong_proof_is_refused(door: Doorway, proof: dict[str, str]) -> None:
     assert not door.interactions()
 
 
-def test_proof_that_cannot_be_checked_is_not_taken_yet(
+def test_proof_that_cannot_be_checked_is_refused_until_it_can(
     door: Doorway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WEB_SECRET")
@@ -152,7 +152,7 @@ def test_proof_that_cannot_be_checked_is_not_taken_yet(
     assert "${WEB_SECRET}" in answer.json()["error"]["message"]
 
 
-def test_batch_with_a_proof_that_cannot_be_checked_is_to_be_sent_again_whole(
+def test_batch_with_a_proof_that_cannot_be_checked_is_refused_until_it_can(
     door: Doorway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WEB_SECRET")

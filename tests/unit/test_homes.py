@@ -148,7 +148,7 @@ def _hold_for_ever(home: Path, ready: Any) -> None:
         time.sleep(600)
 
 
-def test_a_home_that_was_removed_and_made_anew_is_held_anew(tmp_path: Path) -> None:
+def test_a_home_that_is_removed_and_made_again_can_be_held_again(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with home_lock(home, lambda _: None):
         shutil.rmtree(home)

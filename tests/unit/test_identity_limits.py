@@ -77,7 +77,7 @@ def test_a_kind_of_identifier_has_a_limit_of_its_own() -> None:
     assert refused_links(run_all(stages, stream)) == [("cookie:k2", "customer_id:A")]
 
 
-def test_a_device_of_too_many_stays_with_the_last_that_it_could_follow() -> None:
+def test_a_device_of_too_many_customers_stays_with_the_last_within_the_limit() -> None:
     stages = flow(maximum=2)
     emits = run_all(stages, [view(n, f"customer_id:{n}", "cookie:k") for n in range(1, 5)])
     assert refused_links(emits) == [("cookie:k", "customer_id:3"), ("cookie:k", "customer_id:4")]

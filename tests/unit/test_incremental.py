@@ -58,7 +58,7 @@ def _bank(incremental: bool) -> Rules:
     return world(campaigns=campaigns, policies={"learning": learning})
 
 
-def _with_goals(decision: Decision, goal_ids: set[str]) -> Decision:
+def _add_goals(decision: Decision, goal_ids: set[str]) -> Decision:
     """Return the decision as if the goals of these messages had followed at once."""
     goals = (
         Feedback(feedback.action_id, "reached", feedback.until)
@@ -102,7 +102,7 @@ def _learn(incremental: bool) -> tuple[Counter[str], LearningRecord]:
             if draws.random() < expected_conversion(treatment, channel):
                 goal_ids.add(choice.action_id if choice.campaign == name else "")
                 goal_ids.add(withheld_id(decision.decision_id, "hero", name))
-        learner.fold(_with_goals(decision, {goal for goal in goal_ids if goal}))
+        learner.fold(_add_goals(decision, {goal for goal in goal_ids if goal}))
         if number % _SNAPSHOT_EVERY == 0:
             rules = teach(rules, learner.publish())
         if number >= _ROUNDS * 3 // 4:

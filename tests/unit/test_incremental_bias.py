@@ -30,7 +30,7 @@ _PERSUASION: Final = 0.2
 
 
 class _Kind(NamedTuple):
-    """Kind of customers: how often they come, and how likely they buy anyway."""
+    """Kind of customers: number of their visits, and probability that they buy without a message."""
 
     name: Literal["keen", "quiet"]
     visits: int

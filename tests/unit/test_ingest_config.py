@@ -45,7 +45,7 @@ def load_text(tmp_path: Path, text: str) -> Bundle | list[ConfigError]:
 
 
 @pytest.mark.parametrize("text", [_FOLDER, _SFTP])
-def test_a_right_file_is_loaded(tmp_path: Path, text: str) -> None:
+def test_a_valid_file_is_loaded(tmp_path: Path, text: str) -> None:
     bundle = load_text(tmp_path, text)
     assert isinstance(bundle, Bundle), bundle
     assert bundle.ingest.watches[0].watch == "crm"

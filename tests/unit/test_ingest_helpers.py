@@ -72,11 +72,11 @@ def test_helpers_prepare_the_same_as_one_process(tmp_path: Path) -> None:
 
 def test_wide_rows_are_judged_in_smaller_pieces() -> None:
     judge = open_converter(_FILE, _CONFIG, _CODEC)
-    wide = FileRow(1, b"x" * 1_000_000, 1)
-    sizes = [rows.rejected for rows in convert_here([wide] * 10, judge)]
+    wide_row = FileRow(1, b"x" * 1_000_000, 1)
+    sizes = [rows.rejected for rows in convert_here([wide_row] * 10, judge)]
     assert sizes == [5, 5]
-    narrow = FileRow(1, b"x", 1)
-    assert [rows.rejected for rows in convert_here([narrow] * 600, judge)] == [512, 88]
+    narrow_row = FileRow(1, b"x", 1)
+    assert [rows.rejected for rows in convert_here([narrow_row] * 600, judge)] == [512, 88]
 
 
 def test_ended_helper_is_reported_as_an_error() -> None:

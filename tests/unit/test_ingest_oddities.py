@@ -136,7 +136,7 @@ def test_archive_of_a_file_manager_holds_one_file(tmp_path: Path) -> None:
     assert (tmp_path / "a.csv").read_text() == _HEAD
 
 
-def test_whole_numbers_that_came_as_fractions_are_the_same_customers(tmp_path: Path) -> None:
+def test_whole_numbers_stored_as_floats_identify_the_same_customers(tmp_path: Path) -> None:
     # Exporters store a column of whole numbers with gaps as floats.
     path = tmp_path / "a.parquet"
     table = {"id": [7.0, None, 8.5], "spent": [1, 2, 3], "at": [None] * 3, "note": ["x"] * 3}

@@ -165,8 +165,15 @@ def test_flat_columns_and_nested_types_make_records(tmp_path: Path) -> None:
         ]
     )
     pq.write_table(pa.Table.from_pylist(rows, schema), path)
-    plain = {"kind": "page", "occurred_at": "2024-01-31T12:00:00Z", "identifiers": identifiers}
-    assert read(path) == [(1, plain), (2, {**plain, "properties": {"a": 1.0, "b": 2}})]
+    plain_record = {
+        "kind": "page",
+        "occurred_at": "2024-01-31T12:00:00Z",
+        "identifiers": identifiers,
+    }
+    assert read(path) == [
+        (1, plain_record),
+        (2, {**plain_record, "properties": {"a": 1.0, "b": 2}}),
+    ]
 
 
 def test_a_row_that_is_refused_names_its_column_and_the_others_go_on(tmp_path: Path) -> None:
@@ -236,8 +243,8 @@ def test_files_that_are_no_parquet_are_named(tmp_path: Path) -> None:
 
 
 def test_long_text_shared_by_many_rows_is_read_in_bounded_memory(tmp_path: Path) -> None:
-    path, rows, wide = tmp_path / "a.parquet", 5_000, "x" * 100_000
-    notes = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([wide]))
+    path, rows, long_text = tmp_path / "a.parquet", 5_000, "x" * 100_000
+    notes = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([long_text]))
     customer_ids = pa.array([f"c-{number}" for number in range(rows)])
     columns = {"userId": customer_ids, "type": ["track"] * rows, "event": ["E"] * rows}
     pq.write_table(pa.table({**columns, "properties.note": notes}), path)
@@ -246,6 +253,6 @@ def test_long_text_shared_by_many_rows_is_read_in_bounded_memory(tmp_path: Path)
     opened_rows = open_rows(path, _FORMAT).rows()
     for _, row in zip(range(100), opened_rows, strict=False):
         assert isinstance(row, FileRow)
-        assert len(row.raw) > len(wide)
+        assert len(row.raw) > len(long_text)
         assert pa.total_allocated_bytes() - before < 100_000_000
     assert sum(1 for _ in opened_rows) == rows - 100

@@ -129,8 +129,8 @@ def test_latest_state_of_a_list_holds(tmp_path: Path) -> None:
 def test_repeated_row_with_a_time_counts_once_over_lists(
     tmp_path: Path,
 ) -> None:
-    with_times = "Email,Reason,Created\na@example.com,no,2026-01-01\na@example.com,no,2026-01-01\n"
-    without_times = with_times.replace("2026-01-01", "")
+    timed_text = "Email,Reason,Created\na@example.com,no,2026-01-01\na@example.com,no,2026-01-01\n"
+    timeless_text = timed_text.replace("2026-01-01", "")
 
     def ids(text: str, digest: str) -> set[str]:
         return {
@@ -138,9 +138,9 @@ def test_repeated_row_with_a_time_counts_once_over_lists(
             for interaction in _interactions_of(_read(tmp_path, text, digest=digest))
         }
 
-    assert len(ids(with_times, "one") | ids(with_times, "two")) == 1
-    assert len(ids(without_times, "one")) == 1
-    assert len(ids(without_times, "one") | ids(without_times, "two")) == 2
+    assert len(ids(timed_text, "one") | ids(timed_text, "two")) == 1
+    assert len(ids(timeless_text, "one")) == 1
+    assert len(ids(timeless_text, "one") | ids(timeless_text, "two")) == 2
 
 
 def test_list_of_addresses_alone_has_one_state_for_all(tmp_path: Path) -> None:

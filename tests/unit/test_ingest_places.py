@@ -21,19 +21,19 @@ def unchanged_for_no_time(_: Stamp) -> float:
 
 def test_unchanged_file_is_complete_after_its_time_and_a_change_restarts_it() -> None:
     readiness = FileReadiness(model.ReadyRule(after="5s"))
-    small, large = Stamp("a", 1, 7), Stamp("a", 2, 7)
-    assert not readiness.ready([small], frozenset("a"), 0, unchanged_for_no_time)
-    assert not readiness.ready([large], frozenset("a"), 4, unchanged_for_no_time)
-    assert not readiness.ready([large], frozenset("a"), 8.9, unchanged_for_no_time)
-    assert readiness.ready([large], frozenset("a"), 9, unchanged_for_no_time) == {large}
-    assert readiness.ready([small], frozenset("a"), 9, lambda _: 5.0) == {small}
+    small_file, large_file = Stamp("a", 1, 7), Stamp("a", 2, 7)
+    assert not readiness.ready([small_file], frozenset("a"), 0, unchanged_for_no_time)
+    assert not readiness.ready([large_file], frozenset("a"), 4, unchanged_for_no_time)
+    assert not readiness.ready([large_file], frozenset("a"), 8.9, unchanged_for_no_time)
+    assert readiness.ready([large_file], frozenset("a"), 9, unchanged_for_no_time) == {large_file}
+    assert readiness.ready([small_file], frozenset("a"), 9, lambda _: 5.0) == {small_file}
 
 
 def test_a_marker_makes_a_file_complete() -> None:
-    by_marker = FileReadiness(model.ReadyRule(by="marker", marker="{stem}.ok"))
+    readiness = FileReadiness(model.ReadyRule(by="marker", marker="{stem}.ok"))
     file = Stamp("a.csv.gz", 1, 1)
-    assert not by_marker.ready([file], frozenset({"a.csv.gz"}), 100, lambda _: 100.0)
-    assert by_marker.ready([file], frozenset({"a.csv.gz", "a.ok"}), 0, unchanged_for_no_time) == {
+    assert not readiness.ready([file], frozenset({"a.csv.gz"}), 100, lambda _: 100.0)
+    assert readiness.ready([file], frozenset({"a.csv.gz", "a.ok"}), 0, unchanged_for_no_time) == {
         file
     }
 
@@ -70,7 +70,7 @@ def test_moving_is_denied_where_done_cannot_be_made(tmp_path: Path) -> None:
         place.move("a", "done", "a")
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(PlaceError, match="missing"), opened_folder(tmp_path / "missing"):
         pass
 

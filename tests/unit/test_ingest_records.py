@@ -67,9 +67,9 @@ def test_an_interaction_is_taken_unchanged_with_identifiers_ranked_and_normalise
 
 
 def test_missing_fields_of_an_interaction_are_those_of_the_file_and_now() -> None:
-    short = take({"kind": "page", "identifiers": [{"namespace": "cookie", "value": "c"}]})
-    assert (short.name, short.source, short.channel) == ("page", "file", "file")
-    assert (short.occurred_at, short.received_at) == (_NOW, _NOW)
+    interaction = take({"kind": "page", "identifiers": [{"namespace": "cookie", "value": "c"}]})
+    assert (interaction.name, interaction.source, interaction.channel) == ("page", "file", "file")
+    assert (interaction.occurred_at, interaction.received_at) == (_NOW, _NOW)
 
 
 def test_a_segment_message_is_read_as_the_gateway_reads_it() -> None:
@@ -96,7 +96,7 @@ _INVALID = {"type": "track", "anonymousId": "c"}
 
 
 def test_a_file_sent_again_without_its_refused_rows_has_the_same_ids() -> None:
-    rows = [_INVALID, _PAGE, _ORDER, _PAGE, _INVALID, _without("event_id"), _ORDER]
+    rows = [_INVALID, _PAGE, _ORDER, _PAGE, _INVALID, _remove_field("event_id"), _ORDER]
     valid_rows = [row for row in rows if row is not _INVALID]
     assert len(set(ids(valid_rows))) == len(valid_rows) == 5
     assert ids(rows) == ids(valid_rows)
@@ -150,7 +150,7 @@ def test_the_column_of_an_identifier_is_named() -> None:
     assert refusal.field == "identifiers.email"
 
 
-def _without(field: str) -> dict[str, Any]:
+def _remove_field(field: str) -> dict[str, Any]:
     return {name: value for name, value in _FULL.items() if name != field}
 
 
@@ -170,7 +170,7 @@ def _without(field: str) -> dict[str, Any]:
         ({"type": "page"}, "missing_identifier", "userId"),
         ({**_FULL, "kind": "timer"}, "invalid_field", "kind"),
         ({**_FULL, "identifiers": []}, "missing_identifier", "identifiers"),
-        (_without("identifiers"), "invalid_field", "identifiers"),
+        (_remove_field("identifiers"), "invalid_field", "identifiers"),
         (
             {**_FULL, "identifiers": [{"namespace": "cookie", "value": "null"}]},
             "invalid_identifier",

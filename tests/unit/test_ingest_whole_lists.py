@@ -80,12 +80,12 @@ def test_each_list_has_its_own_members(tmp_path: Path) -> None:
     assert lists.take("userId,segment\ncy,Gold\n")[-1] == ("remove", "Gold", "ana")
 
 
-def test_list_that_comes_again_later_is_another_file_and_the_last_one_again_is_not(
+def test_earlier_content_again_is_another_file_and_the_last_content_is_the_same_file(
     tmp_path: Path,
 ) -> None:
     lists = _Lists(tmp_path)
-    large, small = "userId,segment\nana,Gold\nbo,Gold\n", "userId,segment\nana,Gold\n"
-    for text in (large, small, large, large):
+    large_list, small_list = "userId,segment\nana,Gold\nbo,Gold\n", "userId,segment\nana,Gold\n"
+    for text in (large_list, small_list, large_list, large_list):
         lists.take(text)
     first, second, third, fourth = lists.identities
     assert len({first, second, third}) == 3

@@ -228,7 +228,7 @@ def test_missing_spark_names_its_package(tmp_path: Path, invoke: Callable[..., R
 
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(bool(spark_problem()), reason=spark_problem() or "Spark is there")
-def test_spark_gives_equal_figures(
+def test_spark_gives_the_same_figures(
     log: tuple[Path, list[Decision], list[Segmented]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

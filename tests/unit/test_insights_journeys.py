@@ -97,9 +97,9 @@ def test_csv_and_parquet_give_the_same(tmp_path: Path) -> None:
 
 
 def test_windows_that_are_not_over_are_no_drop_offs(tmp_path: Path) -> None:
-    old, young = case("old", 0, "start", "terms"), case("young", 10, "start", "terms")
+    old_case, young_case = case("old", 0, "start", "terms"), case("young", 10, "start", "terms")
     end = case("end", 31, "start")
-    answer = analyse(write_events(tmp_path, old, young, end), write_journey(tmp_path))
+    answer = analyse(write_events(tmp_path, old_case, young_case, end), write_journey(tmp_path))
     assert answer["cases"] == 3
     assert drop_offs(answer) == {"terms": 1}
     assert funnel(answer)["terms"] == 2

@@ -173,8 +173,8 @@ class _NoChances(dict[tuple[str, str], float]):
 def test_a_model_of_attributes_that_no_catalogue_has_is_refused(
     trained_model: TrainedModel,
 ) -> None:
-    plain = [CatalogItem(f"p{n}", 1.0, attributes={"price": 1.0 + n}) for n in range(3)]
-    problem = ill_fitting(trained_model.manifest, _shop(*plain).config)
+    items = [CatalogItem(f"p{n}", 1.0, attributes={"price": 1.0 + n}) for n in range(3)]
+    problem = ill_fitting(trained_model.manifest, _shop(*items).config)
     assert problem is not None
     assert "item.kind" in problem
     assert "add the column to a catalogue's table" in problem

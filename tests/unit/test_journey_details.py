@@ -28,7 +28,7 @@ def table(odds: dict[str, Any]) -> tuple[int, ...]:
     return tuple(counts[k] for k in ("exposed", "exposed_outcomes", "others", "other_outcomes"))
 
 
-def at(name: str, *events: tuple[float, str], channel: str = "web") -> list[str]:
+def events_at(name: str, *events: tuple[float, str], channel: str = "web") -> list[str]:
     return [line for day, event in events for line in case(name, day, event, channel=channel)]
 
 
@@ -48,9 +48,11 @@ def random_cases(number: int, seed: int) -> list[list[str]]:
 
 def test_without_details_nothing_is_added(tmp_path: Path) -> None:
     events, journey = write_events(tmp_path, *random_cases(40, 1)), write_journey(tmp_path)
-    plain = analyse(events, journey)
-    with_details = analyse(events, journey, "--details")
-    assert {key: value for key, value in with_details.items() if key != "details"} == plain
+    plain_answer = analyse(events, journey)
+    detailed_answer = analyse(events, journey, "--details")
+    assert {
+        key: value for key, value in detailed_answer.items() if key != "details"
+    } == plain_answer
 
 
 def test_flows_into_and_out_of_a_step_equal_its_cases(tmp_path: Path) -> None:
@@ -122,8 +124,8 @@ def test_a_step_is_late_after_its_limit_from_the_part_before(tmp_path: Path) -> 
     )
     events = write_events(
         tmp_path,
-        at("in-time", (0, "start"), (6.9, "terms"), (8.8, "income")),
-        at("late", (0, "start"), (7, "terms"), (9, "income")),
+        events_at("in-time", (0, "start"), (6.9, "terms"), (8.8, "income")),
+        events_at("late", (0, "start"), (7, "terms"), (9, "income")),
     )
     by_step = steps(details(events, write_journey(tmp_path, text)))
     assert {name: step["late"] for name, step in by_step.items()} == {
@@ -139,10 +141,10 @@ def test_time_to_convert_is_that_of_kaplan_and_meier(tmp_path: Path) -> None:
     # Two of four convert on day 2, one has been open since day 5, one converts on day 10.
     events = write_events(
         tmp_path,
-        at("a", (0, "start"), (2, "open")),
-        at("b", (0, "start"), (2, "open")),
-        at("c", (10, "start")),
-        at("d", (0, "start"), (10, "open")),
+        events_at("a", (0, "start"), (2, "open")),
+        events_at("b", (0, "start"), (2, "open")),
+        events_at("c", (10, "start")),
+        events_at("d", (0, "start"), (10, "open")),
     )
     answer = details(events, write_journey(tmp_path), "--until", "2024-01-16T00:00:00Z")
     curve = answer["time_to_convert"]
@@ -157,8 +159,8 @@ def test_time_to_convert_is_that_of_kaplan_and_meier(tmp_path: Path) -> None:
 def test_leaving_by_an_exit_is_no_censoring(tmp_path: Path) -> None:
     events = write_events(
         tmp_path,
-        at("left", (0, "start"), (1, "cancel")),
-        at("converted", (0, "start"), (5, "open")),
+        events_at("left", (0, "start"), (1, "cancel")),
+        events_at("converted", (0, "start"), (5, "open")),
         LATER_EVENT,
     )
     curve = details(events, write_journey(tmp_path))["time_to_convert"]
@@ -169,13 +171,13 @@ def test_leaving_by_an_exit_is_no_censoring(tmp_path: Path) -> None:
 def test_plan_is_compared_from_its_first_step_on(tmp_path: Path) -> None:
     events = write_events(
         tmp_path,
-        at("kept", (0, "start"), (1, "terms"), (2, "income"), (3, "open")),
-        at("kept-later-off", (0, "start"), (1, "terms"), (2, "terms")),
-        at("order", (0, "start"), (1, "photo"), (2, "terms"), (3, "open")),
-        at("late", (0, "start"), (8, "terms")),
-        at("converted-before", (0, "start"), (1, "open"), (2, "terms")),
-        at("left-before", (0, "start"), (1, "cancel"), (2, "terms")),
-        at("never", (0, "start"), (1, "income")),
+        events_at("kept", (0, "start"), (1, "terms"), (2, "income"), (3, "open")),
+        events_at("kept-later-off", (0, "start"), (1, "terms"), (2, "terms")),
+        events_at("order", (0, "start"), (1, "photo"), (2, "terms"), (3, "open")),
+        events_at("late", (0, "start"), (8, "terms")),
+        events_at("converted-before", (0, "start"), (1, "open"), (2, "terms")),
+        events_at("left-before", (0, "start"), (1, "cancel"), (2, "terms")),
+        events_at("never", (0, "start"), (1, "income")),
         LATER_EVENT,
     )
     plan = details(events, write_journey(tmp_path))["followed_plan"]
@@ -202,7 +204,7 @@ def test_associations_with_conversion_come_from_early_events_and_later_counts(
     tmp_path: Path,
 ) -> None:
     def cases(name: str, number: int, *events: tuple[float, str]) -> list[list[str]]:
-        return [at(f"{name}{index}", (0, "start"), *events) for index in range(number)]
+        return [events_at(f"{name}{index}", (0, "start"), *events) for index in range(number)]
 
     events = write_events(
         tmp_path,
@@ -212,7 +214,7 @@ def test_associations_with_conversion_come_from_early_events_and_later_counts(
         *cases("lost", 2),
         *cases("error-too-late", 1, (4, "error")),
         *cases("won-early", 5, (1, "open")),
-        *[at(f"young{index}", (59, "start"), (60, "error")) for index in range(5)],
+        *[events_at(f"young{index}", (59, "start"), (60, "error")) for index in range(5)],
         LATER_EVENT,
     )
     answer = details(events, write_journey(tmp_path))
@@ -254,7 +256,7 @@ def test_drop_off_is_associated_with_the_channel_of_the_step(tmp_path: Path) -> 
 
 def test_few_associations_are_found_in_a_world_without_effect(tmp_path: Path) -> None:
     associations = details(
-        write_events(tmp_path, *random_cases(2000, 4), at("end", (200, "x"))),
+        write_events(tmp_path, *random_cases(2000, 4), events_at("end", (200, "x"))),
         write_journey(tmp_path),
     )["associations"]
     # `start` and earlier events depend on each other; channels are drawn at random.
@@ -288,7 +290,7 @@ def test_tables_for_people_show_the_details(tmp_path: Path) -> None:
         assert title in output
 
 
-def test_the_first_day_is_early_without_a_goal(tmp_path: Path) -> None:
+def test_early_events_are_those_of_the_first_day_without_a_goal(tmp_path: Path) -> None:
     text = ONBOARDING.replace("goal: {when: {name: Account Opened}, window: 30d}\n", "")
     events = write_events(tmp_path, case("a", 0, "terms", "income"), case("b", 0, "terms"))
     answer = details(events, write_journey(tmp_path, text))

@@ -65,7 +65,7 @@ def test_a_pause_longer_than_the_gap_ends_a_journey(
     assert (discovery.dropped, discovery.unfinished) == (1, 2)
 
 
-def test_a_goal_after_the_window_is_none(connection: DuckQueries, tmp_path: Path) -> None:
+def test_a_goal_after_the_window_does_not_count(connection: DuckQueries, tmp_path: Path) -> None:
     events = write_events(tmp_path, case("a", 0, "x"), case("a", 5, "buy"), case("b", 4, "x"))
     discovery = find(connection, events, window_ms=5 * DAY)
     assert paths(discovery) == {("x",): (2, 0)}

@@ -116,11 +116,11 @@ def test_mistakes_are_named_with_line_and_remedy(
     text = _replace(old, new)
     errors = _load(tmp_path, text)
     assert isinstance(errors, list), "this should not have been accepted"
-    fitting = [error for error in errors if words in error.message]
-    assert fitting, errors
+    matches = [error for error in errors if words in error.message]
+    assert matches, errors
     place = new if at not in text else at
     line = text[: text.index(place)].count("\n") + 1
-    assert line in [error.line for error in fitting], (line, fitting)
+    assert line in [error.line for error in matches], (line, matches)
     assert all(error.file == str(tmp_path / "onboarding.yaml") for error in errors)
 
 

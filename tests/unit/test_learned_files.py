@@ -134,7 +134,7 @@ def test_a_mistake_is_named_with_its_line(folder: Path, old: str, new: str, word
     assert words in error.message
 
 
-def test_evidence_that_is_there_twice_is_named(folder: Path) -> None:
+def test_repeated_evidence_is_named(folder: Path) -> None:
     line = f"{_LINE}, trials: 1, tried: 1}}\n"
     (folder / "learned.yaml").write_text(f"number: 3\nevidence:\n{line}{line}")
     errors = load(folder, {})

@@ -32,7 +32,7 @@ _CONFIG = plain_rules().config
 _LONG_LIST = [f"tag-{number}" for number in range(1_000)]
 
 
-def _by_http(properties: Mapping[str, Any]) -> Interaction:
+def _read_http(properties: Mapping[str, Any]) -> Interaction:
     body = {"type": "track", "event": "Order", "anonymousId": "c", "properties": properties}
     message = MESSAGE.decode(msgspec.json.encode(body))
     result = interaction(message, "track", Arrival(_SHOP, _CONFIG, _NOW))
@@ -43,7 +43,7 @@ def _by_http(properties: Mapping[str, Any]) -> Interaction:
 _SHOP = Source("shop", "web", "write-key-1")
 
 
-def _by_file(properties: Mapping[str, Any]) -> Interaction:
+def _read_file(properties: Mapping[str, Any]) -> Interaction:
     identifiers = [{"namespace": "cookie", "value": "c"}]
     raw = msgspec.json.encode(
         {"kind": "track", "identifiers": identifiers, "properties": properties}
@@ -55,9 +55,9 @@ def _by_file(properties: Mapping[str, Any]) -> Interaction:
     return result
 
 
-def _by_avro(properties: Mapping[str, Any]) -> Interaction:
+def _read_avro(properties: Mapping[str, Any]) -> Interaction:
     codec = Codec(recorded_versions())
-    data = codec.encode(topics.INTERACTIONS, _by_http(properties))
+    data = codec.encode(topics.INTERACTIONS, _read_http(properties))
     assert data is not None
     record = codec.decode(topics.INTERACTIONS, data)
     assert isinstance(record, Interaction)
@@ -70,7 +70,7 @@ def is_met(condition: Mapping[str, Any], interaction: Interaction) -> bool:
     return compile(tree).test(Facts.of(interaction))
 
 
-@pytest.mark.parametrize("arrive", [_by_http, _by_file, _by_avro])
+@pytest.mark.parametrize("arrive", [_read_http, _read_file, _read_avro])
 @pytest.mark.parametrize(
     ("values", "condition", "expected"),
     [
@@ -95,12 +95,12 @@ def test_membership_is_that_of_the_list(
     arrive: Any, values: list[Any], condition: dict[str, Any], expected: bool
 ) -> None:
     assert is_met({"property": "tags", **condition}, arrive({"tags": values})) is expected
-    in_cart = arrive({"cart": {"tags": values}})
-    assert is_met({"property": "cart.tags", **condition}, in_cart) is expected
+    nested_interaction = arrive({"cart": {"tags": values}})
+    assert is_met({"property": "cart.tags", **condition}, nested_interaction) is expected
 
 
 def test_a_list_has_a_length_and_elements_by_index() -> None:
-    interaction = _by_http(
+    interaction = _read_http(
         {"tags": ["red", "blue"], "many": _LONG_LIST, "none": [], "own": {"length": 7}}
     )
     assert is_met({"property": "tags.length", "is": 2}, interaction)
@@ -119,7 +119,9 @@ _CLASHES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("properties", "name"), _CLASHES)
-def test_a_name_that_a_list_has_too_is_refused(properties: dict[str, Any], name: str) -> None:
+def test_a_property_that_contradicts_a_list_is_refused(
+    properties: dict[str, Any], name: str
+) -> None:
     message = MESSAGE.decode(
         msgspec.json.encode({"event": "Order", "anonymousId": "c", "properties": properties})
     )
@@ -140,7 +142,7 @@ def test_avro_name_of_two_values_is_a_dead_letter(
     properties: dict[str, Any], lists: dict[str, tuple[str, ...]], name: str
 ) -> None:
     flow = Flow(_WORLD)
-    clash = msgspec.structs.replace(_by_http({}), properties=properties, lists=lists)
+    clash = msgspec.structs.replace(_read_http({}), properties=properties, lists=lists)
     assert list(flow.run(clash)) == []
     (dead_letter,) = [letter for _, letter in flow.dead_letters]
     assert dead_letter.reason == "ambiguous-name"
@@ -148,7 +150,7 @@ def test_avro_name_of_two_values_is_a_dead_letter(
 
 
 def test_properties_that_agree_with_a_list_are_kept_beside_it() -> None:
-    interaction = _by_http(
+    interaction = _read_http(
         {"tags": ["1", "b"], "tags.length": 2, "tags.0": 1, "tags.2": "c", "other": 1}
     )
     assert interaction.properties == {"tags.length": 2, "tags.0": 1, "tags.2": "c", "other": 1}
@@ -178,7 +180,7 @@ def _traits(*lists: list[Any]) -> dict[str, FactValue]:
     shard: Shard | None = None
     for number, values in enumerate(lists):
         interaction = msgspec.structs.replace(
-            _by_http({"tags": values}), event_id=f"e{number}", occurred_at=_NOW + number
+            _read_http({"tags": values}), event_id=f"e{number}", occurred_at=_NOW + number
         )
         shard = apply(shard, interaction, _WORLD.config)
     assert shard is not None
@@ -199,7 +201,7 @@ def test_traits_of_lists_are_of_their_elements() -> None:
 
 def test_lists_reach_segments_and_profiles() -> None:
     flow = Flow(_WORLD)
-    emits = list(flow.run(_by_avro({"tags": ["red", "blue"]})))
+    emits = list(flow.run(_read_avro({"tags": ["red", "blue"]})))
     [profile] = [emit.value for emit in emits if isinstance(emit.value, Profile)]
     assert profile.traits["latest"] == ("red", "blue")
     assert [emit.value.segment for emit in emits if emit.topic == topics.SEGMENT_CHANGES] == [
@@ -207,11 +209,11 @@ def test_lists_reach_segments_and_profiles() -> None:
     ]
 
 
-def test_a_source_may_call_a_list_otherwise() -> None:
+def test_a_source_may_rename_a_list() -> None:
     source = model.Source("till", "pos", "write-key-2", properties={"tags": "properties.labels"})
     world = msgspec.structs.replace(_WORLD.config.bundle, sources=model.Sources((_SHOP, source)))
     interaction = msgspec.structs.replace(
-        _by_http({"labels": ["red"], "tags": "none"}), source="till"
+        _read_http({"labels": ["red"], "tags": "none"}), source="till"
     )
     flow = Flow(rules(world))
     [identified_record] = [e.value for e in flow.run(interaction) if e.topic == topics.IDENTIFIED]
@@ -223,7 +225,7 @@ def test_older_and_newer_versions_read_each_others_records() -> None:
     # A client that has only the first version reads new records without their lists.
     versions = [version for version in recorded_versions() if version.name == topics.INTERACTIONS]
     old, new = Codec([versions[0]]), Codec(recorded_versions())
-    interaction = _by_http({"tags": ["red"], "total": 9})
+    interaction = _read_http({"tags": ["red"], "total": 9})
     old_bytes = old.encode(topics.INTERACTIONS, msgspec.structs.replace(interaction, lists={}))
     assert old_bytes is not None
     record = new.decode(topics.INTERACTIONS, old_bytes)

@@ -60,7 +60,7 @@ def test_a_few_timers_fire_per_look_where_later_stages_have_a_backlog(
     assert len(set(timer_stage.fired)) == _TIMERS
 
 
-def test_a_window_of_timers_is_the_most_under_a_backlog(
+def test_at_most_a_window_of_timers_is_in_flight_under_a_backlog(
     timer_stage: TimerStage,
 ) -> None:
     timer_stage.ports.inputs = _CONGESTION

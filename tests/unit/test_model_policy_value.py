@@ -221,7 +221,7 @@ def _is_within(estimate: PolicyEstimate, truth: float) -> bool:
 @pytest.mark.parametrize(
     "drawn_world", [_PLACEMENT, _OUTBOUND, _HELD_OUT], ids=["placement", "outbound", "held out"]
 )
-def test_value_per_slot_covers_the_truth_where_much_is_best_left_unsaid(
+def test_value_per_slot_covers_the_truth_where_many_slots_are_best_left_empty(
     drawn_world: DrawnWorld, tmp_path: Path
 ) -> None:
     life = _live(drawn_world)

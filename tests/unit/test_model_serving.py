@@ -161,17 +161,17 @@ def test_model_with_features_unknown_to_decisions_is_not_used(
 ) -> None:
     shelf = ModelShelf(artifacts)
     shelf.apply_record("bank", promote(_store(trained_model, tmp_path), artifacts))
-    without_traits = bank(policies={})  # where no condition reads the traits
-    problem = ill_fitting(trained_model.manifest, without_traits.config)
+    rules_without_traits = bank(policies={})  # where no condition reads the traits
+    problem = ill_fitting(trained_model.manifest, rules_without_traits.config)
     assert problem is not None
     assert "features` of profile.yaml" in problem
-    assert shelf.equip(without_traits).propensities is None
+    assert shelf.equip(rules_without_traits).propensities is None
     traits = [{"name": n, "rule": "latest", "of": f"properties.{n}"} for n in ("tier", "age")]
     traits.append({"name": "bought", "rule": "latest", "of": "properties.bought"})
-    with_new_trait = bank(
+    rules_with_trait = bank(
         profile={"traits": traits, "features": ["tier", "age", "bought"]}, policies={}, traits=()
     )
-    assert shelf.equip(with_new_trait).propensities is not None
+    assert shelf.equip(rules_with_trait).propensities is not None
 
 
 def test_snapshots_and_models_of_one_topic_reach_their_readers(

@@ -67,7 +67,7 @@ def test_a_slow_model_is_refused(file: Path) -> None:
     assert "too slow" in problem
 
 
-def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_model_is_refused(tmp_path: Path) -> None:
     problem = load_scorer(tmp_path / "gone", FEATURES, AMPLE_US)
     assert isinstance(problem, str)
     assert "cannot be read" in problem

@@ -120,13 +120,13 @@ def test_intervals_cover_the_truth_at_their_confidence() -> None:
 
 def test_anytime_intervals_cover_the_truth_at_every_look() -> None:
     # With weights of up to 100, at looks from 20 decisions on: at most one log in twenty misses,
-    # and the interval of all decisions says something.
+    # and the interval of all decisions is narrower than the range of rewards.
     chance = np.random.default_rng(5)
     misses, widths = 0, []
     for _ in range(150):
-        rare = chance.random(2_000) < 0.01
-        weights = np.where(rare, 50.0, 0.5 / 0.99)
-        rewards = (chance.random(2_000) < np.where(rare, 0.8, 0.1)).astype(float)
+        is_rare = chance.random(2_000) < 0.01
+        weights = np.where(is_rare, 50.0, 0.5 / 0.99)
+        rewards = (chance.random(2_000) < np.where(is_rare, 0.8, 0.1)).astype(float)
         truth = 0.5 * 0.8 + 0.5 * 0.1
         bounds = [
             anytime_interval(Log(rewards[:look], weights[:look]), Bounds())

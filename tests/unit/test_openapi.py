@@ -9,7 +9,7 @@ from pipeline.gateway.segment_clients import SHORT_PATHS
 
 _POSTS = {
     *(f"/v1/{kind}" for kind in ("track", "identify", "page", "screen", "group", "alias", "batch")),
-    *(f"/v1/{short}" for short in (*SHORT_PATHS, "b", "m")),
+    *(f"/v1/{short_path}" for short_path in (*SHORT_PATHS, "b", "m")),
     "/v1/decide",
     "/v1/outcomes",
     "/v1/receipts",

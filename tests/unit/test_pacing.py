@@ -34,12 +34,12 @@ class _Day:
             for at in times
         )
 
-    def best(self) -> float:
+    def best_yield(self) -> float:
         """Return the yield of the budget if the whole day were known beforehand."""
         worth = sorted((value - 1 for _, value, _ in self.arrivals), reverse=True)
         return sum(worth[:_BUDGET])
 
-    def first_come(self) -> float:
+    def first_come_yield(self) -> float:
         """Return the yield of the budget where the first customers get all of it."""
         worth = [value - 1 for _, value, _ in self.arrivals if value > 1]
         return sum(worth[:_BUDGET])
@@ -76,8 +76,8 @@ class _Day:
 def test_a_paced_budget_lasts_and_is_worth_more(rush: bool, share: float) -> None:
     day = _Day(1, rush)
     gain, hours = day.spend_by_price()
-    best, first = day.best(), day.first_come()
+    best_yield, first_yield = day.best_yield(), day.first_come_yield()
     assert hours[-1] >= 0.95 * _BUDGET
     assert hours[17] <= 0.95 * _BUDGET
-    assert gain >= share * best
-    assert gain >= 1.5 * first
+    assert gain >= share * best_yield
+    assert gain >= 1.5 * first_yield

@@ -34,9 +34,9 @@ def counts(profiles: dict[str, Profile]) -> dict[str, object]:
     return {root: profile.traits["interactions"] for root, profile in profiles.items()}
 
 
-def share_device(customers: int) -> list[Interaction]:
-    """Return interactions of customers who log in on one device in turn, and of the device alone
-    after each."""
+def device_interactions(customers: int) -> list[Interaction]:
+    """Return interactions of customers who log in on one device in turn; after each, the device has
+    an interaction without a customer."""
     stream = []
     for number in range(customers):
         stream.append(at(2 * number + 1, f"customer_id:c{number}", "cookie:k"))
@@ -52,26 +52,28 @@ def unlinks(first: int, last: int, minute: int) -> list[Record]:
 
 
 def test_without_the_last_four_of_six_owners_a_device_is_the_second_owners() -> None:
-    counts_by_root = counts(last_profiles([*share_device(6), *unlinks(2, 5, 20)]))
+    counts_by_root = counts(last_profiles([*device_interactions(6), *unlinks(2, 5, 20)]))
     assert counts_by_root["customer_id:c0"] == 2
     assert counts_by_root["customer_id:c1"] == 2 + 4
     assert [counts_by_root[f"customer_id:c{number}"] for number in range(2, 6)] == [1] * 4
 
 
 def test_without_its_last_99_owners_a_device_is_that_of_the_one_before() -> None:
-    counts_by_root = counts(last_profiles([*share_device(100), *unlinks(1, 99, 300)]))
+    counts_by_root = counts(last_profiles([*device_interactions(100), *unlinks(1, 99, 300)]))
     assert counts_by_root["customer_id:c0"] == 1 + 100
     assert counts_by_root["customer_id:c50"] == 1
 
 
 def test_without_more_than_128_owners_a_device_is_its_first_owners() -> None:
-    counts_by_root = counts(last_profiles([*share_device(140), *unlinks(5, 139, 400)], maximum=200))
+    counts_by_root = counts(
+        last_profiles([*device_interactions(140), *unlinks(5, 139, 400)], maximum=200)
+    )
     assert (counts_by_root["customer_id:c0"], counts_by_root["customer_id:c4"]) == (2 + 8, 2 + 127)
     assert sum(int(str(count)) for count in counts_by_root.values()) == 280
 
 
 def test_the_hundred_and_first_owner_of_a_device_is_refused_and_not_named_with_it() -> None:
-    profiles = last_profiles(share_device(101))
+    profiles = last_profiles(device_interactions(101))
     assert profiles["customer_id:c99"].identifiers == ("cookie:k", "customer_id:c99")
     assert profiles["customer_id:c100"].identifiers == ("customer_id:c100",)
 

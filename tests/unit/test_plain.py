@@ -56,7 +56,7 @@ def capture_output(monkeypatch: pytest.MonkeyPatch, show: Callable[[], Any], *mo
     return data.getvalue().decode()
 
 
-def _without_styles(text: str) -> str:
+def _remove_styles(text: str) -> str:
     """Return the text without Rich's own codes for bold, dim and colours."""
     for code in ("0", "1", "2", "3", "31", "32", "33", "39", "1;3", "3;1"):
         text = text.replace(f"\x1b[{code}m", "")
@@ -124,7 +124,7 @@ def test_no_command_lets_data_reach_the_terminal(
     name: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     show = printers(text, monkeypatch)[name]
-    output = _without_styles(capture_output(monkeypatch, show, *_PRINTERS))
+    output = _remove_styles(capture_output(monkeypatch, show, *_PRINTERS))
     assert plain_lines(output) == output
     if text.isascii() and text.isprintable():
         assert text in output
@@ -139,7 +139,7 @@ def test_plain_text_is_one_printable_line(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["Ñandú", "日本語", "🙂", "a\\b", "١٢٣", "é"])
-def test_writing_of_all_languages_stays(text: str) -> None:
+def test_text_of_every_script_is_unchanged(text: str) -> None:
     assert plain(text) == text
 
 

@@ -97,7 +97,7 @@ def test_nothing_is_sent_beyond_a_budget_and_a_bounce_gives_back() -> None:
     assert play.spending() == 2.0
 
 
-def test_daily_budget_begins_anew_and_is_not_out_before_its_time() -> None:
+def test_daily_budget_is_renewed_each_day_and_lasts_for_the_day() -> None:
     play = _Play(_sale({"amount": 10, "per": "day"}))
     for number in range(3 * 24 * 10):
         play.ask_for_offer(number, _START + number * _HOUR // 10)
@@ -108,7 +108,7 @@ def test_daily_budget_begins_anew_and_is_not_out_before_its_time() -> None:
     assert any(budget.price > 0 for decision in play.decisions for budget in decision.budgets)
 
 
-def test_absence_of_days_ends_no_budget() -> None:
+def test_budget_continues_after_days_without_interactions() -> None:
     play = _Play(_sale({"amount": 100, "per": "day"}))
     play.ask_for_offer(1, _START)
     play.ask_for_offer(2, _START + 40 * DAY_MS + 5)
@@ -116,7 +116,7 @@ def test_absence_of_days_ends_no_budget() -> None:
     assert play.spending() == 0.5
 
 
-def test_item_is_given_away_as_often_as_there_is_of_it() -> None:
+def test_item_is_offered_as_often_as_its_stock_allows() -> None:
     items = (CatalogItem("rare", 9.0, stock=2), CatalogItem("plain", 1.0))
     tile = hero("tile")
     rules = world(
@@ -146,7 +146,7 @@ _steps = st.lists(
 
 @settings(max_examples=cases(60), deadline=None)
 @given(_steps, st.sampled_from(["day", "week", "campaign"]), st.integers(1, 8))
-def test_sum_spent_never_exceeds_the_budget_and_plenty_changes_no_decision(
+def test_spending_never_exceeds_the_budget_and_an_ample_budget_changes_no_decision(
     steps: list[tuple[int, int, str]], per: str, messages: int
 ) -> None:
     def budget(amount: float) -> Any:

@@ -48,5 +48,5 @@ def test_a_mistake_is_named_with_its_line(
     folder: Path, file: str, old: str, new: str, words: str
 ) -> None:
     errors, line = errors_after_change(folder, file, old, new)
-    fitting = [error for error in errors if error.file == file and words in error.message]
-    assert [abs(error.line - line) <= 1 for error in fitting] == [True], errors
+    matches = [error for error in errors if error.file == file and words in error.message]
+    assert [abs(error.line - line) <= 1 for error in matches] == [True], errors

@@ -288,7 +288,7 @@ def test_the_same_configuration_gains_nothing(worth: Callable[..., PolicyWorth])
     assert estimate.covered == pytest.approx(1, abs=1e-6)
 
 
-def test_gain_is_over_a_replay_that_decides_otherwise_than_the_log(
+def test_gain_is_relative_to_the_replay_where_it_differs_from_the_log(
     worth: Callable[..., PolicyWorth],
 ) -> None:
     own_rules = _rules("a", "b", "c", a=9.0, b=5.0, c=5.0)

@@ -180,12 +180,12 @@ def _tracked_link(door: Doorway, sent_at: int, url: str = "https://shop.example/
     return LINKS.tracking.sign(TrackedLink(door.tokens.sign(claims), url, sent_at))
 
 
-def _ago(ms: int) -> int:
+def _ms_before_now(ms: int) -> int:
     return time.time_ns() // 1_000_000 - ms
 
 
 def test_click_counts_once_per_link_and_leads_on(door: Doorway) -> None:
-    token = _tracked_link(door, _ago(60_000))
+    token = _tracked_link(door, _ms_before_now(60_000))
     for _ in range(2):
         answer = _request(door, "GET", CLICK, token, BROWSER)
         assert (answer.status_code, answer.headers["location"]) == (
@@ -196,13 +196,13 @@ def test_click_counts_once_per_link_and_leads_on(door: Doorway) -> None:
     assert (first.kind, first.name, first.channel) == ("outcome", "click", "email")
     assert first.event_id == second.event_id
     assert first.properties["url"] == "https://shop.example/?a=1"
-    other = _tracked_link(door, _ago(60_000), "https://shop.example/other")
+    other = _tracked_link(door, _ms_before_now(60_000), "https://shop.example/other")
     _request(door, "GET", CLICK, other, BROWSER)
     assert door.interactions()[2].event_id != first.event_id
 
 
 def test_picture_is_an_impression(door: Doorway) -> None:
-    answer = _request(door, "GET", OPEN, _tracked_link(door, _ago(60_000), ""), BROWSER)
+    answer = _request(door, "GET", OPEN, _tracked_link(door, _ms_before_now(60_000), ""), BROWSER)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/gif")
     assert [interaction.name for interaction in door.interactions()] == ["impression"]
 
@@ -219,7 +219,7 @@ def test_picture_is_an_impression(door: Doorway) -> None:
 def test_click_of_a_scanner_is_no_outcome(
     door: Doorway, method: str, ago_ms: int, agent: str
 ) -> None:
-    token = _tracked_link(door, _ago(ago_ms))
+    token = _tracked_link(door, _ms_before_now(ago_ms))
     answer = _request(door, method, CLICK, token, {"User-Agent": agent})
     assert answer.status_code == 302
     [interaction] = door.interactions()
@@ -227,8 +227,8 @@ def test_click_of_a_scanner_is_no_outcome(
 
 
 def test_old_or_forged_link_counts_nothing(door: Doorway) -> None:
-    old = _tracked_link(door, _ago(TOKEN_MS + DAY_MS))
-    assert _request(door, "GET", CLICK, old, BROWSER).status_code == 302
+    old_link = _tracked_link(door, _ms_before_now(TOKEN_MS + DAY_MS))
+    assert _request(door, "GET", CLICK, old_link, BROWSER).status_code == 302
     forgery = MessageLinks("another").tracking.sign(TrackedLink("t", "https://evil.example", 0))
     answer = _request(door, "GET", CLICK, forgery, BROWSER)
     assert (answer.status_code, "location" in answer.headers) == (400, False)
@@ -237,5 +237,5 @@ def test_old_or_forged_link_counts_nothing(door: Doorway) -> None:
 
 def test_click_leads_on_while_kafka_is_away(door: Doorway) -> None:
     door.log.failure = "away"
-    token = _tracked_link(door, _ago(60_000))
+    token = _tracked_link(door, _ms_before_now(60_000))
     assert _request(door, "GET", CLICK, token, BROWSER).status_code == 302

@@ -1,4 +1,4 @@
-"""The row of a frequent customer does not grow for ever, and its counts are right."""
+"""The row of a frequent customer has a limit of size, and its counts are right."""
 
 from collections.abc import Iterator
 
@@ -42,7 +42,7 @@ def _interactions() -> Iterator[Interaction]:
 
 
 def _purchases(window_ms: int, now_ms: int) -> int:
-    """Return the purchases whose pane has not left the window as a whole."""
+    """Return the number of purchases whose pane is at least partly in the window."""
     pane = pane_of(window_ms)
     every_ms = len(_NAMES) * _EVERY_MS
     times = range(_BEGIN_MS, _BEGIN_MS + _INTERACTIONS * _EVERY_MS, every_ms)
@@ -51,7 +51,7 @@ def _purchases(window_ms: int, now_ms: int) -> int:
 
 @pytest.fixture(scope="module")
 def config() -> Configuration:
-    """20 metrics, of which 4 count distinct values."""
+    """Configuration of 20 metrics; 4 of them count distinct values."""
     config = compile_bundle(make(segments=4, metrics=20, offers=10))
     assert isinstance(config, Configuration)
     return config

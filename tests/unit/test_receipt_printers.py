@@ -29,7 +29,7 @@ _BRIEF_S = 2.0
 def _print(
     printer: LocalPrinter,
     seconds: float = 20.0,
-    meanwhile: Callable[[], Awaitable[None]] | None = None,
+    act_meanwhile: Callable[[], Awaitable[None]] | None = None,
     url: str | None = None,
 ) -> tuple[DeliveryResult, list[str]]:
     async def run() -> tuple[DeliveryResult, list[str]]:
@@ -37,7 +37,7 @@ def _print(
             channel = CompiledChannel("pos", "pos", url or local_url, None, (), pos=model.Pos(32))
             attempts = RecordedAttempt()
             adapter = PosAdapter(trial_host(channel, "secret"))
-            change = asyncio.ensure_future(meanwhile()) if meanwhile else None
+            change = asyncio.ensure_future(act_meanwhile()) if act_meanwhile else None
             parcel = expiring_parcel(_ACTION, seconds, channel="pos", content=_CONTENT)
             result = await adapter.deliver(parcel, attempts)
             if change is not None:
@@ -54,7 +54,7 @@ def test_receipt_of_the_printer_equals_the_gateways() -> None:
     assert "10 € en".encode("cp858") in _RECEIPT
 
 
-def test_printer_without_paper_prints_once_it_has_some() -> None:
+def test_printer_without_paper_prints_after_a_refill() -> None:
     printer = LocalPrinter()
     printer.state = PAPER_END
 
@@ -62,7 +62,7 @@ def test_printer_without_paper_prints_once_it_has_some() -> None:
         await asyncio.sleep(0.3)
         printer.state = 0
 
-    assert _print(printer, meanwhile=refill) == (Delivered(), ["begun"])
+    assert _print(printer, act_meanwhile=refill) == (Delivered(), ["begun"])
     assert printer.receipts == [_RECEIPT]
 
 
@@ -108,16 +108,16 @@ class _SlowPrinter(LocalPrinter):
 class _FailingPrinter(LocalPrinter):
     """Printer that ends the connection, or its paper, within the first receipt."""
 
-    def __init__(self, at_receipt: int | None) -> None:
+    def __init__(self, later_state: int | None) -> None:
         super().__init__()
-        self.at_receipt = at_receipt
+        self.later_state = later_state
 
     async def _serve(self, reader: Any, writer: Any) -> None:
         writer.write(b"\0" if await reader.read(3) else b"")
         await reader.read(len(_RECEIPT) + 3)
         self.receipts.append(_RECEIPT)
-        if self.at_receipt is not None:
-            writer.write(bytes([self.at_receipt]))
+        if self.later_state is not None:
+            writer.write(bytes([self.later_state]))
             await writer.drain()
         writer.close()
 
@@ -151,7 +151,7 @@ def test_url_names_a_printer(url: str, printer: Printer) -> None:
 @pytest.mark.parametrize(
     "url", ["", "http://printer", "tcp://", "tcp://a:99999", "tcp://u@a", "tcp://a/b", "tcp://a b"]
 )
-def test_other_urls_name_none(url: str) -> None:
+def test_urls_of_no_printer_are_refused(url: str) -> None:
     assert isinstance(parse_printer_url(url), PrinterUrlProblem)
 
 

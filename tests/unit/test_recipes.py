@@ -130,8 +130,8 @@ def test_planted_recipes_are_found(folder: Path) -> None:
         assert recipes["bought-together"][_ITEMS[place + 1]][0] == _ITEMS[place]
     for place in range(0, 16, 4):
         assert _ITEMS[place + 2] in recipes["viewed-together"][_ITEMS[place]][:2]
-    solving = {topic: items[0] for topic, items in recipes["most-resolved"].items() if topic}
-    assert solving == {f"topic{number}": _ITEMS[20 + number] for number in range(3)}
+    resolutions = {topic: items[0] for topic, items in recipes["most-resolved"].items() if topic}
+    assert resolutions == {f"topic{number}": _ITEMS[20 + number] for number in range(3)}
     assert recipes["popular-in-segment"]["club"][0] == "p20"
     assert set(recipes) == set(RECIPES)
 
@@ -140,9 +140,9 @@ def test_items_that_nobody_bought_fall_back_to_similar_and_then_to_popular_ones(
     folder: Path,
 ) -> None:
     recipes = _learn(folder)
-    alike = recipes["bought-together"][_UNSOLD_ITEM]
-    assert alike == recipes["similar"][_UNSOLD_ITEM]
-    assert {_ITEMS.index(item) % 4 for item in alike[:5]} == {_ITEMS.index(_UNSOLD_ITEM) % 4}
+    fallback = recipes["bought-together"][_UNSOLD_ITEM]
+    assert fallback == recipes["similar"][_UNSOLD_ITEM]
+    assert {_ITEMS.index(item) % 4 for item in fallback[:5]} == {_ITEMS.index(_UNSOLD_ITEM) % 4}
     assert recipes["bought-together"][""] == recipes["popular-in-segment"][""]
 
 

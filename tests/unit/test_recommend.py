@@ -42,7 +42,7 @@ def test_a_stated_effect_gets_the_right_recommendation() -> None:
     assert count_right_recommendations(range(30)) >= 0.8 * 30
 
 
-def test_logged_propensities_undo_a_policy_that_chose_by_group() -> None:
+def test_logged_propensities_correct_for_a_policy_that_chose_by_group() -> None:
     channels = channels_despite_groups(range(20))
     assert "call" not in channels
     assert channels.count("email") >= 0.8 * len(channels)
@@ -106,7 +106,7 @@ def test_best_channels_of_the_bank_are_found(tmp_path: Path, invoke: Callable[..
         assert isinstance(load_journey(tmp_path / "draft.yaml"), Journey)
 
 
-def test_calls_to_the_willing_are_not_recommended(
+def test_calls_to_willing_customers_are_not_recommended(
     tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
     # The naive comparison gives the figure that truth.json calls naive. Nothing is recommended,

@@ -209,7 +209,7 @@ def test_the_best_order_is_found_without_a_defined_journey(tmp_path: Path) -> No
     assert (sorted(answer["shape"]["steps"]), answer["shape"]["told"]) == (["income", "photo"], [])
 
 
-def test_orders_that_nobody_drew_are_only_tests_without_a_plan_too(tmp_path: Path) -> None:
+def test_orders_that_were_not_drawn_are_only_tests_without_a_plan(tmp_path: Path) -> None:
     events = [(*row[:4], "") for row in _events(0.0)]
     answer = recommend_for_cases(tmp_path, None, events, *_WITHOUT_PLAN)
     [change] = answer["changes"]
@@ -246,7 +246,7 @@ def test_orders_that_cannot_be_compared_are_refused_with_a_reason(
     assert reason in " ".join(output.replace("│", " ").split())
 
 
-def test_words_and_numbers_are_in_the_language_asked_for(tmp_path: Path) -> None:
+def test_words_and_numbers_are_in_the_requested_language(tmp_path: Path) -> None:
     cases = cases_of_test(("with-tour", "without-tour"), 0.3, 2)
     answer = recommend_for_cases(tmp_path, TEST_OF_TOUR, cases, "--lang", "es")
     options = {

@@ -181,18 +181,18 @@ def test_wrong_options_are_named(tmp_path: Path) -> None:
 
 
 def test_usual_goal_is_that_of_most_campaigns() -> None:
-    def with_goal(name: str, condition: object) -> Campaign:
+    def campaign_with_goal(name: str, condition: object) -> Campaign:
         return Campaign(name, (), goal=Goal(condition, "3d"))
 
     goal_condition = {"name": "Bought"}
     assert (
         usual_goal(
             [
-                with_goal("a", goal_condition),
-                with_goal("b", {"name": "Read"}),
-                with_goal("c", goal_condition),
+                campaign_with_goal("a", goal_condition),
+                campaign_with_goal("b", {"name": "Read"}),
+                campaign_with_goal("c", goal_condition),
             ]
         )
         == "Bought"
     )
-    assert usual_goal([with_goal("a", {"segment": "vip"})]) is None
+    assert usual_goal([campaign_with_goal("a", {"segment": "vip"})]) is None

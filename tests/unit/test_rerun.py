@@ -23,7 +23,7 @@ def test_rerun_rejects_the_address_of_another_person_again() -> None:
     life = Life(world(campaigns=[campaign("c", offer("o", 5, _MAIL), offer("p", 3))]))
     life.interact("Go", 0)
     record = _record(life)
-    # The profile is that of a customer to whom the row of the address does not assign it.
+    # The profile shows no address, since the row of the address assigns it to another person.
     record = replace(record, profile=replace(record.profile, shown={}))
     key = record.identity.profile_id
     assert record.profile.traits["identifier.email"] == "ada@example.com"

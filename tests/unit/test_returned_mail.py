@@ -20,7 +20,7 @@ from pipeline.rules.token import Claims
 from tests.support.doorway import ADAPTER_KEY, configuration, doorway
 
 
-async def no_unlink(_: Identifier, __: Identifier) -> None:
+async def ignore_unlink(_: Identifier, __: Identifier) -> None:
     return None
 
 
@@ -223,7 +223,7 @@ async def _read_all(
                         token_of=ledger.get,
                         report=report,
                         signing_secret="",
-                        unlink=no_unlink,
+                        unlink=ignore_unlink,
                     )
                 )
             )

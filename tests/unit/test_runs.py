@@ -68,9 +68,9 @@ async def _count_turns_of_others(stream: _Stream, count: int) -> int:
             turns += 1
             await asyncio.sleep(0)
 
-    counting = asyncio.ensure_future(count_turns())
+    counter = asyncio.ensure_future(count_turns())
     await _read(stream, count)
-    counting.cancel()
+    counter.cancel()
     return turns
 
 

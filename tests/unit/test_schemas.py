@@ -100,19 +100,21 @@ def field(struct_field: msgspec.structs.FieldInfo) -> tuple[str, Any, Any]:
     return struct_field.encode_name, expected_schema(struct_field.type), default
 
 
-def as_json(value: Any) -> Any:
-    """Return lists for tuples, so that defaults compare."""
+def convert_tuples(value: Any) -> Any:
+    """Return the value with lists in place of tuples, so that defaults can be compared."""
     match value:
         case dict():
-            return {key: as_json(inner) for key, inner in value.items()}
+            return {key: convert_tuples(inner) for key, inner in value.items()}
         case list() | tuple():
-            return [as_json(inner) for inner in value]
+            return [convert_tuples(inner) for inner in value]
     return value
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_schema_and_class_have_the_same_fields_in_the_same_order(name: str) -> None:
-    assert as_json(spell_out(SCHEMAS[name], {})) == as_json(expected_schema(CLASSES[name]))
+    assert convert_tuples(spell_out(SCHEMAS[name], {})) == convert_tuples(
+        expected_schema(CLASSES[name])
+    )
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -171,19 +173,19 @@ def test_a_field_with_a_default_may_be_added_and_removed() -> None:
     assert incompatibility(old, [new]) is None
 
 
-def without(index: int) -> Schema:
+def remove_field(index: int) -> Schema:
     schema = deepcopy(SCHEMAS["profiles"])
     del schema["fields"][index]
     return schema
 
 
-def with_field(**changes: Any) -> Schema:
+def add_field(**changes: Any) -> Schema:
     schema = deepcopy(SCHEMAS["profiles"])
     schema["fields"].append(changes)
     return schema
 
 
-def with_type(index: int, new_type: str) -> Schema:
+def change_type(index: int, new_type: str) -> Schema:
     schema = deepcopy(SCHEMAS["profiles"])
     schema["fields"][index]["type"] = new_type
     return schema
@@ -191,7 +193,7 @@ def with_type(index: int, new_type: str) -> Schema:
 
 @pytest.mark.parametrize(
     "schema",
-    [without(0), with_field(name="score", type="double"), with_type(4, "string")],
+    [remove_field(0), add_field(name="score", type="double"), change_type(4, "string")],
     ids=["field removed", "field without default added", "type changed"],
 )
 def test_a_breaking_change_is_refused(schema: Schema) -> None:
@@ -212,24 +214,24 @@ def test_a_breaking_change_deep_inside_is_refused() -> None:
 
 def test_compatibility_is_with_every_version_not_only_the_last() -> None:
     first = SCHEMAS["profiles"]
-    second = with_field(name="score", type="double", default=0.0)
-    third = with_field(name="score", type="string", default="")
+    second = add_field(name="score", type="double", default=0.0)
+    third = add_field(name="score", type="string", default="")
     assert incompatibility(second, [first]) is None
     assert incompatibility(third, [first]) is None
     assert incompatibility(third, [first, second]) is not None
 
 
 def test_a_schema_that_is_not_avro_is_refused() -> None:
-    problem = refusal(with_field(name="score", type="number"), [])
+    problem = refusal(add_field(name="score", type="number"), [])
     assert problem is not None
     assert "number" in problem
 
 
 def test_a_changed_schema_gets_the_next_version_and_id() -> None:
-    short = recorded_versions()[:-1]
-    (new,) = next_versions(short)
+    earlier_versions = recorded_versions()[:-1]
+    (new,) = next_versions(earlier_versions)
     assert (new.id, new.name, new.version) == (
-        len(short) + 1,
+        len(earlier_versions) + 1,
         recorded_versions()[-1].name,
         recorded_versions()[-1].version,
     )

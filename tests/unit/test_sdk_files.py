@@ -44,9 +44,9 @@ def test_sdk_is_small(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_files_are_those_of_the_folder_and_the_same_each_time(door: Doorway) -> None:
     for name in ("sdk.js", "sdk-debug.js"):
-        plain = ask(door, "GET", f"/{name}", headers={"Accept-Encoding": "identity"})
+        plain_answer = ask(door, "GET", f"/{name}", headers={"Accept-Encoding": "identity"})
         packed_answer = ask(door, "GET", f"/{name}", headers={"Accept-Encoding": "gzip, br"})
-        assert plain.content == packed_answer.content == (_SDK / name).read_bytes()
+        assert plain_answer.content == packed_answer.content == (_SDK / name).read_bytes()
         assert packed_answer.headers["content-encoding"] == "gzip"
         assert "Accept-Encoding" in packed_answer.headers["vary"]
     assert script_files() == script_files()

@@ -66,9 +66,9 @@ def test_a_useless_id_is_left_out_beside_a_good_one(field: str, useless_id: obje
     other = "anonymousId" if field == "userId" else "userId"
     good_key = {"userId": "customer_id:good", "anonymousId": "cookie:good"}[other]
     assert keys("track", **{field: useless_id, other: "good"}) == [good_key]
-    single = read("track", {"event": "Viewed", field: useless_id})
-    assert isinstance(single, Refusal)
-    assert (single.code, single.field) == ("invalid_identifier", field)
+    refusal = read("track", {"event": "Viewed", field: useless_id})
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.field) == ("invalid_identifier", field)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_an_address_that_nobody_reads_identifies_nobody(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["nora@shop.es", "reply@shop.es", "nan.goldin@x.org"])
-def test_an_address_of_somebody_identifies(address: str) -> None:
+def test_a_personal_address_identifies_its_owner(address: str) -> None:
     assert f"email:{address}" in keys("identify", userId="u1", traits={"email": address})
 
 
@@ -101,9 +101,9 @@ def test_numbers_are_ids_as_they_are_written(value: object, expected: str) -> No
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_traits_of_a_group_are_no_customers(kind: Kind) -> None:
     company = {"email": "info@acme.example", "phone": "+34600111222"}
-    of_traits = ["email:info@acme.example", "phone:+34600111222"]
+    trait_keys = ["email:info@acme.example", "phone:+34600111222"]
     assert keys(kind, anonymousId="a1", traits=company) == [
-        *([] if kind == "group" else of_traits),
+        *([] if kind == "group" else trait_keys),
         "cookie:a1",
     ]
     person = {"traits": {"email": "ada@x.org"}}
@@ -171,8 +171,8 @@ def test_previous_id_of_an_alias_has_its_known_namespace(user: str) -> None:
     alias = ("alias", {"userId": user, "previousId": "anon-123"})
     root = f"customer_id:{user}"
     assert _persons(cookie, alias) == {"cookie:anon-123": root, root: root}
-    with_cookie = {"anonymousId": "c-9"}
-    assert _persons(("track", with_cookie), ("alias", {**alias[1], **with_cookie}), cookie)[
+    cookie_fields = {"anonymousId": "c-9"}
+    assert _persons(("track", cookie_fields), ("alias", {**alias[1], **cookie_fields}), cookie)[
         "cookie:c-9"
     ] in (root, "customer_id:anon-123")
 
@@ -193,7 +193,7 @@ def test_alias_may_state_the_namespace_of_its_previous_id() -> None:
     assert _identify(("alias", {"userId": 42, "previousId": "42"})) == [("customer_id:42",)]
 
 
-def test_an_alias_of_nobody_is_refused() -> None:
+def test_an_alias_without_a_customer_is_refused() -> None:
     for fields, field in (({}, "userId"), ({"userId": "guest"}, "userId")):
         refusal = read("alias", {"previousId": "anon-123", **fields})
         assert isinstance(refusal, Refusal)
@@ -204,7 +204,7 @@ def test_only_an_alias_has_a_previous_id() -> None:
     assert keys("identify", userId="u1", previousId="u2") == ["customer_id:u1"]
 
 
-def _in_batch(message: dict[str, Any], **batch_fields: Any) -> SegmentMessage:
+def _merge_batch(message: dict[str, Any], **batch_fields: Any) -> SegmentMessage:
     batch = decode(json.encode({"batch": [], **batch_fields}), BATCH)
     record = decode(json.encode(message), MESSAGE)
     assert not isinstance(batch, Refusal)
@@ -226,7 +226,7 @@ def test_context_of_a_batch_is_merged_into_each_messages_own() -> None:
         "traits": {"email": "ada@x.org"},
     }
     result = interaction(
-        _in_batch(message, context=batch_fields), "track", Arrival(_SOURCE, _CONFIG, _NOW)
+        _merge_batch(message, context=batch_fields), "track", Arrival(_SOURCE, _CONFIG, _NOW)
     )
     assert isinstance(result, Interaction)
     assert result.context == Context(
@@ -256,24 +256,24 @@ def test_contexts_are_merged_at_any_depth() -> None:
         "traits": {"home": {"city": "Leon", "zip": 1, "geo": {"lat": 43}}},
     }
     result = interaction(
-        _in_batch(message, context=batch_fields), "identify", Arrival(_SOURCE, _CONFIG, _NOW)
+        _merge_batch(message, context=batch_fields), "identify", Arrival(_SOURCE, _CONFIG, _NOW)
     )
     assert isinstance(result, Interaction)
     assert result.context.consent == {"Advertising": True, "Analytics": False, "Sale": False}
     assert result.properties == {"home.city": "Bilbao", "home.zip": None, "home.geo.lat": 43}
 
 
-@pytest.mark.parametrize("empty", [None, [], {}, "text", 7])
-def test_empty_context_leaves_that_of_the_batch(empty: object) -> None:
-    message = {"userId": "u1", "event": "Viewed", "context": empty}
-    merged_message = _in_batch(message, context={"locale": "es"})
+@pytest.mark.parametrize("blank_context", [None, [], {}, "text", 7])
+def test_empty_context_leaves_that_of_the_batch(blank_context: object) -> None:
+    message = {"userId": "u1", "event": "Viewed", "context": blank_context}
+    merged_message = _merge_batch(message, context={"locale": "es"})
     result = interaction(merged_message, "track", Arrival(_SOURCE, _CONFIG, _NOW))
     assert isinstance(result, Interaction)
     assert result.context.locale == "es"
 
 
 @pytest.mark.parametrize(
-    ("of_context", "own_traits", "expected"),
+    ("context_traits", "own_traits", "expected"),
     [
         ({"home": {"city": "A", "zip": 1}}, {"home": {"city": "B"}}, {"city": "B", "zip": 1}),
         ({"home.city": "A", "home.zip": 1}, {"home": {"city": "B"}}, {"city": "B", "zip": 1}),
@@ -281,17 +281,17 @@ def test_empty_context_leaves_that_of_the_batch(empty: object) -> None:
     ],
 )
 def test_traits_of_both_places_are_merged_name_by_name(
-    of_context: dict[str, Any], own_traits: dict[str, Any], expected: dict[str, Any]
+    context_traits: dict[str, Any], own_traits: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    message = take("identify", userId="u1", traits=own_traits, context={"traits": of_context})
+    message = take("identify", userId="u1", traits=own_traits, context={"traits": context_traits})
     assert message.properties == {f"home.{name}": value for name, value in expected.items()}
 
 
 @pytest.mark.parametrize("whole_value", [None, "Calle Mayor 1", ["Calle Mayor 1"]])
 def test_own_trait_replaces_its_parts_of_the_context(whole_value: object) -> None:
-    of_context = {"home": {"city": "A"}, "home.length": 7, "homes": 2}
+    context_traits = {"home": {"city": "A"}, "home.length": 7, "homes": 2}
     message = take(
-        "identify", userId="u1", traits={"home": whole_value}, context={"traits": of_context}
+        "identify", userId="u1", traits={"home": whole_value}, context={"traits": context_traits}
     )
     assert set(message.properties) | set(message.lists) == {"home", "homes"}
 
@@ -310,17 +310,17 @@ def test_a_trait_of_the_context_names_its_place_when_it_is_refused() -> None:
     assert (refusal.code, refusal.field) == ("too_many_properties", "traits")
 
 
-def test_traits_in_the_context_of_identify_count_below_its_own() -> None:
-    of_context = {"plan": "free", "city": "Bilbao", "old": 1}
+def test_own_traits_of_identify_precede_those_of_its_context() -> None:
+    context_traits = {"plan": "free", "city": "Bilbao", "old": 1}
     identify = take(
         "identify",
         userId="u1",
         traits={"plan": "gold", "old": None},
-        context={"traits": of_context},
+        context={"traits": context_traits},
     )
     assert identify.properties == {"plan": "gold", "city": "Bilbao", "old": None}
     for kind in ("track", "page", "screen", "group", "alias"):
-        assert "city" not in take(kind, userId="u1", context={"traits": of_context}).properties
+        assert "city" not in take(kind, userId="u1", context={"traits": context_traits}).properties
 
 
 @pytest.mark.parametrize("invalid", [7, True, None, [], {}, ["es"], {"a": "b"}])
@@ -335,13 +335,13 @@ def test_a_context_field_of_the_wrong_type_costs_that_field(name: str, invalid: 
         "campaign": {"name": "spring"},
         "consent": {"categoryPreferences": {"ads": True, "mail": "yes", "sms": None}},
     }
-    empty: dict[str, Any] = {
+    remains: dict[str, Any] = {
         "page": {"url": None, "referrer": None},
         "campaign": {"campaign": {"a": "b"} if invalid == {"a": "b"} else {}},
         "userAgent": {"user_agent": None},
     }
     assert context(**{**fields, name: invalid}) == replace(
-        context(**fields), **empty.get(name, {name: None})
+        context(**fields), **remains.get(name, {name: None})
     )
     assert context(**fields).consent == {"ads": True}
 
@@ -381,7 +381,7 @@ def test_a_time_that_was_corrected_on_the_way_is_not_corrected_again() -> None:
 
 
 @pytest.mark.parametrize("blank", [None, "", " \t"])
-def test_a_blank_message_id_is_none(blank: str | None) -> None:
+def test_a_blank_message_id_is_replaced_by_a_new_one(blank: str | None) -> None:
     message, other = (take("track", userId="u1", messageId=blank) for _ in range(2))
     assert message.event_id.strip()
     assert message.event_id != other.event_id
@@ -463,16 +463,16 @@ def _latest(*messages: dict[str, Any], kind: Kind = "identify") -> list[object]:
 
 
 def test_null_clears_a_trait_in_the_order_of_time() -> None:
-    with_page, none = {"traits": {"page": "a"}}, {"traits": {"page": None}}
-    assert _latest(with_page, none, {"traits": {"page": "b"}}) == ["a", None, "b"]
-    assert _latest({**none, "minute": 5}, {**with_page, "minute": 1}) == [None, None]
-    assert _latest({**none, "minute": 1}, {**with_page, "minute": 5}) == [None, "a"]
-    assert _latest(with_page, {"traits": {}}, {"traits": {"other": None}}) == ["a", "a", "a"]
+    page_fields, null_fields = {"traits": {"page": "a"}}, {"traits": {"page": None}}
+    assert _latest(page_fields, null_fields, {"traits": {"page": "b"}}) == ["a", None, "b"]
+    assert _latest({**null_fields, "minute": 5}, {**page_fields, "minute": 1}) == [None, None]
+    assert _latest({**null_fields, "minute": 1}, {**page_fields, "minute": 5}) == [None, "a"]
+    assert _latest(page_fields, {"traits": {}}, {"traits": {"other": None}}) == ["a", "a", "a"]
 
 
 def test_null_in_a_track_clears_nothing() -> None:
-    with_page, none = {"properties": {"page": "a"}}, {"properties": {"page": None}}
-    assert _latest(with_page, none, kind="track") == ["a", "a"]
+    page_fields, null_fields = {"properties": {"page": "a"}}, {"properties": {"page": None}}
+    assert _latest(page_fields, null_fields, kind="track") == ["a", "a"]
 
 
 def test_null_for_an_object_clears_its_fields() -> None:

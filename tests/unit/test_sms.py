@@ -47,7 +47,7 @@ from tests.support.doorway import NAMESPACES, Doorway, doorway
 from tests.support.providers import shipped_provider
 
 
-async def no_unlink(_: Identifier, __: Identifier) -> None:
+async def ignore_unlink(_: Identifier, __: Identifier) -> None:
     return None
 
 
@@ -122,7 +122,7 @@ def _deliver(
             local_provider = _provider_at(provider, str(server.make_url("/send")))
             channel = CompiledChannel("sms", "sms", None, None, (), provider=local_provider)
             host = AdapterHost(
-                lambda _: channel, lambda: (channel,), lambda _: None, report, SECRET, no_unlink
+                lambda _: channel, lambda: (channel,), lambda _: None, report, SECRET, ignore_unlink
             )
             adapter, sent_action = SmsAdapter(client, host), action or _action()
             parcel = Parcel(sent_action, sent_action.created_at, traces.new_trace())
@@ -443,7 +443,7 @@ def test_other_reply_is_a_message_received(door: Doorway) -> None:
     assert interaction.event_id == "twilio/SM3"
 
 
-def test_post_that_kafka_does_not_take_is_to_be_sent_again(door: Doorway) -> None:
+def test_post_during_an_outage_of_kafka_is_answered_with_503(door: Doorway) -> None:
     door.log.failure = "away"
     assert _post_as_twilio(door, {"MessageStatus": "delivered"}).status_code == 503
 

@@ -9,7 +9,9 @@ from pipeline.simulate.sorting import SortedLines
 
 
 @pytest.mark.parametrize("lines_per_run", [1, 7, 1_000])
-def test_lines_come_by_key_then_as_added(tmp_path: Path, lines_per_run: int) -> None:
+def test_lines_are_sorted_by_key_in_the_order_of_their_addition(
+    tmp_path: Path, lines_per_run: int
+) -> None:
     chance = Random(1)
     entries = [(chance.randrange(50), f"line {n}".encode()) for n in range(300)]
     with SortedLines(tmp_path, lines_per_run) as lines:

@@ -39,8 +39,8 @@ def _third_free_number() -> int:
 
 
 @contextmanager
-def _few_more_files() -> Iterator[None]:
-    """Let the process open few more files. The limit is a number of a file, and they have gaps."""
+def _two_more_files() -> Iterator[None]:
+    """Let the process open two more files: the limit is the number that a third one would get."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (_third_free_number(), limits[1]))
     try:
@@ -170,7 +170,7 @@ def test_a_path_that_has_lock_in_its_name_is_no_lock(tmp_path: Path) -> None:
 
 
 def test_state_stays_while_too_many_files_are_open(path: Path) -> None:
-    with _few_more_files(), pytest.raises(StoreUnavailableError, match="Too many open files"):
+    with _two_more_files(), pytest.raises(StoreUnavailableError, match="Too many open files"):
         PartitionStore(path)
     store = PartitionStore(path)
     _read_all(store)

@@ -54,10 +54,10 @@ def _rules() -> Rules:
 
 def _records(rules: Rules) -> Mapping[str, Segmented]:
     """Return the record of a customer who stalls, by the step."""
-    going = Interaction("e", "track", "Go", "web", "shop", 1_000, 1_000, ADA)
+    interaction = Interaction("e", "track", "Go", "web", "shop", 1_000, 1_000, ADA)
     records_by_step: dict[str, Segmented] = {}
     for funnel_step in STEPS:
-        stall = replace(going, properties={"step": funnel_step.event})
+        stall = replace(interaction, properties={"step": funnel_step.event})
         emits: Iterable[object] = (emit.value for emit in Flow(rules).run(stall))
         records_by_step[funnel_step.event] = next(
             output for output in emits if isinstance(output, Segmented)
@@ -80,7 +80,7 @@ def test_learning_beats_random_and_the_best_fixed_choice_and_regret_is_sublinear
     learner, truth, draws, rules = MemoryLearner(), _truth(), Random(1), _rules()
     records = _records(rules)
 
-    def choose_learned(at: str, number: int) -> str:
+    def choose_by_learning(at: str, number: int) -> str:
         nonlocal rules
         record = records[at]
         assert record.interaction is not None
@@ -102,7 +102,7 @@ def test_learning_beats_random_and_the_best_fixed_choice_and_regret_is_sublinear
             rules = teach(rules, learner.publish())
         return treatment
 
-    thompson = _regrets(choose_learned)
+    thompson = _regrets(choose_by_learning)
     random = _regrets(lambda _, number: Random(number).choice(_CHANNELS))
     fixed_regret = min(_regrets(lambda _, __, channel=name: channel)[-1] for name in _CHANNELS)
     assert thompson[-1] < 0.5 * random[-1]

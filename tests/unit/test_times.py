@@ -106,19 +106,19 @@ def test_other_forms_are_refused_by_name(text: Any) -> None:
     assert (refusal.code, refusal.field) == ("invalid_time", "t")
 
 
-def _by_http(source: model.Source, at: Any) -> Interaction | Refusal | DeadLetter:
+def _read_http(source: model.Source, at: Any) -> Interaction | Refusal | DeadLetter:
     body = {"type": "track", "event": "Order", "anonymousId": "c", "timestamp": at}
     message = MESSAGE.decode(msgspec.json.encode(body))
     return interaction(message, "track", Arrival(source, _CONFIG, _NOW))
 
 
-def _by_file(source: model.Source, at: Any) -> Interaction | Refusal | DeadLetter:
+def _read_file(source: model.Source, at: Any) -> Interaction | Refusal | DeadLetter:
     identifiers = [{"namespace": "cookie", "value": "c"}]
     raw = msgspec.json.encode({"kind": "track", "identifiers": identifiers, "occurred_at": at})
     return RowIntake(_CONFIG, source, 10_000, _NOW, RowIds("a.ndjson")).take_in(FileRow(1, raw, 0))
 
 
-def _by_avro(source: model.Source, at: Any) -> Interaction | Refusal | DeadLetter:
+def _read_avro(source: model.Source, at: Any) -> Interaction | Refusal | DeadLetter:
     flow = Flow(_rules())
     for emit in flow.run(_interaction("e", "Order", source.name, at, _NOW)):
         if emit.topic == topics.IDENTIFIED:
@@ -135,7 +135,7 @@ def _interaction(event: str, name: str, source: str, at: int, received_at: int) 
     )
 
 
-_DOORS = pytest.mark.parametrize("door", [_by_http, _by_file, _by_avro])
+_DOORS = pytest.mark.parametrize("door", [_read_http, _read_file, _read_avro])
 
 
 @_DOORS
@@ -173,15 +173,15 @@ def test_event_ahead_of_its_receipt_happened_at_its_receipt(door: Any, ahead_ms:
     assert (answer.occurred_at, answer.received_at) == (_NOW, _NOW)
 
 
-def test_seconds_in_avro_are_no_order_of_1970() -> None:
-    reason = _by_avro(_SHOP, 1_700_000_000)
+def test_seconds_in_avro_are_refused_as_too_early() -> None:
+    reason = _read_avro(_SHOP, 1_700_000_000)
     assert isinstance(reason, DeadLetter)
     assert reason.reason == "time-too-early"
     assert "occurred_at" in reason.detail
 
 
 def test_a_clock_that_is_ahead_changes_neither_windows_nor_order() -> None:
-    # A cart by a clock 50 minutes ahead, then an order by a right one.
+    # A cart by a clock that is 50 minutes ahead, then an order by a correct one.
     flow = Flow(_rules())
     stream = [
         _interaction("e1", "Cart", "shop", _NOW + 50 * _MINUTE, _NOW),
@@ -203,7 +203,7 @@ def test_a_clock_that_is_ahead_changes_neither_windows_nor_order() -> None:
 
 
 @pytest.mark.parametrize("day", ["yesterday", "1969-12-31", "", "2024-02-30"])
-def test_an_earliest_day_that_is_none_is_named(day: str) -> None:
+def test_an_invalid_earliest_day_is_named(day: str) -> None:
     bundle = _CONFIG.bundle
     source = model.Source("shop", "web", "write-key-1", earliest=day)
     sources = msgspec.structs.replace(bundle.sources, sources=(source,))

@@ -156,7 +156,7 @@ def test_every_time_has_a_day(at: int, day: str) -> None:
     assert day_of(at) == day
 
 
-def test_only_records_of_the_time_asked_for_are_taken() -> None:
+def test_only_records_of_the_requested_period_are_taken() -> None:
     tables = DayTables(Selection(topics.INTERACTIONS, since=_AT, until=_AT + 1), _CODEC)
     moments = (_AT - 1, _AT, _AT + 1)
     messages = [

@@ -45,13 +45,13 @@ def _rewrite(folder: Path, change: Callable[[pa.Table], pa.Table]) -> None:
         pq.write_table(change(pq.read_table(file, partitioning=None)), file)
 
 
-def _with_column(name: str, values: Callable[[pa.Table], list[Any]]) -> Callable[..., pa.Table]:
+def _set_column(name: str, values: Callable[[pa.Table], list[Any]]) -> Callable[..., pa.Table]:
     return lambda table: table.set_column(
         table.column_names.index(name), name, pa.array(values(table))
     )
 
 
-def _with_propensity(propensity: float | None) -> Callable[[pa.Table], pa.Table]:
+def _set_propensity(propensity: float | None) -> Callable[[pa.Table], pa.Table]:
     def change(table: pa.Table) -> pa.Table:
         rows = table.column("choices").to_pylist()
         for row in rows:
@@ -78,17 +78,17 @@ def _damage(file: Path) -> None:
         ("decisions", lambda at: _rewrite(at, lambda t: t.drop(["choices"])), "column 'choices'"),
         (
             "decisions",
-            lambda at: _rewrite(at, _with_column("candidates", lambda t: ["x"] * len(t))),
+            lambda at: _rewrite(at, _set_column("candidates", lambda t: ["x"] * len(t))),
             "holds records that cannot be read: Expected `array`",
         ),
         (
             "decisions",
-            lambda at: _rewrite(at, _with_column("choices", lambda t: [1] * len(t))),
+            lambda at: _rewrite(at, _set_column("choices", lambda t: [1] * len(t))),
             "holds records that cannot be read",
         ),
         (
             "decisions",
-            lambda at: _rewrite(at, _with_column("decided_at", lambda t: ["x"] * len(t))),
+            lambda at: _rewrite(at, _set_column("decided_at", lambda t: ["x"] * len(t))),
             "holds records that cannot be read",
         ),
         (
@@ -121,7 +121,7 @@ def test_folders_in_each_others_place_are_named(world: Path, tmp_path: Path) -> 
 def test_choices_without_a_propensity_give_a_model_and_no_value_of_its_policy(
     replay_copy: Path, propensity: float | None
 ) -> None:
-    _rewrite(replay_copy / "decisions", _with_propensity(propensity))
+    _rewrite(replay_copy / "decisions", _set_propensity(propensity))
     result = _train(replay_copy, "--json")
     assert result.exit_code == 0, result.stderr
     assert msgspec.json.decode(result.stdout)["metrics"]["policy"] is None

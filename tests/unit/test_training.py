@@ -76,7 +76,7 @@ def _examples(folders: tuple[Path, Path]) -> list[Example]:
 def test_examples_use_no_later_interaction(
     played_world: PlayedWorld, folders: tuple[Path, Path]
 ) -> None:
-    # `bought` is the planted leak: it becomes known by reaching the goal.
+    # `bought` is the planted leak: it is set when the goal is reached.
     first: dict[str, Example] = {}
     purchases: dict[str, int] = {}
     for record in played_world.segmented:
@@ -149,10 +149,10 @@ def test_trait_that_reveals_the_outcome_is_refused(
     folders = write_world(restored_world, tmp_path)
     with pytest.raises(LeakError, match=r"trait\.age: alone predicts who reaches the goal"):
         _train(folders)
-    assert "trait.age" not in map(str, _train(folders, _without("age")).manifest.features)
+    assert "trait.age" not in map(str, _train(folders, _request_without("age")).manifest.features)
 
 
-def _without(*names: str) -> TrainingRequest:
+def _request_without(*names: str) -> TrainingRequest:
     return TrainingRequest("bank", _GOAL, frozenset(names), trained_at=0)
 
 
@@ -276,21 +276,21 @@ def test_intervals_of_the_policys_value_allow_for_customers_with_several_decisio
                 place = int(random.integers(2))
                 slot = DrawnSlot("hero", place, 0.5, bool(luck < p[place]), expired=False)
                 drawn_decisions.append(DrawnDecision(str(customer), 0, _FACTS, (slot,), candidates))
-        coverage_count += _covers(
+        coverage_count += _is_covering(
             policy_value((decision, p) for decision in drawn_decisions), truth
         )
         independent_decisions = [
             replace(decision, profile_id=str(place))
             for place, decision in enumerate(drawn_decisions)
         ]
-        naive_coverage_count += _covers(
+        naive_coverage_count += _is_covering(
             policy_value((decision, p) for decision in independent_decisions), truth
         )
     assert coverage_count >= binom.ppf(0.001, draws, 0.95)
     assert naive_coverage_count < 0.8 * draws
 
 
-def _covers(value: PolicyValue | None, truth: float) -> bool:
+def _is_covering(value: PolicyValue | None, truth: float) -> bool:
     assert value is not None
     assert value.dr.low is not None
     assert value.dr.high is not None
@@ -298,7 +298,7 @@ def _covers(value: PolicyValue | None, truth: float) -> bool:
 
 
 def test_score_is_learned_from_earlier_facts(tmp_path: Path) -> None:
-    # Eager customers often buy: `eager` is known before, `bought` only afterwards.
+    # Eager customers often buy: `eager` is set before, `bought` only afterwards.
     profile = {
         "traits": [
             {"name": name, "rule": "latest", "of": f"properties.{name}"}

@@ -47,9 +47,11 @@ def _clients(properties: Mapping[str, str]) -> dict[str, dict[str, object]]:
 def test_given_properties_change_none_that_a_client_relies_on(
     client: str, names: frozenset[str]
 ) -> None:
-    plain = _clients({})[client]
+    plain_properties = _clients({})[client]
     properties = _clients(dict.fromkeys((*RESERVED_SETTINGS, *_FIXED_NAMES), "other"))[client]
-    assert {name: properties[name] for name in names} == {name: plain[name] for name in names}
+    assert {name: properties[name] for name in names} == {
+        name: plain_properties[name] for name in names
+    }
 
 
 def test_tuning_properties_reach_the_clients() -> None:

@@ -101,7 +101,7 @@ def _send(
     removals: list[tuple[Identifier, Identifier]] | None = None,
     **changes: Any,
 ) -> DeliveryResult:
-    """Deliver one action within 20 s, or as the changes say."""
+    """Deliver one action, whose deadline is in 20 s unless the changes state another."""
     return _send_all(browser, ChannelFaults(), [] if removals is None else removals, changes)[0]
 
 
@@ -153,10 +153,12 @@ def test_browser_decrypts_the_message_and_the_key_signs_it(key: str) -> None:
     assert headers["Content-Encoding"] == "aes128gcm"
     assert 0 < int(headers["TTL"]) <= 20
     scheme, _, parameters = headers["Authorization"].partition(" ")
-    token, public = (part.partition("=")[2] for part in parameters.split(","))
+    token, public_text = (part.partition("=")[2] for part in parameters.split(","))
     assert scheme == "vapid"
     public_key = Vapid02.from_string(key).public_key.public_numbers()
-    assert b64urldecode(public) == b"\x04" + public_key.x.to_bytes(32) + public_key.y.to_bytes(32)
+    assert b64urldecode(public_text) == b"\x04" + public_key.x.to_bytes(32) + public_key.y.to_bytes(
+        32
+    )
     signed_part, _, signature = token.rpartition(".")
     raw = b64urldecode(signature)
     r, s = int.from_bytes(raw[:32]), int.from_bytes(raw[32:])
@@ -178,7 +180,7 @@ def test_busy_service_gets_a_repeat_that_replaces_the_first() -> None:
     assert len(topics.pop()) <= 32
 
 
-def test_service_that_answers_nonsense_or_nothing_gets_repeats_that_replace() -> None:
+def test_service_that_answers_nonsense_or_nothing_gets_repeats_that_replace_the_first() -> None:
     browser = _BrokenService()
     assert _send(browser) == Delivered()
     assert len(browser.messages) == 4

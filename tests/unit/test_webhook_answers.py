@@ -57,7 +57,7 @@ async def _accept(_: web.Request) -> web.Response:
 
 
 def test_a_huge_answer_is_cut_off_and_counts_by_its_status() -> None:
-    async def huge(request: web.Request) -> web.StreamResponse:
+    async def send_huge_answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
         try:
@@ -69,7 +69,7 @@ def test_a_huge_answer_is_cut_off_and_counts_by_its_status() -> None:
 
     tracemalloc.start()
     begin_s = time.monotonic()
-    assert post_to(huge, _endpoint) == Delivered()
+    assert post_to(send_huge_answer, _endpoint) == Delivered()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 50 << 20
@@ -77,7 +77,7 @@ def test_a_huge_answer_is_cut_off_and_counts_by_its_status() -> None:
 
 
 def test_an_answer_that_never_ends_counts_by_its_status() -> None:
-    async def endless(request: web.Request) -> web.StreamResponse:
+    async def send_endless_answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
         try:
@@ -88,7 +88,7 @@ def test_an_answer_that_never_ends_counts_by_its_status() -> None:
             return response
 
     begin_s = time.monotonic()
-    assert post_to(endless, _endpoint) == Delivered()
+    assert post_to(send_endless_answer, _endpoint) == Delivered()
     assert time.monotonic() - begin_s < _SOON_S
 
 
@@ -114,13 +114,15 @@ def test_an_endpoint_not_corrected_in_time_was_never_posted_to() -> None:
 
 
 def test_outcome_of_a_broken_answer_has_no_part_of_the_url() -> None:
-    async def nonsense(request: web.Request) -> web.StreamResponse:
+    async def send_nonsense(request: web.Request) -> web.StreamResponse:
         assert request.transport is not None
         request.transport.write(b"HTTP/1.1 two hundred\r\n\r\n")
         request.transport.close()
         return web.Response()
 
-    result = post_to(nonsense, lambda url: Endpoint(f"{url}?token=hunter2", None), give_up_s=1.0)
+    result = post_to(
+        send_nonsense, lambda url: Endpoint(f"{url}?token=hunter2", None), give_up_s=1.0
+    )
     assert isinstance(result, OutOfTime)
     assert result.unsure
     assert result.last.startswith("ClientResponseError: ")
