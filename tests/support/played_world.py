@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow.parquet as pq
@@ -41,9 +41,16 @@ def write(folder: Path, topic: str, records: Iterable[msgspec.Struct]) -> Path:
     return folder
 
 
-def write_world(world: "PlayedWorld", folder: Path) -> tuple[Path, Path]:
-    """Write the decisions and the records that they were made on; return the folders of both."""
-    return (
+class ReplayFolders(NamedTuple):
+    """Folders of replayed decisions, and of the records that they were made on."""
+
+    decisions: Path
+    segmented: Path
+
+
+def write_world(world: "PlayedWorld", folder: Path) -> ReplayFolders:
+    """Write the decisions and the records that they were made on; return their folders."""
+    return ReplayFolders(
         write(folder / "decisions", topics.DECISIONS, world.decisions),
         write(folder / "segmented", topics.SEGMENTED, world.segmented),
     )

@@ -239,7 +239,7 @@ def test_confidence_sequences_cover_the_truth_at_every_daily_look(case: DailyArm
     random = np.random.default_rng(17)
     ever_outside, ever_outside_single_interval = 0, 0
     for _ in range(_PATHS):
-        looks = [look for arms in case.draw(random, days=60) if (look := _look(arms)) is not None]
+        looks = [look for arms in case.draw(random, days=60) if (look := _look(*arms)) is not None]
         distances = [abs(look.value - case.effect) for look in looks]
         ever_outside += any(
             distance > look.reach for distance, look in zip(distances, looks, strict=True)
@@ -261,11 +261,11 @@ class Look:
     reach_once: float
 
 
-def _look(arms: tuple[ArmSums, ArmSums]) -> Look | None:
-    difference = conversion_difference(*arms)
+def _look(treated: ArmSums, held: ArmSums) -> Look | None:
+    difference = conversion_difference(treated, held)
     if difference is None or difference.low is None or difference.high is None:
         return None
-    shares = [(arm.customers, arm.conversions / arm.customers) for arm in arms]
+    shares = [(arm.customers, arm.conversions / arm.customers) for arm in (treated, held)]
     variance = sum(share * (1 - share) / n for n, share in shares)
     return Look(difference.value, (difference.high - difference.low) / 2, 1.96 * sqrt(variance))
 

@@ -139,10 +139,6 @@ def _forget_goals(world: World) -> None:
         log[place] = Record(log[place].key, value)
 
 
-def _is_sent_prize(record: Any) -> bool:
-    return record.kind == "outcome" and record.channel == "letter"
-
-
 def _is_prize(record: Any) -> bool:
     return bool(record.name == "prize")
 

@@ -1,4 +1,4 @@
-"""Admission of decisions: when the pipeline is asked for one, and when the gateway refuses at once."""
+"""Admission of decisions: when one is requested, and when the gateway refuses at once."""
 
 from collections import deque
 from dataclasses import dataclass, field

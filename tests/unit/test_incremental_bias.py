@@ -30,7 +30,7 @@ _PERSUASION: Final = 0.2
 
 
 class _Kind(NamedTuple):
-    """Kind of customers: number of their visits, and probability that they buy without a message."""
+    """Kind of customers: number of visits, and probability that they buy without a message."""
 
     name: Literal["keen", "quiet"]
     visits: int

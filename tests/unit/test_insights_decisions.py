@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -83,13 +83,22 @@ def _candidates(chance: np.random.Generator, slot: str) -> list[Candidate]:
     ]
 
 
+@dataclass(frozen=True)
+class DecisionTopics:
+    """Folder of replayed topics, and the records in it."""
+
+    folder: Path
+    decisions: list[Decision]
+    segmented: list[Segmented]
+
+
 @pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Decision], list[Segmented]]:
+def log(tmp_path_factory: pytest.TempPathFactory) -> DecisionTopics:
     folder = tmp_path_factory.mktemp("topics")
     decisions, segmented = _log()
     write_topic(folder, "decisions", decisions)
     write_topic(folder, "interactions.segmented", segmented)
-    return folder, decisions, segmented
+    return DecisionTopics(folder, decisions, segmented)
 
 
 def _query_duckdb(
@@ -125,9 +134,9 @@ def _best(scores: dict[str, float]) -> str | None:
 
 
 def test_sensitivity_counts_decisions_that_differ_without_the_factor(
-    log: tuple[Path, list[Decision], list[Segmented]],
+    log: DecisionTopics,
 ) -> None:
-    folder, decisions, _ = log
+    folder, decisions = log.folder, log.decisions
     [group] = _query_duckdb(folder)
     changes: Counter[str] = Counter()
     contests = 0
@@ -159,9 +168,9 @@ def test_sensitivity_counts_decisions_that_differ_without_the_factor(
 
 
 def test_the_funnel_begins_with_all_and_ends_with_the_chosen(
-    log: tuple[Path, list[Decision], list[Segmented]],
+    log: DecisionTopics,
 ) -> None:
-    folder, decisions, _ = log
+    folder, decisions = log.folder, log.decisions
     for by in ("all", "segment", "day", "week", "month"):
         for group in _query_duckdb(folder, by):
             assert group.funnel[-1].left == group.chosen
@@ -196,9 +205,9 @@ def test_the_funnel_begins_with_all_and_ends_with_the_chosen(
 
 
 def test_groups_are_the_decisions_of_their_customers_and_times(
-    log: tuple[Path, list[Decision], list[Segmented]],
+    log: DecisionTopics,
 ) -> None:
-    folder, decisions, segmented = log
+    folder, decisions, segmented = log.folder, log.decisions, log.segmented
     considered_decisions = {
         decision.decision_id: decision
         for decision in decisions
@@ -229,11 +238,11 @@ def test_missing_spark_names_its_package(tmp_path: Path, invoke: Callable[..., R
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(bool(spark_problem()), reason=spark_problem() or "Spark is there")
 def test_spark_gives_the_same_figures(
-    log: tuple[Path, list[Decision], list[Segmented]],
+    log: DecisionTopics,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder, _, _ = log
+    folder = log.folder
     monkeypatch.setenv("JAVA_HOME", str(find_java().executable.parent.parent))
     monkeypatch.setenv(
         "PYSPARK_SUBMIT_ARGS",
@@ -294,14 +303,12 @@ def invoke() -> Callable[..., Result]:
     )
 
 
-def test_command_prints_tables_or_json(
-    log: tuple[Path, list[Decision], list[Segmented]], invoke: Callable[..., Result]
-) -> None:
-    result = invoke("--topics", str(log[0]), "--by", "segment", "--json")
+def test_command_prints_tables_or_json(log: DecisionTopics, invoke: Callable[..., Result]) -> None:
+    result = invoke("--topics", str(log.folder), "--by", "segment", "--json")
     assert result.exit_code == 0, result.output
     document: Any = msgspec.json.decode(result.stdout)
     assert [group["group"] for group in document["groups"]] == ["gold", "new"]
-    result = invoke("--topics", str(log[0]))
+    result = invoke("--topics", str(log.folder))
     assert result.exit_code == 0, result.output
     assert "cap daily" in result.stdout
 

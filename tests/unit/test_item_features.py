@@ -22,7 +22,7 @@ from pipeline.training.model_folder import TrainedModel, write_model
 from pipeline.training.propensity import TrainingRequest, train_propensity
 from pipeline.training.replayed_data import MessageGoal, open_replayed
 from tests.support.deciding import campaign, hero, offer
-from tests.support.played_world import PlayedWorld, bank, write_world
+from tests.support.played_world import PlayedWorld, ReplayFolders, bank, write_world
 from tests.support.promoting import promote
 
 _KINDS: Final = "xyz"
@@ -89,7 +89,7 @@ def propensity_log() -> _PropensityLog:
 @pytest.fixture(scope="module")
 def folders(
     tmp_path_factory: pytest.TempPathFactory, propensity_log: _PropensityLog
-) -> tuple[Path, Path]:
+) -> ReplayFolders:
     items = _items("i", 12)
     chances = {
         (tier, item.id): 0.6 if item.attributes["kind"] == favourite else 0.05
@@ -102,17 +102,15 @@ def folders(
 
 
 @pytest.fixture(scope="module")
-def trained_model(folders: tuple[Path, Path]) -> TrainedModel:
-    decisions, segmented = folders
-    with open_replayed(segmented, decisions) as replay:
+def trained_model(folders: ReplayFolders) -> TrainedModel:
+    with open_replayed(folders.segmented, folders.decisions) as replay:
         return train_propensity(replay, TrainingRequest("items", _GOAL, frozenset(), 0))
 
 
 def test_rows_of_training_equal_those_of_serving(
-    folders: tuple[Path, Path], propensity_log: _PropensityLog
+    folders: ReplayFolders, propensity_log: _PropensityLog
 ) -> None:
-    decisions, segmented = folders
-    with open_replayed(segmented, decisions) as replay:
+    with open_replayed(folders.segmented, folders.decisions) as replay:
         examples = list(replay.examples(_GOAL))
         drawn_decisions = list(replay.drawn_decisions(_GOAL, 0))
     encoder = FeatureEncoder(features_of((example.facts, example.message) for example in examples))

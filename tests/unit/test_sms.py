@@ -5,6 +5,7 @@ import hmac
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -94,6 +95,8 @@ def _provider_at(provider: Provider, url: str) -> Provider:
 
 
 class _Gateway:
+    """Gateway that accepts every outcome."""
+
     def __init__(self) -> None:
         self.reports: list[OutcomeReport] = []
 
@@ -102,11 +105,19 @@ class _Gateway:
         return None
 
 
+@dataclass(frozen=True)
+class _Instance:
+    """Process of an adapter: the folder of its ledger, and the gateway that it reports to."""
+
+    folder: Path
+    gateway: _Gateway
+
+
 def _deliver(
     handler: Handler,
     provider: Provider,
     action: Action | None = None,
-    ledger: tuple[Path, _Gateway] | None = None,
+    instance: _Instance | None = None,
 ) -> DeliveryResult | None:
     async def report(_: OutcomeReport) -> RejectedOutcome | None:
         return None
@@ -126,13 +137,13 @@ def _deliver(
             )
             adapter, sent_action = SmsAdapter(client, host), action or _action()
             parcel = Parcel(sent_action, sent_action.created_at, traces.new_trace())
-            if ledger is None:
+            if instance is None:
                 return await adapter.deliver(parcel, RecordedAttempt())
-            rows = Ledger(ledger[0])
+            ledger = Ledger(instance.folder)
             try:
-                await Courier(adapter, rows, ledger[1]).deliver(parcel)  # type: ignore[arg-type]
+                await Courier(adapter, ledger, instance.gateway).deliver(parcel)  # type: ignore[arg-type]
             finally:
-                rows.close()
+                ledger.close()
             return None
 
     return asyncio.run(run())
@@ -229,7 +240,9 @@ def test_message_that_may_have_been_taken_by_an_earlier_try_is_unsure() -> None:
 def test_message_of_unknown_fate_is_not_sent_again_by_a_later_process(tmp_path: Path) -> None:
     server, gateway, action = _Answers(None), _Gateway(), _action()
     for _ in range(2):
-        _deliver(server, shipped_provider("twilio"), action, (tmp_path / "ledger", gateway))
+        _deliver(
+            server, shipped_provider("twilio"), action, _Instance(tmp_path / "ledger", gateway)
+        )
     assert len(server.posts) == 1
     [report] = gateway.reports
     assert (report.outcome, "unconfirmed" in report.properties) == ("sent", True)

@@ -37,7 +37,14 @@ from pipeline.training.replayed_data import (
 )
 from pipeline.training.score import moments_of, train_score
 from tests.support.deciding import campaign, offer, world
-from tests.support.played_world import START_MS, PlayedWorld, bank, write, write_world
+from tests.support.played_world import (
+    START_MS,
+    PlayedWorld,
+    ReplayFolders,
+    bank,
+    write,
+    write_world,
+)
 
 _GOAL = MessageGoal("conversion", DAY_MS // 2)
 _FACTS = Facts(None, {}, frozenset(), frozenset(), 0)
@@ -50,31 +57,27 @@ def played_world() -> PlayedWorld:
 
 
 @pytest.fixture(scope="module")
-def folders(
-    played_world: PlayedWorld, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path]:
+def folders(played_world: PlayedWorld, tmp_path_factory: pytest.TempPathFactory) -> ReplayFolders:
     return write_world(played_world, tmp_path_factory.mktemp("replayed"))
 
 
 @pytest.fixture(scope="module")
-def trained_model(folders: tuple[Path, Path]) -> TrainedModel:
+def trained_model(folders: ReplayFolders) -> TrainedModel:
     return _train(folders)
 
 
-def _train(folders: tuple[Path, Path], request: TrainingRequest = _REQUEST) -> TrainedModel:
-    decisions, segmented = folders
-    with open_replayed(segmented, decisions) as replay:
+def _train(folders: ReplayFolders, request: TrainingRequest = _REQUEST) -> TrainedModel:
+    with open_replayed(folders.segmented, folders.decisions) as replay:
         return train_propensity(replay, request)
 
 
-def _examples(folders: tuple[Path, Path]) -> list[Example]:
-    decisions, segmented = folders
-    with open_replayed(segmented, decisions) as replay:
+def _examples(folders: ReplayFolders) -> list[Example]:
+    with open_replayed(folders.segmented, folders.decisions) as replay:
         return list(replay.examples(_GOAL))
 
 
 def test_examples_use_no_later_interaction(
-    played_world: PlayedWorld, folders: tuple[Path, Path]
+    played_world: PlayedWorld, folders: ReplayFolders
 ) -> None:
     # `bought` is the planted leak: it is set when the goal is reached.
     first: dict[str, Example] = {}
@@ -97,7 +100,7 @@ def test_examples_use_no_later_interaction(
 
 
 def test_every_message_whose_window_is_over_is_an_example_once(
-    played_world: PlayedWorld, folders: tuple[Path, Path]
+    played_world: PlayedWorld, folders: ReplayFolders
 ) -> None:
     end = max(
         record.interaction.received_at for record in played_world.segmented if record.interaction
@@ -112,9 +115,8 @@ def test_every_message_whose_window_is_over_is_an_example_once(
     assert sorted(decision_ids) == sorted(message_decisions)
 
 
-def test_an_outcome_after_the_window_does_not_count(folders: tuple[Path, Path]) -> None:
-    decisions, segmented = folders
-    with open_replayed(segmented, decisions) as replay:
+def test_an_outcome_after_the_window_does_not_count(folders: ReplayFolders) -> None:
+    with open_replayed(folders.segmented, folders.decisions) as replay:
         assert not any(
             example.reached for example in replay.examples(MessageGoal("conversion", 150))
         )
@@ -181,14 +183,14 @@ def test_the_model_finds_the_worlds_chances(trained_model: TrainedModel) -> None
 
 
 def test_the_same_examples_give_the_same_model(
-    folders: tuple[Path, Path], trained_model: TrainedModel
+    folders: ReplayFolders, trained_model: TrainedModel
 ) -> None:
     second_model = _train(folders)
     assert second_model.text == trained_model.text
     assert second_model.manifest == trained_model.manifest
 
 
-def test_too_few_examples_make_no_model(folders: tuple[Path, Path]) -> None:
+def test_too_few_examples_make_no_model(folders: ReplayFolders) -> None:
     request = TrainingRequest(
         "bank", MessageGoal("conversion", 30 * DAY_MS), frozenset(), trained_at=0
     )
@@ -197,7 +199,7 @@ def test_too_few_examples_make_no_model(folders: tuple[Path, Path]) -> None:
 
 
 def test_training_and_serving_make_the_same_rows(
-    played_world: PlayedWorld, folders: tuple[Path, Path], trained_model: TrainedModel
+    played_world: PlayedWorld, folders: ReplayFolders, trained_model: TrainedModel
 ) -> None:
     # A model that records the rows in serving shows that they equal those of training.
     served_rows: dict[tuple[str, str], list[float]] = {}
