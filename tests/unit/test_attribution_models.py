@@ -28,7 +28,7 @@ from tests.support.attribution import (
 )
 
 SHARES = (0.1, 0.2, 0.3, 0.7, 1 / 3)
-ON_PATHS = [model for model in MODELS if model != TIME_DECAY]
+PATH_MODELS = [model for model in MODELS if model != TIME_DECAY]
 
 # Anderl et al.'s kind of example: C1 > C2 > C3 converts, C1 does not, C2 > C3 does not.
 BOOK = [
@@ -121,7 +121,7 @@ def test_consecutive_identical_states_count_as_one() -> None:
     assert effects == pytest.approx(list(expected.values()), abs=1e-12)
 
 
-@pytest.mark.parametrize("model", ON_PATHS)
+@pytest.mark.parametrize("model", PATH_MODELS)
 @pytest.mark.parametrize("seed", range(3))
 def test_credits_add_up(model: str, seed: int) -> None:
     rows = [*_random_rows(seed), PathRow((), 3.0, 7.5, 2.0)]
@@ -133,7 +133,7 @@ def test_credits_add_up(model: str, seed: int) -> None:
         assert all(math.isfinite(credit) for credit in parts)
 
 
-@pytest.mark.parametrize("model", ON_PATHS)
+@pytest.mark.parametrize("model", PATH_MODELS)
 def test_an_only_channel_gets_everything(model: str) -> None:
     rows = [PathRow(("mail",), 2.0, 20.0, 5.0), PathRow(("mail", "mail"), 1.0, 4.0)]
     attribution = attribute(model, ModelOptions(), count_paths(rows))
@@ -142,7 +142,7 @@ def test_an_only_channel_gets_everything(model: str) -> None:
     assert attribution.channels[0].removal_effect in (None, pytest.approx(1.0))
 
 
-@pytest.mark.parametrize("model", ON_PATHS)
+@pytest.mark.parametrize("model", PATH_MODELS)
 def test_paths_that_never_convert_credit_nobody(model: str) -> None:
     rows = [PathRow(("a", "b"), 0.0, 0.0, 4.0), PathRow(("b",), 0.0, 0.0, 0.0)]
     attribution = attribute(model, ModelOptions(), count_paths(rows))
@@ -151,13 +151,13 @@ def test_paths_that_never_convert_credit_nobody(model: str) -> None:
     assert [channel.removal_effect for channel in attribution.channels] == [None, None]
 
 
-@pytest.mark.parametrize("model", ON_PATHS)
+@pytest.mark.parametrize("model", PATH_MODELS)
 def test_no_paths_at_all_have_no_channels(model: str) -> None:
     attribution = attribute(model, ModelOptions(), count_paths([]))
     assert (attribution.conversions, attribution.value, attribution.channels) == (0.0, 0.0, ())
 
 
-@pytest.mark.parametrize("model", ON_PATHS)
+@pytest.mark.parametrize("model", PATH_MODELS)
 def test_conversions_without_touch_are_no_channels(model: str) -> None:
     attribution = attribute(model, ModelOptions(), count_paths([PathRow((), 2.0, 9.0, 1.0), *BOOK]))
     no_touch = next(channel for channel in attribution.channels if channel.channel == NO_TOUCH)

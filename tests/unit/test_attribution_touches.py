@@ -4,7 +4,9 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -25,6 +27,9 @@ from tests.support.attribution import write_csv, write_parquet
 DAY = 86_400_000
 START = 1_704_067_200_000  # 2024-01-01
 HEADER = "profile_id,occurred_at,channel,kind,value"
+
+_Touch: TypeAlias = tuple[int, str]
+"""Time and channel of a touch."""
 
 
 def _touch(customer: str, day: float, channel: str) -> str:
@@ -272,37 +277,41 @@ def test_typed_parquet_times_are_read(tmp_path: Path) -> None:
 def _expected_paths(
     events: Sequence[tuple[str, int, str | None]], lookback: int
 ) -> Counter[tuple[tuple[str, ...], bool]]:
-    """Return the paths of a scan of each customer's events in order, by the definition."""
+    """Return the number of journeys of each path, converting or not, by the definition."""
     expected: Counter[tuple[tuple[str, ...], bool]] = Counter()
     end = max(at for _, at, _ in events)
     for customer in {customer for customer, _, _ in events}:
-        own_events = [
-            (at, channel is None, channel or "") for name, at, channel in events if name == customer
-        ]
-        touches: list[tuple[int, str]] = []
-        conversion_times: set[int] = set()
-        for at, is_conversion, channel in [*sorted(own_events), (10**18, True, "")]:
-            if not is_conversion:
-                touches.append((at, channel))
-                continue
-            names_inside = tuple(name for moment, name in touches if at - moment < lookback)
-            run: list[tuple[int, str]] = []
-            for moment, name in [
-                *(touch for touch in touches if at - touch[0] >= lookback),
-                (10**19, ""),
-            ]:
-                if run and moment - run[-1][0] >= lookback:
-                    if end - run[-1][0] >= lookback:
-                        expected[tuple(name for _, name in run), False] += 1
-                    run = []
-                run.append((moment, name))
-            touches = []
-            if at < 10**18 and (at not in conversion_times):
-                expected[names_inside, True] += sum(
-                    moment == at for moment, is_goal, _ in own_events if is_goal
-                )
-                conversion_times.add(at)
+        own_events = [(at, channel) for name, at, channel in events if name == customer]
+        touches = sorted((at, channel) for at, channel in own_events if channel is not None)
+        conversions = Counter(at for at, channel in own_events if channel is None)
+        expired_touches, begin = [], -1
+        for at, count in sorted(conversions.items()):
+            journey = [touch for touch in touches if begin < touch[0] <= at]
+            credited_touches = [touch for touch in journey if at - touch[0] < lookback]
+            expected[_channels(credited_touches), True] += count
+            expired_touches.append(journey[: len(journey) - len(credited_touches)])
+            begin = at
+        expired_touches.append([touch for touch in touches if touch[0] > begin])
+        for run in chain.from_iterable(_runs(group, lookback) for group in expired_touches):
+            if end - run[-1][0] >= lookback:
+                expected[_channels(run), False] += 1
     return expected
+
+
+def _runs(touches: Sequence[_Touch], gap: int) -> Iterator[list[_Touch]]:
+    """Yield the touches in runs, which pauses of at least `gap` part."""
+    run: list[_Touch] = []
+    for touch in touches:
+        if run and touch[0] - run[-1][0] >= gap:
+            yield run
+            run = []
+        run.append(touch)
+    if run:
+        yield run
+
+
+def _channels(touches: Sequence[_Touch]) -> tuple[str, ...]:
+    return tuple(channel for _, channel in touches)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -261,11 +261,13 @@ class Look:
     reach_once: float
 
 
-def _look(treated: ArmSums, held: ArmSums) -> Look | None:
-    difference = conversion_difference(treated, held)
+def _look(treatment_arm: ArmSums, holdout_arm: ArmSums) -> Look | None:
+    difference = conversion_difference(treatment_arm, holdout_arm)
     if difference is None or difference.low is None or difference.high is None:
         return None
-    shares = [(arm.customers, arm.conversions / arm.customers) for arm in (treated, held)]
+    shares = [
+        (arm.customers, arm.conversions / arm.customers) for arm in (treatment_arm, holdout_arm)
+    ]
     variance = sum(share * (1 - share) / n for n, share in shares)
     return Look(difference.value, (difference.high - difference.low) / 2, 1.96 * sqrt(variance))
 

@@ -14,7 +14,7 @@ from pipeline.rollout.reach import CampaignReach
 
 _DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 _BUYERS = Path("segments", "buyers.yaml")
-_COMMA = (
+_COMMA_ERROR = (
     "28: YAML: expected ',' or '}', but got ':'; write a comma before it, or close the bracket of "
     "line 3"
 )
@@ -50,7 +50,7 @@ def test_a_valid_folder_exits_with_0(folder: Path) -> None:
         ),
         (
             "when: {trait: purchases gte: 1}",
-            _COMMA,
+            _COMMA_ERROR,
         ),
     ],
     ids=["unknown trait", "misspelt field", "no YAML"],

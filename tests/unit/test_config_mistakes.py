@@ -52,14 +52,14 @@ def test_the_folder_without_a_mistake_is_valid(tmp_path: Path) -> None:
     assert _errors(marketer_folder(tmp_path / "config")) == []
 
 
-_IN_YAML = [
+_YAML_CASES = [
     # Names and templates
     ("unknown name", CAMPAIGN, "Dear {{ first_name }}", "Dear {{ frist_name }}",
      "unknown trait 'frist_name': did you mean 'first_name'? (a property is written properties."),
     ("unknown attribute", CAMPAIGN, "{item.price}", "{item.prize}", "did you mean 'item.price'?"),
     ("smart quotes in a template", CAMPAIGN, "{{ first_name }}", "{{ first_name|default(“you”) }}",
      "write straight quotation marks inside {{ }}"),
-    ("half a bracket", CAMPAIGN, "{{ first_name }}", "{{ first_name }", "a name is written {{"),
+    ("unclosed bracket", CAMPAIGN, "{{ first_name }}", "{{ first_name }", "a name is written {{"),
     ("Mustache section", CAMPAIGN, "{{ first_name }}", "{{#vip}}x{{/vip}}", "a name is written {{"),
     ("Liquid", CAMPAIGN, "{{ first_name }}", "{{ customer.first_name }}",
      "unknown trait 'customer."),
@@ -84,13 +84,13 @@ _IN_YAML = [
     ("never sent", CAMPAIGN, "trigger: {name: purchase}\n", "", "no trigger sends this treatment"),
     ("no address of that kind", CAMPAIGN, "address: email", "address: phone", "unknown namespace"),
     ("unused default", CAMPAIGN, "defaults: {first_name", "defaults: {last_name", "first_name"),
-    ("trait of no trait", _PROFILE, "rule: latest, of: properties.country",
+    ("bucket of an unknown trait", _PROFILE, "rule: latest, of: properties.country",
      "rule: bucket, of: trait.spent, thresholds: [1]", "unknown trait 'spent'"),
-    ("feature that no profile has", _PROFILE, "  - {name: first_name,",
+    ("unknown feature", _PROFILE, "  - {name: first_name,",
      "scores: [{name: buys, features: [vews]}]  #", "did you mean 'views'?"),
     # Numbers
     ("negative cap", CAMPAIGN, "max: 2", "max: -2", "-2 is too small: 0 or more"),
-    ("half a cap", CAMPAIGN, "max: 2", "max: 2.5", "expected a whole number, found 2.5"),
+    ("fractional cap", CAMPAIGN, "max: 2", "max: 2.5", "expected a whole number, found 2.5"),
     ("cap in words", CAMPAIGN, "max: 2", "max: twice", "expected a whole number"),
     ("negative cost", CAMPAIGN, "cost: 0.01", "cost: -0.01", "-0.01 is too small: 0 or more"),
     ("negative cost of a channel", "channels.yaml", "cost: 0.02", "cost: -0.02", "too small"),
@@ -110,14 +110,14 @@ _IN_YAML = [
     ("per cent without sign", CAMPAIGN, "holdout: 0.05", "holdout: 5", "(5 % is 0.05)"),
     ("probability above one", CAMPAIGN, "p: 0.02", "p: 2", "(2 % is 0.02)"),
     ("1e400", CAMPAIGN, "amount: 2500", "amount: 1e400", "'1e400': the number is not finite"),
-    ("endless", CAMPAIGN, "cost: 0.01", "cost: .inf", "the number is not finite"),
-    ("no number", CAMPAIGN, "cost: 0.01", "cost: .nan", "the number is not finite"),
-    ("no value", CAMPAIGN, "value: 10", "value:", "expected a number, found nothing"),
+    ("infinite number", CAMPAIGN, "cost: 0.01", "cost: .inf", "the number is not finite"),
+    ("not a number", CAMPAIGN, "cost: 0.01", "cost: .nan", "the number is not finite"),
+    ("missing value", CAMPAIGN, "value: 10", "value:", "expected a number, found nothing"),
     # Currencies, dates, durations, zones
     ("another currency", CAMPAIGN, "currency: EUR", "currency: USD",
      "a budget in USD, but money is in EUR here: convert the amount"),
     ("currency by its sign", CAMPAIGN, "currency: EUR", "currency: €", "three capital letters"),
-    ("currency in small", CAMPAIGN, "currency: EUR", "currency: eur", "three capital letters"),
+    ("currency in lower case", CAMPAIGN, "currency: EUR", "currency: eur", "three capital letters"),
     ("31/02", CAMPAIGN, "starts: 2024-01-01", "starts: 31/02/2024", "is no date: write 2024-03-01"),
     ("30 February", CAMPAIGN, "starts: 2024-01-01", "starts: 2024-02-30", "is no date"),
     ("American date", CAMPAIGN, "starts: 2024-01-01", "starts: 01/15/2024", "is no date"),
@@ -130,12 +130,12 @@ _IN_YAML = [
     ("duration in weeks", CAMPAIGN, "window: 7d", "window: 1w", "30s, 5m, 12h, 7d"),
     ("ISO duration", CAMPAIGN, "window: 7d", "window: P7D", "30s, 5m, 12h, 7d"),
     ("duration without unit", CAMPAIGN, "window: 7d", "window: 7", "say of what, such as 30s"),
-    ("endless duration", CAMPAIGN, "window: 7d", f"window: {'9' * 20}d", "not a duration"),
-    ("zone by its city", CAMPAIGN, "Europe/Madrid", "Madrid", "no time zone 'Madrid'"),
-    ("zone by its letters", CAMPAIGN, "Europe/Madrid", "CEST", "no time zone 'CEST'"),
+    ("too long a duration", CAMPAIGN, "window: 7d", f"window: {'9' * 20}d", "not a duration"),
+    ("zone without its continent", CAMPAIGN, "Europe/Madrid", "Madrid", "no time zone 'Madrid'"),
+    ("abbreviation of a zone", CAMPAIGN, "Europe/Madrid", "CEST", "no time zone 'CEST'"),
     ("yes", CAMPAIGN, "holdout: 0.05", "defer: yes",
      "expected true or false, found the text 'yes'"),
-    # Signs that mean something to YAML
+    # Characters with a meaning in YAML
     ("tab", CAMPAIGN, "  - {cap", "\t- {cap", "indent with spaces"),
     ("repeated key", CAMPAIGN, "holdout: 0.05", "owner: me", "'owner' occurs twice"),
     ("colon in a text", CAMPAIGN, "Something for you", "Sale: for you", "quote texts that contain"),
@@ -160,28 +160,28 @@ _IN_YAML = [
      "looks like a space (U+00A0)"),
     ("no-break indent", CAMPAIGN, "  - {cap", "\u00a0\u00a0- {cap", "looks like a space (U+00A0)"),
     ("no-break end", CAMPAIGN, "channel: web", "channel: web\u00a0", "not a name"),
-    ("no width", CAMPAIGN, "channel: web", "channel: w\u200beb", "invisible character (U+200B)"),
+    ("zero-width space", CAMPAIGN, "channel: web", "channel: w\u200beb", "invisible character (U+200B)"),
     ("vertical tab", CAMPAIGN, "Something for", "Something\x0bfor", "character (U+000B): remove"),
     ("bell", CAMPAIGN, "Something for", "Something\x07for", "character (U+0007): remove"),
     ("lost letter", CAMPAIGN, "Something for", "A\ufffdo for", "a letter was lost"),
     ("wrong encoding", CAMPAIGN, "Something for", "Año for".encode().decode("latin-1"),
      "was most likely 'Año for you'"),
-    ("mark of another file", CAMPAIGN, "owner: shop", "\ufeffowner: shop", "did you mean 'owner'?"),
+    ("byte order mark inside a file", CAMPAIGN, "owner: shop", "\ufeffowner: shop", "did you mean 'owner'?"),
     # Files
     ("lost table", CATALOG, "products.csv", "product.csv", "cannot be read"),
     ("workbook", CATALOG, "products.csv", "products.xlsx", "cannot be read"),
     ("path of another folder", CATALOG, "products.csv", "/etc/passwd", "relative to the folder"),
     ("unknown column", CATALOG, "id: sku", "id: SKU", "did you mean 'sku'?"),
 ]  # fmt: skip
-_WITHOUT_LINE = (
+_IDS_WITHOUT_LINE = (
     *("lost table", "workbook", "path of another folder", "unknown column", "never sent"),
 )
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "remedy"),
-    [case[1:] for case in _IN_YAML],
-    ids=[case[0] for case in _IN_YAML],
+    [case[1:] for case in _YAML_CASES],
+    ids=[case[0] for case in _YAML_CASES],
 )
 def test_a_mistake_in_yaml_is_named_with_line_and_remedy(
     tmp_path: Path, file: str, old: str, new: str, remedy: str, request: pytest.FixtureRequest
@@ -191,7 +191,7 @@ def test_a_mistake_in_yaml_is_named_with_line_and_remedy(
     messages = _errors(folder)
     matches = [message for message in messages if remedy in message]
     assert matches, "\n".join(messages) or "it is accepted"
-    if request.node.callspec.id not in _WITHOUT_LINE:
+    if request.node.callspec.id not in _IDS_WITHOUT_LINE:
         assert matches[0].startswith(f"{file}:{line}: "), (line, matches)
 
 
@@ -199,7 +199,7 @@ _BAD_ROWS = [
     ("repeated id", "A-1,Again,1,1,,", "sku 'A-1' is on line 2 too"),
     ("repeated id with a blank", "A-1 ,Again,1,1,,", "sku 'A-1' is on line 2 too"),
     ("repeated id with a no-break space", "A-1\u00a0,Again,1,1,,", "sku 'A-1' is on line 2 too"),
-    ("id of no width", "A-1\u200b,Again,1,1,,", "invisible character (U+200B): remove it"),
+    ("zero-width space in an id", "A-1\u200b,Again,1,1,,", "invisible character (U+200B): remove it"),
     ("no id", ",B,1,1,,", "sku: '' is no id"),
     ("rounded id", "8.41E+12,T,1,1,,", "a spreadsheet shortened: format the column as text"),
     ("apostrophe before an id", "'00123,T,1,1,,", "written for a spreadsheet"),
@@ -221,7 +221,7 @@ _BAD_ROWS = [
     ("N/A", "A-4,T,N/A,1,,", "price: 'N/A' is no number"),
     ("error in a price", "A-4,T,#DIV/0!,1,,", "an error of the spreadsheet: mend its formula"),
     ("error in a text", "A-4,#REF!,1,1,,", "title: #REF! is an error of the spreadsheet"),
-    ("half a piece", "A-4,T,1,1.5,,", "stock: '1.5' is no whole number"),
+    ("fractional stock", "A-4,T,1,1.5,,", "stock: '1.5' is no whole number"),
     ("thousands of pieces", "A-4,T,1,1.000,,", "write 1000, or 1.0000"),
     ("negative stock", "A-4,T,1,-3,,", "stock: '-3' is no number of 0 or more"),
     ("stock in words", "A-4,T,1,in stock,,", "stock: 'in stock' is no number"),
@@ -231,7 +231,7 @@ _BAD_ROWS = [
     ("missing cells", "A-4,T,1", "3 cells where the header has 6: write every cell"),
     ("open quotation mark", '"A-4,T,1,1,,\nA-5,T,1,1,,', "a quotation mark that opens here"),
     ("quotation mark in a cell", 'A-4,"T" x,1,1,,', 'write "" for a mark in a cell'),
-    ("endless cell", f"A-4,{'x' * 200_000},1,1,,", "more than 131,072 signs"),
+    ("too long a cell", f"A-4,{'x' * 200_000},1,1,,", "more than 131,072 signs"),
     ("bell", "A-4,T\x07x,1,1,,", "title: an invisible character (U+0007): remove it"),
     ("lost letter", "A-4,A\ufffdo,1,1,,", "title: a letter was lost"),
     ("wrong encoding", f"A-4,{'Año'.encode().decode('latin-1')},1,1,,", "was most likely 'Año'"),
@@ -259,11 +259,11 @@ _BAD_FILES = [
      "column 'title' is empty in every"),
     ("missing column", _SHEET.replace("stock", "stok", 1), 1, "did you mean 'stok'?"),
     ("another case", _SHEET.replace("sku", "SKU", 1), 1, "did you mean 'SKU'?"),
-    ("column of no width", _SHEET.replace("sku", "sku\u200b", 1), 1, "character (U+200B)"),
+    ("zero-width space in a column", _SHEET.replace("sku", "sku\u200b", 1), 1, "character (U+200B)"),
     ("repeated column", _SHEET.replace("title", "price", 1), 1, "column 'price' occurs twice"),
-    ("title above", f"Catalogue of May\n{_SHEET}", 2, "put nothing above the line that names the"),
+    ("title above the header", f"Catalogue of May\n{_SHEET}", 2, "put nothing above the line that names the"),
     ("no rows", HEADER, 1, "there are no rows"),
-    ("nothing", "", 1, "there are no rows"),
+    ("empty file", "", 1, "there are no rows"),
     ("workbook", b"PK\x03\x04\x14\x00" + bytes(range(256)), 1, "a workbook: save its sheet as CSV"),
     ("Latin-1", _SHEET.replace("Red", "Añil").encode("latin-1"), 2, "save the file as UTF-8"),
     ("two million rows", HEADER + "".join(f"{i},x,1,1,,\n" for i in range(2_000_000)), 50_002,
@@ -303,7 +303,7 @@ _GOOD_FILES = {
     "empty columns at the end": "".join(f"{line},,\n" for line in _SHEET.splitlines()),
     "line break in a cell": f'{_SHEET}A-4,"Two\nlines",1,1,,\n',
     "inches": f'{_SHEET}A-4,5" pipe,1,1,,\n',
-    "last day of all": f"{_SHEET}A-4,T,1,1,,9999-12-31\n",
+    "last day of the calendar": f"{_SHEET}A-4,T,1,1,,9999-12-31\n",
 }
 
 

@@ -43,7 +43,7 @@ def test_the_demo_fits_the_published_schemas() -> None:
         assert Draft202012Validator(complete_schema(kind)).is_valid(document.value), path
 
 
-VALID: dict[str, dict[str, object]] = {
+VALID_VALUES: dict[str, dict[str, object]] = {
     "sources": {"sources": [{"name": "a", "channel": "web", "write_key": "12345678"}]},
     "identity": {"namespaces": [{"name": "email"}]},
     "channels": {"channels": [{"name": "web", "cost": 1, "placements": ["hero"]}]},
@@ -100,7 +100,7 @@ def is_convertible(value: object, record: type[Part]) -> bool:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.schema)
 def test_classes_accept_the_forms_that_the_schemas_accept(kind: FileKind) -> None:
-    valid = VALID[kind.schema]
+    valid = VALID_VALUES[kind.schema]
     assert is_convertible(valid, kind.record)
     assert not shape_problems(kind, valid)
     for value in damage(valid):

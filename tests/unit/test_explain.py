@@ -213,7 +213,7 @@ def test_flip_of_an_only_offer_without_cost_is_a_value_of_zero() -> None:
     assert _json(explanation)["slots"][0]["flip"] == {"what": "value of t0", "from": 3.0, "to": 0.0}
 
 
-_HELD_OUT = {
+_HOLDOUT_WORDS = {
     "en": (
         (
             "hero: sale-hero would have won, but the customer is held out of it by campaign/sales; "
@@ -229,7 +229,7 @@ _HELD_OUT = {
         "el cliente está en el grupo de control campaign/sales.",
     ),
 }
-_NEXT_BEST = {
+_NEXT_BEST_WORDS = {
     "en": "hero: care-hero (offer care, campaign care) on web",
     "es": "hero: care-hero (oferta care, campaña care) por web",
 }
@@ -247,9 +247,9 @@ def test_holdout_is_explained_beside_the_next_best_message(
     decision = life.interact("Home", 0, ask=["hero"])
     explanation = _json(_explain(decision, life, language))
     [slot] = explanation["slots"]
-    sentence, con = _HELD_OUT[language]
+    sentence, con = _HOLDOUT_WORDS[language]
     assert slot["words"].startswith(sentence)
-    assert _NEXT_BEST[language] in slot["words"].removeprefix(sentence)
+    assert _NEXT_BEST_WORDS[language] in slot["words"].removeprefix(sentence)
     assert explanation["words"].count(sentence) == 1
     assert slot["chosen"]["treatment"] == "care-hero"
     assert (slot["holdout"], slot["would_be"]) == ("campaign/sales", "sale-hero")

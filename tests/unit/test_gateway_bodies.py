@@ -64,7 +64,7 @@ def test_long_name_is_cut_in_a_refusal() -> None:
     assert len(name) < 200
 
 
-HOSTILE = {
+HOSTILE_BODIES = {
     "zeros": b'{"batch":[' + b"0," * 2_000_000 + b"NaN]}",
     "long name": b'{"%s": [%s]}' % (b"n" * 1_000_000, b",".join([b"NaN"] * 1_000)),
     "objects": b'{"batch":[' + b"{}," * 1_300_000 + b"NaN]}",
@@ -76,7 +76,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+@pytest.mark.parametrize("text", HOSTILE_BODIES.values(), ids=HOSTILE_BODIES.keys())
 def test_error_path_needs_no_more_memory_than_the_body(text: bytes) -> None:
     tracemalloc.start()
     try:
@@ -96,11 +96,14 @@ def test_scanning_work_grows_with_the_text(repeat: bytes) -> None:
     text = b'{"batch":["' + repeat * 20_000
     assert sum(len(tokens) for tokens in scan._TOKEN.findall(text)) <= len(text)
     subprocess.run(
-        [sys.executable, "-c", _LIMITED, str(len(repeat))], input=text, check=True, timeout=120
+        [sys.executable, "-c", _LIMITED_SCRIPT, str(len(repeat))],
+        input=text,
+        check=True,
+        timeout=120,
     )
 
 
-_LIMITED = """
+_LIMITED_SCRIPT = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
 from pipeline.intake import scan
@@ -213,7 +216,7 @@ def test_batch_without_items_is_refused_as_such() -> None:
     )
 
 
-_DEEP = b'{"type": "track", "event": "x", "userId": "u", "properties": {"a": %s}}' % (
+_DEEP_ITEM = b'{"type": "track", "event": "x", "userId": "u", "properties": {"a": %s}}' % (
     b"[" * 50_000 + b"]" * 50_000
 )
 
@@ -221,7 +224,7 @@ _DEEP = b'{"type": "track", "event": "x", "userId": "u", "properties": {"a": %s}
 @pytest.mark.parametrize(
     ("bad_item", "code"),
     [
-        (_DEEP, "too_deep"),
+        (_DEEP_ITEM, "too_deep"),
         (b'{"type": "track", "event": "x\n", "userId": "u"}', "invalid_json"),
         (b'{"type": "track", "event": "\xe9", "userId": "u"}', "invalid_json"),
         (b'{"type": "track", "event": "x", "userId": "u",}', "invalid_json"),
@@ -282,14 +285,14 @@ def test_encodings_are_recognised_by_their_names(door: Doorway, encoding: str, s
     assert asyncio.run(send()).status_code == status
 
 
-NAMELESS = [{**MESSAGE, "event": f"e{number % 3}"} for number in range(9)]
+NAMELESS_MESSAGES = [{**MESSAGE, "event": f"e{number % 3}"} for number in range(9)]
 
 
 @pytest.mark.parametrize("first", [0, 4, 9])
 def test_body_that_was_not_taken_counts_once_when_it_is_sent_again(
     door: Doorway, first: int
 ) -> None:
-    text = json.dumps({"batch": NAMELESS}).encode()
+    text = json.dumps({"batch": NAMELESS_MESSAGES}).encode()
     door.log.failure, door.log.first = "away", first
     for _ in range(3):
         assert post(door, "/v1/batch", text).status_code == 503

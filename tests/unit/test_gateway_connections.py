@@ -24,7 +24,7 @@ LIMITS = ConnectionLimits(
     idle_s=0.5,
     answer_s=30,
 )
-PATIENT = replace(LIMITS, header_s=60, body_s=60, idle_s=60)
+PATIENT_LIMITS = replace(LIMITS, header_s=60, body_s=60, idle_s=60)
 _BODY = b'{"event": "Viewed", "anonymousId": "me"}'
 _AUTH = b"authorization: basic " + b64encode(KEY.encode() + b":") + b"\r\n"
 
@@ -80,7 +80,9 @@ def test_half_open_request_is_closed(tmp_path: Path, pieces: list[bytes], status
 
 def test_idle_connection_is_closed_and_used_ones_are_kept(tmp_path: Path) -> None:
     request = head(len(_BODY)) + _BODY
-    limits = replace(PATIENT, idle_s=2)  # longer than a busy machine takes between two requests
+    limits = replace(
+        PATIENT_LIMITS, idle_s=2
+    )  # longer than a busy machine takes between two requests
     with serving(tmp_path, limits) as port, connect(port) as connection:
         for _ in range(3):
             connection.sendall(request)
@@ -109,26 +111,26 @@ def test_slow_bytes_do_not_prolong_a_request(tmp_path: Path) -> None:
         assert text.endswith(b"closed")
 
 
-_HUGE = b"x" * 1_000_000
+_HUGE_PART = b"x" * 1_000_000
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        b"GET /" + _HUGE,
-        b"GET / HTTP/1.1\r\n" + _HUGE,
-        b"GET / HTTP/1.1\r\na: " + _HUGE,
+        b"GET /" + _HUGE_PART,
+        b"GET / HTTP/1.1\r\n" + _HUGE_PART,
+        b"GET / HTTP/1.1\r\na: " + _HUGE_PART,
         b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200_000,
         b"POST /v1/track HTTP/1.1\r\nhost: x\r\n%btransfer-encoding: chunked\r\n\r\n0\r\na: "
         % _AUTH
-        + _HUGE,
+        + _HUGE_PART,
         b"POST /v1/track HTTP/1.1\r\nhost: x\r\n%btransfer-encoding: chunked\r\n\r\n1;" % _AUTH
-        + _HUGE,
+        + _HUGE_PART,
     ],
     ids=["url", "name", "value", "many", "trailer", "chunk extension"],
 )
 def test_huge_header_is_refused_before_it_is_all_read(tmp_path: Path, text: bytes) -> None:
-    with serving(tmp_path, PATIENT) as port, connect(port) as connection:
+    with serving(tmp_path, PATIENT_LIMITS) as port, connect(port) as connection:
         byte_count = 0
         try:
             for begin in range(0, len(text), 8_192):
@@ -141,7 +143,7 @@ def test_huge_header_is_refused_before_it_is_all_read(tmp_path: Path, text: byte
 
 
 def test_bytes_that_are_not_http_are_refused_in_json(tmp_path: Path) -> None:
-    with serving(tmp_path, PATIENT) as port:
+    with serving(tmp_path, PATIENT_LIMITS) as port:
         for text in (b"\x16\x03\x01 TLS?\r\n\r\n", b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n"):
             with connect(port, text) as connection:
                 response = answer(connection)
@@ -150,7 +152,8 @@ def test_bytes_that_are_not_http_are_refused_in_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "limits", [replace(PATIENT, per_address=1_000), replace(PATIENT, connections=1_000)]
+    "limits",
+    [replace(PATIENT_LIMITS, per_address=1_000), replace(PATIENT_LIMITS, connections=1_000)],
 )
 @pytest.mark.parametrize(
     "text", [b"", b"POST /v1/tr", head(100), head(100) + b"{"], ids=["idle", "line", "head", "body"]

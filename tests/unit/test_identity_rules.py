@@ -32,7 +32,7 @@ def rules(**settings: object) -> IdentityRules:
     return configuration.identity
 
 
-SPANISH = rules(
+SPANISH_RULES = rules(
     phone_region="ES", blocked_patterns=("test.*@example[.]com", "x+", "[+]34600000000")
 )
 
@@ -51,9 +51,9 @@ SPANISH = rules(
     ],
 )
 def test_normalised_values_are_equal_and_stay_as_they_are(raw: str, expected: str) -> None:
-    normal = SPANISH.normalise(Identifier.parse(raw))
+    normal = SPANISH_RULES.normalise(Identifier.parse(raw))
     assert normal == Identifier.parse(expected)
-    assert SPANISH.normalise(normal) == normal
+    assert SPANISH_RULES.normalise(normal) == normal
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_normalised_values_are_equal_and_stay_as_they_are(raw: str, expected: st
     ],
 )
 def test_identifiers_that_name_no_person_are_refused_in_words(raw: str, reason: str) -> None:
-    refusal = SPANISH.normalise(Identifier.parse(raw))
+    refusal = SPANISH_RULES.normalise(Identifier.parse(raw))
     assert isinstance(refusal, str)
     assert reason in refusal
 

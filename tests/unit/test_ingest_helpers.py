@@ -92,7 +92,7 @@ def test_ended_helper_is_reported_as_an_error() -> None:
         list(convert_with_helpers(rows(), _FILE, _CONFIG, _CODEC))
 
 
-_ENDLESS = """
+_ENDLESS_SCRIPT = """
 from tests.unit.test_ingest_helpers import judge_endlessly
 if __name__ == "__main__":
     judge_endlessly()
@@ -108,7 +108,7 @@ def judge_endlessly() -> None:
 
 def test_helpers_end_with_a_killed_parent(tmp_path: Path) -> None:
     script = tmp_path / "endless.py"
-    script.write_text(_ENDLESS)
+    script.write_text(_ENDLESS_SCRIPT)
     root = Path(__file__).parents[2]
     parent = subprocess.Popen(
         (sys.executable, script), stdout=subprocess.PIPE, cwd=root, env={"PYTHONPATH": str(root)}

@@ -27,7 +27,7 @@ _WATCH = model.Watch(
     },
 )
 _HEAD = "id,spent,at,note\n"
-_COMMA = {"delimiter": ";", "decimal_comma": True}
+_COMMA_OPTIONS = {"delimiter": ";", "decimal_comma": True}
 
 
 def _rows(folder: Path, text: str | bytes, **csv: Any) -> list[Any]:
@@ -56,10 +56,10 @@ def _row(folder: Path, cells: str, **csv: Any) -> dict[str, Any]:
         # Numbers in groups of three.
         ('7,"1,234.50",,', {}, {"spent": 1234.5}),
         ('7,"1,234",,', {}, {"spent": "1,234"}),
-        ("7;1 234,50;;600 111 222", _COMMA, {"spent": 1234.5, "note": "600 111 222"}),
-        ("7;-1\u00a0234\u00a0567,5;;1.234", _COMMA, {"spent": -1234567.5, "note": 1234}),
-        ("7;1\u202f234;;1'234,5", _COMMA, {"spent": 1234, "note": 1234.5}),
-        ("7;1.234\u00a0567,5;;x", _COMMA, {"spent": "1.234\u00a0567,5", "note": "x"}),
+        ("7;1 234,50;;600 111 222", _COMMA_OPTIONS, {"spent": 1234.5, "note": "600 111 222"}),
+        ("7;-1\u00a0234\u00a0567,5;;1.234", _COMMA_OPTIONS, {"spent": -1234567.5, "note": 1234}),
+        ("7;1\u202f234;;1'234,5", _COMMA_OPTIONS, {"spent": 1234, "note": 1234.5}),
+        ("7;1.234\u00a0567,5;;x", _COMMA_OPTIONS, {"spent": "1.234\u00a0567,5", "note": "x"}),
         # Truth values of spreadsheets and of Python.
         ("7,TRUE,,False", {}, {"spent": True, "note": False}),
         # Formulas that make a spreadsheet treat a number as text, and invisible spaces.

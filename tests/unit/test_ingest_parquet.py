@@ -36,7 +36,7 @@ def _array(elements: list[Any], kind: Any) -> Any:
     return pa.array(elements, kind)
 
 
-_LOCAL = pa.timestamp("ns", "Europe/Madrid")
+_LOCAL_TIME = pa.timestamp("ns", "Europe/Madrid")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ _LOCAL = pa.timestamp("ns", "Europe/Madrid")
         (pa.timestamp("us"), _NS // 10**3, "2024-01-31T12:00:00.123456"),
         (pa.timestamp("ns"), _NS, "2024-01-31T12:00:00.123456789"),
         (pa.timestamp("ns", "UTC"), _NS, "2024-01-31T12:00:00.123456789Z"),
-        (_LOCAL, _NS, "2024-01-31T12:00:00.123456789Z"),
+        (_LOCAL_TIME, _NS, "2024-01-31T12:00:00.123456789Z"),
         (pa.timestamp("ns"), -1, "1969-12-31T23:59:59.999999999"),
         (pa.duration("s"), 2, 2_000),
         (pa.duration("ns"), 1_500_000, 1.5),

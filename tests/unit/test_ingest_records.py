@@ -23,7 +23,7 @@ def intake_of(file: str = "a.ndjson", keys: tuple[str, ...] = ()) -> RowIntake:
     return RowIntake(plain_rules().config, _SOURCE, 10_000, _NOW, RowIds(file, keys))
 
 
-_FULL: Mapping[str, Any] = {
+_COMPLETE_RECORD: Mapping[str, Any] = {
     "event_id": "e1",
     "kind": "track",
     "name": "Order",
@@ -52,7 +52,7 @@ def take(value: object, line: int = 1) -> Interaction:
 
 
 def test_an_interaction_is_taken_unchanged_with_identifiers_ranked_and_normalised() -> None:
-    assert take(_FULL) == Interaction(
+    assert take(_COMPLETE_RECORD) == Interaction(
         event_id="e1",
         kind="track",
         name="Order",
@@ -92,12 +92,12 @@ def ids(rows: Sequence[object], file: str = "a.csv", *keys: str) -> list[str]:
 
 _PAGE = {"type": "page", "anonymousId": "c"}
 _ORDER = {"type": "track", "event": "Order", "anonymousId": "c"}
-_INVALID = {"type": "track", "anonymousId": "c"}
+_INVALID_ROW = {"type": "track", "anonymousId": "c"}
 
 
 def test_a_file_sent_again_without_its_refused_rows_has_the_same_ids() -> None:
-    rows = [_INVALID, _PAGE, _ORDER, _PAGE, _INVALID, _remove_field("event_id"), _ORDER]
-    valid_rows = [row for row in rows if row is not _INVALID]
+    rows = [_INVALID_ROW, _PAGE, _ORDER, _PAGE, _INVALID_ROW, _remove_field("event_id"), _ORDER]
+    valid_rows = [row for row in rows if row is not _INVALID_ROW]
     assert len(set(ids(valid_rows))) == len(valid_rows) == 5
     assert ids(rows) == ids(valid_rows)
     mended_rows = [{**_ORDER, "event": "Mended"}, *rows[1:]]
@@ -138,7 +138,7 @@ def test_key_columns_are_read_beside_half_a_surrogate_pair() -> None:
 def test_own_id_precedes_a_derived_one() -> None:
     own_id_message = {**_ORDER, "messageId": "m1"}
     assert ids([own_id_message, own_id_message], "a.csv", "event") == ["m1", "m1"]
-    assert ids([_FULL], "a.csv", "name") == ["e1"]
+    assert ids([_COMPLETE_RECORD], "a.csv", "name") == ["e1"]
 
 
 def test_the_column_of_an_identifier_is_named() -> None:
@@ -151,7 +151,7 @@ def test_the_column_of_an_identifier_is_named() -> None:
 
 
 def _remove_field(field: str) -> dict[str, Any]:
-    return {name: value for name, value in _FULL.items() if name != field}
+    return {name: value for name, value in _COMPLETE_RECORD.items() if name != field}
 
 
 @pytest.mark.parametrize(
@@ -168,33 +168,41 @@ def _remove_field(field: str) -> dict[str, Any]:
         ({"event": "Order", "userId": "u"}, "missing_field", "type"),
         ({"type": "track", "anonymousId": "c"}, "missing_field", "event"),
         ({"type": "page"}, "missing_identifier", "userId"),
-        ({**_FULL, "kind": "timer"}, "invalid_field", "kind"),
-        ({**_FULL, "identifiers": []}, "missing_identifier", "identifiers"),
+        ({**_COMPLETE_RECORD, "kind": "timer"}, "invalid_field", "kind"),
+        ({**_COMPLETE_RECORD, "identifiers": []}, "missing_identifier", "identifiers"),
         (_remove_field("identifiers"), "invalid_field", "identifiers"),
         (
-            {**_FULL, "identifiers": [{"namespace": "cookie", "value": "null"}]},
+            {**_COMPLETE_RECORD, "identifiers": [{"namespace": "cookie", "value": "null"}]},
             "invalid_identifier",
             "identifiers.0",
         ),
         (
-            {**_FULL, "identifiers": [{"namespace": "tax", "value": "1"}]},
+            {**_COMPLETE_RECORD, "identifiers": [{"namespace": "tax", "value": "1"}]},
             "invalid_identifier",
             "identifiers.0",
         ),
-        ({**_FULL, "event_id": ""}, "invalid_field", "event_id"),
-        ({**_FULL, "event_id": " \t"}, "invalid_field", "event_id"),
-        ({**_FULL, "properties": {"a": 1}, "lists": {"a": ["x"]}}, "ambiguous_name", "lists.a"),
-        ({**_FULL, "properties": {"a": ["y"]}, "lists": {"a": ["x"]}}, "ambiguous_name", "lists.a"),
-        ({**_FULL, "received_at": _NOW + 2 * _HOUR}, "in_the_future", "received_at"),
-        ({**_FULL, "occurred_at": _NOW}, "in_the_future", "occurred_at"),
-        ({**_FULL, "occurred_at": "yesterday"}, "invalid_time", "occurred_at"),
-        ({**_FULL, "occurred_at": "1960-01-01"}, "invalid_time", "occurred_at"),
+        ({**_COMPLETE_RECORD, "event_id": ""}, "invalid_field", "event_id"),
+        ({**_COMPLETE_RECORD, "event_id": " \t"}, "invalid_field", "event_id"),
+        (
+            {**_COMPLETE_RECORD, "properties": {"a": 1}, "lists": {"a": ["x"]}},
+            "ambiguous_name",
+            "lists.a",
+        ),
+        (
+            {**_COMPLETE_RECORD, "properties": {"a": ["y"]}, "lists": {"a": ["x"]}},
+            "ambiguous_name",
+            "lists.a",
+        ),
+        ({**_COMPLETE_RECORD, "received_at": _NOW + 2 * _HOUR}, "in_the_future", "received_at"),
+        ({**_COMPLETE_RECORD, "occurred_at": _NOW}, "in_the_future", "occurred_at"),
+        ({**_COMPLETE_RECORD, "occurred_at": "yesterday"}, "invalid_time", "occurred_at"),
+        ({**_COMPLETE_RECORD, "occurred_at": "1960-01-01"}, "invalid_time", "occurred_at"),
         (
             b'{"kind": "track", "identifiers": [], "properties": {"a": NaN}}',
             "not_finite",
             "properties.a",
         ),
-        ({**_FULL, "properties": {"a": 2**70}}, "out_of_range", "properties.a"),
+        ({**_COMPLETE_RECORD, "properties": {"a": 2**70}}, "out_of_range", "properties.a"),
     ],
 )
 def test_refusal_names_the_field(value: object, code: str, field: str | None) -> None:
@@ -204,5 +212,5 @@ def test_refusal_names_the_field(value: object, code: str, field: str | None) ->
 
 
 def test_blank_times_of_an_interaction_are_those_of_the_file() -> None:
-    interaction = take({**_FULL, "occurred_at": "", "received_at": " "})
+    interaction = take({**_COMPLETE_RECORD, "occurred_at": "", "received_at": " "})
     assert (interaction.occurred_at, interaction.received_at) == (_NOW, _NOW)

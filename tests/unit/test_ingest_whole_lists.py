@@ -147,9 +147,9 @@ class _SharedPlace:
         return digest, open_rows(path, FileFormat(10_000, mapping=row_mapping(with_feed(_FEED))))
 
 
-_FIRST = "userId,segment\nana,Gold\nbo,Gold\n"
-_SECOND = "userId,segment\nana,Gold\ncy,Gold\n"
-_THIRD = "userId,segment\ncy,Gold\n"
+_FIRST_LIST = "userId,segment\nana,Gold\nbo,Gold\n"
+_SECOND_LIST = "userId,segment\nana,Gold\ncy,Gold\n"
+_THIRD_LIST = "userId,segment\ncy,Gold\n"
 
 
 def test_another_home_removes_customers_missing_since_the_last_file_of_any(
@@ -157,20 +157,20 @@ def test_another_home_removes_customers_missing_since_the_last_file_of_any(
 ) -> None:
     place = _SharedPlace(tmp_path)
     home, other_home = tmp_path / "one", tmp_path / "two"
-    place.take(home, "a.csv", _FIRST)
-    assert place.take(other_home, "b.csv", _SECOND) == (["bo"], False)
-    assert place.take(home, "c.csv", _THIRD) == (["ana"], False)
+    place.take(home, "a.csv", _FIRST_LIST)
+    assert place.take(other_home, "b.csv", _SECOND_LIST) == (["bo"], False)
+    assert place.take(home, "c.csv", _THIRD_LIST) == (["ana"], False)
 
 
 @pytest.mark.parametrize("loss", ["a.csv removed", "a.csv changed"])
 def test_loss_of_a_lists_memory_everywhere_is_reported_once(tmp_path: Path, loss: str) -> None:
     place = _SharedPlace(tmp_path)
-    place.take(tmp_path / "one", "a.csv", _FIRST)
+    place.take(tmp_path / "one", "a.csv", _FIRST_LIST)
     former = place.inbox / "done" / "a.csv"
     former.write_text("userId,segment\n") if loss.endswith("changed") else former.unlink()
     home = tmp_path / "home"
-    assert place.take(home, "b.csv", _SECOND) == ([], True)
-    assert place.take(home, "c.csv", _THIRD) == (["ana"], False)
+    assert place.take(home, "b.csv", _SECOND_LIST) == ([], True)
+    assert place.take(home, "c.csv", _THIRD_LIST) == (["ana"], False)
 
 
 def test_doctor_names_a_list_that_removed_nobody(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ _POSTERIORS = (
         "loyalty", "early-access", "early-access-hero", "buyers", 250.123456789, 30.5, 300, 40
     ),
 )
-_NEWER = LearningRecord(99, digest_of(_POSTERIORS), 5, posteriors=_POSTERIORS)
+_NEWER_RECORD = LearningRecord(99, digest_of(_POSTERIORS), 5, posteriors=_POSTERIORS)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def _compile(folder: Path) -> Configuration:
 
 
 def test_a_written_snapshot_is_loaded_as_it_was_to_six_decimals(folder: Path) -> None:
-    write_learned(folder / "learned.yaml", learned_file(_NEWER))
+    write_learned(folder / "learned.yaml", learned_file(_NEWER_RECORD))
     learning = _compile(folder).learning
     assert learning is not None
     assert learning.fixed_snapshot is not None
@@ -56,7 +56,7 @@ def test_a_written_snapshot_is_loaded_as_it_was_to_six_decimals(folder: Path) ->
 
 def test_the_snapshot_is_part_of_the_configurations_digest(folder: Path) -> None:
     before = _compile(folder).digest
-    write_learned(folder / "learned.yaml", learned_file(_NEWER))
+    write_learned(folder / "learned.yaml", learned_file(_NEWER_RECORD))
     assert _compile(folder).digest != before
 
 
@@ -78,7 +78,7 @@ def _rules_in_force(
 ) -> tuple[Rules, bool]:
     """Return the rules that a worker uses once a newer snapshot has come, and whether it draws."""
     log: Any = _Log(_compile(folder))
-    book = Rulebook(log, load_rules, lambda: knowledge_of(_NEWER))
+    book = Rulebook(log, load_rules, lambda: knowledge_of(_NEWER_RECORD))
     first_rules = asyncio.run(book.find(None))
     assert first_rules is not None
     book.refresh()
@@ -106,7 +106,7 @@ def test_without_the_file_a_worker_takes_the_newest_snapshot(folder: Path) -> No
     (folder / "learned.yaml").unlink()
     compiled_rules, draws = _rules_in_force(folder, lambda config: rules(config.bundle))
     assert compiled_rules.chooser is not None
-    assert compiled_rules.chooser.snapshot == knowledge_of(_NEWER).name
+    assert compiled_rules.chooser.snapshot == knowledge_of(_NEWER_RECORD).name
     assert draws
     assert compiled_rules.config.needs_learner
 

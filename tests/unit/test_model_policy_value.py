@@ -80,7 +80,7 @@ def _sale(name: str, *treatments: Mapping[str, Any]) -> dict[str, Any]:
     return offer(name, _VALUE, *treatments)
 
 
-_PLACEMENT: Final = DrawnWorld(
+_PLACEMENT_WORLD: Final = DrawnWorld(
     (
         _goal_of(
             _sale("x", hero("x", p=0.1, cost=2)),
@@ -92,7 +92,7 @@ _PLACEMENT: Final = DrawnWorld(
     {"x": 0.15, "y": 0.3},
     best=(0.3 * _VALUE - 2,),
 )
-_OUTBOUND: Final = DrawnWorld(
+_OUTBOUND_WORLD: Final = DrawnWorld(
     (
         _goal_of(
             _sale(
@@ -111,7 +111,7 @@ _OUTBOUND: Final = DrawnWorld(
     # The call pays most; it takes its campaign, so the other one has the e-mail.
     best=(0.45 * _VALUE - 4, 0.2 * _VALUE - 2),
 )
-_HELD_OUT: Final = DrawnWorld(
+_HOLDOUT_WORLD: Final = DrawnWorld(
     (
         _goal_of(
             _sale("x", hero("x", p=0.1, cost=2)), name="a", trigger={"name": "Never"}, holdout=0.3
@@ -219,7 +219,9 @@ def _is_within(estimate: PolicyEstimate, truth: float) -> bool:
 
 
 @pytest.mark.parametrize(
-    "drawn_world", [_PLACEMENT, _OUTBOUND, _HELD_OUT], ids=["placement", "outbound", "held out"]
+    "drawn_world",
+    [_PLACEMENT_WORLD, _OUTBOUND_WORLD, _HOLDOUT_WORLD],
+    ids=["placement", "outbound", "held out"],
 )
 def test_value_per_slot_covers_the_truth_where_many_slots_are_best_left_empty(
     drawn_world: DrawnWorld, tmp_path: Path

@@ -24,7 +24,7 @@ from pipeline.stack.status import BrokerStatus, ProcessStatus, StackStatus
 
 _PRINTERS = (dlq, profile, send, refused_rows, doctor, status, config)
 
-HOSTILE = (
+HOSTILE_TEXTS = (
     "[/x]",
     "[bold]not bold[/bold]",
     ":smile:",
@@ -118,7 +118,7 @@ def printers(text: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[
     }
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+@pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=ascii)
 @pytest.mark.parametrize("name", sorted(printers("", pytest.MonkeyPatch())))
 def test_no_command_lets_data_reach_the_terminal(
     name: str, text: str, monkeypatch: pytest.MonkeyPatch

@@ -164,7 +164,7 @@ def _chances(rules: Rules) -> Mapping[str, float]:
         _rules("b", b=10.0),
         _rules("b", learning=False),
     ],
-    ids=["prefers b", "without b", "b alone", "b for sure"],
+    ids=["mostly b", "without b", "b by learning", "b without a draw"],
 )
 def test_the_estimate_covers_the_truth(worth: Callable[..., PolicyWorth], other: Rules) -> None:
     own_truth = _truth(_rules("a", "b", "c", a=8.0, b=6.0, c=7.0))

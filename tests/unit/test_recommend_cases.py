@@ -185,7 +185,7 @@ def _load_draft(folder: Path, draft: str) -> Journey:
     return journey
 
 
-_WITHOUT_PLAN = (
+_GOAL_OPTIONS = (
     "--goal",
     "Opened",
     "--window",
@@ -200,7 +200,7 @@ _WITHOUT_PLAN = (
 def test_the_best_order_is_found_without_a_defined_journey(tmp_path: Path) -> None:
     """Compare arms whose shares are unknown as if nobody had drawn them."""
     arms = ("photo-then-income", "income-then-photo")
-    answer = recommend_for_cases(tmp_path, None, cases_of_test(arms, 0.3, 1), *_WITHOUT_PLAN)
+    answer = recommend_for_cases(tmp_path, None, cases_of_test(arms, 0.3, 1), *_GOAL_OPTIONS)
     [change] = answer["changes"]
     assert (change["kind"], change["do"], change["grade"]) == ("order", "test", "Observed only")
     assert "photo > income" in change["what"]
@@ -211,7 +211,7 @@ def test_the_best_order_is_found_without_a_defined_journey(tmp_path: Path) -> No
 
 def test_orders_that_were_not_drawn_are_only_tests_without_a_plan(tmp_path: Path) -> None:
     events = [(*row[:4], "") for row in _events(0.0)]
-    answer = recommend_for_cases(tmp_path, None, events, *_WITHOUT_PLAN)
+    answer = recommend_for_cases(tmp_path, None, events, *_GOAL_OPTIONS)
     [change] = answer["changes"]
     assert (change["kind"], change["do"], change["grade"]) == ("order", "test", "Observed only")
     assert "photo > income" in change["what"]

@@ -25,7 +25,7 @@ async def ignore_unlink(_: Identifier, __: Identifier) -> None:
 
 
 ID = action_id("d", "email")
-OTHER = action_id("d", "another")
+OTHER_ID = action_id("d", "another")
 
 POSTFIX = f"""\
 Return-Path: <>
@@ -168,7 +168,7 @@ def test_other_mail_has_no_outcome(raw: bytes) -> None:
 def test_maildir_is_read_once_and_other_mail_is_flagged(tmp_path: Path) -> None:
     for part in ("new", "cur", "tmp"):
         (tmp_path / part).mkdir()
-    unmatched_bounce = _postfix("failed", "5.1.1").replace(ID.encode(), OTHER.encode())
+    unmatched_bounce = _postfix("failed", "5.1.1").replace(ID.encode(), OTHER_ID.encode())
     unmatched_bounce = unmatched_bounce.replace(b"X-Kairos-Token: the-token\n", b"")
     (tmp_path / "new" / "1.bounce").write_bytes(_postfix("failed", "5.1.1"))
     (tmp_path / "new" / "2.complaint").write_bytes(COMPLAINT.replace("KIND", "abuse").encode())
@@ -192,12 +192,12 @@ def test_maildir_is_read_once_and_other_mail_is_flagged(tmp_path: Path) -> None:
 def test_bounce_is_reported_by_the_instance_that_sent_the_message(tmp_path: Path) -> None:
     for part in ("new", "cur", "tmp"):
         (tmp_path / part).mkdir()
-    for name, message_id in (("1", ID), ("2", OTHER)):
+    for name, message_id in (("1", ID), ("2", OTHER_ID)):
         bounce = _postfix("failed", "5.1.1").replace(ID.encode(), message_id.encode())
         path = tmp_path / "new" / name
         path.write_bytes(bounce.replace(b"X-Kairos-Token: the-token\n", b""))
     reports: list[OutcomeReport] = []
-    asyncio.run(_read_all(tmp_path, [{}, {OTHER: "second"}, {ID: "first"}], reports))
+    asyncio.run(_read_all(tmp_path, [{}, {OTHER_ID: "second"}, {ID: "first"}], reports))
     assert sorted(report.token for report in reports) == ["first", "second"]
     assert sorted(path.name for path in (tmp_path / "cur").iterdir()) == ["1:2,S", "2:2,S"]
 

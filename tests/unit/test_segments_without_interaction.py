@@ -15,7 +15,7 @@ from tests.support.worlds import rules
 _MINUTE_MS: Final = 60_000
 _COOKIE: Final = Identifier("cookie", "k")
 _CUSTOMER: Final = Identifier("customer_id", "A")
-_WITH_THE_CART: Final = {"property": "total", "gt": 100}
+_CART_TOTAL: Final = {"property": "total", "gt": 100}
 
 _HESITATION: Final = {
     "all": [
@@ -29,7 +29,7 @@ _HESITATION: Final = {
                     "without": {"name": "purchase"},
                 },
                 {"absence": {"name": "purchase"}, "after": {"name": "cart"}, "for": "4h"},
-                _WITH_THE_CART,
+                _CART_TOTAL,
             ]
         },
     ]
@@ -107,7 +107,7 @@ def test_sequence_enters_by_time_an_hour_after_the_cart() -> None:
 
 
 def test_unknown_condition_keeps_the_membership() -> None:
-    flow = _flow({"any": [_WITH_THE_CART, {"trait": "views", "gte": 99}]})
+    flow = _flow({"any": [_CART_TOTAL, {"trait": "views", "gte": 99}]})
     _interact(flow, "cart", 1, total=200)
     assert _is_member(flow, 400 * DAY_MS)
     _interact(flow, "cart", 401 * DAY_MS, total=20)
@@ -119,7 +119,7 @@ def test_a_merge_changes_a_segment_if_its_known_parts_decide() -> None:
     unknown_flow = _flow(
         {"all": [{"trait": "views", "gte": 2}, {"not": {"property": "x", "is": 1}}]}
     )
-    known_flow = _flow({"any": [{"trait": "views", "gte": 2}, _WITH_THE_CART]})
+    known_flow = _flow({"any": [{"trait": "views", "gte": 2}, _CART_TOTAL]})
     for flow in (unknown_flow, known_flow):
         _interact(flow, "View", 1)
         _interact(flow, "View", 2, (_CUSTOMER,))

@@ -16,7 +16,7 @@ _NO_BROKER = "localhost:1"
 _INPUT = TP("in", 0)
 _LOOKS = 5
 """Calls of `keep_going` after which the index is not needed any more."""
-_UNREADABLE = {
+_UNREADABLE_PROPERTIES = {
     "receive.message.max.bytes": "1512",
     "fetch.max.bytes": "1000",
     "message.max.bytes": "1000",
@@ -46,7 +46,9 @@ def test_reading_an_unreadable_partition_ends_when_unneeded(broker: str) -> None
         looks += 1
         return looks <= _LOOKS
 
-    options = TransportOptions(broker, "g", "0", librdkafka={"log_level": "0", **_UNREADABLE})
+    options = TransportOptions(
+        broker, "g", "0", librdkafka={"log_level": "0", **_UNREADABLE_PROPERTIES}
+    )
     settings = options.changelog_reader()
     assert load_sent_index(settings, "cause", ["out"], {_INPUT: (0, 0)}, keep_going) is None
     assert looks > _LOOKS
