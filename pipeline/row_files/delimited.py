@@ -81,10 +81,10 @@ class _Record(Struct, frozen=True):
 
     @property
     def is_empty(self) -> bool:
-        """Whether all cells are blank."""
-        return self.fault is None and not any(
-            cell.strip() not in ("", _END_OF_FILE) for cell in self.cells
-        )
+        """Whether the record has no content: all cells are blank, or the only one ends the file."""
+        contents = [content for cell in self.cells if (content := cell.strip())]
+        is_end = len(self.cells) == 1 and contents == [_END_OF_FILE]
+        return self.fault is None and (not contents or is_end)
 
     def text(self) -> str:
         """Return the text of the record."""

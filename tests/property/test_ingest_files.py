@@ -77,6 +77,7 @@ _HEADER = ("type", "anonymousId", "properties.x")
 
 
 @given(_tables, st.sampled_from(",;\t|"), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
+@example([["", "", "\x1a"]], ",", "utf-8")
 def test_written_csv_is_read_back_row_by_row(
     table: list[list[str]], delimiter: str, encoding: str
 ) -> None:
