@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from agents.decoded_cache import DecodedCache
 from agents.ports import Message, Ports
-from pipeline.adapters.avro import Malformed
+from pipeline.adapters.avro import MalformedRecord
 from pipeline.model import sizes, topics
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Emit, Redirect
@@ -28,7 +28,7 @@ class Admission:
         if not _is_text(message.key):
             return DeadLetter("malformed-key", "the key is not UTF-8")
         record = self._codec.decode(message.topic, message.value)
-        if isinstance(record, Malformed):
+        if isinstance(record, MalformedRecord):
             return DeadLetter(record.reason, record.detail)
         return record
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from pipeline.adapters.avro import Codec, Malformed
+from pipeline.adapters.avro import Codec, MalformedRecord
 
 _MAX_RECORDS: Final = 4_096
 MAX_BYTES: Final = 32 << 20
@@ -34,7 +34,7 @@ class DecodedCache:
         """Encode as `Codec.extend` does, and cache the record."""
         return self._cache(topic, value, self._codec.extend(topic, value, before, data))
 
-    def decode(self, topic: str, data: bytes) -> Struct | Malformed:
+    def decode(self, topic: str, data: bytes) -> Struct | MalformedRecord:
         """Take the record from the cache, or decode as `Codec.decode` does."""
         record = self._records.pop((topic, data), None)
         if record is None:

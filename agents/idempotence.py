@@ -99,7 +99,7 @@ class Change(Struct, Generic[S], frozen=True):
     applied: bool = True
 
 
-class New(Struct, frozen=True):
+class NewInput(Struct, frozen=True):
     """Verdict: not processed yet."""
 
 
@@ -115,10 +115,10 @@ class Duplicate(Struct, frozen=True):
     kind: str
 
 
-def judge(row: Row[S] | None, position: Position) -> New | Repeat | Duplicate:
+def judge(row: Row[S] | None, position: Position) -> NewInput | Repeat | Duplicate:
     """Return whether the input at `position` is new, a repeat or a copy, by its key's row."""
     if row is None:
-        return New()
+        return NewInput()
     if position.offset <= row.positions.get(position.topic, -1):
         for entry in row.outbox:
             if (entry.topic, entry.offset) == (position.topic, position.offset):
@@ -127,7 +127,7 @@ def judge(row: Row[S] | None, position: Position) -> New | Repeat | Duplicate:
     cause = position.cause
     if cause is not None and (cause.offset, cause.index) <= row.causes.get(cause.source, (-1, -1)):
         return Duplicate("cause")
-    return New()
+    return NewInput()
 
 
 def advance(
@@ -157,7 +157,10 @@ def advance(
 
 
 def outbox_bytes(row: Row[S], committed: Callable[[str], int]) -> int:
-    """Return the bytes of outputs that uncommitted inputs have caused; `committed` as above."""
+    """Return the bytes of outputs that uncommitted inputs have caused.
+
+    `committed(topic)`: next offset to be read after a kill.
+    """
     return sum(
         len(output.value or b"")
         for entry in _uncommitted_records(row, committed)
@@ -166,7 +169,10 @@ def outbox_bytes(row: Row[S], committed: Callable[[str], int]) -> int:
 
 
 def has_uncommitted(row: Row[S], committed: Callable[[str], int]) -> bool:
-    """Return whether the row's inputs may still be redelivered; `committed` as above."""
+    """Return whether the row's inputs may still be redelivered.
+
+    `committed(topic)`: next offset to be read after a kill.
+    """
     return bool(_uncommitted_records(row, committed))
 
 

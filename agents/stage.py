@@ -21,7 +21,7 @@ from agents.event_ids import EventIds
 from agents.headers import TIMING, TRACEPARENT, cause_of, onward_timing, onward_trace
 from agents.idempotence import (
     Duplicate,
-    New,
+    NewInput,
     Output,
     Position,
     Repeat,
@@ -39,8 +39,8 @@ from agents.transition import (
     EMPTY_ROW_MS,
     LARGE_OUTBOX,
     Effect,
+    FullOutbox,
     KeyedInput,
-    OutboxFull,
     Stateless,
     StepResult,
     Transition,
@@ -159,9 +159,9 @@ class StageShell:
         if may_be_large and self._is_outbox_large(keyed_input):
             keyed_input = await self._commit_and_reload(keyed_input)
         result = self._run_step(keyed_input, rules)
-        if isinstance(result, OutboxFull):
+        if isinstance(result, FullOutbox):
             result = self._run_step(await self._commit_and_reload(keyed_input), rules)
-        if isinstance(result, OutboxFull):
+        if isinstance(result, FullOutbox):
             raise OutboxFullError(
                 f"{self._stage.name}: a row's outbox is full, and its inputs cannot be committed"
             )
@@ -174,7 +174,7 @@ class StageShell:
                 return duplicate
             case Repeat(entry):
                 return self._transition.repeat(keyed_input, entry)
-            case New():
+            case NewInput():
                 pass
         interaction, message = keyed_input.interaction, keyed_input.input.message
         if interaction is None:
@@ -186,7 +186,7 @@ class StageShell:
         if former_digest == content_digest(interaction):
             return Duplicate("event_id")
         dead_letter = self._transition.record_stateless(keyed_input, REUSED_ID)
-        assert not isinstance(dead_letter, OutboxFull)  # a dead letter always fits
+        assert not isinstance(dead_letter, FullOutbox)  # a dead letter always fits
         return dead_letter
 
     def _is_outbox_large(self, keyed_input: KeyedInput) -> bool:
@@ -202,7 +202,7 @@ class StageShell:
         message = keyed_input.input.message
         return replace(keyed_input, row=self._load_row(message.partition, message.key))
 
-    def _run_step(self, keyed_input: KeyedInput, rules: Rules) -> Effect | Stateless | OutboxFull:
+    def _run_step(self, keyed_input: KeyedInput, rules: Rules) -> Effect | Stateless | FullOutbox:
         decoded_input, row = keyed_input.input, keyed_input.row
         try:
             state = None if row is None else row.state

@@ -68,7 +68,7 @@ class Effect(Struct, frozen=True):
     purses: Mapping[str, Purse] = {}
 
 
-class OutboxFull(Struct, frozen=True):
+class FullOutbox(Struct, frozen=True):
     """Lack of room in a row for more outputs: commit its uncommitted inputs, then try again."""
 
 
@@ -90,7 +90,7 @@ class Transition:
         self._dead_letter = dead_letter
         self._encode = msgspec.msgpack.Encoder().encode
 
-    def apply(self, keyed_input: KeyedInput, result: StepResult) -> Effect | Stateless | OutboxFull:
+    def apply(self, keyed_input: KeyedInput, result: StepResult) -> Effect | Stateless | FullOutbox:
         """Return the effect of a step's result, or its outcome if that changes no row."""
         if isinstance(result.outcome, Ok):
             return self._change_state(keyed_input, result.outcome, result.outputs)
@@ -104,7 +104,7 @@ class Transition:
 
     def record_stateless(
         self, keyed_input: KeyedInput, outcome: Stateless, outputs: tuple[Output, ...] = ()
-    ) -> Effect | Stateless | OutboxFull:
+    ) -> Effect | Stateless | FullOutbox:
         """Record an outcome that changes no state in the row's outbox; return its effect.
 
         Without it, an input that is redelivered after a later input has advanced the row would
@@ -130,7 +130,7 @@ class Transition:
 
     def _change_state(
         self, keyed_input: KeyedInput, outcome: Ok[Any], outputs: tuple[Output, ...]
-    ) -> Effect | Stateless | OutboxFull:
+    ) -> Effect | Stateless | FullOutbox:
         row = keyed_input.row
         before = None if row is None else row.wake
         if outcome.state is None:
@@ -164,9 +164,9 @@ class Transition:
 
     def _refuse_size(
         self, keyed_input: KeyedInput, after: Row[Any], row_bytes: bytes
-    ) -> Effect | Stateless | OutboxFull:
+    ) -> Effect | Stateless | FullOutbox:
         if len(after.outbox) > 1:
-            return OutboxFull()
+            return FullOutbox()
         subject = "the state and its outputs would have"
         letter = too_large_letter(subject, len(row_bytes), LARGEST_ROW)
         return self.record_stateless(keyed_input, letter)

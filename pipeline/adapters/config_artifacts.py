@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from pipeline.adapters import model_text
 from pipeline.adapters.artifacts import Artifacts, digest_of
-from pipeline.adapters.folder_files import Unreadable, find_file
+from pipeline.adapters.folder_files import FileRefusal, find_file
 from pipeline.adapters.geo import MAX_BYTES
 from pipeline.adapters.trial import isolated_geo_problem, isolated_model_problem
 from pipeline.conditions import Path as ValuePath
@@ -42,7 +42,7 @@ def store_files(bundle: Bundle, folder: Path, artifacts: Artifacts) -> None:
         files.append((geo.database, geo.sha256, MAX_BYTES))
     for name, sha256, max_bytes in files:
         path = find_file(folder, name, max_bytes)
-        if isinstance(path, Unreadable) or artifacts.store(path) != sha256:
+        if isinstance(path, FileRefusal) or artifacts.store(path) != sha256:
             raise OSError(f"{name} changed while it was applied: apply the folder again")
 
 
@@ -91,7 +91,7 @@ class _File:
         """Return the problem of a file that is unreadable or has another digest; None: it has
         none."""
         readable = find_file(self.folder, self.name, self.max_bytes)
-        if isinstance(readable, Unreadable):
+        if isinstance(readable, FileRefusal):
             return Problem(name_path, f"{self.name} {readable.reason}")
         try:
             digest = digest_of(readable)

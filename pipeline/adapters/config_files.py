@@ -18,7 +18,7 @@ from msgspec import structs
 from pipeline.adapters.catalog_table import with_items
 from pipeline.adapters.config_artifacts import pin_files
 from pipeline.adapters.config_salvage import ConfigFile, Salvage, salvage_files
-from pipeline.adapters.folder_files import TooManyFilesError, Unreadable, list_files, read_file
+from pipeline.adapters.folder_files import FileRefusal, TooManyFilesError, list_files, read_file
 from pipeline.adapters.table_file import TableFault
 from pipeline.adapters.yaml_text import EVERY_FIELD, YamlFault, read_yaml
 from pipeline.conditions import Problem, did_you_mean
@@ -201,7 +201,7 @@ def _read_config_file(
     folder: Path, name: str, kind: FileKind, environment: Mapping[str, str]
 ) -> ConfigFile | _UnreadableFile:
     data = read_file(folder, name, _MAX_BYTES)
-    if isinstance(data, Unreadable):
+    if isinstance(data, FileRefusal):
         return _UnreadableFile(kind, ConfigError(name, 1, 1, f"this file {data.reason}"))
     text = _text(name, data)
     if isinstance(text, ConfigError):

@@ -15,7 +15,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from pipeline.adapters.avro import Codec, Malformed
+from pipeline.adapters.avro import Codec, MalformedRecord
 from pipeline.adapters.kafka import Property, offset_of, source_partition
 from pipeline.config import canonical
 from pipeline.config.compile import Configuration
@@ -153,7 +153,7 @@ class ConfigurationFollower:
     def _add_message(self, message: Message) -> None:
         record = self._codec.decode(topics.CONFIGURATION, message.value() or b"")
         position = {"offset": message.offset(), "partition": message.partition()}
-        if isinstance(record, Malformed):
+        if isinstance(record, MalformedRecord):
             _log.error("unreadable configuration", extra={"reason": record.reason, **position})
         elif isinstance(record, ConfigurationRecord):
             self._add_record(record, position)

@@ -15,7 +15,7 @@ _MAX_ENTRIES: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class FileRefusal:
     """Reason why a file is refused, with a remedy."""
 
     reason: str
@@ -25,11 +25,11 @@ class TooManyFilesError(Exception):
     """Raised when a folder has more files than any configuration could have."""
 
 
-def find_file(folder: Path, name: str, max_bytes: int) -> Path | Unreadable:
+def find_file(folder: Path, name: str, max_bytes: int) -> Path | FileRefusal:
     """Return the path of a regular file inside `folder` with at most `max_bytes`."""
     relative = PurePosixPath(name)
     if not name or "\0" in name or relative.is_absolute() or ".." in relative.parts:
-        return Unreadable(
+        return FileRefusal(
             "is not a file of this folder: name it relative to the folder, without .."
         )
     path = folder / relative
@@ -38,27 +38,27 @@ def find_file(folder: Path, name: str, max_bytes: int) -> Path | Unreadable:
         status = path.stat()
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "its links form a circle"
-        return Unreadable(f"cannot be read: {reason}")
+        return FileRefusal(f"cannot be read: {reason}")
     if not inside:
-        return Unreadable("is a link out of this folder: put the file itself there")
+        return FileRefusal("is a link out of this folder: put the file itself there")
     if not stat.S_ISREG(status.st_mode):
-        return Unreadable("is not a regular file")
+        return FileRefusal("is not a regular file")
     if status.st_size > max_bytes:
-        return Unreadable(f"is larger than {max_bytes:,} bytes")
+        return FileRefusal(f"is larger than {max_bytes:,} bytes")
     return path
 
 
-def read_file(folder: Path, name: str, max_bytes: int) -> bytes | Unreadable:
+def read_file(folder: Path, name: str, max_bytes: int) -> bytes | FileRefusal:
     """Return the content of a file of `folder`, subject to the same checks as `find_file`."""
     path = find_file(folder, name, max_bytes)
-    if isinstance(path, Unreadable):
+    if isinstance(path, FileRefusal):
         return path
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             data = file.read(max_bytes + 1)
     except OSError as error:
-        return Unreadable(f"cannot be read: {error.strerror}")
-    return data if len(data) <= max_bytes else Unreadable(f"is larger than {max_bytes:,} bytes")
+        return FileRefusal(f"cannot be read: {error.strerror}")
+    return data if len(data) <= max_bytes else FileRefusal(f"is larger than {max_bytes:,} bytes")
 
 
 def list_files(folder: Path) -> Iterator[str]:

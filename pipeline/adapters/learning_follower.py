@@ -15,7 +15,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from pipeline.adapters.avro import Codec, Malformed
+from pipeline.adapters.avro import Codec, MalformedRecord
 from pipeline.adapters.kafka import Property
 from pipeline.model import topics
 from pipeline.model.learning import LearningRecord
@@ -110,7 +110,7 @@ class LearningFollower:
     def _add(self, message: Message) -> None:
         key, value = (message.key() or b"").decode(errors="replace"), message.value()
         record = None if value is None else self._codec.decode(topics.LEARNING, value)
-        if isinstance(record, Malformed):
+        if isinstance(record, MalformedRecord):
             _log.error(
                 "unreadable learning",
                 extra={"key": key, "reason": record.reason, "at": message.offset()},

@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from pipeline.adapters.folder_files import Unreadable, find_file
+from pipeline.adapters.folder_files import FileRefusal, find_file
 from pipeline.config.delimiters import DELIMITERS, declared_delimiter, delimiter_by_name
 from pipeline.config.odd_texts import unseen_in_name
 from pipeline.model.interaction import text_of
@@ -67,7 +67,7 @@ TableFaults: TypeAlias = tuple[TableFault, ...]
 def read_table(folder: Path, name: str) -> TextTable | TableFaults:
     """Return the table in a file of the folder, or all faults of its form."""
     path = find_file(folder, name, _MAX_BYTES)
-    if isinstance(path, Unreadable):
+    if isinstance(path, FileRefusal):
         return (TableFault(name, 1, f"this file {path.reason}"),)
     read = {".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix.lower())
     if read is None:

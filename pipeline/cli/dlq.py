@@ -9,7 +9,7 @@ import msgspec
 import typer
 from rich.text import Text
 
-from pipeline.adapters.avro import Malformed
+from pipeline.adapters.avro import MalformedRecord
 from pipeline.adapters.snapshots import StoredRecord
 from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
 from pipeline.cli.plain import plain_json
@@ -102,7 +102,7 @@ def _original(letter: DeadLetterRecord) -> Any:
     if letter.value is None:
         return None
     record = open_codec(Settings()).decode(letter.topic, letter.value)
-    if not isinstance(record, Malformed):
+    if not isinstance(record, MalformedRecord):
         return msgspec.to_builtins(record)
     try:
         return msgspec.json.decode(letter.value)

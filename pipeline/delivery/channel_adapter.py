@@ -44,30 +44,30 @@ class Parcel:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
-    """Acceptance by the receiver; `details` become properties of the outcome."""
+class Acceptance:
+    """Result: the receiver has accepted the action; `details` become outcome properties."""
 
     details: Mapping[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Bounced:
-    """Permanent refusal by the receiver; `details` become properties of the outcome."""
+class Bounce:
+    """Result: the receiver refuses the action for good; `details` become outcome properties."""
 
     status: int
     details: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Unconfirmed:
-    """Attempt without an answer, which must not be repeated; `last` is the failure."""
+class UnconfirmedAttempt:
+    """Result: an attempt had no answer, and must not be repeated; `last` is the failure."""
 
     last: str
 
 
 @dataclass(frozen=True, slots=True)
-class OutOfTime:
-    """Deadline that passed before the receiver accepted the action; `last` is the last failure.
+class MissedDeadline:
+    """Result: the deadline passed before the receiver accepted; `last` is the last failure.
 
     `unsure`: the receiver may have accepted it, and its answer never came.
     """
@@ -77,8 +77,8 @@ class OutOfTime:
 
 
 @dataclass(frozen=True, slots=True)
-class Withdrawn:
-    """Cancellation before the receiver accepted the action, for the reason `reason`.
+class Withdrawal:
+    """Result: the action was cancelled for `reason` before the receiver accepted it.
 
     `unsure`: the receiver may have accepted it, and its answer never came.
     """
@@ -87,7 +87,7 @@ class Withdrawn:
     unsure: bool = False
 
 
-DeliveryResult: TypeAlias = Delivered | Bounced | OutOfTime | Unconfirmed | Withdrawn
+DeliveryResult: TypeAlias = Acceptance | Bounce | MissedDeadline | UnconfirmedAttempt | Withdrawal
 
 
 class MessageCancelledError(Exception):

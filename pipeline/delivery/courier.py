@@ -14,15 +14,15 @@ import msgspec
 from prometheus_client import Counter
 
 from pipeline.delivery.channel_adapter import (
-    Bounced,
+    Acceptance,
+    Bounce,
     ChannelAdapter,
-    Delivered,
     DeliveryResult,
     MessageCancelledError,
-    OutOfTime,
+    MissedDeadline,
     Parcel,
-    Unconfirmed,
-    Withdrawn,
+    UnconfirmedAttempt,
+    Withdrawal,
 )
 from pipeline.delivery.ledger import Ledger, LedgerEntry
 from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome, Reporter
@@ -116,15 +116,15 @@ class Courier:
         """Deliver, unless an attempt before a crash forbids it; `tried`: whether there was one."""
         action = parcel.action
         if not self._adapter.serves(action.channel):
-            return Bounced(0)
+            return Bounce(0)
         if tried and not self._adapter.may_repeat(action.channel):
-            return Unconfirmed("the process ended during an attempt")
+            return UnconfirmedAttempt("the process ended during an attempt")
         attempt = _RecordedAttempt(self._ledger, action, self._find_cancellation, unknown=tried)
         try:
             result = await self._adapter.deliver(parcel, attempt)
         except MessageCancelledError as error:
-            return Withdrawn(str(error), attempt.unsure)
-        if tried and isinstance(result, OutOfTime):
+            return Withdrawal(str(error), attempt.unsure)
+        if tried and isinstance(result, MissedDeadline):
             return replace(result, unsure=True)
         return result
 
@@ -132,17 +132,17 @@ class Courier:
 def _report_of(parcel: Parcel, result: DeliveryResult) -> OutcomeReport:
     token, at, hop = parcel.action.token, parcel.own_time_ms(), parcel.trace.hop_header().decode()
     match result:
-        case Delivered(details):
+        case Acceptance(details):
             return OutcomeReport(token, "sent", at, hop, dict(details))
-        case Bounced(status, details):
+        case Bounce(status, details):
             return OutcomeReport(token, "bounce", at, hop, {"status": status, **details})
-        case Unconfirmed(last):
+        case UnconfirmedAttempt(last):
             return OutcomeReport(token, "sent", at, hop, {"unconfirmed": last})
-        case OutOfTime(last, unsure=True):
+        case MissedDeadline(last, unsure=True):
             return OutcomeReport(token, "sent", at, hop, {"unconfirmed": last})
-        case Withdrawn(reason, unsure=True):
+        case Withdrawal(reason, unsure=True):
             return OutcomeReport(token, "sent", at, hop, {"unconfirmed": f"cancelled: {reason}"})
-        case Withdrawn(reason):
+        case Withdrawal(reason):
             return OutcomeReport(token, "expired", at, hop, {"cancelled": reason})
-        case OutOfTime(last):
+        case MissedDeadline(last):
             return OutcomeReport(token, "expired", at, hop, {"last_failure": last})

@@ -7,7 +7,7 @@ from typing import cast
 from confluent_kafka import Message
 
 from pipeline.adapters import traces
-from pipeline.adapters.avro import Codec, Malformed
+from pipeline.adapters.avro import Codec, MalformedRecord
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.headers import first_header
 from pipeline.adapters.kafka import AsyncPublisher, OutgoingRecord, offset_of, source_partition
@@ -84,6 +84,6 @@ def _headers(message: Message) -> list[tuple[str, bytes]]:
 
 def _fault(content: object) -> DeadLetter:
     """Return the dead letter of a record whose content is no action."""
-    if isinstance(content, Malformed):
+    if isinstance(content, MalformedRecord):
         return DeadLetter(content.reason, content.detail)
     return DeadLetter("no-action", "no value")

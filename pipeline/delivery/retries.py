@@ -16,7 +16,7 @@ from tenacity import (
 )
 from tenacity.wait import wait_exponential_jitter
 
-from pipeline.delivery.channel_adapter import Delivered, DeliveryResult, OutOfTime, Parcel
+from pipeline.delivery.channel_adapter import Acceptance, DeliveryResult, MissedDeadline, Parcel
 from pipeline.home.channel_faults import ChannelFaults
 
 _LONGEST_REQUEST_S: Final = 30.0
@@ -83,7 +83,7 @@ async def deliver_until(
     the last, had no answer. A MisconfiguredError is recorded in `faults` until a try succeeds.
     """
     if time.time() >= parcel.give_up_s:
-        return OutOfTime("the deadline had passed before the first try")
+        return MissedDeadline("the deadline had passed before the first try")
     failures: set[type[object]] = set()
     retrying = retry_until(
         parcel.give_up_s,
@@ -94,7 +94,7 @@ async def deliver_until(
     try:
         return await retrying(_record_faults, faults, parcel.action.channel, attempt_once)
     except RetryError as error:
-        return OutOfTime(str(error.last_attempt.exception()), NoAnswerError in failures)
+        return MissedDeadline(str(error.last_attempt.exception()), NoAnswerError in failures)
 
 
 async def _record_faults(
@@ -106,7 +106,7 @@ async def _record_faults(
     except MisconfiguredError as error:
         faults.add(channel, error.part, str(error))
         raise
-    if isinstance(result, Delivered):
+    if isinstance(result, Acceptance):
         faults.remove(channel, "")
     return result
 

@@ -7,12 +7,12 @@ from pipeline.adapters import traces
 from pipeline.adapters.clock import now_ms
 from pipeline.config.compiled import CompiledChannel
 from pipeline.delivery.channel_adapter import (
+    Acceptance,
     AdapterHost,
-    Bounced,
+    Bounce,
     ChannelAdapter,
-    Delivered,
     Parcel,
-    Withdrawn,
+    Withdrawal,
 )
 from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
 from pipeline.model.decision import Action
@@ -22,7 +22,7 @@ _DEADLINE_MS: Final = 30_000
 _NAME: Final = "trial"
 
 
-class _Unrecorded:
+class _UnrecordedAttempt:
     """Attempt that is not recorded, since its user sees the result."""
 
     def begin(self) -> None:
@@ -74,12 +74,12 @@ async def deliver_trial(
         deadline_at=now + _DEADLINE_MS,
         token=_NAME,
     )
-    result = await adapter.deliver(Parcel(action, now, traces.new_trace()), _Unrecorded())
+    result = await adapter.deliver(Parcel(action, now, traces.new_trace()), _UnrecordedAttempt())
     match result:
-        case Delivered(details):
+        case Acceptance(details):
             return " ".join(["accepted", *(f"{name}={value}" for name, value in details.items())])
-        case Bounced(status, details):
+        case Bounce(status, details):
             return f"refused: status {status}, {dict(details)}"
-        case Withdrawn(reason):
+        case Withdrawal(reason):
             return f"cancelled: {reason}"
     return f"not accepted: {result.last}"

@@ -31,11 +31,11 @@ from pipeline.config.compiled import CompiledChannel
 from pipeline.config.keys import expand_variables
 from pipeline.config.urls import url_problem
 from pipeline.delivery.channel_adapter import (
+    Acceptance,
     AdapterHost,
     Attempt,
-    Bounced,
+    Bounce,
     ChannelAdapter,
-    Delivered,
     DeliveryResult,
     Parcel,
 )
@@ -71,13 +71,13 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Unusable:
+class EndpointProblem:
     """Reason why actions cannot be posted until the configuration or environment is corrected."""
 
     reason: str
 
 
-FindEndpoint: TypeAlias = Callable[[], Endpoint | Unusable | None]
+FindEndpoint: TypeAlias = Callable[[], Endpoint | EndpointProblem | None]
 """Lookup of the endpoint, before each try; None: the channel no longer has one."""
 
 
@@ -102,7 +102,7 @@ class WebhookAdapter:
     def __init__(
         self,
         client: ClientSession,
-        endpoint_of: Callable[[str], Endpoint | Unusable | None],
+        endpoint_of: Callable[[str], Endpoint | EndpointProblem | None],
         faults: ChannelFaults | None = None,
     ) -> None:
         self._client = client
@@ -138,7 +138,7 @@ async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
         yield WebhookAdapter(client, lambda name: _endpoint(host.find_channel(name)), host.faults)
 
 
-def _endpoint(channel: CompiledChannel | None) -> Endpoint | Unusable | None:
+def _endpoint(channel: CompiledChannel | None) -> Endpoint | EndpointProblem | None:
     """Return the channel's endpoint, with secrets from this process's environment."""
     if channel is None or channel.url is None:
         return None
@@ -146,10 +146,10 @@ def _endpoint(channel: CompiledChannel | None) -> Endpoint | Unusable | None:
     secret = None if channel.secret is None else expand_variables(channel.secret, os.environ)
     if url is None or (channel.secret is not None and not secret):
         field = "url" if url is None else "secret"
-        return Unusable(f"channel {channel.name}: a variable in `{field}` is not set here")
+        return EndpointProblem(f"channel {channel.name}: a variable in `{field}` is not set here")
     problem = _check_url(url)
     if problem is not None:
-        return Unusable(f"channel {channel.name}: {problem}")
+        return EndpointProblem(f"channel {channel.name}: {problem}")
     return Endpoint(url, secret)
 
 
@@ -182,8 +182,8 @@ async def _sleep_unless_changed(find: FindEndpoint, seconds: float) -> None:
 async def _try(client: ClientSession, find: FindEndpoint, content: _Post) -> DeliveryResult:
     endpoint = find()
     if endpoint is None:
-        return Bounced(0)
-    if isinstance(endpoint, Unusable):
+        return Bounce(0)
+    if isinstance(endpoint, EndpointProblem):
         raise MisconfiguredError(endpoint.reason)
     headers = {
         "Content-Type": "application/json",
@@ -211,11 +211,11 @@ async def _try(client: ClientSession, find: FindEndpoint, content: _Post) -> Del
         raise NoAnswerError(_reason(error)) from error
     status = response.status
     if status in _SUCCESS:
-        return Delivered()
+        return Acceptance()
     if status in _TRY_AGAIN or status in _SERVER_ERRORS:
         content.attempt.record_failure()
         raise TryAgainError(f"status {status}", retry_after_s(response.headers.get("Retry-After")))
-    return Bounced(status)
+    return Bounce(status)
 
 
 def _reason(error: ClientError | TimeoutError) -> str:

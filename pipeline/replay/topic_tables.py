@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import pyarrow as pa
 from confluent_kafka import Message
 
-from pipeline.adapters.avro import Codec, Malformed
+from pipeline.adapters.avro import Codec, MalformedRecord
 from pipeline.adapters.kafka import offset_of, source_partition
 from pipeline.model.time import DAY_MS
 from pipeline.replay.columns import columns_of, record_converter
@@ -74,7 +74,7 @@ class DayTables:
 
     def _row(self, message: Message) -> _Row:
         result = self._decode(message.value())
-        row: _Row = {} if isinstance(result, Malformed) else result
+        row: _Row = {} if isinstance(result, MalformedRecord) else result
         if row and self._convert is not None:
             row = self._convert(row)
         row["kafka_partition"] = source_partition(message)[1]
@@ -82,12 +82,12 @@ class DayTables:
         row["kafka_at"] = message.timestamp()[1]
         row["kafka_key"] = (message.key() or b"").decode(errors="replace")
         row["kafka_tombstone"] = message.value() is None
-        if isinstance(result, Malformed):
+        if isinstance(result, MalformedRecord):
             self.unreadable += 1
             row["kafka_error"] = f"{result.reason}: {result.detail}"
         return row
 
-    def _decode(self, value: bytes | None) -> _Row | Malformed:
+    def _decode(self, value: bytes | None) -> _Row | MalformedRecord:
         return {} if value is None else self._codec.decode_fields(self._selection.topic, value)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.adapters.avro import Codec, Malformed, recorded_versions
+from pipeline.adapters.avro import Codec, MalformedRecord, recorded_versions
 from pipeline.adapters.avro.subjects import CLASSES
 from pipeline.adapters.avro.versions import current
 from pipeline.model.stages import Enriched, Segmented
@@ -94,7 +94,7 @@ def test_garbled_bytes_are_a_record_or_malformed_and_no_exception(
         at = data.draw(st.integers(0, len(content)))
         content[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
     result = CODEC.decode(topic_of(name), bytes(content))
-    assert isinstance(result, (CLASSES[name], Malformed))
+    assert isinstance(result, (CLASSES[name], MalformedRecord))
 
 
 _GROWTH = (("interactions.identified", Enriched), ("interactions.enriched", Segmented))
@@ -109,7 +109,7 @@ def test_record_with_a_new_section_has_the_bytes_of_a_full_encoding(
     encoding = CODEC.encode(before, data.draw(records(CLASSES[before])))
     assert encoding is not None
     source_record = CODEC.decode(before, encoding)
-    assert not isinstance(source_record, Malformed)
+    assert not isinstance(source_record, MalformedRecord)
     drawn_record = data.draw(records(after))
     passed_fields = {name: getattr(source_record, name) for name in source_record.__struct_fields__}
     value = msgspec.structs.replace(drawn_record, **passed_fields)
@@ -123,7 +123,7 @@ def test_passed_on_bytes_are_reused(before: str, after: type[msgspec.Struct]) ->
     encoding = CODEC.encode(before, CLASSES[before]())
     assert encoding is not None
     source_record = CODEC.decode(before, encoding)
-    assert not isinstance(source_record, Malformed)
+    assert not isinstance(source_record, MalformedRecord)
     (topic,) = (name for name, of in CLASSES.items() if of is after)
     extension = CODEC.extend(topic, after(), source_record, encoding[:HEADER] + b"as it came")
     assert extension is not None

@@ -21,7 +21,7 @@ from agents.metrics import StageMetrics
 from agents.ports import Message
 from agents.stage import StageShell
 from agents.wallets import PURSE, PurseRow
-from pipeline.adapters.avro import Codec, Malformed, recorded_versions
+from pipeline.adapters.avro import Codec, MalformedRecord, recorded_versions
 from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
 from pipeline.model.budget import Purse
@@ -49,7 +49,7 @@ class Record:
 class _CheckedCache(DecodedCache):
     """Cache that compares its records with the decoded bytes, types included."""
 
-    def decode(self, topic: str, data: bytes) -> msgspec.Struct | Malformed:
+    def decode(self, topic: str, data: bytes) -> msgspec.Struct | MalformedRecord:
         cached, decoded_record = super().decode(topic, data), _CODEC.decode(topic, data)
         assert repr(cached) == repr(decoded_record)
         return cached

@@ -14,10 +14,10 @@ from msgspec.structs import replace
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.model.providers import Provider, ProviderToken
 from pipeline.delivery.channel_adapter import (
-    Bounced,
-    Delivered,
+    Acceptance,
+    Bounce,
     DeliveryResult,
-    OutOfTime,
+    MissedDeadline,
 )
 from pipeline.delivery.sms.access_tokens import AccessTokens
 from pipeline.delivery.sms.adapter import SmsAdapter
@@ -98,7 +98,7 @@ def _deliver(firebase: _Firebase, messages: int = 1, seconds: float = 20) -> lis
 def test_message_has_the_form_that_firebase_documents(pem: str) -> None:
     firebase = _Firebase(pem)
     [result] = _deliver(firebase)
-    assert result == Delivered({"segments": 1, "provider_id": "projects/shop/1"})
+    assert result == Acceptance({"segments": 1, "provider_id": "projects/shop/1"})
     assert firebase.messages == [
         {
             "message": {
@@ -132,7 +132,7 @@ def test_token_is_kept_until_it_expires_or_is_refused(pem: str) -> None:
     strict_firebase = _Firebase(pem)
     strict_firebase.refused_tokens = {"ya29.1"}
     [result] = _deliver(strict_firebase)
-    assert isinstance(result, Delivered)
+    assert isinstance(result, Acceptance)
     assert (len(strict_firebase.assertions), len(strict_firebase.messages)) == (2, 1)
 
 
@@ -140,7 +140,7 @@ def test_message_waits_while_no_token_is_given(pem: str) -> None:
     firebase = _Firebase(pem)
     firebase.token_status = 503
     [result] = _deliver(firebase, seconds=_BRIEF_S)
-    assert isinstance(result, OutOfTime)
+    assert isinstance(result, MissedDeadline)
     assert "no access token: status 503" in result.last
     assert (result.unsure, firebase.messages) == (False, [])
 
@@ -151,7 +151,7 @@ def test_message_waits_while_the_key_is_wrong(
 ) -> None:
     monkeypatch.setenv("FCM_KEY", key)
     [result] = _deliver(_Firebase(pem), seconds=_BRIEF_S)
-    assert isinstance(result, OutOfTime)
+    assert isinstance(result, MissedDeadline)
     assert "no access token" in result.last
     assert "nonsense" not in result.last
 
@@ -171,10 +171,10 @@ def test_errors_follow_the_documentation_of_firebase(pem: str) -> None:
         (503, _error("UNAVAILABLE", "UNAVAILABLE")),
     ]
     unknown_device, invalid, foreign, late_result = _deliver(firebase, messages=4)
-    assert unknown_device == Bounced(404, {"bounce": "address", "error": "UNREGISTERED"})
-    assert invalid == Bounced(400, {"bounce": "refused", "error": "INVALID_ARGUMENT"})
-    assert foreign == Bounced(403, {"bounce": "address", "error": "SENDER_ID_MISMATCH"})
-    assert isinstance(late_result, Delivered)
+    assert unknown_device == Bounce(404, {"bounce": "address", "error": "UNREGISTERED"})
+    assert invalid == Bounce(400, {"bounce": "refused", "error": "INVALID_ARGUMENT"})
+    assert foreign == Bounce(403, {"bounce": "address", "error": "SENDER_ID_MISMATCH"})
+    assert isinstance(late_result, Acceptance)
     assert len(firebase.messages) == 6
 
 

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from pipeline.config.compiled import CompiledChannel
 from pipeline.delivery.channel_adapter import (
-    Bounced,
-    Delivered,
+    Acceptance,
+    Bounce,
     DeliveryResult,
-    OutOfTime,
+    MissedDeadline,
 )
 from pipeline.delivery.http_clients import open_http2
 from pipeline.delivery.sms.adapter import SmsAdapter
@@ -67,7 +67,7 @@ def _deliver(
 def test_message_has_the_form_that_apple_documents(key: ECKey) -> None:
     apple = Http2Server()
     results, _ = _deliver(apple, messages=2)
-    assert all(isinstance(result, Delivered) for result in results)
+    assert all(isinstance(result, Acceptance) for result in results)
     first, second = apple.posts
     assert first.path == "/3/device/00fc13adff785122"
     assert first.content == {
@@ -103,26 +103,26 @@ def test_message_has_the_form_that_apple_documents(key: ECKey) -> None:
 def test_refusal_is_a_bounce_of_its_kind(status: int, reason: str, kind: str) -> None:
     apple = Http2Server(answers=[(status, {"reason": reason})])
     results, _ = _deliver(apple)
-    assert results == [Bounced(status, {"bounce": kind, "error": reason})]
+    assert results == [Bounce(status, {"bounce": kind, "error": reason})]
 
 
 def test_refused_token_is_signed_anew() -> None:
     apple = Http2Server(answers=[(403, {"reason": "ExpiredProviderToken"})])
     results, _ = _deliver(apple)
-    assert isinstance(results[0], Delivered)
+    assert isinstance(results[0], Acceptance)
     assert len({post.headers["authorization"] for post in apple.posts}) == 2
 
 
 def test_busy_or_cut_connection_gets_a_repeat_that_replaces_the_first() -> None:
     apple = Http2Server(answers=[(429, {"reason": "TooManyRequests"}), None, (500, None)])
     results, _ = _deliver(apple)
-    assert isinstance(results[0], Delivered)
+    assert isinstance(results[0], Acceptance)
     assert len(apple.posts) == 4
     assert {post.headers["apns-collapse-id"] for post in apple.posts} == {_ACTION.action_id}
 
 
 def test_server_that_is_away_expires_the_message_unsent() -> None:
     results, attempts = _deliver(Http2Server(), seconds=2.0, url="http://127.0.0.1:1")
-    assert isinstance(results[0], OutOfTime)
+    assert isinstance(results[0], MissedDeadline)
     assert not results[0].unsure
     assert attempts[-1] == "failed"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
-from pipeline.adapters.avro import Codec, Malformed, SchemaVersion, recorded_versions
+from pipeline.adapters.avro import Codec, MalformedRecord, SchemaVersion, recorded_versions
 from pipeline.adapters.avro.subjects import CLASSES
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Interaction, Scalar
@@ -115,7 +115,7 @@ def test_a_text_that_utf_8_cannot_write_is_not_written() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_doubles_that_are_not_finite_are_refused(value: float) -> None:
     record = CODEC.decode("interactions", encode_interaction(interaction_with_property(value)))
-    assert record == Malformed("not-finite", f"properties.price is {value}")
+    assert record == MalformedRecord("not-finite", f"properties.price is {value}")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_doubles_that_are_not_finite_are_refused(value: float) -> None:
 )
 def test_bytes_that_are_no_record_have_a_reason(data: bytes, reason: str) -> None:
     record = CODEC.decode("interactions", data)
-    assert isinstance(record, Malformed)
+    assert isinstance(record, MalformedRecord)
     assert record.reason == reason
     assert record.detail
 
@@ -143,7 +143,7 @@ def test_bytes_that_are_no_record_have_a_reason(data: bytes, reason: str) -> Non
 def test_an_unknown_kind_is_named() -> None:
     data = encode_interaction().replace(encode_text("track"), encode_text("trick"))
     record = CODEC.decode("interactions", data)
-    assert isinstance(record, Malformed)
+    assert isinstance(record, MalformedRecord)
     assert record.reason == "invalid-record"
     assert "'trick'" in record.detail
     assert "$.kind" in record.detail
@@ -155,7 +155,7 @@ def test_truncated_record_is_refused_at_any_length(name: str) -> None:
     data = CODEC.encode(topic, example(CLASSES[name]))
     assert data is not None
     for length in range(len(data)):
-        assert isinstance(CODEC.decode(topic, data[:length]), Malformed), length
+        assert isinstance(CODEC.decode(topic, data[:length]), MalformedRecord), length
 
 
 @pytest.mark.parametrize("count", [2**31, 2**62, 2**63 - 1, -1, -(2**62), -(2**63)])
@@ -173,7 +173,7 @@ def test_truncated_record_is_refused_at_any_length(name: str) -> None:
 def test_absurd_lengths_are_refused_at_once(before: bytes, count: int, after: bytes) -> None:
     # An allocation of such a length would raise MemoryError.
     record = CODEC.decode("interactions", before + encode_long(count) + after)
-    assert isinstance(record, Malformed)
+    assert isinstance(record, MalformedRecord)
     assert record.reason == "malformed-avro"
 
 

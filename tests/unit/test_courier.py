@@ -13,14 +13,14 @@ from pipeline.adapters import traces
 from pipeline.config import model
 from pipeline.delivery.adapters import ADAPTERS
 from pipeline.delivery.channel_adapter import (
+    Acceptance,
     Attempt,
-    Bounced,
+    Bounce,
     ChannelAdapter,
-    Delivered,
     DeliveryResult,
-    OutOfTime,
+    MissedDeadline,
     Parcel,
-    Unconfirmed,
+    UnconfirmedAttempt,
 )
 from pipeline.delivery.courier import Courier, FindCancellation
 from pipeline.delivery.ledger import Ledger, LedgerEntry
@@ -158,12 +158,12 @@ class _Postcards:
 @pytest.mark.parametrize(
     ("result", "is_served", "outcome"),
     [
-        (Delivered(), True, "sent"),
-        (Bounced(550), True, "bounce"),
-        (OutOfTime("busy"), True, "expired"),
-        (OutOfTime("no answer", unsure=True), True, "sent"),
-        (Unconfirmed("cut off"), True, "sent"),
-        (Delivered(), False, "bounce"),
+        (Acceptance(), True, "sent"),
+        (Bounce(550), True, "bounce"),
+        (MissedDeadline("busy"), True, "expired"),
+        (MissedDeadline("no answer", unsure=True), True, "sent"),
+        (UnconfirmedAttempt("cut off"), True, "sent"),
+        (Acceptance(), False, "bounce"),
     ],
 )
 def test_result_of_any_adapter_becomes_an_outcome(
@@ -179,7 +179,7 @@ def test_result_of_any_adapter_becomes_an_outcome(
 def test_an_attempt_cut_off_by_a_kill_is_repeated_only_where_that_is_allowed(
     tmp_path: Path, now_ms: int, repeats: bool, expected_calls: list[str]
 ) -> None:
-    adapter = _Postcards(Delivered(), is_served=True, repeats=repeats)
+    adapter = _Postcards(Acceptance(), is_served=True, repeats=repeats)
     folder = _leave_ledger(tmp_path, LedgerEntry(token="token"))
     assert _outcomes_of(adapter, folder, now_ms) == ["sent"]
     assert adapter.action_ids == expected_calls
@@ -205,7 +205,7 @@ class _BusyAdapter:
             self.tries += 1
             if self._is_answered:
                 attempt.record_failure()
-        return Delivered()
+        return Acceptance()
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_try_without_an_answer_is_remembered_where_a_later_one_failed(
 ) -> None:
     with pytest.raises(_KilledError):
         _outcomes_of(_KilledAdapter(tries), tmp_path, now_ms)
-    adapter = _Postcards(Delivered(), is_served=True, repeats=False)
+    adapter = _Postcards(Acceptance(), is_served=True, repeats=False)
     assert _outcomes_of(adapter, tmp_path, now_ms) == ["sent"]
     assert adapter.action_ids == expected_calls
 

@@ -26,13 +26,13 @@ from pipeline.adapters.signed_links import LinkSigner, PreferenceLink, TrackedLi
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.model import Dkim, Email
 from pipeline.delivery.channel_adapter import (
+    Acceptance,
     AdapterHost,
-    Bounced,
-    Delivered,
+    Bounce,
     DeliveryResult,
-    OutOfTime,
+    MissedDeadline,
     Parcel,
-    Unconfirmed,
+    UnconfirmedAttempt,
 )
 from pipeline.delivery.courier import Courier
 from pipeline.delivery.email import pool
@@ -141,7 +141,7 @@ def _lines(text: str) -> list[str]:
 
 def test_message_arrives_with_the_id_of_its_action() -> None:
     server, action = MailServer(), _action()
-    assert _send(server, EMAIL, action) == [Delivered()]
+    assert _send(server, EMAIL, action) == [Acceptance()]
     [message] = server.received
     assert (message.sender, message.recipient) == ("hello@shop.example", "ana@example.com")
     assert message.action_id == action.action_id
@@ -153,7 +153,7 @@ def test_marketing_can_be_unsubscribed_by_one_click_and_in_both_bodies() -> None
     server = MailServer()
     html = "<html><head><style>b{color:red}</style></head><body><b>¡Hola!</b></body></html>"
     action = _action(content={"subject": "s", "text": "t", "html": html, "unsubscribe": "Baja"})
-    assert _send(server, EMAIL, action) == [Delivered()]
+    assert _send(server, EMAIL, action) == [Acceptance()]
     message = server.received[0].message
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     url = message["List-Unsubscribe"].strip("<>")
@@ -179,8 +179,8 @@ def test_links_lead_through_the_gateway_only_where_clicks_are_tracked() -> None:
     content = {"subject": "s", "text": "t", "html": html}
     server = MailServer()
     tracking_email = replace(EMAIL, track=("opens", "clicks"))
-    assert _send(server, EMAIL, _action(1, content=content)) == [Delivered()]
-    assert _send(server, tracking_email, _action(2, content=content)) == [Delivered()]
+    assert _send(server, EMAIL, _action(1, content=content)) == [Acceptance()]
+    assert _send(server, tracking_email, _action(2, content=content)) == [Acceptance()]
     plain_page, tracked_page = (
         list(mail.message.iter_parts())[1].get_content() for mail in server.received
     )
@@ -209,7 +209,7 @@ def test_login_and_message_are_encrypted(
             scheme = "smtps" if implicit else "smtp+starttls"
             return await _deliver(f"{scheme}://localhost:{port}", email, _action())
 
-    assert asyncio.run(run()) == [Delivered()]
+    assert asyncio.run(run()) == [Acceptance()]
     assert server.received[0].session.authenticated
 
 
@@ -223,7 +223,7 @@ def test_nothing_is_sent_where_encryption_cannot_be_had(monkeypatch: pytest.Monk
             return await _deliver(f"smtp+starttls://127.0.0.1:{port}", EMAIL, brief_action)
 
     [result] = asyncio.run(run())
-    assert isinstance(result, OutOfTime)
+    assert isinstance(result, MissedDeadline)
     assert server.seen == []
 
 
@@ -233,15 +233,15 @@ def test_nothing_is_sent_where_encryption_cannot_be_had(monkeypatch: pytest.Monk
         (
             "rcpt",
             "550 5.1.1 no such user",
-            Bounced(550, {"bounce": "address", "enhanced": "5.1.1"}),
+            Bounce(550, {"bounce": "address", "enhanced": "5.1.1"}),
         ),
-        ("rcpt", "550 unknown", Bounced(550, {"bounce": "address"})),
-        ("mail", "550 go away", Bounced(550, {"bounce": "refused"})),
-        ("data", "554 5.7.1 spam", Bounced(554, {"bounce": "refused", "enhanced": "5.7.1"})),
-        ("rcpt", "552 5.2.1 off", Bounced(552, {"bounce": "address", "enhanced": "5.2.1"})),
+        ("rcpt", "550 unknown", Bounce(550, {"bounce": "address"})),
+        ("mail", "550 go away", Bounce(550, {"bounce": "refused"})),
+        ("data", "554 5.7.1 spam", Bounce(554, {"bounce": "refused", "enhanced": "5.7.1"})),
+        ("rcpt", "552 5.2.1 off", Bounce(552, {"bounce": "address", "enhanced": "5.2.1"})),
     ],
 )
-def test_permanent_answer_is_a_bounce_at_once(stage: str, answer: str, result: Bounced) -> None:
+def test_permanent_answer_is_a_bounce_at_once(stage: str, answer: str, result: Bounce) -> None:
     server = MailServer()
     server.plan(stage, answer)
     assert _send(server, EMAIL, _action()) == [result]
@@ -268,9 +268,9 @@ def test_temporary_answer_is_tried_again_and_sent_once(stage: str, answer: str) 
         "data",
         "what?",
     ):
-        assert isinstance(result, Unconfirmed)
+        assert isinstance(result, UnconfirmedAttempt)
     else:
-        assert result == Delivered()
+        assert result == Acceptance()
         assert len(server.received) == 1
 
 
@@ -278,7 +278,7 @@ def test_temporary_answer_is_tried_again_and_sent_once(stage: str, answer: str) 
 def test_connection_cut_before_the_data_is_tried_again(stage: str) -> None:
     server = MailServer()
     server.plan(stage, CUT)
-    assert _send(server, EMAIL, _action()) == [Delivered()]
+    assert _send(server, EMAIL, _action()) == [Acceptance()]
     assert len(server.received) == 1
 
 
@@ -331,8 +331,8 @@ def test_server_that_does_not_answer_in_time_gets_a_message_once(
         return list(await asyncio.gather(*map(send, servers)))
 
     results = asyncio.run(run())
-    assert results[:2] == [Delivered()] * 2
-    assert all(isinstance(result, Unconfirmed) for result in results[2:])
+    assert results[:2] == [Acceptance()] * 2
+    assert all(isinstance(result, UnconfirmedAttempt) for result in results[2:])
     assert [len(server.received) for server in servers] == [1, 1, 0, 1]
     assert [server.seen.count("data") for server in servers] == [1, 1, 1, 1]
 
@@ -364,7 +364,7 @@ def test_server_that_never_gives_an_answer_is_left_at_the_deadline(
             return await _deliver(f"smtp://127.0.0.1:{port}", EMAIL, urgent_action)
 
     [result] = asyncio.run(asyncio.wait_for(run(), 60))
-    assert isinstance(result, OutOfTime)
+    assert isinstance(result, MissedDeadline)
     assert not result.unsure
 
 
@@ -373,7 +373,7 @@ def test_one_connection_serves_many_messages_and_limits_hold() -> None:
     email = replace(EMAIL, connections=1, per_second=4)
     begin_s = time.monotonic()
     actions = [_action(number) for number in range(9)]
-    assert _send(server, email, *actions) == [Delivered()] * 9
+    assert _send(server, email, *actions) == [Acceptance()] * 9
     assert server.sessions() == 1
     assert time.monotonic() - begin_s >= 1.0  # four at once, then four a second
     assert [mail.action_id for mail in server.received] == [action.action_id for action in actions]
@@ -391,7 +391,7 @@ def test_signature_verifies_by_the_published_key(monkeypatch: pytest.MonkeyPatch
     dkim_email = replace(EMAIL, dkim=Dkim(selector="s1", key="${TEST_DKIM}"))
     html = "<p>Ñ " + "long " * 400 + "</p>"
     action = _action(content={"subject": "Ñ", "text": ".\n..\nx", "html": html})
-    assert _send(server, dkim_email, action) == [Delivered()]
+    assert _send(server, dkim_email, action) == [Acceptance()]
     public_key = private_key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -413,13 +413,13 @@ def test_signature_verifies_by_the_published_key(monkeypatch: pytest.MonkeyPatch
 )
 def test_invalid_address_bounces_without_a_connection(address: str) -> None:
     [result] = _run_delivery("smtp://127.0.0.1:1", EMAIL, _action(address=address))
-    assert isinstance(result, Bounced)
+    assert isinstance(result, Bounce)
     assert result.details["bounce"] == "address"
 
 
 def test_domain_of_another_script_is_reached() -> None:
     server = MailServer()
-    assert _send(server, EMAIL, _action(address="jose@bücher.example")) == [Delivered()]
+    assert _send(server, EMAIL, _action(address="jose@bücher.example")) == [Acceptance()]
     assert server.received[0].recipient == "jose@xn--bcher-kva.example"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.config_files import load
-from pipeline.adapters.folder_files import Unreadable, read_file
+from pipeline.adapters.folder_files import FileRefusal, read_file
 from pipeline.config.model import Bundle
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
@@ -120,7 +120,7 @@ def test_folder_of_too_many_files_is_refused(tmp_path: Path) -> None:
 def test_file_that_grows_while_it_is_read_is_cut_off(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 11)
     assert read_file(tmp_path, "a", 11) == b"x" * 11
-    assert isinstance(read_file(tmp_path, "a", 10), Unreadable)
+    assert isinstance(read_file(tmp_path, "a", 10), FileRefusal)
 
 
 def _name_file(folder: Path, field: str, name: str) -> None:

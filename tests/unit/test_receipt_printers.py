@@ -11,7 +11,12 @@ from pipeline.config import model
 from pipeline.config.compile import compile_bundle
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.printer_urls import Printer, PrinterUrlProblem, parse_printer_url
-from pipeline.delivery.channel_adapter import Delivered, DeliveryResult, OutOfTime, Unconfirmed
+from pipeline.delivery.channel_adapter import (
+    Acceptance,
+    DeliveryResult,
+    MissedDeadline,
+    UnconfirmedAttempt,
+)
 from pipeline.delivery.pos.adapter import ASK_STATE, PAPER_END, PosAdapter
 from pipeline.delivery.pos.trial import LocalPrinter, send_trial
 from pipeline.delivery.trial_delivery import trial_host
@@ -49,7 +54,7 @@ def _print(
 
 def test_receipt_of_the_printer_equals_the_gateways() -> None:
     printer = LocalPrinter()
-    assert _print(printer) == (Delivered(), ["begun"])
+    assert _print(printer) == (Acceptance(), ["begun"])
     assert printer.receipts == [_RECEIPT]
     assert "10 € en".encode("cp858") in _RECEIPT
 
@@ -62,14 +67,14 @@ def test_printer_without_paper_prints_after_a_refill() -> None:
         await asyncio.sleep(0.3)
         printer.state = 0
 
-    assert _print(printer, act_meanwhile=refill) == (Delivered(), ["begun"])
+    assert _print(printer, act_meanwhile=refill) == (Acceptance(), ["begun"])
     assert printer.receipts == [_RECEIPT]
 
 
 def test_printer_that_stays_without_paper_expires_the_message_unprinted() -> None:
     printer = LocalPrinter()
     printer.state = PAPER_END
-    assert _print(printer, _BRIEF_S) == (OutOfTime("the printer has no paper"), [])
+    assert _print(printer, _BRIEF_S) == (MissedDeadline("the printer has no paper"), [])
     assert printer.receipts == []
 
 
@@ -77,19 +82,19 @@ def test_printer_that_stays_without_paper_expires_the_message_unprinted() -> Non
 def test_printer_that_answers_nonsense_gets_no_receipt(state: int) -> None:
     printer = LocalPrinter()
     printer.state = state
-    assert _print(printer, _BRIEF_S) == (OutOfTime("the printer's answer is invalid"), [])
+    assert _print(printer, _BRIEF_S) == (MissedDeadline("the printer's answer is invalid"), [])
     assert printer.receipts == []
 
 
 def test_slow_printer_keeps_its_receipts_in_turn() -> None:
     printer = _SlowPrinter()
-    assert _print(printer) == (Delivered(), ["begun"])
+    assert _print(printer) == (Acceptance(), ["begun"])
     assert printer.receipts == [_RECEIPT]
 
 
 def test_printer_that_is_away_expires_the_message() -> None:
     result, attempts = _print(LocalPrinter(), _BRIEF_S, url="tcp://127.0.0.1:1")
-    assert isinstance(result, OutOfTime)
+    assert isinstance(result, MissedDeadline)
     assert (result.unsure, attempts) == (False, [])
 
 
@@ -126,7 +131,7 @@ class _FailingPrinter(LocalPrinter):
 def test_receipt_of_unknown_fate_is_not_printed_again(state: int | None) -> None:
     printer = _FailingPrinter(state)
     result, attempts = _print(printer)
-    assert isinstance(result, Unconfirmed)
+    assert isinstance(result, UnconfirmedAttempt)
     assert (attempts, len(printer.receipts)) == (["begun"], 1)
 
 

@@ -26,13 +26,13 @@ from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.model.providers import Provider
 from pipeline.delivery.channel_adapter import (
+    Acceptance,
     AdapterHost,
-    Bounced,
-    Delivered,
+    Bounce,
     DeliveryResult,
-    OutOfTime,
+    MissedDeadline,
     Parcel,
-    Unconfirmed,
+    UnconfirmedAttempt,
 )
 from pipeline.delivery.courier import Courier
 from pipeline.delivery.ledger import Ledger
@@ -171,7 +171,7 @@ class _Answers:
 def test_form_has_the_providers_fields_and_the_unchanged_text() -> None:
     answers = _Answers((201, {"sid": "SM1"}))
     result = _deliver(answers, shipped_provider("twilio"))
-    assert result == Delivered({"segments": 1, "provider_id": "SM1"})
+    assert result == Acceptance({"segments": 1, "provider_id": "SM1"})
     [(headers, body)] = answers.posts
     form = {name: value for name, [value] in parse_qs(body).items()}
     callback = form.pop("StatusCallback")
@@ -186,7 +186,7 @@ def test_form_has_the_providers_fields_and_the_unchanged_text() -> None:
 def test_json_has_the_providers_fields_and_the_unchanged_text() -> None:
     answers = _Answers((201, {"id": "01F"}))
     result = _deliver(answers, shipped_provider("sinch"))
-    assert result == Delivered({"segments": 1, "provider_id": "01F"})
+    assert result == Acceptance({"segments": 1, "provider_id": "01F"})
     [(headers, body)] = answers.posts
     message = msgspec.json.decode(body)
     assert (message["to"], message["body"]) == ([PHONE], _action().content["text"])
@@ -197,16 +197,16 @@ def test_json_has_the_providers_fields_and_the_unchanged_text() -> None:
 @pytest.mark.parametrize(
     ("answers", "result", "posts"),
     [
-        ([(400, {"code": 21211})], Bounced(400, {"bounce": "address", "error": "21211"}), 1),
-        ([(400, {"code": 21610})], Bounced(400, {"bounce": "refused", "error": "21610"}), 1),
-        ([(403, "nonsense")], Bounced(403, {"bounce": "refused"}), 1),
-        ([(429, {}), (201, {"sid": "x"})], Delivered({"segments": 1, "provider_id": "x"}), 2),
-        ([(401, {}), (201, {"sid": "x"})], Delivered({"segments": 1, "provider_id": "x"}), 2),
-        ([(503, {}), (201, {"sid": "x"})], Delivered({"segments": 1, "provider_id": "x"}), 2),
-        ([(400, {"code": 20429}), (201, "?")], Delivered({"segments": 1}), 2),
-        ([(200, "<html>")], Delivered({"segments": 1}), 1),
-        ([(500, {})], Unconfirmed("status 500"), 1),
-        ([None], Unconfirmed("ServerDisconnectedError"), 1),
+        ([(400, {"code": 21211})], Bounce(400, {"bounce": "address", "error": "21211"}), 1),
+        ([(400, {"code": 21610})], Bounce(400, {"bounce": "refused", "error": "21610"}), 1),
+        ([(403, "nonsense")], Bounce(403, {"bounce": "refused"}), 1),
+        ([(429, {}), (201, {"sid": "x"})], Acceptance({"segments": 1, "provider_id": "x"}), 2),
+        ([(401, {}), (201, {"sid": "x"})], Acceptance({"segments": 1, "provider_id": "x"}), 2),
+        ([(503, {}), (201, {"sid": "x"})], Acceptance({"segments": 1, "provider_id": "x"}), 2),
+        ([(400, {"code": 20429}), (201, "?")], Acceptance({"segments": 1}), 2),
+        ([(200, "<html>")], Acceptance({"segments": 1}), 1),
+        ([(500, {})], UnconfirmedAttempt("status 500"), 1),
+        ([None], UnconfirmedAttempt("ServerDisconnectedError"), 1),
     ],
 )
 def test_answer_of_the_provider_decides_the_result(
@@ -222,7 +222,7 @@ def test_provider_that_recognises_repeats_gets_them_with_the_same_key() -> None:
     request = replace(provider.request, idempotency_header="Idempotency-Key")
     server = _Answers(None, (500, {}), (201, {"id": "x"}))
     result = _deliver(server, replace(provider, request=request))
-    assert isinstance(result, Delivered)
+    assert isinstance(result, Acceptance)
     assert [headers["Idempotency-Key"] for headers, _ in server.posts] == ["a-1"] * 3
 
 
@@ -233,7 +233,7 @@ def test_message_that_may_have_been_taken_by_an_earlier_try_is_unsure() -> None:
     action = _action(created_at=now, deadline_at=now + 3_000)
     server = _Answers(None, (503, {}))
     result = _deliver(server, replace(provider, request=request), action)
-    assert result == OutOfTime("status 503", unsure=True)
+    assert result == MissedDeadline("status 503", unsure=True)
     assert len(server.posts) >= 2
 
 
@@ -251,14 +251,16 @@ def test_message_of_unknown_fate_is_not_sent_again_by_a_later_process(tmp_path: 
 def test_provider_that_stays_away_expires_the_message() -> None:
     now = time.time_ns() // 1_000_000
     action = _action(created_at=now, deadline_at=now + 600)
-    assert isinstance(_deliver(_Answers((503, {})), shipped_provider("twilio"), action), OutOfTime)
+    assert isinstance(
+        _deliver(_Answers((503, {})), shipped_provider("twilio"), action), MissedDeadline
+    )
 
 
 @pytest.mark.parametrize("address", ["", "600111222", "ana@example.com", "+34600111222;ext=1"])
 def test_address_that_is_no_number_bounces_unsent(address: str) -> None:
     server = _Answers((201, {}))
     result = _deliver(server, shipped_provider("twilio"), _action(address=address))
-    assert result == Bounced(0, {"bounce": "address"})
+    assert result == Bounce(0, {"bounce": "address"})
     assert server.posts == []
 
 
@@ -269,7 +271,7 @@ def test_variable_that_is_not_set_holds_messages_back(monkeypatch: pytest.Monkey
     result = _deliver(
         server, shipped_provider("twilio"), _action(created_at=now, deadline_at=now + 300)
     )
-    assert isinstance(result, OutOfTime)
+    assert isinstance(result, MissedDeadline)
     assert server.posts == []
 
 

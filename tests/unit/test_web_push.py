@@ -22,11 +22,11 @@ from pipeline.adapters.run_state import announce
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.model import PUSH_SERVICES, Push
 from pipeline.delivery.channel_adapter import (
+    Acceptance,
     AdapterHost,
-    Bounced,
-    Delivered,
+    Bounce,
     DeliveryResult,
-    OutOfTime,
+    MissedDeadline,
     Parcel,
 )
 from pipeline.delivery.push.adapter import PushAdapter
@@ -141,7 +141,7 @@ def _send_all(
 
 def test_browser_decrypts_the_message_and_the_key_signs_it(key: str) -> None:
     browser = LocalBrowser()
-    assert _send(browser) == Delivered()
+    assert _send(browser) == Acceptance()
     [(headers, body)] = browser.messages
     assert json.loads(browser.read(body)) == {
         "title": "¡Hola!",
@@ -174,7 +174,7 @@ def test_browser_decrypts_the_message_and_the_key_signs_it(key: str) -> None:
 def test_busy_service_gets_a_repeat_that_replaces_the_first() -> None:
     browser = LocalBrowser()
     browser.answers = [429, 503]
-    assert _send(browser) == Delivered()
+    assert _send(browser) == Acceptance()
     topics = {headers["Topic"] for headers, _ in browser.messages}
     assert (len(browser.messages), len(topics)) == (3, 1)
     assert len(topics.pop()) <= 32
@@ -182,7 +182,7 @@ def test_busy_service_gets_a_repeat_that_replaces_the_first() -> None:
 
 def test_service_that_answers_nonsense_or_nothing_gets_repeats_that_replace_the_first() -> None:
     browser = _BrokenService()
-    assert _send(browser) == Delivered()
+    assert _send(browser) == Acceptance()
     assert len(browser.messages) == 4
     assert len({headers["Topic"] for headers, _ in browser.messages}) == 1
     assert {json.loads(browser.read(body))["tag"] for _, body in browser.messages} == {"a-1"}
@@ -193,7 +193,7 @@ def test_expired_subscription_bounces_and_is_removed(status: int) -> None:
     browser = LocalBrowser()
     browser.answers = [status]
     removals: list[tuple[Identifier, Identifier]] = []
-    assert _send(browser, removals) == Bounced(status, {"bounce": "address"})
+    assert _send(browser, removals) == Bounce(status, {"bounce": "address"})
     [(expired_identifier, owner)] = removals
     assert (expired_identifier.namespace, owner) == ("push", ANA)
     assert json.loads(expired_identifier.value)["keys"]["auth"]
@@ -227,7 +227,7 @@ def test_refused_key_holds_messages_back_and_bounces_nobody(
     faults = ChannelFaults.of_process(tmp_path, "adapter-push")
     removals: list[tuple[Identifier, Identifier]] = []
     [result] = _send_all(browser, faults, removals, {"life_ms": _SHORT_MS})
-    assert isinstance(result, OutOfTime)
+    assert isinstance(result, MissedDeadline)
     assert removals == []
     [fault] = find_channel_faults(tmp_path)
     assert (fault.channel, fault.part) == ("push", "127.0.0.1")
@@ -244,7 +244,7 @@ def test_key_that_is_accepted_at_last_sends_the_message_and_ends_the_fault(tmp_p
     browser.answers = [(403, '{"reason":"BadJwtToken"}')]
     announce(tmp_path, "adapter-push", "starting")
     faults = ChannelFaults.of_process(tmp_path, "adapter-push")
-    assert _send_all(browser, faults, [], {}) == [Delivered()]
+    assert _send_all(browser, faults, [], {}) == [Acceptance()]
     assert find_channel_faults(tmp_path) == ()
 
 
@@ -255,7 +255,7 @@ def test_variable_without_a_key_is_a_fault_of_the_channel(
     announce(tmp_path, "adapter-push", "starting")
     faults = ChannelFaults.of_process(tmp_path, "adapter-push")
     [result] = _send_all(LocalBrowser(), faults, [], {"life_ms": _SHORT_MS})
-    assert isinstance(result, OutOfTime)
+    assert isinstance(result, MissedDeadline)
     [fault] = find_channel_faults(tmp_path)
     assert fault.why == "the variable in `push.key` holds no VAPID private key"
     faults.close()
@@ -273,7 +273,7 @@ def test_subscription_of_another_key_is_lost_where_this_key_was_accepted(
     removals: list[tuple[Identifier, Identifier]] = []
     first, second = _send_all(browser, faults, removals, {}, {"action_id": "a-2"})
     bounce = {"bounce": "address", "reason": "it was made with another VAPID key"}
-    assert (first, second) == (Delivered(), Bounced(status, bounce))
+    assert (first, second) == (Acceptance(), Bounce(status, bounce))
     [(lost_identifier, owner)] = removals
     assert (lost_identifier.namespace, owner) == ("push", ANA)
     assert find_channel_faults(tmp_path) == ()
@@ -286,7 +286,7 @@ def test_refusal_without_that_reason_keeps_the_subscription_though_the_key_was_a
     results = _send_all(
         browser, ChannelFaults(), removals, {}, {"action_id": "a-2", "life_ms": _SHORT_MS}
     )
-    assert isinstance(results[1], OutOfTime)
+    assert isinstance(results[1], MissedDeadline)
     assert removals == []
 
 
@@ -295,7 +295,7 @@ def test_message_that_the_service_refuses_bounces_and_keeps_the_subscription(sta
     browser = LocalBrowser()
     browser.answers = [(status, "no")]
     removals: list[tuple[Identifier, Identifier]] = []
-    assert _send(browser, removals) == Bounced(status, {"bounce": "refused"})
+    assert _send(browser, removals) == Bounce(status, {"bounce": "refused"})
     assert removals == []
 
 
@@ -303,13 +303,13 @@ def test_service_that_stays_away_expires_the_message() -> None:
     browser = LocalBrowser()
     browser.answers = [503] * 50
     now = time.time_ns() // 1_000_000
-    assert isinstance(_send(browser, created_at=now, deadline_at=now + 600), OutOfTime)
+    assert isinstance(_send(browser, created_at=now, deadline_at=now + 600), MissedDeadline)
 
 
 def test_message_that_is_too_long_is_refused_unsent() -> None:
     browser = LocalBrowser()
     result = _send(browser, content={"title": "x" * 4_000})
-    assert isinstance(result, Bounced)
+    assert isinstance(result, Bounce)
     assert result.details["bounce"] == "refused"
     assert browser.messages == []
 
@@ -329,14 +329,14 @@ def test_message_that_is_too_long_is_refused_unsent() -> None:
 def test_subscription_that_leads_elsewhere_gets_nothing(address: str) -> None:
     assert isinstance(read_subscription(address, PUSH_SERVICES), SubscriptionProblem)
     browser = LocalBrowser()
-    assert isinstance(_send(browser, address=address), Bounced)
+    assert isinstance(_send(browser, address=address), Bounce)
     assert browser.messages == []
 
 
 def test_subscription_with_unusable_keys_bounces() -> None:
     browser = LocalBrowser()
     address = '{"endpoint": "http://127.0.0.1:9/x", "keys": {"p256dh": "YQ", "auth": "YQ"}}'
-    assert isinstance(_send(browser, address=address), Bounced)
+    assert isinstance(_send(browser, address=address), Bounce)
 
 
 def test_trial_shows_the_decrypted_message() -> None:

@@ -11,8 +11,8 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from pipeline.adapters import traces
-from pipeline.delivery.channel_adapter import Delivered, DeliveryResult, OutOfTime, Parcel
-from pipeline.delivery.webhook import Endpoint, Unusable, WebhookAdapter, signature
+from pipeline.delivery.channel_adapter import Acceptance, DeliveryResult, MissedDeadline, Parcel
+from pipeline.delivery.webhook import Endpoint, EndpointProblem, WebhookAdapter, signature
 from pipeline.delivery.webhook_trial import send_trial
 from tests.unit.test_courier import _ACTION
 
@@ -33,7 +33,7 @@ class _UnrecordedAttempt:
 
 
 def post_to(
-    handler: Handler, find: Callable[[str], Endpoint | Unusable], give_up_s: float = 60.0
+    handler: Handler, find: Callable[[str], Endpoint | EndpointProblem], give_up_s: float = 60.0
 ) -> DeliveryResult:
     async def run() -> DeliveryResult:
         app = web.Application()
@@ -69,7 +69,7 @@ def test_a_huge_answer_is_cut_off_and_counts_by_its_status() -> None:
 
     tracemalloc.start()
     begin_s = time.monotonic()
-    assert post_to(send_huge_answer, _endpoint) == Delivered()
+    assert post_to(send_huge_answer, _endpoint) == Acceptance()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 50 << 20
@@ -88,29 +88,29 @@ def test_an_answer_that_never_ends_counts_by_its_status() -> None:
             return response
 
     begin_s = time.monotonic()
-    assert post_to(send_endless_answer, _endpoint) == Delivered()
+    assert post_to(send_endless_answer, _endpoint) == Acceptance()
     assert time.monotonic() - begin_s < _SOON_S
 
 
 @pytest.mark.parametrize(
     "broken_endpoint",
-    [Unusable("channel email: a port is a number"), Endpoint("http://127.0.0.1:1/x", None)],
+    [EndpointProblem("channel email: a port is a number"), Endpoint("http://127.0.0.1:1/x", None)],
 )
 def test_an_action_is_delivered_once_its_endpoint_is_corrected(
-    broken_endpoint: Endpoint | Unusable,
+    broken_endpoint: Endpoint | EndpointProblem,
 ) -> None:
     begin_s = time.monotonic()
 
-    def find(url: str) -> Endpoint | Unusable:
+    def find(url: str) -> Endpoint | EndpointProblem:
         return broken_endpoint if time.monotonic() - begin_s < 1.0 else _endpoint(url)
 
-    assert post_to(_accept, find) == Delivered()
+    assert post_to(_accept, find) == Acceptance()
     assert time.monotonic() - begin_s < _SOON_S
 
 
 def test_an_endpoint_not_corrected_in_time_was_never_posted_to() -> None:
-    result = post_to(_accept, lambda _: Unusable("no host"), give_up_s=1.0)
-    assert result == OutOfTime("no host", unsure=False)
+    result = post_to(_accept, lambda _: EndpointProblem("no host"), give_up_s=1.0)
+    assert result == MissedDeadline("no host", unsure=False)
 
 
 def test_outcome_of_a_broken_answer_has_no_part_of_the_url() -> None:
@@ -123,7 +123,7 @@ def test_outcome_of_a_broken_answer_has_no_part_of_the_url() -> None:
     result = post_to(
         send_nonsense, lambda url: Endpoint(f"{url}?token=hunter2", None), give_up_s=1.0
     )
-    assert isinstance(result, OutOfTime)
+    assert isinstance(result, MissedDeadline)
     assert result.unsure
     assert result.last.startswith("ClientResponseError: ")
     assert "hunter2" not in result.last

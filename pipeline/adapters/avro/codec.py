@@ -39,7 +39,7 @@ Reason: TypeAlias = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Malformed:
+class MalformedRecord:
     """Bytes that are no record of their topic; `reason` is a short code, `detail` describes it."""
 
     reason: Reason
@@ -132,30 +132,34 @@ class Codec:
         extension.put_rest(parts.append, value)
         return b"".join(parts)
 
-    def decode(self, topic: str, data: bytes) -> Struct | Malformed:
+    def decode(self, topic: str, data: bytes) -> Struct | MalformedRecord:
         """Return the record in `data` as the topic's class, from any schema version."""
         reader = self._reader(topic, data)
-        return reader if isinstance(reader, Malformed) else _read(reader, data)
+        return reader if isinstance(reader, MalformedRecord) else _read(reader, data)
 
-    def decode_fields(self, topic: str, data: bytes) -> dict[str, Any] | Malformed:
+    def decode_fields(self, topic: str, data: bytes) -> dict[str, Any] | MalformedRecord:
         """Decode to a dict of the newest schema's fields, with Avro's values."""
         reader = self._reader(topic, data)
-        return reader if isinstance(reader, Malformed) else _read_fields(reader, data)
+        return reader if isinstance(reader, MalformedRecord) else _read_fields(reader, data)
 
     def schema(self, topic: str) -> Schema:
         """Return the newest schema of the topic."""
         name = schema_name(topic)
         return [version.schema for version in self.versions if version.name == name][-1]
 
-    def _reader(self, topic: str, data: bytes) -> _Reader | Malformed:
+    def _reader(self, topic: str, data: bytes) -> _Reader | MalformedRecord:
         if len(data) < _HEADER.size or data[0] != _MAGIC:
-            return Malformed("not-confluent-framing", f"begins with {data[:5].hex() or 'nothing'}")
+            return MalformedRecord(
+                "not-confluent-framing", f"begins with {data[:5].hex() or 'nothing'}"
+            )
         (_, schema_id) = _HEADER.unpack_from(data)
         reader = self._readers.get(schema_id)
         if reader is None:
-            return Malformed("unknown-schema-id", f"schema id {schema_id} is unknown")
+            return MalformedRecord("unknown-schema-id", f"schema id {schema_id} is unknown")
         if reader.name != schema_name(topic):
-            return Malformed("schema-of-another-topic", f"schema of {reader.name}, not of {topic}")
+            return MalformedRecord(
+                "schema-of-another-topic", f"schema of {reader.name}, not of {topic}"
+            )
         return reader
 
 
@@ -176,31 +180,35 @@ def _is_extension(extension: _Extension, value: Struct, before: Struct) -> bool:
     return all(map(is_, extension.common_values(value), extension.common_values(before)))
 
 
-def _read(reader: _Reader, data: bytes) -> Struct | Malformed:
+def _read(reader: _Reader, data: bytes) -> Struct | MalformedRecord:
     fields = _read_fields(reader, data)
-    if isinstance(fields, Malformed):
+    if isinstance(fields, MalformedRecord):
         return fields
     try:
         record = convert(fields, reader.record, builtin_types=_NATIVE)
     except ValidationError as error:
-        return Malformed("invalid-record", str(error))
+        return MalformedRecord("invalid-record", str(error))
     return _check_finite(record) if isinstance(record, Interaction) else record
 
 
-def _read_fields(reader: _Reader, data: bytes) -> dict[str, Any] | Malformed:
+def _read_fields(reader: _Reader, data: bytes) -> dict[str, Any] | MalformedRecord:
     body = BytesIO(data)
     body.seek(_HEADER.size)
     try:
         fields = schemaless_reader(body, reader.writer_schema, reader.reader_schema)
     except _UNREADABLE as error:
-        return Malformed("malformed-avro", f"no {reader.name} up to byte {body.tell()}: {error!r}")
+        return MalformedRecord(
+            "malformed-avro", f"no {reader.name} up to byte {body.tell()}: {error!r}"
+        )
     if body.tell() != len(data):
-        return Malformed("malformed-avro", f"{len(data) - body.tell()} bytes follow the record")
+        return MalformedRecord(
+            "malformed-avro", f"{len(data) - body.tell()} bytes follow the record"
+        )
     return cast(dict[str, Any], fields)
 
 
-def _check_finite(interaction: Interaction) -> Interaction | Malformed:
+def _check_finite(interaction: Interaction) -> Interaction | MalformedRecord:
     for name, value in interaction.properties.items():
         if type(value) is float and not isfinite(value):
-            return Malformed("not-finite", f"properties.{name} is {value}")
+            return MalformedRecord("not-finite", f"properties.{name} is {value}")
     return interaction

@@ -34,14 +34,14 @@ from pipeline.config.mail_addresses import parse_mailbox
 from pipeline.config.model import Dkim, Email
 from pipeline.config.smtp_urls import SmtpUrlProblem, parse_smtp_url
 from pipeline.delivery.channel_adapter import (
+    Acceptance,
     AdapterHost,
     Attempt,
-    Bounced,
+    Bounce,
     ChannelAdapter,
-    Delivered,
     DeliveryResult,
     Parcel,
-    Unconfirmed,
+    UnconfirmedAttempt,
 )
 from pipeline.delivery.email.answers import TemporaryAnswerError, refusal
 from pipeline.delivery.email.message import DkimKey, LinkMaker, Sender, compose
@@ -54,11 +54,11 @@ _DOMAINS: Final = 10_000
 """Maximum of recipient domains with a limiter in memory."""
 
 _FINAL: Final = range(400, 600)
-_BAD_ADDRESS: Final = Bounced(0, {"bounce": "address", "enhanced": "5.1.3"})
+_BAD_ADDRESS: Final = Bounce(0, {"bounce": "address", "enhanced": "5.1.3"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Unusable:
+class _RouteProblem:
     """Reason why a channel cannot send until the configuration or environment is corrected."""
 
     reason: str
@@ -115,9 +115,9 @@ class EmailAdapter:
         action = parcel.action
         channel = self._host.find_channel(action.channel)
         if channel is None or channel.email is None:
-            return Bounced(0)
+            return Bounce(0)
         route = _route(channel, channel.email)
-        if isinstance(route, _Unusable):
+        if isinstance(route, _RouteProblem):
             raise MisconfiguredError(route.reason)
         envelope = _Envelope(
             route.return_path,
@@ -188,15 +188,15 @@ async def _transmit(smtp: SMTP, envelope: _Envelope, attempt: Attempt) -> Delive
         await smtp.data(envelope.message)
     except SMTPDataError as error:
         if error.code not in _FINAL:  # an invalid answer after the data
-            return Unconfirmed(_reason(error))
+            return UnconfirmedAttempt(_reason(error))
         attempt.record_failure()
         return refusal(error.code, error.message, of_recipient=False)
     except (SMTPException, OSError) as error:
-        return Unconfirmed(_reason(error))
-    return Delivered()
+        return UnconfirmedAttempt(_reason(error))
+    return Acceptance()
 
 
-def _route(channel: CompiledChannel, email: Email) -> _Route | _Unusable:
+def _route(channel: CompiledChannel, email: Email) -> _Route | _RouteProblem:
     """Return the route of a channel's messages, with variables of the environment."""
     names = {"url": channel.url, "links": email.links, "password": email.password}
     names["dkim.key"] = email.dkim.key if email.dkim else None
@@ -205,16 +205,16 @@ def _route(channel: CompiledChannel, email: Email) -> _Route | _Unusable:
     }
     unset = [name for name, value in values.items() if not value]
     if unset:
-        return _Unusable(f"channel {channel.name}: a variable in `{unset[0]}` is not set here")
+        return _RouteProblem(f"channel {channel.name}: a variable in `{unset[0]}` is not set here")
     server = parse_smtp_url(values.get("url") or "")
     if isinstance(server, SmtpUrlProblem):
-        return _Unusable(f"channel {channel.name}: {server.reason}")
+        return _RouteProblem(f"channel {channel.name}: {server.reason}")
     mailbox = parse_mailbox(email.sender)
     if mailbox is None:
-        return _Unusable(f"channel {channel.name}: `from` is no e-mail address")
+        return _RouteProblem(f"channel {channel.name}: `from` is no e-mail address")
     password = values.get("password")
     if password is not None and not server.keeps_secrets:
-        return _Unusable(f"channel {channel.name}: a password would be sent in clear")
+        return _RouteProblem(f"channel {channel.name}: a password would be sent in clear")
     login = Login(email.user or "", password) if password is not None else None
     pem = values.get("dkim.key")
     links = values.get("links")

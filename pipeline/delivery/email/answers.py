@@ -3,7 +3,7 @@
 from typing import Final
 
 from pipeline.adapters.mail_status import bounce_kind, enhanced_status
-from pipeline.delivery.channel_adapter import Bounced
+from pipeline.delivery.channel_adapter import Bounce
 
 _PERMANENT: Final = 500
 _NO_SUCH_MAILBOX: Final = frozenset((550, 551, 553))
@@ -13,7 +13,7 @@ class TemporaryAnswerError(Exception):
     """Raised for a temporary refusal by the server, before it accepted the message."""
 
 
-def refusal(code: int, text: str, *, of_recipient: bool) -> Bounced:
+def refusal(code: int, text: str, *, of_recipient: bool) -> Bounce:
     """Return the bounce of a permanent answer. Raises TemporaryAnswerError for others.
 
     Without an enhanced code, a refusal of the recipient concerns the mailbox.
@@ -27,4 +27,4 @@ def refusal(code: int, text: str, *, of_recipient: bool) -> Bounced:
     details = {"bounce": str(kind)}
     if status is not None:
         details["enhanced"] = status
-    return Bounced(code, details)
+    return Bounce(code, details)

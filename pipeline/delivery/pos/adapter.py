@@ -21,14 +21,14 @@ from pipeline.config.compiled import CompiledChannel
 from pipeline.config.keys import expand_variables
 from pipeline.config.printer_urls import Printer, PrinterUrlProblem, parse_printer_url
 from pipeline.delivery.channel_adapter import (
+    Acceptance,
     AdapterHost,
     Attempt,
-    Bounced,
+    Bounce,
     ChannelAdapter,
-    Delivered,
     DeliveryResult,
     Parcel,
-    Unconfirmed,
+    UnconfirmedAttempt,
 )
 from pipeline.delivery.retries import MisconfiguredError, TryAgainError, deliver_until
 
@@ -69,7 +69,7 @@ class PosAdapter:
     async def _try(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         channel = self._host.find_channel(parcel.action.channel)
         if channel is None or channel.pos is None:
-            return Bounced(0)
+            return Bounce(0)
         printer = _printer(channel)
         if isinstance(printer, PrinterUrlProblem):
             raise MisconfiguredError(f"channel {channel.name}: {printer.reason}")
@@ -121,12 +121,12 @@ async def _print(reader: StreamReader, writer: StreamWriter, receipt: bytes) -> 
     try:
         state = await _ask(reader, writer, receipt, _PRINT_S)
     except (OSError, TimeoutError) as error:
-        return Unconfirmed(f"no answer after the receipt: {type(error).__name__}")
+        return UnconfirmedAttempt(f"no answer after the receipt: {type(error).__name__}")
     if state is None:
-        return Unconfirmed("the printer ended the connection during the receipt")
+        return UnconfirmedAttempt("the printer ended the connection during the receipt")
     if state & _NEVER_SET:
-        return Unconfirmed("the printer's answer after the receipt is invalid")
-    return Unconfirmed("the paper ended") if state & PAPER_END else Delivered()
+        return UnconfirmedAttempt("the printer's answer after the receipt is invalid")
+    return UnconfirmedAttempt("the paper ended") if state & PAPER_END else Acceptance()
 
 
 async def _ask(

@@ -20,11 +20,11 @@ from py_vapid import Vapid02, VapidException
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.keys import expand_variables
 from pipeline.delivery.channel_adapter import (
+    Acceptance,
     AdapterHost,
     Attempt,
-    Bounced,
+    Bounce,
     ChannelAdapter,
-    Delivered,
     DeliveryResult,
     Parcel,
 )
@@ -85,16 +85,16 @@ class PushAdapter:
         action = parcel.action
         channel = self._host.find_channel(action.channel)
         if channel is None or channel.push is None:
-            return Bounced(0)
+            return Bounce(0)
         sender = _sender(channel)
         if isinstance(sender, str):
             raise MisconfiguredError(sender)
         subscription = read_subscription(action.address or "", sender.services)
         if isinstance(subscription, SubscriptionProblem):
-            return Bounced(0, {"bounce": "address", "reason": subscription.reason})
+            return Bounce(0, {"bounce": "address", "reason": subscription.reason})
         request = push_post(action, subscription, sender, parcel.give_up_s - time.time())
         if isinstance(request, SubscriptionProblem):
-            return Bounced(0, {"bounce": "refused", "reason": request.reason})
+            return Bounce(0, {"bounce": "refused", "reason": request.reason})
         attempt.begin()
         try:
             reply = await self._client.post(request, parcel.give_up_s)
@@ -113,13 +113,13 @@ class PushAdapter:
             case "accepted":
                 self._proven_keys.add((post.key, service))
                 self._host.faults.remove(post.channel.name, service)
-                return Delivered()
+                return Acceptance()
             case "gone":
                 await self._remove(post)
-                return Bounced(reply.status, {"bounce": "address"})
+                return Bounce(reply.status, {"bounce": "address"})
             case "other_key" if is_proven:
                 await self._remove(post)
-                return Bounced(reply.status, _OTHER_KEY)
+                return Bounce(reply.status, _OTHER_KEY)
             case "other_key" | "denied":
                 attempt.record_failure()
                 raise MisconfiguredError(_refused_key(service, reply), service)
@@ -127,7 +127,7 @@ class PushAdapter:
                 attempt.record_failure()
                 raise TryAgainError(f"status {reply.status}", reply.after_s)
             case "refused":
-                return Bounced(reply.status, {"bounce": "refused"})
+                return Bounce(reply.status, {"bounce": "refused"})
 
     async def _remove(self, post: _Post) -> None:
         """Unlink a lost subscription from its customer."""

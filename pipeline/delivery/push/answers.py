@@ -10,9 +10,11 @@ import re
 from typing import Final, Literal, TypeAlias
 
 PushAnswer: TypeAlias = Literal["accepted", "later", "gone", "other_key", "denied", "refused"]
-"""Meaning of an answer. `other_key`: the subscription was made with another VAPID key, unless this
-one is wrong; `denied`: the service refuses the key or its token; `refused`: it refuses the
-message."""
+"""Meaning of an answer.
+
+`other_key`: the subscription was made with another VAPID key, or this key is invalid; `denied`: the
+service refuses the key or its token; `refused`: it refuses the message.
+"""
 
 _SUCCESS: Final = range(200, 300)
 _EXPIRY_STATUSES: Final = frozenset({404, 410})

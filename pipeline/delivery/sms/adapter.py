@@ -19,14 +19,14 @@ from pipeline.adapters.json_paths import text_at
 from pipeline.adapters.signed_links import MessageLinks
 from pipeline.config.model.providers import Provider, ProviderAnswer
 from pipeline.delivery.channel_adapter import (
+    Acceptance,
     AdapterHost,
     Attempt,
-    Bounced,
+    Bounce,
     ChannelAdapter,
-    Delivered,
     DeliveryResult,
     Parcel,
-    Unconfirmed,
+    UnconfirmedAttempt,
 )
 from pipeline.delivery.http_clients import (
     Http1Client,
@@ -42,7 +42,7 @@ from pipeline.delivery.retries import (
     deliver_until,
 )
 from pipeline.delivery.sms.access_tokens import AccessTokens
-from pipeline.delivery.sms.request import UnusableProvider, provider_post
+from pipeline.delivery.sms.request import ProviderProblem, provider_post
 from pipeline.delivery.sms.segments import segments
 
 _LONGEST_WAIT_S: Final = 60.0
@@ -79,25 +79,25 @@ class SmsAdapter:
                 parcel, _LONGEST_WAIT_S, self._host.faults, attempt_once, unanswered=may_repeat
             )
         except NoAnswerError as error:
-            return Unconfirmed(str(error))
+            return UnconfirmedAttempt(str(error))
 
     async def _try(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         provider = self._provider(parcel.action.channel)
         if provider is None:
-            return Bounced(0)
+            return Bounce(0)
         to = _address(provider, parcel.action.address or "")
         if to is None:
-            return Bounced(0, {"bounce": "address"})
+            return Bounce(0, {"bounce": "address"})
         token = await self._tokens.find(provider)
         post = provider_post(provider, parcel.action, to, self._links, token)
-        if isinstance(post, UnusableProvider):
+        if isinstance(post, ProviderProblem):
             raise MisconfiguredError(post.reason)
         attempt.begin()
         status, answer = await self._post(provider, post, attempt, parcel.give_up_s)
         if status in _SUCCESS:
             details = {"segments": segments(parcel.action.content.get("text", ""))}
             message_id = text_at(answer, provider.answer.id)
-            return Delivered(
+            return Acceptance(
                 details if message_id is None else {**details, "provider_id": message_id}
             )
         attempt.record_failure()
@@ -149,12 +149,12 @@ class _Refusal:
         """Whether the message may be accepted later."""
         return self.kind == "soft"
 
-    def bounce(self) -> Bounced:
+    def bounce(self) -> Bounce:
         """Return the bounce. Raises TryAgainError where the message may be accepted later."""
         if self.is_soft:
             raise TryAgainError(f"status {self.status}, error {self.code}")
         details = {"bounce": self.kind}
-        return Bounced(
+        return Bounce(
             self.status, details if self.code is None else {**details, "error": self.code}
         )
 

@@ -24,7 +24,7 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
-class UnusableProvider:
+class ProviderProblem:
     """Reason why a provider is unusable until the configuration or environment is corrected."""
 
     reason: str
@@ -36,7 +36,7 @@ class _UnsetError(Exception):
 
 def provider_post(
     provider: Provider, action: Action, to: str, links: MessageLinks, access_token: str = ""
-) -> HttpPost | UnusableProvider:
+) -> HttpPost | ProviderProblem:
     """Return the request for an action to the address `to`; only headers contain
     `access_token`."""
     request = provider.request
@@ -55,12 +55,12 @@ def provider_post(
         headers = {"Content-Type": kind, **headers, **_login(request)}
         url = _fill(request.url, {name: quote(text, safe="") for name, text in values.items()})
     except _UnsetError as error:
-        return UnusableProvider(f"provider {provider.provider}: {error}")
+        return ProviderProblem(f"provider {provider.provider}: {error}")
     if request.idempotency_header is not None:
         headers[request.idempotency_header] = action.action_id
     problem = url_problem(url)
     if problem is not None:
-        return UnusableProvider(f"provider {provider.provider}: {problem}")
+        return ProviderProblem(f"provider {provider.provider}: {problem}")
     return HttpPost(url, headers, body)
 
 
