@@ -33,7 +33,7 @@ def load_decision_prompts(queries: Queries, folder: Path, journey: Journey, file
         for offer in prompt.offers
     }
     if not pairs:
-        raise TableError(f"{file}: no step has prompts, so decisions cannot be told to be of one")
+        raise TableError(f"{file}: no step has prompts: name the offers of a step by its `prompts`")
     queries.load(
         "step_offers", pa.table({"offer": list(pairs), "step": [pairs[pair] for pair in pairs]})
     )

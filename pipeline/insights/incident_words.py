@@ -18,7 +18,7 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "more volume": "more {step} than usual {where}: {observed} instead of about {expected}",
         "span": "From {first} to {last}",
         "day": "On {first}",
-        "ongoing": "Since {first}, and still so at the end,",
+        "ongoing": "Since {first}, and until the end of the data,",
         "in": "in {channel}",
         "all": "over all channels",
         "loss": " It cost about {goals} × {goal} ({low} to {high})",
