@@ -106,7 +106,7 @@ def test_refusal_is_a_bounce_of_its_kind(status: int, reason: str, kind: str) ->
     assert results == [Bounce(status, {"bounce": kind, "error": reason})]
 
 
-def test_refused_token_is_signed_anew() -> None:
+def test_refused_token_is_replaced_by_a_new_one() -> None:
     apple = Http2Server(answers=[(403, {"reason": "ExpiredProviderToken"})])
     results, _ = _deliver(apple)
     assert isinstance(results[0], Acceptance)

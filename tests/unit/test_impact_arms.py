@@ -18,14 +18,16 @@ from pipeline.rules import Rules
 from tests.support.deciding import Life, campaign, hero, offer, problems, world
 
 _TESTS: dict[str, Any] = {"share": 0.1}
-_NOBODY = {"property": "open", "is": True}
+_NO_CUSTOMER = {"property": "open", "is": True}
 _GOAL = {"when": {"name": "Bought"}, "window": "7d"}
 _OFFERS = (
     offer("worthy", 100, hero("worthy", p=0.1)),
     offer("likely", 1, hero("likely", p=0.9)),
     offer("raised", 5, hero("raised", p=0.2), levers={"pushed": 50}),
-    offer("unfit", 600, hero("unfit", p=0.1), suitability=[{"rule": "fit", "when": _NOBODY}]),
-    offer("banned", 9_000, hero("banned", p=0.1), eligibility=[{"rule": "may", "when": _NOBODY}]),
+    offer("unfit", 600, hero("unfit", p=0.1), suitability=[{"rule": "fit", "when": _NO_CUSTOMER}]),
+    offer(
+        "banned", 9_000, hero("banned", p=0.1), eligibility=[{"rule": "may", "when": _NO_CUSTOMER}]
+    ),
 )
 _BEST = {
     USUAL: "raised",
@@ -92,7 +94,7 @@ def test_repeated_decision_is_the_same_and_names_its_arm(
 
 
 def test_transactional_messages_are_the_same_in_all_arms() -> None:
-    fit = {"suitability": [{"rule": "fit", "when": _NOBODY}]}
+    fit = {"suitability": [{"rule": "fit", "when": _NO_CUSTOMER}]}
     receipt = campaign(
         "receipt", offer("paid", 1), offer("unfit", 9, **fit), purpose="transactional"
     )

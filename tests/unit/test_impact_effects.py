@@ -42,13 +42,15 @@ def _effects(folder: Path, until: int | None = None) -> ImpactEffects:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Topics with decisions for customers of all arms, who buy by `_TRUTH`."""
-    nobody = {"property": "open", "is": True}
+    no_customer = {"property": "open", "is": True}
     sale = campaign(
         "sale",
         offer("raised", 4, hero("raised", p=0.1), levers={"pushed": 20}),
         offer("plain", 10, hero("plain", p=0.2)),
         offer("poor", 0.1, hero("poor", p=0.9)),
-        offer("unfit", 99, hero("unfit", p=0.3), suitability=[{"rule": "fit", "when": nobody}]),
+        offer(
+            "unfit", 99, hero("unfit", p=0.3), suitability=[{"rule": "fit", "when": no_customer}]
+        ),
         goal=_GOAL,
         trigger={"name": "Never"},
     )

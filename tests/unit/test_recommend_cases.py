@@ -198,7 +198,7 @@ _GOAL_OPTIONS = (
 
 
 def test_the_best_order_is_found_without_a_defined_journey(tmp_path: Path) -> None:
-    """Compare arms whose shares are unknown as if nobody had drawn them."""
+    """Compare arms whose shares are unknown: they count as observed only."""
     arms = ("photo-then-income", "income-then-photo")
     answer = recommend_for_cases(tmp_path, None, cases_of_test(arms, 0.3, 1), *_GOAL_OPTIONS)
     [change] = answer["changes"]

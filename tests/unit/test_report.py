@@ -102,9 +102,9 @@ def test_embedded_json_means_the_same_and_leaves_no_markup(value: Any) -> None:
 def test_cells_add_up_to_the_statistics(page: _Page) -> None:
     content = page.data()["content"]
     columns = content["cells"]["columns"]
-    everybody = [row for row in content["cells"]["rows"] if row[columns.index("segment")] == ""]
+    customer_rows = [row for row in content["cells"]["rows"] if row[columns.index("segment")] == ""]
     for name in ("decided", "held", "worth", "cost"):
-        total = sum(row[columns.index(name)] for row in everybody)
+        total = sum(row[columns.index(name)] for row in customer_rows)
         assert total == pytest.approx(content["statistics"]["total"][name])
 
 

@@ -72,13 +72,17 @@ def test_equal_cases_may_be_given_together() -> None:
 
 
 def test_no_customers_or_no_conversions_give_no_interval() -> None:
-    nobody, nothing = conversion_curve([]), conversion_curve([FollowedCases(3, False, 4)])
-    assert (nobody.converted, nobody.points, nobody.quartiles_ms) == (None, (), (None,) * 3)
-    assert nothing.converted is not None
-    assert (nothing.converted.share, nothing.converted.low) == (0.0, None)
-    everybody = conversion_curve([FollowedCases(3, True, 4)]).converted
-    assert everybody is not None
-    assert (everybody.share, everybody.low, everybody.high) == (1.0, None, None)
+    empty_curve, open_curve = conversion_curve([]), conversion_curve([FollowedCases(3, False, 4)])
+    assert (empty_curve.converted, empty_curve.points, empty_curve.quartiles_ms) == (
+        None,
+        (),
+        (None,) * 3,
+    )
+    assert open_curve.converted is not None
+    assert (open_curve.converted.share, open_curve.converted.low) == (0.0, None)
+    full_share = conversion_curve([FollowedCases(3, True, 4)]).converted
+    assert full_share is not None
+    assert (full_share.share, full_share.low, full_share.high) == (1.0, None, None)
     assert difference(kaplan_meier([]), kaplan_meier([FollowedCases(3, True, 4)])) is None
 
 
