@@ -22,7 +22,7 @@ from pipeline.identity.log import Link
 from pipeline.model.decision import Decision
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import FactValue, Identifier
-from pipeline.profile_reads.as_of import as_of
+from pipeline.profile_reads.as_of import open_profiles_as_of
 from pipeline.profile_reads.export import export_all
 from pipeline.profile_reads.identity_requests import remaining_records, request_and_wait
 from pipeline.profile_reads.member_profiles import open_profiles
@@ -101,7 +101,7 @@ def _export_all(folder: Path, at: int | None, json: bool) -> None:
     configuration = _configuration(settings)
     records = Records.of(settings)
     rules = load_rules(configuration, settings)
-    reading = open_profiles(records) if at is None else as_of(records, rules, at)
+    reading = open_profiles(records) if at is None else open_profiles_as_of(records, rules, at)
     with err.status("reading profiles"), reading as people:
         report = export_all(people, configuration.bundle.profile.traits, folder)
     if json:

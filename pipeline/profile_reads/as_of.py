@@ -1,7 +1,7 @@
 """Profiles as of a time, by replaying all earlier input through the stages.
 
 The configuration is the one in force now; the replay reaches back as far as the retention of
-`interactions`. Inputs and states are on disk, because they may be many.
+`interactions`. Inputs and states are on disk, because they may exceed memory.
 """
 
 from collections.abc import Callable, Iterator, MutableMapping
@@ -29,7 +29,7 @@ from pipeline.segmentation.state import MembershipState
 
 _REQUEST_KINDS: Final = ("unlink", "forget")
 _INPUTS: Final = (topics.INTERACTIONS, topics.IDENTITIES)
-_PLACE: Final = Layout(">QIQB")
+_SORT_KEY: Final = Layout(">QIQB")
 """Sort key of an input: write time (ms), partition, offset, and index of its topic in `_INPUTS`."""
 
 _Input: TypeAlias = Interaction | IdentityChange
@@ -37,10 +37,12 @@ _State: TypeAlias = Any
 
 
 @contextmanager
-def as_of(records: Records, rules: Rules, at: int) -> Iterator[Iterator[MemberProfile]]:
+def open_profiles_as_of(
+    records: Records, rules: Rules, at: int
+) -> Iterator[Iterator[MemberProfile]]:
     """Provide the profiles with memberships at `at` (epoch ms, inclusive), in the order of ids."""
-    with ExitStack() as opened:
-        flow = Flow(rules, lambda stage: _StateRows(opened.enter_context(temporary_rows()), stage))
+    with ExitStack() as stack:
+        flow = Flow(rules, lambda stage: _StateRows(stack.enter_context(temporary_rows()), stage))
         for record in inputs_until(records, at):
             if isinstance(record, Interaction):
                 for _ in flow.advance(time_of(record)):
@@ -61,10 +63,10 @@ class _StateRows(MutableMapping[str, _State]):
         self._decode: Callable[[bytes], _State] = msgspec.msgpack.Decoder(stage.state).decode
 
     def __getitem__(self, key: str) -> _State:
-        stored = self._rows.get(key.encode())
-        if stored is None:
+        value = self._rows.get(key.encode())
+        if value is None:
             raise KeyError(key)
-        return self._decode(stored)
+        return self._decode(value)
 
     def __setitem__(self, key: str, state: _State) -> None:
         self._rows[key.encode()] = self._encode(state)
@@ -80,33 +82,34 @@ class _StateRows(MutableMapping[str, _State]):
 
 
 def inputs_until(records: Records, at: int) -> Iterator[_Input]:
-    """Yield the input from outside the stages up to `at`, in the order of writing."""
+    """Yield the records that entered from outside the stages up to `at` (epoch ms, inclusive), in
+    the order of writing."""
     with temporary_rows() as rows:
-        written: dict[tuple[int, int], int] = {}
-        for stored, record in _outside_records(records):
-            if time_of(record) <= min(at, stored.timestamp + MAX_AHEAD_MS):
+        lane_times: dict[tuple[int, int], int] = {}
+        for entry, record in _outside_records(records):
+            if time_of(record) <= min(at, entry.timestamp + MAX_AHEAD_MS):
                 topic = 0 if isinstance(record, Interaction) else 1
-                lane = topic, stored.partition
-                written[lane] = max(written.get(lane, 0), stored.timestamp)
-                place = _PLACE.pack(written[lane], stored.partition, stored.offset, topic)
-                rows[place] = stored.value or b""
-        for place, value in rows.items():
-            *_, topic = _PLACE.unpack(place)
-            decoded = records.codec.decode(_INPUTS[topic], value)
-            assert isinstance(decoded, (Interaction, IdentityChange))
-            yield decoded
+                lane = topic, entry.partition
+                lane_times[lane] = max(lane_times.get(lane, 0), entry.timestamp)
+                key = _SORT_KEY.pack(lane_times[lane], entry.partition, entry.offset, topic)
+                rows[key] = entry.value or b""
+        for key, value in rows.items():
+            *_, topic = _SORT_KEY.unpack(key)
+            record_or_fault = records.codec.decode(_INPUTS[topic], value)
+            assert isinstance(record_or_fault, (Interaction, IdentityChange))
+            yield record_or_fault
 
 
 def _outside_records(records: Records) -> Iterator[tuple[StoredRecord, _Input]]:
     yield from records.every(topics.INTERACTIONS, Interaction, _is_from_outside)
-    for stored, change in records.every(topics.IDENTITIES, IdentityChange, _is_from_outside):
+    for record, change in records.every(topics.IDENTITIES, IdentityChange, _is_from_outside):
         if change.kind in _REQUEST_KINDS:
-            yield stored, change
+            yield record, change
 
 
-def _is_from_outside(stored: StoredRecord) -> bool:
-    """Return whether no stage wrote the record; records of stages are derived again."""
-    return all(name != topics.CAUSE_HEADER for name, _ in stored.headers)
+def _is_from_outside(record: StoredRecord) -> bool:
+    """Return whether no stage wrote the record; the replay derives records of stages again."""
+    return all(name != topics.CAUSE_HEADER for name, _ in record.headers)
 
 
 def member_profiles(flow: Flow, at: int) -> Iterator[MemberProfile]:

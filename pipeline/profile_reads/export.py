@@ -39,7 +39,7 @@ _METRIC_RULES: Final = ("count", "sum", "avg", "distinct")
 
 
 class ExportCounts(msgspec.Struct, frozen=True):
-    """Rows written to each file."""
+    """Numbers of rows written to each file."""
 
     profiles: int
     identifiers: int
@@ -47,11 +47,11 @@ class ExportCounts(msgspec.Struct, frozen=True):
 
 
 def export_all(
-    people: Iterable[MemberProfile], declared: Iterable[TraitDefinition], out: Path
+    people: Iterable[MemberProfile], definitions: Iterable[TraitDefinition], out: Path
 ) -> ExportCounts:
     """Write the three files into `out`, a chunk at a time; existing files are replaced."""
     out.mkdir(parents=True, exist_ok=True)
-    metrics = frozenset(metric_names(declared))
+    metrics = frozenset(metric_names(definitions))
     with (
         open_table(out / "profiles.parquet", _PROFILES) as profiles,
         open_table(out / "identifiers.parquet", _IDENTIFIERS) as identifiers,
@@ -66,20 +66,20 @@ def export_all(
     return ExportCounts(profiles.rows, identifiers.rows, memberships.rows)
 
 
-def metric_names(declared: Iterable[TraitDefinition]) -> Iterator[str]:
+def metric_names(definitions: Iterable[TraitDefinition]) -> Iterator[str]:
     """Yield the names of traits that are metrics; every other trait is an attribute."""
     yield from BUILT_IN_TRAITS
-    for trait in declared:
+    for trait in definitions:
         if trait.window is not None or trait.rule in _METRIC_RULES:
             yield from (trait.name, approximate_trait(trait.name), since_trait(trait.name))
 
 
 def _profile(profile: Profile, metrics: frozenset[str]) -> TableRow:
-    shown = {name: value for name, value in profile.traits.items() if _is_shown(name)}
+    traits = {name: value for name, value in profile.traits.items() if _is_shown(name)}
     return {
         "profile_id": profile.profile_id,
-        "attributes": _json({k: v for k, v in shown.items() if k not in metrics}),
-        "metrics": _json({k: v for k, v in shown.items() if k in metrics}),
+        "attributes": _json({k: v for k, v in traits.items() if k not in metrics}),
+        "metrics": _json({k: v for k, v in traits.items() if k in metrics}),
     }
 
 

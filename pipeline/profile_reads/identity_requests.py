@@ -16,21 +16,22 @@ from pipeline.settings import Settings
 
 _PATIENCE_S = 30.0
 _GENERATIONS = 6
-"""Longest way of a request in the identity tree: up to the top, and down again."""
-_LEDGERS_KEPT_MS = 14 * DAY_MS
+"""Most passes of a request through the stages, since it may go up the identity tree and down
+again."""
+_LEDGER_RETENTION_MS = 14 * DAY_MS
 _STATE = "(the workers' state on disk)"
 _LEDGERS = "(the adapters' ledgers on disk)"
-_BEYOND = (
+_OUTSIDE_COPIES = (
     "(what adapters have sent: at their receivers)",
     "(what was exported, or sent as a file: where it was put)",
 )
 
 
 class PastRecords(Struct, frozen=True):
-    """Partition with older records that are never read back into a profile.
+    """Place with older records that are never read back into a profile.
 
     `topic`: a topic, or a description in brackets. `until` (epoch ms): when the last record is
-    gone; None: it stays until it is deleted by hand.
+    deleted; None: the records stay until they are deleted by hand.
     """
 
     topic: str
@@ -51,20 +52,23 @@ def remaining_records(settings: Settings, channels: tuple[str, ...], at: int) ->
     """Return the places of records from before `at` (ms), with the end of their retention.
 
     Retention is that of topics created with these settings. State and snapshots no longer show
-    forgotten data, but the files of Kafka and of the workers have it until they are cleaned.
+    forgotten data, but the files of Kafka and of the workers hold it until they are cleaned.
     """
-    forgotten = at + round(settings.forget_hours * HOUR_MS) + CLEANER_MS
-    links = [
-        PastRecords(name, forgotten)
+    forgotten_at = at + round(settings.forget_hours * HOUR_MS) + CLEANER_MS
+    places = [
+        PastRecords(name, forgotten_at)
         for name in (*(f"{stage.group}-rows-changelog" for stage in STAGES), _STATE)
     ]
     for topic in topics_for(channels):
         hours = topic.hours(settings)
         if topic.name in (topics.CONFIGURATION, topics.PROBES):
             continue
-        kept_ms = None if hours is None else max_retention_ms(hours)
-        until = forgotten if hours is None else None if kept_ms is None else at + kept_ms
-        links.append(PastRecords(topic.name, until))
-    links.append(PastRecords(_LEDGERS, at + _LEDGERS_KEPT_MS))
-    links.extend(PastRecords(place, None) for place in _BEYOND)
-    return sorted(links, key=lambda link: link.topic)
+        if hours is None:
+            until: int | None = forgotten_at
+        else:
+            retention_ms = max_retention_ms(hours)
+            until = None if retention_ms is None else at + retention_ms
+        places.append(PastRecords(topic.name, until))
+    places.append(PastRecords(_LEDGERS, at + _LEDGER_RETENTION_MS))
+    places.extend(PastRecords(description, None) for description in _OUTSIDE_COPIES)
+    return sorted(places, key=lambda place: place.topic)

@@ -18,7 +18,7 @@ Members: TypeAlias = dict[str, int]
 
 @dataclass(frozen=True, slots=True)
 class MemberProfile:
-    """Profile with its memberships, as of `at` (ms), when either last changed."""
+    """Profile with its memberships; `at` (epoch ms): time of the latest change of either."""
 
     profile: Profile
     members: Members
@@ -26,7 +26,7 @@ class MemberProfile:
 
 
 class MemberProfiles:
-    """All profiles in the order of their ids; on disk, because they may be many."""
+    """All profiles in the order of their ids; on disk, because they may exceed memory."""
 
     def __init__(self, profiles: RowMap, memberships: RowMap, codec: Codec) -> None:
         self._profiles = profiles
@@ -55,9 +55,9 @@ def open_profiles(records: Records) -> Iterator[MemberProfiles]:
     """Provide all profiles as of now."""
     with temporary_rows() as profiles, temporary_rows() as memberships:
         for topic, rows in ((topics.PROFILES, profiles), (topics.MEMBERSHIPS, memberships)):
-            for stored in scan(records.settings.kafka(), topic):
-                if stored.value is None:
-                    del rows[stored.key.encode()]
+            for record in scan(records.settings.kafka(), topic):
+                if record.value is None:
+                    del rows[record.key.encode()]
                 else:
-                    rows[stored.key.encode()] = stored.value
+                    rows[record.key.encode()] = record.value
         yield MemberProfiles(profiles, memberships, records.codec)

@@ -31,7 +31,7 @@ class PersonSource(Protocol):
 
 
 class Person(Struct, frozen=True):
-    """Person as the stages know it now.
+    """Person by the latest records of the stages.
 
     `tree`: each identifier with its parent. `segments`: segment -> entered at (epoch ms).
     """
@@ -46,7 +46,7 @@ class Person(Struct, frozen=True):
 
 
 def find_person(people: PersonSource, identifier: Identifier) -> Person | None:
-    """Return the person who has the identifier now; None if it was never seen."""
+    """Return the person who has the identifier now; None if no profile has it."""
     profiles = (people.profile(owner) for owner in people.owners(identifier.key))
     profile = next((profile for profile in profiles if profile is not None), None)
     if profile is None:
@@ -73,7 +73,7 @@ def link_history(people: PersonSource, person: Person) -> tuple[IdentityChange, 
 
 
 def were_linked(people: PersonSource, identifier: Identifier, other: Identifier) -> bool:
-    """Return whether the two were ever linked, whichever persons have them now."""
+    """Return whether the two identifiers were ever linked, whichever persons have them now."""
     ends = {identifier.key, other.key}
     changes = (change for change in people.changes(ends) if change.kind == "link")
     return any({change.identifier, change.other} == ends for change in changes)

@@ -10,7 +10,7 @@ from pipeline.model.identity import IdentityChange
 from pipeline.model.profile import Memberships, Profile
 from pipeline.profile_reads.member_profiles import open_profiles
 
-_DECISIONS_SHOWN = 10
+_MAX_DECISIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class TopicScan:
     records: Records
 
     def owners(self, identifier: str) -> Iterator[str]:
-        """Yield the owner by the log of identities, then those by snapshots of profiles."""
+        """Yield the owner by the log of identities, then owners by the snapshots of profiles."""
         for change in reversed(self.changes({identifier})):
             if change.kind == "resolved" and change.profile_id is not None:
                 yield change.profile_id
@@ -37,34 +37,34 @@ class TopicScan:
         return self.records.last(topics.MEMBERSHIPS, Memberships, profile_id)
 
     def changes(self, identifiers: Collection[str]) -> list[IdentityChange]:
-        since: dict[str, list[IdentityChange]] = {}
+        entries: dict[str, list[IdentityChange]] = {}
         log = self.records.every(topics.IDENTITIES, IdentityChange, lambda s: s.key in identifiers)
         for _, change in log:
             if change.kind == "erased":
-                since.pop(change.identifier, None)
+                entries.pop(change.identifier, None)
             else:
-                since.setdefault(change.identifier, []).append(change)
-        return [change for changes in since.values() for change in changes]
+                entries.setdefault(change.identifier, []).append(change)
+        return [change for changes in entries.values() for change in changes]
 
     def decisions(self, profile_id: str, root: str) -> tuple[Decision, ...]:
-        """Return the last decisions since the person was last forgotten."""
+        """Return the latest decisions since the person was last forgotten, the oldest first."""
         since_ms = self._erased_at(root)
         matches = self.records.every(
             topics.DECISIONS,
             Decision,
-            lambda stored: stored.key == profile_id and stored.timestamp > since_ms,
+            lambda record: record.key == profile_id and record.timestamp > since_ms,
         )
-        ordered = sorted(
+        decisions = sorted(
             (decision for _, decision in matches), key=lambda decision: decision.decided_at
         )
-        return tuple(ordered[-_DECISIONS_SHOWN:])
+        return tuple(decisions[-_MAX_DECISIONS:])
 
     def _erased_at(self, identifier: str) -> int:
         """Return the time (epoch ms, by the broker's clock) at which the identifier was last
-        erased; -1: never."""
+        erased; -1 if it never was."""
         matches = self.records.every(
             topics.IDENTITIES, IdentityChange, lambda s: s.key == identifier
         )
         return max(
-            (stored.timestamp for stored, change in matches if change.kind == "erased"), default=-1
+            (record.timestamp for record, change in matches if change.kind == "erased"), default=-1
         )

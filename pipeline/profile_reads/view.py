@@ -38,7 +38,8 @@ TOPICS: Final = (topics.PROFILES, topics.MEMBERSHIPS, topics.IDENTITIES)
 
 _FORMAT: Final = 1
 _FRESH_S: Final = 12 * 3600
-"""Half of Kafka's default retention of tombstones: an older view could miss one."""
+"""Greatest age (s) of a view that is continued: half of Kafka's default retention of tombstones,
+since an older view could miss one."""
 
 _ORIGIN: Final = b"v"
 _TRANSIENT_KINDS: Final = frozenset({"probe", "clock"})
@@ -74,7 +75,7 @@ class _Origin(msgspec.Struct, frozen=True):
 
 
 class View:
-    """Database of persons with one writer; any thread may read. A damaged one is emptied.
+    """Database of persons with one writer; any thread may read. A damaged database is emptied.
 
     Raises DatabaseInUseError.
     """
@@ -87,10 +88,11 @@ class View:
         self._rows = self._open()
 
     def resume(self, cluster: str, ends: Mapping[Partition, int]) -> dict[Partition, int]:
-        """Return the next offset of each partition of the Kafka cluster with this id.
+        """Return the next offset to apply of each partition.
 
-        `ends`: the end offsets now. The view is emptied if it is of another cluster or of recreated
-        topics, or so old that Kafka may have removed tombstones since.
+        `cluster`: id of the Kafka cluster; `ends`: the present end offsets. The view is emptied if
+        it is of another cluster or of recreated topics, or so old that Kafka may have removed
+        tombstones since.
         """
         self._cluster = cluster
         offsets = {place: self._offset(place) for place in ends}
@@ -102,7 +104,8 @@ class View:
         return dict.fromkeys(ends, 0)
 
     def apply(self, records: Iterable[ViewRecord]) -> None:
-        """Apply records in the order of each partition; all or, if it raises, none."""
+        """Apply records in the order of each partition: all of them, or none if an error is
+        raised."""
         writes = _PendingWrites(self._rows)
         for record in records:
             self._apply(record, writes)
@@ -114,9 +117,9 @@ class View:
     def owners(self, identifier: str) -> Iterator[str]:
         """Yield ids of profiles that may have the identifier, the most likely first."""
         for kind in (b"r", b"n"):
-            stored = self._rows.get(kind + identifier.encode())
-            if stored is not None:
-                yield stored.decode()
+            value = self._rows.get(kind + identifier.encode())
+            if value is not None:
+                yield value.decode()
 
     def profile(self, profile_id: str) -> Profile | None:
         """Return the latest snapshot; None if nothing is left under the id."""
@@ -158,8 +161,8 @@ class View:
         profile = self._decode(topics.PROFILES, record.value, Profile)
         new = profile.identifiers if profile is not None else ()
         for name in set(old) - set(new):
-            if writes.get(named := b"n" + name.encode()) == profile_key:
-                writes.put(named, None)
+            if writes.get(name_row := b"n" + name.encode()) == profile_key:
+                writes.put(name_row, None)
         for name in new:
             writes.put(b"n" + name.encode(), profile_key)
         snapshot = record.value and msgspec.msgpack.encode(_Snapshot(new, record.value))
@@ -184,8 +187,8 @@ class View:
         return record if isinstance(record, kind) else None
 
     def _offset(self, place: Partition) -> int:
-        stored = self._rows.get(_offset_key(place))
-        return 0 if stored is None else int(_NUMBER.unpack(stored)[0])
+        value = self._rows.get(_offset_key(place))
+        return 0 if value is None else int(_NUMBER.unpack(value)[0])
 
     def _open(self) -> Rdict:
         try:
@@ -203,15 +206,15 @@ class View:
     def _reason_to_rebuild(
         self, offsets: Mapping[Partition, int], ends: Mapping[Partition, int]
     ) -> str | None:
-        """Return the reason why the stored view cannot be continued; None: it can."""
-        stored = self._rows.get(_ORIGIN)
-        if stored is None:
+        """Return the reason why the stored view cannot be continued; None if it can."""
+        value = self._rows.get(_ORIGIN)
+        if value is None:
             return None
-        origin = msgspec.json.decode(stored, type=_Origin)
+        origin = msgspec.json.decode(value, type=_Origin)
         if (origin.format, origin.cluster) != (_FORMAT, self._cluster):
             return "it is of another version, or of another cluster"
         if any(offsets[place] > end for place, end in ends.items()):
-            return "a topic was made again"
+            return "a topic was created again"
         return "it is too old" if time.time() - origin.written_at > _FRESH_S else None
 
     def _write(self, writes: "_PendingWrites") -> None:
@@ -221,30 +224,30 @@ class View:
 
 
 class _PendingWrites:
-    """Pending writes, laid over the stored rows."""
+    """Pending writes, which hide the stored rows of the same keys."""
 
     def __init__(self, rows: Rdict) -> None:
         self._rows = rows
-        self._changed: dict[bytes, bytes | None] = {}
+        self._values: dict[bytes, bytes | None] = {}
 
     def get(self, key: bytes) -> bytes | None:
-        if key in self._changed:
-            return self._changed[key]
-        stored: bytes | None = self._rows.get(key)
-        return stored
+        if key in self._values:
+            return self._values[key]
+        value: bytes | None = self._rows.get(key)
+        return value
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Write a row; `value` None deletes it."""
-        self._changed[key] = value
+        self._values[key] = value
 
     def delete_all(self, prefix: bytes) -> None:
-        stored = [key for key, _ in _scan(self._rows, prefix)]
-        fresh = [key for key in self._changed if key.startswith(prefix)]
-        self._changed.update(dict.fromkeys((*stored, *fresh)))
+        stored_keys = [key for key, _ in _scan(self._rows, prefix)]
+        pending_keys = [key for key in self._values if key.startswith(prefix)]
+        self._values.update(dict.fromkeys((*stored_keys, *pending_keys)))
 
     def batch(self) -> WriteBatch:
         batch = WriteBatch(raw_mode=True)
-        for key, value in self._changed.items():
+        for key, value in self._values.items():
             if value is None:
                 batch.delete(key)
             else:

@@ -1,4 +1,4 @@
-"""Thread that keeps a view at the ends of its topics."""
+"""Thread that updates a view from its topics."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -16,21 +16,23 @@ _TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.1
 _BATCH: Final = 500
 _FETCH: Final = {"fetch.min.bytes": 65_536, "fetch.wait.max.ms": 100}
-"""Fetches are large: a view may lag a moment, and many small ones would burden the broker."""
+"""Settings for large fetches: a view may lag for a moment, and many small fetches would burden the
+broker."""
 
 
 class ViewUpdater:
     """Updater of one view.
 
-    `failed` is called in the thread, with the reason, when the process must end.
+    `on_failure` is called in the updater's thread with the reason if the view cannot be updated any
+    more, and the process must end.
     """
 
     def __init__(
-        self, client: Mapping[str, Property], view: View, failed: Callable[[str], None]
+        self, client: Mapping[str, Property], view: View, on_failure: Callable[[str], None]
     ) -> None:
         self._view = view
-        self._failed = failed
-        self._behind: set[Partition] = set()
+        self._on_failure = on_failure
+        self._lagging_partitions: set[Partition] = set()
         self._closing = False
         self._consumer = Consumer(
             {
@@ -47,7 +49,7 @@ class ViewUpdater:
     @property
     def is_current(self) -> bool:
         """Whether the view has all records that the topics held at the start."""
-        return self._thread.is_alive() and not self._behind
+        return self._thread.is_alive() and not self._lagging_partitions
 
     def start(self) -> None:
         """Start the thread. Raises KafkaException, or LookupError if a topic is missing."""
@@ -58,7 +60,7 @@ class ViewUpdater:
         places = [(topic, p) for topic in TOPICS for p in metadata.topics[topic].partitions]
         ends = {place: self._end(place) for place in places}
         offsets = self._view.resume(metadata.cluster_id or "", ends)
-        self._behind = set(places)
+        self._lagging_partitions = set(places)
         self._consumer.assign([TopicPartition(*place, offset) for place, offset in offsets.items()])
         self._thread.start()
 
@@ -78,7 +80,7 @@ class ViewUpdater:
                 self._apply(self._consumer.consume(_BATCH, _POLL_S))
         except Exception as error:
             _log.exception("the view cannot be updated")
-            self._failed(f"the view of profiles cannot be updated: {error}")
+            self._on_failure(f"the view of profiles cannot be updated: {error}")
 
     def _apply(self, messages: Sequence[Message]) -> None:
         records = [_view_record(message) for message in messages if message.error() is None]
@@ -89,7 +91,7 @@ class ViewUpdater:
             if error is None:
                 continue
             if error.code() == KafkaError._PARTITION_EOF:
-                self._behind.discard(source_partition(message))
+                self._lagging_partitions.discard(source_partition(message))
             elif error.fatal():
                 raise KafkaException(error)
             else:
