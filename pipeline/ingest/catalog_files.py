@@ -17,9 +17,10 @@ from pipeline.row_files.row import UnreadableError
 from pipeline.settings import Settings
 
 _APPLIED_BY: Final = "kairos ingest"
-_SHOWN: Final = 3
+_MAX_FAULTS: Final = 3
 _LOCK: Final = Lock()
-"""Held while a catalogue is put into force, so that concurrent ones do not undo each other."""
+"""Lock held while a catalogue is put into force, so that concurrent changes do not undo each
+other."""
 
 ApplyCatalog: TypeAlias = Callable[[model.Catalog], None]
 """Function that puts the items of a catalogue into force."""
@@ -35,14 +36,15 @@ def read_catalog(catalog: model.Catalog, file: Path, suffix: str) -> model.Catal
     table.hardlink_to(file)
     result = with_items(replace(catalog, table=table.name, recipes=None), file.parent)
     if isinstance(result, list):
-        first = "; ".join(f"line {fault.line}: {fault.message}" for fault in result[:_SHOWN])
-        ending = f", and {len(result) - _SHOWN:,} more" if len(result) > _SHOWN else ""
+        first = "; ".join(f"line {fault.line}: {fault.message}" for fault in result[:_MAX_FAULTS])
+        ending = f", and {len(result) - _MAX_FAULTS:,} more" if len(result) > _MAX_FAULTS else ""
         raise UnreadableError(f"it is no table of {catalog.catalog}: {first}{ending}")
     return replace(catalog, items=result.items)
 
 
 def catalog_applier(settings: Settings) -> ApplyCatalog:
-    """Return the function that puts items into force, in the configuration then in force."""
+    """Return the function that puts a catalogue's items into force, as a new version of the latest
+    configuration."""
 
     def apply(catalog: model.Catalog) -> None:
         with _LOCK, open_configuration_log(settings.kafka(), open_codec(settings)) as log:
@@ -56,8 +58,8 @@ def catalog_applier(settings: Settings) -> ApplyCatalog:
 
 
 def with_catalog(config: Configuration, replacement: model.Catalog) -> model.Bundle:
-    """Return the bundle with the items of a catalogue. Raises UnreadableError if they do not fit
-    the rest."""
+    """Return the bundle with the items of a catalogue. Raises UnreadableError if the configuration
+    is invalid with them."""
     catalogs = tuple(
         replace(catalog, items=replacement.items)
         if catalog.catalog == replacement.catalog
@@ -65,7 +67,7 @@ def with_catalog(config: Configuration, replacement: model.Catalog) -> model.Bun
         for catalog in config.bundle.catalogs
     )
     bundle = replace(config.bundle, catalogs=catalogs)
-    compiled = compile_bundle(bundle)
-    if not isinstance(compiled, Configuration):
-        raise UnreadableError(f"the configuration does not fit it: {compiled[0].message}")
+    config_or_faults = compile_bundle(bundle)
+    if not isinstance(config_or_faults, Configuration):
+        raise UnreadableError(f"the configuration does not fit it: {config_or_faults[0].message}")
     return bundle

@@ -1,7 +1,8 @@
 """Processes that convert the rows of a large file while this process reads it.
 
-Python runs on one core at a time, so reading and conversion use separate processes. Each helper has
-its own pipe, whose end shows that the helper was killed, even during an answer.
+A Python process runs on one core at a time, so reading and conversion use separate processes. Each
+helper has its own pipe: the end of the pipe shows that the helper was killed, even during an
+answer.
 """
 
 import signal
@@ -19,10 +20,10 @@ from pipeline.row_files.row import FileRow, ReadRow
 
 _PIECE: Final = 512
 _PIECE_BYTES: Final = 4 * 1024 * 1024
-"""Maximum size of a piece: all helpers have a piece and its result in memory."""
+"""Maximum size of a piece, since each helper has a piece and its result in memory."""
 
 _MOST_HELPERS: Final = 3
-"""Maximum of helpers that one reader can supply."""
+"""Maximum number of helpers that one reader can supply with rows."""
 
 
 class HelperEndedError(Exception):
@@ -35,9 +36,9 @@ def count_helpers() -> int:
     return min(_MOST_HELPERS, cores) if cores > 1 else 0
 
 
-def convert_here(rows: Iterable[ReadRow], judge: RowConverter) -> Iterator[ConvertedRows]:
+def convert_here(rows: Iterable[ReadRow], converter: RowConverter) -> Iterator[ConvertedRows]:
     """Convert all rows in this process."""
-    return map(judge.convert_rows, _pieces(rows))
+    return map(converter.convert_rows, _pieces(rows))
 
 
 def convert_with_helpers(
@@ -77,14 +78,14 @@ class _Helper:
         try:
             self._pipe.send(piece)
         except OSError as error:
-            raise HelperEndedError(self._why()) from error
+            raise HelperEndedError(self._describe_end()) from error
 
     def receive(self) -> ConvertedRows:
         """Wait for the piece's result. Raises HelperEndedError."""
         try:
             result: ConvertedRows = self._pipe.recv()
         except (EOFError, OSError) as error:
-            raise HelperEndedError(self._why()) from error
+            raise HelperEndedError(self._describe_end()) from error
         return result
 
     def end(self) -> None:
@@ -92,7 +93,7 @@ class _Helper:
         self._pipe.close()
         self._process.join()
 
-    def _why(self) -> str:
+    def _describe_end(self) -> str:
         self._process.join()
         return f"a helper process ended with {self._process.exitcode}"
 
@@ -115,9 +116,9 @@ def _help(
 ) -> None:
     """Convert pieces until the other end of the pipe is closed, or its process has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    judge = open_converter(file, Configuration.from_json(config), Codec(versions))
+    converter = open_converter(file, Configuration.from_json(config), Codec(versions))
     try:
         while True:
-            pipe.send(judge.convert_rows(pipe.recv()))
+            pipe.send(converter.convert_rows(pipe.recv()))
     except (EOFError, OSError):
         return

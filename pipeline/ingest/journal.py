@@ -34,7 +34,8 @@ _BUSY_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """Entry of a listing: another size or time is another file. `mtime`: in the place's unit."""
+    """Entry of a listing; an entry with another size or time is another file. `mtime`: in the
+    place's unit."""
 
     name: str
     size: int
@@ -47,15 +48,16 @@ class TakenFile:
 
     name: str
     rows: int
-    rejected: int
+    rejected_rows: int
     at: int
 
 
 @dataclass(frozen=True, slots=True)
 class SendProgress:
     """Progress of sending a file. `position`: byte up to which Kafka has acknowledged the prepared
-    records. `letters`: ends of the topic of dead letters, by partition, before the first one of
-    this file; None: none was sent yet. `sent`: whether Kafka has acknowledged everything."""
+    records. `letters`: end offsets of the topic of dead letters, by partition, before the first one
+    of this file; None if no dead letter was sent yet. `sent`: whether Kafka has acknowledged
+    everything."""
 
     position: int = 0
     letters: dict[int, int] | None = None
@@ -64,7 +66,7 @@ class SendProgress:
 
 class Journal:
     """Journal of a home; safe to use from any thread and process. Its methods raise
-    OperationalError where the disk is full."""
+    OperationalError if the disk is full."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,16 +75,16 @@ class Journal:
 
     def find_taken(self, content: str) -> TakenFile | None:
         """Return the record of a file that was taken completely, if there is one."""
-        asked = "SELECT name, rows, rejected, at FROM taken WHERE content = ?"
+        query = "SELECT name, rows, rejected, at FROM taken WHERE content = ?"
         with self._open() as connection:
-            row = connection.execute(asked, (content,)).fetchone()
+            row = connection.execute(query, (content,)).fetchone()
         return None if row is None else TakenFile(*row)
 
     def find_progress(self, content: str) -> SendProgress:
         """Return the progress of sending a file."""
-        asked = "SELECT position, letters, sent FROM sending WHERE content = ?"
+        query = "SELECT position, letters, sent FROM sending WHERE content = ?"
         with self._open() as connection:
-            row = connection.execute(asked, (content,)).fetchone()
+            row = connection.execute(query, (content,)).fetchone()
         if row is None:
             return SendProgress()
         letters = None if row[1] is None else msgspec.json.decode(row[1], type=dict[int, int])
@@ -97,24 +99,24 @@ class Journal:
         with self._open() as connection:
             connection.execute("INSERT OR REPLACE INTO sending VALUES (?, ?, ?, ?)", values)
 
-    def finish(self, content: str, name: str, rows: int, rejected: int) -> None:
+    def finish(self, content: str, name: str, rows: int, rejected_rows: int) -> None:
         """Note that the file has been taken and moved."""
-        values = (content, name, rows, rejected, now_ms())
+        values = (content, name, rows, rejected_rows, now_ms())
         with self._open() as connection:
             connection.execute("INSERT OR REPLACE INTO taken VALUES (?, ?, ?, ?, ?)", values)
             connection.execute("DELETE FROM sending WHERE content = ?", (content,))
 
-    def leave(self, watch: str, stamp: Stamp) -> None:
+    def note_unmoved(self, watch: str, stamp: Stamp) -> None:
         """Note that a finished file could not be moved, so that it is not taken again."""
         values = (watch, stamp.name, stamp.size, stamp.mtime)
         with self._open() as connection:
             connection.execute("INSERT OR REPLACE INTO left_behind VALUES (?, ?, ?, ?)", values)
 
-    def is_left(self, watch: str, stamp: Stamp) -> bool:
+    def is_unmoved(self, watch: str, stamp: Stamp) -> bool:
         """Return whether a finished file could not be moved."""
-        asked = "SELECT size, mtime FROM left_behind WHERE watch = ? AND name = ?"
+        query = "SELECT size, mtime FROM left_behind WHERE watch = ? AND name = ?"
         with self._open() as connection:
-            row = connection.execute(asked, (watch, stamp.name)).fetchone()
+            row = connection.execute(query, (watch, stamp.name)).fetchone()
         return row is not None and tuple(row) == (stamp.size, stamp.mtime)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Conversion of rows to records for Kafka, or to dead letters and lines for people."""
+"""Conversion of rows to records for Kafka, or to dead letters and lines of the rejected file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from pipeline.config import model
 from pipeline.config.compile import Configuration
-from pipeline.ingest.spooled import spool_record
+from pipeline.ingest.spool import spool_record
 from pipeline.intake.refusal import Refusal, refuse
 from pipeline.model import topics
 from pipeline.model.dead_letter import FailedInput, dead_letter
@@ -32,8 +32,8 @@ class Encoder(Protocol):
 
 
 class WatchedFile(Struct, frozen=True):
-    """File of a watch (with its feed). `name`: with the place; `digest`: of the content;
-    `max_bytes`: of one record; `now_ms`: time of the intake."""
+    """File of a watch (with its feed). `name`: name with the place; `digest`: digest of the
+    content; `max_bytes`: limit of one record; `now_ms`: time of the intake."""
 
     watch: model.Watch
     name: str
@@ -43,14 +43,14 @@ class WatchedFile(Struct, frozen=True):
 
 
 class ConvertedRows(Struct, frozen=True):
-    """Converted rows. `records` and `letters` are spooled; `lines`: cells of the rejected rows, for
-    people; `progress`: position up to which the file has been read."""
+    """Converted rows. `records` and `letters`: spooled records; `lines`: cells of the rejected
+    file; `progress`: position up to which the file has been read."""
 
     records: bytes
     letters: bytes
     lines: tuple[tuple[str, ...], ...]
-    good: int
-    rejected: int
+    valid_rows: int
+    rejected_rows: int
     progress: int
 
 
@@ -59,39 +59,40 @@ class RowConverter:
     """Converter of the rows of a file with the name `file`, all of the same `source`."""
 
     file: str
-    reading: RowIntake
+    intake: RowIntake
     source: model.Source
     mapping: RowMapping | None
     codec: Encoder
 
     def convert_rows(self, rows: Sequence[ReadRow]) -> ConvertedRows:
         """Convert rows, in order."""
-        good: list[bytes] = []
+        records: list[bytes] = []
         bad_rows: list[UnreadableRow] = []
         for row in rows:
-            result = self.judge(row)
+            result = self.convert(row)
             if isinstance(result, Interaction):
                 value = self.codec.encode(topics.INTERACTIONS, result)
                 assert value is not None
-                good.append(spool_record(result.identifiers[0].key.encode(), value))
+                records.append(spool_record(result.identifiers[0].key.encode(), value))
             else:
                 bad_rows.append(result)
         return ConvertedRows(
-            records=b"".join(good),
+            records=b"".join(records),
             letters=b"".join(map(self._letter, bad_rows)),
             lines=tuple(map(_cells, bad_rows)),
-            good=len(good),
-            rejected=sum(row.rows for row in bad_rows),
+            valid_rows=len(records),
+            rejected_rows=sum(row.rows for row in bad_rows),
             progress=rows[-1].progress if rows else 0,
         )
 
-    def judge(self, row: ReadRow) -> Interaction | UnreadableRow:
-        """Return the interaction, or the reason of its rejection with the wrong column."""
+    def convert(self, row: ReadRow) -> Interaction | UnreadableRow:
+        """Return the interaction of a row, or the reason for its rejection, with the column at
+        fault."""
         if isinstance(row, UnreadableRow):
             return replace(row, field=self._column(row.field))
-        result = self.reading.take_in(row)
+        result = self.intake.take_in(row)
         if isinstance(result, Interaction):
-            result = self._of_source(result)
+            result = self._check_source(result)
         if isinstance(result, Interaction):
             return result
         column = self._column(result.field)
@@ -100,8 +101,9 @@ class RowConverter:
             row.line, result.code, column, result.message, row.progress, original=original
         )
 
-    def _of_source(self, interaction: Interaction) -> Interaction | Refusal:
-        """Check the source: it must be the file's; a public one may use device identifiers only."""
+    def _check_source(self, interaction: Interaction) -> Interaction | Refusal:
+        """Return the interaction if its source is the file's, with the identifiers that the source
+        may assert; a public source may assert device identifiers only."""
         if interaction.source != self.source.name:
             message = (
                 f"the file is of the source {self.source.name}, and the row of {interaction.source}"
@@ -109,18 +111,18 @@ class RowConverter:
             return refuse("other_source", "source", message)
         if self.source.clock == "log":
             interaction = replace(interaction, received_at=interaction.occurred_at)
-        restriction = self.reading.config.restrictions.get(self.source.name)
+        restriction = self.intake.config.restrictions.get(self.source.name)
         if restriction is None:
             return interaction
-        kept = tuple(
+        identifiers = tuple(
             identifier
             for identifier in interaction.identifiers
             if identifier.namespace in restriction.asserts
         )
-        if not kept:
+        if not identifiers:
             message = f"the source {self.source.name} is public: it may identify devices only"
             return Refusal(403, "proof_required", message, "identifiers")
-        return replace(interaction, identifiers=kept)
+        return replace(interaction, identifiers=identifiers)
 
     def _column(self, field: str | None) -> str | None:
         return self.mapping.column(field) if self.mapping else field
@@ -128,9 +130,9 @@ class RowConverter:
     def _letter(self, row: UnreadableRow) -> bytes:
         """Return the dead letter of a row, which was in no topic and so has no offset."""
         column = f"{row.field}: " if row.field else ""
-        failed = FailedInput(
+        failed_input = FailedInput(
             topic=topics.INTERACTIONS,
-            at=self.reading.now_ms,
+            at=self.intake.now_ms,
             value=_original(row.original),
             headers=(
                 ("file", self.file.encode(errors="replace")),
@@ -138,7 +140,7 @@ class RowConverter:
             ),
         )
         fault = DeadLetter(row.code, f"{self.file}:{row.line}: {column}{row.message}")
-        value = self.codec.encode(topics.DEAD_LETTERS, dead_letter(STAGE, failed, fault))
+        value = self.codec.encode(topics.DEAD_LETTERS, dead_letter(STAGE, failed_input, fault))
         assert value is not None
         return spool_record(b"", value)
 
@@ -147,8 +149,8 @@ def open_converter(file: WatchedFile, config: Configuration, codec: Encoder) -> 
     """Return the converter of a file."""
     source = config.source_by_name(file.watch.source)
     assert source is not None  # checked with the configuration
-    reading = RowIntake(config, source, file.max_bytes, file.now_ms, _ids(file))
-    return RowConverter(file.name, reading, source, row_mapping(file.watch), codec)
+    intake = RowIntake(config, source, file.max_bytes, file.now_ms, _ids(file))
+    return RowConverter(file.name, intake, source, row_mapping(file.watch), codec)
 
 
 def _ids(file: WatchedFile) -> Ids:

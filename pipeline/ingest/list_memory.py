@@ -1,4 +1,4 @@
-"""Memory of a whole list beside its files: a note in `done/` that names the last one.
+"""Memory of a whole list beside its files: a note in `done/` that names the list's last file.
 
 A home that has lost the members, or the home of another machine, reads them from that file.
 """
@@ -34,16 +34,16 @@ class ListMemory:
     def recall(self, digest: str, open_former: OpenFormer) -> None:
         """Restore the members from the last file before the one with `digest`, or record their
         loss. Raises PlaceError."""
-        known = self.list.last()
-        if known is not None and not known.is_shared:
+        last_file = self.list.last()
+        if last_file is not None and not last_file.is_shared:
             return
-        noted = self._read_note()
-        if noted is None or (known is not None and known.known_by == noted.known_by):
+        note = self._read_note()
+        if note is None or (last_file is not None and last_file.known_by == note.known_by):
             return
-        if self.place.exists(DONE, noted.file):
-            self._restore(noted, open_former)
-        elif noted.digest != digest:  # else it is the last file itself, partly taken
-            self.list.lose(noted)
+        if self.place.exists(DONE, note.file):
+            self._restore(note, open_former)
+        elif note.digest != digest:  # an equal digest: the file at hand is the last one
+            self.list.record_loss(note)
 
     def note(self, last: LastFile, draft: Path) -> LastFile:
         """Write the note, with `draft` as a temporary file; return the record, marked as shared on
@@ -51,29 +51,29 @@ class ListMemory:
         draft.write_bytes(msgspec.json.encode(last))
         try:
             self.place.write(DONE, self.list.note, draft)
-        except DeniedError:  # files stay there too, and only this home has the members
+        except DeniedError:  # the place permits no changes, so only this home has the members
             return last
         finally:
             draft.unlink()
         return replace(last, is_shared=True)
 
-    def _restore(self, noted: LastFile, open_former: OpenFormer) -> None:
+    def _restore(self, note: LastFile, open_former: OpenFormer) -> None:
         try:
-            with open_former(noted.file) as (digest, rows):
-                if digest != noted.digest:
-                    raise UnreadableError("it is another file now")
-                self.list.restore(rows.rows(), noted)
+            with open_former(note.file) as (digest, rows):
+                if digest != note.digest:
+                    raise UnreadableError("its content has changed")
+                self.list.restore(rows.rows(), note)
         except UnreadableError:
-            self.list.lose(noted)
+            self.list.record_loss(note)
 
     def _read_note(self) -> LastFile | None:
-        """Read the note; return None where it is missing or access is denied."""
-        written = io.BytesIO()
+        """Return the note; None if it is missing or access is denied."""
+        content = io.BytesIO()
         try:
             if not self.place.exists(DONE, self.list.note):
                 return None
-            self.place.read(DONE, self.list.note, written, _NOTE_BYTES)
-            return msgspec.json.decode(written.getvalue(), type=LastFile)
+            self.place.read(DONE, self.list.note, content, _NOTE_BYTES)
+            return msgspec.json.decode(content.getvalue(), type=LastFile)
         except DeniedError:
             return None
         except (msgspec.DecodeError, UnreadableError) as error:

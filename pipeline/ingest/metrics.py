@@ -12,6 +12,6 @@ WAITING: Final = Gauge("kairos_ingest_waiting_files", "Files that are not comple
 FAILURES: Final = Counter(
     "kairos_ingest_failures", "Looks that failed: no connection, no rights, no Kafka", ["watch"]
 )
-LOOKED: Final = Gauge(
+LOOK_TIME: Final = Gauge(
     "kairos_ingest_looked_seconds", "Time of a watch's last look without a failure", ["watch"]
 )

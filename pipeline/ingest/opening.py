@@ -7,9 +7,9 @@ from pathlib import Path
 from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.config.feeds import with_feed
-from pipeline.ingest.places import WatchedPlace, opened_folder
+from pipeline.ingest.places import WatchedPlace, open_folder
 from pipeline.ingest.secret_values import pgp_key
-from pipeline.ingest.sftp import opened_server, server_label
+from pipeline.ingest.sftp import open_server, server_label
 from pipeline.ingest.taking import Base
 from pipeline.ingest.watcher import Watcher
 
@@ -31,6 +31,6 @@ def _place(
 ) -> tuple[str, Callable[[], AbstractContextManager[WatchedPlace]]]:
     server = watch.sftp
     if server is not None:
-        return server_label(server), lambda: opened_server(server, environment)
+        return server_label(server), lambda: open_server(server, environment)
     folder = Path(watch.folder or "")
-    return str(folder), lambda: opened_folder(folder)
+    return str(folder), lambda: open_folder(folder)

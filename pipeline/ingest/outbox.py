@@ -22,12 +22,12 @@ from pipeline.home.pace import pace_beside_stages
 from pipeline.home.records import Records
 from pipeline.ingest.journal import Journal, SendProgress
 from pipeline.ingest.preparing import PreparedFiles
-from pipeline.ingest.spooled import SpooledRecord, records
+from pipeline.ingest.spool import SpooledRecord, records
 from pipeline.model import topics
 from pipeline.row_files.sending import NotDeliveredError
 
 _SETTINGS: Final[dict[str, Property]] = {"delivery.report.only.error": True}
-"""Settings without delivery reports, which take as long as sending; a flush shows failures."""
+"""Settings without reports of successful delivery, which take as long as sending."""
 
 _LINGER_MS: Final = 20
 _PACED_LINGER_MS: Final = 1
@@ -49,19 +49,19 @@ class Outbox:
         self._kafka = records.settings.kafka()
         self._journal = journal
         self._content = content
-        self._failed: KafkaError | None = None
-        self._put_records = 0
+        self._failure: KafkaError | None = None
+        self._record_count = 0
 
-    def send(self, outlet: PreparedFiles) -> None:
-        """Send the file; return once Kafka has acknowledged everything. Raises
+    def send(self, files: PreparedFiles) -> None:
+        """Send the prepared files; return once Kafka has acknowledged everything. Raises
         NotDeliveredError."""
-        known = self._journal.find_progress(self._content)
-        if known.sent:
+        progress = self._journal.find_progress(self._content)
+        if progress.sent:
             return
-        self._connect(is_paced=self._is_worth_pacing(outlet.records))
+        self._connect(is_paced=self._is_worth_pacing(files.records))
         try:
-            position = self._send_rows(outlet.records, known)
-            self._send_letters(outlet.letters, SendProgress(position, known.letters))
+            position = self._send_rows(files.records, progress)
+            self._send_letters(files.letters, SendProgress(position, progress.letters))
         finally:
             if self._pace is not None:
                 self._pace.close()
@@ -76,8 +76,8 @@ class Outbox:
         self._producer = Producer(settings)
         self._pace = pace_beside_stages(self._records, self._producer) if is_paced else None
 
-    def _send_rows(self, path: Path, known: SendProgress) -> int:
-        position = known.position
+    def _send_rows(self, path: Path, progress: SendProgress) -> int:
+        position = progress.position
         for number, record in enumerate(records(path, position), start=1):
             self._put(topics.INTERACTIONS, record)
             if self._pace is not None:
@@ -85,29 +85,29 @@ class Outbox:
             position = record.end
             if number % _PIECE == 0:
                 self._flush()
-                self._journal.record(self._content, SendProgress(position, known.letters))
+                self._journal.record(self._content, SendProgress(position, progress.letters))
         self._flush()
-        self._journal.record(self._content, SendProgress(position, known.letters))
+        self._journal.record(self._content, SendProgress(position, progress.letters))
         return position
 
-    def _send_letters(self, path: Path, known: SendProgress) -> None:
+    def _send_letters(self, path: Path, progress: SendProgress) -> None:
         digests: frozenset[bytes] = frozenset()
         if path.stat().st_size == 0:
             return
-        if known.letters is None:
-            ends = _ends(self._kafka, topics.DEAD_LETTERS)
-            self._journal.record(self._content, SendProgress(known.position, ends))
+        if progress.letters is None:
+            ends = _end_offsets(self._kafka, topics.DEAD_LETTERS)
+            self._journal.record(self._content, SendProgress(progress.position, ends))
         else:
-            digests = frozenset(self._letters_from(known.letters))
+            digests = frozenset(self._letter_digests(progress.letters))
         for record in records(path):
             if _digest(record.value) not in digests:
                 self._put(topics.DEAD_LETTERS, record)
         self._flush()
 
-    def _letters_from(self, start: dict[int, int]) -> Iterator[bytes]:
-        for stored in scan(self._kafka, topics.DEAD_LETTERS, start):
-            if stored.value is not None:
-                yield _digest(stored.value)
+    def _letter_digests(self, start: dict[int, int]) -> Iterator[bytes]:
+        for record in scan(self._kafka, topics.DEAD_LETTERS, start):
+            if record.value is not None:
+                yield _digest(record.value)
 
     def _put(self, topic: str, record: SpooledRecord) -> None:
         headers: list[tuple[str, str | bytes | None]] = []
@@ -126,31 +126,31 @@ class Outbox:
                 self._producer.poll(_FULL_S)
             else:
                 break
-        self._put_records += 1
-        if self._put_records % _POLL_EVERY == 0:
+        self._record_count += 1
+        if self._record_count % _POLL_EVERY == 0:
             self._producer.poll(0)
 
     def _flush(self) -> None:
         missing = self._producer.flush(_FLUSH_S)
-        if missing or self._failed is not None:
-            reason = self._failed.str() if self._failed else "no answer"
+        if missing or self._failure is not None:
+            reason = self._failure.str() if self._failure else "no answer"
             raise NotDeliveredError(f"Kafka does not acknowledge it ({reason}): it is tried again")
 
     def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:
-            self._failed = error
+            self._failure = error
 
 
 def _digest(value: bytes) -> bytes:
     return blake2b(value, digest_size=16).digest()
 
 
-def _ends(kafka: dict[str, Property], topic: str) -> dict[int, int]:
-    """Return the present end of each partition."""
+def _end_offsets(kafka: dict[str, Property], topic: str) -> dict[int, int]:
+    """Return the present end offset of each partition."""
     consumer = Consumer({**kafka, "group.id": "kairos.ingest.ends", "enable.auto.commit": False})
     try:
-        known = AdminClient(dict(kafka)).list_topics(topic, timeout=_ASK_S).topics[topic]
-        places = [TopicPartition(topic, number) for number in known.partitions]
+        metadata = AdminClient(dict(kafka)).list_topics(topic, timeout=_ASK_S).topics[topic]
+        places = [TopicPartition(topic, number) for number in metadata.partitions]
         return {
             place.partition: consumer.get_watermark_offsets(place, timeout=_ASK_S)[1]
             for place in places

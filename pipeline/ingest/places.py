@@ -24,7 +24,7 @@ _TEMPORARY: Final = (
 )  # fmt: skip
 """Names of temporary files that programs have not finished."""
 
-_DENIED: Final = (
+_DENIAL_ERRNOS: Final = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
 )  # fmt: skip
 
@@ -38,7 +38,7 @@ class DeniedError(PlaceError):
 
 
 class WatchedPlace(Protocol):
-    """Folder with files, locked by this process where the place supports it."""
+    """Folder with files, locked by this process if the place supports locks."""
 
     label: str
     """Name of the folder in reports; its files are `label/NAME`."""
@@ -48,13 +48,14 @@ class WatchedPlace(Protocol):
         ...
 
     def unchanged_for_s(self, stamp: Stamp) -> float:
-        """Return the time for which the file has certainly not changed; 0 where it is unknown."""
+        """Return the time (s) for which the file has certainly not changed; 0 if it is unknown."""
         ...
 
     def fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:
         """Copy a listed file.
 
-        Raises PlaceError where it has changed since, UnreadableError where it is larger."""
+        Raises PlaceError if it has changed since, and UnreadableError if it is larger than
+        `most_bytes`."""
         ...
 
     def move(self, name: str, folder: str, new_name: str) -> None:
@@ -62,7 +63,7 @@ class WatchedPlace(Protocol):
         ...
 
     def write(self, folder: str, name: str, content: Path) -> None:
-        """Write another file into `folder`, atomically."""
+        """Write the file `content` into `folder` under `name`, atomically."""
         ...
 
     def exists(self, folder: str, name: str) -> bool:
@@ -70,14 +71,14 @@ class WatchedPlace(Protocol):
         ...
 
     def read(self, folder: str, name: str, into: IO[bytes], most_bytes: int) -> None:
-        """Copy a file of `folder`. Raises UnreadableError where it is larger."""
+        """Copy a file of `folder`. Raises UnreadableError if it is larger than `most_bytes`."""
         ...
 
 
 def fits(name: str, pattern: str, excludes: tuple[str, ...]) -> bool:
     """Return whether a file fits the pattern, and is neither temporary nor excluded."""
     return fnmatch.fnmatchcase(name, pattern) and not any(
-        fnmatch.fnmatchcase(name, excluded) for excluded in (*_TEMPORARY, *excludes)
+        fnmatch.fnmatchcase(name, exclude) for exclude in (*_TEMPORARY, *excludes)
     )
 
 
@@ -89,7 +90,7 @@ class LocalFolder:
         self._folder = folder
 
     def files(self) -> list[Stamp]:
-        """Return the regular files, without links, which may lead anywhere."""
+        """Return the regular files; links are left out, because they may lead anywhere."""
         with _as_place_errors(self._folder):
             return [
                 Stamp(entry.name, status.st_size, status.st_mtime_ns)
@@ -135,7 +136,7 @@ class LocalFolder:
 
 
 @contextmanager
-def opened_folder(folder: Path) -> Iterator[LocalFolder]:
+def open_folder(folder: Path) -> Iterator[LocalFolder]:
     """Provide the folder, locked against other watchers of any home. Raises PlaceError."""
     with _as_place_errors(folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -152,7 +153,7 @@ def _as_place_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind = DeniedError if error.errno in _DENIED else PlaceError
+        kind = DeniedError if error.errno in _DENIAL_ERRNOS else PlaceError
         raise kind(f"{error.filename or path}: {error.strerror or error}") from error
 
 

@@ -1,7 +1,7 @@
-"""Preparation of a file: its records for Kafka, written to disk before any is sent.
+"""Preparation of a file: its records for Kafka are written to disk before any is sent.
 
-So nothing is sent of a file with too many bad rows, the same records are sent after a kill as
-before, and a second look at a file costs little.
+So no row of a file with too many bad rows is sent, a kill does not change the records, and a second
+look at a file costs little.
 """
 
 import csv
@@ -18,47 +18,48 @@ from pipeline.ingest.judging import ConvertedRows
 _REJECTED_HEAD: Final = ("line", "column", "reason", "original")
 
 
-class RowCounts(Struct, frozen=True):
-    """Numbers of good and of rejected rows."""
+class RowCounts(Struct, frozen=True, rename={"valid_rows": "good", "rejected_rows": "rejected"}):
+    """Numbers of valid and of rejected rows."""
 
-    good: int
-    rejected: int
+    valid_rows: int
+    rejected_rows: int
 
     @property
     def rows(self) -> int:
         """Number of all rows."""
-        return self.good + self.rejected
+        return self.valid_rows + self.rejected_rows
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedFiles:
-    """Prepared files: good rows as records; bad ones as dead letters, and as CSV for people."""
+    """Paths of the prepared files: records of the valid rows, dead letters of the others, and the
+    others as CSV for people."""
 
     records: Path
     letters: Path
-    rejected: Path
+    rejected_csv: Path
 
 
 def prepare(
-    converted: Iterable[ConvertedRows], outlet: PreparedFiles, progress: Callable[[int], None]
+    batches: Iterable[ConvertedRows], files: PreparedFiles, progress: Callable[[int], None]
 ) -> RowCounts:
-    """Write a file's converted rows. Raises UnreadableError where it cannot be read completely."""
-    good = rejected = 0
+    """Write a file's converted rows. Raises UnreadableError if it cannot be read completely."""
+    valid_rows = rejected_rows = 0
     with (
-        outlet.records.open("wb") as records,
-        outlet.letters.open("wb") as letters,
-        outlet.rejected.open("w", newline="", errors="surrogateescape") as file,
+        files.records.open("wb") as records,
+        files.letters.open("wb") as letters,
+        files.rejected_csv.open("w", newline="", errors="surrogateescape") as file,
     ):
         table = csv.writer(file)
         table.writerow(_REJECTED_HEAD)
-        for rows in converted:
-            records.write(rows.records)
-            letters.write(rows.letters)
-            table.writerows(rows.lines)
-            good += rows.good
-            rejected += rows.rejected
-            progress(rows.progress)
-        for written in (records, letters):
-            written.flush()
-            os.fsync(written.fileno())
-    return RowCounts(good, rejected)
+        for batch in batches:
+            records.write(batch.records)
+            letters.write(batch.letters)
+            table.writerows(batch.lines)
+            valid_rows += batch.valid_rows
+            rejected_rows += batch.rejected_rows
+            progress(batch.progress)
+        for handle in (records, letters):
+            handle.flush()
+            os.fsync(handle.fileno())
+    return RowCounts(valid_rows, rejected_rows)

@@ -33,7 +33,8 @@ _START_S: Final = 30.0
 _LOOK_S: Final = 0.5
 _END_S: Final = 5.0
 _PATIENCE_S: Final = 5.0
-"""Wait beyond the rest that files need; files that still change then are left to the next look."""
+"""Wait beyond the time that files must rest; files that still change then are left to the next
+look."""
 
 _log = logging.getLogger("kairos.ingest")
 
@@ -53,16 +54,16 @@ def base_of(settings: Settings, progress: Progress) -> Base:
 
 
 def look_once(watches: Sequence[Watcher], config: Configuration) -> Iterator[FileReport]:
-    """Take every file, after waiting for those that may be complete soon."""
+    """Take every file, and yield its report; wait for files that may be complete soon."""
     patience_s = max((watch.readiness.after_s for watch in watches), default=0.0) + _PATIENCE_S
     deadline = time.monotonic() + patience_s
-    reported: list[FileReport] = []
+    reports: list[FileReport] = []
     left = list(watches)
     while left:
         for watcher in left:
             for report in watcher.look(config):
-                if report not in reported:
-                    reported.append(report)
+                if report not in reports:
+                    reports.append(report)
                     yield report
         left = [watcher for watcher in left if watcher.waiting and watcher.watch.ready.by == "rest"]
         if left and time.monotonic() > deadline:
@@ -76,31 +77,31 @@ def run(settings: Settings) -> None:
     announce(settings.home, NAME, "starting")
     log = ConfigurationLog(settings.kafka(), open_codec(settings))
     log.start(_START_S)
-    stopped = threading.Event()
+    stop_event = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+        signal.signal(number, lambda *_: stop_event.set())
     ports = {"metrics": start_http_server(0, "127.0.0.1")[0].server_port}
     announce(settings.home, NAME, "ready", ports)
     try:
         base = base_of(settings, lambda *_: None)
         remove_leftovers(base)
-        _follow(log, base, stopped)
+        _follow(log, base, stop_event)
         announce(settings.home, NAME, "stopping", ports)
     finally:
         log.stop()
         withdraw(settings.home, NAME)
 
 
-def _follow(log: ConfigurationLog, base: Base, stopped: threading.Event) -> None:
+def _follow(log: ConfigurationLog, base: Base, stop_event: threading.Event) -> None:
     """Run a thread for each watch, so that a slow server does not delay the others."""
     threads: dict[str, _WatchThread] = {}
     digest = None
-    while not stopped.is_set():
+    while not stop_event.is_set():
         config = log.latest()
         if config is not None and config.digest != digest:
             digest = config.digest
             _align(threads, watchers(config, base, os.environ), log)
-        stopped.wait(_LOOK_S)
+        stop_event.wait(_LOOK_S)
     for thread in threads.values():
         thread.end()
     deadline = time.monotonic() + _END_S
@@ -109,10 +110,10 @@ def _follow(log: ConfigurationLog, base: Base, stopped: threading.Event) -> None
 
 
 def _align(
-    threads: dict[str, "_WatchThread"], wanted: Sequence[Watcher], log: ConfigurationLog
+    threads: dict[str, "_WatchThread"], target_watchers: Sequence[Watcher], log: ConfigurationLog
 ) -> None:
     """End removed and changed watches, and begin new ones."""
-    by_name = {watcher.watch.watch: watcher for watcher in wanted}
+    by_name = {watcher.watch.watch: watcher for watcher in target_watchers}
     for name, thread in list(threads.items()):
         if name not in by_name or by_name[name].watch != thread.watch:
             threads.pop(name).end()
@@ -153,8 +154,8 @@ class _WatchThread(threading.Thread):
         try:
             for report in self._watcher.look(config):
                 is_fine = report.state == "done" and report.warning is UNSET
-                tell = _log.info if is_fine else _log.warning
-                tell(
+                log_result = _log.info if is_fine else _log.warning
+                log_result(
                     f"{report.file}: {report.sent:,} rows sent, {report.rejected:,} rejected",
                     extra={
                         "state": report.state,
@@ -164,5 +165,5 @@ class _WatchThread(threading.Thread):
                 )
                 if self._ended.is_set():
                     return
-        except Exception:  # no other thread looks at this watch
+        except Exception:  # the thread must go on, because no other one looks at this watch
             _log.exception(f"watch {self._watcher.watch.watch} failed, and is tried again")

@@ -8,21 +8,22 @@ from pipeline.config import model
 from pipeline.ingest.journal import Stamp
 
 
-def marker_of(ready: model.ReadyRule, name: str) -> str | None:
-    """Return the name of a file's marker; None: it needs none."""
-    if ready.by != "marker":
+def marker_of(select_ready: model.ReadyRule, name: str) -> str | None:
+    """Return the name of a file's marker; None if it needs none."""
+    if select_ready.by != "marker":
         return None
-    return ready.marker.replace("{name}", name).replace("{stem}", name.partition(".")[0])
+    return select_ready.marker.replace("{name}", name).replace("{stem}", name.partition(".")[0])
 
 
 @dataclass(slots=True)
 class FileReadiness:
-    """Completeness of the files of a folder; `seen`: time since which each has not changed."""
+    """Completeness of the files of a folder; `unchanged_since`: time (s, monotonic clock) since
+    which each file has not changed."""
 
     rule: model.ReadyRule
-    seen: dict[Stamp, float] = field(default_factory=dict)
+    unchanged_since: dict[Stamp, float] = field(default_factory=dict)
 
-    def ready(
+    def select_ready(
         self,
         stamps: Iterable[Stamp],
         names: frozenset[str],
@@ -31,12 +32,12 @@ class FileReadiness:
     ) -> frozenset[Stamp]:
         """Return the complete files.
 
-        `names`: of all files there; `now_s`: a monotonic clock.
+        `names`: names of all files of the folder; `now_s`: time of a monotonic clock.
         """
-        listed = list(stamps)
-        self.seen = {stamp: self.seen.get(stamp, now_s) for stamp in listed}
+        files = list(stamps)
+        self.unchanged_since = {stamp: self.unchanged_since.get(stamp, now_s) for stamp in files}
         return frozenset(
-            stamp for stamp in listed if self._is_ready(stamp, names, now_s, unchanged_for_s)
+            stamp for stamp in files if self._is_ready(stamp, names, now_s, unchanged_for_s)
         )
 
     def _is_ready(
@@ -52,9 +53,9 @@ class FileReadiness:
         if self.rule.by == "rename":
             return True
         after_s = self.after_s
-        return now_s - self.seen[stamp] >= after_s or unchanged_for_s(stamp) >= after_s
+        return now_s - self.unchanged_since[stamp] >= after_s or unchanged_for_s(stamp) >= after_s
 
     @property
     def after_s(self) -> float:
-        """Time that a file must rest."""
+        """Time (s) that a file must rest."""
         return duration_ms(self.rule.after) / 1_000

@@ -23,7 +23,7 @@ _SILENCE_S: Final = 15.0
 _SILENCES: Final = 3
 _CALL_S: Final = 60.0
 _PIECE: Final = 256 * 1024
-_DENIED: Final = (
+_DENIAL_ERRORS: Final = (
     asyncssh.SFTPPermissionDenied,
     asyncssh.SFTPOpUnsupported,
     asyncssh.SFTPWriteProtect,
@@ -40,7 +40,7 @@ def server_label(server: model.SftpServer) -> str:
 
 
 @contextmanager
-def opened_server(
+def open_server(
     server: model.SftpServer, environment: Mapping[str, str]
 ) -> Iterator["ServerFolder"]:
     """Open the server's folder for the duration of a connection. Raises PlaceError."""
@@ -64,23 +64,23 @@ class _Calls:
         self._runner = runner
         self._label = label
 
-    def __call__(self, awaited: Coroutine[Any, Any, T], limit_s: float | None = _CALL_S) -> T:
+    def __call__(self, coroutine: Coroutine[Any, Any, T], limit_s: float | None = _CALL_S) -> T:
         try:
-            return self._runner.run(_await_within(awaited, limit_s))
+            return self._runner.run(_await_within(coroutine, limit_s))
         except _FAULTS as error:
             raise self._place_error(error) from error
 
     def _place_error(self, error: BaseException) -> PlaceError:
-        message = f"{self._label}: {_words(error)}"
-        return DeniedError(message) if isinstance(error, _DENIED) else PlaceError(message)
+        message = f"{self._label}: {_describe(error)}"
+        return DeniedError(message) if isinstance(error, _DENIAL_ERRORS) else PlaceError(message)
 
 
-async def _await_within(awaited: Coroutine[Any, Any, T], limit_s: float | None) -> T:
+async def _await_within(coroutine: Coroutine[Any, Any, T], limit_s: float | None) -> T:
     async with asyncio.timeout(limit_s):
-        return await awaited
+        return await coroutine
 
 
-def _words(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return "its host key is not the pinned one: the connection was refused"
     if isinstance(error, TimeoutError):
@@ -92,14 +92,14 @@ async def _connect(
     server: model.SftpServer, environment: Mapping[str, str]
 ) -> asyncssh.SSHClientConnection:
     """Connect by the configuration alone, without the user's agent, keys or settings."""
-    pinned = asyncssh.import_public_key(server.host_key)
+    host_key = asyncssh.import_public_key(server.host_key)
     key = secret_value(server.private_key, environment)
     passphrase = secret_value(server.passphrase, environment)
     return await asyncssh.connect(
         server.host,
         server.port,
         username=server.user,
-        known_hosts=([pinned], [], []),
+        known_hosts=([host_key], [], []),
         client_keys=[_private_key(key, passphrase)] if key else None,
         password=secret_value(server.password, environment),
         config=None,
@@ -161,7 +161,7 @@ class ServerFolder:
         size = 0
         async with self._client.open(path, "rb") as file:
             while piece := await file.read(_PIECE):
-                assert isinstance(piece, bytes)  # opened so
+                assert isinstance(piece, bytes)  # the file is open in binary mode
                 size += len(piece)
                 if size > most_bytes:
                     raise UnreadableError(f"it is larger than {most_bytes:,} bytes")
@@ -175,8 +175,9 @@ class ServerFolder:
         self._call(self._move(self._at(name), folder, new_name))
 
     async def _move(self, path: str, folder: str, new_name: str) -> None:
-        """Move a file, replacing an existing one, also where the server's rename refuses it."""
-        await self._make(folder)
+        """Move a file, replacing an existing one, even if the server's rename refuses to
+        replace."""
+        await self._make_folder(folder)
         target = self._at(folder, new_name)
         try:
             await self._client.posix_rename(path, target)
@@ -189,7 +190,7 @@ class ServerFolder:
         self._call(self._write(folder, name, content), None)
 
     async def _write(self, folder: str, name: str, content: Path) -> None:
-        await self._make(folder)
+        await self._make_folder(folder)
         draft = self._at(folder, f".{name}.part")
         with content.open("rb") as source:
             async with self._client.open(draft, "wb") as target:
@@ -200,8 +201,9 @@ class ServerFolder:
     def exists(self, folder: str, name: str) -> bool:
         return self._call(self._client.exists(self._at(folder, name)))
 
-    async def _make(self, folder: str) -> None:
-        """Make a folder; servers report an existing one as an unspecific failure."""
+    async def _make_folder(self, folder: str) -> None:
+        """Make a folder if it is missing; servers report an existing one as an unspecific
+        failure."""
         try:
             await self._client.mkdir(self._at(folder))
         except asyncssh.SFTPError as error:

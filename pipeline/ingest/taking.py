@@ -51,10 +51,10 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 _PIECE: Final = 1024 * 1024
 _DIGEST_BYTES: Final = 16
 _SHOWN_DIGITS: Final = 12
-_HELPED_BYTES: Final = 4 * 1024 * 1024
-"""Size from which helpers, which take a second to start, pay."""
+_HELPERS_FROM_BYTES: Final = 4 * 1024 * 1024
+"""Size from which helpers pay for the second that they take to start."""
 
-_TEMPORARY: Final = (
+_TEMPORARY_ERRORS: Final = (
     PlaceError,
     OSError,
     sqlite3.OperationalError,
@@ -63,15 +63,15 @@ _TEMPORARY: Final = (
     HelperEndedError,
     ConfigurationLogError,
 )
-"""Faults not caused by the file, which is tried again."""
+"""Faults not caused by the file, after which it is tried again."""
 
-_LOST: Final = (
+_LOSS_WARNING: Final = (
     "the members of this list's last file are lost (here and in done/), so that no customer was "
     "removed: remove those who have left it since then by hand"
 )
-_TAKEN: Final = "files"
-_CHECKED: Final = "checked"
-_MAPS: Final = (
+_FILES_FOLDER: Final = "files"
+_CHECK_FOLDER: Final = "checked"
+_MAPPING_FIELDS: Final = (
     "source",
     "catalog",
     "format",
@@ -87,8 +87,8 @@ _MAPS: Final = (
 
 
 class FileReport(Struct, frozen=True):
-    """Result of a file; `reason`: of a failure, an unmoved file, or an incomplete effect;
-    `warning`: the name of the latter."""
+    """Result of a file. `reason`: reason for a failure, an unmoved file, or an incomplete effect;
+    `warning`: name of the incomplete effect."""
 
     file: str
     rows: int
@@ -103,7 +103,8 @@ class FileReport(Struct, frozen=True):
 class Base:
     """Common parts of all watches of a home.
 
-    `folder`: of the home, for intake alone; `max_bytes`: of one record; `now_ms`: the clock.
+    `folder`: the home's folder for intake alone; `max_bytes`: limit of one record; `now_ms`: the
+    clock.
     """
 
     folder: Path
@@ -117,9 +118,9 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """Working folder of a file; `content`: the name of its content and mapping in the journal;
-    `name`: the unpacked file's. `list`: the list that it replaces; `file`: the digest of its
-    content then, while `digest` is that of all files of the list so far."""
+    """Working folder of a file. `content`: name of its content and mapping in the journal; `name`:
+    name of the unpacked file. `list`: the list that the file replaces; then `file` is the digest of
+    its content, and `digest` that of all files of the list so far."""
 
     content: str
     digest: str
@@ -165,7 +166,7 @@ class FileIntake:
             return self._take(stamp)
         except UnreadableError as error:
             return self._fail(stamp, self._reason(error, stamp, None), None, None)
-        except _TEMPORARY as error:
+        except _TEMPORARY_ERRORS as error:
             metrics.FAILURES.labels(self.watch.watch).inc()
             return self._report(stamp, RowCounts(0, 0), f"it stays where it is: {error}")
 
@@ -173,24 +174,24 @@ class FileIntake:
         """Return the file's result, without sending or moving anything."""
         work = None
         try:
-            work = self._fetch(stamp, _CHECKED)
+            work = self._fetch(stamp, _CHECK_FOLDER)
             catalog = self._catalog()
-            prepared = (
+            counts = (
                 self._prepare(stamp, work)
                 if catalog is None
                 else self._check_catalog(work, catalog)
             )
-        except (UnreadableError, *_TEMPORARY) as error:
+        except (UnreadableError, *_TEMPORARY_ERRORS) as error:
             return self._report(stamp, RowCounts(0, 0), self._reason(error, stamp, work))
         finally:
             if work is not None:
                 shutil.rmtree(work.folder, ignore_errors=True)
-        too_bad = self._too_bad(prepared)
-        sent = None if too_bad else prepared.good
-        return self._of_list(work, self._report(stamp, prepared, too_bad, sent))
+        refusal = self._refusal(counts)
+        sent_rows = None if refusal else counts.valid_rows
+        return self._warn_of_loss(work, self._report(stamp, counts, refusal, sent_rows))
 
     def _take(self, stamp: Stamp) -> FileReport:
-        work = self._fetch(stamp, _TAKEN)
+        work = self._fetch(stamp, _FILES_FOLDER)
         catalog = self._catalog()
         if catalog is not None:
             return self._take_catalog(stamp, work, catalog)
@@ -199,17 +200,17 @@ class FileIntake:
             reason = f"its content was taken before, as {before.name}: nothing is sent again"
             return self._put_away(stamp, work, RowCounts(0, 0), reason)
         try:
-            prepared = self._prepare(stamp, work)
+            counts = self._prepare(stamp, work)
         except UnreadableError as error:
             return self._fail(stamp, self._reason(error, stamp, work), work, None)
-        too_bad = self._too_bad(prepared)
-        if too_bad is not None:
-            return self._fail(stamp, too_bad, work, prepared)
+        refusal = self._refusal(counts)
+        if refusal is not None:
+            return self._fail(stamp, refusal, work, counts)
         Outbox(self.base.records, self.base.journal, work.content).send(work.outlet)
-        return self._put_away(stamp, work, prepared, None)
+        return self._put_away(stamp, work, counts, None)
 
     def _catalog(self) -> model.Catalog | None:
-        """Return the catalogue whose tables the files of the watch are, if they are."""
+        """Return the catalogue for whose tables the watch is; None if it is not for a catalogue."""
         catalogs = self.config.bundle.catalogs
         return next(
             (catalog for catalog in catalogs if catalog.catalog == self.watch.catalog), None
@@ -221,7 +222,7 @@ class FileIntake:
         return RowCounts(len(items.items), 0)
 
     def _take_catalog(self, stamp: Stamp, work: _Work, catalog: model.Catalog) -> FileReport:
-        """Put the items into force, also those of a content that was taken before."""
+        """Put the items into force, even if the same content was taken before."""
         try:
             items = read_catalog(catalog, work.source, Path(work.name).suffix.lower())
             self.base.apply_catalog(items)
@@ -231,46 +232,49 @@ class FileIntake:
 
     def _fetch(self, stamp: Stamp, folder: str) -> _Work:
         """Copy the file into the home; return it with the digest of its content."""
-        fetched, *_ = temporary = self._temporary()
+        copy_path, *_ = copies = self._copy_paths()
         try:
-            with fetched.open("wb") as into:
+            with copy_path.open("wb") as into:
                 self.place.fetch(stamp, into, self.watch.max_bytes)
-            source, name = self._open_up(fetched, stamp.name)
+            source, name = self._unwrap(copy_path, stamp.name)
             file = _digest_of(source)
-            whole = self._find_list(source, name, file)
-            digest = file if whole is None else whole.known_by(file)
-            content = f"{digest}-{_definition(self.watch)}"
-            work = _Work(content, digest, self.base.folder / folder / content, name, whole, file)
+            whole_list = self._find_list(source, name, file)
+            digest = file if whole_list is None else whole_list.known_by(file)
+            content = f"{digest}-{_mapping_digest(self.watch)}"
+            work = _Work(
+                content, digest, self.base.folder / folder / content, name, whole_list, file
+            )
             work.folder.mkdir(parents=True, exist_ok=True)
             source.replace(work.source)
         finally:
-            for copy in temporary:
+            for copy in copies:
                 copy.unlink(missing_ok=True)
         return work
 
-    def _open_up(self, fetched: Path, name: str) -> tuple[Path, str]:
-        """Decrypt and unpack a copy; return the inner file, and its name."""
-        decrypted, unpacked = (Path(f"{fetched}.{suffix}") for suffix in ("decrypted", "unpacked"))
+    def _unwrap(self, copy_path: Path, name: str) -> tuple[Path, str]:
+        """Decrypt and unpack a copy; return the path of the inner file, and its name."""
+        decrypted_file, unpacked_file = (
+            Path(f"{copy_path}.{suffix}") for suffix in ("decrypted", "unpacked")
+        )
         limits = ContentLimits(self.watch.max_bytes, self.watch.max_ratio)
-        source = fetched
+        source = copy_path
         if is_encrypted(name):
-            name = decrypt(source, name, self.read_key(), decrypted, limits)
-            source = decrypted
+            name = decrypt(source, name, self.read_key(), decrypted_file, limits)
+            source = decrypted_file
         if is_packed(name):
-            name = unpack(source, name, unpacked, limits)
-            source = unpacked
+            name = unpack(source, name, unpacked_file, limits)
+            source = unpacked_file
         return source, name
 
-    def _temporary(self, copy: str = "fetched") -> tuple[Path, Path, Path]:
+    def _copy_paths(self, copy: str = "fetched") -> tuple[Path, Path, Path]:
         """Return the paths of a copied, decrypted and unpacked file."""
-        names = (copy, f"{copy}.decrypted", f"{copy}.unpacked")
-        fetched, plain, whole = (self.base.folder / f"{self.watch.watch}.{name}" for name in names)
-        return fetched, plain, whole
+        path = self.base.folder / f"{self.watch.watch}.{copy}"
+        return path, Path(f"{path}.decrypted"), Path(f"{path}.unpacked")
 
     def _reason(self, error: Exception, stamp: Stamp, work: _Work | None) -> str:
-        """Return the message of an error, with the file's name instead of the copy's."""
+        """Return the message of an error, with the name of the file instead of those of copies."""
         text = str(error)
-        for copy in (*self._temporary(), *(() if work is None else (work.source,))):
+        for copy in (*self._copy_paths(), *(() if work is None else (work.source,))):
             text = text.replace(str(copy), stamp.name)
         return text
 
@@ -282,103 +286,104 @@ class FileIntake:
         )
 
     def _find_list(self, source: Path, name: str, digest: str) -> WholeList | None:
-        """Return the list that the file replaces, with its former members."""
+        """Return the list that the file replaces, with its former members restored."""
         if not self.watch.replaces:
             return None
         folder = self.base.folder / LISTS / self.watch.watch
-        whole = find_list(self._open(source, name), folder, self.config.identity)
-        if whole is not None:
-            ListMemory(whole, self.place).recall(digest, self._open_former)
-        return whole
+        whole_list = find_list(self._open(source, name), folder, self.config.identity)
+        if whole_list is not None:
+            ListMemory(whole_list, self.place).recall(digest, self._open_former)
+        return whole_list
 
     @contextmanager
     def _open_former(self, name: str) -> Iterator[tuple[str, RowFile]]:
         """Open a finished file; yield the digest of its content, and its rows."""
-        copies = self._temporary("former")
+        copies = self._copy_paths("former")
         try:
             with copies[0].open("wb") as into:
                 self.place.read(DONE, name, into, self.watch.max_bytes)
-            source, inner = self._open_up(copies[0], name)
+            source, inner = self._unwrap(copies[0], name)
             yield _digest_of(source), self._open(source, inner)
         finally:
             for copy in copies:
                 copy.unlink(missing_ok=True)
 
     def _prepare(self, stamp: Stamp, work: _Work) -> RowCounts:
-        known = read_json(work.result, RowCounts)
-        if known is not None:
-            return known
+        counts = read_json(work.result, RowCounts)
+        if counts is not None:
+            return counts
         rows = self._open(work.source, work.name)
-        prepared = prepare(
-            self._judge(rows, stamp, work),
+        counts = prepare(
+            self._convert(rows, stamp, work),
             work.outlet,
             lambda count: self.base.progress(stamp.name, count, rows.size),
         )
-        write_json(work.result, prepared)
-        return prepared
+        write_json(work.result, counts)
+        return counts
 
-    def _judge(self, rows: RowFile, stamp: Stamp, work: _Work) -> Iterator[ConvertedRows]:
+    def _convert(self, rows: RowFile, stamp: Stamp, work: _Work) -> Iterator[ConvertedRows]:
         base = self.base
         file = WatchedFile(
             self.watch, self._name(stamp), work.digest, base.max_bytes, base.now_ms()
         )
-        all_rows = (
+        input_rows = (
             rows.rows() if work.list is None else work.list.changes(rows.rows(), work.members)
         )
-        if work.source.stat().st_size >= _HELPED_BYTES and count_helpers():
-            return convert_with_helpers(all_rows, file, self.config, base.records.codec)
-        return convert_here(all_rows, open_converter(file, self.config, base.records.codec))
+        if work.source.stat().st_size >= _HELPERS_FROM_BYTES and count_helpers():
+            return convert_with_helpers(input_rows, file, self.config, base.records.codec)
+        return convert_here(input_rows, open_converter(file, self.config, base.records.codec))
 
-    def _too_bad(self, prepared: RowCounts) -> str | None:
-        most = 0 if self.watch.replaces else self.watch.max_bad
-        if prepared.rejected <= most * prepared.rows:
+    def _refusal(self, counts: RowCounts) -> str | None:
+        """Return the reason why too many rows are bad to send any; None if the others are sent."""
+        max_share = 0 if self.watch.replaces else self.watch.max_bad
+        if counts.rejected_rows <= max_share * counts.rows:
             return None
         if self.watch.replaces:
             return (
-                f"{prepared.rejected:,} of its {prepared.rows:,} rows are bad, and their "
+                f"{counts.rejected_rows:,} of its {counts.rows:,} rows are bad, and their "
                 "customers would be removed from the list: no row was sent"
             )
         return (
-            f"{prepared.rejected:,} of its {prepared.rows:,} rows are bad, more than the share of "
+            f"{counts.rejected_rows:,} of its {counts.rows:,} rows are bad, more than the share of "
             f"{self.watch.max_bad:g} that the watch allows: no row was sent"
         )
 
     def _put_away(
-        self, stamp: Stamp, work: _Work, prepared: RowCounts, reason: str | None
+        self, stamp: Stamp, work: _Work, counts: RowCounts, reason: str | None
     ) -> FileReport:
         name = self._free_name(DONE, stamp, work.digest)
         if work.list is not None and reason is None:
             self._keep_list(work.list, work, name)
         try:
-            if prepared.rejected:
-                self.place.write(DONE, f"{name}.rejected.csv", work.outlet.rejected)
+            if counts.rejected_rows:
+                self.place.write(DONE, f"{name}.rejected.csv", work.outlet.rejected_csv)
             self._move(stamp, DONE, name)
         except DeniedError as error:
             reason = f"it was taken, and stays where it is: {error}"
-            self.base.journal.leave(self.watch.watch, stamp)
+            self.base.journal.note_unmoved(self.watch.watch, stamp)
         if self.base.journal.find_taken(work.content) is None:
             journal = self.base.journal
-            journal.finish(work.content, stamp.name, prepared.rows, prepared.rejected)
+            journal.finish(work.content, stamp.name, counts.rows, counts.rejected_rows)
         shutil.rmtree(work.folder, ignore_errors=True)
         return self._count(
-            self._of_list(work, self._report(stamp, prepared, reason, prepared.good))
+            self._warn_of_loss(work, self._report(stamp, counts, reason, counts.valid_rows))
         )
 
-    def _keep_list(self, whole: WholeList, work: _Work, name: str) -> None:
+    def _keep_list(self, whole_list: WholeList, work: _Work, name: str) -> None:
         """Store the list's present members, here and beside its files."""
-        last = whole.next_last(work.file, work.digest, name)
-        memory = ListMemory(whole, self.place)
-        whole.keep(work.members, memory.note(last, work.folder / "note"))
+        last = whole_list.next_last(work.file, work.digest, name)
+        memory = ListMemory(whole_list, self.place)
+        whole_list.store(work.members, memory.note(last, work.folder / "note"))
 
-    def _of_list(self, work: _Work, report: FileReport) -> FileReport:
-        """Add a warning where no former member could be removed from a list."""
+    def _warn_of_loss(self, work: _Work, report: FileReport) -> FileReport:
+        """Add a warning if the list's former members are lost, so that none could be removed."""
         if work.list is None or not work.list.is_after_loss(work.file):
             return report
-        reason = f"{report.reason}; {_LOST}" if report.reason else _LOST
+        reason = f"{report.reason}; {_LOSS_WARNING}" if report.reason else _LOSS_WARNING
         return replace(report, reason=reason, warning="list_memory_lost")
 
     def _fail(
-        self, stamp: Stamp, reason: str, work: _Work | None, prepared: RowCounts | None
+        self, stamp: Stamp, reason: str, work: _Work | None, counts: RowCounts | None
     ) -> FileReport:
         """Move the file to `failed/`, with the reason beside it."""
         note = self.base.folder / f"{self.watch.watch}.reason"
@@ -386,21 +391,21 @@ class FileIntake:
         name = stamp.name if work is None else self._free_name(FAILED, stamp, work.digest)
         try:
             self.place.write(FAILED, f"{name}.reason.txt", note)
-            if work is not None and prepared is not None:
-                self.place.write(FAILED, f"{name}.rejected.csv", work.outlet.rejected)
+            if work is not None and counts is not None:
+                self.place.write(FAILED, f"{name}.rejected.csv", work.outlet.rejected_csv)
             self._move(stamp, FAILED, name)
         except DeniedError as error:
             reason = f"{reason}; it stays where it is: {error}"
-            self.base.journal.leave(self.watch.watch, stamp)
+            self.base.journal.note_unmoved(self.watch.watch, stamp)
         except PlaceError as error:
             reason = f"{reason}; it stays where it is: {error}"
         note.unlink(missing_ok=True)
         if work is not None:
             shutil.rmtree(work.folder, ignore_errors=True)
-        return self._count(self._report(stamp, prepared or RowCounts(0, 0), reason))
+        return self._count(self._report(stamp, counts or RowCounts(0, 0), reason))
 
     def _free_name(self, folder: str, stamp: Stamp, digest: str) -> str:
-        """Return a free name, since another content with the same name must not replace a file."""
+        """Return a free name, so that the file replaces no other file of the same name."""
         if self.place.exists(folder, stamp.name):
             return f"{digest[:_SHOWN_DIGITS]}-{stamp.name}"
         return stamp.name
@@ -413,15 +418,15 @@ class FileIntake:
                 self.place.move(marker, folder, marker)
 
     def _report(
-        self, stamp: Stamp, prepared: RowCounts, reason: str | None, sent: int | None = None
+        self, stamp: Stamp, counts: RowCounts, reason: str | None, sent_rows: int | None = None
     ) -> FileReport:
-        """Report a file; `sent` None: it failed, and no row was sent."""
+        """Return the report of a file; `sent_rows` None: it failed, and no row was sent."""
         return FileReport(
             file=self._name(stamp),
-            rows=prepared.rows,
-            sent=sent or 0,
-            rejected=prepared.rejected,
-            state="failed" if sent is None else "done",
+            rows=counts.rows,
+            sent=sent_rows or 0,
+            rejected=counts.rejected_rows,
+            state="failed" if sent_rows is None else "done",
             reason=reason,
         )
 
@@ -437,8 +442,8 @@ class FileIntake:
 
 
 def remove_leftovers(base: Base) -> None:
-    """Remove working folders that a kill has left of completely taken files."""
-    for work in (base.folder / _TAKEN).glob("*"):
+    """Remove working folders of completely taken files, which a kill left behind."""
+    for work in (base.folder / _FILES_FOLDER).glob("*"):
         if base.journal.find_taken(work.name) is not None:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -451,9 +456,9 @@ def _digest_of(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _definition(watch: model.Watch) -> str:
+def _mapping_digest(watch: model.Watch) -> str:
     """Return a digest that distinguishes mappings."""
-    meaning = [getattr(watch, name) for name in _MAPS]
+    meaning = [getattr(watch, name) for name in _MAPPING_FIELDS]
     meaning += [part for part in (watch.permissions, watch.replaces) if part]
-    encoded = msgspec.json.encode(meaning, order="sorted")
-    return blake2b(encoded, digest_size=4).hexdigest()
+    data = msgspec.json.encode(meaning, order="sorted")
+    return blake2b(data, digest_size=4).hexdigest()

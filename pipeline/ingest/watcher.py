@@ -19,8 +19,8 @@ from pipeline.row_files.decrypting import PgpKey
 
 @dataclass(slots=True)
 class Watcher:
-    """Watcher of `watch` with its feed; `label`: name of the place of its files, which `open_place`
-    opens. `read_key` returns the key of encrypted files. `waiting`: number of incomplete files at
+    """Watcher of `watch` with its feed. `label`: name of the place of its files, which `open_place`
+    opens; `read_key` returns the key of encrypted files; `waiting`: number of incomplete files at
     the last look."""
 
     watch: model.Watch
@@ -35,37 +35,37 @@ class Watcher:
         self.readiness = FileReadiness(self.watch.ready)
 
     def look(self, config: Configuration) -> Iterator[FileReport]:
-        """Take all complete files, sorted by name."""
+        """Take all complete files in the order of their names, and yield their reports."""
         name = self.watch.watch
         try:
-            with self._alone(), self.open_place() as place:
-                taking = FileIntake(self.watch, self.base, place, config, self.read_key)
-                for stamp in self._ready(place):
-                    yield taking.take(stamp)
+            with self._lock(), self.open_place() as place:
+                intake = FileIntake(self.watch, self.base, place, config, self.read_key)
+                for stamp in self._select_ready(place):
+                    yield intake.take(stamp)
         except (PlaceError, OSError, sqlite3.OperationalError) as error:  # or the home is full
             metrics.FAILURES.labels(name).inc()
-            yield self._unusable(error)
+            yield self._failure_report(error)
         else:
-            metrics.LOOKED.labels(name).set(time.time())
+            metrics.LOOK_TIME.labels(name).set(time.time())
 
     def check(self, config: Configuration) -> Iterator[FileReport]:
         """Yield each file's result, complete or not, without sending or moving anything."""
         try:
-            with self._alone(), self.open_place() as place:
-                taking = FileIntake(self.watch, self.base, place, config, self.read_key)
+            with self._lock(), self.open_place() as place:
+                intake = FileIntake(self.watch, self.base, place, config, self.read_key)
                 for stamp in self._find_fitting(place.files()):
-                    yield taking.check(stamp)
+                    yield intake.check(stamp)
         except (PlaceError, OSError, sqlite3.OperationalError) as error:
-            yield self._unusable(error)
+            yield self._failure_report(error)
 
-    def _unusable(self, error: Exception) -> FileReport:
+    def _failure_report(self, error: Exception) -> FileReport:
         return FileReport(self.label, 0, 0, 0, "failed", str(error))
 
-    def _ready(self, place: WatchedPlace) -> list[Stamp]:
+    def _select_ready(self, place: WatchedPlace) -> list[Stamp]:
         stamps = place.files()
         fitting = self._find_fitting(stamps)
         names = frozenset(stamp.name for stamp in stamps)
-        ready = self.readiness.ready(fitting, names, time.monotonic(), place.unchanged_for_s)
+        ready = self.readiness.select_ready(fitting, names, time.monotonic(), place.unchanged_for_s)
         self.waiting = len(fitting) - len(ready)
         metrics.WAITING.labels(self.watch.watch).set(self.waiting)
         return [stamp for stamp in fitting if stamp in ready]
@@ -79,13 +79,13 @@ class Watcher:
                 for stamp in stamps
                 if fits(stamp.name, watch.pattern or "*", watch.excludes)
                 and stamp.name not in markers
-                and not journal.is_left(watch.watch, stamp)
+                and not journal.is_unmoved(watch.watch, stamp)
             ),
             key=lambda stamp: stamp.name,
         )
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _lock(self) -> Iterator[None]:
         """Lock the watch against other processes of this home; a killed process holds no lock."""
         self.base.folder.mkdir(parents=True, exist_ok=True)
         with (self.base.folder / f"{self.watch.watch}.lock").open("w") as lock:

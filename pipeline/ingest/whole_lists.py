@@ -1,8 +1,8 @@
 """Files with a whole list: a former member that is missing in the next file has left the list.
 
 A list's name is the common content of its rows besides their customers, such as a segment's name.
-The members of its last file are kept in the home, and a note beside the files names that file: a
-home that has lost the members, or another machine, reads them there again.
+The members of its last file are stored in the home, and a note beside the files names that file: a
+home that has lost the members, or another machine, reads them from that file again.
 """
 
 import sqlite3
@@ -31,8 +31,8 @@ _DECODER: Final = msgspec.json.Decoder(_Record)
 
 @dataclass(frozen=True, slots=True)
 class WholeList:
-    """List of one name, kept in `folder`; `name`: common content of its rows. `identity` determines
-    which rows are of the same customer."""
+    """List of one name, stored in `folder`; `name`: common content of its rows. `identity`
+    determines the customer of a row."""
 
     folder: Path
     name: bytes
@@ -44,26 +44,26 @@ class WholeList:
         return f"{self.folder.parent.name}.{self.folder.name}.list.json"
 
     def last(self) -> LastFile | None:
-        """Return the list's last file, if this home knows it."""
+        """Return the list's last file; None if this home has no record of one."""
         return read_last_file(self.folder)
 
     def known_by(self, digest: str) -> str:
-        """Return the identity of a file: an earlier content that is sent again is another file,
-        since it changes the list; the last content again is the same file."""
+        """Return a digest of the file and all files before it: an earlier content that comes again
+        is another file, since it changes the list; the last content again is the same file."""
         last = self.last()
         if last is None:
             return digest
         return last.known_by if last.digest == digest else _digest(f"{last.known_by} {digest}")
 
     def is_after_loss(self, digest: str) -> bool:
-        """Return whether this file removes no customer, since the former members are lost."""
+        """Return whether the file removes no customer, because the former members are lost."""
         last = self.last()
         if last is None or last.memory == "kept":
             return False
         return last.memory == "lost" or last.digest == digest
 
     def restore(self, rows: Iterator[ReadRow], last: LastFile) -> None:
-        """Make the rows of the last file the members. Raises UnreadableError."""
+        """Restore the members from the rows of the last file. Raises UnreadableError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self._members.with_suffix(".part")
         with draft.open("wb") as file:
@@ -73,7 +73,7 @@ class WholeList:
         draft.replace(self._members)
         write_last_file(self.folder, replace(last, memory="kept", is_shared=True))
 
-    def lose(self, last: LastFile) -> None:
+    def record_loss(self, last: LastFile) -> None:
         """Record that the members of the last file are lost."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._members.unlink(missing_ok=True)
@@ -85,25 +85,25 @@ class WholeList:
         return LastFile(digest, known_by, file, self.name.decode(), memory)
 
     def changes(self, rows: Iterator[ReadRow], members: Path) -> Iterator[ReadRow]:
-        """Yield each row as an addition, then a removal for each member who left. Writes the
+        """Yield each row as an addition, then a removal for each member who left; write the present
         members to `members`. Raises UnreadableError for a row of another list."""
         line, count = 0, 0
-        with closing(sqlite3.connect("")) as seen, members.open("wb") as file:
-            seen.execute("CREATE TABLE seen (customer BLOB PRIMARY KEY) WITHOUT ROWID")
+        with closing(sqlite3.connect("")) as customers, members.open("wb") as file:
+            customers.execute("CREATE TABLE customers (customer BLOB PRIMARY KEY) WITHOUT ROWID")
             for row in rows:
                 line, count = row.line, row.progress
                 if isinstance(row, FileRow):
                     record = self._record(row)
                     row = replace(row, raw=_with_operation(record, "add"))
                     customer = self._customer(record)
-                    seen.execute("INSERT OR IGNORE INTO seen VALUES (?)", (customer,))
+                    customers.execute("INSERT OR IGNORE INTO customers VALUES (?)", (customer,))
                     file.write(row.raw + b"\n")
                 yield row
-            for number, raw in enumerate(self._former_members(seen), start=line + 1):
+            for number, raw in enumerate(self._former_members(customers), start=line + 1):
                 yield FileRow(number, raw, count)
 
-    def keep(self, members: Path, last: LastFile) -> None:
-        """Store these members, once their file has been sent."""
+    def store(self, members: Path, last: LastFile) -> None:
+        """Store the members of `members`, once their file has been sent."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if members.exists():
             members.replace(self._members)
@@ -118,7 +118,7 @@ class WholeList:
             )
         return record
 
-    def _former_members(self, seen: sqlite3.Connection) -> Iterator[bytes]:
+    def _former_members(self, customers: sqlite3.Connection) -> Iterator[bytes]:
         """Yield a removal for each former member who is no longer on the list."""
         if not self._members.exists():
             return
@@ -127,7 +127,9 @@ class WholeList:
                 record = _DECODER.decode(line)
                 customer = self._customer(record)
                 if (
-                    seen.execute("SELECT 1 FROM seen WHERE customer = ?", (customer,)).fetchone()
+                    customers.execute(
+                        "SELECT 1 FROM customers WHERE customer = ?", (customer,)
+                    ).fetchone()
                     is None
                 ):
                     yield _with_operation(record, "remove")
@@ -146,7 +148,7 @@ class WholeList:
 
 
 def find_list(rows: RowFile, folder: Path, identity: IdentityRules) -> WholeList | None:
-    """Return the list of a file, by its first good row; None: it has none."""
+    """Return the list of a file, by its first valid row; None if it has no valid row."""
     first = next((row for row in rows.rows() if isinstance(row, FileRow)), None)
     if first is None:
         return None

@@ -19,7 +19,7 @@ from pipeline.home.topics import ensure_topics
 from pipeline.ingest.opening import watchers
 from pipeline.ingest.places import DeniedError, PlaceError
 from pipeline.ingest.process import base_of, look_once
-from pipeline.ingest.sftp import opened_server, server_label
+from pipeline.ingest.sftp import open_server, server_label
 from pipeline.ingest.taking import FileReport
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
@@ -117,7 +117,7 @@ def test_wrong_host_key_is_refused_before_credentials_are_sent(
 ) -> None:
     with running_sshd(tmp_path / "other") as other:
         wrong = replace(source_partition(other, tmp_path), host_key=server.host_key)
-        with pytest.raises(PlaceError, match="host key"), opened_server(wrong, secrets(other)):
+        with pytest.raises(PlaceError, match="host key"), open_server(wrong, secrets(other)):
             pass
         log = (tmp_path / "other" / "log").read_text()
     assert "Accepted" not in log
@@ -126,7 +126,7 @@ def test_wrong_host_key_is_refused_before_credentials_are_sent(
 def test_a_secret_that_is_not_set_is_named(server: Server, tmp_path: Path) -> None:
     with (
         pytest.raises(PlaceError, match="SFTP_KEY"),
-        opened_server(source_partition(server, tmp_path), {}),
+        open_server(source_partition(server, tmp_path), {}),
     ):
         pass
 
@@ -134,7 +134,7 @@ def test_a_secret_that_is_not_set_is_named(server: Server, tmp_path: Path) -> No
 def test_a_folder_that_is_not_there_is_named(server: Server, tmp_path: Path) -> None:
     place = source_partition(server, tmp_path / "missing")
     with (
-        opened_server(place, secrets(server)) as folder,
+        open_server(place, secrets(server)) as folder,
         pytest.raises(PlaceError, match="No such"),
     ):
         folder.files()
@@ -147,7 +147,7 @@ def test_read_only_server_files_are_taken_once_and_stay(settings: Settings, tmp_
     (folder / "b.csv").write_text("customer,other\nstay-2,gold\n")
     with running_sshd(tmp_path / "server", "-R") as server:
         with (
-            opened_server(source_partition(server, folder), secrets(server)) as place,
+            open_server(source_partition(server, folder), secrets(server)) as place,
             pytest.raises(DeniedError),
         ):
             place.move("a.csv", "done", "a.csv")
@@ -212,7 +212,7 @@ def test_a_folder_in_which_nothing_may_be_written_is_denied(
     (folder / "a.csv").write_text("customer,plan\nno-2,gold\n")
     (folder / "a.csv").chmod(0o444)
     folder.chmod(0o555)
-    with opened_server(source_partition(server, folder), secrets(server)) as place:
+    with open_server(source_partition(server, folder), secrets(server)) as place:
         assert [file.name for file in place.files()] == ["a.csv"]
         with pytest.raises(DeniedError, match="ermission"):
             place.move("a.csv", "done", "a.csv")

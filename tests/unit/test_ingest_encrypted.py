@@ -12,7 +12,7 @@ from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.config import model
 from pipeline.home.records import Records
 from pipeline.ingest.journal import Journal
-from pipeline.ingest.places import opened_folder
+from pipeline.ingest.places import open_folder
 from pipeline.ingest.secret_values import pgp_key
 from pipeline.ingest.taking import Base
 from pipeline.ingest.watcher import Watcher
@@ -152,7 +152,7 @@ def test_watch_takes_encrypted_files_by_its_key(key: Tsk, tmp_path: Path) -> Non
     )
     for secret, state in ((PgpKey(str(key)), "done"), (None, "failed")):
         watcher = Watcher(
-            watch, base, "in", lambda: opened_folder(folder), lambda secret=secret: secret
+            watch, base, "in", lambda: open_folder(folder), lambda secret=secret: secret
         )
         [report] = watcher.check(plain_rules().config)
         assert (report.state, report.rows) == (state, 10_000 if secret else 0), report

@@ -53,7 +53,9 @@ def _prepare(batches: Iterator[ConvertedRows], folder: Path) -> tuple[RowCounts,
     folder.mkdir()
     outlet = PreparedFiles(folder / "records", folder / "letters", folder / "rejected")
     counts = prepare(batches, outlet, lambda _: None)
-    return counts, [file.read_bytes() for file in (outlet.records, outlet.letters, outlet.rejected)]
+    return counts, [
+        file.read_bytes() for file in (outlet.records, outlet.letters, outlet.rejected_csv)
+    ]
 
 
 def test_helpers_prepare_the_same_as_one_process(tmp_path: Path) -> None:
@@ -67,16 +69,16 @@ def test_helpers_prepare_the_same_as_one_process(tmp_path: Path) -> None:
     )
     assert result_with_helpers == result_alone
     assert result_alone[0].rows == 5_000
-    assert result_alone[0].rejected > 200
+    assert result_alone[0].rejected_rows > 200
 
 
 def test_wide_rows_are_judged_in_smaller_pieces() -> None:
     judge = open_converter(_FILE, _CONFIG, _CODEC)
     wide_row = FileRow(1, b"x" * 1_000_000, 1)
-    sizes = [rows.rejected for rows in convert_here([wide_row] * 10, judge)]
+    sizes = [rows.rejected_rows for rows in convert_here([wide_row] * 10, judge)]
     assert sizes == [5, 5]
     narrow_row = FileRow(1, b"x", 1)
-    assert [rows.rejected for rows in convert_here([narrow_row] * 600, judge)] == [512, 88]
+    assert [rows.rejected_rows for rows in convert_here([narrow_row] * 600, judge)] == [512, 88]
 
 
 def test_ended_helper_is_reported_as_an_error() -> None:

@@ -60,7 +60,7 @@ def _read(
         WatchedFile(watch, "list.csv", digest, 10_000, _NOW), _RULES.config, Codec(())
     )
     rows = open_rows(path, FileFormat(10_000, mapping=row_mapping(watch))).rows()
-    return [judge.judge(row) for row in rows]
+    return [judge.convert(row) for row in rows]
 
 
 def _interactions_of(rows: list[Interaction | UnreadableRow]) -> list[Interaction]:

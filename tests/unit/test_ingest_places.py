@@ -9,7 +9,7 @@ from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.config import model
 from pipeline.home.records import Records
 from pipeline.ingest.journal import Journal, SendProgress, Stamp
-from pipeline.ingest.places import DeniedError, PlaceError, fits, opened_folder
+from pipeline.ingest.places import DeniedError, PlaceError, fits, open_folder
 from pipeline.ingest.readiness import FileReadiness
 from pipeline.ingest.taking import Base, remove_leftovers
 from pipeline.settings import Settings
@@ -22,20 +22,22 @@ def unchanged_for_no_time(_: Stamp) -> float:
 def test_unchanged_file_is_complete_after_its_time_and_a_change_restarts_it() -> None:
     readiness = FileReadiness(model.ReadyRule(after="5s"))
     small_file, large_file = Stamp("a", 1, 7), Stamp("a", 2, 7)
-    assert not readiness.ready([small_file], frozenset("a"), 0, unchanged_for_no_time)
-    assert not readiness.ready([large_file], frozenset("a"), 4, unchanged_for_no_time)
-    assert not readiness.ready([large_file], frozenset("a"), 8.9, unchanged_for_no_time)
-    assert readiness.ready([large_file], frozenset("a"), 9, unchanged_for_no_time) == {large_file}
-    assert readiness.ready([small_file], frozenset("a"), 9, lambda _: 5.0) == {small_file}
+    assert not readiness.select_ready([small_file], frozenset("a"), 0, unchanged_for_no_time)
+    assert not readiness.select_ready([large_file], frozenset("a"), 4, unchanged_for_no_time)
+    assert not readiness.select_ready([large_file], frozenset("a"), 8.9, unchanged_for_no_time)
+    assert readiness.select_ready([large_file], frozenset("a"), 9, unchanged_for_no_time) == {
+        large_file
+    }
+    assert readiness.select_ready([small_file], frozenset("a"), 9, lambda _: 5.0) == {small_file}
 
 
 def test_a_marker_makes_a_file_complete() -> None:
     readiness = FileReadiness(model.ReadyRule(by="marker", marker="{stem}.ok"))
     file = Stamp("a.csv.gz", 1, 1)
-    assert not readiness.ready([file], frozenset({"a.csv.gz"}), 100, lambda _: 100.0)
-    assert readiness.ready([file], frozenset({"a.csv.gz", "a.ok"}), 0, unchanged_for_no_time) == {
-        file
-    }
+    assert not readiness.select_ready([file], frozenset({"a.csv.gz"}), 100, lambda _: 100.0)
+    assert readiness.select_ready(
+        [file], frozenset({"a.csv.gz", "a.ok"}), 0, unchanged_for_no_time
+    ) == {file}
 
 
 def test_unfinished_and_hidden_files_fit_no_pattern() -> None:
@@ -50,13 +52,13 @@ def test_links_and_folders_are_no_files(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     (folder / "b").mkdir(parents=True)
     (folder / "a").symlink_to(tmp_path / "secret")
-    with opened_folder(folder) as place:
+    with open_folder(folder) as place:
         assert place.files() == []
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
-    with opened_folder(tmp_path) as place:
+    with open_folder(tmp_path) as place:
         [stamp] = place.files()
         (tmp_path / "a").write_text("xy")
         with pytest.raises(PlaceError, match="changes"):
@@ -66,12 +68,12 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken(tmp_path: Path) -> No
 def test_moving_is_denied_where_done_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
     (tmp_path / "done").write_text("a file in the way")
-    with opened_folder(tmp_path) as place, pytest.raises(DeniedError):
+    with open_folder(tmp_path) as place, pytest.raises(DeniedError):
         place.move("a", "done", "a")
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PlaceError, match="missing"), opened_folder(tmp_path / "missing"):
+    with pytest.raises(PlaceError, match="missing"), open_folder(tmp_path / "missing"):
         pass
 
 
@@ -82,10 +84,10 @@ def test_journal_keeps_progress_and_taken_files_over_restarts(tmp_path: Path) ->
     assert Journal(tmp_path).find_progress("c") == SendProgress()
     entry = Journal(tmp_path).find_taken("c")
     assert entry is not None
-    assert (entry.name, entry.rows, entry.rejected) == ("a.csv", 5, 1)
-    Journal(tmp_path).leave("w", Stamp("a", 1, 2))
-    assert Journal(tmp_path).is_left("w", Stamp("a", 1, 2))
-    assert not Journal(tmp_path).is_left("w", Stamp("a", 1, 3))
+    assert (entry.name, entry.rows, entry.rejected_rows) == ("a.csv", 5, 1)
+    Journal(tmp_path).note_unmoved("w", Stamp("a", 1, 2))
+    assert Journal(tmp_path).is_unmoved("w", Stamp("a", 1, 2))
+    assert not Journal(tmp_path).is_unmoved("w", Stamp("a", 1, 3))
 
 
 def test_remains_of_a_taken_file_after_a_kill_are_removed_and_nothing_else(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pipeline.config import model
 from pipeline.config.feeds import with_feed
 from pipeline.home.last_files import LastFile, ingest_folder, write_last_file
 from pipeline.ingest.list_memory import ListMemory
-from pipeline.ingest.places import opened_folder
+from pipeline.ingest.places import open_folder
 from pipeline.ingest.whole_lists import WholeList, find_list
 from pipeline.row_files.mapping import row_mapping
 from pipeline.row_files.row import FileFormat, FileRow, RowFile, UnreadableError
@@ -44,7 +44,7 @@ class _Lists:
         self.identities.append(members.known_by(digest))
         changes = list(members.changes(rows.rows(), self.folder / "members"))
         last = members.next_last(digest, self.identities[-1], "a.csv")
-        members.keep(self.folder / "members", last)
+        members.store(self.folder / "members", last)
         assert len({change.line for change in changes}) == len(changes)
         return [_change_of(change) for change in changes if isinstance(change, FileRow)]
 
@@ -121,7 +121,7 @@ class _SharedPlace:
         """Return the customers that a file removes, and whether the former members are lost."""
         (self.inbox / name).write_text(text)
         home.mkdir(exist_ok=True)
-        with opened_folder(self.inbox) as place:
+        with open_folder(self.inbox) as place:
             digest, rows = self._open(self.inbox / name)
             members = find_list(rows, home / "lists" / "gold", _IDENTITY)
             assert members is not None
@@ -130,7 +130,7 @@ class _SharedPlace:
             identity = members.known_by(digest)
             changes = list(members.changes(rows.rows(), home / "members"))
             last = memory.note(members.next_last(digest, identity, name), home / "note")
-            members.keep(home / "members", last)
+            members.store(home / "members", last)
             place.move(name, "done", name)
         all_changes = [_change_of(change) for change in changes if isinstance(change, FileRow)]
         removed_identifiers = [
@@ -195,11 +195,11 @@ def test_list_is_kept_in_the_home_where_nothing_can_be_written_beside_its_files(
 ) -> None:
     whole_list = WholeList(tmp_path / "lists" / "gold" / "1", b"{}", _IDENTITY)
     (tmp_path / "done").write_text("a file in the way")
-    with opened_folder(tmp_path) as folder:
+    with open_folder(tmp_path) as folder:
         memory = ListMemory(whole_list, folder)
         last = memory.note(whole_list.next_last("d", "k", "a.csv"), tmp_path / "note")
         assert not last.is_shared
-        whole_list.keep(tmp_path / "members", last)
+        whole_list.store(tmp_path / "members", last)
         memory.recall("e", lambda _: nullcontext(("", RowFile(0, lambda: iter(())))))
     assert whole_list.last() == last
 

@@ -1,4 +1,4 @@
-"""Records of bytes in a file, written once, readable from the `end` of any record."""
+"""Spool: a file of records of bytes, written once, readable from the `end` of any record."""
 
 import struct
 from collections.abc import Iterator
