@@ -39,9 +39,9 @@ class Pipeline:
 
     async def wait_until_idle(self) -> None:
         """Wait for the stages, and only then allow reports of delivery and wait for them."""
-        await _until_idle(self._stages)
+        await _wait_for_lag(self._stages)
         self._mailbox.gate.set()
-        await _until_idle(self._everything)
+        await _wait_for_lag(self._everything)
         self._mailbox.gate.clear()
 
 
@@ -112,7 +112,7 @@ def _delivered_mail(action: Action) -> DeliveredMessage:
     )
 
 
-async def _until_idle(reader: LagReader) -> None:
+async def _wait_for_lag(reader: LagReader) -> None:
     if not await asyncio.to_thread(reader.wait_until_idle, _REST_S):
         raise NotAtRestError(
             f"the pipeline is still busy after {_REST_S:.0f} s: {reader.lag()}; see `kairos status`"

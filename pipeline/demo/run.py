@@ -124,7 +124,7 @@ class _DemoRun:
             mailbox,
         )
         async with serve(mailbox, port), Shop(self.url, self.keys["web-shop"]) as shop:
-            began = time.monotonic()
+            started_s = time.monotonic()
             clock = LogClock(kafka, open_codec(self.settings), self.settings.partitions)
             player = Player(shop, mailbox, pipeline, clock, self.options.seed)
             days_to_play = days[: self.options.days]
@@ -132,7 +132,7 @@ class _DemoRun:
             played_days = await player.play(
                 days_in_time, _narrate(script.event_count(days_to_play), progress)
             )
-            seconds = time.monotonic() - began
+            seconds = time.monotonic() - started_s
             progress(self._final_progress(played_days, len(days)))
             since_ms = now_ms()
             traffic = Traffic(self.url, self.keys["live"])
@@ -164,18 +164,18 @@ class _DemoRun:
 
 def _limit_time(days: Iterable[script.Day], play_s: float | None) -> Iterator[script.Day]:
     """Yield days until `play_s` seconds after the start."""
-    began = time.monotonic()
+    started_s = time.monotonic()
     for day in days:
-        if play_s is not None and time.monotonic() - began > play_s:
+        if play_s is not None and time.monotonic() - started_s > play_s:
             return
         yield day
 
 
 def _narrate(total: int, progress: Callable[[PlayProgress], None]) -> Callable[[PlayedRound], None]:
-    narrator, began = Narrator(total), time.monotonic()
+    narrator, started_s = Narrator(total), time.monotonic()
 
     def show(update: PlayedRound) -> None:
-        lines = tuple(narrator.lines(update, time.monotonic() - began))
+        lines = tuple(narrator.lines(update, time.monotonic() - started_s))
         progress(PlayProgress(update.day.isoformat(), narrator.events, narrator.total, lines))
 
     return show

@@ -113,10 +113,10 @@ def _lines(log: Iterable[LogEvent]) -> Iterator[_Line]:
 
 
 def _rounds(lines: list[_Line]) -> Iterator[Round]:
-    by_user: defaultdict[str, list[_Line]] = defaultdict(list)
+    lines_by_user: defaultdict[str, list[_Line]] = defaultdict(list)
     for line in lines:
-        by_user[line.event.user].append(line)
-    parts = [_split_at_links(of_user) for of_user in by_user.values()]
+        lines_by_user[line.event.user].append(line)
+    parts = [_split_at_links(user_lines) for user_lines in lines_by_user.values()]
     for visits in zip_longest(*parts, fillvalue=()):
         yield Round(tuple(_visit(part) for part in visits if part))
 

@@ -36,9 +36,11 @@ def read_catalog(catalog: model.Catalog, file: Path, suffix: str) -> model.Catal
     table.hardlink_to(file)
     result = with_items(replace(catalog, table=table.name, recipes=None), file.parent)
     if isinstance(result, list):
-        first = "; ".join(f"line {fault.line}: {fault.message}" for fault in result[:_MAX_FAULTS])
+        messages = "; ".join(
+            f"line {fault.line}: {fault.message}" for fault in result[:_MAX_FAULTS]
+        )
         ending = f", and {len(result) - _MAX_FAULTS:,} more" if len(result) > _MAX_FAULTS else ""
-        raise UnreadableError(f"it is no table of {catalog.catalog}: {first}{ending}")
+        raise UnreadableError(f"it is no table of {catalog.catalog}: {messages}{ending}")
     return replace(catalog, items=result.items)
 
 

@@ -149,10 +149,10 @@ class WholeList:
 
 def find_list(rows: RowFile, folder: Path, identity: IdentityRules) -> WholeList | None:
     """Return the list of a file, by its first valid row; None if it has no valid row."""
-    first = next((row for row in rows.rows() if isinstance(row, FileRow)), None)
-    if first is None:
+    first_row = next((row for row in rows.rows() if isinstance(row, FileRow)), None)
+    if first_row is None:
         return None
-    name = _name(_DECODER.decode(first.raw))
+    name = _name(_DECODER.decode(first_row.raw))
     return WholeList(folder / _digest(name.decode()), name, identity)
 
 

@@ -34,7 +34,7 @@ def allocate(account: Account, unit: int, partitions: int, max_tokens: int, now_
     may be granted.
     """
     account = _complete(account, partitions)
-    account = _forget_met_wants(account)
+    account = _clear_met_wants(account)
     if account.free < 0:
         return _recall(account, -account.free, _idle_first(account, account.leases))
     account = _grant(account, unit, min(max_tokens, account.free), now_ms)
@@ -64,8 +64,9 @@ def _complete(account: Account, partitions: int) -> Account:
     return replace(account, leases={**missing, **account.leases})
 
 
-def _forget_met_wants(account: Account) -> Account:
-    """Forget the wants of partitions that have enough, since these were granted meanwhile."""
+def _clear_met_wants(account: Account) -> Account:
+    """Clear the wants of partitions that have enough tokens, because they were granted
+    meanwhile."""
     leases = {
         number: replace(lease, wanted=0)
         for number, lease in account.leases.items()
@@ -87,12 +88,12 @@ def _grant(account: Account, unit: int, max_tokens: int, now_ms: int) -> Account
     for goal in range(share, leases_each * share + 1, share):
         for number in order:
             lease = account.leases[number]
-            by = min(goal - lease.left, max_tokens)
+            amount = min(goal - lease.left, max_tokens)
             min_tokens = lease.wanted - lease.left if lease.wanted else min(unit, goal - lease.left)
-            if lease.recalled or by <= 0 or by < min_tokens:
+            if lease.recalled or amount <= 0 or amount < min_tokens:
                 continue
-            account = account.with_lease(number, lease.lift(by, account.pace.price, now_ms))
-            max_tokens -= by
+            account = account.with_lease(number, lease.lift(amount, account.pace.price, now_ms))
+            max_tokens -= amount
     return account
 
 

@@ -174,8 +174,8 @@ class EvidenceLedger:
         spending = Count(self.accounts, self._find_spent, 0, changed=dict(accounts))
         self._write(self.state, {}, {}, spending)
 
-    def expire_spent(self, now_ms: int) -> None:
-        """Release reservations of actions that were not shown in time; forget old ones."""
+    def expire_spending(self, now_ms: int) -> None:
+        """Release reservations of actions that were not shown in time; delete old rows."""
         spending = Count(self.accounts, self._find_spent, now_ms)
         deletions: list[bytes] = []
         for count, (key, _) in enumerate(_scan(self._rows, _SPENDING_DUE)):

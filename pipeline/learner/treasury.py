@@ -53,7 +53,7 @@ class Treasury:
         Raises KafkaException, AnotherLearnerError.
         """
         ledger, rules = self._ledger, config.budgets
-        ledger.expire_spent(now_ms)
+        ledger.expire_spending(now_ms)
         names = ledger.take_changed_accounts()
         self._names_to_publish |= names
         names |= self._confirm()

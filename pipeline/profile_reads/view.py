@@ -156,16 +156,20 @@ class View:
     def _apply_profile(self, record: ViewRecord, writes: "_PendingWrites") -> None:
         profile_key = record.key.encode()
         row = b"p" + profile_key
-        before = writes.get(row)
-        old = self._snapshots.decode(before).identifiers if before is not None else ()
+        snapshot_before = writes.get(row)
+        old_identifiers = (
+            self._snapshots.decode(snapshot_before).identifiers
+            if snapshot_before is not None
+            else ()
+        )
         profile = self._decode(topics.PROFILES, record.value, Profile)
-        new = profile.identifiers if profile is not None else ()
-        for name in set(old) - set(new):
+        new_identifiers = profile.identifiers if profile is not None else ()
+        for name in set(old_identifiers) - set(new_identifiers):
             if writes.get(name_row := b"n" + name.encode()) == profile_key:
                 writes.put(name_row, None)
-        for name in new:
+        for name in new_identifiers:
             writes.put(b"n" + name.encode(), profile_key)
-        snapshot = record.value and msgspec.msgpack.encode(_Snapshot(new, record.value))
+        snapshot = record.value and msgspec.msgpack.encode(_Snapshot(new_identifiers, record.value))
         writes.put(row, snapshot if profile is not None else None)
 
     def _apply_change(self, record: ViewRecord, writes: "_PendingWrites") -> None:

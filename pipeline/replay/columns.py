@@ -95,28 +95,30 @@ def record_converter(columns: Mapping[str, ArrowColumn]) -> Convert | None:
         return None
 
     def convert(record: dict[str, Any]) -> dict[str, Any]:
-        for name, of_field in converts:
+        for name, convert_field in converts:
             value = record[name]
             if value is not None:
-                record[name] = of_field(value)
+                record[name] = convert_field(value)
         return record
 
     return convert
 
 
 def _list(items: ArrowColumn) -> ArrowColumn:
-    of_item = items.convert
-    convert = None if of_item is None else lambda values: [of_item(value) for value in values]
+    convert_item = items.convert
+    convert = (
+        None if convert_item is None else lambda values: [convert_item(value) for value in values]
+    )
     return ArrowColumn(pa.list_(items.kind), convert)
 
 
 def _map(values: ArrowColumn) -> ArrowColumn:
-    of_value = values.convert
-    if values is _JSON or of_value is None:
+    convert_value = values.convert
+    if values is _JSON or convert_value is None:
         return _JSON if values is _JSON else ArrowColumn(pa.map_(pa.string(), values.kind))
     return ArrowColumn(
         pa.map_(pa.string(), values.kind),
-        lambda value: {key: of_value(element) for key, element in value.items()},
+        lambda value: {key: convert_value(element) for key, element in value.items()},
     )
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from pipeline.adapters.rocks import RowMap
 from pipeline.model.interaction import Interaction
-from pipeline.replay.topic_files import InteractionIntake, is_replayed, replayed_rows
+from pipeline.replay.topic_files import InteractionIntake, is_replayed, open_part
 from pipeline.row_files.row import FileFormat, RowFile, UnreadableError
 from pipeline.row_files.rows import open_rows
 from pipeline.row_files.sending import Intake, RefusedRow, send_rows
@@ -62,7 +62,7 @@ def open_files(path: Path, max_bytes: int) -> tuple[OpenFile, ...]:
 
 def _open(path: Path, file_format: FileFormat) -> OpenFile:
     if is_replayed(path):
-        return OpenFile(path, replayed_rows(path), is_replayed=True)
+        return OpenFile(path, open_part(path), is_replayed=True)
     return OpenFile(path, open_rows(path, file_format))
 
 

@@ -44,8 +44,8 @@ _decode: Final = msgspec.json.Decoder(Manifest).decode
 
 
 @contextmanager
-def replay_folder(folder: Path, selection: Selection) -> Iterator["ReplayFolder"]:
-    """Lock the folder, created if missing, for one replay; remove the files of a killed replay.
+def open_replay_folder(folder: Path, selection: Selection) -> Iterator["ReplayFolder"]:
+    """Open the folder, created if missing, locked for one replay; remove files of a killed replay.
     Raises AnotherReplayError."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("a") as lock:

@@ -48,7 +48,7 @@ def is_replayed(path: Path) -> bool:
         return False
 
 
-def replayed_rows(path: Path) -> RowFile:
+def open_part(path: Path) -> RowFile:
     """Open a part of a replayed topic. Raises UnreadableError for a topic without interactions."""
     file = pq.ParquetFile(path, pre_buffer=False)
     names = file.schema_arrow.names

@@ -26,7 +26,7 @@ from pipeline.replay.manifest import (
     AnotherReplayError,
     ReplayFolder,
     Selection,
-    replay_folder,
+    open_replay_folder,
     sync_to_disk,
 )
 from pipeline.replay.topic_tables import DayTables
@@ -80,7 +80,7 @@ def replay(
     with TopicReader(settings.kafka(), selection.topic) as reader:
         limits = reader.limits()
         ranges = _select_offsets(selection, limits, reader)
-        with replay_folder(out, selection) as folder:
+        with open_replay_folder(out, selection) as folder:
             plan = [_plan_partition(folder, number, ranges[number]) for number in sorted(ranges)]
             run = _Run(reader, folder, DayTables(selection, open_codec(settings)), progress)
             return run.replay(selection.topic, plan)

@@ -99,14 +99,14 @@ def _contact(diary: Diary, moment: ContactMoment, channel: str) -> int | None:
     sent_at = moment.at + arm.after_ms
     seen_at = sent_at + _draw_delay(diary, moment, channel)
     clicked_at = seen_at + MINUTE_MS
-    about = log_fields(offer, channel)
+    fields = log_fields(offer, channel)
     for occurs, at, name in (
         (True, sent_at, SENT_EVENT),
         (response.seen, seen_at, SEEN_EVENT),
         (response.clicked, clicked_at, CLICKED_EVENT),
     ):
         if occurs:
-            diary.note(at, DiaryEvent(channel, name, moment.identifiers), **about)
+            diary.note(at, DiaryEvent(channel, name, moment.identifiers), **fields)
     return clicked_at if response.persuaded else None
 
 
@@ -119,12 +119,12 @@ def _draw_delay(diary: Diary, moment: ContactMoment, channel: str) -> int:
 
 def log_fields(offer: BankOffer, channel: str) -> dict[str, Scalar]:
     """Return a message's fields in the log; one sent by an agent's choice has no propensity."""
-    about: dict[str, Scalar] = {
+    fields: dict[str, Scalar] = {
         "campaign": offer.campaign,
         "offer": offer.offer,
         "treatment": NOTHING if channel == NOTHING else f"{offer.offer}-{channel}",
         "channel": channel,
     }
     if offer.agents:
-        return {**about, "chosen_by": "agent"}
-    return {**about, "propensity": offer.shares[channel]}
+        return {**fields, "chosen_by": "agent"}
+    return {**fields, "propensity": offer.shares[channel]}

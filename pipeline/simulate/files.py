@@ -117,7 +117,7 @@ class _Files:
 
 def _head(size: WorldSize) -> bytes:
     """Return the beginning of the truth, before its persons, who have a line each."""
-    about = {
+    head = {
         "synthetic": True,
         "world": "bank",
         "seed": size.seed,
@@ -126,4 +126,4 @@ def _head(size: WorldSize) -> bytes:
         "starts": tables.iso(START_MS),
         **statement(),
     }
-    return msgspec.json.format(msgspec.json.encode(about), indent=1)[:-2] + b',\n"persons": {'
+    return msgspec.json.format(msgspec.json.encode(head), indent=1)[:-2] + b',\n"persons": {'

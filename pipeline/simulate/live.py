@@ -111,8 +111,8 @@ def _explain_refusal() -> Iterator[None]:
         refusals = group.subgroup(GatewayRefusedError)
         if refusals is None:
             raise
-        mend = "does this home run deploy/bank? `kairos up --config deploy/bank`"
-        raise NotTheBankError(f"{_first_error(refusals)}; {mend}") from None
+        remedy = "does this home run deploy/bank? `kairos up --config deploy/bank`"
+        raise NotTheBankError(f"{_first_error(refusals)}; {remedy}") from None
 
 
 def _first_error(group: BaseExceptionGroup[Exception]) -> BaseException:
@@ -138,12 +138,12 @@ async def _perform(
                 await stack.enter_async_context(serve(mailbox, port))
             except OSError as error:
                 message = f"port {port}, to which the bank's e-mails and calls go, cannot be had"
-                mend = "set KAIROS_BANK_WEBHOOK to another, for `kairos up` too"
-                raise NotTheBankError(f"{message} ({error.strerror}): {mend}") from error
+                remedy = "set KAIROS_BANK_WEBHOOK to another, for `kairos up` too"
+                raise NotTheBankError(f"{message} ({error.strerror}): {remedy}") from error
         audience = Audience(size, clients, report)
         async with asyncio.TaskGroup() as tasks:
             reader = tasks.create_task(_pass_messages(mailbox, audience, tasks))
-            await _Pace(tasks, audience, options).keep(script, report)
+            await _Pace(tasks, audience, options).send_all(script, report)
             await asyncio.sleep(_LINGER_S)
             reader.cancel()
 
@@ -167,14 +167,14 @@ class _Pace:
         self._room = asyncio.Semaphore(_MOST_IN_FLIGHT)
         self._latest: dict[int, asyncio.Task[None]] = {}
 
-    async def keep(self, script: _Script, report: PlayReport) -> None:
+    async def send_all(self, script: _Script, report: PlayReport) -> None:
         """Send the events; return when the last one is sent."""
-        began, seconds = time.monotonic(), self._options.seconds
+        start_s, seconds = time.monotonic(), self._options.seconds
         for number, event in enumerate(script.events):
             after_s = number / self._options.rate
-            if seconds is not None and max(after_s, time.monotonic() - began) >= seconds:
+            if seconds is not None and max(after_s, time.monotonic() - start_s) >= seconds:
                 return
-            await asyncio.sleep(max(0.0, began + after_s - time.monotonic()))
+            await asyncio.sleep(max(0.0, start_s + after_s - time.monotonic()))
             await self._room.acquire()
             before = self._latest.get(event.person)
             self._latest[event.person] = self._tasks.create_task(self._send(event, before))

@@ -40,14 +40,14 @@ Row = tuple[Scalar, ...]
 def touchpoints(life: CustomerLife) -> Iterator[Row]:
     """Yield messages as touches, and goals of sales offers as conversions with their value."""
     for event in life.events:
-        about = event.properties
+        properties = event.properties
         touch, goal = _TOUCH_OF.get(event.name), _SALES_GOALS.get(event.name)
         if touch is not None:
-            labels = (about["campaign"], about["treatment"], touch)
+            labels = (properties["campaign"], properties["treatment"], touch)
             yield (life.profile_id, iso(event.at), event.channel, "touch", None, *labels)
         elif goal is not None:
-            rest = (goal.value, goal.campaign, None, None)
-            yield (life.profile_id, iso(event.at), event.channel, "conversion", *rest)
+            fields = (goal.value, goal.campaign, None, None)
+            yield (life.profile_id, iso(event.at), event.channel, "conversion", *fields)
 
 
 def journeys(life: CustomerLife) -> Iterator[Row]:
@@ -66,11 +66,17 @@ def prompts(life: CustomerLife) -> Iterator[Row]:
     for event in life.events:
         if event.name not in (SENT_EVENT, WITHHELD_EVENT):
             continue
-        about = event.properties
-        offer, channel = str(about["offer"]), str(about["channel"])
+        properties = event.properties
+        offer, channel = str(properties["offer"]), str(properties["channel"])
         decided_at = event.at - _AFTER_MS.get((offer, channel), 0)
         start = (life.profile_id, iso(decided_at), _GOALS[offer], channel)
-        yield (*start, about["treatment"], offer, about.get("propensity"), life.customer.tier)
+        yield (
+            *start,
+            properties["treatment"],
+            offer,
+            properties.get("propensity"),
+            life.customer.tier,
+        )
 
 
 def goals(life: CustomerLife) -> Iterator[Row]:

@@ -71,11 +71,11 @@ def policy_value(decisions: Iterable[tuple[DrawnDecision, Floats]]) -> PolicyVal
     logged_q, target_q = np.array(columns.logged_q), np.array(columns.target_q)
     _, customers = np.unique(columns.customers, return_inverse=True)
     estimates = evaluate(Log(rewards, weights, logged_q, target_q, customers))
-    ran = evaluate(Log(rewards, np.ones(len(rewards)), customers=customers))
+    logged_policy = evaluate(Log(rewards, np.ones(len(rewards)), customers=customers))
     return PolicyValue(
         n=estimates.n,
         ess=estimates.ess,
-        ran=_estimate(ran.ips),
+        ran=_estimate(logged_policy.ips),
         ips=_estimate(estimates.ips),
         snips=_estimate(estimates.snips),
         dr=_estimate(estimates.dr),

@@ -95,8 +95,8 @@ def isotonic(raw: Floats, labels: Labels) -> Calibration:
     means = np.add.reduceat(raw[order], starts[:-1]) / sizes
     rates = (np.add.reduceat(labels[order].astype(np.float64), starts[:-1]) + 0.5) / (sizes + 1)
     rates = np.maximum.accumulate(rates)
-    knots, first = np.unique(means, return_index=True)
-    return Calibration(tuple(map(float, knots)), tuple(map(float, rates[first])))
+    knots, first_indices = np.unique(means, return_index=True)
+    return Calibration(tuple(map(float, knots)), tuple(map(float, rates[first_indices])))
 
 
 def logistic(raw: Floats, labels: Labels) -> Calibration:

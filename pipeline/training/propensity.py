@@ -132,12 +132,12 @@ class _ModelTest:
         self, decisions: Iterable[DrawnDecision]
     ) -> Iterator[tuple[DrawnDecision, Floats]]:
         """Yield decisions with their rivals' probabilities, predicted for many in one call."""
-        rest = iter(decisions)
-        while batch := list(islice(rest, _BATCH)):
+        remainder = iter(decisions)
+        while batch := list(islice(remainder, _BATCH)):
             rows = [self.encoder.rows(decision.rivals, decision.facts) for decision in batch]
             probabilities = self._probabilities(np.concatenate(rows))
-            of_each = np.split(probabilities, np.cumsum([len(row) for row in rows])[:-1])
-            yield from zip(batch, of_each, strict=True)
+            parts = np.split(probabilities, np.cumsum([len(row) for row in rows])[:-1])
+            yield from zip(batch, parts, strict=True)
 
     def _probabilities(self, rows: Matrix) -> Floats:
         if not len(rows):

@@ -66,7 +66,7 @@ class _ItemEvent(Struct, frozen=True):
     at: int
     items: tuple[str, ...]
     segments: frozenset[str]
-    about: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
 
 
 def learn_recipes(
@@ -77,8 +77,8 @@ def learn_recipes(
     if catalog.events is None:
         raise UntrainableError(f"catalogue {catalog.catalog}: it has no `events` to learn from")
     counts = _Counts(catalog, catalog.events)
-    for _, of_customer in groupby(interactions, attrgetter("profile_id")):
-        counts.add([interaction.facts for interaction in of_customer])
+    for _, group in groupby(interactions, attrgetter("profile_id")):
+        counts.add([interaction.facts for interaction in group])
     if not counts.popularity:
         raise UntrainableError(
             f"catalogue {catalog.catalog}: no interaction that fits `events` names one of its items"
@@ -106,13 +106,13 @@ class _Counts:
         events = {name: self._read(name, facts) for name in self._readers}
         self.purchases.add(events.get("bought", ()), self._window_ms)
         self.views.add(events.get("viewed", ()), self._window_ms)
-        for about, item in {
-            (about, item)
+        for topic, item in {
+            (topic, item)
             for interaction in events.get("solved", ())
-            for about in interaction.about
+            for topic in interaction.topics
             for item in interaction.items
         }:
-            self.solutions[about][item] += 1
+            self.solutions[topic][item] += 1
         kinds = ("bought", "solved", "viewed")
         preferences = next((events[kind] for kind in kinds if events.get(kind)), [])
         self.popularity.update({item for interaction in preferences for item in interaction.items})
@@ -130,9 +130,9 @@ class _Counts:
         for fact in facts:
             if test(fact):
                 items = tuple(value for value in _values(fact, event.item) if value in self._items)
-                about = _values(fact, event.about) if event.about is not None else ()
+                topics = _values(fact, event.about) if event.about is not None else ()
                 if items:
-                    rows.append(_ItemEvent(fact.now_ms, items, frozenset(fact.segments), about))
+                    rows.append(_ItemEvent(fact.now_ms, items, frozenset(fact.segments), topics))
         return rows
 
 
@@ -183,17 +183,17 @@ def _rows(catalog: Catalog, counts: _Counts, limits: RecipeLimits) -> Iterator[R
     for recipe, scores in together.items():
         if scores:
             for item in catalog.items:
-                own = _best(scores.get(item.id, {}), limits.max_items)
+                best_items = _best(scores.get(item.id, {}), limits.max_items)
                 others = (similar.get(item.id, ()), popular)
-                yield from _with_fallback(recipe, item.id, own, others, limits.max_items)
+                yield from _with_fallback(recipe, item.id, best_items, others, limits.max_items)
     by_subject = {MOST_RESOLVED: counts.solutions, POPULAR_IN_SEGMENT: counts.in_segment}
     for recipe, by_key in by_subject.items():
         for key, customers in sorted(by_key.items()):
             frequent = {item: n for item, n in customers.items() if n >= limits.min_customers}
-            own = _best(_bounds(frequent, counts.popularity), limits.max_items)
-            yield from _with_fallback(recipe, key, own, (popular,), limits.max_items)
-    for item_id, own in sorted(similar.items()):
-        yield from _with_fallback(SIMILAR, item_id, own, (popular,), limits.max_items)
+            best_items = _best(_bounds(frequent, counts.popularity), limits.max_items)
+            yield from _with_fallback(recipe, key, best_items, (popular,), limits.max_items)
+    for item_id, best_items in sorted(similar.items()):
+        yield from _with_fallback(SIMILAR, item_id, best_items, (popular,), limits.max_items)
     for recipe in RECIPES:
         yield from (RecipeRow(recipe, EVERYBODY, *pair) for pair in popular)
 
@@ -201,14 +201,14 @@ def _rows(catalog: Catalog, counts: _Counts, limits: RecipeLimits) -> Iterator[R
 def _with_fallback(
     recipe: str,
     key: str,
-    own: Sequence[tuple[str, float]],
+    best_items: Sequence[tuple[str, float]],
     fallbacks: Iterable[Sequence[tuple[str, float]]],
     max_items: int,
 ) -> Iterator[RecipeRow]:
     """Yield the learned recipes; if there are none, those of the first fallback with any. Fallbacks
     score below all learned ones."""
-    if own:
-        yield from (RecipeRow(recipe, key, other, 1 + score) for other, score in own)
+    if best_items:
+        yield from (RecipeRow(recipe, key, other, 1 + score) for other, score in best_items)
         return
     for fallback in fallbacks:
         companions = [pair for pair in fallback if pair[0] != key][:max_items]
@@ -264,9 +264,9 @@ def similar_items(
             place = start + offset
             row[place] = 0.0
             best = np.argsort(-row, kind="stable")[:max_items]
-            own = [(items[at].id, round(float(row[at]), 6)) for at in best if row[at] > 0]
-            if own:
-                scores[items[place].id] = own
+            best_items = [(items[at].id, round(float(row[at]), 6)) for at in best if row[at] > 0]
+            if best_items:
+                scores[items[place].id] = best_items
     return scores
 
 
@@ -280,10 +280,10 @@ class _Column(Struct, frozen=True):
 
     def alike(self, part: slice) -> npt.NDArray[np.float64]:
         """Return the similarity of the items of `part` with each item."""
-        own, others = self.values[part, None], self.values[None, :]
+        part_values, all_values = self.values[part, None], self.values[None, :]
         if self.weights is None:
-            return np.nan_to_num(1.0 - np.abs(own - others))
-        equal = (own == others) & (own >= 0)
+            return np.nan_to_num(1.0 - np.abs(part_values - all_values))
+        equal = (part_values == all_values) & (part_values >= 0)
         products: npt.NDArray[np.float64] = equal * self.weights[part, None]
         return products
 

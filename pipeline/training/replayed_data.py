@@ -280,26 +280,28 @@ def open_replayed(
     """
     with (engine or Engine()).open() as connection:
         required_columns = {"interaction", "identity", "profile", "segments"}
-        _view(connection, "segmented", segmented, required_columns)
+        _create_view(connection, "segmented", segmented, required_columns)
         if decisions is not None:
-            _view(connection, "decisions", decisions, {"decision_id", "choices", "candidates"})
+            _create_view(
+                connection, "decisions", decisions, {"decision_id", "choices", "candidates"}
+            )
         try:
             yield ReplayedData(connection)
         except (duckdb.Error, msgspec.MsgspecError) as error:
             folders = " or ".join(map(str, filter(None, (segmented, decisions))))
-            first = str(error).splitlines()[0]
-            message = f"holds records that cannot be read: {first}; replay the topic again"
+            reason = str(error).splitlines()[0]
+            message = f"holds records that cannot be read: {reason}; replay the topic again"
             raise ReplayedDataError(f"{folders} {message}") from error
 
 
-def _view(
+def _create_view(
     connection: duckdb.DuckDBPyConnection, name: str, folder: Path, required_columns: set[str]
 ) -> None:
     files = sorted(str(path) for path in folder.rglob("*.parquet"))
     topic = "interactions.segmented" if name == "segmented" else name
     if not files:
-        mend = f"`kairos replay --topic {topic} --out {folder}` writes it"
-        raise ReplayedDataError(f"{folder}: holds no Parquet files of {topic}: {mend}")
+        remedy = f"`kairos replay --topic {topic} --out {folder}` writes it"
+        raise ReplayedDataError(f"{folder}: holds no Parquet files of {topic}: {remedy}")
     paths = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
     try:
         relation = f"read_parquet([{paths}], union_by_name = true, hive_partitioning = false)"
@@ -319,8 +321,8 @@ def _view(
             f"CREATE VIEW {name} AS SELECT *{added_columns} FROM {relation}"
         ).fetchall()
     except duckdb.Error as error:
-        first = str(error).splitlines()[0]
-        raise ReplayedDataError(f"{folder}: cannot be read: {first}") from error
+        reason = str(error).splitlines()[0]
+        raise ReplayedDataError(f"{folder}: cannot be read: {reason}") from error
 
 
 def _drawn_decision(

@@ -99,8 +99,8 @@ def moments_of(data: ReplayedData, score: model.Score) -> Iterator[ScoredMoment]
 
 
 def _last_of_days(facts: Sequence[Facts]) -> Iterator[Facts]:
-    for _, of_day in groupby(facts, lambda fact: fact.now_ms // DAY_MS):
-        yield list(of_day)[-1]
+    for _, day_facts in groupby(facts, lambda fact: fact.now_ms // DAY_MS):
+        yield list(day_facts)[-1]
 
 
 def _is_in_window(goals: Sequence[int], at: int, window_ms: int) -> bool:

@@ -230,9 +230,9 @@ def test_cost_of_a_message_that_was_received_late_is_given_back_once(
     with _learner(log) as lost_learner, _learner(log) as learner:
         _begin(lost_learner, sale)
         lost_learner.read_until(log.is_read)
-        lost_learner.ledger.expire_spent(published_at)
+        lost_learner.ledger.expire_spending(published_at)
         _take_over(learner, lost_learner, sale, published_at)
         for at in (published_at, published_at + 2_000, published_at + 10_000):
-            learner.ledger.expire_spent(at)
+            learner.ledger.expire_spending(at)
         after = learner.ledger.accounts[sale.name]
         assert (after.released, after.spent, after.expiring) == (tokens(_COST), 0, 0)
