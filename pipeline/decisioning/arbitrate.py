@@ -74,21 +74,21 @@ class Arbitration:
     """Slots of one decision, filled in order; each winner counts under the caps of later slots
     (`unsettled`: `constraint_state` does not count the last one yet).
 
-    `spent`: tokens that winners take, by budget. `chances`: probability of each treatment in
+    `spent_tokens`: tokens that winners take, by budget. `chances`: probability of each treatment in
     drawn slots, by slot and treatment, where the rules ask for it.
     """
 
     decision_id: str
     moment: Moment
-    known: CustomerHistory
+    history: CustomerHistory
     rules: Rules
     constraint_state: ConstraintState
     unsettled: bool = False
     choices: list[Choice] = field(default_factory=list)
     wins: list[SlotWinner] = field(default_factory=list)
     contacts: list[Contact] = field(default_factory=list)
-    noted: list[record_of.Candidate] = field(default_factory=list)
-    spent: Counter[str] = field(default_factory=Counter)
+    candidates: list[record_of.Candidate] = field(default_factory=list)
+    spent_tokens: Counter[str] = field(default_factory=Counter)
     spends: list[Spend] = field(default_factory=list)
     chances: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -96,10 +96,10 @@ class Arbitration:
         """Fill a requested placement with different offers, in order."""
         contest = _Contest({})
         place = 1
-        for priced in lineup.ranked:
+        for contender in lineup.contenders:
             slot = place_in(placement, place)
-            offer = priced.candidate.campaign, priced.candidate.offer
-            self._contest_slot(priced, slot, contest, (offer, slot))
+            offer = contender.candidate.campaign, contender.candidate.offer
+            self._contest_slot(contender, slot, contest, (offer, slot))
             if place < lineup.limit and contest.slots[slot]:
                 place += 1
         if not contest.slots.get(placement):
@@ -107,34 +107,38 @@ class Arbitration:
 
     def send(self, lineup: Lineup) -> None:
         """Fill the channels of the treatments that a trigger fires."""
-        self.contend(lineup.ranked)
+        self.contend(lineup.contenders)
 
-    def contend(self, ranked: Iterable[PricedCandidate]) -> None:
-        """Fill the channels of candidates, the best first."""
+    def contend(self, contenders: Iterable[PricedCandidate]) -> None:
+        """Fill the channels with the best contenders; they come best first."""
         contest = _Contest({})
-        for priced in ranked:
-            campaign, channel = priced.candidate.campaign, priced.candidate.channel
-            if priced.candidate.transactional:
-                self._contest_slot(priced, f"{channel}/{campaign}", contest, ((campaign,),))
+        for contender in contenders:
+            campaign, channel = contender.candidate.campaign, contender.candidate.channel
+            if contender.candidate.transactional:
+                self._contest_slot(contender, f"{channel}/{campaign}", contest, ((campaign,),))
             else:
-                self._contest_slot(priced, channel, contest, ((campaign,), channel))
-        for slot, filled in contest.slots.items():
-            if not filled:
+                self._contest_slot(contender, channel, contest, ((campaign,), channel))
+        for slot, is_filled in contest.slots.items():
+            if not is_filled:
                 self.choices.append(Choice(slot, slot.partition("/")[0]))
 
     def _contest_slot(
-        self, priced: PricedCandidate, slot: str, contest: "_Contest", claims: tuple[Hashable, ...]
+        self,
+        contender: PricedCandidate,
+        slot: str,
+        contest: "_Contest",
+        claims: tuple[Hashable, ...],
     ) -> None:
         """Give the candidate its slot, or note why not; a winner takes its `claims`."""
         contest.slots.setdefault(slot, False)
-        self.note(priced, slot, self._fate(priced, slot, contest, claims))
+        self.note(contender, slot, self._decide_fate(contender, slot, contest, claims))
 
     def note(
-        self, priced: PricedCandidate, slot: str, fate: str, evidence: TreatmentEvidence = NONE
+        self, contender: PricedCandidate, slot: str, fate: str, evidence: TreatmentEvidence = NONE
     ) -> None:
         """Note the fate of a candidate."""
-        candidate, worth = priced.candidate, priced.worth
-        self.noted.append(
+        candidate, worth = contender.candidate, contender.worth
+        self.candidates.append(
             record_of.Candidate(
                 slot,
                 candidate.campaign,
@@ -155,46 +159,52 @@ class Arbitration:
             )
         )
 
-    def _fate(
-        self, priced: PricedCandidate, slot: str, contest: "_Contest", claims: tuple[Hashable, ...]
+    def _decide_fate(
+        self,
+        contender: PricedCandidate,
+        slot: str,
+        contest: "_Contest",
+        claims: tuple[Hashable, ...],
     ) -> str:
-        candidate, taken, beaten = priced.candidate, contest.taken, None
+        candidate, fates, loss = contender.candidate, contest.fates, None
         for claim in claims:
-            if claim in taken:
-                beaten = taken[claim]
+            if claim in fates:
+                loss = fates[claim]
                 break
-        if beaten is None:
+        if loss is None:
             self.refresh()
         if not self.constraint_state.open or candidate.consents:
             constraint = self.constraint_state.objection(candidate)
             if constraint is not None:
                 return constraint
-        if beaten is not None:
-            return beaten
-        if priced.worth.score <= 0 and not candidate.transactional:
+        if loss is not None:
+            return loss
+        if contender.worth.score <= 0 and not candidate.transactional:
             return BEATEN_BY + NOTHING
         content = render(candidate.content, self.moment.facts)
         if isinstance(content, RenderFailure):
             return f"content {content.reason}"
-        taken.update(dict.fromkeys(claims, BEATEN_BY + candidate.treatment))
+        fates.update(dict.fromkeys(claims, BEATEN_BY + candidate.treatment))
         contest.slots[slot] = True
-        return self.grant(priced, slot, content)
+        return self.grant(contender, slot, content)
 
     def refresh(self) -> None:
         """Count the winners so far under the caps."""
         if self.unsettled:
-            self.constraint_state = self.constraint_state.after(self.counted_contacts(), self.spent)
+            self.constraint_state = self.constraint_state.after(
+                self.counted_contacts(), self.spent_tokens
+            )
             self.unsettled = False
 
     def counted_contacts(self) -> tuple[Contact, ...]:
         """Return the messages that count under the caps."""
-        return (*self.known.contacts, *self.contacts)
+        return (*self.history.contacts, *self.contacts)
 
     def grant(
-        self, priced: PricedCandidate, slot: str, content: dict[str, str], odds: Odds = SURE
+        self, contender: PricedCandidate, slot: str, content: dict[str, str], odds: Odds = SURE
     ) -> str:
         """Give a slot to a candidate; return the candidate's fate."""
-        candidate = priced.candidate
+        candidate = contender.candidate
         deadline_at = self._deadline_of(candidate)
         waits_until = deadline_at if candidate.placement is None else None
         contact = self.contact(candidate, slot, waits_until)
@@ -208,7 +218,7 @@ class Arbitration:
             campaign=candidate.campaign,
             offer=candidate.offer,
             treatment=candidate.treatment,
-            score=priced.worth.score,
+            score=contender.worth.score,
         )
         self.choices.append(odds.of(choice))
         self.unsettled = True
@@ -218,7 +228,7 @@ class Arbitration:
         wallet = self.rules.wallet
         if wallet is not None and not candidate.transactional:
             self.spends.extend(reserve(wallet, candidate, contact))
-            self.spent.update(dict(candidate.draws))
+            self.spent_tokens.update(dict(candidate.draws))
 
     def contact(
         self, candidate: CompiledCandidate, slot: str, waits_until: int | None = None
@@ -240,8 +250,11 @@ class Arbitration:
         )
 
     def _deadline_of(self, candidate: CompiledCandidate) -> int:
-        """Return the deadline (ms) of a message: an outbound one must not wait beyond
-        the dates of its campaign and treatment, nor into quiet hours."""
+        """Return the deadline (ms) of a message.
+
+        An outbound one must not wait beyond the dates of its campaign and treatment, nor into quiet
+        hours.
+        """
         deadline_at = self.moment.deadline_of(candidate)
         if candidate.placement is not None:
             return deadline_at
@@ -265,8 +278,8 @@ def _attributes(
 
 @dataclass(slots=True)
 class _Contest:
-    """Competing candidates. `taken`: fate of later candidates, by claim (a placement,
+    """Competing candidates. `fates`: those of later candidates, by claim (a placement,
     a campaign, a channel); `slots`: whether each contested slot is filled."""
 
-    taken: dict[Hashable, str]
+    fates: dict[Hashable, str]
     slots: dict[str, bool] = field(default_factory=dict)

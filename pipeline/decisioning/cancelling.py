@@ -1,11 +1,11 @@
 """Cancellation of messages that wait to be sent or decided again, once they are suppressed.
 
-A message waits from its decision on. It is cancelled by an interaction that
-suppresses it, received at any time since, also by a profile that merged with this one; and by an
-outcome that suppresses it, as long as that lasts. A decided message is also cancelled once newer
-facts rule it out (`review.py`). On a channel whose adapter reports outcomes, a cancelled message
-counts under the caps until the adapter reports it as not delivered, for it may just have been
-sent; on other channels it stops counting at once.
+A message waits from its decision on. It is cancelled by an interaction that suppresses it, received
+at any time since, also by a profile that merged with this one; and by an outcome that suppresses
+it, as long as the suppression lasts. A decided message is also cancelled once newer facts rule it
+out (`review.py`). On a channel whose adapter reports outcomes, a cancelled message counts under the
+caps until the adapter reports it as not delivered, since the adapter may just have sent it; on
+other channels it stops counting at once.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,8 @@ from msgspec.structs import replace
 
 from pipeline.config.compile import Configuration
 from pipeline.config.compiled import Constraints
-from pipeline.decisioning import deferral, holding, suppressions
+from pipeline.decisioning import holding, suppressions
+from pipeline.decisioning.deferral import all_deferrals, drop_messages
 from pipeline.decisioning.history import CustomerHistory
 from pipeline.decisioning.review import Review
 from pipeline.decisioning.state import ContactState, Deferral, History
@@ -30,12 +31,12 @@ _Message: TypeAlias = Contact | DeferredMessage
 class CancellationCheck(Struct, frozen=True):
     """Suppressions and rules by which a customer's waiting messages are cancelled.
 
-    `contacts`: all, by time; `silenced`: time of the last interaction that caused each suppression;
-    `silences`: the suppressions in force.
+    `contacts`: all contacts, by time; `suppression_times`: time of the last interaction that caused
+    each suppression; `silences`: the suppressions in force.
     """
 
     contacts: tuple[Contact, ...]
-    silenced: dict[str, int]
+    suppression_times: dict[str, int]
     silences: tuple[ActiveSuppression, ...]
     review: Review
 
@@ -50,31 +51,33 @@ class CancellationCheck(Struct, frozen=True):
         return self.review.config.constraints
 
     @property
-    def reported(self) -> frozenset[str]:
+    def reporting_channels(self) -> frozenset[str]:
         """Channels whose adapter reports undelivered messages."""
         return self.review.config.reporting_channels
 
     @classmethod
-    def of(cls, known: CustomerHistory, review: Review) -> "CancellationCheck":
+    def of(cls, history: CustomerHistory, review: Review) -> "CancellationCheck":
         """Return the check by the whole history of the customer."""
         rules, now_ms = review.config.constraints, review.now_ms
-        silences = suppressions.in_force(rules, known.silenced, known.contacts, now_ms)
-        return cls(known.contacts, known.silenced, silences, review)
+        silences = suppressions.active_suppressions(
+            rules, history.suppression_times, history.contacts, now_ms
+        )
+        return cls(history.contacts, history.suppression_times, silences, review)
 
     def reason(self, message: _Message, since_ms: int) -> str | None:
         """Return the suppression of a message that waits since `since_ms`, if any."""
         if message.purpose == "transactional":
             return None
         for event in self.rules.events:
-            at = self.silenced.get(event.name)
-            lasted = at is not None and at + event.duration_ms > since_ms
-            if lasted and event.scope.covers(message):
+            at = self.suppression_times.get(event.name)
+            is_lasting = at is not None and at + event.duration_ms > since_ms
+            if is_lasting and event.scope.covers(message):
                 return event.name
         silences = (silence for silence in self.silences if silence.silences(message))
         return next((silence.name for silence in silences), None)
 
 
-def is_retried(state: ContactState, config: Configuration, now_ms: int) -> bool:
+def needs_review(state: ContactState, config: Configuration, now_ms: int) -> bool:
     """Return whether a message may wait in an adapter, and so needs a review."""
     if state.by_log or not config.reporting_channels:
         return False
@@ -86,63 +89,63 @@ def is_retried(state: ContactState, config: Configuration, now_ms: int) -> bool:
 
 
 def cancel(
-    key: str, state: ContactState, silencing: CancellationCheck
+    key: str, state: ContactState, check: CancellationCheck
 ) -> tuple[ContactState, tuple[Cancellation, ...]]:
     """Return the state of the profile `key` without suppressed messages, and their
     cancellations."""
-    cancelled = (
-        *_cancel_deferred(key, state, silencing),
-        *_cancel_reserved(key, silencing),
+    cancellations = (
+        *_cancel_deferred(key, state, check),
+        *_cancel_reserved(key, check),
     )
-    if not cancelled:
+    if not cancellations:
         return state, ()
-    state = deferral.drop_messages(
-        state, lambda deferred, message: silencing.reason(message, deferred.since) is not None
+    state = drop_messages(
+        state, lambda deferral, message: check.reason(message, deferral.since) is not None
     )
     ids = frozenset(
-        cancellation.action_id for cancellation in cancelled if cancellation.action_id is not None
+        cancellation.action_id
+        for cancellation in cancellations
+        if cancellation.action_id is not None
     )
     state = holding.withdraw(state, lambda waiting: waiting.action.action_id in ids)
-    here = {name: _end_wait(part, ids, silencing) for name, part in state.shards.here.items()}
-    return replace(state, shards=Shards(here, state.shards.away)), cancelled
+    parts = {name: _end_wait(part, ids, check) for name, part in state.shards.here.items()}
+    return replace(state, shards=Shards(parts, state.shards.away)), cancellations
 
 
 def _cancel_deferred(
-    key: str, state: ContactState, silencing: CancellationCheck
+    key: str, state: ContactState, check: CancellationCheck
 ) -> Iterator[Cancellation]:
-    for _, deferred in deferral.every(state):
-        yield from _of_deferral(key, deferred, silencing)
+    for _, deferral in all_deferrals(state):
+        yield from _of_deferral(key, deferral, check)
 
 
-def _of_deferral(
-    key: str, deferred: Deferral, silencing: CancellationCheck
-) -> Iterator[Cancellation]:
-    for message in deferred.messages:
-        reason = silencing.reason(message, deferred.since)
+def _of_deferral(key: str, deferral: Deferral, check: CancellationCheck) -> Iterator[Cancellation]:
+    for message in deferral.messages:
+        reason = check.reason(message, deferral.since)
         if reason is not None:
-            yield _cancellation(key, message, None, reason, silencing.now_ms)
+            yield _cancellation(key, message, None, reason, check.now_ms)
 
 
-def _cancel_reserved(key: str, silencing: CancellationCheck) -> Iterator[Cancellation]:
+def _cancel_reserved(key: str, check: CancellationCheck) -> Iterator[Cancellation]:
     """Yield the cancellations of messages that wait to be delivered.
 
     Of messages that exceed a cap the later ones are cancelled, so that among messages that were
     perhaps not shown, only an earlier one displaces another.
     """
-    now_ms = silencing.now_ms
-    kept = [contact for contact in silencing.contacts if contact.status == "committed"]
-    for contact in silencing.contacts:
+    now_ms = check.now_ms
+    counting_contacts = [contact for contact in check.contacts if contact.status == "committed"]
+    for contact in check.contacts:
         if not _is_waiting(contact, now_ms):
             if contact.status == "reserved":
-                kept.append(contact)
+                counting_contacts.append(contact)
             continue
-        reason = silencing.reason(contact, contact.at)
+        reason = check.reason(contact, contact.at)
         if (
-            reason is None and contact.channel in silencing.reported
+            reason is None and contact.channel in check.reporting_channels
         ):  # else it may have been delivered
-            reason = silencing.review.objection(contact, kept)
+            reason = check.review.objection(contact, counting_contacts)
         if reason is None:
-            kept.append(contact)
+            counting_contacts.append(contact)
         else:
             yield _cancellation(key, contact, contact.action_id, reason, now_ms)
 
@@ -170,14 +173,14 @@ def _cancellation(
     )
 
 
-def _end_wait(part: History, ids: frozenset[str], silencing: CancellationCheck) -> History:
+def _end_wait(part: History, ids: frozenset[str], check: CancellationCheck) -> History:
     if not any(contact.action_id in ids for contact in part.contacts):
         return part
 
     def end_contact(waiting: Contact) -> Contact:
         if waiting.action_id not in ids:
             return waiting
-        status = waiting.status if waiting.channel in silencing.reported else "released"
+        status = waiting.status if waiting.channel in check.reporting_channels else "released"
         return replace(waiting, status=status, waits_until=None)
 
     return replace(part, contacts=tuple(map(end_contact, part.contacts)))

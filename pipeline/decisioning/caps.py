@@ -41,13 +41,13 @@ def full_caps(
     caps: Sequence[CompiledCap], contacts: Sequence[Contact], now_ms: int
 ) -> tuple[FullCap, ...]:
     """Return the caps that are reached, in the order of configuration."""
-    reached: list[FullCap] = []
+    result: list[FullCap] = []
     for cap in caps:
         if len(contacts) >= cap.max:
             subjects = _subjects(cap, contacts, now_ms)
             if subjects is None or subjects:
-                reached.append(FullCap(cap, subjects))
-    return tuple(reached)
+                result.append(FullCap(cap, subjects))
+    return tuple(result)
 
 
 def exceeded_cap(

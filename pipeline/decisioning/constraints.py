@@ -16,12 +16,12 @@ from pipeline.decisioning.suppressions import ActiveSuppression
 from pipeline.model.decision import Contact
 
 BUDGET: Final = "budget "
-"""Beginning of the fate of a candidate that a budget or stock holds back; its name follows."""
+"""Prefix of the fate of a candidate that a budget or stock holds back; its name follows."""
 
 
 class ConstraintState(Struct, frozen=True):
-    """Constraints for one customer now. `open`: none but consent applies. `funds`: None: budgets
-    are not looked at."""
+    """Constraints for one customer now. `open`: no constraint but consent applies; `funds` None:
+    budgets hold nothing back."""
 
     rules: Constraints
     facts: Facts
@@ -32,22 +32,30 @@ class ConstraintState(Struct, frozen=True):
 
     @classmethod
     def of(
-        cls, rules: Constraints, facts: Facts, known: CustomerHistory, wallet: Wallet | None = None
+        cls,
+        rules: Constraints,
+        facts: Facts,
+        history: CustomerHistory,
+        wallet: Wallet | None = None,
     ) -> "ConstraintState":
         """Return the state before anything is decided."""
-        silences = suppressions.in_force(rules, known.silenced, known.contacts, facts.now_ms)
-        full_caps = caps.full_caps(rules.caps, known.contacts, facts.now_ms)
+        silences = suppressions.active_suppressions(
+            rules, history.suppression_times, history.contacts, facts.now_ms
+        )
+        full_caps = caps.full_caps(rules.caps, history.contacts, facts.now_ms)
         funds = None if wallet is None else Funds(wallet, facts.now_ms)
-        open_ = not (silences or full_caps or rules.quiet_hours or funds)
-        return cls(rules, facts, silences, full_caps, open_, funds)
+        is_open = not (silences or full_caps or rules.quiet_hours or funds)
+        return cls(rules, facts, silences, full_caps, is_open, funds)
 
-    def after(self, contacts: Sequence[Contact], spent: Mapping[str, int]) -> "ConstraintState":
+    def after(
+        self, contacts: Sequence[Contact], spent_tokens: Mapping[str, int]
+    ) -> "ConstraintState":
         """Return the state after choices of this decision: with all `contacts`, and the tokens
-        `spent` by budget."""
+        `spent_tokens` by budget."""
         full_caps = caps.full_caps(self.rules.caps, contacts, self.facts.now_ms)
-        open_ = not (self.silences or full_caps or self.rules.quiet_hours or self.funds)
-        funds = self.funds and replace(self.funds, spent=spent)
-        return ConstraintState(self.rules, self.facts, self.silences, full_caps, open_, funds)
+        is_open = not (self.silences or full_caps or self.rules.quiet_hours or self.funds)
+        funds = self.funds and replace(self.funds, spent_tokens=spent_tokens)
+        return ConstraintState(self.rules, self.facts, self.silences, full_caps, is_open, funds)
 
     def objection(self, candidate: CompiledCandidate) -> str | None:
         """Return the first constraint that holds `candidate` back, as its fate is recorded."""
@@ -65,5 +73,5 @@ class ConstraintState(Struct, frozen=True):
         cap = caps.exceeded_cap(candidate, self.full_caps)
         if cap is not None:
             return f"cap {cap.name}"
-        short = None if self.funds is None else self.funds.shortage(candidate)
-        return None if short is None else f"{BUDGET}{short}"
+        shortage = None if self.funds is None else self.funds.shortage(candidate)
+        return None if shortage is None else f"{BUDGET}{shortage}"

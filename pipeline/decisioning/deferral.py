@@ -1,8 +1,8 @@
 """Deferral: messages held back by quiet hours are decided again at their end, if the campaign
 allows.
 
-Nothing is reserved meanwhile, so no cap is used up and no promise made. The customer's facts as of
-the last record are kept with the deferral; a timer of the row fires it.
+Nothing is reserved meanwhile, so no cap is used up and no budget spent. The deferral has the
+customer's facts as of the last record; a timer of the row fires at its end.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ from pipeline.model.shards import Shards
 from pipeline.model.stages import Segmented, SegmentSection
 
 _QUIET: Final = "quiet hours "
-_SPEAKS: Final = (CHOSEN, HELD_OUT_BY)
+_REPRESENTING: Final = (CHOSEN, HELD_OUT_BY)
 """Beginnings of the fates of candidates that represent their campaign."""
 
 
@@ -48,64 +48,66 @@ class DueDeferral(Struct, frozen=True):
 
 
 def deferred_messages(
-    filled: FilledSlots, outbound: Iterable[Entry]
+    filled_slots: FilledSlots, outbound: Iterable[Entry]
 ) -> tuple[DeferredMessage, ...]:
-    """Return the messages to defer: held back by quiet hours, of campaigns that send nothing
+    """Return the messages to defer: those held back by quiet hours, of campaigns that send nothing
     now."""
-    held = {
+    quiet_treatments = {
         (candidate.campaign, template_name(candidate.treatment))
-        for candidate in filled.candidates
+        for candidate in filled_slots.candidates
         if candidate.fate.startswith(_QUIET)
     }
-    if not held:
+    if not quiet_treatments:
         return ()
-    represented = {
-        candidate.campaign for candidate in filled.candidates if candidate.fate.startswith(_SPEAKS)
+    campaigns = {
+        candidate.campaign
+        for candidate in filled_slots.candidates
+        if candidate.fate.startswith(_REPRESENTING)
     }
     return tuple(
         message
         for entry in outbound
-        if entry.campaign.defers and entry.campaign.name not in represented
+        if entry.campaign.defers and entry.campaign.name not in campaigns
         for candidate in entry.candidates
-        if (candidate.campaign, candidate.treatment) in held
-        and (message := _message(candidate, filled.arbitration)) is not None
+        if (candidate.campaign, candidate.treatment) in quiet_treatments
+        and (message := _message(candidate, filled_slots.arbitration)) is not None
     )
 
 
-def as_deferred(record: Segmented) -> Segmented:
+def without_request(record: Segmented) -> Segmented:
     """Return the record without its request: no client waits for an answer any more."""
     interaction = record.interaction
     assert interaction is not None
     return replace(record, interaction=replace(interaction, request=None))
 
 
-def by_time(whole: Deferral) -> tuple[Deferral, ...]:
+def split_by_time(deferral: Deferral) -> tuple[Deferral, ...]:
     """Split a deferral into one for each time at which messages are decided again."""
-    record = as_deferred(whole.record)
+    record = without_request(deferral.record)
     return tuple(
         replace(
-            whole,
+            deferral,
             until=until,
-            messages=tuple(message for message in whole.messages if message.until == until),
+            messages=tuple(message for message in deferral.messages if message.until == until),
             record=record,
         )
-        for until in sorted({message.until for message in whole.messages})
+        for until in sorted({message.until for message in deferral.messages})
     )
 
 
 def entries(messages: Sequence[DeferredMessage], outbound: Iterable[Entry]) -> tuple[Entry, ...]:
     """Return the candidates that were deferred, as they are configured now."""
-    wanted = {(message.campaign, message.offer, message.treatment) for message in messages}
+    ties = {(message.campaign, message.offer, message.treatment) for message in messages}
     result: list[Entry] = []
     for entry in outbound:
-        chosen = tuple(candidate for candidate in entry.candidates if candidate.tie in wanted)
-        if chosen:
-            names = tuple(candidate.treatment for candidate in chosen)
-            result.append(with_fields(entry, candidates=chosen, treatments=names))
+        candidates = tuple(candidate for candidate in entry.candidates if candidate.tie in ties)
+        if candidates:
+            names = tuple(candidate.treatment for candidate in candidates)
+            result.append(with_fields(entry, candidates=candidates, treatments=names))
     return tuple(result)
 
 
-def as_input(deferral: Deferral) -> Again:
+def again_of(deferral: Deferral) -> Again:
     """Return the part of a decision's record that describes its deferral."""
     segments = deferral.record.segments
     assert segments is not None
@@ -114,23 +116,20 @@ def as_input(deferral: Deferral) -> Again:
     )
 
 
-def due(state: ContactState, timer: Control) -> list[DueDeferral]:
+def due_deferrals(state: ContactState, timer: Control) -> list[DueDeferral]:
     """Return the deferrals that are due by the time of `timer`, by due time."""
-    due_deferrals = [
+    result = [
         DueDeferral(shard, deferral, deferral.until if deferral.by_log else timer.at)
-        for shard, deferral in every(state)
+        for shard, deferral in all_deferrals(state)
         if deferral.until <= timer.at
     ]
-    return sorted(
-        due_deferrals,
-        key=lambda due_deferral: (due_deferral.deferral.until, due_deferral.deferral.first),
-    )
+    return sorted(result, key=lambda due: (due.deferral.until, due.deferral.first))
 
 
-def wake(state: ContactState) -> Wake | None:
+def next_wake(state: ContactState) -> Wake | None:
     """Return the timer of the next deferral."""
     first = min(
-        (deferral for _, deferral in every(state)),
+        (deferral for _, deferral in all_deferrals(state)),
         key=lambda deferral: deferral.until,
         default=None,
     )
@@ -138,7 +137,7 @@ def wake(state: ContactState) -> Wake | None:
 
 
 def has_deferrals(state: ContactState) -> bool:
-    """Return whether anything is deferred."""
+    """Return whether any message is deferred."""
     return any(part.deferred for part in state.shards.here.values())
 
 
@@ -152,21 +151,25 @@ def refresh(state: ContactState, record: Segmented) -> ContactState:
         return state
     members = frozenset(segments.members)
 
-    def newest(deferral: Deferral) -> Deferral:
+    def update_facts(deferral: Deferral) -> Deferral:
         before = deferral.record.segments
-        entered = () if before is None else tuple(x for x in before.entered if x in members)
-        now = SegmentSection(segments.members, entered, ())
+        entered_segments = (
+            () if before is None else tuple(x for x in before.entered if x in members)
+        )
+        now = SegmentSection(segments.members, entered_segments, ())
         return replace(
             deferral, record=replace(deferral.record, profile=record.profile, segments=now)
         )
 
-    return _map(state, lambda part: tuple(newest(deferral) for deferral in part.deferred))
+    return _map_deferrals(
+        state, lambda part: tuple(update_facts(deferral) for deferral in part.deferred)
+    )
 
 
-def drop(state: ContactState, dropped: Deferral) -> ContactState:
+def drop(state: ContactState, target: Deferral) -> ContactState:
     """Return the state without a deferral."""
-    key = (dropped.first, dropped.until)
-    return _map(
+    key = (target.first, target.until)
+    return _map_deferrals(
         state,
         lambda part: tuple(
             deferral for deferral in part.deferred if (deferral.first, deferral.until) != key
@@ -175,7 +178,7 @@ def drop(state: ContactState, dropped: Deferral) -> ContactState:
 
 
 def drop_campaigns(state: ContactState, messages: Iterable[DeferredMessage]) -> ContactState:
-    """Return the state without deferred messages of the campaigns of `messages`: the newest
+    """Return the state without deferred messages of the campaigns of `messages`: the latest
     interaction decides for a campaign."""
     campaigns = {message.campaign for message in messages}
     return (
@@ -188,14 +191,17 @@ def drop_campaigns(state: ContactState, messages: Iterable[DeferredMessage]) -> 
 def drop_identifier(state: ContactState, identifier: str | None) -> ContactState:
     """Return the state without deferrals from interactions of a forgotten identifier."""
 
-    def names(deferral: Deferral) -> bool:
+    def is_from_identifier(deferral: Deferral) -> bool:
         interaction = deferral.record.interaction
         return interaction is not None and any(
-            shown.key == identifier for shown in interaction.identifiers
+            own.key == identifier for own in interaction.identifiers
         )
 
-    return _map(
-        state, lambda part: tuple(deferral for deferral in part.deferred if not names(deferral))
+    return _map_deferrals(
+        state,
+        lambda part: tuple(
+            deferral for deferral in part.deferred if not is_from_identifier(deferral)
+        ),
     )
 
 
@@ -205,7 +211,7 @@ def drop_messages(
     """Return the state without the messages for which `is_dropped` holds, and without deferrals
     that have none left."""
 
-    def without_dropped(deferral: Deferral) -> Deferral:
+    def remove_messages(deferral: Deferral) -> Deferral:
         return replace(
             deferral,
             messages=tuple(
@@ -213,15 +219,15 @@ def drop_messages(
             ),
         )
 
-    return _map(
+    return _map_deferrals(
         state,
         lambda part: tuple(
-            deferral for deferral in map(without_dropped, part.deferred) if deferral.messages
+            deferral for deferral in map(remove_messages, part.deferred) if deferral.messages
         ),
     )
 
 
-def every(state: ContactState) -> Iterator[tuple[str, Deferral]]:
+def all_deferrals(state: ContactState) -> Iterator[tuple[str, Deferral]]:
     """Yield all deferrals, each with its shard."""
     for shard, part in state.shards.here.items():
         for deferral in part.deferred:
@@ -229,7 +235,7 @@ def every(state: ContactState) -> Iterator[tuple[str, Deferral]]:
 
 
 def _message(candidate: CompiledCandidate, arbitration: Arbitration) -> DeferredMessage | None:
-    """Return the message as deferred; None where it would be too late then."""
+    """Return the deferred form of a message; None: its deadline is not after the quiet hours."""
     facts = arbitration.moment.facts
     rule = quiet_hours.find_quiet(
         candidate, arbitration.rules.config.constraints.quiet_hours, facts
@@ -255,11 +261,13 @@ def _message(candidate: CompiledCandidate, arbitration: Arbitration) -> Deferred
     )
 
 
-def _map(state: ContactState, change: Callable[[History], tuple[Deferral, ...]]) -> ContactState:
+def _map_deferrals(
+    state: ContactState, change: Callable[[History], tuple[Deferral, ...]]
+) -> ContactState:
     if not has_deferrals(state):
         return state
-    here = {
+    parts = {
         name: replace(part, deferred=change(part)) if part.deferred else part
         for name, part in state.shards.here.items()
     }
-    return replace(state, shards=Shards(here, state.shards.away))
+    return replace(state, shards=Shards(parts, state.shards.away))

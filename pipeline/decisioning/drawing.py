@@ -23,12 +23,13 @@ SAY_NOTHING: Final = ""
 """Name of the empty choice beside those of treatments, in `SlotChances`."""
 
 _SHORTLIST: Final = 16
-"""Candidates that compete for several channels at once: their outcomes are enumerated."""
+"""Maximum of candidates that compete for several channels at once, since their results are
+enumerated."""
 
-_MADE_FIRST: Final = 16
-"""Maximum of candidates whose contents are all rendered before a draw. A failure is rare;
-among more candidates it is found only when drawn, and other propensities of the slot count it
-as one that could have been sent."""
+_MAX_PRERENDERS: Final = 16
+"""Maximum of candidates whose contents are all rendered before a draw. Failures are rare: among
+more candidates a content is rendered once drawn, and the other propensities of the slot count a
+candidate whose rendering fails as one that could have been sent."""
 
 
 @dataclass(slots=True)
@@ -41,7 +42,7 @@ class Drawing:
 
     def answer(self, placement: str, lineup: Lineup) -> None:
         """Fill a requested placement with different offers, in order."""
-        pool, limit = lineup.ranked, lineup.limit
+        pool, limit = lineup.contenders, lineup.limit
         places = _Places(self.arbitration, pool, self.chooser.field(pool, self.context_bin))
         for place in range(1, limit + 1):
             if not places.fill(place_in(placement, place), last=place == limit):
@@ -51,9 +52,11 @@ class Drawing:
 
     def send(self, lineup: Lineup) -> None:
         """Fill the channels of the treatments that a trigger fires."""
-        ranked = lineup.ranked
-        self.arbitration.contend([priced for priced in ranked if priced.candidate.transactional])
-        pool = [priced for priced in ranked if not priced.candidate.transactional]
+        contenders = lineup.contenders
+        self.arbitration.contend(
+            [contender for contender in contenders if contender.candidate.transactional]
+        )
+        pool = [contender for contender in contenders if not contender.candidate.transactional]
         if pool:
             _Rounds(self.arbitration, pool, self.chooser.field(pool, self.context_bin)).run()
 
@@ -77,17 +80,17 @@ class _Places:
         """Fill a place; return whether another may follow."""
         key = f"{self.arbitration.decision_id}/{slot}"
         self._hold_back(slot, key)
-        drawn = self._winner(slot, key)
-        if drawn is None:
+        winner = self._find_winner(slot, key)
+        if winner is None:
             self._note_all(slot, key, BEATEN_BY + NOTHING)
             return False
-        index, content, odds = drawn
-        priced = self.runners.draw_worth(index, key)
-        fate = self.arbitration.grant(priced, slot, content, odds)
-        self.arbitration.note(priced, slot, fate, self.runners.evidence(index))
+        index, content, odds = winner
+        contender = self.runners.draw_worth(index, key)
+        fate = self.arbitration.grant(contender, slot, content, odds)
+        self.arbitration.note(contender, slot, fate, self.runners.evidence(index))
         self.open.remove(index)
-        same = None if last else _offer(priced.candidate)
-        self._note_all(slot, key, BEATEN_BY + priced.candidate.treatment, same)
+        same = None if last else _offer(contender.candidate)
+        self._note_all(slot, key, BEATEN_BY + contender.candidate.treatment, same)
         return not last and bool(self.open)
 
     def _hold_back(self, slot: str, key: str) -> None:
@@ -100,16 +103,16 @@ class _Places:
                 continue
             objection = constraint_state.objection(candidate)
             if objection is not None:
-                self._leave(index, slot, key, objection)
-        if len(self.open) <= _MADE_FIRST:
+                self._remove(index, slot, key, objection)
+        if len(self.open) <= _MAX_PRERENDERS:
             for index in tuple(self.open):
-                self._content(index, slot, key)
+                self._render_content(index, slot, key)
 
-    def _winner(self, slot: str, key: str) -> tuple[int, _Content, Odds] | None:
+    def _find_winner(self, slot: str, key: str) -> tuple[int, _Content, Odds] | None:
         """Return the winner of the place; transactional messages come before all others."""
         for index in tuple(self.open):
             if self.pool[index].candidate.transactional:
-                content = self._content(index, slot, key)
+                content = self._render_content(index, slot, key)
                 if content is not None:
                     return index, content, SURE
         while self.open:
@@ -118,7 +121,7 @@ class _Places:
                 self._say_nothing(slot, lot)
                 return None
             available = tuple(self.open)
-            content = self._content(lot.index, slot, key)
+            content = self._render_content(lot.index, slot, key)
             if content is not None:
                 odds = Odds(self.runners.chance(available, lot.index), lot.explored)
                 self._note_chances(slot, available)
@@ -140,12 +143,12 @@ class _Places:
             nothing = chance(available, None)
             self.arbitration.chances[slot] = _by_treatment(self.pool, by_index, nothing)
 
-    def _content(self, index: int, slot: str, key: str) -> _Content | None:
+    def _render_content(self, index: int, slot: str, key: str) -> _Content | None:
         content = self.contents.get(index)
         if content is None:
             rendering = render(self.pool[index].candidate.content, self.arbitration.moment.facts)
             if isinstance(rendering, RenderFailure):
-                self._leave(index, slot, key, f"content {rendering.reason}")
+                self._remove(index, slot, key, f"content {rendering.reason}")
                 return None
             content = self.contents[index] = rendering
         return content
@@ -163,7 +166,7 @@ class _Places:
             note(draw(index, key), slot, fate, evidence(index))
         self.open = staying
 
-    def _leave(self, index: int, slot: str, key: str, fate: str) -> None:
+    def _remove(self, index: int, slot: str, key: str, fate: str) -> None:
         self.open.remove(index)
         self.arbitration.note(
             self.runners.draw_worth(index, key), slot, fate, self.runners.evidence(index)
@@ -190,9 +193,9 @@ class _Rounds:
         self.arbitration.refresh()
         self._hold_back()
         self.shortlist = self._shortlist()
-        if len(self.shortlist) <= _MADE_FIRST:
+        if len(self.shortlist) <= _MAX_PRERENDERS:
             for index in sorted(self.shortlist):
-                self._content(index)
+                self._render_content(index)
         contents = self._draw_all()
         chances = self._chances()
         winners = [lot.index for lot in self.lots if lot.index is not None]
@@ -200,19 +203,19 @@ class _Rounds:
         fates = self.held_back | self.left_out
         for lot, content in zip(self.lots, contents, strict=False):
             assert lot.index is not None
-            priced = self.runners.draw_worth(lot.index, self._key(winners.index(lot.index) + 1))
+            contender = self.runners.draw_worth(lot.index, self._key(winners.index(lot.index) + 1))
             odds = Odds(chances[lot.index], lot.explored)
-            fate = self.arbitration.grant(priced, priced.candidate.channel, content, odds)
+            fate = self.arbitration.grant(contender, contender.candidate.channel, content, odds)
             self.arbitration.note(
-                priced, priced.candidate.channel, fate, self.runners.evidence(lot.index)
+                contender, contender.candidate.channel, fate, self.runners.evidence(lot.index)
             )
         self.arbitration.refresh()
-        for index, priced in enumerate(self.pool):
+        for index, contender in enumerate(self.pool):
             if index not in winners:
-                fate = fates.get(index) or self._fate(priced.candidate, winners)
-                drawn = self.runners.draw_worth(index, key)
+                fate = fates.get(index) or self._fate(contender.candidate, winners)
+                drawn_contender = self.runners.draw_worth(index, key)
                 self.arbitration.note(
-                    drawn, priced.candidate.channel, fate, self.runners.evidence(index)
+                    drawn_contender, contender.candidate.channel, fate, self.runners.evidence(index)
                 )
         self._say_nothing(winners, chances)
 
@@ -232,13 +235,14 @@ class _Rounds:
     def _hold_back(self) -> None:
         """Note the candidates that a constraint holds back before anything is drawn."""
         constraint_state = self.arbitration.constraint_state
-        for index, priced in enumerate(self.pool):
-            objection = constraint_state.objection(priced.candidate)
+        for index, contender in enumerate(self.pool):
+            objection = constraint_state.objection(contender.candidate)
             if objection is not None:
                 self.held_back[index] = objection
 
     def _draw_all(self) -> list[_Content]:
-        """Draw the rounds, again without candidates whose rendering fails; return the contents."""
+        """Draw the rounds, anew without the candidates whose rendering fails; return the
+        contents."""
         while True:
             self.lots = []
             winners: frozenset[int] = frozenset()
@@ -248,13 +252,15 @@ class _Rounds:
                     break
                 self.lots.append(lot)
                 winners |= {lot.index}
-            contents = [self._content(lot.index) for lot in self.lots if lot.index is not None]
-            rendered = [content for content in contents if content is not None]
-            if len(rendered) == len(contents):
-                return rendered
+            contents = [
+                self._render_content(lot.index) for lot in self.lots if lot.index is not None
+            ]
+            complete_contents = [content for content in contents if content is not None]
+            if len(complete_contents) == len(contents):
+                return complete_contents
             self._free.clear()
 
-    def _content(self, index: int) -> _Content | None:
+    def _render_content(self, index: int) -> _Content | None:
         content = self.contents.get(index)
         if content is None:
             rendering = render(self.pool[index].candidate.content, self.arbitration.moment.facts)
@@ -266,15 +272,15 @@ class _Rounds:
 
     def _available(self, winners: frozenset[int]) -> tuple[int, ...]:
         """Return the competitors that can still win once `winners` have."""
-        known = self._free.get(winners)
-        if known is None:
-            known = self._free[winners] = tuple(self._remaining(winners))
-        return known
+        competitors = self._free.get(winners)
+        if competitors is None:
+            competitors = self._free[winners] = tuple(self._remaining(winners))
+        return competitors
 
     def _remaining(self, winners: frozenset[int]) -> list[int]:
-        won = [self.pool[winner].candidate for winner in winners]
-        campaigns = {candidate.campaign for candidate in won}
-        channels = {candidate.channel for candidate in won}
+        winning_candidates = [self.pool[winner].candidate for winner in winners]
+        campaigns = {candidate.campaign for candidate in winning_candidates}
+        channels = {candidate.channel for candidate in winning_candidates}
         left = [
             index
             for index in sorted(self.shortlist - winners - self.left_out.keys())
@@ -283,12 +289,15 @@ class _Rounds:
         ]
         if not winners or not left:
             return left
-        sent = [self.arbitration.contact(candidate, candidate.channel) for candidate in won]
-        spent = self.arbitration.spent.copy()
-        for candidate in won:
-            spent.update(dict(candidate.draws))
+        contacts = [
+            self.arbitration.contact(candidate, candidate.channel)
+            for candidate in winning_candidates
+        ]
+        spent_tokens = self.arbitration.spent_tokens.copy()
+        for candidate in winning_candidates:
+            spent_tokens.update(dict(candidate.draws))
         constraint_state = self.arbitration.constraint_state.after(
-            (*self.arbitration.counted_contacts(), *sent), spent
+            (*self.arbitration.counted_contacts(), *contacts), spent_tokens
         )
         return [
             index
@@ -314,23 +323,28 @@ class _Rounds:
 
     def _fate(self, candidate: CompiledCandidate, winners: Sequence[int]) -> str:
         for index in winners:
-            won = self.pool[index].candidate
-            if won.campaign == candidate.campaign or won.channel == candidate.channel:
-                return BEATEN_BY + won.treatment
+            winner_candidate = self.pool[index].candidate
+            if (
+                winner_candidate.campaign == candidate.campaign
+                or winner_candidate.channel == candidate.channel
+            ):
+                return BEATEN_BY + winner_candidate.treatment
         return self.arbitration.constraint_state.objection(candidate) or BEATEN_BY + NOTHING
 
     def _say_nothing(self, winners: Sequence[int], chances: defaultdict[int, float]) -> None:
         """Note the channels that send nothing, each with the probability of that."""
-        filled = {self.pool[winner].candidate.channel for winner in winners}
-        for slot in dict.fromkeys(priced.candidate.channel for priced in self.pool):
+        filled_channels = {self.pool[winner].candidate.channel for winner in winners}
+        for slot in dict.fromkeys(contender.candidate.channel for contender in self.pool):
             inside = [
-                index for index, priced in enumerate(self.pool) if priced.candidate.channel == slot
+                index
+                for index, contender in enumerate(self.pool)
+                if contender.candidate.channel == slot
             ]
             nothing = max(1 - sum(chances[index] for index in inside), 0.0)
             if self.arbitration.rules.with_chances:
                 by_index = {index: chances[index] for index in inside}
                 self.arbitration.chances[slot] = _by_treatment(self.pool, by_index, nothing)
-            if slot not in filled:
+            if slot not in filled_channels:
                 self.arbitration.choices.append(Odds(nothing).of(Choice(slot, slot)))
 
     def _key(self, number: int) -> str:

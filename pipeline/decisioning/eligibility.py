@@ -27,15 +27,15 @@ _EVERY_STAGE: Final = len(STAGES)
 
 
 class Moment(Struct, frozen=True):
-    """Interaction with the facts for a decision. `stale`: too old to trigger anything outbound;
-    `shown`: identifiers that only interactions ascribe to the customer, with the time (ms);
-    `belongings`: owners of the customer's former identifiers; `since_ms`: start of deadlines,
-    in the past where the interaction is decided again."""
+    """Interaction with the facts for a decision. `stale`: the interaction is too old to trigger an
+    outbound message; `shown_at`: identifiers that only interactions ascribe to the customer, with
+    the time (ms); `belongings`: owners of the customer's former identifiers; `since_ms`: start of
+    deadlines, in the past for a second decision."""
 
     facts: Facts
     identity: IdentitySection
     stale: bool
-    shown: Mapping[str, int]
+    shown_at: Mapping[str, int]
     belongings: Mapping[str, Belonging]
     since_ms: int
 
@@ -49,7 +49,7 @@ class Moment(Struct, frozen=True):
 
 
 class Objection(Struct, frozen=True):
-    """Rule that rejects, as it is recorded, and its stage."""
+    """Rule that rejects a treatment, as the Decision records it, and the rule's stage."""
 
     stage: int
     label: str
@@ -65,9 +65,9 @@ def campaign_objection(
     """
     facts = moment.facts
     if campaign.starts_ms is not None and facts.now_ms < campaign.starts_ms:
-        return _NOT_BEGUN
+        return _BEFORE_CAMPAIGN
     if campaign.ends_ms is not None and facts.now_ms >= campaign.ends_ms:
-        return _OVER
+        return _AFTER_CAMPAIGN
     if not asked and not campaign.trigger.test(facts):
         return NO_TRIGGER
     if not asked and moment.stale:
@@ -81,12 +81,15 @@ def objection(
     """Return the first rule of a stage `before` that rejects `candidate`."""
     facts = moment.facts
     if candidate.starts_ms is not None and facts.now_ms < candidate.starts_ms:
-        return _TREATMENT_NOT_BEGUN
+        return _BEFORE_TREATMENT
     if candidate.ends_ms is not None and facts.now_ms >= candidate.ends_ms:
-        return _TREATMENT_OVER
+        return _AFTER_TREATMENT
     if moment.since_ms < facts.now_ms and moment.deadline_of(candidate) <= facts.now_ms:
         return _TOO_LATE
-    if candidate.address is not None and (gate := _unreachable(candidate, moment)) is not None:
+    if (
+        candidate.address is not None
+        and (gate := _address_objection(candidate, moment)) is not None
+    ):
         return gate
     if (
         candidate.gates
@@ -101,11 +104,11 @@ def objection(
     )
 
 
-def _unreachable(candidate: CompiledCandidate, moment: Moment) -> Objection | None:
-    to = address(candidate, moment)
-    if to is None:
+def _address_objection(candidate: CompiledCandidate, moment: Moment) -> Objection | None:
+    recipient = address(candidate, moment)
+    if recipient is None:
         return Objection(ELIGIBILITY, f"eligibility/no address: {candidate.address}")
-    if _belongs_to_another(f"{candidate.address}:{to}", moment):
+    if _belongs_to_another(f"{candidate.address}:{recipient}", moment):
         return Objection(ELIGIBILITY, f"{FOREIGN_ADDRESS}{candidate.address}")
     return None
 
@@ -115,7 +118,7 @@ def _belongs_to_another(identifier: str, moment: Moment) -> bool:
 
     An identifier shown since then is confirmed before anything is sent to it.
     """
-    if identifier in moment.shown:
+    if identifier in moment.shown_at:
         return False
     belonging = moment.belongings.get(identifier)
     return belonging is not None and not belonging.here
@@ -141,8 +144,8 @@ def _first_failing_gate(gates: Iterable[Gate], facts: Facts, before: int) -> Obj
 NO_TRIGGER: Final = Objection(ELIGIBILITY, "applicability/trigger")
 """Objection that rejects a whole campaign, before any fact of the customer is read."""
 _TOO_OLD: Final = Objection(ELIGIBILITY, "applicability/interaction too old")
-_NOT_BEGUN: Final = Objection(ELIGIBILITY, "eligibility/campaign not begun")
-_OVER: Final = Objection(ELIGIBILITY, "eligibility/campaign over")
-_TREATMENT_NOT_BEGUN: Final = Objection(ELIGIBILITY, "eligibility/treatment not begun")
-_TREATMENT_OVER: Final = Objection(ELIGIBILITY, "eligibility/treatment over")
+_BEFORE_CAMPAIGN: Final = Objection(ELIGIBILITY, "eligibility/campaign not begun")
+_AFTER_CAMPAIGN: Final = Objection(ELIGIBILITY, "eligibility/campaign over")
+_BEFORE_TREATMENT: Final = Objection(ELIGIBILITY, "eligibility/treatment not begun")
+_AFTER_TREATMENT: Final = Objection(ELIGIBILITY, "eligibility/treatment over")
 _TOO_LATE: Final = Objection(ELIGIBILITY, "applicability/deadline passed")

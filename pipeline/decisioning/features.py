@@ -86,14 +86,14 @@ class FeatureEncoder:
         self._customer = [_of_customer(feature) for feature in features[:split]]
         self._candidate = [_of_candidate(feature) for feature in features[split:]]
         self._ages = [place for place, feature in enumerate(features) if feature.of == "item_age"]
-        self._known: dict[_CandidateKey, int] = {}
+        self._index: dict[_CandidateKey, int] = {}
         self._table: Matrix = np.empty((0, len(self._candidate)))
 
     def rows(self, candidates: Sequence[FeatureCandidate], facts: Facts) -> Matrix:
         """Return a row for each candidate."""
-        known, split = self._known, len(self._customer)
+        index, split = self._index, len(self._customer)
         places = [
-            known.get(
+            index.get(
                 (
                     candidate.campaign,
                     candidate.offer,
@@ -129,11 +129,11 @@ class FeatureEncoder:
                 candidate.channel,
                 candidate.item,
             )
-            if key not in self._known:
-                self._known[key] = len(self._table) + len(rows)
+            if key not in self._index:
+                self._index[key] = len(self._table) + len(rows)
                 rows.append([read(candidate) for read in self._candidate])
-        added = np.array(rows, dtype=np.float64).reshape(len(rows), len(self._candidate))
-        self._table = np.concatenate((self._table, added))
+        new_rows = np.array(rows, dtype=np.float64).reshape(len(rows), len(self._candidate))
+        self._table = np.concatenate((self._table, new_rows))
 
 
 def _of_customer(feature: ModelFeature) -> Callable[[Facts], float]:

@@ -29,11 +29,11 @@ _grants_from = msgspec.msgpack.Decoder(tuple[Grant, ...])
 
 
 class Funds(Struct, frozen=True):
-    """Tokens that are left for one decision, less those that it has `spent` itself."""
+    """Tokens that are left for one decision, less the `spent_tokens` of its own choices."""
 
     wallet: Wallet
     now_ms: int
-    spent: Mapping[str, int] = field(default_factory=dict)
+    spent_tokens: Mapping[str, int] = field(default_factory=dict)
 
     def shortage(self, candidate: CompiledCandidate) -> str | None:
         """Return the first budget or stock that has too little left for a candidate."""
@@ -45,14 +45,14 @@ class Funds(Struct, frozen=True):
     def left(self, name: str) -> int:
         """Return the tokens that are left of a budget."""
         purse = self.wallet.get(name)
-        return 0 if purse is None else purse.left(self.now_ms) - self.spent.get(name, 0)
+        return 0 if purse is None else purse.left(self.now_ms) - self.spent_tokens.get(name, 0)
 
     def is_out_of_stock(self, candidate: CompiledCandidate) -> bool:
         """Return whether the candidate's item has no stock left."""
         return any(is_stock(name) and self.left(name) < need for name, need in candidate.draws)
 
     def prices(self, campaigns: Iterable[str]) -> dict[str, float]:
-        """Return the shadow prices of campaigns that are not 0."""
+        """Return the shadow prices of campaigns, without those that are 0."""
         purses = ((name, self.wallet.get(name)) for name in campaigns)
         prices = (
             (name, purse.at(self.now_ms).price) for name, purse in purses if purse is not None
@@ -60,7 +60,7 @@ class Funds(Struct, frozen=True):
         return {name: price for name, price in prices if price > 0}
 
     def read_budgets(self, names: Iterable[str]) -> tuple[BudgetRead, ...]:
-        """Return the budgets of these names as they were before the decision."""
+        """Return the budgets of these names as the decision reads them."""
         return tuple(self._read(name) for name in sorted(names))
 
     def _read(self, name: str) -> BudgetRead:
@@ -95,22 +95,22 @@ def spends_of_outcome(action_id: str, outcome: str) -> tuple[Spend, ...]:
 
 def pay(wallet: Wallet, spends: Iterable[Spend]) -> dict[str, Purse]:
     """Return the purses that spends change."""
-    changed: dict[str, Purse] = {}
+    purses: dict[str, Purse] = {}
     for spend in spends:
         if spend.what == "reserved":
-            purse = changed.get(spend.budget) or wallet[spend.budget]
-            changed[spend.budget] = purse.pay(spend.period, tokens(spend.amount))
-    return changed
+            purse = purses.get(spend.budget) or wallet[spend.budget]
+            purses[spend.budget] = purse.pay(spend.period, tokens(spend.amount))
+    return purses
 
 
 def receive(wallet: Wallet, lease: Control) -> dict[str, Purse]:
     """Return the purses that a record of grants changes."""
-    changed: dict[str, Purse] = {}
+    purses: dict[str, Purse] = {}
     for grant in () if lease.state is None else _grants_from.decode(lease.state):
-        after = accept(changed.get(grant.budget) or wallet.get(grant.budget), grant)
+        after = accept(purses.get(grant.budget) or wallet.get(grant.budget), grant)
         if after is not None:
-            changed[grant.budget] = after
-    return changed
+            purses[grant.budget] = after
+    return purses
 
 
 def wallet_of(records: Iterable[BudgetRecord]) -> Wallet:
@@ -134,8 +134,8 @@ def recorded_wallet(decision: Decision, budgets: Iterable[str]) -> Wallet:
 
     `budgets`: all names of budgets and stocks.
     """
-    read = {
+    purses = {
         budget.budget: Purse(budget.period, 0, None, 0, tokens(budget.left), 0, budget.price)
         for budget in decision.budgets
     }
-    return {**{name: _PLENTY for name in budgets if is_stock(name)}, **read}
+    return {**{name: _PLENTY for name in budgets if is_stock(name)}, **purses}

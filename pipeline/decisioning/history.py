@@ -26,15 +26,18 @@ STATUS_AFTER: Final[dict[str, Status]] = {
 }
 """Status of a contact after each outcome; `released`: it no longer counts under caps."""
 
-NOT_SHOWN: Final = frozenset(name for name, status in STATUS_AFTER.items() if status == "released")
+RELEASING_OUTCOMES: Final = frozenset(
+    name for name, status in STATUS_AFTER.items() if status == "released"
+)
 """Outcomes by which a contact is released."""
 
-REMEMBERED: Final = frozenset(
+TIMED_OUTCOMES: Final = frozenset(
     ("impression", "click", "dismiss", "conversion", "complaint", "bounce")
 )
 """Outcomes whose times suppressions count."""
-LAST: Final = 20
-"""Number of latest times kept of one outcome of one message."""
+
+MAX_TIMES: Final = 20
+"""Maximum of times stored of one outcome of one message, the latest ones."""
 
 
 class CustomerHistory(Struct, frozen=True):
@@ -44,28 +47,28 @@ class CustomerHistory(Struct, frozen=True):
     """
 
     contacts: tuple[Contact, ...] = ()
-    silenced: dict[str, int] = {}
+    suppression_times: dict[str, int] = {}
     holdouts: dict[str, Assignment] = {}
 
 
-def whole_history(state: ContactState) -> CustomerHistory:
-    """Return the whole history of the profile."""
+def customer_history(state: ContactState) -> CustomerHistory:
+    """Return the history of the customer, merged from all shards."""
     parts = list(state.shards.here.values())
     if len(parts) == 1:
         [only] = parts
         return CustomerHistory(only.contacts, only.silenced, only.holdouts)
-    whole = History()
+    total = History()
     for part in parts:
-        whole = merge(whole, part)
-    return CustomerHistory(whole.contacts, whole.silenced, whole.holdouts)
+        total = merge(total, part)
+    return CustomerHistory(total.contacts, total.silenced, total.holdouts)
 
 
-def remember(known: CustomerHistory, new: History) -> CustomerHistory:
+def extend(history: CustomerHistory, new: History) -> CustomerHistory:
     """Return the history with `new`."""
     if new == _NOTHING:
-        return known
-    whole = merge(History(known.contacts, known.silenced, known.holdouts), new)
-    return CustomerHistory(whole.contacts, whole.silenced, whole.holdouts)
+        return history
+    total = merge(History(history.contacts, history.suppression_times, history.holdouts), new)
+    return CustomerHistory(total.contacts, total.silenced, total.holdouts)
 
 
 def add(state: ContactState, shard: str, new: History, now_ms: int, keep_ms: int) -> ContactState:
@@ -75,43 +78,45 @@ def add(state: ContactState, shard: str, new: History, now_ms: int, keep_ms: int
     before = state.shards.here.get(shard, _NOTHING)
     since_ms = now_ms - max(keep_ms, GRACE_MS)
     contacts = [contact for contact in before.contacts if contact.at > since_ms]
-    late = new.contacts and contacts and new.contacts[0].at < contacts[-1].at
+    is_unordered = new.contacts and contacts and new.contacts[0].at < contacts[-1].at
     contacts.extend(new.contacts)
-    silenced, holdouts = before.silenced, before.holdouts
-    if silenced or new.silenced:
-        kept = {name: at for name, at in silenced.items() if at > since_ms}
-        silenced = _latest(kept, new.silenced)
+    suppression_times, holdouts = before.silenced, before.holdouts
+    if suppression_times or new.silenced:
+        recent_times = {name: at for name, at in suppression_times.items() if at > since_ms}
+        suppression_times = _latest(recent_times, new.silenced)
     if new.holdouts:
         holdouts = _merge_draws(holdouts, new.holdouts)
-    ordered = _in_order(contacts) if late else tuple(contacts)
+    contacts_in_order = _in_order(contacts) if is_unordered else tuple(contacts)
     awaiting = (*before.awaiting, *new.awaiting)
-    deferred = (*before.deferred, *new.deferred)
-    part = History(ordered, silenced, holdouts, awaiting, deferred)
+    deferrals = (*before.deferred, *new.deferred)
+    part = History(contacts_in_order, suppression_times, holdouts, awaiting, deferrals)
     return replace(state, shards=state.shards.put(shard, part))
 
 
 def apply_outcome(state: ContactState, action_id: str, outcome: str, at: int) -> ContactState:
-    """Return the state after `outcome` of an action, at `at` (ms); unchanged if it is unknown here.
+    """Return the state after `outcome` of an action, at `at` (ms); unchanged for an unknown action.
 
-    An impression is final: committed stays committed.
+    A committed contact stays committed.
     """
     status = STATUS_AFTER.get(outcome)
     if status is None:
         return state
-    here = {
+    parts = {
         name: _settle_part(part, action_id, outcome, at) for name, part in state.shards.here.items()
     }
-    return replace(state, shards=Shards(here, state.shards.away))
+    return replace(state, shards=Shards(parts, state.shards.away))
 
 
 def merge(a: History, b: History) -> History:
     """Merge both histories, each action once; a status committed in either stays committed."""
-    merged: dict[str, Contact] = {}
+    contacts: dict[str, Contact] = {}
     for contact in (*a.contacts, *b.contacts):
-        known = merged.get(contact.action_id)
-        merged[contact.action_id] = contact if known is None else _merge_contacts(known, contact)
+        former = contacts.get(contact.action_id)
+        contacts[contact.action_id] = (
+            contact if former is None else _merge_contacts(former, contact)
+        )
     return History(
-        _in_order(merged.values()),
+        _in_order(contacts.values()),
         _latest(a.silenced, b.silenced),
         _merge_draws(a.holdouts, b.holdouts),
         tuple({action.action.action_id: action for action in (*a.awaiting, *b.awaiting)}.values()),
@@ -160,27 +165,27 @@ def _first(assignment: Assignment | None, other: Assignment | None) -> Assignmen
         latest = assignment or other
         assert latest is not None
         return latest
-    first = min(assignment, other, key=lambda drawn: (drawn.at, not drawn.held))
+    first = min(assignment, other, key=lambda draw: (draw.at, not draw.held))
     conflict = assignment.conflict or other.conflict or assignment.held is not other.held
     return replace(first, conflict=conflict)
 
 
 def _last(times: Iterable[int]) -> tuple[int, ...]:
-    return tuple(sorted(times)[-LAST:])
+    return tuple(sorted(times)[-MAX_TIMES:])
 
 
 def _settle_part(part: History, action_id: str, outcome: str, at: int) -> History:
     contacts = tuple(
-        _after(contact, outcome, at) if contact.action_id == action_id else contact
+        _apply_to_contact(contact, outcome, at) if contact.action_id == action_id else contact
         for contact in part.contacts
     )
     return replace(part, contacts=contacts)
 
 
-def _after(contact: Contact, outcome: str, at: int) -> Contact:
+def _apply_to_contact(contact: Contact, outcome: str, at: int) -> Contact:
     status, outcomes = STATUS_AFTER[outcome], contact.outcomes
     if _STRENGTH[status] <= _STRENGTH[contact.status]:
         status = contact.status
-    if outcome in REMEMBERED:
+    if outcome in TIMED_OUTCOMES:
         outcomes = {**outcomes, outcome: _last((*outcomes.get(outcome, ()), at))}
     return replace(contact, status=status, outcomes=outcomes)

@@ -1,4 +1,4 @@
-"""Actions held until the row of their address confirms that the customer owns it.
+"""Actions held until the row of their address confirms that it belongs to the customer.
 
 An address in an interaction may belong to another person by the address's own row, which processes
 the interaction a moment later. So an action to such an address is decided, and counts under caps
@@ -19,7 +19,7 @@ from pipeline.model.decision import Action, Contact, Spend
 from pipeline.model.shards import Shards
 from pipeline.model.time import MINUTE_MS
 
-_REPORTED_MS: Final = 5 * MINUTE_MS
+_REPORT_MS: Final = 5 * MINUTE_MS
 """Time after a message's deadline within which its fate is reported."""
 
 
@@ -32,7 +32,7 @@ def hold(action: Action, candidate: CompiledCandidate, moment: Moment) -> Awaiti
     if namespace is None or action.placement is not None:
         return None
     identifier = f"{namespace}:{action.address}"
-    shown_at = moment.shown.get(identifier)
+    shown_at = moment.shown_at.get(identifier)
     belonging = moment.belongings.get(identifier)
     if shown_at is None or (belonging is not None and belonging.here):
         return None
@@ -40,7 +40,7 @@ def hold(action: Action, candidate: CompiledCandidate, moment: Moment) -> Awaiti
     return AwaitingAction(identifier, shown_at, action, until)
 
 
-def bound_contacts(
+def limit_contacts(
     contacts: Iterable[Contact], waiting: Iterable[AwaitingAction]
 ) -> tuple[Contact, ...]:
     """Return the contacts; waiting ones count up to their deadlines only."""
@@ -55,14 +55,14 @@ def bound_contacts(
     )
 
 
-def bound_spends(spends: Iterable[Spend], waiting: Iterable[AwaitingAction]) -> tuple[Spend, ...]:
+def limit_spends(spends: Iterable[Spend], waiting: Iterable[AwaitingAction]) -> tuple[Spend, ...]:
     """Return the spends; those of a waiting message are released after its deadline, unless its
     fate is reported before."""
     deadlines = _deadlines(waiting)
     if not deadlines:
         return tuple(spends)
     return tuple(
-        replace(spend, until=_earliest_end(spend.until, deadlines[spend.action_id] + _REPORTED_MS))
+        replace(spend, until=_earliest_end(spend.until, deadlines[spend.action_id] + _REPORT_MS))
         if spend.action_id in deadlines
         else spend
         for spend in spends
@@ -85,14 +85,16 @@ def confirm(state: ContactState, now_ms: int) -> tuple[ContactState, tuple[Actio
 
     Actions past their deadline, or to another person's address, are withdrawn.
     """
-    confirmed = tuple(
+    ready_actions = tuple(
         waiting_action
         for part in state.shards.here.values()
         for waiting_action in part.awaiting
         if waiting_action.action.deadline_at > now_ms
         and _is_here(state.belongings.get(waiting_action.identifier))
     )
-    untils = {waiting_action.action.action_id: waiting_action.until for waiting_action in confirmed}
+    untils = {
+        waiting_action.action.action_id: waiting_action.until for waiting_action in ready_actions
+    }
     state = withdraw(
         state,
         lambda waiting_action: (
@@ -103,9 +105,9 @@ def confirm(state: ContactState, now_ms: int) -> tuple[ContactState, tuple[Actio
             )
         ),
     )
-    here = {name: _send_actions(part, untils) for name, part in state.shards.here.items()}
-    sent = tuple(waiting_action.action for waiting_action in confirmed)
-    return replace(state, shards=Shards(here, state.shards.away)), sent
+    parts = {name: _send_actions(part, untils) for name, part in state.shards.here.items()}
+    actions = tuple(waiting_action.action for waiting_action in ready_actions)
+    return replace(state, shards=Shards(parts, state.shards.away)), actions
 
 
 def _send_actions(part: History, untils: Mapping[str, int | None]) -> History:
@@ -159,11 +161,11 @@ def withdraw(
 ) -> ContactState:
     """Return the state without the actions of `shards` (None: of all) for which `is_withdrawn`
     holds, and their contacts."""
-    here = {
+    parts = {
         name: _remove_actions(part, is_withdrawn) if shards is None or name in shards else part
         for name, part in state.shards.here.items()
     }
-    return replace(state, shards=Shards(here, state.shards.away))
+    return replace(state, shards=Shards(parts, state.shards.away))
 
 
 def _remove_actions(part: History, is_removed: Callable[[AwaitingAction], bool]) -> History:

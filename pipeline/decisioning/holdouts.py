@@ -30,12 +30,12 @@ _TreatmentKey: TypeAlias = tuple[str, str, str]
 
 @dataclass(slots=True)
 class HoldoutDraws:
-    """Holdouts of a customer: `known` from before, and `drawn` by this decision."""
+    """Holdouts of a customer: `former_draws` from before, and `new_draws` by this decision."""
 
     profile_id: str
     now_ms: int
-    known: Mapping[str, Assignment]
-    drawn: dict[str, Assignment] = field(default_factory=dict)
+    former_draws: Mapping[str, Assignment]
+    new_draws: dict[str, Assignment] = field(default_factory=dict)
 
     def holding(self, candidate: CompiledCandidate) -> tuple[str, ...]:
         """Return the holdouts that exclude the customer from `candidate`, drawn if need be;
@@ -51,13 +51,13 @@ class HoldoutDraws:
         if candidate.transactional:
             return
         for holdout in candidate.holdouts:
-            if holdout.name not in self.known:
-                self.drawn[holdout.name] = self._assignment(holdout)
+            if holdout.name not in self.former_draws:
+                self.new_draws[holdout.name] = self._assignment(holdout)
 
     def _assignment(self, rule: CompiledHoldout) -> Assignment:
-        known = self.known.get(rule.name)
-        if known is not None:
-            return known
+        assignment = self.former_draws.get(rule.name)
+        if assignment is not None:
+            return assignment
         return Assignment(rule.name, is_held(rule, self.profile_id), self.now_ms)
 
 
@@ -83,29 +83,29 @@ def fill_slots(lineups: Sequence[Lineup], contest: Contest, draws: HoldoutDraws)
     the candidates of its holdout are removed and the others compete again: the next winner may be
     held out by another holdout, and both are recorded.
     """
-    held = {
-        priced.candidate.tie: holding
+    holdings = {
+        contender.candidate.tie: holding
         for lineup in lineups
-        for priced in lineup.ranked
-        if (holding := draws.holding(priced.candidate))
+        for contender in lineup.contenders
+        if (holding := draws.holding(contender.candidate))
     }
     open_contest = arbitration = contest(lineups)
-    if not held:
+    if not holdings:
         _expose(arbitration, draws)
-        return FilledSlots(arbitration, tuple(arbitration.choices), tuple(arbitration.noted))
+        return FilledSlots(arbitration, tuple(arbitration.choices), tuple(arbitration.candidates))
     withheld = _WithheldWinners()
     holdouts: set[str] = set()
-    while kept_back := withheld.note(arbitration, held, draws):
-        holdouts |= kept_back
-        arbitration = contest(_without(lineups, held, holdouts))
-    all_names = {name for names in held.values() for name in names}
-    if any(holdouts.isdisjoint(names) for names in held.values()):
-        arbitration = contest(_without(lineups, held, all_names))
+    while new_holdouts := withheld.note(arbitration, holdings, draws):
+        holdouts |= new_holdouts
+        arbitration = contest(_exclude(lineups, holdings, holdouts))
+    all_names = {name for names in holdings.values() for name in names}
+    if any(holdouts.isdisjoint(names) for names in holdings.values()):
+        arbitration = contest(_exclude(lineups, holdings, all_names))
     _expose(arbitration, draws)
     return FilledSlots(
         arbitration,
         withheld.choices(arbitration),
-        withheld.candidates(open_contest, arbitration, held),
+        withheld.candidates(open_contest, arbitration, holdings),
     )
 
 
@@ -114,17 +114,17 @@ def _expose(arbitration: Arbitration, draws: HoldoutDraws) -> None:
         draws.expose(win.candidate)
 
 
-def _without(
-    lineups: Sequence[Lineup], held: Mapping[_TreatmentKey, Sequence[str]], holdouts: set[str]
+def _exclude(
+    lineups: Sequence[Lineup], holdings: Mapping[_TreatmentKey, Sequence[str]], holdouts: set[str]
 ) -> tuple[Lineup, ...]:
     """Return the lineups without the candidates of `holdouts`."""
     return tuple(
         replace(
             lineup,
-            ranked=[
-                priced
-                for priced in lineup.ranked
-                if holdouts.isdisjoint(held.get(priced.candidate.tie, ()))
+            contenders=[
+                contender
+                for contender in lineup.contenders
+                if holdouts.isdisjoint(holdings.get(contender.candidate.tie, ()))
             ],
         )
         for lineup in lineups
@@ -142,19 +142,19 @@ class _WithheldWinners:
     def note(
         self,
         arbitration: Arbitration,
-        held: Mapping[_TreatmentKey, Sequence[str]],
+        holdings: Mapping[_TreatmentKey, Sequence[str]],
         draws: HoldoutDraws,
     ) -> set[str]:
         """Note the held-out winners of a contest; return the first holdout of each."""
-        kept_back: set[str] = set()
-        noted = {_treatment_key(candidate): candidate for candidate in arbitration.noted}
+        first_holdouts: set[str] = set()
+        candidates = {_treatment_key(candidate): candidate for candidate in arbitration.candidates}
         for win in arbitration.wins:
-            tie, holding = win.candidate.tie, held.get(win.candidate.tie)
+            tie, holding = win.candidate.tie, holdings.get(win.candidate.tie)
             if holding is None:
                 continue
             draws.expose(win.candidate)
-            kept_back.add(holding[0])
-            self.notes[tie] = replace(noted[tie], fate=HELD_OUT_BY + holding[0])
+            first_holdouts.add(holding[0])
+            self.notes[tie] = replace(candidates[tie], fate=HELD_OUT_BY + holding[0])
             would_be = Choice(
                 win.slot,
                 win.candidate.channel,
@@ -162,32 +162,32 @@ class _WithheldWinners:
                 would_be=win.candidate.treatment,
             )
             self.slots.setdefault(win.slot, would_be)
-        return kept_back
+        return first_holdouts
 
     def choices(self, arbitration: Arbitration) -> tuple[Choice, ...]:
         """Return the choices of a contest, with the held-out ones."""
-        contested = [self._beside(choice) for choice in arbitration.choices]
-        opened = {choice.slot for choice in contested}
-        return (*contested, *(choice for slot, choice in self.slots.items() if slot not in opened))
+        choices = [self._add_holdout(choice) for choice in arbitration.choices]
+        slots = {choice.slot for choice in choices}
+        return (*choices, *(choice for slot, choice in self.slots.items() if slot not in slots))
 
     def candidates(
         self,
         open_contest: Arbitration,
         arbitration: Arbitration,
-        held: Mapping[_TreatmentKey, Sequence[str]],
+        holdings: Mapping[_TreatmentKey, Sequence[str]],
     ) -> tuple[Candidate, ...]:
         """Return each candidate with its fate; held-out ones as in the contest of all."""
         fates = {
-            _treatment_key(candidate): candidate for candidate in arbitration.noted
+            _treatment_key(candidate): candidate for candidate in arbitration.candidates
         } | self.notes
         return tuple(
             candidate
-            if _treatment_key(candidate) in held.keys() - self.notes.keys()
+            if _treatment_key(candidate) in holdings.keys() - self.notes.keys()
             else fates.get(_treatment_key(candidate), candidate)
-            for candidate in open_contest.noted
+            for candidate in open_contest.candidates
         )
 
-    def _beside(self, choice: Choice) -> Choice:
+    def _add_holdout(self, choice: Choice) -> Choice:
         withheld = self.slots.get(choice.slot)
         if withheld is None:
             return choice

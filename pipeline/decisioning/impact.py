@@ -34,9 +34,9 @@ def arm_of(tests: ImpactTests | None, profile_id: str) -> str | None:
     if tests is None:
         return None
     digest = hashlib.sha256(f"impact/{profile_id}".encode()).digest()
-    drawn = int.from_bytes(digest[:8]) / _RANGE
+    draw = int.from_bytes(digest[:8]) / _RANGE
     for number, arm in enumerate(tests.arms, start=1):
-        if drawn < number * tests.share:
+        if draw < number * tests.share:
             return arm
     return USUAL
 
@@ -47,17 +47,17 @@ def asked_stages(arm: str | None, campaign: CompiledCampaign) -> int:
     return APPLICABILITY if only_first else _EVERY_STAGE
 
 
-def rank_for(arm: str | None, priced: Sequence[PricedCandidate]) -> list[PricedCandidate]:
+def rank_for(arm: str | None, contenders: Sequence[PricedCandidate]) -> list[PricedCandidate]:
     """Sort by the scores that the arm compares, the best first, deterministically."""
     if arm in (PROPENSITY, NO_LEVERS):
-        priced = [_price(arm, candidate) for candidate in priced]
-    return sorted(priced, key=attrgetter("worth.order"))
+        contenders = [_price(arm, contender) for contender in contenders]
+    return sorted(contenders, key=attrgetter("worth.order"))
 
 
-def _price(arm: str, priced: PricedCandidate) -> PricedCandidate:
-    candidate, worth = priced.candidate, priced.worth
+def _price(arm: str, contender: PricedCandidate) -> PricedCandidate:
+    candidate, worth = contender.candidate, contender.worth
     if candidate.transactional:
-        return priced
+        return contender
     weight = 1.0 if arm == NO_LEVERS else worth.weight
     toll = 0.0 if arm == PROPENSITY else worth.toll
     score = worth.p if arm == PROPENSITY else worth.p * worth.value - candidate.cost - toll

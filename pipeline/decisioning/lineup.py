@@ -21,8 +21,8 @@ from pipeline.rules.propensities import Propensities
 
 
 class Vacancy(Struct, frozen=True):
-    """Slots to fill: of a requested `placement`, with at most `limit` different offers; None: of
-    all outbound channels. `channel`: of an empty choice."""
+    """Slots to fill: those of a requested `placement`, with at most `limit` different offers; None:
+    those of all outbound channels. `channel`: that of an empty choice."""
 
     placement: str | None
     entries: Sequence[Entry]
@@ -36,15 +36,15 @@ class Lineup(Struct, frozen=True):
     placement: str | None
     channel: str
     limit: int
-    ranked: Sequence[PricedCandidate]
+    contenders: Sequence[PricedCandidate]
 
 
 class DecisionLineups(Struct, frozen=True):
-    """Lineups of a decision; `rejected`: treatments rejected by the engagement policy, by rule;
+    """Lineups of a decision; `rejections`: treatments rejected by the engagement policy, by rule;
     `read`: names of the budgets that were read."""
 
     lineups: tuple[Lineup, ...]
-    rejected: Mapping[str, Sequence[str]]
+    rejections: Mapping[str, Sequence[str]]
     read: frozenset[str]
 
 
@@ -55,26 +55,26 @@ def rejected_items_text(treatment: str, count: int) -> str:
 
 @dataclass(slots=True)
 class LineupMaker:
-    """Maker of a decision's lineups. `arm`: of impact tests."""
+    """Maker of a decision's lineups; `arm`: the customer's arm of the impact tests."""
 
     moment: Moment
     propensities: Propensities | None
     funds: Funds | None
     arm: str | None
-    _rejected: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _rejections: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     _read: set[str] = field(default_factory=set)
 
     def line_up(self, vacancies: Iterable[Vacancy]) -> DecisionLineups:
         """Return the lineups of all vacancies."""
         pairs = [(vacancy, _EligibleCandidates()) for vacancy in vacancies]
         for vacancy, eligible in pairs:
-            self._pass(vacancy, eligible)
+            self._admit(vacancy, eligible)
         candidates = [candidate for _, eligible in pairs for candidate in eligible.candidates]
-        priced = iter(
+        contenders = iter(
             price_all(candidates, self.moment.facts, self.propensities, self._prices(candidates))
         )
-        lineups = tuple(self._lineup(*pair, priced) for pair in pairs)
-        return DecisionLineups(lineups, self._rejected, frozenset(self._read))
+        lineups = tuple(self._lineup(*pair, contenders) for pair in pairs)
+        return DecisionLineups(lineups, self._rejections, frozenset(self._read))
 
     def _prices(self, candidates: Iterable[CompiledCandidate]) -> Mapping[str, float]:
         if self.funds is None:
@@ -82,26 +82,26 @@ class LineupMaker:
         return self.funds.prices(dict.fromkeys(candidate.campaign for candidate in candidates))
 
     def _lineup(
-        self, vacancy: Vacancy, eligible: "_EligibleCandidates", priced: Iterator[PricedCandidate]
+        self, vacancy: Vacancy, eligible: "_EligibleCandidates", pool: Iterator[PricedCandidate]
     ) -> Lineup:
-        """Return the lineup of a vacancy; its candidates are next in `priced`."""
-        ranked = rank_for(self.arm, [next(priced) for _ in eligible.candidates])
+        """Return the lineup of a vacancy, whose candidates are the next ones of `pool`."""
+        contenders = rank_for(self.arm, [next(pool) for _ in eligible.candidates])
         if eligible.shortlists:
-            ranked = self._shortlist(ranked, eligible.shortlists)
+            contenders = self._shortlist(contenders, eligible.shortlists)
         if self.funds is not None:
             self._read.update(
-                name for ranked_candidate in ranked for name, _ in ranked_candidate.candidate.draws
+                name for contender in contenders for name, _ in contender.candidate.draws
             )
-        return Lineup(vacancy.placement, vacancy.channel, vacancy.limit, ranked)
+        return Lineup(vacancy.placement, vacancy.channel, vacancy.limit, contenders)
 
-    def _pass(self, vacancy: Vacancy, eligible: "_EligibleCandidates") -> None:
+    def _admit(self, vacancy: Vacancy, eligible: "_EligibleCandidates") -> None:
         """Collect the candidates that the engagement policy admits; note the others."""
         asked = vacancy.placement is not None
         for entry in vacancy.entries:
             stages = asked_stages(self.arm, entry.campaign)
             refusal = campaign_objection(entry.campaign, self.moment, asked, stages)
             if refusal is not None and refusal.stage <= entry.first_gate:
-                self._rejected[refusal.label].extend(entry.treatments)
+                self._rejections[refusal.label].extend(entry.treatments)
                 continue
             for candidate in entry.candidates:
                 if refusal is None:
@@ -109,7 +109,7 @@ class LineupMaker:
                 else:
                     own = objection(candidate, self.moment, refusal.stage) or refusal
                 if own is not None:
-                    self._rejected[own.label].append(candidate.treatment)
+                    self._rejections[own.label].append(candidate.treatment)
                 elif candidate.items is None:
                     eligible.candidates.append(candidate)
                 else:
@@ -119,10 +119,10 @@ class LineupMaker:
 
     def _items(self, template: CompiledCandidate, items: CatalogItems) -> list[CompiledCandidate]:
         """Return a catalogue's items for the customer; the others are counted by their rule."""
-        eligible, rejected = items.eligible(self.moment.facts)
-        for rule, count in rejected.items():
+        eligible, rejections = items.eligible(self.moment.facts)
+        for rule, count in rejections.items():
             if count:
-                self._rejected[rule].append(rejected_items_text(template.treatment, count))
+                self._rejections[rule].append(rejected_items_text(template.treatment, count))
         return self._in_stock(template, eligible)
 
     def _in_stock(
@@ -139,25 +139,25 @@ class LineupMaker:
             else:
                 left.append(item)
         if len(left) < len(items):
-            rejected = rejected_items_text(template.treatment, len(items) - len(left))
-            self._rejected[OUT_OF_STOCK].append(rejected)
+            text = rejected_items_text(template.treatment, len(items) - len(left))
+            self._rejections[OUT_OF_STOCK].append(text)
         return left
 
     def _shortlist(
-        self, ranked: list[PricedCandidate], shortlists: Mapping[str, int]
+        self, contenders: list[PricedCandidate], shortlists: Mapping[str, int]
     ) -> list[PricedCandidate]:
         """Return the best items of each catalogue, and all other candidates."""
-        left, beyond, eligible = dict(shortlists), Counter[str](), []
-        for priced in ranked:
-            catalog = priced.candidate.catalog
-            if catalog is None or left[catalog] > 0:
-                eligible.append(priced)
+        places_left, surplus, eligible = dict(shortlists), Counter[str](), []
+        for contender in contenders:
+            catalog = contender.candidate.catalog
+            if catalog is None or places_left[catalog] > 0:
+                eligible.append(contender)
                 if catalog is not None:
-                    left[catalog] -= 1
+                    places_left[catalog] -= 1
             else:
-                beyond[template_name(priced.candidate.treatment)] += 1
-        for treatment, count in beyond.items():
-            self._rejected[BEYOND].append(rejected_items_text(treatment, count))
+                surplus[template_name(contender.candidate.treatment)] += 1
+        for treatment, count in surplus.items():
+            self._rejections[BEYOND].append(rejected_items_text(treatment, count))
         return eligible
 
 

@@ -15,49 +15,49 @@ from pipeline.rules.propensities import Propensities
 def price_all(
     candidates: Sequence[CompiledCandidate],
     facts: Facts,
-    learned: Propensities | None,
+    propensities: Propensities | None,
     prices: Mapping[str, float],
 ) -> list[PricedCandidate]:
     """Return the candidates of a decision with their worth; models predict for all at once.
 
     `prices`: shadow prices of budgets, by campaign.
     """
-    if learned is None:
-        priced = [
+    if propensities is None:
+        contenders = [
             PricedCandidate(candidate, candidate.worth or _worth(candidate, None, facts))
             for candidate in candidates
         ]
     else:
-        priced = [
+        contenders = [
             PricedCandidate(candidate, _worth(candidate, p, facts))
-            for candidate, p in zip(candidates, learned.of(candidates, facts), strict=True)
+            for candidate, p in zip(candidates, propensities.of(candidates, facts), strict=True)
         ]
     if prices:
-        priced = [_charge(candidate, prices) for candidate in priced]
-    return priced
+        contenders = [_charge(contender, prices) for contender in contenders]
+    return contenders
 
 
-def _charge(priced: PricedCandidate, prices: Mapping[str, float]) -> PricedCandidate:
-    candidate = priced.candidate
+def _charge(contender: PricedCandidate, prices: Mapping[str, float]) -> PricedCandidate:
+    candidate = contender.candidate
     price = prices.get(candidate.campaign, 0.0)
     if not price or candidate.transactional or not candidate.draws:
-        return priced
-    return PricedCandidate(candidate, amounts.charge(priced.worth, price * candidate.cost))
+        return contender
+    return PricedCandidate(candidate, amounts.charge(contender.worth, price * candidate.cost))
 
 
-def _worth(candidate: CompiledCandidate, learned: float | None, facts: Facts) -> Worth:
-    fixed = candidate.worth
-    if fixed is not None:
-        if learned is None:
-            return fixed
-        value, weight = fixed.value, fixed.weight
-        score = (learned * value - candidate.cost) * weight
+def _worth(candidate: CompiledCandidate, learned_p: float | None, facts: Facts) -> Worth:
+    fixed_worth = candidate.worth
+    if fixed_worth is not None:
+        if learned_p is None:
+            return fixed_worth
+        value, weight = fixed_worth.value, fixed_worth.weight
+        score = (learned_p * value - candidate.cost) * weight
         order = (not candidate.transactional, -score, candidate.tie)
-        return Worth(learned, value, weight, score, order)
+        return Worth(learned_p, value, weight, score, order)
     weight = candidate.lever
     for context_weight in candidate.weights:
         if context_weight.condition.test(facts):
             weight *= context_weight.factor
-    p = candidate.p(facts) if learned is None else learned
+    p = candidate.p(facts) if learned_p is None else learned_p
     value = candidate.value(facts)
     return amounts.worth(p, value, candidate.cost, weight, candidate.transactional, candidate.tie)

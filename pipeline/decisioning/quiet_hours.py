@@ -36,8 +36,8 @@ def is_quiet(rule: CompiledQuietHours, facts: Facts) -> bool:
 def ends_at(rule: CompiledQuietHours, facts: Facts) -> int:
     """Return the end (ms) of the customer's current quiet hours.
 
-    Where daylight saving skips the end, they end with the skip; where it repeats it, at either
-    time.
+    Where daylight saving skips the end, they end with the skip; where it repeats the end, they end
+    at the first or the second time, whichever is next.
     """
     time_zone = _zone(rule, facts)
     now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
@@ -91,9 +91,9 @@ def _is_within(rule: CompiledQuietHours, local: datetime) -> bool:
 
 
 def _zone(rule: CompiledQuietHours, facts: Facts) -> tzinfo:
-    known = None if rule.trait is None else facts.traits.get(rule.trait)
+    trait_zone = None if rule.trait is None else facts.traits.get(rule.trait)
     context = None if facts.interaction is None else facts.interaction.context.timezone
-    for name in (known, context):
+    for name in (trait_zone, context):
         if isinstance(name, str) and (customer_zone := zone(name)) is not None:
             return customer_zone
     return rule.zone

@@ -32,11 +32,11 @@ def render(content: Content, facts: Facts) -> dict[str, str] | RenderFailure:
     values.update(
         (name, value) for name, read in content.reads if (value := read(facts)) is not None
     )
-    rendered: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for part, template in content.parts.items():
         try:
             text = template.render(values)
         except RenderError as error:
             return RenderFailure(f"{part}: {error}")
-        rendered[part] = " ".join(text.split()) if part in _ONE_LINE else text
-    return rendered
+        texts[part] = " ".join(text.split()) if part in _ONE_LINE else text
+    return texts

@@ -33,18 +33,18 @@ class Review(Struct, frozen=True):
     @classmethod
     def of(cls, config: Configuration, facts: Facts, live: bool) -> "Review":
         """Return the review by the customer's facts at an interaction or refresh."""
-        without = replace(facts, interaction=None, entered_segments=frozenset())
-        return cls(config, without, facts.now_ms, live)
+        profile_facts = replace(facts, interaction=None, entered_segments=frozenset())
+        return cls(config, profile_facts, facts.now_ms, live)
 
-    def objection(self, contact: Contact, kept: Sequence[Contact]) -> str | None:
-        """Return the consent, rule or cap that rules a message out; `kept` messages count under
+    def objection(self, contact: Contact, counting_contacts: Sequence[Contact]) -> str | None:
+        """Return the consent, rule or cap that rules a message out; `counting_contacts` count under
         caps."""
-        sent = self.config.outbound_candidates.get(
+        outbound = self.config.outbound_candidates.get(
             (contact.campaign, template_name(contact.treatment))
         )
-        if sent is None or not self.live:
+        if outbound is None or not self.live:
             return None
-        campaign, candidate = sent
+        campaign, candidate = outbound
         if self.facts is not None:
             for consent in candidate.consents:
                 if not _may_hold(consent.condition, self.facts):
@@ -54,11 +54,11 @@ class Review(Struct, frozen=True):
                     return gate.label
         if contact.transactional:
             return None  # no cap concerns it, so that none needs to be counted
-        full_caps = caps.full_caps(self.config.caps, kept, self.now_ms)
+        full_caps = caps.full_caps(self.config.caps, counting_contacts, self.now_ms)
         cap = caps.exceeded_cap(contact, full_caps) if full_caps else None
         return None if cap is None else f"cap {cap.name}"
 
 
-def _may_hold(when: Compiled, facts: Facts) -> bool:
+def _may_hold(condition: Compiled, facts: Facts) -> bool:
     """Return whether a condition holds, or depends on the interaction that caused the message."""
-    return bool(when.reads.entered_segments) or when.is_possible(facts)
+    return bool(condition.reads.entered_segments) or condition.is_possible(facts)

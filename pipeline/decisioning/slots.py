@@ -17,24 +17,24 @@ from pipeline.rules import Rules
 
 
 class SlotResults(Struct, frozen=True):
-    """Filled slots of a decision; `drawn`: holdouts that it drew; `arm`: of the impact tests;
+    """Filled slots of a decision; `new_draws`: holdouts that it drew; `arm`: of the impact tests;
     `read`: the budgets as it read them."""
 
     lineups: DecisionLineups
-    filled: FilledSlots
-    drawn: dict[str, Assignment]
+    filled_slots: FilledSlots
+    new_draws: dict[str, Assignment]
     arm: str | None
     read: tuple[BudgetRead, ...]
     context_bin: str
 
 
 class Slots(Struct, frozen=True):
-    """Slots of a decision for a customer with the history `known`; `context_bin`: bin of the
+    """Slots of a decision for a customer with the history `history`; `context_bin`: bin of the
     context for which evidence is kept apart."""
 
     decision_id: str
     moment: Moment
-    known: CustomerHistory
+    history: CustomerHistory
     rules: Rules
     context_bin: str
 
@@ -42,27 +42,29 @@ class Slots(Struct, frozen=True):
         """Line up the candidates and let them compete."""
         rules, moment, profile = self.rules, self.moment, self.moment.identity.profile_id
         arm = arm_of(rules.config.bundle.policies.impact_tests, profile)
-        state = ConstraintState.of(rules.config.constraints, moment.facts, self.known, rules.wallet)
+        state = ConstraintState.of(
+            rules.config.constraints, moment.facts, self.history, rules.wallet
+        )
         funds = state.funds
         lineups = LineupMaker(moment, rules.propensities, funds, arm).line_up(vacancies)
-        draws = HoldoutDraws(profile, moment.now_ms, self.known.holdouts)
-        filled = fill_slots(
-            lineups.lineups, lambda ranked: self._contest(ranked, state, arm), draws
+        draws = HoldoutDraws(profile, moment.now_ms, self.history.holdouts)
+        filled_slots = fill_slots(
+            lineups.lineups,
+            lambda lineups_to_fill: self._contest(lineups_to_fill, state, arm),
+            draws,
         )
         read = () if funds is None else funds.read_budgets(lineups.read)
-        return SlotResults(lineups, filled, draws.drawn, arm, read, self.context_bin)
+        return SlotResults(lineups, filled_slots, draws.new_draws, arm, read, self.context_bin)
 
     def _contest(
         self, lineups: Sequence[Lineup], state: ConstraintState, arm: str | None
     ) -> Arbitration:
-        arbitration = Arbitration(self.decision_id, self.moment, self.known, self.rules, state)
+        arbitration = Arbitration(self.decision_id, self.moment, self.history, self.rules, state)
         chooser = field_maker(arm, self.rules.chooser)
-        filling = (
-            arbitration if chooser is None else Drawing(arbitration, chooser, self.context_bin)
-        )
+        filler = arbitration if chooser is None else Drawing(arbitration, chooser, self.context_bin)
         for lineup in lineups:
             if lineup.placement is None:
-                filling.send(lineup)
+                filler.send(lineup)
             else:
-                filling.answer(lineup.placement, lineup)
+                filler.answer(lineup.placement, lineup)
         return arbitration

@@ -16,7 +16,7 @@ from pipeline.conditions import Facts
 from pipeline.config.compiled import Entry, LearningRules
 from pipeline.decisioning import deferral, funds, history, holding, suppressions
 from pipeline.decisioning.arbitrate import Arbitration, SlotWinner
-from pipeline.decisioning.cancelling import CancellationCheck, cancel, is_retried
+from pipeline.decisioning.cancelling import CancellationCheck, cancel, needs_review
 from pipeline.decisioning.deferral import DueDeferral
 from pipeline.decisioning.eligibility import Moment, address
 from pipeline.decisioning.history import CustomerHistory
@@ -56,7 +56,7 @@ from pipeline.rules.token import Claims
 
 _NO_CONTACTS: Final[tuple[Contact, ...]] = ()
 _CHANCES: Final = "chances"
-"""Name of a topic that no broker has: its records are for players of a log."""
+"""Name of a topic that no broker has: programs that play a log read its records."""
 
 _history_bytes = msgspec.msgpack.Encoder()
 _history_from = msgspec.msgpack.Decoder(History)
@@ -66,10 +66,11 @@ _erasure_from = msgspec.msgpack.Decoder(Erasure)
 def step(
     key: str, record: Segmented, state: ContactState | None, rules: Rules
 ) -> Outcome[ContactState]:
-    """Decide; `key` is the profile id, `state` that profile's row, None for a new profile."""
+    """Decide on `record`; `key`: the profile id, `state`: that profile's row, None for a new
+    profile."""
     outcome = _step(key, record, state, rules)
     if isinstance(outcome, Ok) and outcome.state is not None:
-        wake = deferral.wake(outcome.state)
+        wake = deferral.next_wake(outcome.state)
         return outcome if wake is None else replace(outcome, wake=wake)
     return outcome
 
@@ -80,26 +81,26 @@ def _step(
     if record.control is not None:
         if record.control.kind == "lease":
             return Ok(state, purses=funds.receive(rules.wallet or {}, record.control))
-        return _control(key, record, record.control, state or ContactState(), rules)
+        return _process_control(key, record, record.control, state or ContactState(), rules)
     if record.interaction is None or record.identity is None or record.segments is None:
         return DeadLetter("empty-record", "neither a segmented interaction nor a control")
     if record.interaction.kind == "outcome":
-        return _outcome(record, record.interaction, state or ContactState(), rules)
+        return _record_outcome(record, record.interaction, state or ContactState(), rules)
     return _decide(record, record.interaction, state or ContactState(), rules)
 
 
 class _Case(Struct, frozen=True):
-    """Input of a decision: the record, the history `before` it, and that history with the
-    record's suppressions (`known`). `outbound`: entries that may be sent; `again`: set where the
-    record is decided again."""
+    """Input of a decision: the record, the history `before` it, and that history with the record's
+    suppressions (`history`). `outbound`: entries that may be sent; `deferral_input`: set for a
+    second decision on the record."""
 
     decision_id: str
     record: Segmented
     moment: Moment
     before: CustomerHistory
-    known: CustomerHistory
+    history: CustomerHistory
     outbound: tuple[Entry, ...]
-    again: Again | None = None
+    deferral_input: Again | None = None
 
     @property
     def interaction(self) -> Interaction:
@@ -109,13 +110,13 @@ class _Case(Struct, frozen=True):
 
     @property
     def identity(self) -> IdentitySection:
-        """Customer."""
+        """Identity of the customer."""
         return self.moment.identity
 
     @property
     def first(self) -> str:
         """Id of the first decision on the interaction."""
-        return self.decision_id if self.again is None else self.again.first
+        return self.decision_id if self.deferral_input is None else self.deferral_input.first
 
 
 def _decide(
@@ -124,13 +125,15 @@ def _decide(
     """Decide on an interaction, after cancelling the messages that it suppresses."""
     state = deferral.refresh(_note_clock(state, interaction, rules), record)
     moment = _moment(record, interaction, state, rules)
-    silenced = suppressions.caused_by(rules.config.constraints, moment.facts)
-    state, cancelled = _cancel(moment, state, silenced, rules)
-    before = history.whole_history(state)
-    known = history.remember(before, History(silenced=silenced))
-    case = _Case(_decision_id(interaction), record, moment, before, known, rules.config.outbound)
-    decided = _make(case, state, History(silenced=silenced), rules)
-    return replace(decided, emits=(*decided.emits, *cancelled))
+    suppression_times = suppressions.suppression_times(rules.config.constraints, moment.facts)
+    state, cancellations = _cancel(moment, state, suppression_times, rules)
+    before = history.customer_history(state)
+    extended_history = history.extend(before, History(silenced=suppression_times))
+    case = _Case(
+        _decision_id(interaction), record, moment, before, extended_history, rules.config.outbound
+    )
+    decided = _make_decision(case, state, History(silenced=suppression_times), rules)
+    return replace(decided, emits=(*decided.emits, *cancellations))
 
 
 def decide_again(due: DueDeferral, state: ContactState, rules: Rules) -> Ok[ContactState]:
@@ -138,48 +141,50 @@ def decide_again(due: DueDeferral, state: ContactState, rules: Rules) -> Ok[Cont
 
     `state` is the row without the deferral.
     """
-    deferred, record = due.deferral, due.deferral.record
+    record = due.deferral.record
     assert record.interaction is not None
     moment = _moment(record, record.interaction, state, rules)
     facts = replace(moment.facts, now_ms=due.at)
-    known = history.whole_history(state)
+    customer_history = history.customer_history(state)
     case = _Case(
-        decision_id=again_id(deferred.first, due.at),
+        decision_id=again_id(due.deferral.first, due.at),
         record=record,
-        moment=replace(moment, facts=facts, stale=False, since_ms=deferred.since),
-        before=known,
-        known=known,
-        outbound=deferral.entries(deferred.messages, rules.config.outbound),
-        again=deferral.as_input(deferred),
+        moment=replace(moment, facts=facts, stale=False, since_ms=due.deferral.since),
+        before=customer_history,
+        history=customer_history,
+        outbound=deferral.entries(due.deferral.messages, rules.config.outbound),
+        deferral_input=deferral.again_of(due.deferral),
     )
-    return _make(case, state, History(), rules)
+    return _make_decision(case, state, History(), rules)
 
 
-def _make(case: _Case, state: ContactState, new: History, rules: Rules) -> Ok[ContactState]:
-    """Make a decision; it and `new` go into the history."""
+def _make_decision(
+    case: _Case, state: ContactState, new: History, rules: Rules
+) -> Ok[ContactState]:
+    """Make a decision; add it and `new` to the history."""
     results = _fill_slots(case, rules)
-    arbitration = results.filled.arbitration
+    arbitration = results.filled_slots.arbitration
     actions, waiting = _divide(arbitration, case.moment, rules)
     decision = _decision(case, results, rules)
-    contacts, followed = tuple(arbitration.contacts), _NO_CONTACTS
+    contacts, held_out_contacts = tuple(arbitration.contacts), _NO_CONTACTS
     if rules.chooser is not None:
         learning = rules.chooser.rules
         if not feedback.is_of_bot(case.moment.facts):
-            running = running_windows(case.known.contacts, case.moment.now_ms, learning)
+            running = running_windows(case.history.contacts, case.moment.now_ms, learning)
             contacts = mark_first(contacts, running, learning)
-            followed = withheld_contacts(decision, running, learning)
-        chosen = zip(contacts, arbitration.wins, strict=True)
-        evidence = _feedback(case, chosen, waiting, learning)
+            held_out_contacts = withheld_contacts(decision, running, learning)
+        pairs = zip(contacts, arbitration.wins, strict=True)
+        evidence = _feedback(case, pairs, waiting, learning)
         decision = replace(
             decision,
             snapshot=rules.chooser.snapshot,
-            feedback=(*evidence, *feedback.of_withheld(followed, learning)),
+            feedback=(*evidence, *feedback.of_withheld(held_out_contacts, learning)),
         )
     if rules.wallet is not None:
-        spends = holding.bound_spends(arbitration.spends, waiting)
+        spends = holding.limit_spends(arbitration.spends, waiting)
         decision = replace(decision, budgets=results.read, spends=spends)
-    contacts = (*holding.bound_contacts(contacts, waiting), *followed)
-    new = replace(new, contacts=contacts, holdouts=results.drawn, awaiting=waiting)
+    contacts = (*holding.limit_contacts(contacts, waiting), *held_out_contacts)
+    new = replace(new, contacts=contacts, holdouts=results.new_draws, awaiting=waiting)
     if decision.deferred:
         state = deferral.drop_campaigns(state, decision.deferred)
         new = replace(new, deferred=_deferrals(case, state, decision.deferred))
@@ -193,45 +198,45 @@ def _make(case: _Case, state: ContactState, new: History, rules: Rules) -> Ok[Co
 
 def _fill_slots(case: _Case, rules: Rules) -> SlotResults:
     context_bin = "" if rules.chooser is None else rules.chooser.rules.bin_of(case.moment.facts)
-    slots = Slots(case.decision_id, case.moment, case.known, rules, context_bin)
+    slots = Slots(case.decision_id, case.moment, case.history, rules, context_bin)
     return slots.fill(_vacancies(case, rules))
 
 
 def _decision(case: _Case, results: SlotResults, rules: Rules) -> Decision:
     """Return the decision without its evidence and spending."""
-    filled, drawn = results.filled, {**case.known.holdouts, **results.drawn}
+    filled_slots, holdouts = results.filled_slots, {**case.history.holdouts, **results.new_draws}
     return Decision(
         decision_id=case.decision_id,
         event_id=case.interaction.event_id,
         profile_id=case.identity.profile_id,
         config=case.identity.config,
         decided_at=case.moment.now_ms,
-        choices=filled.choices,
-        candidates=filled.candidates,
-        rejected={rule: tuple(names) for rule, names in sorted(results.lineups.rejected.items())},
+        choices=filled_slots.choices,
+        candidates=filled_slots.candidates,
+        rejected={rule: tuple(names) for rule, names in sorted(results.lineups.rejections.items())},
         contacts=case.before.contacts,
-        silenced=case.known.silenced,
-        holdouts=tuple(holdout for _, holdout in sorted(drawn.items())),
-        model=rules.propensities.label if rules.propensities and filled.candidates else None,
+        silenced=case.history.suppression_times,
+        holdouts=tuple(holdout for _, holdout in sorted(holdouts.items())),
+        model=rules.propensities.label if rules.propensities and filled_slots.candidates else None,
         arm=results.arm,
         bin=results.context_bin,
-        deferred=deferral.deferred_messages(filled, case.outbound),
-        again=case.again,
+        deferred=deferral.deferred_messages(filled_slots, case.outbound),
+        again=case.deferral_input,
     )
 
 
 def _emits(case: _Case, decision: Decision, actions: list[Action]) -> tuple[Emit, ...]:
     """Return the outputs: the decision, the actions, and the answer to a request."""
     profile = case.identity.profile_id
-    sent = [Emit(topics.actions(action.channel), profile, action) for action in actions]
-    return (Emit(topics.DECISIONS, profile, decision), *sent, *_answer(case, actions))
+    action_emits = [Emit(topics.actions(action.channel), profile, action) for action in actions]
+    return (Emit(topics.DECISIONS, profile, decision), *action_emits, *_answer(case, actions))
 
 
 def _deferrals(
     case: _Case, state: ContactState, messages: tuple[DeferredMessage, ...]
 ) -> tuple[Deferral, ...]:
-    whole = Deferral(case.first, case.moment.since_ms, 0, messages, case.record, state.by_log)
-    return deferral.by_time(whole)
+    all_times = Deferral(case.first, case.moment.since_ms, 0, messages, case.record, state.by_log)
+    return deferral.split_by_time(all_times)
 
 
 def _keep_ms(rules: Rules) -> int:
@@ -239,8 +244,8 @@ def _keep_ms(rules: Rules) -> int:
 
 
 def _note_clock(state: ContactState, interaction: Interaction, rules: Rules) -> ContactState:
-    """Return the state with the interaction's clock; an interaction of kind `timer` keeps the
-    former."""
+    """Return the state with the interaction's clock; one of kind `timer` does not change the
+    clock."""
     by_log = interaction.source in rules.config.log_sources
     if interaction.kind == "timer" or by_log is state.by_log:
         return state
@@ -248,30 +253,36 @@ def _note_clock(state: ContactState, interaction: Interaction, rules: Rules) -> 
 
 
 def _cancel(
-    moment: Moment, state: ContactState, silenced: dict[str, int], rules: Rules
+    moment: Moment, state: ContactState, suppression_times: dict[str, int], rules: Rules
 ) -> tuple[ContactState, tuple[Emit, ...]]:
-    """Cancel waiting messages that `silenced` or an outcome suppresses, or that newer facts rule
-    out."""
+    """Cancel waiting messages that `suppression_times` or an outcome suppresses, or that newer
+    facts rule out."""
     interaction, config = moment.facts.interaction, rules.config
     assert interaction is not None
-    silences = silenced or (interaction.kind == "outcome" and config.constraints.outcomes)
-    if not silences and not is_retried(state, config, moment.now_ms):
+    silences = suppression_times or (interaction.kind == "outcome" and config.constraints.outcomes)
+    if not silences and not needs_review(state, config, moment.now_ms):
         return state, ()
-    known = history.remember(history.whole_history(state), History(silenced=silenced))
+    extended_history = history.extend(
+        history.customer_history(state), History(silenced=suppression_times)
+    )
     review = Review.of(config, moment.facts, not state.by_log)
-    return _cancel_silenced(moment.identity.profile_id, state, CancellationCheck.of(known, review))
+    return _cancel_waiting(
+        moment.identity.profile_id, state, CancellationCheck.of(extended_history, review)
+    )
 
 
-def _cancel_silenced(
-    key: str, state: ContactState, silencing: CancellationCheck
+def _cancel_waiting(
+    key: str, state: ContactState, check: CancellationCheck
 ) -> tuple[ContactState, tuple[Emit, ...]]:
-    state, cancelled = cancel(key, state, silencing)
-    return state, tuple(Emit(topics.CANCELLATIONS, key, cancellation) for cancellation in cancelled)
+    state, cancellations = cancel(key, state, check)
+    return state, tuple(
+        Emit(topics.CANCELLATIONS, key, cancellation) for cancellation in cancellations
+    )
 
 
 def _feedback(
     case: _Case,
-    chosen: Iterable[tuple[Contact, SlotWinner]],
+    pairs: Iterable[tuple[Contact, SlotWinner]],
     waiting: tuple[AwaitingAction, ...],
     rules: LearningRules,
 ) -> tuple[Feedback, ...]:
@@ -279,17 +290,17 @@ def _feedback(
     facts = case.moment.facts
     if feedback.is_of_bot(facts):
         return ()
-    contacts = case.before.contacts if case.again is None else ()
-    reached = feedback.of_interaction(case.interaction, contacts, rules, facts)
-    held = {waiting_action.action.action_id for waiting_action in waiting}
-    sent = (
+    contacts = case.before.contacts if case.deferral_input is None else ()
+    goals = feedback.of_interaction(case.interaction, contacts, rules, facts)
+    held_ids = {waiting_action.action.action_id for waiting_action in waiting}
+    deliveries = (
         feedback_item
-        for contact, winner in chosen
+        for contact, winner in pairs
         for feedback_item in feedback.of_action(
-            contact, winner.candidate, rules, winner.action_id in held
+            contact, winner.candidate, rules, winner.action_id in held_ids
         )
     )
-    return (*reached, *sent)
+    return (*goals, *deliveries)
 
 
 def _divide(
@@ -392,13 +403,13 @@ def _moment(
         facts=facts,
         identity=record.identity,
         stale=age > rules.max_action_age_ms,
-        shown=profile.shown,
+        shown_at=profile.shown,
         belongings=state.belongings,
         since_ms=interaction.received_at,
     )
 
 
-def _outcome(
+def _record_outcome(
     record: Segmented, interaction: Interaction, state: ContactState, rules: Rules
 ) -> Ok[ContactState]:
     """Record the outcome of an action in a Decision without choices; nothing is sent."""
@@ -408,9 +419,9 @@ def _outcome(
     row = deferral.refresh(history.apply_outcome(state, str(subject), interaction.name, at), record)
     moment = _moment(record, interaction, state, rules)
     facts = moment.facts
-    silenced = suppressions.caused_by(rules.config.constraints, facts)
-    row, cancelled = _cancel(moment, row, silenced, rules)
-    new = History(silenced=silenced)
+    suppression_times = suppressions.suppression_times(rules.config.constraints, facts)
+    row, cancellations = _cancel(moment, row, suppression_times, rules)
+    new = History(silenced=suppression_times)
     row = history.add(row, record.identity.shard, new, facts.now_ms, _keep_ms(rules))
     decision = Decision(
         decision_id=_decision_id(interaction),
@@ -418,13 +429,13 @@ def _outcome(
         profile_id=record.identity.profile_id,
         config=record.identity.config,
         decided_at=interaction.received_at,
-        silenced=silenced,
+        silenced=suppression_times,
     )
     if rules.wallet is not None:
         decision = replace(decision, spends=funds.spends_of_outcome(str(subject), interaction.name))
     if rules.chooser is not None:
         decision = _add_feedback(decision, str(subject), state, facts, rules.chooser)
-    return Ok(row, (Emit(topics.DECISIONS, record.identity.profile_id, decision), *cancelled))
+    return Ok(row, (Emit(topics.DECISIONS, record.identity.profile_id, decision), *cancellations))
 
 
 def _add_feedback(
@@ -432,7 +443,7 @@ def _add_feedback(
 ) -> Decision:
     """Return the decision on an outcome with its contact and feedback."""
     contact = next(
-        (c for c in history.whole_history(state).contacts if c.action_id == action_id), None
+        (c for c in history.customer_history(state).contacts if c.action_id == action_id), None
     )
     if contact is None:
         return decision
@@ -449,7 +460,7 @@ def _decision_id(interaction: Interaction) -> str:
     return decision_id(event_key(interaction.identifiers[0].key, interaction))
 
 
-def _control(
+def _process_control(
     key: str, record: Segmented, control: Control, row: ContactState, rules: Rules
 ) -> Outcome[ContactState]:
     if control.kind == "move":
@@ -459,13 +470,13 @@ def _control(
     if control.kind == "forget":
         return Ok(None)
     if control.kind in ("join", "leave"):
-        return _belongs(key, control, row)
+        return _record_belonging(key, control, row)
     if control.kind == "erase":
         return _erase(control, row)
     if control.kind == "probe" and control.request is not None:
         reply = Reply(control.request.request_id, None, None)
         return Forward((Emit(topics.REPLIES, control.request.gateway, reply),))
-    if control.kind == "refresh" and is_retried(row, rules.config, control.at):
+    if control.kind == "refresh" and needs_review(row, rules.config, control.at):
         return _review(key, control, record, deferral.refresh(row, record), rules)
     if control.kind == "refresh" and deferral.has_deferrals(row):
         return Ok(deferral.refresh(row, record))
@@ -482,22 +493,22 @@ def _review(
         return Ok(row)
     members = frozenset(record.segments.members)
     facts = Facts(None, record.profile.traits, members, frozenset(), control.at)
-    silencing = CancellationCheck.of(
-        history.whole_history(row), Review.of(rules.config, facts, not row.by_log)
+    check = CancellationCheck.of(
+        history.customer_history(row), Review.of(rules.config, facts, not row.by_log)
     )
-    return Ok(*_cancel_silenced(key, row, silencing))
+    return Ok(*_cancel_waiting(key, row, check))
 
 
 def _fire(key: str, timer: Control, row: ContactState, rules: Rules) -> Ok[ContactState]:
-    """Decide again on all due deferrals."""
+    """Decide again on all deferrals that are due."""
     emits: tuple[Emit, ...] = ()
     purses: dict[str, Purse] = {}
-    for due in deferral.due(row, timer):
-        left = rules
+    for due in deferral.due_deferrals(row, timer):
+        current_rules = rules
         if rules.wallet is not None:
-            left = with_fields(rules, wallet={**rules.wallet, **purses})
+            current_rules = with_fields(rules, wallet={**rules.wallet, **purses})
         decided = decide_again(
-            due.of(key, rules.config.digest), deferral.drop(row, due.deferral), left
+            due.of(key, rules.config.digest), deferral.drop(row, due.deferral), current_rules
         )
         assert decided.state is not None
         row, emits = decided.state, (*emits, *decided.emits)
@@ -505,8 +516,8 @@ def _fire(key: str, timer: Control, row: ContactState, rules: Rules) -> Ok[Conta
     return Ok(row, emits, purses=purses)
 
 
-def _belongs(key: str, change: Control, row: ContactState) -> Ok[ContactState]:
-    """Note whether an identifier is the customer's; send or withdraw waiting actions."""
+def _record_belonging(key: str, change: Control, row: ContactState) -> Ok[ContactState]:
+    """Record whether an identifier belongs to the customer; send or withdraw waiting actions."""
     row = replace(row, belongings=apply_report(row.belongings, change))
     if change.version < 0:
         row = holding.deny(row, change.identifier, change.until)
@@ -516,15 +527,16 @@ def _belongs(key: str, change: Control, row: ContactState) -> Ok[ContactState]:
 def _confirm(
     key: str, row: ContactState, control: Control
 ) -> tuple[ContactState, tuple[Emit, ...]]:
-    """Send the confirmed actions, under this profile; they may have come with a shard."""
+    """Send the actions with confirmed addresses, under this profile; they may have come with a
+    shard."""
     row, actions = holding.confirm(row, control.at)
-    readdressed = (replace(action, profile_id=key) for action in actions)
-    return row, tuple(Emit(topics.actions(action.channel), key, action) for action in readdressed)
+    own_actions = (replace(action, profile_id=key) for action in actions)
+    return row, tuple(Emit(topics.actions(action.channel), key, action) for action in own_actions)
 
 
 def _erase(erase: Control, row: ContactState) -> Outcome[ContactState]:
     if erase.state is None:
-        return DeadLetter("empty-record", "state: an erase must say what is forgotten")
+        return DeadLetter("empty-record", "state: an erase must name the shards to forget")
     erasure = _erasure_from.decode(erase.state)
     row = replace(row, shards=row.shards.without(erasure.shards))
     row = deferral.drop_identifier(row, erase.identifier)
@@ -537,8 +549,8 @@ def _erase(erase: Control, row: ContactState) -> Outcome[ContactState]:
 
 def _move(move: Control, row: ContactState) -> Ok[ContactState]:
     shards, leaving = row.shards.depart(move)
-    sent = () if leaving is None else (_send(move, destination(move), leaving),)
-    return Ok(replace(row, shards=shards), sent)
+    emits = () if leaving is None else (_send(move, destination(move), leaving),)
+    return Ok(replace(row, shards=shards), emits)
 
 
 def _arrive(key: str, arrive: Control, row: ContactState, rules: Rules) -> Outcome[ContactState]:
@@ -546,20 +558,20 @@ def _arrive(key: str, arrive: Control, row: ContactState, rules: Rules) -> Outco
     if arrive.state is None:
         return DeadLetter("empty-record", "state: an arrival must carry the shard")
     part = _history_from.decode(arrive.state)
-    received = row.shards.receive(arrive, part, history.merge)
-    if isinstance(received, Away):
-        return Ok(row, (_send(arrive, received, part),))
-    row = replace(row, shards=received)
+    shards = row.shards.receive(arrive, part, history.merge)
+    if isinstance(shards, Away):
+        return Ok(row, (_send(arrive, shards, part),))
+    row = replace(row, shards=shards)
     review = Review(rules.config, None, arrive.at, not row.by_log)
-    silencing = CancellationCheck.of(history.whole_history(row), review)
-    row, cancelled = _cancel_silenced(key, row, silencing)
-    row, sent = _confirm(key, row, arrive)
-    return Ok(row, (*sent, *cancelled))
+    check = CancellationCheck.of(history.customer_history(row), review)
+    row, cancellations = _cancel_waiting(key, row, check)
+    row, action_emits = _confirm(key, row, arrive)
+    return Ok(row, (*action_emits, *cancellations))
 
 
 def _send(cause: Control, to: Away, part: History) -> Emit:
     subject = f"decisioning/{cause.shard}/{to.version}"
-    sent = arrival(
+    arrive = arrival(
         cause, to, _history_bytes.encode(part), control_id(cause.control_id, "arrive", subject)
     )
-    return Emit(topics.SEGMENTED, to.to_profile, Segmented(control=sent))
+    return Emit(topics.SEGMENTED, to.to_profile, Segmented(control=arrive))

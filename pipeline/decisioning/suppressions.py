@@ -39,7 +39,7 @@ class ActiveSuppression(Struct, frozen=True):
         return subject is not None and subject in self.subjects
 
 
-def caused_by(constraints: Constraints, facts: Facts) -> dict[str, int]:
+def suppression_times(constraints: Constraints, facts: Facts) -> dict[str, int]:
     """Return the suppressions that an interaction causes, each with the interaction's time (ms)."""
     interaction = facts.interaction
     if interaction is None:
@@ -54,9 +54,9 @@ def caused_by(constraints: Constraints, facts: Facts) -> dict[str, int]:
     }
 
 
-def in_force(
+def active_suppressions(
     constraints: Constraints,
-    silenced: Mapping[str, int],
+    suppression_times: Mapping[str, int],
     contacts: Sequence[Contact],
     now_ms: int,
 ) -> tuple[ActiveSuppression, ...]:
@@ -64,7 +64,7 @@ def in_force(
     silences = [
         ActiveSuppression(event.name, event.scope, _EVERYTHING, frozenset(("",)))
         for event in constraints.events
-        if event.name in silenced and _lasts(silenced[event.name], event, now_ms)
+        if event.name in suppression_times and _lasts(suppression_times[event.name], event, now_ms)
     ]
     for outcome in constraints.outcomes:
         subjects = _subjects(outcome, contacts, now_ms)
@@ -95,13 +95,13 @@ def _subjects(
     subject = SUBJECT[suppression.per]
     times: dict[str | None, list[int]] = {}
     for contact in contacts:
-        happened = contact.outcomes.get(suppression.outcome)
-        if happened and suppression.scope.covers(contact):
-            times.setdefault(subject(contact), []).extend(happened)
+        outcome_times = contact.outcomes.get(suppression.outcome)
+        if outcome_times and suppression.scope.covers(contact):
+            times.setdefault(subject(contact), []).extend(outcome_times)
     return frozenset(
-        outcome
-        for outcome, happened in times.items()
-        if (at := _last_reached_at(sorted(happened), suppression)) is not None
+        name
+        for name, moments in times.items()
+        if (at := _last_reached_at(sorted(moments), suppression)) is not None
         and _lasts(at, suppression, now_ms)
     )
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from pipeline.adapters import traces
 from pipeline.config.model import ADAPTERS
-from pipeline.decisioning.history import NOT_SHOWN
+from pipeline.decisioning.history import RELEASING_OUTCOMES
 from pipeline.gateway.collect import ValidatedMessage, write_and_answer
 from pipeline.gateway.gateway import Gateway, trace_of
 from pipeline.gateway.receipt import receive
@@ -126,7 +126,7 @@ def _outcome(report: OutcomeBody, intake: _OutcomeIntake) -> Interaction | Refus
 
 def _check_trust(outcome: OutcomeName, age_ms: int, token_ms: int) -> Refusal | None:
     """Return the refusal of an outcome that only adapters may report, or of an old token."""
-    if outcome in NOT_SHOWN:
+    if outcome in RELEASING_OUTCOMES:
         message = f"{outcome} is accepted from Kairos's own adapters only"
         return Refusal(403, "not_believed", message, "outcome")
     if age_ms > token_ms:

@@ -91,7 +91,7 @@ class EvidenceLedger:
                 for posterior in snapshot.posteriors
             }
             state = LedgerState({}, snapshot.as_of, snapshot.number, snapshot.offsets)
-        spending = Count({}, self._find_spent, 0, changed=dict(accounts))
+        spending = Count({}, self._find_spent, 0, changed_accounts=dict(accounts))
         self._write(state, {}, self.tallies, spending)
 
     def fold(
@@ -171,7 +171,7 @@ class EvidenceLedger:
 
     def put_accounts(self, accounts: Mapping[str, Account]) -> None:
         """Write accounts."""
-        spending = Count(self.accounts, self._find_spent, 0, changed=dict(accounts))
+        spending = Count(self.accounts, self._find_spent, 0, changed_accounts=dict(accounts))
         self._write(self.state, {}, {}, spending)
 
     def expire_spending(self, now_ms: int) -> None:
@@ -257,15 +257,15 @@ class EvidenceLedger:
         self._rows.write(batch)
         self.state = state
         if spending is not None:
-            self.accounts.update(spending.changed)
-            self._account_changes.update(spending.changed)
+            self.accounts.update(spending.changed_accounts)
+            self._account_changes.update(spending.changed_accounts)
 
     def _put_spending(self, batch: WriteBatch, spending: Count) -> None:
         for action_id, row in spending.actions.items():
             name = action_id.encode()
             batch.put(_SPENDING + name, self._encode(row))
             batch.put(_SPENDING_DUE + _TIME.pack(row.due) + name, b"")
-        for account in spending.changed.values():
+        for account in spending.changed_accounts.values():
             batch.put(_ACCOUNT + account.name.encode(), self._encode(account))
 
 

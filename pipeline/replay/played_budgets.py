@@ -112,6 +112,6 @@ class PlayedBudgets:
         self._actions.update(count.actions)
         for action_id, action in count.actions.items():
             heappush(self._due, (action.due, action_id))
-        self._accounts.update(count.changed)
-        for name in count.changed:
+        self._accounts.update(count.changed_accounts)
+        for name in count.changed_accounts:
             self._refill(self._rules[name], now_ms)

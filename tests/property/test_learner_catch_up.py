@@ -235,4 +235,4 @@ def test_cost_of_a_message_that_was_received_late_is_given_back_once(
         for at in (published_at, published_at + 2_000, published_at + 10_000):
             learner.ledger.expire_spending(at)
         after = learner.ledger.accounts[sale.name]
-        assert (after.released, after.spent, after.expiring) == (tokens(_COST), 0, 0)
+        assert (after.released, after.net, after.expiring) == (tokens(_COST), 0, 0)

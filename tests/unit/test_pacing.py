@@ -64,9 +64,9 @@ class _Day:
                         lease = replace(lease, wanted=TOKENS)
                     account = account.with_lease(partition, lease)
             place = end
-            assert account.spent <= account.amount
+            assert account.net <= account.amount
             if (now + _TICK_MS - _MONDAY) % HOUR_MS == 0:
-                hours.append(account.spent // TOKENS)
+                hours.append(account.net // TOKENS)
         return gain, hours
 
 

@@ -30,9 +30,10 @@ class PartitionLease(Struct, frozen=True):
     """Lease of one partition. `ceiling`: the newest, of the grant `number`; `price`: as granted.
 
     `wanted`: tokens that a candidate lacked, first at `wanted_since` and last at `asked_at`;
-    `spent_at`: when something was last spent; `granted_at`: when there were last more tokens, of
-    which none is spent yet where `unused`. For `hold_ms` from then, what is left is not taken back
-    for others; the hold doubles each time that it was in vain. Times are epoch ms.
+    `spent_at`: time of the last spending; `granted_at`: time of the last grant of more tokens, of
+    which none is spent yet where `unused`. For `hold_ms` from then, no tokens are taken back for
+    other partitions; the hold doubles each time that no token was spent during it. Times are epoch
+    ms.
     """
 
     number: int = 0
@@ -54,8 +55,8 @@ class PartitionLease(Struct, frozen=True):
         return max(self.promised - self.spent, 0)
 
     @property
-    def used(self) -> int:
-        """Tokens that are spent, or may be."""
+    def exposure(self) -> int:
+        """Tokens that are spent, or may be spent."""
         return max(self.promised, self.spent)
 
     @property
@@ -65,16 +66,16 @@ class PartitionLease(Struct, frozen=True):
 
     @property
     def lacking(self) -> int:
-        """Tokens that are wanted and not there; 0 while a recall is under way."""
+        """Tokens that are wanted and not left; 0 while a recall is under way."""
         return 0 if self.recalled else max(self.wanted - self.left, 0)
 
     def is_held(self, now_ms: int) -> bool:
-        """Return whether nothing may be taken back for others yet."""
+        """Return whether no token may be taken back for other partitions yet."""
         return now_ms < self.granted_at + self.hold_ms
 
     def lift(self, by: int, price: float, now_ms: int) -> "PartitionLease":
-        """Return the lease with `by` tokens more to spend."""
-        ceiling = self.used + by
+        """Return the lease with `by` more tokens to spend."""
+        ceiling = self.exposure + by
         return replace(
             self,
             number=self.number + 1,
@@ -97,8 +98,8 @@ class PartitionLease(Struct, frozen=True):
         """Return the lease once a candidate lacked `amount` tokens; the least that was lacked
         counts."""
         since = self.wanted_since if self.wanted else now_ms
-        wanted = min(self.wanted or amount, amount)
-        return replace(self, wanted=wanted, wanted_since=since, asked_at=now_ms)
+        need = min(self.wanted or amount, amount)
+        return replace(self, wanted=need, wanted_since=since, asked_at=now_ms)
 
     def spend(self, amount: int, at: int) -> "PartitionLease":
         """Return the lease after `amount` tokens were spent at a time."""
@@ -151,19 +152,19 @@ class Account(Struct, frozen=True):
         return sum(lease.spent for lease in self.leases.values())
 
     @property
-    def spent(self) -> int:
-        """Tokens that are spent."""
+    def net(self) -> int:
+        """Tokens spent and not released."""
         return self.gross - self.released
 
     @property
     def left(self) -> int:
         """Tokens that are not spent, leased or not."""
-        return self.amount - self.spent
+        return self.amount - self.net
 
     @property
     def free(self) -> int:
         """Tokens that are neither spent nor leased; negative when the amount was lowered."""
-        return self.amount + self.released - sum(lease.used for lease in self.leases.values())
+        return self.amount + self.released - sum(lease.exposure for lease in self.leases.values())
 
     def at(self, partition: int) -> PartitionLease:
         """Return the lease of a partition."""
@@ -185,7 +186,7 @@ _AHEAD_MS: Final = 10_000
 _NO_LEASE: Final = PartitionLease()
 
 
-def open_account(rule: BudgetRule, known: Account | None, now_ms: int) -> Account:
+def open_account(rule: BudgetRule, account: Account | None, now_ms: int) -> Account:
     """Return the account of a budget in the period that runs at `now_ms` or begins shortly after.
 
     A period is opened `_AHEAD_MS` before it begins, so that its first decisions find its leases.
@@ -193,15 +194,15 @@ def open_account(rule: BudgetRule, known: Account | None, now_ms: int) -> Accoun
     spent; grant numbers continue, so that old grants are recognised.
     """
     period = rule.period(now_ms + _AHEAD_MS)
-    if known is None:
+    if account is None:
         return Account(rule.name, period, rule.amount, pace=BudgetPace(at=now_ms, since=now_ms))
-    if known.period.name == period.name:
-        return known if known.amount == rule.amount else replace(known, amount=rule.amount)
+    if account.period.name == period.name:
+        return account if account.amount == rule.amount else replace(account, amount=rule.amount)
     leases = {
-        number: PartitionLease(number=lease.number + 1) for number, lease in known.leases.items()
+        number: PartitionLease(number=lease.number + 1) for number, lease in account.leases.items()
     }
-    begun = max(now_ms, period.begins)
-    pace = BudgetPace(known.pace.price, begun, 0, begun)
+    begins_at = max(now_ms, period.begins)
+    pace = BudgetPace(account.pace.price, begins_at, 0, begins_at)
     return Account(rule.name, period, rule.amount, leases, pace=pace)
 
 
@@ -224,13 +225,13 @@ class SpentAction(Struct, frozen=True, array_like=True):
 
 class Count(Struct):
     """Accounts while decisions are counted, at `now_ms`. `find`: stored spending of an action;
-    `actions`, `changed`: those that changed."""
+    `actions`, `changed_accounts`: those that changed."""
 
     accounts: Mapping[str, Account]
     find: Callable[[str], SpentAction | None]
     now_ms: int
     actions: dict[str, SpentAction] = field(default_factory=dict)
-    changed: dict[str, Account] = field(default_factory=dict)
+    changed_accounts: dict[str, Account] = field(default_factory=dict)
 
     def count_decision(self, decision: Decision, partition: int, offset: int) -> None:
         """Count a decision at this offset of its partition."""
@@ -243,61 +244,61 @@ class Count(Struct):
             account = self._account(name)
             if account is not None:
                 lease = account.at(partition).want(amount, self.now_ms)
-                self.changed[name] = account.with_lease(partition, lease)
+                self.changed_accounts[name] = account.with_lease(partition, lease)
 
     def expire(self, action_id: str) -> None:
         """Release the tokens of an action that was not reported as shown."""
         self._settle(action_id, "released", -1, 0)
 
     def _reserve(self, spend: Spend, at: int, partition: int, offset: int) -> None:
-        known, amount = self._action(spend.action_id) or SpentAction(), tokens(spend.amount)
+        action, amount = self._action(spend.action_id) or SpentAction(), tokens(spend.amount)
         part = (spend.budget, spend.period, amount)
-        if part in known.parts:
+        if part in action.parts:
             return  # redelivered
         account = self._current(spend.budget, spend.period)
-        counted = account is not None and _is_counted(account, partition, offset)
-        status, until = known.status, spend.until
-        if counted and account is not None and until is not None and until <= account.counted_at:
+        is_counted = account is not None and _is_counted(account, partition, offset)
+        status, until = action.status, spend.until
+        if is_counted and account is not None and until is not None and until <= account.counted_at:
             status = OVERDUE if status == "reserved" else status
             until = account.counted_at + until - at
-        elif not counted and until is not None and until <= self.now_ms:
+        elif not is_counted and until is not None and until <= self.now_ms:
             until = self.now_ms + until - at  # a log's own time, or received late
         forget_at = max(at, self.now_ms) + _REMEMBERED_MS
-        parts = (*known.parts, part)
+        parts = (*action.parts, part)
         self.actions[spend.action_id] = SpentAction(parts, status, until, forget_at)
-        if account is None or counted:
+        if account is None or is_counted:
             return
         account = account.with_lease(partition, account.at(partition).spend(amount, at))
         if status != "reserved":  # its outcome was read before it, from another partition
             account = _account_after(account, "reserved", status, amount)
         elif until is not None:
             account = replace(account, expiring=account.expiring + amount)
-        self.changed[account.name] = account
+        self.changed_accounts[account.name] = account
 
     def _settle(self, action_id: str, status: str, partition: int, offset: int) -> None:
-        known = self._action(action_id)
-        if known is None:
+        action = self._action(action_id)
+        if action is None:
             forget_at = self.now_ms + _UNKNOWN_MS
             self.actions[action_id] = SpentAction((), status, None, forget_at)
             return
-        if known.status in (status, "committed"):
+        if action.status in (status, "committed"):
             return
-        self.actions[action_id] = replace(known, status=status)
-        if known.status == OVERDUE and status == "released":
+        self.actions[action_id] = replace(action, status=status)
+        if action.status == OVERDUE and status == "released":
             return
-        for name, period, amount in known.parts:
+        for name, period, amount in action.parts:
             account = self._current(name, period)
             if account is not None and not _is_counted(account, partition, offset):
-                if known.status == "reserved" and known.until is not None:
+                if action.status == "reserved" and action.until is not None:
                     expiring = max(account.expiring - amount, 0)
                     account = replace(account, expiring=expiring)
-                self.changed[name] = _account_after(account, known.status, status, amount)
+                self.changed_accounts[name] = _account_after(account, action.status, status, amount)
 
     def _action(self, action_id: str) -> SpentAction | None:
         return self.actions.get(action_id) or self.find(action_id)
 
     def _account(self, name: str) -> Account | None:
-        return self.changed.get(name) or self.accounts.get(name)
+        return self.changed_accounts.get(name) or self.accounts.get(name)
 
     def _current(self, name: str, period: str) -> Account | None:
         account = self._account(name)
@@ -341,7 +342,7 @@ def record_of(account: Account, offsets: Mapping[str, int], now_ms: int) -> Budg
         begins_at=account.period.begins,
         ends_at=account.period.ends,
         budget=units(account.amount),
-        spent=units(account.spent),
+        spent=units(account.net),
         committed=units(account.committed),
         leased=units(sum(lease.left for lease in account.leases.values())),
         price=account.pace.price,
@@ -349,7 +350,7 @@ def record_of(account: Account, offsets: Mapping[str, int], now_ms: int) -> Budg
         released=units(account.released),
         late=units(account.late),
         leases=tuple(
-            BudgetLease(number, lease.number, units(lease.used), units(lease.spent))
+            BudgetLease(number, lease.number, units(lease.exposure), units(lease.spent))
             for number, lease in sorted(account.leases.items())
         ),
         offsets={

@@ -22,13 +22,15 @@ _EVERY_MS: Final = 1_000
 """Shortest time between two prices."""
 _RESPONSES: Final = 50
 """Spending twice as fast as the plan for this part of the period multiplies 1 + λ by e."""
-_SELDOM: Final = 500
+_MIN_PRICES: Final = 500
 """Minimum number of prices in a period where few messages are planned."""
 _LONGEST_STEP: Final = 0.5
 """Largest change of the logarithm of 1 + λ in one step."""
-_HIGHEST: Final = 1e6
-_AHEAD: Final = 0.1
-"""Share of the amount that may be granted ahead of time: enough to measure how fast it is spent."""
+_MAX_PRICE: Final = 1e6
+"""Maximum of a shadow price."""
+_ADVANCE_SHARE: Final = 0.1
+"""Share of the amount that may be granted ahead of time: enough to measure the speed of
+spending."""
 
 
 def reprice(account: Account, rule: BudgetRule, now_ms: int) -> Account:
@@ -37,34 +39,35 @@ def reprice(account: Account, rule: BudgetRule, now_ms: int) -> Account:
     if span is None:
         return account if pace.price == 0 else replace(account, pace=replace(pace, price=0.0))
     begins, ends = span[0] if span[0] is not None else pace.since, span[1]
-    length, passed = max(ends - begins, 1), now_ms - pace.at
-    spent = max(account.gross - pace.spent, 0)
-    if now_ms >= ends or (account.left < rule.unit and not spent):
+    length, elapsed_ms = max(ends - begins, 1), now_ms - pace.at
+    spent_tokens = max(account.gross - pace.spent, 0)
+    if now_ms >= ends or (account.left < rule.unit and not spent_tokens):
         return account  # nothing is left to pace
-    plan = max((account.left + spent) * passed / (ends - pace.at), 1.0)
-    seldom = plan < rule.unit and passed < length / _SELDOM
-    if passed < _EVERY_MS or seldom:
+    plan = max((account.left + spent_tokens) * elapsed_ms / (ends - pace.at), 1.0)
+    is_early = plan < rule.unit and elapsed_ms < length / _MIN_PRICES
+    if elapsed_ms < _EVERY_MS or is_early:
         return account
-    excess = spent / plan - 1
+    excess = spent_tokens / plan - 1
     if _is_held_back(account, rule, now_ms):
         excess = max(excess, 1.0)
-    step = min(excess * passed * _RESPONSES / length, _LONGEST_STEP)
-    price = min(max((1 + pace.price) * math.exp(step) - 1, 0.0), _HIGHEST)
+    step = min(excess * elapsed_ms * _RESPONSES / length, _LONGEST_STEP)
+    price = min(max((1 + pace.price) * math.exp(step) - 1, 0.0), _MAX_PRICE)
     return replace(account, pace=BudgetPace(price, now_ms, account.gross, pace.since))
 
 
 def allowance(account: Account, rule: BudgetRule, now_ms: int) -> int:
-    """Return the tokens that may be granted now: in proportion to the time passed, and `_AHEAD`."""
+    """Return the tokens that may be granted now: in proportion to the time passed, and
+    `_ADVANCE_SHARE`."""
     span = rule.span(account.period)
     if span is None or now_ms >= span[1]:
         return account.free
     begins = span[0] if span[0] is not None else account.pace.since
-    part = min(max((now_ms - begins) / max(span[1] - begins, 1), 0.0) + _AHEAD, 1.0)
+    part = min(max((now_ms - begins) / max(span[1] - begins, 1), 0.0) + _ADVANCE_SHARE, 1.0)
     out = account.amount - account.free
     return max(round(account.amount * part) - out, 0)
 
 
 def _is_held_back(account: Account, rule: BudgetRule, now_ms: int) -> bool:
-    """Return whether a partition wants tokens that only the pace withholds."""
-    wanted = [lease.wanted for lease in account.leases.values() if lease.wanted]
-    return bool(wanted) and allowance(account, rule, now_ms) < min(wanted) <= account.free
+    """Return whether a partition lacks tokens that only the pace withholds."""
+    needs = [lease.wanted for lease in account.leases.values() if lease.wanted]
+    return bool(needs) and allowance(account, rule, now_ms) < min(needs) <= account.free

@@ -10,8 +10,8 @@ from pipeline.decisioning.explain.phrases import Language, phrase
 from pipeline.decisioning.explain.rules_in_words import RejectedTreatment, constraint_of
 from pipeline.model.decision import HELD_OUT_BY, Candidate, Choice
 
-_EXPLAINED: Final = 5
-"""Maximum of losers explained in words; the others are only listed."""
+_MAX_LOSERS: Final = 5
+"""Maximum of rejected treatments explained in words; the others are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Contest:
     winner: Candidate | None
     candidates: Sequence[Candidate]
     everywhere: Sequence[Candidate]
-    rejected: tuple[RejectedTreatment, ...]
+    rejections: tuple[RejectedTreatment, ...]
     language: Language
     prices: Mapping[str, float]
     p_alone: bool = False
@@ -47,10 +47,10 @@ class Contest:
     def words(self, flip: Flip | None) -> Iterator[str]:
         """Yield the reasons for the winner and against the others, and the flip."""
         yield from self._result()
-        for treatment in self.rejected[:_EXPLAINED]:
+        for treatment in self.rejections[:_MAX_LOSERS]:
             yield self._phrase("rejected", treatment=treatment.treatment, words=treatment.words)
-        if len(self.rejected) > _EXPLAINED:
-            yield self._phrase("more rejected", count=len(self.rejected) - _EXPLAINED)
+        if len(self.rejections) > _MAX_LOSERS:
+            yield self._phrase("more rejected", count=len(self.rejections) - _MAX_LOSERS)
         if flip is not None:
             yield self._phrase("flip", what=flip.what, start=flip.start, end=flip.end)
 
@@ -116,9 +116,9 @@ class Contest:
             yield self._best_of_none()
             return
         if choice.holdout is not None:
-            held = "held" if choice.treatment is None else "held instead"
+            key = "held" if choice.treatment is None else "held instead"
             yield self._phrase(
-                held, slot=choice.slot, holdout=choice.holdout, treatment=choice.would_be
+                key, slot=choice.slot, holdout=choice.holdout, treatment=choice.would_be
             )
             if choice.treatment is None:
                 return

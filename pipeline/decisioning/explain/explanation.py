@@ -75,13 +75,13 @@ class Explanation(Struct, frozen=True):
 def explain(decision: Decision, config: Configuration, language: Language) -> Explanation:
     """Explain a decision by the configuration that it names."""
     rules = RuleWords.of(config.bundle, language)
-    rejected = _rejected_by_slot(decision, config, rules)
+    rejections = _rejected_by_slot(decision, config, rules)
     choices = {choice.slot: choice for choice in decision.choices}
     decided_slots = tuple(choices)
-    for slot in rejected:
+    for slot in rejections:
         choices.setdefault(slot, Choice(slot, slot))
     slots = {
-        slot: _slot(choice, decision, tuple(rejected.get(slot, ())), rules)
+        slot: _slot(choice, decision, tuple(rejections.get(slot, ())), rules)
         for slot, choice in choices.items()
     }
     silent = "nothing asked" if decision.rejected or decision.candidates else "outcome"
@@ -133,26 +133,26 @@ def _rejected_by_slot(
     decision: Decision, config: Configuration, rules: RuleWords
 ) -> dict[str, list[RejectedTreatment]]:
     """Return the treatments rejected before arbitration, by the slot that they were meant for."""
-    slots_asked = {choice.slot for choice in decision.choices}
+    requested_slots = {choice.slot for choice in decision.choices}
     slots: dict[str, dict[str, None]] = {}
     for placement, entries in config.by_placement.items():
-        if placement in slots_asked:
+        if placement in requested_slots:
             for name in (name for entry in entries for name in entry.treatments):
                 slots.setdefault(name, {})[placement] = None
     for outbound in (candidate for entry in config.outbound for candidate in entry.candidates):
         slots.setdefault(outbound.treatment, {})[outbound.channel] = None
-    rejected: dict[str, list[RejectedTreatment]] = {}
+    rejections: dict[str, list[RejectedTreatment]] = {}
     for label, names in decision.rejected.items():
         for name in dict.fromkeys(names):
             for slot in slots.get(name.partition(": ")[0], ()):
-                rejected.setdefault(slot, []).append(rules.rejected_by_rule(name, label))
-    return rejected
+                rejections.setdefault(slot, []).append(rules.rejected_by_rule(name, label))
+    return rejections
 
 
 def _slot(
     choice: Choice,
     decision: Decision,
-    rejected: tuple[RejectedTreatment, ...],
+    rejections: tuple[RejectedTreatment, ...],
     rules: RuleWords,
 ) -> ExplainedSlot:
     all_candidates = decision.candidates
@@ -171,7 +171,7 @@ def _slot(
         winner=winner,
         candidates=candidates,
         everywhere=all_candidates,
-        rejected=(*held_back, *rejected),
+        rejections=(*held_back, *rejections),
         language=rules.language,
         prices={budget.budget: budget.price for budget in decision.budgets if budget.price > 0},
         p_alone=decision.arm == PROPENSITY,
@@ -183,7 +183,7 @@ def _slot(
         chosen=_chosen_treatment(choice),
         propensity=choice.propensity,
         candidates=tuple(_candidate(candidate, contest) for candidate in candidates),
-        rejected=contest.rejected,
+        rejected=contest.rejections,
         flip=flip,
         words=" ".join(contest.words(flip)),
         holdout=choice.holdout if choice.holdout is not None else UNSET,

@@ -12,12 +12,12 @@ from pipeline.decisioning.explain.phrases import Language, phrase
 from pipeline.decisioning.explain.rules_in_words import constraint_of
 from pipeline.model.decision import Candidate
 
-_BEYOND: Final = 1e-6
-"""Relative distance of a change beyond the break-even, at which names would decide."""
+_MARGIN: Final = 1e-6
+"""Relative distance of a change from the break-even, at which the tie would be broken by names."""
 
 
 class Flip(Struct, frozen=True):
-    """Change of a number, `what`, that flips a decision."""
+    """Change of a number that flips a decision; `what`: the name of the number."""
 
     what: str
     start: float | str = msgspec.field(name="from")
@@ -60,9 +60,9 @@ def smallest_flip(
         goal = max([0.0, *rivals])
         changes += _score_changes(winner, price_of(winner, field.prices), goal, up=False)
     if changes:
-        least = min(changes, key=lambda change: change.size)
-        message = phrase(language, f"{least.field} of", treatment=least.candidate.treatment)
-        return Flip(message, least.start, least.end)
+        smallest = min(changes, key=lambda change: change.size)
+        message = phrase(language, f"{smallest.field} of", treatment=smallest.candidate.treatment)
+        return Flip(message, smallest.start, smallest.end)
     for candidate in field.candidates:
         if winner is None and candidate.score > 0 and constraint_of(candidate.fate) is not None:
             message = f"{candidate.fate}, {candidate.treatment}"
@@ -80,10 +80,10 @@ def _is_rival(candidate: Candidate, winner: Candidate) -> bool:
 
 def _winning_changes(field: SlotCandidates) -> Iterator[_Change]:
     """Return the changes that would make a beaten candidate win."""
-    not_beaten = (
+    unbeaten_candidates = (
         candidate for candidate in field.everywhere if not candidate.fate.startswith(BEATEN_BY)
     )
-    scores = {candidate.treatment: candidate.score for candidate in not_beaten}
+    scores = {candidate.treatment: candidate.score for candidate in unbeaten_candidates}
     scores[NOTHING] = 0.0
     for candidate in field.candidates:
         if candidate.fate.startswith(BEATEN_BY):
@@ -126,8 +126,8 @@ def _change_beyond(
     """
     if even == 0 and not up and field != "cost":
         return _Change(candidate, field, start, 0.0)
-    beyond = even + max(abs(even), 1e-3) * (_BEYOND if up else -_BEYOND)
-    digits = 6 - math.ceil(math.log10(max(abs(beyond), 1e-9)))
+    target = even + max(abs(even), 1e-3) * (_MARGIN if up else -_MARGIN)
+    digits = 6 - math.ceil(math.log10(max(abs(target), 1e-9)))
     factor = 10.0**digits
-    rounded = (math.ceil if up else math.floor)(beyond * factor) / factor
-    return _Change(candidate, field, start, rounded)
+    end = (math.ceil if up else math.floor)(target * factor) / factor
+    return _Change(candidate, field, start, end)

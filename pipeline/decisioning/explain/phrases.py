@@ -182,14 +182,14 @@ _DECIMAL: Final[Mapping[Language, str]] = {"en": ".", "es": ","}
 
 def number(language: Language, value: float) -> str:
     """Return a figure with six digits, and the language's decimal sign."""
-    shown = f"{value:.2f}" if value == round(value, 2) and value % 1 else f"{value:.6g}"
-    return shown.replace(".", _DECIMAL[language])
+    text = f"{value:.2f}" if value == round(value, 2) and value % 1 else f"{value:.6g}"
+    return text.replace(".", _DECIMAL[language])
 
 
 def phrase(language: Language, key: str, /, **parts: object) -> str:
     """Return the sentence of `key`, with figures and names filled in."""
-    shown = {
+    texts = {
         of: number(language, part) if isinstance(part, float) else part
         for of, part in parts.items()
     }
-    return PHRASES[language][key].format_map(shown)
+    return PHRASES[language][key].format_map(texts)

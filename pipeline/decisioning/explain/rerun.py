@@ -37,17 +37,17 @@ def run_again(decision: Decision, record: Segmented, rules: Rules) -> Decision |
         decision.silenced,
         {holdout.holdout: holdout for holdout in decision.holdouts},
     )
-    again = decision.again
-    if again is not None:
-        record = deferral.as_deferred(record)
-        record = replace(record, profile=again.profile, segments=again.segments)
+    deferral_input = decision.again
+    if deferral_input is not None:
+        record = deferral.without_request(record)
+        record = replace(record, profile=deferral_input.profile, segments=deferral_input.segments)
     others = _of_others(decision, record)
     rerun = _decide(decision, record, ContactState(Shards({"read": history}), others), rules)
-    confirmed = _shown_belongings(record)
-    if rerun == decision or not confirmed:
+    confirmations = _shown_belongings(record)
+    if rerun == decision or not confirmations:
         return rerun
     # A decision does not record whether an address was already confirmed.
-    state = ContactState(Shards({"read": history}), {**confirmed, **others})
+    state = ContactState(Shards({"read": history}), {**confirmations, **others})
     alternative = _decide(decision, record, state, rules)
     return alternative if alternative == decision else rerun
 
@@ -62,19 +62,21 @@ def _decide(
     if not isinstance(outcome, Ok):
         return None
     records = (emit.value for emit in outcome.emits)
-    return next((emitted for emitted in records if isinstance(emitted, Decision)), None)
+    return next((value for value in records if isinstance(value, Decision)), None)
 
 
 def _shown_belongings(record: Segmented) -> dict[str, Belonging]:
     """Return the identifiers that interactions ascribe to the customer."""
-    shown = record.profile.shown if record.profile is not None else {}
-    return {name: Belonging(0, here=True, as_of=0) for name in shown}
+    shown_at = record.profile.shown if record.profile is not None else {}
+    return {name: Belonging(0, here=True, as_of=0) for name in shown_at}
 
 
-def _due(decision: Decision, again: Again, record: Segmented) -> DueDeferral:
+def _due(decision: Decision, deferral_input: Again, record: Segmented) -> DueDeferral:
     """Return the deferral from which `decision` was made."""
     at = decision.decided_at
-    held_back = Deferral(again.first, again.since, at, again.messages, record)
+    held_back = Deferral(
+        deferral_input.first, deferral_input.since, at, deferral_input.messages, record
+    )
     return DueDeferral("read", held_back, at).of(decision.profile_id, decision.config)
 
 

@@ -91,9 +91,9 @@ def difference(before: ActionRow | None, after: ActionRow) -> Iterator[TallyChan
     """Yield the change of the counts, if there is one."""
     if after.arm is None:
         return
-    known = before or NO_FEEDBACK
-    trials = after.is_trial - known.is_trial
-    successes = _succeeds(after) - _succeeds(known)
+    former = before or NO_FEEDBACK
+    trials = after.is_trial - former.is_trial
+    successes = _succeeds(after) - _succeeds(former)
     if trials or successes:
         yield TallyChange(after.arm, after.at, trials, successes)
 
@@ -120,13 +120,13 @@ def _arm(action_id: str, decision: Decision) -> Arm:
     for choice in decision.choices:
         if choice.action_id == action_id:
             return choice.campaign or "", choice.offer or "", choice.treatment or "", decision.bin
-    kept = next(
+    target = next(
         candidate
         for candidate in decision.candidates
         if candidate.fate.startswith(HELD_OUT_BY)
         and withheld_id(decision.decision_id, candidate.slot, candidate.campaign) == action_id
     )
-    return kept.campaign, WITHHELD, kept.treatment, decision.bin
+    return target.campaign, WITHHELD, target.treatment, decision.bin
 
 
 def _succeeds(row: ActionRow) -> bool:

@@ -6,7 +6,7 @@ from typing import Final
 from pipeline.conditions import Facts
 from pipeline.config.compiled import CompiledCandidate, GoalRule, LearningRules
 from pipeline.config.derived import BOT
-from pipeline.decisioning.history import NOT_SHOWN, STATUS_AFTER
+from pipeline.decisioning.history import RELEASING_OUTCOMES, STATUS_AFTER
 from pipeline.model.decision import Contact, Feedback
 from pipeline.model.interaction import Interaction
 
@@ -52,12 +52,12 @@ def of_interaction(
 
     A goal counts for all earlier messages of its campaign whose window is not over.
     """
-    reached = {name: goal for name, goal in rules.goals.items() if _fits(goal, facts)}
-    if not reached:
+    goals = {name: goal for name, goal in rules.goals.items() if _fits(goal, facts)}
+    if not goals:
         return
     at = _moment(interaction)
     for contact in contacts:
-        goal = reached.get(contact.campaign)
+        goal = goals.get(contact.campaign)
         if goal is not None and at > contact.at and _counts(contact, at, goal, rules):
             yield Feedback(contact.action_id, "reached", contact.at + goal.window_ms)
 
@@ -75,7 +75,7 @@ def of_outcome(
         return
     until, at, name = contact.at + goal.window_ms, _moment(interaction), interaction.name
     compares = contact.campaign in rules.incremental
-    if not compares and name in NOT_SHOWN:
+    if not compares and name in RELEASING_OUTCOMES:
         yield Feedback(contact.action_id, "released", until)
     elif not compares and name in STATUS_AFTER:
         yield Feedback(contact.action_id, "shown", until)

@@ -44,7 +44,7 @@ _MIX: Final = (
 )
 """Shifts and factors by which SplitMix64 mixes the bits of a word."""
 
-_REMEMBERED: Final = 16_384
+_MAX_RUNNERS: Final = 16_384
 """Maximum of runners in a sampler's cache."""
 
 _STRONGEST: Final = 16
@@ -96,34 +96,34 @@ class ThompsonSampler(Struct, frozen=True):
 
     def field(self, candidates: Sequence[PricedCandidate], context_bin: str) -> Field:
         """Return the field of the candidates."""
-        known, runners = self.runners, []
-        if len(known) > _REMEMBERED:
-            known.clear()
+        cache, runners = self.runners, []
+        if len(cache) > _MAX_RUNNERS:
+            cache.clear()
         for candidate in candidates:
             key = candidate.candidate.tie, context_bin, candidate.worth.p
-            runner = known.get(key)
+            runner = cache.get(key)
             if runner is None:
-                runner = known[key] = self._runner(candidate, context_bin)
+                runner = cache[key] = self._runner(candidate, context_bin)
             runners.append(runner)
         return ThompsonField(candidates, runners, self.rules.explore, self.p_alone)
 
-    def _runner(self, priced: PricedCandidate, context_bin: str) -> _Runner:
-        candidate, p, rules = priced.candidate, priced.worth.p, self.rules
+    def _runner(self, contender: PricedCandidate, context_bin: str) -> _Runner:
+        candidate, p, rules = contender.candidate, contender.worth.p, self.rules
         name = _hash("/".join(candidate.tie).encode())
         if candidate.transactional or candidate.campaign not in rules.goals:
             return _Runner(name, np.full(len(_LEVELS), p))
-        known = self.knowledge.about(candidate.tie, context_bin)
+        evidence = self.knowledge.about(candidate.tie, context_bin)
         mean = p if 0 < p < 1 else rules.prior
         chances = _posterior(
-            mean * rules.prior_trials + known.successes,
-            (1 - mean) * rules.prior_trials + max(known.trials - known.successes, 0.0),
+            mean * rules.prior_trials + evidence.successes,
+            (1 - mean) * rules.prior_trials + max(evidence.trials - evidence.successes, 0.0),
         )
         if candidate.campaign in rules.incremental:
-            known = replace(known, anyway=self.knowledge.anyway(candidate.tie, context_bin))
-            chances = chances - known.anyway
-        ready = known.trial_count >= rules.ramp
-        share = 1.0 if ready else min(max(rules.explore, known.trial_count / rules.ramp), 1.0)
-        return _Runner(name, chances, known, True, ready, share)
+            evidence = replace(evidence, anyway=self.knowledge.anyway(candidate.tie, context_bin))
+            chances = chances - evidence.anyway
+        ready = evidence.trial_count >= rules.ramp
+        share = 1.0 if ready else min(max(rules.explore, evidence.trial_count / rules.ramp), 1.0)
+        return _Runner(name, chances, evidence, True, ready, share)
 
 
 class ThompsonField:
@@ -144,19 +144,19 @@ class ThompsonField:
         self._p_alone = p_alone
         self._runners = runners
         self._explore = explore
-        self._learned = np.array([runner.learned for runner in runners], dtype=bool)
+        self._is_learned = np.array([runner.learned for runner in runners], dtype=bool)
         self._share = np.array([runner.share for runner in runners], dtype=np.float64)
         self._names = np.array([runner.name for runner in runners], dtype=np.uint64)
-        self._value = np.array([priced.worth.value for priced in pool])
-        self._cost = np.array([priced.candidate.cost for priced in pool])
-        self._weight = np.array([priced.worth.weight for priced in pool])
-        self._toll = np.array([priced.worth.toll for priced in pool])
+        self._value = np.array([contender.worth.value for contender in pool])
+        self._cost = np.array([contender.candidate.cost for contender in pool])
+        self._weight = np.array([contender.worth.weight for contender in pool])
+        self._toll = np.array([contender.worth.toll for contender in pool])
         tables = [runner.chances for runner in runners]
         self._chances = np.concatenate((_NO_TABLE, *tables)).reshape(-1, len(_LEVELS))
         self._scores = np.ascontiguousarray(self._score(self._chances.T).T)
         certain = self._score(1.0 - np.array([runner.evidence.anyway for runner in runners]))
-        self._pays = (np.where(self._learned, certain, self._scores[:, 0]) > 0).tolist()
-        self._drawn: dict[str, tuple[list[float], _Floats]] = {}
+        self._pays = (np.where(self._is_learned, certain, self._scores[:, 0]) > 0).tolist()
+        self._draws_by_key: dict[str, tuple[list[float], _Floats]] = {}
 
     def evidence(self, index: int) -> TreatmentEvidence:
         """Return the evidence from which a candidate's score is drawn."""
@@ -164,17 +164,19 @@ class ThompsonField:
 
     def draw_worth(self, index: int, key: str) -> PricedCandidate:
         """Return a candidate with its drawn worth."""
-        priced = self._pool[index]
+        contender = self._pool[index]
         if not self._runners[index].learned:
-            return priced
-        candidate, worth = priced.candidate, priced.worth
-        p = (self._drawn.get(key) or self._draws(key))[0][index]
-        drawn = amounts.worth(p, worth.value, candidate.cost, worth.weight, False, candidate.tie)
+            return contender
+        candidate, worth = contender.candidate, contender.worth
+        p = (self._draws_by_key.get(key) or self._draws(key))[0][index]
+        drawn_worth = amounts.worth(
+            p, worth.value, candidate.cost, worth.weight, False, candidate.tie
+        )
         if self._p_alone:
-            drawn = replace(drawn, score=p, order=(True, -p, candidate.tie))
+            drawn_worth = replace(drawn_worth, score=p, order=(True, -p, candidate.tie))
         elif worth.toll:
-            drawn = amounts.charge(drawn, worth.toll)
-        return PricedCandidate(candidate, drawn)
+            drawn_worth = amounts.charge(drawn_worth, worth.toll)
+        return PricedCandidate(candidate, drawn_worth)
 
     def draw(self, available: Sequence[int], key: str) -> DrawResult:
         """Draw one of `available`, or nothing."""
@@ -209,14 +211,14 @@ class ThompsonField:
 
     def _draws(self, key: str) -> tuple[list[float], _Floats]:
         """Return each candidate's drawn probability and the score that follows from it."""
-        draws = self._drawn.get(key)
+        draws = self._draws_by_key.get(key)
         if draws is None:
             levels = _uniforms(key, "p", self._names)
             step = np.searchsorted(_LEVELS, levels, side="right") - 1
             rows = np.arange(len(step))
             low, high = self._chances[rows, step], self._chances[rows, step + 1]
             chances = low + (levels - _LEVELS[step]) / _STEPS[step] * (high - low)
-            draws = self._drawn[key] = chances.tolist(), self._score(chances)
+            draws = self._draws_by_key[key] = chances.tolist(), self._score(chances)
         return draws
 
     def _draw_alike(self, available: Sequence[int], key: str) -> DrawResult:
@@ -239,60 +241,64 @@ class ThompsonField:
     def _best(self, available: Sequence[int], index: int | None) -> float:
         """Return the probability that `index`, or no candidate (None), draws the best score above
         0."""
-        runners, proved = self._runners, self._is_proved(available)
+        runners, is_proved = self._runners, self._is_proved(available)
         surest = self._surest(
             [other_index for other_index in available if not runners[other_index].learned]
         )
-        least = 0.0 if surest is None else float(self._scores[surest, 0])
+        threshold = 0.0 if surest is None else float(self._scores[surest, 0])
         rivals = [
-            (self._scores[other_index], runners[other_index].share if proved else 1.0)
+            (self._scores[other_index], runners[other_index].share if is_proved else 1.0)
             for other_index in available
             if other_index != index and runners[other_index].learned
         ]
         if index is None or not runners[index].learned:
-            return float(_below(np.array([least]), rivals)[0]) if index == surest else 0.0
-        share = runners[index].share if proved else 1.0
-        return share * _wins(self._scores[index], least, rivals)
+            return (
+                float(_probability_below(np.array([threshold]), rivals)[0])
+                if index == surest
+                else 0.0
+            )
+        share = runners[index].share if is_proved else 1.0
+        return share * _win_probability(self._scores[index], threshold, rivals)
 
-    def _surest(self, fixed: Sequence[int]) -> int | None:
+    def _surest(self, indexes: Sequence[int]) -> int | None:
         """Return the best candidate with a fixed score above 0."""
-        paying = [index for index in fixed if self._pool[index].worth.score > 0]
+        paying = [index for index in indexes if self._pool[index].worth.score > 0]
         return min(paying, key=lambda index: self._pool[index].worth.order) if paying else None
 
 
-def _wins(scores: _Floats, least: float, rivals: Sequence[_Rival]) -> float:
-    """Return the probability that a draw by `scores` exceeds `least` and all rivals."""
-    begin = float(np.interp(least, scores, _LEVELS))
+def _win_probability(scores: _Floats, threshold: float, rivals: Sequence[_Rival]) -> float:
+    """Return the probability that a draw by `scores` exceeds `threshold` and all rivals."""
+    begin = float(np.interp(threshold, scores, _LEVELS))
     knots = np.concatenate(([begin], _LEVELS[begin < _LEVELS]))
     half = np.diff(knots) / 2
     levels = (knots[:-1] + half)[:, None] + half[:, None] * _NODES
-    below = _below(np.interp(levels.ravel(), _LEVELS, scores), rivals)
-    return float((below.reshape(levels.shape) * _WEIGHTS * half[:, None]).sum())
+    probabilities = _probability_below(np.interp(levels.ravel(), _LEVELS, scores), rivals)
+    return float((probabilities.reshape(levels.shape) * _WEIGHTS * half[:, None]).sum())
 
 
-def _below(at: _Floats, rivals: Sequence[_Rival]) -> _Floats:
+def _probability_below(at: _Floats, rivals: Sequence[_Rival]) -> _Floats:
     """Return the probability that all rivals draw at most each value of `at`, which ascends."""
     if len(rivals) <= _STRONGEST or not at.size:
         return _product(at, rivals)
     order = sorted(rivals, key=lambda rival: -rival[0][_STRENGTH] * rival[1])
-    below = _product(at, order[:_STRONGEST])
-    begin = int(np.searchsorted(below, _NEGLIGIBLE))
+    product = _product(at, order[:_STRONGEST])
+    begin = int(np.searchsorted(product, _NEGLIGIBLE))
     if begin < at.size:
-        below[begin:] *= _product(at[begin:], order[_STRONGEST:])
-    return below
+        product[begin:] *= _product(at[begin:], order[_STRONGEST:])
+    return product
 
 
 def _product(at: _Floats, rivals: Sequence[_Rival]) -> _Floats:
     """Return the probability that all rivals draw at most each value of `at`."""
-    below = np.ones_like(at)
+    product = np.ones_like(at)
     for scores, share in rivals:
         if at.size and scores[-1] > at[0]:
-            reached = np.interp(at, scores, _LEVELS)
+            levels = np.interp(at, scores, _LEVELS)
             if share < 1:
-                reached *= share
-                reached += 1 - share
-            below *= reached
-    return below
+                levels *= share
+                levels += 1 - share
+            product *= levels
+    return product
 
 
 @lru_cache(maxsize=8192)
@@ -308,11 +314,11 @@ def _uniform(key: str, purpose: str) -> float:
 
 def _uniforms(key: str, purpose: str, names: _Words) -> _Floats:
     """Return for each name a number in [0, 1), seeded by `key` and the purpose."""
-    mixed = names ^ np.uint64(_hash(f"{key}\0{purpose}\0each".encode()))
+    words = names ^ np.uint64(_hash(f"{key}\0{purpose}\0each".encode()))
     for shift, factor in _MIX:
-        mixed = (mixed ^ (mixed >> shift)) * factor
-    mixed ^= mixed >> np.uint64(31)
-    floats: _Floats = (mixed >> np.uint64(11)) / 2.0**53
+        words = (words ^ (words >> shift)) * factor
+    words ^= words >> np.uint64(31)
+    floats: _Floats = (words >> np.uint64(11)) / 2.0**53
     return floats
 
 

@@ -20,11 +20,13 @@ from pipeline.rules.knowledge import WITHHELD
 _CHOSEN: Final = "chosen"
 
 
-def running_windows(known: Iterable[Contact], now_ms: int, rules: LearningRules) -> frozenset[str]:
+def running_windows(
+    contacts: Iterable[Contact], now_ms: int, rules: LearningRules
+) -> frozenset[str]:
     """Return the campaigns with a first message, sent or held out, whose window is not over."""
     return frozenset(
         contact.campaign
-        for contact in known
+        for contact in contacts
         if contact.first
         and contact.campaign in rules.incremental
         and now_ms < contact.at + rules.goals[contact.campaign].window_ms
@@ -35,12 +37,12 @@ def mark_first(
     contacts: Iterable[Contact], running: Iterable[str], rules: LearningRules
 ) -> tuple[Contact, ...]:
     """Return a decision's messages; those that begin a window are marked as first."""
-    done, marked = set(running), []
+    campaigns, result = set(running), []
     for contact in contacts:
-        begins = contact.campaign in rules.incremental - done and not contact.transactional
-        marked.append(replace(contact, first=True) if begins else contact)
-        done.add(contact.campaign)
-    return tuple(marked)
+        begins = contact.campaign in rules.incremental - campaigns and not contact.transactional
+        result.append(replace(contact, first=True) if begins else contact)
+        campaigns.add(contact.campaign)
+    return tuple(result)
 
 
 def withheld_contacts(
@@ -69,10 +71,10 @@ def _candidates_to_follow(
     """Yield the first held-out candidate of each campaign that sends nothing."""
     if not rules.incremental:
         return
-    sent = (candidate.campaign for candidate in decision.candidates if candidate.fate == _CHOSEN)
-    done = {*running, *sent}
+    sending = (candidate.campaign for candidate in decision.candidates if candidate.fate == _CHOSEN)
+    campaigns = {*running, *sending}
     for candidate in decision.candidates:
-        follows = candidate.campaign in rules.incremental and candidate.campaign not in done
+        follows = candidate.campaign in rules.incremental and candidate.campaign not in campaigns
         if follows and candidate.fate.startswith(HELD_OUT_BY):
-            done.add(candidate.campaign)
+            campaigns.add(candidate.campaign)
             yield candidate
