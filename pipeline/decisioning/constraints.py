@@ -38,7 +38,7 @@ class ConstraintState(Struct, frozen=True):
         history: CustomerHistory,
         wallet: Wallet | None = None,
     ) -> "ConstraintState":
-        """Return the state before anything is decided."""
+        """Return the state before the first choice of a decision."""
         silences = suppressions.active_suppressions(
             rules, history.suppression_times, history.contacts, facts.now_ms
         )

@@ -233,7 +233,7 @@ class _Rounds:
         )
 
     def _hold_back(self) -> None:
-        """Note the candidates that a constraint holds back before anything is drawn."""
+        """Note the candidates that a constraint holds back before the first draw."""
         constraint_state = self.arbitration.constraint_state
         for index, contender in enumerate(self.pool):
             objection = constraint_state.objection(contender.candidate)
@@ -241,7 +241,7 @@ class _Rounds:
                 self.held_back[index] = objection
 
     def _draw_all(self) -> list[_Content]:
-        """Draw the rounds, anew without the candidates whose rendering fails; return the
+        """Draw all rounds, and again without candidates whose rendering fails; return the
         contents."""
         while True:
             self.lots = []

@@ -116,7 +116,7 @@ def _address_objection(candidate: CompiledCandidate, moment: Moment) -> Objectio
 def _belongs_to_another(identifier: str, moment: Moment) -> bool:
     """Return whether the identifier's own row last reported another customer as its owner.
 
-    An identifier shown since then is confirmed before anything is sent to it.
+    An identifier shown since then is confirmed before an action is sent to it.
     """
     if identifier in moment.shown_at:
         return False

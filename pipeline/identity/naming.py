@@ -40,7 +40,7 @@ def rank_identifiers(
 ) -> tuple[Identifier, ...] | DeadLetter:
     """Return normalised identifiers without the blocked ones; a dead letter when none is left."""
     if not interaction.identifiers:
-        return DeadLetter("no-identifiers", "identifiers: the interaction names nobody")
+        return DeadLetter("no-identifiers", "identifiers: the interaction has none")
     valid: list[Identifier] = []
     faults: list[str] = []
     for identifier in interaction.identifiers:

@@ -2,8 +2,8 @@
 
 `move`: the record's key is the profile that holds `shard`; it must go to `to_profile`. `arrive`:
 the record's key is the profile that receives `shard` with the sending stage's `state`. `refresh`:
-the profile, or the configuration, changed without an interaction; the stages evaluate it anew.
-`timer`: time alone changed the profile, or is about to: the row's timer was due at `due_at`.
+the profile, or the configuration, changed without an interaction; the stages evaluate the profile
+again. `timer`: time alone changed the profile, or is about to: the row's timer was due at `due_at`.
 `join`, `leave`: `identifier` belongs to the profile, or no longer does, as of its `version`-th top;
 it has received all evidence of up to `until` (ms) that ever counted. A `leave` with a negative
 version: the evidence of it in the profile's interactions up to then is void. `forget`: every stage

@@ -107,8 +107,8 @@ class Choice(Struct, frozen=True):
     The further places of a placement that wants several are slots too: `grid#2`, `grid#3`…
     `would_be`: the treatment that would have won, but the customer is in its `holdout`; the slot
     has the best treatment without a holdout, or nothing. `propensity`: probability of the slot's
-    choice, given everything (holdouts too) and the choices for other placements, and for earlier
-    places of this one; 1 if nothing is learned. `explored`: it was drawn uniformly from all
+    choice, given all inputs, holdouts included, and the choices for other placements, and for
+    earlier places of this one; 1 if nothing is learned. `explored`: it was drawn uniformly from all
     candidates that might pay.
     """
 

@@ -48,8 +48,8 @@ def on_interaction(
 def on_change(
     row: MembershipState, traits: Mapping[str, FactValue], at: int, config: Configuration
 ) -> MembershipChange:
-    """Return the change caused by anything but an interaction, after which the traits are `traits`
-    at `at` (ms).
+    """Return the change caused by time, a merge or a configuration, after which the traits are
+    `traits` at `at` (ms).
 
     Segments whose condition is unknown without an interaction stay as they were.
     """

@@ -7,40 +7,39 @@ Language: TypeAlias = Literal["en", "es"]
 
 PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
     "en": {
-        "nothing asked": "Nothing asked for an answer, and no trigger fired: nothing was decided.",
+        "nothing asked": "No answer was requested and no trigger fired, so nothing was decided.",
         "again": "This decides again what quiet hours held back at {since} (decision {first}).",
         "deferred": "{slot}: {treatment} waits for the end of quiet hours, at {until}, when it is "
         "decided again; it is worth sending until {deadline}.",
-        "outcome": "This reports the outcome of a message, and nothing is said because of it.",
+        "outcome": "This records the outcome of a message; it sends nothing.",
         "chosen": "{slot}: {treatment} (offer {offer}, campaign {campaign}) on {channel}, "
         "score {score} = {sum}.",
         "transactional": "It is transactional, so it competes with nothing else.",
-        "explored": "It was drawn alike from all that could pay, to learn (propensity "
+        "explored": "It was drawn uniformly from all that could pay, to learn (propensity "
         "{propensity}).",
         "drawn": "Its p was drawn from what was learned (propensity {propensity}).",
-        "learned": "tried {tried} times; by age that weighs {trials}, of which {successes} reached "
-        "the goal",
+        "learned": "tried {tried} times, which weigh {trials} by age; successes weigh {successes}",
         "runner-up": "The next best, {treatment}, scores {score}.",
         "nothing": "{slot}: nothing is said.",
-        "nothing pays": "The best candidate, {treatment}, scores {score} = {sum}, and what is not "
-        "positive loses to nothing.",
+        "nothing pays": "The best candidate, {treatment}, scores {score} = {sum}; a score that is "
+        "not positive loses to sending nothing.",
         "instead": "{winner} is said instead.",
-        "nothing left": "Nobody was left to compete.",
+        "nothing left": "No candidate was left to compete.",
         "held": "{slot}: nothing is said, for the customer is held out by {holdout}; it would have "
         "been {treatment}.",
         "held instead": "{slot}: {treatment} would have won, but the customer is held out of it by "
         "{holdout}; the best of the rest is said.",
         "rejected": "Not {treatment}: {words}",
-        "more rejected": "And {count} more that rules reject.",
+        "more rejected": "Rules reject {count} more.",
         "flip": "The smallest change that flips it: {what} from {start} to {end}.",
         "p alone": "its p alone",
-        "arm chance": "Impact test `chance`: all that the engagement policy lets pass are as "
-        "likely, whatever they are worth.",
-        "arm propensity": "Impact test `propensity`: how likely goals are decides, not what they "
-        "are worth.",
-        "arm no-levers": "Impact test `no-levers`: levers and context weights count nothing.",
+        "arm chance": "Impact test `chance`: all treatments that the engagement policy admits are "
+        "equally likely, whatever their value.",
+        "arm propensity": "Impact test `propensity`: the probability of the goal decides, not its "
+        "value.",
+        "arm no-levers": "Impact test `no-levers`: levers and context weights are ignored.",
         "arm eligibility": "Impact test `eligibility`: rules of applicability and suitability are "
-        "not asked.",
+        "skipped.",
         "sum": "({p} × {value} − {cost}) × {weight}",
         "dear sum": "({p} × {value} − {cost}) × {weight} − {price} × {cost}",
         "value of": "value of {treatment}",
@@ -49,21 +48,21 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "worth": "expected to bring {amount} ({p} of {value})",
         "cheap": "costs nothing",
         "raised": "counts {weight} times in this context and by its levers",
-        "best": "the best of those that nothing holds back",
+        "best": "the best of those that no constraint holds back",
         "costs": "costs {cost}",
-        "dear": "each unit of cost counts {price} more, for the campaign's budget would run out "
+        "dear": "each unit of cost counts {price} more, since the campaign's budget would run out "
         "early",
         "unlikely": "the goal is reached in {p} of cases",
         "anyway": "without it in {anyway}, so it adds {p}",
         "lowered": "counts only {weight} times in this context and by its levers",
         "beaten": "scores {gap} less than {winner}",
         "worth nothing": "does not pay",
-        "another channel": "{winner} speaks for the campaign, or on the channel, already",
+        "another channel": "{winner} already represents the campaign, or uses the channel",
         "campaign not begun": "the campaign has not begun.",
         "campaign over": "the campaign is over.",
         "treatment not begun": "its dates have not begun.",
         "treatment over": "its dates are over.",
-        "deadline passed": "it waited until it was not worth sending any more.",
+        "deadline passed": "its deadline passed while it waited.",
         "trigger": "this interaction does not trigger the campaign.",
         "interaction too old": "the interaction was too old on arrival to trigger a message.",
         "audience": "the customer is not in the campaign's audience.",
@@ -79,37 +78,38 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "consent": "the customer has not agreed to it ({name}).",
         "suppression": "{name} silences it for a time.",
         "quiet hours": "these are quiet hours where the customer is ({name}).",
-        "cap": "the customer had as many messages as {name} allows.",
+        "cap": "the customer has had as many messages as {name} allows.",
         "budget": "nothing is left to spend of {name} at the moment.",
-        "out of stock": "nothing is left of them to give away.",
-        "content": "its content cannot be made: {name}.",
+        "out of stock": "they are out of stock.",
+        "content": "its content cannot be rendered: {name}.",
         "held out by": "the customer is held out by {name}.",
         "in force": "in force",
         "lifted": "lifted",
         "rerun same": "Run again, the decision is the same.",
-        "rerun other": "Run again, the decision is another one.",
+        "rerun other": "Run again, the decision is different.",
     },
     "es": {
-        "nothing asked": "Nadie pidió respuesta y no saltó ningún disparador: no se decidió nada.",
+        "nothing asked": "No se pidió respuesta y no saltó ningún disparador, así que no se "
+        "decidió nada.",
         "again": "Esto vuelve a decidir lo que las horas de silencio retuvieron el {since} "
         "(decisión {first}).",
         "deferred": "{slot}: {treatment} espera al final de las horas de silencio, el {until}, y "
         "se decidirá de nuevo; vale la pena enviarlo hasta el {deadline}.",
-        "outcome": "Esto cuenta qué fue de un mensaje, y por ello no se dice nada.",
+        "outcome": "Esto registra el resultado de un mensaje; no envía nada.",
         "chosen": "{slot}: {treatment} (oferta {offer}, campaña {campaign}) por {channel}, "
         "puntuación {score} = {sum}.",
         "transactional": "Es transaccional, así que no compite con nada más.",
         "explored": "Se sorteó por igual entre todo lo que podía compensar, para aprender "
         "(propensión {propensity}).",
         "drawn": "Su p se sorteó según lo aprendido (propensión {propensity}).",
-        "learned": "probado {tried} veces; por su antigüedad pesan {trials}, de las que "
-        "{successes} alcanzaron el objetivo",
+        "learned": "probado {tried} veces, que por su antigüedad pesan {trials}; los éxitos "
+        "pesan {successes}",
         "runner-up": "El siguiente mejor, {treatment}, puntúa {score}.",
         "nothing": "{slot}: no se dice nada.",
         "nothing pays": "El mejor candidato, {treatment}, puntúa {score} = {sum}, y lo que no es "
         "positivo pierde frente a no decir nada.",
         "instead": "En su lugar se dice {winner}.",
-        "nothing left": "No quedó nadie para competir.",
+        "nothing left": "No quedó ningún candidato para competir.",
         "held": "{slot}: no se dice nada, porque el cliente está en el grupo de control {holdout}; "
         "habría sido {treatment}.",
         "held instead": "{slot}: habría ganado {treatment}, pero el cliente está en su grupo de "
@@ -166,7 +166,7 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "quiet hours": "son horas de silencio donde está el cliente ({name}).",
         "cap": "el cliente recibió tantos mensajes como permite {name}.",
         "budget": "no queda nada por gastar de {name} en este momento.",
-        "out of stock": "no queda ninguno que dar.",
+        "out of stock": "no quedan existencias.",
         "content": "su contenido no se puede componer: {name}.",
         "held out by": "el cliente está en el grupo de control {name}.",
         "in force": "en vigor",

@@ -67,8 +67,8 @@ def of_outcome(
 ) -> Iterator[Feedback]:
     """Yield the feedback of an outcome of the action `contact`.
 
-    If learning is incremental, a `conversion` must fit the goal's `when`: for customers who are
-    held out nobody can report one.
+    If learning is incremental, a `conversion` must fit the goal's `when`: held-out customers have
+    no action of which a receiver could report one.
     """
     goal = rules.goals.get(contact.campaign)
     if goal is None:

@@ -181,7 +181,7 @@ class ThompsonField:
     def draw(self, available: Sequence[int], key: str) -> DrawResult:
         """Draw one of `available`, or nothing."""
         if _uniform(key, "explores") < self._explore:
-            return self._draw_alike(available, key)
+            return self._draw_uniformly(available, key)
         rows = np.array(available)
         if self._is_proved(available):
             rows = rows[_uniforms(key, "takes part", self._names[rows]) < self._share[rows]]
@@ -189,15 +189,15 @@ class ThompsonField:
         best = scores.max(initial=0.0)
         if best <= 0:
             return DrawResult(None)
-        alike = rows[scores == best].tolist()
-        return DrawResult(min(alike, key=lambda index: self._pool[index].candidate.tie))
+        ties = rows[scores == best].tolist()
+        return DrawResult(min(ties, key=lambda index: self._pool[index].candidate.tie))
 
     def chance(self, available: Sequence[int], index: int | None) -> float:
         """Return the probability that `draw` gives `index`, or nothing (None)."""
         pays = self._pays
         arms = sum(pays[other_index] for other_index in available) + 1
-        alike = 1 / arms if index is None or pays[index] else 0.0
-        return (1 - self._explore) * self._best(available, index) + self._explore * alike
+        uniform_chance = 1 / arms if index is None or pays[index] else 0.0
+        return (1 - self._explore) * self._best(available, index) + self._explore * uniform_chance
 
     def optimistic(self, index: int) -> float:
         """Return the score that a candidate exceeds in one of twenty draws."""
@@ -221,7 +221,7 @@ class ThompsonField:
             draws = self._draws_by_key[key] = chances.tolist(), self._score(chances)
         return draws
 
-    def _draw_alike(self, available: Sequence[int], key: str) -> DrawResult:
+    def _draw_uniformly(self, available: Sequence[int], key: str) -> DrawResult:
         """Draw uniformly from the candidates that pay, and nothing."""
         rows = np.array([index for index in available if self._pays[index]], dtype=np.intp)
         arms = _uniforms(key, "arm", self._names[rows])

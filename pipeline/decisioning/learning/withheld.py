@@ -2,7 +2,7 @@
 and the first message that a holdout kept back.
 
 Both begin a window; until its end, no other message of the campaign is a trial. So customers with
-and without messages are counted alike, however many messages there are.
+and without messages are counted in the same way, however many messages there are.
 
 A message that was kept back is in the contact history as released, so that it counts under no cap.
 """
