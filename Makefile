@@ -10,26 +10,26 @@ LOCK_UV := deploy/requirements-uv.lock
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --no-deps
 COMPILE := $(UV) pip compile --universal --generate-hashes --python-version 3.11 \
 	--custom-compile-command "make lock" --quiet
-# These need no broker, hence run on all cores at once.
+# Tests that need no broker run on all cores at once.
 PYTHON_ONLY := --numprocesses logical --dist worksteal tests/unit tests/property
-# These wait for most of their time; a file's tests share what they start.
+# Tests with a broker mostly wait, so two files run at once; the tests of a file share its fixtures.
 WITH_BROKER := --numprocesses 2 --dist loadfile tests --ignore tests/unit --ignore tests/property
-# A stack of its own beside the demo's, on any free ports.
+# Command for the bank's own stack beside the demo's, on any free ports.
 BANK := env KAIROS_HOME=$(or $(KAIROS_HOME),.kairos)-bank KAIROS_BROKER_PORT=0 KAIROS_GATEWAY_PORT=0 $(BIN)/kairos
-# Of `make thorough`, printed with its command; `make thorough SEED=…` tries the same cases again.
+# Seed of `make thorough`, printed with its command; `make thorough SEED=…` repeats the same cases.
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 PEERS := floor,faust,quix,trivial,demo,large
 
-# Where bytecode is not kept, each of a stack's processes compiles all modules anew as it starts.
+# Without bytecode on disk each process of a stack would compile all modules at its start.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup dev demo test long unit thorough check format chaos bench lock clean
-help: ## show this
+help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-setup: $(READY) ## virtual environment with what running needs; leaves .venv/bin/kairos
+setup: $(READY) ## make a virtual environment for running Kairos, with .venv/bin/kairos
 
-dev: $(READY_DEV) ## what tests, lint and benchmarks need as well
+dev: $(READY_DEV) ## add the packages for tests, lint and benchmarks to it
 
 $(UV): $(LOCK_UV)
 	$(PYTHON) -m venv $(VENV)
@@ -45,27 +45,27 @@ $(READY_DEV): $(READY) $(LOCK_DEV)
 	$(INSTALL) --require-hashes -r $(LOCK_DEV)
 	touch $@
 
-demo: setup ## the whole stack on demonstration data, then a minute of a bank that learns
+demo: setup ## run the whole stack on demonstration data, then a learning bank for a minute
 	$(BIN)/kairos demo
 	$(BANK) up --config deploy/bank
 	$(BANK) simulate bank --customers 300 --days 30 --live --seconds 60; \
 	status=$$?; $(BANK) down; exit $$status
 
-test: dev ## every test but those of `make long` and `make chaos`: ten minutes
+test: dev ## run every test but those of `make long` and `make chaos`: ten minutes
 	status=0; $(BIN)/pytest -m "not (long or chaos)" $(PYTHON_ONLY) || status=1; \
 	$(BIN)/pytest -m "not (long or chaos)" $(WITH_BROKER) || status=1; \
 	exit $$status
 
-long: dev ## the tests that take a quarter of a minute or more each
+long: dev ## run the tests that take a quarter of a minute or more each
 	$(BIN)/pytest -m "long and not chaos" $(WITH_BROKER)
 
-unit: dev ## the tests that need nothing but Python
+unit: dev ## run the tests that need only Python
 	$(BIN)/pytest -m "not (long or chaos)" $(PYTHON_ONLY)
 
-thorough: dev ## every law on as many random cases as it has: 2,000, or its own number; ten minutes
+thorough: dev ## test every law on 2,000 random cases, or the law's own number: ten minutes
 	$(BIN)/pytest tests/property --hypothesis-profile=thorough --hypothesis-seed=$(SEED)
 
-check: dev ## lint, format, types, import contract, licences, known vulnerabilities
+check: dev ## check lint, format, types, import contracts, licences, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy pipeline agents tests
@@ -73,14 +73,14 @@ check: dev ## lint, format, types, import contract, licences, known vulnerabilit
 	$(BIN)/pytest -q tests/unit/test_licences.py
 	$(BIN)/python -m tests.support.audit
 
-format: dev ## what `check` asks for, where it can be done by machine
+format: dev ## fix the findings of `make check` that ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-chaos: dev ## kills and damages against an independent oracle
+chaos: dev ## test kills and damages against an independent oracle: long
 	$(BIN)/pytest -m chaos
 
-bench: dev ## every measurement in a short form, side by side with peers: a quarter of an hour
+bench: dev ## run every benchmark in a short form, beside peers: a quarter of an hour
 	$(BIN)/kairos bench flow
 	$(BIN)/kairos bench latency --systems $(PEERS) --rates 100,300 --seconds 5 --repeats 1
 	$(BIN)/kairos bench throughput --systems $(PEERS),webhook,email,sms,push,pos --records 3000 --repeats 1
