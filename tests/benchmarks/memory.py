@@ -49,7 +49,7 @@ class Shells:
         )
         finish(self._shells[stage.name].handle(message))
         rows.next[record.topic] = offset + 1
-        outputs, rows.sent = rows.sent, []
+        outputs, rows.outputs = rows.outputs, []
         return outputs
 
 

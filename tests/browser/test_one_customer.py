@@ -185,7 +185,7 @@ def _arrive_in_file(world: _World) -> None:
 
 
 def _click_in_mail(world: _World, page: Page) -> None:
-    [received_mail] = eventually(lambda: world.mail.received)
+    [received_mail] = eventually(lambda: world.mail.mails)
     sent_at = time.time()
     assert (received_mail.recipient, received_mail.message["Subject"]) == (
         _EMAIL,
@@ -206,4 +206,4 @@ def _be_called(world: _World) -> None:
     assert (task["to"], task["script"]) == (_PHONE, "Ask what she liked.")
     world.stack.kairos("desk", "take", task["id"], "--by", "eva")
     assert world.stack.json("desk", "done", task["id"], "--result", "accepted")["state"] == "done"
-    assert len(world.mail.received) == 1
+    assert len(world.mail.mails) == 1

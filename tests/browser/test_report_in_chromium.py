@@ -19,7 +19,7 @@ from pipeline.insights.report.advice import Advice, RecommendationCard, Recommen
 from pipeline.insights.report.content import ReportQuestion
 from pipeline.insights.tables import Engine
 from pipeline.model.time import DAY_MS
-from tests.support.hostile_report import HOSTILE, hostile_topics
+from tests.support.hostile_report import HOSTILE, write_hostile_topics
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def topics(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
-    hostile_topics(folder)
+    write_hostile_topics(folder)
     return folder
 
 

@@ -104,9 +104,9 @@ class BadMailServer(MailServer):
     async def handle_DATA(  # noqa: N802 - as below
         self, server: Any, session: Any, envelope: Any
     ) -> str:
-        before = len(self.received)
+        before = len(self.mails)
         answer = await super().handle_DATA(server, session, envelope)
-        for mail in self.received[before:]:
+        for mail in self.mails[before:]:
             kind = RETURNED.get(mail.recipient.partition("@")[0][-1])
             if kind is not None and mail.session is session:
                 self._give_back(mail, kind)

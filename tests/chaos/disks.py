@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from agents.store.rocks import META
 from agents.transport.fencing import TAKE_OVER, fencing_token_of
 from pipeline.flow import STAGES
-from tests.support.chain import open_to_read
+from tests.support.chain import open_for_reading
 
 _TO_THE_END = {"enable.partition.eof": True, "enable.auto.commit": False}
 _BATCH = 10_000
@@ -76,7 +76,7 @@ def _on_disk(partition: Path) -> tuple[int, dict[bytes, bytes]]:
     """Return the changelog offset and the rows on disk; nothing of a damaged copy, which its owner
     would have rebuilt."""
     try:
-        database = open_to_read(partition)
+        database = open_for_reading(partition)
     except Exception:  # rocksdict raises nothing narrower
         return -1, {}
     try:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 
-from tests.support.receiver import NONE, TAKEN, Answer, Post, Receiver
+from tests.support.receiver import NO_CONTENT, NONE, Answer, Post, Receiver
 
 _SILENT_EVERY = 3
 
@@ -42,11 +42,11 @@ class Inbox(Receiver):
         finally:
             self._silent = False
 
-    def take(self, post: Post) -> Answer:
+    def receive(self, post: Post) -> Answer:
         digest = sha256(post.body).digest()
         with self._lock:
             self.requests[post.key] += 1
             if self._digests.setdefault(post.key, digest) != digest:
                 self.altered.add(post.key)
             loses_answer = self._silent and self.requests.total() % _SILENT_EVERY == 0
-        return NONE if loses_answer else TAKEN
+        return NONE if loses_answer else NO_CONTENT

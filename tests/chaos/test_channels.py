@@ -80,7 +80,7 @@ class _World:
             for name, action in self.actions("counter").items()
         }
         return {
-            "mail": Counter(mail.action_id for mail in self.servers.mail.received),
+            "mail": Counter(mail.action_id for mail in self.servers.mail.mails),
             "sms": Counter({name: len(all_) for name, all_ in self.servers.services.plain.items()}),
             "counter": Counter(parcels[parcel] for parcel in self.servers.printer.printed),
         }

@@ -14,7 +14,7 @@ from pipeline.adapters.kafka import partition_for_key
 from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.model.interaction import Identifier, Interaction
-from tests.support.readme import metric_rows
+from tests.support.readme import metrics_document
 from tests.support.stack import Stack, eventually, stopped
 
 WRITE_KEY = "test-app-key"
@@ -228,7 +228,7 @@ def test_exposed_metrics_are_the_documented_ones(client: httpx.Client, somebody:
     client.post("/v1/track", json={})
     text = client.get("/metrics").text
     metric_names = re.findall(r"^# TYPE (kairos_\w+) ", text, re.MULTILINE)
-    rows = re.findall(r"^\| `(kairos_gateway_\w+)` \|", metric_rows(), re.MULTILINE)
+    rows = re.findall(r"^\| `(kairos_gateway_\w+)` \|", metrics_document(), re.MULTILINE)
     assert {name for name in metric_names if not name.endswith("_created")} == set(rows)
     assert 'kairos_gateway_requests_total{route="/v1/track",status="200"}' in text
     assert 'kairos_gateway_rejected_total{code="missing_field"}' in text

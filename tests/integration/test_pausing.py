@@ -41,7 +41,7 @@ def test_paused_partition_gives_no_record_until_resumed(
         group = reading()
         group.go.set()
         await group.app.start()
-        await group.wait_until(lambda group: len(group.seen) == 2 * _MANY)
+        await group.wait_until(lambda group: len(group.positions) == 2 * _MANY)
         group.consumer.pause_partitions([TP(source, _PAUSED)])
         _write(bootstrap, source, _MORE)
         await group.wait_until(lambda group: group.consumer.unprocessed(_PAUSED) == _MORE)
@@ -49,7 +49,7 @@ def test_paused_partition_gives_no_record_until_resumed(
         await asyncio.sleep(_AT_REST_S)
         assert group.offsets_of(_PAUSED) == list(range(_MANY))
         group.consumer.resume_partitions([TP(source, _PAUSED)])
-        await group.wait_until(lambda group: len(group.seen) >= 2 * (_MANY + _MORE))
+        await group.wait_until(lambda group: len(group.positions) >= 2 * (_MANY + _MORE))
         await asyncio.sleep(_AT_REST_S)
         await group.app.stop()
         return group
@@ -69,7 +69,7 @@ def test_pause_amid_reading_lets_only_records_in_flight_through(
     async def read() -> tuple[Reading, int]:
         group = reading(**narrow)
         await group.app.start()
-        await group.wait_until(lambda group: len(group.seen) == 1)
+        await group.wait_until(lambda group: len(group.positions) == 1)
         await asyncio.sleep(_AT_REST_S)  # until nothing more can be prefetched
         group.consumer.pause_partitions([TP(source, _PAUSED)])
         group.go.set()
@@ -77,7 +77,7 @@ def test_pause_amid_reading_lets_only_records_in_flight_through(
         await asyncio.sleep(_AT_REST_S)
         count_before = len(group.offsets_of(_PAUSED))
         group.consumer.resume_partitions([TP(source, _PAUSED)])
-        await group.wait_until(lambda group: len(group.seen) >= 2 * _MANY)
+        await group.wait_until(lambda group: len(group.positions) >= 2 * _MANY)
         await asyncio.sleep(_AT_REST_S)
         await group.app.stop()
         return group, count_before

@@ -24,7 +24,7 @@ from tests.support.chain import (
     rows,
     workers,
 )
-from tests.support.chain_worker import ASSIGNED, Plan, decode_row
+from tests.support.chain_worker import ASSIGNMENT, Plan, decode_row
 from tests.support.doom import POINTS
 
 PARTITIONS = 4
@@ -220,7 +220,7 @@ def test_worker_back_within_its_session_moves_no_partitions(
     workers_by_name[victim] = start(plans[victim])
     eventually(lambda: all_committed(single_hop))
 
-    assert workers_by_name[victim].rebalances() == [f"{ASSIGNED} hop0 {theirs}"]
+    assert workers_by_name[victim].rebalances() == [f"{ASSIGNMENT} hop0 {theirs}"]
     assert other.rebalances() == before
     outputs = read_all(plan.bootstrap, f"{plan.prefix}.1", PARTITIONS)
     assert sorted(output.value() for output in outputs) == sorted(v for _, v in _records(0, 2000))
@@ -232,7 +232,7 @@ def test_worker_back_within_its_session_moves_no_partitions(
 
 def _last_assignment(worker: Worker) -> str:
     """Return the partitions of its last assignment."""
-    return "".join(worker.rebalances()[-1:]).removeprefix(f"{ASSIGNED} hop0 ")
+    return "".join(worker.rebalances()[-1:]).removeprefix(f"{ASSIGNMENT} hop0 ")
 
 
 def _uncommitted_partitions(plan: Plan) -> list[int]:

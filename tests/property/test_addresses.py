@@ -54,15 +54,15 @@ def test_profiles_name_their_persons_identifiers_in_every_order_of_delivery(
     while _step(flow):
         pass
     addresses_by_profile = {profile_of(top): names for top, names in persons(stream).items()}
-    assert _names_by_profile(flow.written) == {
-        key: addresses_by_profile.get(key, set()) for key in _names_by_profile(flow.written)
+    assert _names_by_profile(flow.outputs) == {
+        key: addresses_by_profile.get(key, set()) for key in _names_by_profile(flow.outputs)
     }
-    count = len(flow.written)
+    count = len(flow.outputs)
     for number, (top, names) in enumerate(persons(stream).items()):
         flow.put(order(Identifier.parse(top), stream, number))
         flow.drain()
-        addresses = set(_sent_to(flow.written[count:]))
-        count = len(flow.written)
+        addresses = set(_sent_to(flow.outputs[count:]))
+        count = len(flow.outputs)
         assert addresses <= {(profile_of(top), name) for name in names}
         namespaces = {Identifier.parse(name).namespace for _, name in addresses}
         own_namespaces = {Identifier.parse(name).namespace for name in names}
@@ -86,9 +86,9 @@ def test_no_message_goes_to_an_address_that_is_another_persons_at_that_moment(
 def _step(flow: InterleavedFlow) -> bool:
     """Run a step, and check that no address is used that the profile's row gives to another
     person; return whether there was a record to process."""
-    count = len(flow.written)
+    count = len(flow.outputs)
     is_processed = flow.step()
-    for profile, address in _sent_to(flow.written[count:]):
+    for profile, address in _sent_to(flow.outputs[count:]):
         belonging = flow.rows["decisioning"][profile].belongings.get(address)
         assert belonging is None or belonging.here
     return is_processed
@@ -139,9 +139,9 @@ def test_message_caused_by_silence_waits_for_an_address_that_was_shown_before() 
     flow.drain()
     flow.put(_interaction("Home", 70_000, "customer_id:A"))
     flow.drain()
-    assert list(_sent_to(flow.written)) == []
+    assert list(_sent_to(flow.outputs)) == []
     flow.release()
-    actions = [emit.value for emit in flow.written if emit.topic == topics.actions("email")]
+    actions = [emit.value for emit in flow.outputs if emit.topic == topics.actions("email")]
     assert [(record.offer, record.address) for record in actions if isinstance(record, Action)] == [
         ("question", "x@example.com")
     ]
@@ -163,7 +163,7 @@ def test_a_message_that_waits_for_its_address_counts_until_its_deadline(confirme
     assert contact.counts(deadline - 1)
     assert contact.counts(deadline) is confirmed
     [spend] = [
-        x for emit in flow.written if isinstance(emit.value, Decision) for x in emit.value.spends
+        x for emit in flow.outputs if isinstance(emit.value, Decision) for x in emit.value.spends
     ]
     assert spend.until is not None
     assert spend.until > deadline

@@ -190,7 +190,7 @@ def test_backfilled_aggregate_equals_one_kept_from_the_start(
         life.apply(_WORLDS[name])
         life.continue_for(count)
     life.flow.drain()
-    assert not life.flow.refused
+    assert not life.flow.dead_letters
     _check_traits(life.flow, _WORLDS[name], next(life.minutes) * MINUTE_MS)
 
 
@@ -232,7 +232,7 @@ class _Log:
         self._next = 0
 
     def read(self, reader: BackfillReader) -> Iterator[str]:
-        emits = self._flow.written
+        emits = self._flow.outputs
         new, self._next = emits[self._next :], len(emits)
         for emit in (emit for emit in new if emit.topic == topics.SEGMENTED):
             assert isinstance(emit.value, Segmented)
@@ -243,7 +243,7 @@ class _Log:
 
 
 def _people(flow: InterleavedFlow) -> list[MemberProfile]:
-    snapshots = {emit.key: emit.value for emit in flow.written if emit.topic == topics.PROFILES}
+    snapshots = {emit.key: emit.value for emit in flow.outputs if emit.topic == topics.PROFILES}
     return [
         MemberProfile(profile, {}, profile.updated_at)
         for profile in snapshots.values()
@@ -254,7 +254,7 @@ def _people(flow: InterleavedFlow) -> list[MemberProfile]:
 def _check_traits(flow: InterleavedFlow, world: Rules, now_ms: int) -> None:
     """Check that every profile has the traits that all its interactions give by `world` alone."""
     arrivals: dict[str, dict[str, Interaction]] = defaultdict(dict)
-    for emit in flow.written:
+    for emit in flow.outputs:
         record = emit.value
         if (
             isinstance(record, Enriched)
@@ -339,7 +339,7 @@ def test_partition_behind_an_earlier_version_stalls_and_is_named(
     with pytest.raises(StalledError, match="partitions 0 still use an earlier configuration"):
         backfill_stages(_Stages(flow, random.Random(0)), reader)
     assert not any(
-        config_of(emit.value) == _WORLDS[missed_name].config.digest for emit in flow.written
+        config_of(emit.value) == _WORLDS[missed_name].config.digest for emit in flow.outputs
     )
 
 
@@ -349,7 +349,7 @@ def test_truncated_log_is_shown_as_counting_since_its_beginning() -> None:
     for horizon, begin in ((2 * MINUTE_MS, 2 * MINUTE_MS), (0, None)):
         reader = BackfillReader({}, world, versions)
         reader.note_truncation(horizon)
-        log = [emit.value for emit in flow.written if emit.topic == topics.SEGMENTED]
+        log = [emit.value for emit in flow.outputs if emit.topic == topics.SEGMENTED]
         for record in log if begin is None else log[1:]:
             assert isinstance(record, Segmented)
             reader.add(0, record)
@@ -364,7 +364,7 @@ def test_backfill_does_not_restore_a_forgotten_person() -> None:
     flow, versions = _flow("none", "all")
     world = _WORLDS["all"]
     reader = BackfillReader({}, world, versions)
-    for emit in flow.written:
+    for emit in flow.outputs:
         if isinstance(emit.value, Segmented):
             reader.add(0, emit.value)
     fills = [begin_control(person, newest_beginning(versions), world) for person in _people(flow)]

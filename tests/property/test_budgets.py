@@ -61,7 +61,7 @@ def _check_budgets(world: Spending) -> None:
     """Check that decisions, workers' purses and published accounts overspend nothing."""
     for name, amount in _BUDGETS.items():
         account, limit = world.ledger.accounts.get(name), round(amount * TOKENS)
-        assert world.spent(name) <= limit, name
+        assert world.spent_tokens(name) <= limit, name
         if account is None:
             continue
         purses = [purse[name] for purse in world.purses() if name in purse]
@@ -115,7 +115,7 @@ def _check_run(seed: int, kills: int) -> None:
         _check_budgets(world)
         for name in _BUDGETS:
             account = world.ledger.accounts[name]
-            assert account.net + account.late >= world.spent(name), name
+            assert account.net + account.late >= world.spent_tokens(name), name
             purses = [purse[name] for purse in world.purses() if name in purse]
             assert account.gross == sum(purse.spent for purse in purses), name
             assert account.expiring == 0, name
@@ -147,7 +147,7 @@ def test_leases_are_used_up_while_the_learner_is_away(tmp_path: Path) -> None:
         world.work(50)
     decisions = [decision for _, decision in world.logs.read(topics.DECISIONS)]
     fates = [candidate.fate for decision in decisions for candidate in decision.candidates]
-    assert world.spent("gift") == leases - leases % TOKENS
+    assert world.spent_tokens("gift") == leases - leases % TOKENS
     assert set(fates) == {"chosen", "budget gift"}
     assert sum(decision.spends != () for decision in decisions) == leases // TOKENS
 
@@ -160,9 +160,9 @@ def test_a_copy_of_an_input_spends_once(tmp_path: Path) -> None:
         log = world.logs.records[topics.SEGMENTED, partition]
         log.extend(log[-1:])
     world.rest()
-    assert world.spent("gift") <= 2 * TOKENS
+    assert world.spent_tokens("gift") <= 2 * TOKENS
     account: Any = world.ledger.accounts["gift"]
-    assert account.gross == world.spent("gift")
+    assert account.gross == world.spent_tokens("gift")
 
 
 @cache
@@ -282,7 +282,7 @@ def test_removed_budget_holds_nothing_back_and_its_spending_counts_when_it_retur
     for _ in range(4):
         _send_interactions(world, 9)
     assert len(world.actions("email")) == 11 + 4
-    assert world.spent("gift") == 6 * TOKENS
+    assert world.spent_tokens("gift") == 6 * TOKENS
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -346,7 +346,7 @@ def test_last_item_goes_to_a_partition_that_keeps_asking(
         world = Spending(_rules_with_last_item(), Path(folder), random, partitions)
         world.rest()
         asking_partition, rounds = random.randrange(partitions), 0
-        while not world.spent(_LAST):
+        while not world.spent_tokens(_LAST):
             for partition in world.partitions:
                 # The other partitions ask only while they do not hold the last item.
                 teases = not _has_last_item(world, partition) and random.random() < tease_share
@@ -356,7 +356,7 @@ def test_last_item_goes_to_a_partition_that_keeps_asking(
             rounds += 1
             assert rounds <= _rounds_at_most(partitions, interval) + 8 * world.kills
         world.rest()
-        assert world.spent(_LAST) == TOKENS
+        assert world.spent_tokens(_LAST) == TOKENS
         world.ledger.close()
 
 
@@ -406,10 +406,12 @@ def test_one_purse_of_a_played_log_spends_as_much_as_leases(
                 world.doom_worker()
                 world.restart_learner(loses_disk=random.randrange(2) == 0)
         world.rest()
-        assert world.spent("gift") <= _spent_from_one_purse(world) == min(visits, 12) * TOKENS
+        assert (
+            world.spent_tokens("gift") <= _spent_from_one_purse(world) == min(visits, 12) * TOKENS
+        )
         for _ in range(8):  # so that what was leased elsewhere is spent too
             _send_interactions(world, 9)
-        assert _spent_from_one_purse(world) == world.spent("gift") == 12 * TOKENS
+        assert _spent_from_one_purse(world) == world.spent_tokens("gift") == 12 * TOKENS
         world.ledger.close()
 
 

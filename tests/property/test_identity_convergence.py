@@ -116,7 +116,7 @@ def test_every_order_gives_the_persons_of_the_definition(
     expected = roots(stream)
     roots_by_key = {key: row.root for key, row in flow.rows["identity"].items()}
     assert {key: roots_by_key.get(key, key) for key in expected} == expected
-    assert not flow.refused
+    assert not flow.dead_letters
     arrivals = [record for record in stream if isinstance(record, Interaction)]
     _check_places_of_shards(flow)
     _check_counts(flow, arrivals)
@@ -147,7 +147,7 @@ def _check_places_of_shards(flow: InterleavedFlow) -> None:
 
 def _check_counts(flow: InterleavedFlow, stream: list[Interaction]) -> None:
     snapshots: dict[str, Profile | None] = {}
-    for emit in flow.written:
+    for emit in flow.outputs:
         if emit.topic == topics.PROFILES:
             assert emit.value is None or isinstance(emit.value, Profile)
             snapshots[emit.key] = emit.value
@@ -155,7 +155,7 @@ def _check_counts(flow: InterleavedFlow, stream: list[Interaction]) -> None:
     assert sum(int(str(profile.traits["interactions"])) for profile in live_profiles) == len(stream)
     decided_counts = Counter(
         emit.value.event_id  # type: ignore[union-attr]
-        for emit in flow.written
+        for emit in flow.outputs
         if emit.topic == topics.DECISIONS
     )
     assert decided_counts == Counter(record.event_id for record in stream)

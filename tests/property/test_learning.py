@@ -133,8 +133,8 @@ def test_a_conversion_counts_up_to_the_end_of_the_window_and_not_after() -> None
 def test_a_conversion_that_is_received_late_counts_by_its_own_time() -> None:
     life = _life()
     life.interact("Go", 0)
-    assert _feedback_kinds(life.interact("Bought", 3 * _HOUR, occurred=_HOUR - 1)) == ["reached"]
-    assert _feedback_kinds(life.interact("Bought", 3 * _HOUR, occurred=_HOUR + 1)) == []
+    assert _feedback_kinds(life.interact("Bought", 3 * _HOUR, occurred_at=_HOUR - 1)) == ["reached"]
+    assert _feedback_kinds(life.interact("Bought", 3 * _HOUR, occurred_at=_HOUR + 1)) == []
 
 
 def test_a_bounced_message_is_no_trial() -> None:

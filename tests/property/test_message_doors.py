@@ -234,7 +234,7 @@ class _IdentityStage:
             offset, self._offset = self._offset, self._offset + 1
             message = Message(topics.INTERACTIONS, ONLY, offset, _NOW, key, value, ())
             finish(self._shell.handle(message))
-            sends, self._ports.sent = self._ports.sent, []
+            sends, self._ports.outputs = self._ports.outputs, []
             for emit in sends:
                 if emit.topic == topics.INTERACTIONS:
                     pending.append((emit.key or b"", emit.value))

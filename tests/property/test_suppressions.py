@@ -63,7 +63,7 @@ def test_a_complaint_silences_marketing_only() -> None:
 
 def test_complaint_silences_from_its_moment_on() -> None:
     life = _life(_COMPLAINT)
-    life.interact("Complaint", DAY_MS + 4 * MINUTE_MS, occurred=DAY_MS)
+    life.interact("Complaint", DAY_MS + 4 * MINUTE_MS, occurred_at=DAY_MS)
     life.interact("Home", DAY_MS + 5 * MINUTE_MS - 1, ask=["hero"])
     assert not life.treatments()
     life.interact("Home", DAY_MS + 5 * MINUTE_MS, ask=["hero"])

@@ -57,7 +57,7 @@ class _History:
             case "lose":
                 self._lose_timers(amount)
             case "start" | "assign":
-                self.since = len(self.timer_stage.fired)
+                self.since = len(self.timer_stage.firings)
                 self.timer_stage.start() if kind == "start" else self.timer_stage.on_assignment()
 
     def end(self) -> None:
@@ -78,7 +78,7 @@ class _History:
         """Fire due timers beside a backlog of `others`."""
         backlog = self.timer_stage.ports.inputs = others + self.timer_stage.unprocessed
         count = self.timer_stage.fire_due_timers(self.now_ms)
-        fired_timers = self.timer_stage.fired[self.since :]
+        fired_timers = self.timer_stage.firings[self.since :]
         assert count <= min(WINDOW, max(_BACKLOG_LIMIT - backlog, _MINIMUM))
         assert self.has_lost or len(set(fired_timers)) == len(fired_timers), "fired twice"
         assert (
@@ -103,6 +103,6 @@ def test_absent_customer_enters_once(events: list[tuple[str, int]]) -> None:
         gaps = [after - before for before, after in pairwise(arrivals)]
         entries = 1 + sum(gap >= WAIT_MS for gap in gaps)
         assert (
-            history.timer_stage.entered.count(profile_id(Identifier("email", f"p{person}")))
+            history.timer_stage.entries.count(profile_id(Identifier("email", f"p{person}")))
             == entries
         )

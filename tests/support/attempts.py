@@ -2,13 +2,13 @@
 
 
 class RecordedAttempt:
-    """Attempt for an adapter; `recorded`: its records in order (begun, failed)."""
+    """Attempt for an adapter; `records`: the adapter's records in order (begun, failed)."""
 
     def __init__(self) -> None:
-        self.recorded: list[str] = []
+        self.records: list[str] = []
 
     def begin(self) -> None:
-        self.recorded.append("begun")
+        self.records.append("begun")
 
     def record_failure(self) -> None:
-        self.recorded.append("failed")
+        self.records.append("failed")

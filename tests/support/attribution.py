@@ -1,4 +1,4 @@
-"""Attribution by other means: whole matrices, all orders of joining, counting one by one."""
+"""Attribution by brute force: inverses of full matrices, and all orders in which players join."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -19,8 +19,8 @@ def channels_of(rows: Sequence[PathRow]) -> list[str]:
 def removal_effects_by_matrix(
     rows: Sequence[PathRow], order: int, amount: Callable[[PathRow], float]
 ) -> dict[str, float]:
-    """Return the share of `amount` that is lost without each channel: the whole matrix is inverted
-    anew without its states."""
+    """Return the share of `amount` that is lost without each channel, from an inverse of the matrix
+    without the channel's states."""
     flow: defaultdict[tuple[object, object], float] = defaultdict(float)
     gain: defaultdict[object, float] = defaultdict(float)
     leaving: defaultdict[object, float] = defaultdict(float)
@@ -45,9 +45,9 @@ def removal_effects_by_matrix(
             steps[index_of[state], index_of[following]] += journeys / leaving[state]
     gains = np.array([gain[state] / leaving[state] for state in names])
 
-    def worth(channel_removed: str | None) -> float:
+    def worth(removed_channel: str | None) -> float:
         remaining = [
-            index_of[state] for state in names if state == "begin" or channel_removed not in state
+            index_of[state] for state in names if state == "begin" or removed_channel not in state
         ]
         inverse = np.linalg.inv(np.eye(len(remaining)) - steps[np.ix_(remaining, remaining)])
         return float(inverse[remaining.index(index_of["begin"])] @ gains[remaining])
@@ -60,13 +60,13 @@ def shapley_by_permutations(
     players: Sequence[str], worth: Callable[[frozenset[str]], float]
 ) -> dict[str, float]:
     """Return the mean of each player's contributions, over every order of joining."""
-    added: defaultdict[str, float] = defaultdict(float)
+    contributions: defaultdict[str, float] = defaultdict(float)
     orders = list(permutations(players))
     for order in orders:
         for place, player in enumerate(order):
             before = frozenset(order[:place])
-            added[player] += worth(before | {player}) - worth(before)
-    return {player: added[player] / len(orders) for player in players}
+            contributions[player] += worth(before | {player}) - worth(before)
+    return {player: contributions[player] / len(orders) for player in players}
 
 
 def write_csv(file: Path, lines: Sequence[str]) -> Path:

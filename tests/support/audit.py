@@ -1,7 +1,7 @@
 """Known vulnerabilities of packages that running Kairos installs: `python -m tests.support.audit`.
 
-Exit code: 1 where there are any, 0 where there are none or the network gives no advisories, which
-a line then says.
+Exit code: 1 if there are any, 0 if there are none or if advisories cannot be reached, which a line
+reports.
 """
 
 import subprocess
@@ -16,8 +16,7 @@ from msgspec import Struct
 from tests.support.licences import LOCK
 
 VULNERABLE: Final = "jinja2==2.4.1\n"
-"""Requirement with known advisories: if none are found, the index of advisories is not
-reachable."""
+"""Requirement with known advisories; if none are found, the index of advisories is unreachable."""
 
 _WAIT_S: Final = 60.0
 
@@ -45,7 +44,7 @@ class AuditReport(Struct, frozen=True):
 
 
 def audit(requirements: Path, *options: str) -> AuditReport | str:
-    """Ask for the advisories of everything in the file; return the reason where that failed."""
+    """Return the advisories of all packages in the file, or the reason why there is no answer."""
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(requirements)]
     settings = ("--disable-pip", "--format", "json", "--progress-spinner", "off", *options)
     try:
@@ -61,7 +60,7 @@ def audit(requirements: Path, *options: str) -> AuditReport | str:
 
 
 def unavailability() -> str | None:
-    """Return the reason why advisories cannot be asked for here; None where they can."""
+    """Return the reason why advisories cannot be reached; None if they can."""
     with NamedTemporaryFile("w", suffix=".txt") as file:
         file.write(VULNERABLE)
         file.flush()
@@ -86,17 +85,17 @@ def main() -> int:
     """Audit the lock file and print the findings."""
     reason = unavailability()
     if reason is not None:
-        print(f"vulnerabilities: not audited, for the network gives no advisories ({reason})")
+        print(f"vulnerabilities: not audited, since advisories are unreachable ({reason})")
         return 0
     report = audit(LOCK, "--require-hashes")
     if isinstance(report, str):
         print(f"vulnerabilities: the audit failed: {report}")
         return 1
-    left_out = [
+    omitted_names = [
         dependency.name for dependency in report.dependencies if dependency.skip_reason is not None
     ]
-    if left_out:
-        print(f"vulnerabilities: no advisories to be had for {', '.join(left_out)}")
+    if omitted_names:
+        print(f"vulnerabilities: not audited: {', '.join(omitted_names)}")
     lines = findings(report)
     print("\n".join(lines) or f"vulnerabilities: none known in {len(report.dependencies)} packages")
     return 1 if lines else 0

@@ -1,6 +1,5 @@
-"""The synthetic bank's messages as the records of a stack, with those that its policy or a holdout
-withheld. A channel is also drawn for customers without a message, so that channels can be
-compared."""
+"""The synthetic bank's messages as the records of a stack, also those that its policy or a holdout
+withheld. Withheld ones have a drawn channel, so that channels can be compared."""
 
 import hashlib
 from collections.abc import Iterator
@@ -47,10 +46,10 @@ class BankRecords:
 def bank_records(seed: int, customers: int, days: int) -> BankRecords:
     records = BankRecords([], [], [])
     for index in range(customers):
-        simulated = customer(seed, index)
-        if not simulated.known:
+        person = customer(seed, index)
+        if not person.known:
             continue
-        diary = Diary(seed, simulated, days)
+        diary = Diary(seed, person, days)
         meet_sales(diary, None, True)
         _add_life(records, f"{seed}-{index}", diary)
     return records
@@ -114,10 +113,10 @@ def _occasion(event_id: str, at: int) -> Interaction:
 
 def _draw_channel(decision_name: str, offer: BankOffer) -> str:
     draw = int.from_bytes(hashlib.sha256(decision_name.encode()).digest()[:8]) / 2**64
-    return next(_within(offer, draw * (1 - offer.shares[NOTHING])))
+    return next(_channels_from(offer, draw * (1 - offer.shares[NOTHING])))
 
 
-def _within(offer: BankOffer, draw: float) -> Iterator[str]:
+def _channels_from(offer: BankOffer, draw: float) -> Iterator[str]:
     for channel in offer.arms:
         draw -= offer.shares[channel]
         if draw < 0:

@@ -1,7 +1,7 @@
-"""The synthetic bank's whole life through the stages in memory: the configuration of deploy/bank
-decides, a learner counts, and customers react by the world's truth.
+"""The synthetic bank's events through the stages in memory: the configuration of deploy/bank
+decides, a learner counts, and customers react by the world's true effects.
 
-The true effect of each message is kept beside it, so that an analysis can be compared with it."""
+The true effect of each message is kept with it, so that an analysis can be compared with it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -44,8 +44,8 @@ def bank_bundle(**policies: Any) -> Bundle:
 
 @dataclass(frozen=True, slots=True)
 class SentMessage:
-    """Message that reached a customer. `chance`: that it makes the customer reach the goal, who
-    would not otherwise; `goal_at`: when that would be (epoch ms)."""
+    """Message to a customer. `chance`: probability that it makes the customer reach the goal, who
+    would not otherwise; `goal_at`: the time of reaching it (epoch ms)."""
 
     profile_id: str
     campaign: str
@@ -55,7 +55,7 @@ class SentMessage:
 
 
 class BankPlay:
-    """Play of one world. With `learner` the rules take its snapshot now and then."""
+    """Play of one world. With a `learner` the rules use its latest snapshot."""
 
     def __init__(self, rules: Rules, size: WorldSize, learner: MemoryLearner | None = None) -> None:
         self.flow = Flow(rules)
@@ -66,27 +66,27 @@ class BankPlay:
         self._size = size
         self._learner = learner
         self._people: dict[str, int] = {}
-        self._reached: set[tuple[int, str]] = set()
+        self._goals: set[tuple[int, str]] = set()
         self._due: list[tuple[int, int, Interaction]] = []
         self._count = 0
 
     def play(self) -> "BankPlay":
-        """Live through the whole world, in the order of time."""
+        """Play all events of the world, in the order of time."""
         for event in _events(self._size):
             self._react_until(event.at)
-            self._take(self.flow.advance(event.at))
+            self._handle(self.flow.advance(event.at))
             for identifier in event.identifiers:
                 self._people[identifier.key] = event.person
-            self._take(self.flow.run(_as_interaction(event)), event.person)
+            self._handle(self.flow.run(_as_interaction(event)), event.person)
         return self
 
     def _react_until(self, now_ms: int) -> None:
         while self._due and self._due[0][0] <= now_ms:
             at, _, reaction = heappop(self._due)
-            self._take(self.flow.advance(at))
-            self._take(self.flow.run(reaction))
+            self._handle(self.flow.advance(at))
+            self._handle(self.flow.run(reaction))
 
-    def _take(self, emits: Iterable[Emit], person: int | None = None) -> None:
+    def _handle(self, emits: Iterable[Emit], person: int | None = None) -> None:
         for emit in emits:
             match emit.value:
                 case Decision() as decision:
@@ -106,27 +106,30 @@ class BankPlay:
                 self.flow.rules = teach(self.flow.rules, self._learner.publish())
 
     def _react(self, action: Action, profile_id: str) -> None:
-        """Let the customer react once the message has come, by outcomes and perhaps by the goal."""
+        """Schedule the customer's reactions to the message: outcomes, and perhaps the goal."""
         person = self._people[action.identifier.key]
-        simulated = self._customer(person)
+        simulated_customer = self._customer(person)
         contact = ContactAction(action.action_id, action.token, action.offer, action.channel)
         offer = bank_offer(contact)
         if offer is None:
             return
         arm = offer.arms[action.channel]
         seen_at = action.created_at + arm.after_ms + MINUTE_MS
-        may = not reaches_anyway(offer, simulated) and (person, offer.offer) not in self._reached
+        may_be_moved = (
+            not reaches_anyway(offer, simulated_customer)
+            and (person, offer.offer) not in self._goals
+        )
         goal_at = seen_at + MINUTE_MS
-        chance = arm.contact_persuasion if may else 0.0
+        chance = arm.contact_persuasion if may_be_moved else 0.0
         self.messages.append(
             SentMessage(profile_id, action.campaign, action.created_at, chance, goal_at)
         )
-        for name in outcomes(contact, simulated):
+        for name in outcomes(contact, simulated_customer):
             if name != "conversion":
                 self._schedule(seen_at, _outcome(action, name, seen_at))
-            elif may:
-                self._reached.add((person, offer.offer))
-                self._schedule(goal_at, _goal(offer, simulated, action.action_id, goal_at))
+            elif may_be_moved:
+                self._goals.add((person, offer.offer))
+                self._schedule(goal_at, _goal(offer, simulated_customer, action.action_id, goal_at))
                 self._schedule(goal_at, _outcome(action, name, goal_at))
 
     def _schedule(self, at: int, interaction: Interaction) -> None:
@@ -134,11 +137,11 @@ class BankPlay:
         heappush(self._due, (at, self._count, interaction))
 
     def _customer(self, person: int) -> SimulatedCustomer:
-        return _known_customer(self._size.seed, person)
+        return _cached_customer(self._size.seed, person)
 
 
 @lru_cache(100_000)
-def _known_customer(seed: int, person: int) -> SimulatedCustomer:
+def _cached_customer(seed: int, person: int) -> SimulatedCustomer:
     return customer(seed, person)
 
 
@@ -185,18 +188,18 @@ def _goal(offer: BankOffer, customer: SimulatedCustomer, action_id: str, at: int
 
 @dataclass(frozen=True, slots=True)
 class ChoiceRound:
-    """Choice between treatments for one slot, or for one campaign outbound: what each is worth by
-    the world's truth, and the name of the one chosen; None: nothing was said. `prices`: the value
-    and the cost of each."""
+    """Choice between treatments for one slot, or for one outbound campaign. `worth`: true worth of
+    each treatment; `choice`: the one chosen, or None for no message; `prices`: value and cost of
+    each."""
 
     worth: dict[str, float]
-    chosen: str | None
+    choice: str | None
     prices: dict[str, tuple[float, float]]
 
     @property
     def regret(self) -> float:
-        """Return how much more the best choice is worth."""
-        return self.best - self.value(self.chosen)
+        """Return the worth of the best choice less that of the choice made."""
+        return self.best - self.value(self.choice)
 
     @property
     def best(self) -> float:
@@ -205,16 +208,16 @@ class ChoiceRound:
 
     @property
     def mean(self) -> float:
-        """Return the worth of a choice at random, saying nothing included."""
+        """Return the mean worth of all choices, that of no message included."""
         return sum(self.worth.values()) / (len(self.worth) + 1)
 
     def value(self, treatment: str | None) -> float:
-        """Return the worth of a treatment; where it may not be chosen, that of saying nothing."""
+        """Return the worth of a treatment; that of none, or of one that was not eligible, is 0."""
         return self.worth.get(treatment or "", 0.0)
 
 
 def choice_rounds(play: BankPlay) -> Iterator[ChoiceRound]:
-    """Yield the choices between treatments that nothing but others held back."""
+    """Yield the choices between treatments, of those that were chosen or beaten by another."""
     for decision in play.decisions:
         customer = play.customers.get(decision.profile_id)
         groups: dict[str, dict[str, float]] = {}

@@ -5,11 +5,11 @@ from hypothesis import settings
 THOROUGH = 2_000
 """Cases of a law without a number of its own under the profile `thorough`."""
 
-_LEAST = 10
+_MINIMUM = 10
 
 
 def cases(maximum: int) -> int:
     """Return `maximum` under the profile `thorough`; else a quarter of it, at least ten."""
     if settings.default is not None and settings.default.max_examples >= THOROUGH:
         return maximum
-    return max(min(maximum, _LEAST), maximum // 4)
+    return max(min(maximum, _MINIMUM), maximum // 4)

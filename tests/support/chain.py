@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from rocksdict import AccessType, Options, Rdict
 
 from agents.store.rocks import META
-from tests.support.chain_worker import ASSIGNED, REVOKED, Plan
+from tests.support.chain_worker import ASSIGNMENT, REVOCATION, Plan
 
 _PATIENCE_S = 120.0
 
@@ -36,20 +36,22 @@ class Worker:
 
     def wait_until_ready(self) -> None:
         """Wait until every hop has its partitions and its tables."""
-        eventually(lambda: self._ready() or self.process.poll() is not None)
-        assert self._ready(), self.output()
+        eventually(lambda: self._is_ready() or self.process.poll() is not None)
+        assert self._is_ready(), self.output()
 
     def output(self) -> str:
         """Return the output of the worker."""
         return self.log.read_text()
 
     def last_line(self) -> str:
-        """Return the last line that is the worker's own, not librdkafka's."""
+        """Return the last line of output that is not librdkafka's."""
         return [line for line in self.output().splitlines() if not line.startswith("%")][-1]
 
     def rebalances(self) -> list[str]:
-        """Return the partitions that the worker was given, and those taken from it, in order."""
-        return [line for line in self.output().splitlines() if line.startswith((ASSIGNED, REVOKED))]
+        """Return the lines of partitions that were assigned to the worker or revoked, in order."""
+        return [
+            line for line in self.output().splitlines() if line.startswith((ASSIGNMENT, REVOCATION))
+        ]
 
     def kill(self) -> None:
         """Send SIGKILL."""
@@ -61,37 +63,37 @@ class Worker:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(_PATIENCE_S)
 
-    def _ready(self) -> bool:
+    def _is_ready(self) -> bool:
         return self.output().count("READY") == self._hops
 
 
 @contextmanager
 def workers(directory: Path) -> Iterator[Callable[[Plan], Worker]]:
     """Yield the function that starts workers; all are killed at the end."""
-    workers_running: list[Worker] = []
+    all_workers: list[Worker] = []
 
     def start(plan: Plan) -> Worker:
-        worker = Worker(plan, directory / f"worker-{len(workers_running)}.log")
-        workers_running.append(worker)
+        worker = Worker(plan, directory / f"worker-{len(all_workers)}.log")
+        all_workers.append(worker)
         return worker
 
     try:
         yield start
     finally:
-        for worker in workers_running:
+        for worker in all_workers:
             worker.kill()
 
 
 def eventually(holds: Callable[[], bool], patience_s: float = _PATIENCE_S) -> None:
     """Wait until `holds`; a condition that never does fails the test."""
-    give_up_at = time.monotonic() + patience_s
+    deadline_s = time.monotonic() + patience_s
     while not holds():
-        assert time.monotonic() < give_up_at, f"not within {patience_s} s"
+        assert time.monotonic() < deadline_s, f"not within {patience_s} s"
         time.sleep(0.05)
 
 
 def produce(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes]]) -> Counter[bytes]:
-    """Write (key, value) records; returns how many each key had."""
+    """Write (key, value) records, and return the number of records of each key."""
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
@@ -122,8 +124,8 @@ def ends(bootstrap: str, topic: str, partitions: int) -> list[int]:
 def committed_offsets(bootstrap: str, group: str, topic: str, partitions: int) -> list[int]:
     """Return the committed offsets; 0 where there is none."""
     consumer = _consumer(bootstrap, group)
-    partitions_wanted = [TopicPartition(topic, number) for number in range(partitions)]
-    positions = consumer.committed(partitions_wanted, timeout=10)
+    topic_partitions = [TopicPartition(topic, number) for number in range(partitions)]
+    positions = consumer.committed(topic_partitions, timeout=10)
     consumer.close()
     return [max(part.offset, 0) for part in positions]
 
@@ -151,17 +153,17 @@ def read_all(bootstrap: str, topic: str, partitions: int) -> list[Message]:
 
 
 def rows(state: Path) -> dict[bytes, bytes]:
-    """Return the rows on disk of all partitions of a table; nobody may have it open."""
+    """Return the rows on disk of all partitions of a table, which no process may have open."""
     rows_by_key: dict[bytes, bytes] = {}
     for partition in sorted(state.iterdir()):
-        database = open_to_read(partition)
+        database = open_for_reading(partition)
         rows_by_key |= dict(database.items())
         database.close()
     return rows_by_key
 
 
-def open_to_read(partition: Path) -> Rdict:
-    """Open the database of a partition, which stays as it is."""
+def open_for_reading(partition: Path) -> Rdict:
+    """Open the database of a partition for reading only."""
     return Rdict(
         str(partition),
         options=Options(raw_mode=True),

@@ -1,7 +1,7 @@
 """A worker process for the transport's tests: agents chained over topics, each with a table.
 
-Every record is counted once per hop and key, whatever is delivered twice: a row holds the count
-and the ids it consists of. Run as `python -m tests.support.chain_worker PLAN`, a `Plan` in JSON.
+Every record is counted once per hop and key, also when it is delivered twice: a row has the count
+and the ids of the records. Run as `python -m tests.support.chain_worker PLAN`, a `Plan` in JSON.
 """
 
 import logging
@@ -20,13 +20,13 @@ from agents.transport.runs import in_runs
 from tests.support.doom import doom
 
 RAISE = b"raise"
-"""A value at which an agent raises."""
-ASSIGNED, REVOKED = "ASSIGNED", "REVOKED"
-"""Beginnings of the lines that report a hop's partitions at a rebalance."""
+"""Value of a record at which an agent raises an exception."""
+ASSIGNMENT, REVOCATION = "ASSIGNED", "REVOKED"
+"""Prefixes of the lines that report a hop's partitions at a rebalance."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Chain that the worker runs; `doom`: where it is killed (`doom.POINTS`)."""
+    """Chain that the worker runs; `doom`: the point of `doom.POINTS` at which it is killed."""
 
     bootstrap: str
     home: str
@@ -97,12 +97,12 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
         print("READY", flush=True)
 
     @app.on_partitions_assigned.connect
-    async def on_assigned(_: App, assigned: set[TP], **__: object) -> None:
-        print(f"{ASSIGNED} hop{number}", *sorted(tp.partition for tp in assigned), flush=True)
+    async def on_assigned(_: App, tps: set[TP], **__: object) -> None:
+        print(f"{ASSIGNMENT} hop{number}", *sorted(tp.partition for tp in tps), flush=True)
 
     @app.on_partitions_revoked.connect
-    async def on_revoked(_: App, revoked: set[TP], **__: object) -> None:
-        print(f"{REVOKED} hop{number}", *sorted(tp.partition for tp in revoked), flush=True)
+    async def on_revoked(_: App, tps: set[TP], **__: object) -> None:
+        print(f"{REVOCATION} hop{number}", *sorted(tp.partition for tp in tps), flush=True)
 
     return app
 

@@ -1,4 +1,4 @@
-"""Small worlds of prompts whose truth is stated: steps, arms drawn by chance, and their effects."""
+"""Small worlds of prompts with known effects: steps, and channels drawn by chance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from pipeline.insights.recommend import RecommendationQuestion, Recommendations,
 
 CHANNELS: Final = ("", "call", "email", "web")
 SIZES: Final = ((200, 0.05), (600, 0.15), (2_000, 0.5))
-"""Customers, and how many reach the step anyway."""
+"""Customers, and the share of them who reach the step without a prompt."""
 
 _DAY_US: Final = 86_400_000_000
-_NONE: Final = dict.fromkeys(("terms", "income", "photo", "opening"), (0.0,) * 4)
-_STATED: Final = {
+_NO_EFFECTS: Final = dict.fromkeys(("terms", "income", "photo", "opening"), (0.0,) * 4)
+_EFFECTS: Final = {
     "terms": (0.0, 0.05, 0.30, 0.10),
     "income": (0.0, 0.40, 0.05, 0.10),
     "photo": (0.0, 0.10, 0.05, 0.35),
     "opening": (0.0, 0.0, 0.0, 0.0),
 }
-_BEST: Final = {"terms": "email", "income": "call", "photo": "web", "opening": None}
+_BEST_CHANNELS: Final = {"terms": "email", "income": "call", "photo": "web", "opening": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,9 @@ def _rows(world: ChoiceWorld, chance: np.random.Generator, step: str) -> ChoiceR
     group = chance.integers(0, 2, count)
     shares = np.asarray(world.shares)[group]
     option = (chance.random((count, 1)) > shares.cumsum(axis=1)).sum(axis=1).clip(0, 3)
-    likely = world.base + np.asarray(world.bases)[group] + np.asarray(world.effects[step])[option]
+    probability = (
+        world.base + np.asarray(world.bases)[group] + np.asarray(world.effects[step])[option]
+    )
     return ChoiceRows(
         place=step,
         options=tuple(Option(channel, channel and f"{step}-{channel}") for channel in CHANNELS),
@@ -63,7 +65,7 @@ def _rows(world: ChoiceWorld, chance: np.random.Generator, step: str) -> ChoiceR
         stratum=group,
         strata=(("a",), ("b",)),
         later=np.arange(count) >= count // 2,
-        worth=(chance.random(count) < likely).astype(np.float64),
+        worth=(chance.random(count) < probability).astype(np.float64),
         split=count // 2 * _DAY_US,
         end=count * _DAY_US,
     )
@@ -71,19 +73,21 @@ def _rows(world: ChoiceWorld, chance: np.random.Generator, step: str) -> ChoiceR
 
 def count_false_recommendations(seeds: range, customers: int, base: float) -> int:
     """Count the worlds without any effect in which a change is recommended."""
-    worlds = (ChoiceWorld(seed, _NONE, customers, base) for seed in seeds)
+    worlds = (ChoiceWorld(seed, _NO_EFFECTS, customers, base) for seed in seeds)
     return sum(bool(recommend_in(world, ("group",)).changes) for world in worlds)
 
 
 def count_right_recommendations(seeds: range) -> int:
     """Count the worlds in which every step with an effect, and no other, gets its best channel."""
-    recommendations = (recommend_in(ChoiceWorld(seed, _STATED, 1_200)).journey for seed in seeds)
-    return sum({step.step: step.channel for step in steps} == _BEST for steps in recommendations)
+    recommendations = (recommend_in(ChoiceWorld(seed, _EFFECTS, 1_200)).journey for seed in seeds)
+    return sum(
+        {step.step: step.channel for step in steps} == _BEST_CHANNELS for steps in recommendations
+    )
 
 
 def channels_despite_groups(seeds: range) -> list[str | None]:
-    """Return the recommended channel by world, where calls have no effect and go to the group that
-    converts anyway, and e-mails have one."""
+    """Return the recommended channel by world, where calls have no effect and mostly go to the
+    group that converts without them, and e-mails have one."""
     shares = ((0.25, 0.05, 0.45, 0.25), (0.05, 0.80, 0.05, 0.10))
     effects = {"terms": (0.0, 0.0, 0.25, 0.0)}
     worlds = (ChoiceWorld(seed, effects, 6_000, 0.1, shares, (0.0, 0.4)) for seed in seeds)

@@ -10,8 +10,8 @@ _PIECE = 16_384
 
 @contextmanager
 def cutting_proxy(port: int, most_bytes: Callable[[], int | None]) -> Iterator[int]:
-    """Provide a port that leads to `port`: each connection is cut once as many bytes came back as
-    `most_bytes` says for it; None: never."""
+    """Provide a port that leads to `port`, and cut each connection after as many bytes of the
+    server as `most_bytes` returns for it; None: never."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         threading.Thread(target=_accept, args=(listener, port, most_bytes), daemon=True).start()
         yield listener.getsockname()[1]
@@ -39,10 +39,10 @@ def _serve(inner: socket.socket, port: int, most_bytes: int | None) -> None:
 
 
 def _pump(source: socket.socket, target: socket.socket, most_bytes: int | None) -> None:
-    lines_cut = 0
+    byte_count = 0
     with suppress(OSError):
         while piece := source.recv(_PIECE):
             target.sendall(piece)
-            lines_cut += len(piece)
-            if most_bytes is not None and lines_cut > most_bytes:
+            byte_count += len(piece)
+            if most_bytes is not None and byte_count > most_bytes:
                 return

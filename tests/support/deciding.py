@@ -1,4 +1,4 @@
-"""Worlds written as their YAML would be, and the decisions in them."""
+"""Rules made of the values that YAML would have, and decisions by them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -23,30 +23,29 @@ CHANNELS: Final = (
 
 
 def world(**parts: Any) -> Rules:
-    """Return the rules of a bundle whose other parts are usual ones; a mistake in it fails the
-    test."""
+    """Return the rules of a bundle with these parts; a mistake in it fails the test."""
     return rules(bundle(**parts))
 
 
 def bundle(**parts: Any) -> Bundle:
-    """Return a bundle; `traits` are properties remembered under their own name."""
+    """Return a bundle with these parts; each of `traits` has the latest value of its property."""
     traits = [
         {"name": name, "rule": "latest", "of": f"properties.{name}"}
         for name in parts.pop("traits", ())
     ]
-    usual: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "sources": {"sources": [{"name": "shop", "channel": "web", "write_key": "write-key-1"}]},
         "identity": {"namespaces": [{"name": n} for n in ("customer_id", "email", "cookie")]},
         "channels": {"channels": list(CHANNELS)},
         "profile": {"traits": traits},
     }
-    return msgspec.convert({**usual, **parts}, Bundle)
+    return msgspec.convert({**defaults, **parts}, Bundle)
 
 
 def problems(**parts: Any) -> list[tuple[str, str]]:
     """Return the places of a bundle's problems, and their messages."""
     configuration = compile_bundle(bundle(**parts))
-    assert isinstance(configuration, tuple), "nothing is wrong with it"
+    assert isinstance(configuration, tuple), "the bundle is valid"
     return [("/".join(map(str, problem.path)), problem.message) for problem in configuration]
 
 
@@ -83,12 +82,12 @@ class Life:
         *,
         ask: Iterable[str] | Mapping[str, int] = (),
         identifiers: Sequence[Identifier] | None = None,
-        occurred: int | None = None,
+        occurred_at: int | None = None,
         zone: str | None = None,
         **properties: Scalar,
     ) -> Decision:
-        """Return the decision on an interaction; `ask`: placements, perhaps with how many each
-        wants."""
+        """Return the decision on an interaction; `ask`: placements, or the limit of each
+        placement."""
         self._count += 1
         placements = tuple(ask)
         limits = dict(ask) if isinstance(ask, Mapping) else {}
@@ -99,7 +98,7 @@ class Life:
             name=name,
             channel="web",
             source="shop",
-            occurred_at=at if occurred is None else occurred,
+            occurred_at=at if occurred_at is None else occurred_at,
             received_at=at,
             identifiers=self.identifiers if identifiers is None else tuple(identifiers),
             properties=properties,
@@ -109,7 +108,7 @@ class Life:
         return self._run(interaction)
 
     def react(self, action: Action, outcome: str, at: int) -> Decision:
-        """Return the outputs of a customer's reaction to a message."""
+        """Return the decision on a customer's reaction to a message."""
         self._count += 1
         interaction = Interaction(
             event_id=f"o{self._count}",
@@ -129,7 +128,7 @@ class Life:
         return [emit.value for emit in self.emits if isinstance(emit.value, Action)]
 
     def answers(self) -> dict[str, list[str]]:
-        """Return the treatments in the reply to it, by placement."""
+        """Return the treatments in the reply to the last interaction, by placement."""
         [reply] = [emit.value for emit in self.emits if isinstance(emit.value, Reply)]
         return {
             answer.placement: [action.treatment for action in answer.actions]

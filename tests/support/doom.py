@@ -22,8 +22,8 @@ from agents.transport.producer import Producer
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Point before the `nth` call of `owner.method`, or `after` it. `restoring`: a worker reaches
-    it when it has state to rebuild."""
+    """Point before the `nth` call of `owner.method`, or `after` it. `restoring`: only a worker that
+    has state to rebuild reaches it."""
 
     owner: type
     method: str
@@ -58,7 +58,7 @@ POINTS: Final[dict[str, Point]] = {
         Consumer, "load_sent_index", 1, after=True, restoring=True
     ),
 }
-"""Points of a kill, named by what is done at each and what is not."""
+"""Points of a kill; each name states the last event before the kill, and the next one."""
 
 
 def doom(name: str) -> None:
@@ -74,10 +74,10 @@ def _function(call: Callable[..., Any], point: Point) -> Callable[..., Any]:
     calls = count(1)
 
     def call_doomed(*args: Any, **kwargs: Any) -> Any:
-        last = next(calls) == point.nth
-        _die(last and not point.after)
+        is_nth = next(calls) == point.nth
+        _die(is_nth and not point.after)
         result = call(*args, **kwargs)
-        _die(last)
+        _die(is_nth)
         return result
 
     return call_doomed
@@ -87,10 +87,10 @@ def _coroutine(call: Callable[..., Any], point: Point) -> Callable[..., Any]:
     calls = count(1)
 
     async def call_doomed(*args: Any, **kwargs: Any) -> Any:
-        last = next(calls) == point.nth
-        _die(last and not point.after)
+        is_nth = next(calls) == point.nth
+        _die(is_nth and not point.after)
         result = await call(*args, **kwargs)
-        _die(last)
+        _die(is_nth)
         return result
 
     return call_doomed

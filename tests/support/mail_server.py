@@ -49,46 +49,46 @@ class ReceivedMail:
 @dataclass
 class MailServer:
     """SMTP server. `plan` queues answers by stage (mail, rcpt, data, accepted): a line, CUT or
-    HANG; without one the message is accepted. `accepted` is answered after the message has been
-    kept."""
+    HANG; without one the message is accepted. Stage `accepted` comes after the message is in
+    `mails`; `stages` are those answered so far."""
 
-    received: list[ReceivedMail] = field(default_factory=list)
+    mails: list[ReceivedMail] = field(default_factory=list)
     hangs: asyncio.Event = field(default_factory=asyncio.Event)
-    seen: list[str] = field(default_factory=list)
+    stages: list[str] = field(default_factory=list)
     answers: dict[str, deque[str]] = field(default_factory=lambda: defaultdict(deque))
 
     def plan(self, stage: str, *answers: str) -> None:
         self.answers[stage].extend(answers)
 
     def sessions(self) -> int:
-        return len({id(message.session) for message in self.received})
+        return len({id(message.session) for message in self.mails})
 
-    async def handle_MAIL(  # noqa: N802 - aiosmtpd names it so
+    async def handle_MAIL(  # noqa: N802 - a name of aiosmtpd
         self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
     ) -> str:
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return await self._answer("mail", server)
 
-    async def handle_RCPT(  # noqa: N802 - aiosmtpd names it so
+    async def handle_RCPT(  # noqa: N802 - a name of aiosmtpd
         self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
     ) -> str:
         envelope.rcpt_tos.append(address)
         return await self._answer("rcpt", server)
 
-    async def handle_DATA(  # noqa: N802 - as above
+    async def handle_DATA(  # noqa: N802 - a name of aiosmtpd
         self, server: Any, session: Any, envelope: Any
     ) -> str:
         answer = await self._answer("data", server)
         if answer.startswith("2"):
             [recipient] = envelope.rcpt_tos
             mail = ReceivedMail(envelope.mail_from, recipient, envelope.content, session)
-            self.received.append(mail)
+            self.mails.append(mail)
             answer = await self._answer("accepted", server)
         return answer
 
     async def _answer(self, stage: str, server: Any) -> str:
-        self.seen.append(stage)
+        self.stages.append(stage)
         answer = self.answers[stage].popleft() if self.answers[stage] else "250 2.0.0 ok"
         if answer == CUT:
             server.transport.abort()
@@ -101,8 +101,8 @@ class MailServer:
     async def listening(
         self, tls: ssl.SSLContext | None = None, *, implicit: bool = False, port: int = 0
     ) -> AsyncIterator[int]:
-        """Listen on 127.0.0.1 and provide the port. With `tls` it wants STARTTLS and a login
-        first."""
+        """Listen on 127.0.0.1 and provide the port. With `tls` the server requires STARTTLS and a
+        login."""
         options: dict[str, Any] = {"hostname": "localhost", "enable_SMTPUTF8": True}
         if tls is not None:
             options |= {"auth_required": True, "authenticator": _authenticate}
@@ -119,7 +119,7 @@ class MailServer:
 
 @contextmanager
 def serve_mail() -> Iterator[tuple[MailServer, int]]:
-    """Serve in a thread of its own meanwhile; provide the server and its port."""
+    """Serve in a thread during the block; provide the server and its port."""
     server = MailServer()
     endpoint_future: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = Future()
 

@@ -73,7 +73,7 @@ _TRAITS: Final = """
 """
 
 
-def marketer_folder(folder: Path) -> Path:
+def write_marketer_folder(folder: Path) -> Path:
     """Write the configuration into a folder, and return it."""
     shutil.copytree(_DEMO, folder)
     for name, text in ((CATALOG, _CATALOG), (CAMPAIGN, _CAMPAIGN), (TABLE, HEADER + ROWS)):

@@ -1,4 +1,4 @@
-"""Tables as analysts may give them to `kairos insights`, each odd in one way."""
+"""Tables that analysts may give to `kairos insights`, each odd in one way."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ _NUMBERS: Final = (
     "value", "conversions", "nulls", "reward", "propensity", "target_propensity", "q_logged",
     "q_target",
 )  # fmt: skip
-_MANY: Final = 100_000
+_ROW_COUNT: Final = 100_000
 
 PLAN: Final = """
 journey: onboarding
@@ -124,19 +124,19 @@ TABLES: Final[Mapping[str, Callable[[], Rows]]] = {
     "paths": _paths,
     "log": _log,
 }
-_TIMED: Final = frozenset(("touches", "events", "prompts"))
+_WITH_TIMES: Final = frozenset(("touches", "events", "prompts"))
 _WITH_NUMBERS: Final = frozenset(("touches", "prompts", "paths", "log"))
 _ALL: Final = frozenset(TABLES)
 
 
 @dataclass(frozen=True)
 class OddTable:
-    """Way in which a table is odd. `write` makes the file of a table's rows and returns its name.
+    """Kind of odd table. `write` makes the file of a table's rows and returns its name.
 
     `tables`: names of the tables that can be odd in this way. `message`: the expected message, by
-    table or for all of them, with {file} for the file's name; None: the command answers, and equal
-    to the answer on the usual table if `same`. `form`: only the form of the file is odd, so that
-    one command per table is enough: all commands have the same reader.
+    table or for all of them, with {file} for the file's name; None if the command answers, as on
+    the usual table if `same`. `form`: only the form of the file is odd, so that one command per
+    table suffices, since all commands have the same reader.
     """
 
     name: str
@@ -147,14 +147,14 @@ class OddTable:
     form: bool = False
 
     def expected_words(self, table: str) -> str | None:
-        """Return the expected message about the table; None: there is an answer."""
+        """Return the expected message about the table; None if the command answers."""
         return self.message.get(table) if isinstance(self.message, Mapping) else self.message
 
 
-def write_csv(place: Path, rows: Rows, heads: Sequence[str] = (), **options: Any) -> Path:
+def write_csv(place: Path, rows: Rows, header: Sequence[str] = (), **options: Any) -> Path:
     """Write PLACE.csv; `delimiter`, `encoding`, and `cell` (of a column's value)."""
     file = place.with_suffix(".csv")
-    names = heads or list(rows[0])
+    names = header or list(rows[0])
     cell = options.get("cell", lambda _, value: value)
     with file.open("w", newline="", encoding=options.get("encoding", "utf-8")) as output:
         lines = csv.writer(output, delimiter=options.get("delimiter", ","), lineterminator="\n")
@@ -218,7 +218,7 @@ def _without_zone(name: str, value: Any) -> Any:
 
 
 def _last_number(rows: Rows, number: float) -> Rows:
-    """Return the rows, of which the last has the number in its first column of numbers."""
+    """Return the rows with `number` in the last row's first column of numbers."""
     name = next(column for column in rows[0] if column in _NUMBERS)
     return [*rows[:-1], {**rows[-1], name: number}]
 
@@ -232,7 +232,7 @@ def _with_separator(row: Row) -> Row:
 def _multiply_rows(rows: Rows) -> Rows:
     """Return 100,000 rows, each with a channel (and a message) of its own."""
     copies: Rows = []
-    for number in range(_MANY):
+    for number in range(_ROW_COUNT):
         row = dict(rows[number % len(rows)])
         suffix = f"-{number // len(rows)}"
         for name in ("profile_id", "case_id", "event_id"):
@@ -302,14 +302,14 @@ ODD_TABLES: Final = (
     ),
     OddTable(
         "times without a zone", lambda place, rows: write_csv(place, rows, cell=_without_zone),
-        _TIMED, "{file}:2: " + _NO_ZONE,
+        _WITH_TIMES, "{file}:2: " + _NO_ZONE,
     ),
     OddTable(
         "times without a zone in Parquet",
         lambda place, rows: _write_parquet(
             place, _columns(rows, times=lambda values: pa.array(values, pa.timestamp("ms")))
         ),
-        _TIMED, "{file}: row 1: " + _NO_ZONE, form=True),
+        _WITH_TIMES, "{file}: row 1: " + _NO_ZONE, form=True),
     OddTable(
         "times in the wrong order", lambda place, rows: write_csv(place, rows[::-1]),
         _ALL - {"prompts", "log"}, same=True,
@@ -319,13 +319,13 @@ ODD_TABLES: Final = (
         lambda place, rows: write_csv(
             place, _change_rows(rows, lambda row: {**row, "occurred_at": _START})
         ),
-        _TIMED,
+        _WITH_TIMES,
     ),
     OddTable(
         "times before 1970",
         lambda place, rows: write_csv(place, [*rows[:-1], {**rows[-1], "occurred_at": -5}]),
-        _TIMED,
-        {table: f"{{file}}:{_LINES[table]}: occurred_at: '-5' is no time" for table in _TIMED},
+        _WITH_TIMES,
+        {table: f"{{file}}:{_LINES[table]}: occurred_at: '-5' is no time" for table in _WITH_TIMES},
         form=True,
     ),
     OddTable(
@@ -353,7 +353,7 @@ ODD_TABLES: Final = (
     OddTable(
         "separator in names",
         lambda place, rows: write_csv(place, _change_rows(rows, _with_separator)),
-        _TIMED,
+        _WITH_TIMES,
     ),
     OddTable(
         "separator at an end",

@@ -1,4 +1,4 @@
-"""Replayed topics as `kairos insights` may find them, each odd in one way."""
+"""Replayed topics that `kairos insights` may find, each odd in one way."""
 
 import json
 import math
@@ -23,7 +23,7 @@ from tests.support.bank_campaigns import bank_records
 from tests.support.replayed import write_topic
 
 _START: Final = 1_704_067_200_000
-_MANY: Final = 20_000
+_CHANNEL_COUNT: Final = 20_000
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def usual_records() -> TopicRecords:
 
 @dataclass(frozen=True)
 class OddTopic:
-    """Way in which topics are odd. `write` makes them in a folder of usual records; `message`: the
-    expected message, by command or for all of them; None: the command answers, and as usual if
+    """Kind of odd topics. `write` writes them to a folder, made from usual records; `message`: the
+    expected message, by command or for all of them, or None if the command answers, as usual if
     `same`."""
 
     name: str
@@ -64,7 +64,7 @@ class OddTopic:
     same: bool = False
 
     def expected_words(self, command: str) -> str | None:
-        """Return the expected message of a command; None: it has an answer."""
+        """Return the expected message of a command; None if it answers."""
         return self.message.get(command) if isinstance(self.message, Mapping) else self.message
 
 
@@ -187,8 +187,8 @@ def _times(table: pa.Table, kind: pa.DataType) -> pa.Table:
     """Return the table with times of that kind, also within interactions."""
     for place, column in enumerate(table.schema):
         if column.name in ("decided_at", "at", "interaction"):
-            column_changed = _with_times(column.type, kind)
-            table = table.set_column(place, column.name, table[column.name].cast(column_changed))
+            column_type = _with_times(column.type, kind)
+            table = table.set_column(place, column.name, table[column.name].cast(column_type))
     return table
 
 
@@ -203,14 +203,13 @@ def _with_times(data_type: pa.DataType, kind: pa.DataType) -> pa.DataType:
 
 
 def _many_channels(table: pa.Table, topic: str) -> pa.Table:
-    """Return 20,000 decisions of customers of their own, each with a channel of its own, and
-    interactions in as many channels."""
+    """Return 20,000 decisions or interactions, each with a channel of its own."""
     if topic == CHANGES:
         return table
     rows = table.to_pylist()
     records = [
         (_decision if topic == DECISIONS else _interaction)(rows[number % len(rows)], number)
-        for number in range(_MANY)
+        for number in range(_CHANNEL_COUNT)
     ]
     return pa.Table.from_pylist(records, table.schema)
 
@@ -243,9 +242,9 @@ def _interaction(row: Mapping[str, Any], number: int) -> dict[str, Any]:
 
 def _other_topics(folder: Path, usual: TopicRecords) -> None:
     """Write each topic under another's name."""
-    usual.write(folder / "right")
-    for name, wrong in ((DECISIONS, CHANGES), (SEGMENTED, DECISIONS), (CHANGES, SEGMENTED)):
-        shutil.copytree(folder / "right" / wrong, folder / name)
+    usual.write(folder / "usual")
+    for name, other in ((DECISIONS, CHANGES), (SEGMENTED, DECISIONS), (CHANGES, SEGMENTED)):
+        shutil.copytree(folder / "usual" / other, folder / name)
 
 
 ODD_TOPICS: Final = (

@@ -1,7 +1,7 @@
 """Small worlds of people who share cards, addresses and devices, with the owners by definition.
 
-The oracle knows the definition only: the evidence that a stream shows, the links that it takes
-away, and that the latest evidence that still counts wins.
+The oracle follows the definition: of the evidence in a stream that no later removal of its link
+voids, the latest counts.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ NAMES: Final = [
 ]
 RANKS: Final = {namespace: rank for rank, namespace in enumerate(_VALUES)}
 _BEGIN_MS: Final = 10**9
-"""Time (ms) of which the streams are."""
+"""Begin of the streams (epoch ms)."""
 
 
 @cache
@@ -66,8 +66,8 @@ def mailing_rules(max_identifiers: int = 100) -> Rules:
 
 @st.composite
 def interactions(draw: st.DrawFn, number: int, received_ms: int) -> Interaction:
-    """Draw an interaction that occurred at its receipt, or some time before, perhaps in the very ms
-    of another."""
+    """Draw an interaction that occurred at its receipt or some time before, perhaps in the same
+    millisecond as another."""
     names = draw(st.sets(st.sampled_from(NAMES), min_size=1, max_size=3))
     ago_ms = draw(st.sampled_from([0, 0, 0, 1, 2, 40, 100_000]))
     return Interaction(
@@ -110,7 +110,8 @@ def order(name: Identifier, stream: Sequence[Record], number: int = 0) -> Intera
 
 
 def parents(stream: Sequence[Record]) -> dict[str, str]:
-    """Return parents: that of the latest evidence that is newer than the last cut of its link."""
+    """Return each identifier's parent: that of its latest evidence since the last cut of the
+    link."""
     cuts: dict[frozenset[str | None], int] = {}
     for record in stream:
         if isinstance(record, IdentityChange):
@@ -122,28 +123,28 @@ def parents(stream: Sequence[Record]) -> dict[str, str]:
             continue
         strongest, *weaker = sorted(record.identifiers, key=_rank)
         for name in weaker:
-            linked = name.namespace != strongest.namespace or record.kind == "alias"
-            if linked and record.occurred_at > cuts.get(frozenset((name.key, strongest.key)), 0):
+            is_linked = name.namespace != strongest.namespace or record.kind == "alias"
+            if is_linked and record.occurred_at > cuts.get(frozenset((name.key, strongest.key)), 0):
                 evidence.setdefault(name.key, []).append(
                     (record.occurred_at, record.event_id, strongest.key)
                 )
-    return {name: max(evidence_of_name)[-1] for name, evidence_of_name in evidence.items()}
+    return {name: max(links)[-1] for name, links in evidence.items()}
 
 
 def roots(stream: Sequence[Record]) -> dict[str, str]:
-    """Return everybody's top."""
+    """Return each identifier's root."""
     forest = networkx.DiGraph(parents(stream).items())
     arrivals = [record for record in stream if isinstance(record, Interaction)]
     forest.add_nodes_from(name.key for arrival in arrivals for name in arrival.identifiers)
-    trees = {}
+    roots_by_name = {}
     for tree in networkx.weakly_connected_components(forest):
         [top] = [name for name in tree if forest.out_degree(name) == 0]
-        trees.update(dict.fromkeys(tree, top))
-    return trees
+        roots_by_name.update(dict.fromkeys(tree, top))
+    return roots_by_name
 
 
 def persons(stream: Sequence[Record]) -> dict[str, set[str]]:
-    """Return each top's identifiers."""
+    """Return each root's identifiers."""
     names_by_root: dict[str, set[str]] = {}
     for name, top in roots(stream).items():
         names_by_root.setdefault(top, set()).add(name)

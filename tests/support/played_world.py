@@ -1,4 +1,5 @@
-"""Records written as `kairos replay` writes a topic, and a world whose reactions are known."""
+"""Records in the form that `kairos replay` writes, and a world of customers who react by known
+chances."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -57,13 +58,9 @@ def write_world(world: "PlayedWorld", folder: Path) -> ReplayFolders:
 
 
 def bank(**parts: Any) -> Rules:
-    """Return a placement with two offers, one of which is worth more on Mondays."""
+    """Return the rules of a placement with two offers; one is worth more where `odd` is true."""
     offers = [offer(name, 10, hero(f"{name}-hero")) for name in ("card", "loan")]
-    usual: dict[str, Any] = {
-        "traits": ["tier", "age", "bought"],
-        "campaigns": [campaign("c", *offers, trigger=None)],
-    }
-    usual["policies"] = {
+    policies = {
         "weights": [
             {
                 "weight": "odd",
@@ -76,12 +73,17 @@ def bank(**parts: Any) -> Rules:
             {"weight": "bought", "factor": 1, "when": {"trait": "bought", "gt": 0}},
         ]
     }
-    return world(**{**usual, **parts})
+    defaults: dict[str, Any] = {
+        "traits": ["tier", "age", "bought"],
+        "campaigns": [campaign("c", *offers, trigger=None)],
+        "policies": policies,
+    }
+    return world(**{**defaults, **parts})
 
 
 class PlayedWorld:
-    """Customers who look at the placement again and again, and reach the goal by known chances;
-    those who do have the trait `bought` from then on."""
+    """Customers who visit the placement daily and reach the goal by known chances, after which they
+    have the trait `bought`."""
 
     def __init__(
         self,
@@ -135,13 +137,13 @@ class PlayedWorld:
             properties=properties,
             request=request if name == "page" else None,
         )
-        return [action for emit in self.flow.run(interaction) for action in self._keep(emit)]
+        return [action for emit in self.flow.run(interaction) for action in self._record(emit)]
 
     def advance(self, now_ms: int) -> list[Action]:
         """Let time pass up to `now_ms`, and return the actions that follow."""
-        return [action for emit in self.flow.advance(now_ms) for action in self._keep(emit)]
+        return [action for emit in self.flow.advance(now_ms) for action in self._record(emit)]
 
-    def _keep(self, emit: Emit) -> list[Action]:
+    def _record(self, emit: Emit) -> list[Action]:
         match emit.value:
             case Decision() as decision:
                 self.decisions.append(decision)

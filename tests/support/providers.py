@@ -15,12 +15,12 @@ from pipeline.config.model.providers import Provider
 from pipeline.delivery.channel_adapter import Parcel
 from pipeline.model.decision import Action
 
-_SHIPPED: Final = Path(__file__).parents[2] / "deploy" / "providers"
+_PROVIDERS: Final = Path(__file__).parents[2] / "deploy" / "providers"
 
 
 def shipped_provider(name: str) -> Provider:
     """Return the provider of a file in deploy/providers."""
-    document = read_yaml((_SHIPPED / f"{name}.yaml").read_text(), {}, (EVERY_FIELD,))
+    document = read_yaml((_PROVIDERS / f"{name}.yaml").read_text(), {}, (EVERY_FIELD,))
     assert isinstance(document, Document)
     return msgspec.convert(document.value, Provider)
 

@@ -16,8 +16,8 @@ _LOOK_S = 0.02
 
 
 class Reading:
-    """App whose agent waits at each event while it may not `go`. `narrow`: the transport's
-    options."""
+    """App whose agent waits at each event until `go` is set. `transport_options`
+    replace the defaults."""
 
     def __init__(
         self,
@@ -27,29 +27,31 @@ class Reading:
         source: str,
         *,
         partitions: int = 1,
-        **narrow: int,
+        **transport_options: int,
     ) -> None:
         options = AppOptions(bootstrap, home, partitions=partitions, group_prefix=prefix)
         self.app: App = create_app("reading", options, stream_buffer_maxsize=BUFFER)
-        self.app.transport_options = replace(self.app.transport_options, **narrow)
+        self.app.transport_options = replace(self.app.transport_options, **transport_options)
         self.consumer: Any = self.app.consumer
-        self.seen: list[tuple[int, int]] = []
+        self.positions: list[tuple[int, int]] = []
         self.go = asyncio.Event()
 
         @self.app.agent(self.app.raw_topic(source))
         async def note(stream: Any) -> None:
             async for event in stream.events():
-                self.seen.append((event.message.partition, event.message.offset))
+                self.positions.append((event.message.partition, event.message.offset))
                 await self.go.wait()
 
     @property
     def offsets(self) -> list[int]:
-        """Offsets of the events that the agent got, of all partitions."""
-        return [offset for _, offset in self.seen]
+        """Offsets of the events that the agent has received, of all partitions."""
+        return [offset for _, offset in self.positions]
 
     def offsets_of(self, partition: int) -> list[int]:
-        """Return the offsets of the events of one partition that the agent got."""
-        return [offset for partition_seen, offset in self.seen if partition_seen == partition]
+        """Return the offsets of the events of one partition that the agent has received."""
+        return [
+            offset for event_partition, offset in self.positions if event_partition == partition
+        ]
 
     async def wait_until(self, holds: Callable[["Reading"], bool]) -> None:
         """Wait until `holds`; a condition that never does fails the test."""

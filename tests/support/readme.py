@@ -1,6 +1,6 @@
 """Tables of commands, settings, topics and metrics in the documents, made from the code.
 
-`python -m tests.support.readme` writes them anew; a test compares.
+`python -m tests.support.readme` updates them; a test compares them with the code.
 """
 
 import pkgutil
@@ -31,7 +31,7 @@ TABLES = {
     "metrics": ROOT / "deploy" / "README.md",
     "topics": ROOT / "schemas" / "README.md",
 }
-"""The document that has each table."""
+"""Document of each table."""
 
 _EXTRAS = ("pyspark", "sqlglot")
 """Packages that need not be installed."""
@@ -39,14 +39,14 @@ _EXTRAS = ("pyspark", "sqlglot")
 _HIDDEN_OPTIONS = frozenset(("help", "install_completion", "show_completion"))
 
 
-def metric_rows() -> str:
+def metrics_document() -> str:
     """Return the document with the table of metrics."""
     return TABLES["metrics"].read_text()
 
 
-def unknown_parts(called: str) -> list[str]:
+def unknown_parts(line: str) -> list[str]:
     """Return the commands and options of a line `kairos …` that do not exist."""
-    words = called.split()[1:]
+    words = line.split()[1:]
     if words[0] not in COMMANDS:
         return words[:1]
     command = cast(Any, typer.main.get_command(build_app(words[0]))).commands[words[0]]
@@ -57,12 +57,14 @@ def unknown_parts(called: str) -> list[str]:
         if name not in command.commands:
             return [" ".join([*words[: depth - 1], name])]
         command = command.commands[name]
-    known = {opt for one in command.params for opt in (*one.opts, *one.secondary_opts)}
-    return sorted({*re.findall(r"--[a-z-]+", called)} - known - {"--help"})
+    options = {
+        opt for parameter in command.params for opt in (*parameter.opts, *parameter.secondary_opts)
+    }
+    return sorted({*re.findall(r"--[a-z-]+", line)} - options - {"--help"})
 
 
 def with_tables(document: Path) -> str:
-    """Return the text of `document` with each of its tables made from the code."""
+    """Return the text of `document` with its tables made from the code."""
     text = document.read_text()
     makers = {
         "commands": _commands,
@@ -72,12 +74,10 @@ def with_tables(document: Path) -> str:
     }
     for name in (name for name, place in TABLES.items() if place == document):
         before, marker, rest = text.partition(f"<!-- {name} -->\n")
-        _, rest_of_text, after = rest.partition(f"<!-- /{name} -->")
+        _, end_marker, after = rest.partition(f"<!-- /{name} -->")
         assert marker, f"{document} has no place for the table of {name}"
-        assert rest_of_text, f"the table of {name} in {document} has no end"
-        text = "".join(
-            [before, marker, *(f"{row}\n" for row in makers[name]()), rest_of_text, after]
-        )
+        assert end_marker, f"the table of {name} in {document} has no end"
+        text = "".join([before, marker, *(f"{row}\n" for row in makers[name]()), end_marker, after])
     return text
 
 
@@ -156,8 +156,7 @@ def _metrics() -> Iterator[str]:
 
 
 def _collectors() -> Iterator[Any]:
-    """Yield every collector that some module registers, and those that programs make as they
-    start."""
+    """Yield the collectors that modules register, and those that programs make at their start."""
     for package in (pipeline, agents):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):

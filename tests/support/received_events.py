@@ -12,7 +12,7 @@ from tests.support.stack import Stack, eventually
 
 @dataclass(frozen=True)
 class ReceivedEvents:
-    """Interactions of a cookie, in the order of the topic; repeats of a message id are left out."""
+    """Interactions of a cookie in the order of the topic, each event id once."""
 
     stack: Stack
     cookie: str
@@ -33,25 +33,25 @@ class ReceivedEvents:
         """Wait until there are `count` interactions of this name, and return them."""
 
         def look() -> list[Interaction] | None:
-            named_so = [interaction for interaction in self.read_all() if interaction.name == name]
-            return named_so if len(named_so) >= count else None
+            matches = [interaction for interaction in self.read_all() if interaction.name == name]
+            return matches if len(matches) >= count else None
 
         return eventually(look)
 
-    def wait_for_names(self, **least: int) -> Counter[str]:
-        """Wait until there are at least as many of each name, and return the counts of all
+    def wait_for_names(self, **minimums: int) -> Counter[str]:
+        """Wait until each name has at least this number of interactions; return the counts of all
         names."""
 
         def look() -> Counter[str] | None:
             names = self.names()
-            return names if all(names[name] >= count for name, count in least.items()) else None
+            return names if all(names[name] >= count for name, count in minimums.items()) else None
 
         return eventually(look)
 
-    def count_decisions(self, is_wanted: Callable[[Interaction], bool]) -> Counter[str]:
-        """Wait until the stack is idle, and return the number of decisions on each of these
-        interactions."""
+    def count_decisions(self, selects: Callable[[Interaction], bool]) -> Counter[str]:
+        """Wait until the stack is idle, and return the number of decisions on each interaction that
+        `selects` accepts."""
         self.stack.wait_until_idle()
-        ids = {interaction.event_id for interaction in self.read_all() if is_wanted(interaction)}
+        ids = {interaction.event_id for interaction in self.read_all() if selects(interaction)}
         decisions = self.stack.records.every(topics.DECISIONS, Decision)
         return Counter(decision.event_id for _, decision in decisions if decision.event_id in ids)

@@ -40,17 +40,17 @@ class Answer:
     body: bytes = b""
 
 
-TAKEN = Answer(204)
+NO_CONTENT = Answer(204)
 NONE = Answer(0)
 """No answer: the connection is closed."""
 
 
 class Receiver:
-    """Server that answers 204, unless the address of an action has other answers prepared."""
+    """Server that answers 204, unless other answers are prepared for the address of an action."""
 
     def __init__(self) -> None:
         self._posts: list[Post] = []
-        self._prepared: defaultdict[str, deque[Answer]] = defaultdict(deque)
+        self._answers: defaultdict[str, deque[Answer]] = defaultdict(deque)
         self._lock = Lock()
         receiver = self
 
@@ -61,7 +61,7 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                answer = receiver.take(Post(self.path, headers, body, monotonic()))
+                answer = receiver.receive(Post(self.path, headers, body, monotonic()))
                 if answer is NONE:
                     self.close_connection = True
                     return
@@ -85,23 +85,23 @@ class Receiver:
     def prepare(self, address: str, *answers: Answer) -> None:
         """Prepare answers to the next posts of actions for `address`, one after the other."""
         with self._lock:
-            self._prepared[address].extend(answers)
+            self._answers[address].extend(answers)
 
     def accept_all(self, address: str) -> None:
-        """Accept everything from now on, without regard to prepared answers."""
+        """Answer 204 from now on, and drop the prepared answers."""
         with self._lock:
-            self._prepared[address].clear()
+            self._answers[address].clear()
 
     def posts(self, address: str) -> list[Post]:
         """Return the posts of actions for `address`, in the order in which they came."""
         with self._lock:
             return [post for post in self._posts if post.action["address"] == address]
 
-    def take(self, post: Post) -> Answer:
+    def receive(self, post: Post) -> Answer:
         with self._lock:
             self._posts.append(post)
-            answers = self._prepared[post.action["address"]]
-            return answers.popleft() if answers else TAKEN
+            answers = self._answers[post.action["address"]]
+            return answers.popleft() if answers else NO_CONTENT
 
     @contextmanager
     def listening(self) -> Iterator[Self]:

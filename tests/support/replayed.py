@@ -44,7 +44,7 @@ def write_topic(folder: Path, topic: str, records: Iterable[msgspec.Struct]) -> 
 def as_segmented(
     customer: str, interaction: Interaction, members: tuple[str, ...] = ()
 ) -> Segmented:
-    """Return the record in which the segmentation stage passes the interaction on."""
+    """Return the interaction's record of `interactions.segmented`."""
     return Segmented(
         interaction=interaction,
         identity=IdentitySection(customer, f"customer_id:{customer}", "shard", 1, "config"),
@@ -68,10 +68,14 @@ def event(event_id: str, name: str, at: int, **properties: Any) -> Interaction:
 
 
 def decision(
-    event_id: str, customer: str, at: int, candidate: Candidate, **fields: Any
+    event_id: str,
+    customer: str,
+    at: int,
+    candidate: Candidate,
+    *,
+    holdouts: tuple[Assignment, ...] = (),
 ) -> Decision:
-    """Return a decision with one candidate: chosen, or held out by its holdout. `fields`:
-    `holdouts`."""
+    """Return a decision with one candidate, chosen or held out according to its fate."""
     holdout = candidate.fate.removeprefix("held out by ") if candidate.fate != "chosen" else None
     choice = (
         Choice(candidate.slot, candidate.channel, holdout=holdout, would_be=candidate.treatment)
@@ -85,6 +89,5 @@ def decision(
             candidate.treatment,
         )
     )
-    assignments: tuple[Assignment, ...] = fields.get("holdouts", ())
     return Decision(f"d-{event_id}", event_id, customer, "c", at, (choice,), (candidate,),
-                    holdouts=assignments)  # fmt: skip
+                    holdouts=holdouts)  # fmt: skip

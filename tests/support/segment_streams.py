@@ -13,7 +13,7 @@ LAST = 30
 LATELY = 7
 """Milliseconds in which recent orders are counted."""
 WINDOWS = {"lately": ("Order", LATELY), "views": ("View", 4), "carts": ("Cart", 11)}
-"""Counts over windows: of what, and over how many milliseconds."""
+"""Counts over windows: event name, and length in milliseconds."""
 
 names = st.sampled_from(NAMES).map(lambda name: {"name": name})
 spans = st.sampled_from(["1ms", "3ms", "10ms"])
@@ -47,8 +47,8 @@ leaves = st.one_of(
 conditions = st.recursive(
     leaves,
     lambda parts: st.one_of(
-        st.lists(parts, min_size=1, max_size=3).map(lambda combined: {"all": combined}),
-        st.lists(parts, min_size=1, max_size=3).map(lambda combined: {"any": combined}),
+        st.lists(parts, min_size=1, max_size=3).map(lambda several: {"all": several}),
+        st.lists(parts, min_size=1, max_size=3).map(lambda several: {"any": several}),
         parts.map(lambda part: {"not": part}),
     ),
     max_leaves=5,
@@ -90,7 +90,7 @@ def streams(draw: st.DrawFn) -> list[Interaction]:
 
 
 def configuration(segments: tuple[model.Segment, ...]) -> model.Bundle:
-    def last(name: str) -> model.TraitDefinition:
+    def latest_time(name: str) -> model.TraitDefinition:
         return model.TraitDefinition(
             f"last_{name.lower()}", "max", of="occurred_at", when={"name": name}
         )
@@ -101,7 +101,7 @@ def configuration(segments: tuple[model.Segment, ...]) -> model.Bundle:
         channels=model.Channels((model.Channel("web", placements=("hero",)),)),
         profile=model.ProfileRules(
             (
-                *map(last, NAMES),
+                *map(latest_time, NAMES),
                 model.TraitDefinition("orders", "count", when={"name": "Order"}),
                 *(
                     model.TraitDefinition(trait, "count", when={"name": name}, window=f"{window}ms")

@@ -1,7 +1,7 @@
 """A gateway's routes on a real socket, under limits of connections.
 
 As a program it serves with few descriptors: `python -m tests.support.served FOLDER DESCRIPTORS`
-prints its port and the connections that it has room for.
+prints its port and the number of connections that it accepts.
 """
 
 import asyncio
@@ -33,12 +33,12 @@ KEY: Final = "server-key-1"
 def serving(folder: Path, limits: ConnectionLimits) -> Iterator[int]:
     """Provide the port of a running server."""
     door = doorway(configuration(model.Source("shop", "web", KEY)), folder)
-    listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     server = _server(door.app, Guard(limits, Metrics()))
-    thread = Thread(target=lambda: uvloop.run(_serve(*server, listening)), daemon=True)
+    thread = Thread(target=lambda: uvloop.run(_serve(*server, listener)), daemon=True)
     thread.start()
     try:
-        yield listening.getsockname()[1]
+        yield listener.getsockname()[1]
     finally:
         server[0].should_exit = server[0].force_exit = True
         thread.join()
@@ -53,18 +53,18 @@ def _server(app: Any, guard: Guard) -> tuple[uvicorn.Server, Guard]:
     return uvicorn.Server(config), guard
 
 
-async def _serve(server: uvicorn.Server, guard: Guard, listening: socket.socket) -> None:
-    watching = asyncio.create_task(guard.watch())
-    await server.serve([listening])
-    watching.cancel()
+async def _serve(server: uvicorn.Server, guard: Guard, listener: socket.socket) -> None:
+    watch_task = asyncio.create_task(guard.watch())
+    await server.serve([listener])
+    watch_task.cancel()
 
 
 def _main(folder: str, descriptors: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
-    room = connections_within_descriptors(4_096)
-    limits = ConnectionLimits(room, 4_096, 65_536, 60, 60, 60, 60)
+    capacity = connections_within_descriptors(4_096)
+    limits = ConnectionLimits(capacity, 4_096, 65_536, 60, 60, 60, 60)
     with serving(Path(folder), limits) as port:
-        print(port, room, flush=True)
+        print(port, capacity, flush=True)
         sys.stdin.read()
 
 

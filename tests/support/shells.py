@@ -1,4 +1,4 @@
-"""Ports of a stage's shell without Kafka, RocksDB and Faust: rows in memory, and one known
+"""Ports of a stage's shell without Kafka, RocksDB and Faust: rows in memory, and a single
 configuration."""
 
 from abc import ABC, abstractmethod
@@ -46,18 +46,18 @@ class Sending(ABC):
 
 
 class Rows(Sending):
-    """Ports of one stage's shell: its rows by key, and its outputs in `sent`. `next`: offset up to
-    which each topic is committed; `done`: offset up to which it can be; `inputs`: number of inputs
-    that wait in the log."""
+    """Ports of one stage's shell: its rows by key, and its outputs. `next`: offset up to
+    which each topic is committed; `committable`: offset up to which it can be committed; `inputs`:
+    number of inputs that wait in the log."""
 
     partitions: Collection[int] = (ONLY,)
 
     def __init__(self) -> None:
         self.table = self
         self.rows: dict[bytes, bytes] = {}
-        self.sent: list[SentRecord] = []
+        self.outputs: list[SentRecord] = []
         self.next: dict[str, int] = {}
-        self.done: dict[str, int] = {}
+        self.committable: dict[str, int] = {}
         self.inputs: int | None = 0
 
     def get_in(self, partition: int, key: bytes) -> bytes | None:
@@ -73,13 +73,13 @@ class Rows(Sending):
         return iter(sorted((k, v) for k, v in self.rows.items() if k.startswith(prefix)))
 
     def record_output(self, record: SentRecord) -> None:
-        self.sent.append(record)
+        self.outputs.append(record)
 
     def backlog(self, partition: int) -> int | None:
         return self.inputs
 
     async def flush_and_commit(self) -> None:
-        self.next |= self.done
+        self.next |= self.committable
 
     def committed(self, topic: str, partition: int) -> int:
         return self.next.get(topic, 0)
@@ -89,7 +89,7 @@ class Rows(Sending):
 
 
 class _FixedLog:
-    """Log of configurations that has the given one alone."""
+    """Log of configurations with a single one."""
 
     def __init__(self, config: Configuration) -> None:
         self._config = config
@@ -116,4 +116,4 @@ def finish(work: Coroutine[Any, Any, Any]) -> None:
         work.send(None)
     except StopIteration:
         return
-    raise AssertionError("a stage waits although the configuration is known")
+    raise AssertionError("the coroutine waits")

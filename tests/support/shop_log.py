@@ -17,8 +17,8 @@ def visit(number: int, name: str, at: int, *keys: str, kind: Kind = "track") -> 
 
 
 def shop_log(seed: int = 7, maximum: int = 300) -> list[Interaction]:
-    """Return visits on two devices by people who say who they are when they buy; some come
-    twice."""
+    """Return visits on two devices by people who identify themselves when they buy; some visits
+    are repeated."""
     chance = random.Random(seed)
     interactions: list[Interaction] = []
     at = BEGIN_MS

@@ -91,13 +91,13 @@ class ShopPages:
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         return Handler
 
     def text(self, file: Path, query: dict[str, list[str]]) -> str:
         """Return a page as it is sent."""
         options = query.get("options", ["{}"])[0]
-        ours = snippet().replace('"WRITE_KEY"', f'"{KEY}", {options}')
-        text = file.read_text().replace("<!-- SNIPPET -->", ours)
+        code = snippet().replace('"WRITE_KEY"', f'"{KEY}", {options}')
+        text = file.read_text().replace("<!-- SNIPPET -->", code)
         return text.replace("https://k.shop.example", self.gateway).replace("GATEWAY", self.gateway)

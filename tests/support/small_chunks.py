@@ -1,4 +1,4 @@
-"""`kairos replay` with chunks so small that a test can kill it between them."""
+"""`kairos replay` with chunks small enough for a kill between two of them."""
 
 import sys
 from typing import Final

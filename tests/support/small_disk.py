@@ -1,4 +1,4 @@
-"""A small disk, which is soon full."""
+"""A small disk, to be filled."""
 
 import subprocess
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
-    """Mount a disk of its own at `folder`, which is made, during the block; the test skips without
-    the right to mount one."""
+    """Create `folder` and mount a disk there during the block; without the right to mount, skip the
+    test."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode != 0:

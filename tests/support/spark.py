@@ -7,7 +7,7 @@ from pipeline.adapters.broker.options import BrokerError
 
 
 def spark_problem() -> str:
-    """Return the reason why Spark cannot run here; empty: it can."""
+    """Return the reason why Spark cannot run here; empty if it can."""
     for module in ("pyspark", "sqlglot"):
         if importlib.util.find_spec(module) is None:
             return f"{module} is not installed (kairos-rtim[spark])"

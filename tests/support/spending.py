@@ -29,24 +29,23 @@ _BEGIN_MS: Final = 2_000_000_000_000
 
 
 class MemoryLeases:
-    """Writer and reader of leases in memory; `doomed`: number of writes after which the learner is
-    killed."""
+    """Writer and reader of leases in memory; the learner is killed after `doomed_at` writes."""
 
     def __init__(self, logs: Logs, records: dict[str, BudgetRecord], doomed_at: int | None) -> None:
         self._logs = logs
         self._records = records
-        self._doomed = doomed_at
+        self._remaining_writes = doomed_at
 
     def publish(self, accounts: Iterable[Account], offsets: Mapping[str, int], now_ms: int) -> None:
-        """Keep the newest record of each, as the topic does."""
+        """Keep the latest record of each account, as the compacted topic does."""
         for account in accounts:
             self._write()
             record = record_of(account, offsets, now_ms)
             value = _CODEC.encode(topics.BUDGETS, record)
             assert value is not None
-            read = _CODEC.decode(topics.BUDGETS, value)
-            assert isinstance(read, BudgetRecord)
-            self._records[account.name] = read
+            stored_record = _CODEC.decode(topics.BUDGETS, value)
+            assert isinstance(stored_record, BudgetRecord)
+            self._records[account.name] = stored_record
 
     def grant(
         self, grants: Sequence[tuple[int, Grant]], digest: str, now_ms: int
@@ -78,16 +77,16 @@ class MemoryLeases:
         return self._logs.records[topics.SEGMENTED, partition]
 
     def _write(self) -> None:
-        if self._doomed is not None:
-            if self._doomed == 0:
+        if self._remaining_writes is not None:
+            if self._remaining_writes == 0:
                 raise KilledError
-            self._doomed -= 1
+            self._remaining_writes -= 1
 
 
 class Spending:
-    """Customers, workers and a learner. The workers' partitions go from one to the next at a kill,
-    which is all that a rebalance does to a partition. A killed worker may be a zombie: records that
-    its producer still had come late, as far as their rows were in the changelog before."""
+    """Customers, workers and a learner. At a kill all partitions pass to the next worker, as each
+    does at a rebalance. A killed worker may be a zombie: records in flight may arrive late, if
+    their rows reached the changelog before."""
 
     def __init__(
         self, rules: Rules, folder: Path, random: Random, partitions: int = PARTITIONS
@@ -115,10 +114,10 @@ class Spending:
             self._catch_up()
         offsets = self.ledger.state.offsets
         self._read = [offsets.get(str(number), 0) for number in self.partitions]
-        self._lease_by(None)
+        self._open_treasury(None)
 
     def _catch_up(self) -> None:
-        """Read again what the accounts contain, before the rest."""
+        """Read the decisions again that the restored accounts contain, before any others."""
         for offsets in self.ledger.restored_offsets():
             begin_offsets = self.ledger.state.offsets
             ends = {
@@ -146,7 +145,7 @@ class Spending:
             assert isinstance(decision, Decision)
             yield partition, offset, decision
 
-    def _lease_by(self, doomed_at: int | None) -> None:
+    def _open_treasury(self, doomed_at: int | None) -> None:
         leases = MemoryLeases(self.logs, self.records, doomed_at)
         self.treasury = Treasury(self.ledger, leases, len(self.partitions))  # type: ignore[arg-type]
 
@@ -157,17 +156,17 @@ class Spending:
         self._ledgers += loses_disk
         self._open()
         if doomed_at is not None:
-            self._lease_by(doomed_at)
+            self._open_treasury(doomed_at)
 
     def apply(self, rules: Rules) -> None:
-        """Apply another configuration, with which the worker starts anew."""
+        """Apply another configuration, and restart the worker with it."""
         self.worker.commit()
         self.rules = rules
         self.worker = StageProcess(_STAGE, self.logs, rules)
 
     def learn(self, maximum: int | None = None) -> None:
-        """Read up to `maximum` decisions of each partition, then lease, over which a doomed learner
-        is killed."""
+        """Read up to `maximum` decisions of each partition, then publish leases, during which a
+        doomed learner is killed."""
         batch: list[tuple[int, int, Decision]] = []
         for partition, begin in enumerate(self._read):
             end = len(self.logs.records[topics.DECISIONS, partition])
@@ -255,7 +254,7 @@ class Spending:
             self.worker = StageProcess(_STAGE, self.logs, self.rules)
 
     def rest(self) -> None:
-        """Process everything, with time in between in which idle leases are given back."""
+        """Process everything, in rounds between which idle leases fall due for return."""
         for _ in range(6):
             while self.worker.unread() or self.worker.in_flight():
                 self.work(50)
@@ -267,9 +266,9 @@ class Spending:
         """Return the purses of each partition, as its owner has them."""
         return [self.worker.purses(partition) for partition in self.partitions]
 
-    def spent(self, name: str) -> int:
-        """Return the tokens spent by the decisions, in the order of the logs: shown in time,
-        or not yet expired."""
+    def spent_tokens(self, name: str) -> int:
+        """Return the tokens of a budget that decisions have spent: committed, or reserved and not
+        expired. The first outcome of an action in the logs counts."""
         parts: dict[str, tuple[int, int | None]] = {}
         fates: dict[str, str] = {}
         for _, decision in self.logs.read(topics.DECISIONS):

@@ -16,15 +16,14 @@ from typing import Final
 from pipeline.adapters.broker.ports import find_free_port
 
 SSHD: Final = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-"""None: it is not installed."""
+"""Path of the server; None if it is not installed."""
 
 _PATIENCE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Running server; `host_key`: its public key; `private_key`: key of its user, the tests'
-    own."""
+    """Running server; `host_key`: its public key; `private_key`: file of its user's key."""
 
     port: int
     user: str
@@ -35,7 +34,7 @@ class Server:
 @contextmanager
 def running_sshd(folder: Path, *internal_sftp: str, user: str | None = None) -> Iterator[Server]:
     """Run a server during the block; `internal_sftp`: options of the server for files, such as `-R`
-    where nothing may be written. `user`: who logs in, where that is not the tests' own."""
+    for read-only access. `user`: name of its user, by default that of the tests' process."""
     assert SSHD is not None
     folder.mkdir(mode=0o755)
     for name in ("host", "user"):
@@ -64,8 +63,8 @@ def running_sshd(folder: Path, *internal_sftp: str, user: str | None = None) -> 
 
 @contextmanager
 def unprivileged_sshd() -> Iterator[tuple[Server, Path]]:
-    """Run a server whose user is no administrator, also where the tests' own is one; yield it with
-    a folder that it reaches."""
+    """Run a server whose user is not root, even if the tests run as root; provide it and a folder
+    that it can read."""
     with TemporaryDirectory(dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)

@@ -41,8 +41,8 @@ _LOOK_S = 0.05
 
 
 class Stack:
-    """Stack in one home. `variables` are those of its processes, beside the ports, which are free
-    ones. `patience_s`: most time until a killed process runs again."""
+    """Stack in one home, on free ports. `variables`: further environment of its processes.
+    `patience_s`: longest time until a killed process runs again."""
 
     patience_s = _PATIENCE_S
 
@@ -74,7 +74,7 @@ class Stack:
 
     @cached_property
     def _lag(self) -> LagReader:
-        """Lag of the groups that the first configuration asks for."""
+        """Lag of the groups that the first configuration needs."""
         return LagReader(self.settings.kafka(), all_groups(applied_configuration(self.settings)))
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -110,12 +110,12 @@ class Stack:
         return httpx.Client(base_url=self.url, auth=(key, ""), timeout=30.0, trust_env=False)
 
     def count_turned_away(self) -> float:
-        """Return how many requests the gateway has answered with 503 so far."""
+        """Return the number of requests that the gateway has answered with 503 so far."""
         return self._sum_samples("kairos_gateway_requests_total", status="503")
 
     def count_accepted(self, *kinds: str) -> list[float]:
-        """Return how many interactions of each kind it has answered with 200 so far. Records that
-        Kafka did not acknowledge in time are not among them."""
+        """Return the number of interactions of each kind that the gateway has answered with 200 so
+        far, without those that Kafka did not acknowledge in time."""
         return [self._sum_samples("kairos_gateway_accepted_total", kind=kind) for kind in kinds]
 
     def interactions(self, event_id: str) -> list[tuple[StoredRecord, Interaction]]:
@@ -142,27 +142,29 @@ class Stack:
         eventually(lambda: all(self._is_ready(name) for name in names), self.patience_s)
 
     def wait_until_idle(self, seconds: float = _PATIENCE_S) -> None:
-        """Wait until every input so far has left the last stage and the adapters, as `kairos status
-        --until-idle` does, which takes a second to start."""
+        """Wait until every input so far has left the last stage and the adapters, without the
+        second that `kairos status --until-idle` takes to start."""
         assert self._lag.wait_until_idle(seconds), self._lag.lag()
 
     def is_answering(self) -> bool:
-        """Return whether the gateway says that the whole pipeline answers; False while there is
-        none."""
+        """Return whether the gateway reports that the whole pipeline answers; False while no
+        gateway runs."""
         try:
             return httpx.get(f"{self.url}/readyz", timeout=30.0, trust_env=False).is_success
         except (httpx.TransportError, StackError):
             return False
 
     def restart(self, *names: str) -> None:
-        """Send SIGKILL, and wait until the supervisor has brought the processes back."""
+        """Send SIGKILL, and wait until the supervisor has restarted the processes."""
         processes = {name: self.process(name) for name in names}
         for process in processes.values():
             process.kill()
-        eventually(lambda: all(self._is_back(name, process) for name, process in processes.items()))
+        eventually(
+            lambda: all(self._has_restarted(name, process) for name, process in processes.items())
+        )
 
     def decisions(self, result: str) -> float:
-        """Return how many requests for a decision had this result so far."""
+        """Return the number of requests for a decision with this result so far."""
         return self._sum_samples("kairos_gateway_decisions_total", result=result)
 
     def _sum_samples(self, metric: str, **labels: str) -> float:
@@ -181,7 +183,7 @@ class Stack:
         child = supervision.children.get(name) if supervision else None
         return child.process.process() if child and child.process else None
 
-    def _is_back(self, name: str, former: psutil.Process) -> bool:
+    def _has_restarted(self, name: str, former: psutil.Process) -> bool:
         return self.process(name).pid != former.pid and self._is_ready(name)
 
     def _is_ready(self, name: str) -> bool:
@@ -214,7 +216,7 @@ def stopped(process: psutil.Process) -> Iterator[None]:
 
 @contextmanager
 def running_stack(stack: Stack, *options: str) -> Iterator[Stack]:
-    """Run a stack during the block; all of it has ended afterwards."""
+    """Run a stack during the block, and end all of it afterwards."""
     try:
         stack.kairos("up", "--config", str(stack.configuration), *options)
         yield stack
@@ -223,9 +225,9 @@ def running_stack(stack: Stack, *options: str) -> Iterator[Stack]:
 
 
 def eventually(look: Callable[[], T | None], patience_s: float = _PATIENCE_S) -> T:
-    """Call until there is a true result, and return it; the test fails where there never is one."""
-    give_up_at = time.monotonic() + patience_s
+    """Call `look` until its result is true, and return it; fail after `patience_s`."""
+    deadline_s = time.monotonic() + patience_s
     while not (answer := look()):
-        assert time.monotonic() < give_up_at, f"not within {patience_s:g} s"
+        assert time.monotonic() < deadline_s, f"not within {patience_s:g} s"
         time.sleep(_LOOK_S)
     return answer

@@ -37,18 +37,18 @@ TEST_OF_TOUR = JOURNEY.replace(
 def cases_of_test(
     arms: tuple[str, str], effect: float, seed: int, count: int = 400
 ) -> list[tuple[Any, ...]]:
-    """Return cases of a test, of which most do what their arm asks for; the first arm has the
-    effect. Eager customers do it anyway, and reach the goal anyway."""
+    """Return cases of a test whose first arm has the effect. Most customers follow their arm; eager
+    ones always do as the first arm, and reach the goal more often."""
     chance = np.random.default_rng(seed)
     rows: list[tuple[Any, ...]] = []
     for case in range(count):
         at = BEGIN_MS + case * 600_000
-        eager = chance.random() < 0.4
+        is_eager = chance.random() < 0.4
         is_first = chance.random() < 0.5
-        order = ["Income", "Photo"] if is_first or eager else ["Photo", "Income"]
-        tour = ["Tour"] if is_first or eager else []
+        order = ["Income", "Photo"] if is_first or is_eager else ["Photo", "Income"]
+        tour = ["Tour"] if is_first or is_eager else []
         steps = ["Started", *order, *tour, "Sign"]
-        if chance.random() < (0.6 if eager else 0.2) + effect * is_first:
+        if chance.random() < (0.6 if is_eager else 0.2) + effect * is_first:
             steps.append("Opened")
         rows += [
             (case, at + place * 3_600_000, name, "web", arms[0] if is_first else arms[1])

@@ -46,16 +46,16 @@ def waiting_rules() -> Rules:
 
 
 class TimerStage:
-    """One partition of the stage. `log`: its inputs; `fired`: key and due time (ms) of the timers
-    among them; `entered`: profiles that have entered, once for each entry that segmentation makes
-    of the stage's outputs."""
+    """One partition of the stage. `log`: its inputs; `firings`: key and due time (ms) of the timers
+    among them; `entries`: profiles that enter the segment by the stage's outputs, once for each
+    entry."""
 
     def __init__(self) -> None:
         self.stage = stage("enrichment")
         self.ports = Rows()
         self.log: list[SentRecord] = []
-        self.fired: list[tuple[str, int]] = []
-        self.entered: list[str] = []
+        self.firings: list[tuple[str, int]] = []
+        self.entries: list[str] = []
         self._next = 0
         self._members: dict[str, MembershipState | None] = {}
         self.start()
@@ -90,9 +90,9 @@ class TimerStage:
         """Fire due timers as the stage's agent does; return how many fired."""
         if self.may_be_due(now_ms):
             self._shell.fire_due_timers(now_ms)
-        timers = [record for record in self._take_sent() if record.topic == topics.IDENTIFIED]
+        timers = [record for record in self._take_outputs() if record.topic == topics.IDENTIFIED]
         self.log.extend(timers)
-        self.fired.extend(map(_timer, timers))
+        self.firings.extend(map(_timer, timers))
         return len(timers)
 
     def may_be_due(self, now_ms: int) -> bool:
@@ -105,7 +105,7 @@ class TimerStage:
         return sorted(key for key in self.ports.rows if key[:2] == b"tw")
 
     def armed_timers(self) -> set[tuple[str, int]]:
-        """Return key and due time (ms) of the armed timers, as in `fired`."""
+        """Return key and due time (ms) of the armed timers, as in `firings`."""
         return {(row[10:].decode(), int.from_bytes(row[2:10])) for row in self.timers}
 
     @property
@@ -132,9 +132,9 @@ class TimerStage:
                 input_record.headers,
             )
             finish(self._shell.handle(message))
-            self.entered.extend(
+            self.entries.extend(
                 profile
-                for record in self._take_sent()
+                for record in self._take_outputs()
                 for profile in self._profiles_entering(record)
             )
 
@@ -155,8 +155,8 @@ class TimerStage:
             if isinstance(emit.value, SegmentChange) and emit.value.change == "entered":
                 yield emit.value.profile_id
 
-    def _take_sent(self) -> list[SentRecord]:
-        records, self.ports.sent = self.ports.sent, []
+    def _take_outputs(self) -> list[SentRecord]:
+        records, self.ports.outputs = self.ports.outputs, []
         return records
 
 

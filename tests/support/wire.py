@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a server, which can be slow, silent or dead as the network is."""
+"""A TCP proxy in front of a server, which can be slow, silent or dead like a network."""
 
 import socket
 import threading
@@ -19,18 +19,18 @@ class Wire:
 
     def __init__(self, port: int) -> None:
         self._target = port
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self._open = threading.Event()
         self._open.set()
         self._closing = threading.Event()
-        self._held: set[socket.socket] = set()
+        self._connections: set[socket.socket] = set()
         self.delay_s = 0.0
         self.dead = False
-        self.accepted = 0
+        self.accept_count = 0
 
     @property
     def port(self) -> int:
-        port: int = self._listening.getsockname()[1]
+        port: int = self._listener.getsockname()[1]
         return port
 
     @contextmanager
@@ -41,7 +41,7 @@ class Wire:
         finally:
             self._closing.set()
             self._open.set()
-            self._listening.close()
+            self._listener.close()
             self.cut()
 
     @contextmanager
@@ -54,17 +54,17 @@ class Wire:
 
     def cut(self) -> None:
         """Close every connection."""
-        for connection in tuple(self._held):
+        for connection in tuple(self._connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         while not self._closing.is_set():
             try:
-                client, _ = self._listening.accept()
+                client, _ = self._listener.accept()
             except OSError:
                 return
-            self.accepted += 1
+            self.accept_count += 1
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
@@ -74,14 +74,14 @@ class Wire:
         with client, suppress(OSError):
             server = socket.create_connection(("127.0.0.1", self._target))
             with server:
-                self._held |= {client, server}
+                self._connections |= {client, server}
                 return_thread = threading.Thread(
                     target=self._pass, args=(server, client), daemon=True
                 )
                 return_thread.start()
                 self._pass(client, server)
                 return_thread.join()
-                self._held -= {client, server}
+                self._connections -= {client, server}
 
     def _pass(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):

@@ -23,7 +23,7 @@ def rules(
     bundle: model.Bundle, places: Places | None = None, scorers: Mapping[str, Scorer] | None = None
 ) -> Rules:
     """Return the rules of a valid bundle; `places` is its geo database, `scorers` are its models.
-    Sources count from 0, since tests' clocks begin there."""
+    Sources accept times from 0 on, since tests' clocks begin there."""
     sources = tuple(replace(source, earliest="1970-01-01") for source in bundle.sources.sources)
     config = compile_bundle(replace(bundle, sources=replace(bundle.sources, sources=sources)))
     assert isinstance(config, Configuration), config

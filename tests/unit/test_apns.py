@@ -61,7 +61,7 @@ def _deliver(
             )
             return [await adapter.deliver(parcel, attempts) for _ in range(messages)]
 
-    return asyncio.run(run()), attempts.recorded
+    return asyncio.run(run()), attempts.records
 
 
 def test_message_has_the_form_that_apple_documents(key: ECKey) -> None:

@@ -92,7 +92,7 @@ def test_thompson_beats_random_and_the_best_fixed_choice_with_sublinear_regret(
     customers: int,
 ) -> None:
     rounds = list(choice_rounds(_thompson(customers)))
-    regrets = _regrets(rounds, lambda choice_round: choice_round.value(choice_round.chosen))
+    regrets = _regrets(rounds, lambda choice_round: choice_round.value(choice_round.choice))
     assert regrets[-1] < 0.5 * _regrets(rounds, lambda choice_round: choice_round.mean)[-1]
     assert regrets[-1] < 0.5 * _best_fixed(rounds)
     # A policy that learns nothing loses the same share of the regret of random choices in the last
@@ -138,7 +138,7 @@ def test_lightgbm_beats_random_and_the_best_fixed_choice_for_new_customers(
     equipped_rules = shelf.equip(rules(bank_bundle(learning=None)))
     assert equipped_rules.propensities is not None
     rounds = list(choice_rounds(BankPlay(equipped_rules, WorldSize(customers // 2, 30, 6)).play()))
-    regret = _regrets(rounds, lambda choice_round: choice_round.value(choice_round.chosen))[-1]
+    regret = _regrets(rounds, lambda choice_round: choice_round.value(choice_round.choice))[-1]
     assert regret < 0.3 * _regrets(rounds, lambda choice_round: choice_round.mean)[-1]
     assert regret < 0.3 * _best_fixed(rounds)
     # The other policy predicts the same probability for all, so that only values and costs decide.

@@ -19,7 +19,7 @@ from tests.support.marketer_folder import (
     HEADER,
     ROWS,
     TABLE,
-    marketer_folder,
+    write_marketer_folder,
 )
 
 _BUDGET = "budget: {amount: 2500, currency: EUR, per: month, zone: Europe/Madrid}"
@@ -49,7 +49,7 @@ def _put_mistake(folder: Path, file: str, old: str, new: str) -> int:
 
 
 def test_the_folder_without_a_mistake_is_valid(tmp_path: Path) -> None:
-    assert _errors(marketer_folder(tmp_path / "config")) == []
+    assert _errors(write_marketer_folder(tmp_path / "config")) == []
 
 
 _YAML_CASES = [
@@ -188,7 +188,7 @@ _IDS_WITHOUT_LINE = (
 def test_a_mistake_in_yaml_is_named_with_line_and_remedy(
     tmp_path: Path, file: str, old: str, new: str, remedy: str, request: pytest.FixtureRequest
 ) -> None:
-    folder = marketer_folder(tmp_path / "config")
+    folder = write_marketer_folder(tmp_path / "config")
     line = _put_mistake(folder, file, old, new)
     messages = _errors(folder)
     matches = [message for message in messages if remedy in message]
@@ -249,7 +249,7 @@ _BAD_ROWS = [
 def test_a_bad_row_of_a_spreadsheet_is_named_with_line_and_remedy(
     tmp_path: Path, row: str, remedy: str
 ) -> None:
-    folder = marketer_folder(tmp_path / "config")
+    folder = write_marketer_folder(tmp_path / "config")
     (folder / TABLE).write_text(f"{HEADER}{ROWS}{row}\n")
     [error] = _errors(folder)
     assert error.startswith(f"{TABLE}:5: ")
@@ -284,7 +284,7 @@ _BAD_FILES = [
 def test_a_bad_spreadsheet_is_named_with_line_and_remedy(
     tmp_path: Path, content: str | bytes, line: int, remedy: str
 ) -> None:
-    folder = marketer_folder(tmp_path / "config")
+    folder = write_marketer_folder(tmp_path / "config")
     (folder / TABLE).write_bytes(content if isinstance(content, bytes) else content.encode())
     messages = _errors(folder)
     assert any(
@@ -316,7 +316,7 @@ _GOOD_FILES = {
 def test_forms_of_spreadsheets_with_one_meaning_are_accepted(
     tmp_path: Path, content: str | bytes
 ) -> None:
-    folder = marketer_folder(tmp_path / "config")
+    folder = write_marketer_folder(tmp_path / "config")
     (folder / TABLE).write_bytes(content if isinstance(content, bytes) else content.encode())
     assert _errors(folder) == []
 
@@ -335,14 +335,14 @@ def test_forms_of_spreadsheets_with_one_meaning_are_accepted(
     ],
 )
 def test_forms_of_yaml_with_one_meaning_are_accepted(tmp_path: Path, old: str, new: str) -> None:
-    folder = marketer_folder(tmp_path / "config")
+    folder = write_marketer_folder(tmp_path / "config")
     _put_mistake(folder, CAMPAIGN, old, new)
     assert _errors(folder) == []
 
 
 @pytest.mark.parametrize("end", [b"\r\n", b"\r"])
 def test_lines_of_other_systems_are_counted_as_they_are_shown(tmp_path: Path, end: bytes) -> None:
-    folder = marketer_folder(tmp_path / "config")
+    folder = write_marketer_folder(tmp_path / "config")
     line = _put_mistake(folder, CAMPAIGN, "max: 2", "max: -2")
     path = folder / CAMPAIGN
     path.write_bytes(path.read_bytes().replace(b"\n", end))
@@ -352,7 +352,7 @@ def test_lines_of_other_systems_are_counted_as_they_are_shown(tmp_path: Path, en
 
 def test_country_no_is_a_text(tmp_path: Path) -> None:
     # YAML 1.1 reads `no` as false.
-    folder = marketer_folder(tmp_path / "config")
+    folder = write_marketer_folder(tmp_path / "config")
     _put_mistake(folder, CAMPAIGN, "in: [ES, NO, PT]", "is: NO")
     path = folder / CAMPAIGN
     path.write_text(path.read_text().replace("is: NO", "is_no: NO"))
@@ -408,7 +408,7 @@ def test_numbers_of_parquet_are_ids_as_they_are_in_profiles(tmp_path: Path) -> N
 
 
 def _use_parquet(tmp_path: Path, table: pa.Table) -> Path:
-    folder = marketer_folder(tmp_path / "config")
+    folder = write_marketer_folder(tmp_path / "config")
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     (folder / "products.parquet").write_bytes(buffer.getvalue())

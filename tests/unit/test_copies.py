@@ -55,7 +55,7 @@ class _IdentityStage:
         offset, self._offset = self._offset, self._offset + 1
         message = Message(topics.INTERACTIONS, ONLY, offset, at_ms, key, value, ())
         finish(self._shell.handle(message))
-        emits, self._ports.sent = self._ports.sent, []
+        emits, self._ports.outputs = self._ports.outputs, []
         return [record.topic for record in emits]
 
 

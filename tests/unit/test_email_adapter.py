@@ -142,7 +142,7 @@ def _lines(text: str) -> list[str]:
 def test_message_arrives_with_the_id_of_its_action() -> None:
     server, action = MailServer(), _action()
     assert _send(server, EMAIL, action) == [Acceptance()]
-    [message] = server.received
+    [message] = server.mails
     assert (message.sender, message.recipient) == ("hello@shop.example", "ana@example.com")
     assert message.action_id == action.action_id
     assert str(message.message["From"]) == "Tienda Ñandú <hello@shop.example>"
@@ -154,7 +154,7 @@ def test_marketing_can_be_unsubscribed_by_one_click_and_in_both_bodies() -> None
     html = "<html><head><style>b{color:red}</style></head><body><b>¡Hola!</b></body></html>"
     action = _action(content={"subject": "s", "text": "t", "html": html, "unsubscribe": "Baja"})
     assert _send(server, EMAIL, action) == [Acceptance()]
-    message = server.received[0].message
+    message = server.mails[0].message
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     url = message["List-Unsubscribe"].strip("<>")
     assert url.startswith(f"{LINKS}/v1/unsubscribe?")
@@ -182,7 +182,7 @@ def test_links_lead_through_the_gateway_only_where_clicks_are_tracked() -> None:
     assert _send(server, EMAIL, _action(1, content=content)) == [Acceptance()]
     assert _send(server, tracking_email, _action(2, content=content)) == [Acceptance()]
     plain_page, tracked_page = (
-        list(mail.message.iter_parts())[1].get_content() for mail in server.received
+        list(mail.message.iter_parts())[1].get_content() for mail in server.mails
     )
     assert "/v1/click" not in plain_page
     assert "/v1/open" not in plain_page
@@ -210,7 +210,7 @@ def test_login_and_message_are_encrypted(
             return await _deliver(f"{scheme}://localhost:{port}", email, _action())
 
     assert asyncio.run(run()) == [Acceptance()]
-    assert server.received[0].session.authenticated
+    assert server.mails[0].session.authenticated
 
 
 def test_nothing_is_sent_where_encryption_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,7 @@ def test_nothing_is_sent_where_encryption_cannot_be_had(monkeypatch: pytest.Monk
 
     [result] = asyncio.run(run())
     assert isinstance(result, MissedDeadline)
-    assert server.seen == []
+    assert server.stages == []
 
 
 @pytest.mark.parametrize(
@@ -245,8 +245,8 @@ def test_permanent_answer_is_a_bounce_at_once(stage: str, answer: str, result: B
     server = MailServer()
     server.plan(stage, answer)
     assert _send(server, EMAIL, _action()) == [result]
-    assert server.seen.count(stage) == 1
-    assert not server.received
+    assert server.stages.count(stage) == 1
+    assert not server.mails
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_temporary_answer_is_tried_again_and_sent_once(stage: str, answer: str) 
         assert isinstance(result, UnconfirmedAttempt)
     else:
         assert result == Acceptance()
-        assert len(server.received) == 1
+        assert len(server.mails) == 1
 
 
 @pytest.mark.parametrize("stage", ["mail", "rcpt"])
@@ -279,7 +279,7 @@ def test_connection_cut_before_the_data_is_tried_again(stage: str) -> None:
     server = MailServer()
     server.plan(stage, CUT)
     assert _send(server, EMAIL, _action()) == [Acceptance()]
-    assert len(server.received) == 1
+    assert len(server.mails) == 1
 
 
 @pytest.mark.parametrize("stage", ["data", "accepted"])
@@ -290,9 +290,9 @@ def test_connection_cut_after_the_data_is_not_tried_again(tmp_path: Path, stage:
     action = _action()
     _run_courier(server, outcomes, tmp_path, action)
     _run_courier(server, outcomes, tmp_path, action)
-    assert len(server.received) == (stage == "accepted")
+    assert len(server.mails) == (stage == "accepted")
     assert outcomes.names == ["sent"]
-    assert server.seen.count("data") == 1
+    assert server.stages.count("data") == 1
 
 
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "accepted"])
@@ -304,7 +304,7 @@ def test_process_ended_at_any_stage_sends_at_most_once(tmp_path: Path, stage: st
     _run_courier(server, outcomes, tmp_path, action, until=server.hangs)
     _run_courier(server, outcomes, tmp_path, action)
     before_data = stage in ("mail", "rcpt")
-    assert len(server.received) == (stage != "data")
+    assert len(server.mails) == (stage != "data")
     assert outcomes.names == ["sent"]
     assert ("unconfirmed" in outcomes.reports[0].properties) is not before_data
 
@@ -333,8 +333,8 @@ def test_server_that_does_not_answer_in_time_gets_a_message_once(
     results = asyncio.run(run())
     assert results[:2] == [Acceptance()] * 2
     assert all(isinstance(result, UnconfirmedAttempt) for result in results[2:])
-    assert [len(server.received) for server in servers] == [1, 1, 0, 1]
-    assert [server.seen.count("data") for server in servers] == [1, 1, 1, 1]
+    assert [len(server.mails) for server in servers] == [1, 1, 0, 1]
+    assert [server.stages.count("data") for server in servers] == [1, 1, 1, 1]
 
 
 async def _greet_for_ever(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -376,7 +376,7 @@ def test_one_connection_serves_many_messages_and_limits_hold() -> None:
     assert _send(server, email, *actions) == [Acceptance()] * 9
     assert server.sessions() == 1
     assert time.monotonic() - begin_s >= 1.0  # four at once, then four a second
-    assert [mail.action_id for mail in server.received] == [action.action_id for action in actions]
+    assert [mail.action_id for mail in server.mails] == [action.action_id for action in actions]
 
 
 def test_signature_verifies_by_the_published_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,7 +402,7 @@ def test_signature_verifies_by_the_published_key(monkeypatch: pytest.MonkeyPatch
         requests.append(name)
         return record
 
-    raw = server.received[0].raw
+    raw = server.mails[0].raw
     assert dkim.verify(raw, dnsfunc=dns)
     assert requests == [b"s1._domainkey.shop.example."]
     assert not dkim.verify(raw.replace(b"spring", b"sprung"), dnsfunc=dns)
@@ -420,7 +420,7 @@ def test_invalid_address_bounces_without_a_connection(address: str) -> None:
 def test_domain_of_another_script_is_reached() -> None:
     server = MailServer()
     assert _send(server, EMAIL, _action(address="jose@bücher.example")) == [Acceptance()]
-    assert server.received[0].recipient == "jose@xn--bcher-kva.example"
+    assert server.mails[0].recipient == "jose@xn--bcher-kva.example"
 
 
 class _Outcomes:

@@ -12,14 +12,16 @@ def test_changelog_and_snapshots_are_appended_to_once_per_interval() -> None:
     ports = Rows()
     for now_ms in (5_000, 5_999, 6_000, 6_500, 7_100):
         Heartbeat(stage("enrichment"), ports, 1_000).beat(now_ms)
-    assert [(record.topic, record.value) for record in ports.sent] == [(topics.PROFILES, None)] * 3
+    assert [(record.topic, record.value) for record in ports.outputs] == [
+        (topics.PROFILES, None)
+    ] * 3
     assert list(ports.rows.values()) == [b"7100"]
 
 
 def test_a_stage_without_snapshots_appends_to_its_changelog_alone() -> None:
     ports = Rows()
     assert Heartbeat(stage("identity"), ports, 1_000).beat(5_000) == [0]
-    assert (ports.sent, list(ports.rows.values())) == ([], [b"5000"])
+    assert (ports.outputs, list(ports.rows.values())) == ([], [b"5000"])
 
 
 def test_the_steps_of_cleaning_fit_into_the_time_to_forget() -> None:

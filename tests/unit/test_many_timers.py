@@ -36,8 +36,8 @@ def test_a_window_of_timers_is_in_flight_and_each_fires_once(timer_stage: TimerS
     while timer_stage.unprocessed:
         timer_stage.process(1)
         timer_stage.fire_due_timers(_DUE_MS)
-    assert len(timer_stage.fired) == len(set(timer_stage.fired)) == _TIMERS
-    assert sorted(timer_stage.entered) == sorted(profile for profile, _ in timer_stage.fired)
+    assert len(timer_stage.firings) == len(set(timer_stage.firings)) == _TIMERS
+    assert sorted(timer_stage.entries) == sorted(profile for profile, _ in timer_stage.firings)
 
 
 def test_the_earliest_timers_fire_first(timer_stage: TimerStage) -> None:
@@ -57,7 +57,7 @@ def test_a_few_timers_fire_per_look_where_later_stages_have_a_backlog(
         assert 0 < count <= _MINIMUM
         fire_count += count
         timer_stage.process(count)
-    assert len(set(timer_stage.fired)) == _TIMERS
+    assert len(set(timer_stage.firings)) == _TIMERS
 
 
 def test_at_most_a_window_of_timers_is_in_flight_under_a_backlog(
@@ -123,7 +123,7 @@ def test_timer_whose_step_fails_fires_once(timer_stage: TimerStage) -> None:
     timer_stage.process(WINDOW)
     timer_stage.on_assignment()
     timer_stage.fire_due_timers(_DUE_MS)
-    assert len(set(timer_stage.fired)) == 2 * WINDOW
+    assert len(set(timer_stage.firings)) == 2 * WINDOW
 
 
 def test_no_timer_may_be_due_before_the_first_one(timer_stage: TimerStage) -> None:

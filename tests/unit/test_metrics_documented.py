@@ -15,13 +15,13 @@ from agents.engine_metrics import EngineCollector, Figures
 from agents.idempotence import Output
 from agents.metrics import StageMetrics
 from agents.store.partition import StoreSize
-from tests.support.readme import metric_rows
+from tests.support.readme import metrics_document
 
 _ROW = re.compile(r"\| `(\w+)` \| ([^|]*) \|")
 
 
 def _documented_metrics() -> dict[str, set[str]]:
-    rows = _ROW.findall(metric_rows())
+    rows = _ROW.findall(metrics_document())
     return {name: set(re.findall(r"\w+", labels)) for name, labels in rows}
 
 

@@ -47,7 +47,7 @@ def _print(
             result = await adapter.deliver(parcel, attempts)
             if change is not None:
                 await change
-            return result, attempts.recorded
+            return result, attempts.records
 
     return asyncio.run(run())
 

@@ -20,7 +20,7 @@ from pipeline.insights.report.advice import read_advice
 from pipeline.insights.report.page import embedded_json
 from pipeline.insights.tables import TableError
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
-from tests.support.hostile_report import HOSTILE, hostile_topics
+from tests.support.hostile_report import HOSTILE, write_hostile_topics
 from tests.support.replayed import write_topic
 
 
@@ -69,7 +69,7 @@ def _report(folder: Path, *options: str) -> _Page:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> _Page:
     folder = tmp_path_factory.mktemp("hostile")
-    hostile_topics(folder)
+    write_hostile_topics(folder)
     return _report(folder, "--goal", HOSTILE[0])
 
 

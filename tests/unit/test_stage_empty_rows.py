@@ -52,7 +52,7 @@ class _Stage:
 
     def take_outputs(self) -> list[tuple[str, bytes | None, bytes | None]]:
         """Return the outputs since the last call."""
-        emits, self.ports.sent = self.ports.sent, []
+        emits, self.ports.outputs = self.ports.outputs, []
         return [(emit.topic, emit.key, emit.value) for emit in emits]
 
     def leave_timer(self, since_ms: int) -> None:
@@ -100,10 +100,10 @@ def test_a_row_without_state_is_deleted_after_an_hour(enrichment: _Stage) -> Non
     enrichment.commit()
     enrichment.shell.fire_due_timers(_NOW_MS + _HOUR_MS - 1)
     assert enrichment.has_row()
-    emits = list(enrichment.ports.sent)
+    emits = list(enrichment.ports.outputs)
     enrichment.shell.fire_due_timers(_NOW_MS + _HOUR_MS)
     assert not enrichment.ports.rows
-    assert enrichment.ports.sent == emits
+    assert enrichment.ports.outputs == emits
 
 
 def test_row_of_a_key_that_returns_within_the_hour_stays(enrichment: _Stage) -> None:
