@@ -1,8 +1,8 @@
-"""Receivers of every adapter that refuse, are slow, cut connections before and after they have
-taken a message, answer nonsense, and repeat their call-backs.
+"""Receivers for every adapter that refuse, are slow, cut connections before and after they accept
+a message, answer nonsense, and repeat their call-backs.
 
-A mail server, a provider and a printer recognise no repeats; a provider, a webhook's receiver and a
-push service do, and keep everything for the checks of a test.
+A mail server, a provider and a printer recognise no repeats; another provider, a webhook's receiver
+and a push service do. All keep what they accept for the checks of a test.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ from tests.support.mail_server import CUT, MailServer, ReceivedMail
 
 PROVIDER_SECRET: Final = "a secret of the provider"
 ADAPTERS_KEY: Final = "test-adapters-key"
-RETURNED: Final = {"3": "bounce", "7": "complaint"}
+REPORT_KINDS: Final = {"3": "bounce", "7": "complaint"}
 """Kinds of reports on accepted messages, by the last digit of their address."""
 
 PARCEL: Final = "Parcel "
-"""Beginning of what is printed; the customer follows."""
+"""Prefix of the customer on a printed receipt."""
 
 _NONSENSE: Final = b"\x00\xff nonsense, not HTTP\r\n\r\n"
 _SLOW_S: Final = 1.5
@@ -56,7 +56,8 @@ _REPORT: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Mood:
-    """Fate of one request: `slow`, and its faults `before` and `after` it is taken."""
+    """Fate of one request: whether it is `slow`, and the faults `before` and `after` its
+    acceptance."""
 
     slow: bool = False
     before: str = ""
@@ -65,7 +66,7 @@ class Mood:
 
 @dataclass
 class Weather:
-    """Moods of one server by a seed; `down`: whether everything is refused."""
+    """Source of one server's moods, by a seed; while `down`, everything is refused."""
 
     random: Random
     down: bool = False
@@ -88,31 +89,31 @@ class Weather:
         return Mood(slow)
 
     async def wait(self, mood: Mood) -> None:
-        """Wait as long as the mood asks for."""
+        """Wait for the time of the mood."""
         await asyncio.sleep(_SLOW_S if mood.slow else self.random.random() * 0.02)
 
 
 class BadMailServer(MailServer):
-    """Mail server of this weather; addresses that begin with `gone` have no mailbox. `give_back`
-    gets each message that is accepted and comes back, with the kind of its report."""
+    """Mail server with the moods of `weather`; addresses that begin with `gone` have no mailbox.
+    `give_back` gets each accepted message that bounces or is complained about, with the kind."""
 
     def __init__(self, weather: Weather, give_back: Callable[[ReceivedMail, str], None]) -> None:
         super().__init__()
         self._weather = weather
         self._give_back = give_back
 
-    async def handle_DATA(  # noqa: N802 - as below
+    async def handle_DATA(  # noqa: N802 - a name of aiosmtpd
         self, server: Any, session: Any, envelope: Any
     ) -> str:
         before = len(self.mails)
         answer = await super().handle_DATA(server, session, envelope)
         for mail in self.mails[before:]:
-            kind = RETURNED.get(mail.recipient.partition("@")[0][-1])
+            kind = REPORT_KINDS.get(mail.recipient.partition("@")[0][-1])
             if kind is not None and mail.session is session:
                 self._give_back(mail, kind)
         return answer
 
-    async def handle_RCPT(  # noqa: N802 - aiosmtpd names it so
+    async def handle_RCPT(  # noqa: N802 - a name of aiosmtpd
         self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
     ) -> str:
         if address.startswith("gone"):
@@ -135,10 +136,11 @@ class BadMailServer(MailServer):
 
 
 class BadPrinter:
-    """Receipt printer of this weather; `printed`: the text on the paper, in pieces too."""
+    """Receipt printer with the moods of `weather`; `parcels`: customers on the paper, also on
+    receipts printed in part."""
 
     def __init__(self, weather: Weather) -> None:
-        self.printed: list[str] = []
+        self.parcels: list[str] = []
         self._weather = weather
 
     async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
@@ -171,72 +173,72 @@ class BadPrinter:
     def _print(self, receipt: bytes) -> None:
         for line in receipt.decode("cp858").splitlines():
             if PARCEL in line:
-                self.printed.append(line.partition(PARCEL)[2].strip())
+                self.parcels.append(line.partition(PARCEL)[2].strip())
 
 
 @dataclass
 class BadServices:
-    """Services by HTTP: `plain` recognises no repeats; `keyed`, `hook` and `push` do. Each has the
-    bodies that it took, by the action. The providers post each status and reply until the
-    gateway has taken it, and then some more, as a mail server does with bounces and complaints
-    (`returned`, by the action); `owed`: number of posts that are still to be taken."""
+    """Services by HTTP: `/plain` recognises no repeats; `/keyed`, `/hook` and `/push` do. Each
+    keeps the bodies that it accepted, by action. The providers post each status and reply until the
+    gateway accepts it, and then repeat it, as the mail server does with bounces and complaints
+    (`returns`, by action); `open_posts`: number of posts that the gateway has yet to accept."""
 
     weather: Weather
     gateway: str
     browser: LocalBrowser = field(default_factory=LocalBrowser)
-    plain: defaultdict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
-    keyed: defaultdict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
-    hook: defaultdict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
-    push: defaultdict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
-    owed: int = 0
+    plain_bodies: defaultdict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    keyed_bodies: defaultdict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    hook_bodies: defaultdict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    push_bodies: defaultdict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    open_posts: int = 0
     posts: int = 0
-    replied: set[str] = field(default_factory=set)
-    returned: dict[str, str] = field(default_factory=dict)
+    reply_senders: set[str] = field(default_factory=set)
+    returns: dict[str, str] = field(default_factory=dict)
     client: aiohttp.ClientSession | None = None
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
     def app(self) -> web.Application:
         """Return the routes of all services."""
         app = web.Application()
-        app.router.add_post("/plain", self._take_plain)
-        app.router.add_post("/keyed", self._take_keyed)
-        app.router.add_post("/hook", self._take_hook)
-        app.router.add_post("/push/{customer}", self._take_push)
+        app.router.add_post("/plain", self._receive_plain)
+        app.router.add_post("/keyed", self._receive_keyed)
+        app.router.add_post("/hook", self._receive_hook)
+        app.router.add_post("/push/{customer}", self._receive_push)
         return app
 
-    async def _take_plain(self, request: web.Request) -> web.StreamResponse:
-        return await self._take_text(request, "plain", self.plain)
+    async def _receive_plain(self, request: web.Request) -> web.StreamResponse:
+        return await self._receive_text(request, "plain", self.plain_bodies)
 
-    async def _take_keyed(self, request: web.Request) -> web.StreamResponse:
-        return await self._take_text(request, "keyed", self.keyed)
+    async def _receive_keyed(self, request: web.Request) -> web.StreamResponse:
+        return await self._receive_text(request, "keyed", self.keyed_bodies)
 
-    async def _take_text(
+    async def _receive_text(
         self, request: web.Request, name: str, bodies: defaultdict[str, list[Any]]
     ) -> web.StreamResponse:
         body = await request.json()
         mood = self.weather.draw()
         if (answer := await self._refusal(request, mood)) is not None:
             return answer
-        first = body["reference"] not in bodies
+        is_first = body["reference"] not in bodies
         bodies[body["reference"]].append(body)
-        if first:
+        if is_first:
             status = {"status": "delivered"}
             self._report_status(body["callback"], status)
             if body["to"].endswith("5"):
                 reply = {"text": "stop", "from": body["to"], "id": body["reference"]}
-                self.replied.add(body["to"])
+                self.reply_senders.add(body["to"])
                 self._report_status(f"{self.gateway}/v1/providers/{name}", reply)
         return await self._answer(request, mood, 201)
 
-    async def _take_hook(self, request: web.Request) -> web.StreamResponse:
+    async def _receive_hook(self, request: web.Request) -> web.StreamResponse:
         mood = self.weather.draw()
         body = await request.read()
         if (answer := await self._refusal(request, mood)) is not None:
             return answer
-        self.hook[request.headers["Idempotency-Key"]].append(body)
+        self.hook_bodies[request.headers["Idempotency-Key"]].append(body)
         return await self._answer(request, mood, 204)
 
-    async def _take_push(self, request: web.Request) -> web.StreamResponse:
+    async def _receive_push(self, request: web.Request) -> web.StreamResponse:
         if request.match_info["customer"].startswith("gone"):
             return web.Response(status=410)
         mood = self.weather.draw()
@@ -244,26 +246,28 @@ class BadServices:
         if (answer := await self._refusal(request, mood)) is not None:
             return answer
         subscription_json = msgspec.json.decode(self.browser.read(body))
-        self.push[subscription_json["tag"]].append((request.headers["Topic"], subscription_json))
+        self.push_bodies[subscription_json["tag"]].append(
+            (request.headers["Topic"], subscription_json)
+        )
         return await self._answer(request, mood, 201)
 
     async def _refusal(self, request: web.Request, mood: Mood) -> web.StreamResponse | None:
-        """Return the answer to a request that is not taken; None: it is."""
+        """Return the answer that refuses the request; None if it is accepted."""
         await self.weather.wait(mood)
         if mood.before == "busy":
             status, after = self.weather.random.choice([(503, "0"), (429, "1"), (503, "soon")])
             return web.Response(status=status, headers={"Retry-After": after})
-        return self._broken(request, mood.before) if mood.before else None
+        return self._break(request, mood.before) if mood.before else None
 
     async def _answer(self, request: web.Request, mood: Mood, status: int) -> web.StreamResponse:
         if mood.after == "error":
             return web.Response(status=500)
         if mood.after:
-            return self._broken(request, mood.after)
+            return self._break(request, mood.after)
         return web.Response(status=status)
 
     @staticmethod
-    def _broken(request: web.Request, fault: str) -> web.StreamResponse:
+    def _break(request: web.Request, fault: str) -> web.StreamResponse:
         assert request.transport is not None
         if fault == "nonsense":
             request.transport.write(_NONSENSE)
@@ -274,7 +278,7 @@ class BadServices:
 
     def give_back(self, mail: ReceivedMail, kind: str) -> None:
         """Post a bounce or complaint on a message."""
-        self.returned[mail.action_id] = kind
+        self.returns[mail.action_id] = kind
         token = mail.message["X-Kairos-Token"]
         message = _REPORT[kind] + f"X-Kairos-Token: {token}\r\n\r\n--B--\r\n"
         login = {"Authorization": aiohttp.encode_basic_auth(ADAPTERS_KEY, "")}
@@ -286,22 +290,22 @@ class BadServices:
         self._begin(url, body, {"X-Signature": signature, "Content-Type": "application/json"})
 
     def _begin(self, url: str, body: bytes, headers: dict[str, str]) -> None:
-        self.owed += 1
+        self.open_posts += 1
         task = asyncio.ensure_future(self._post(url, body, headers))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> None:
-        """Post until it was taken, and then some more."""
+        """Post until the gateway accepts it, then repeat it up to a few times."""
         repeats = self.weather.random.randint(1, _MOST_REPEATS)
         while repeats:
             self.posts += 1
-            if await self._is_taken(url, body, headers):
+            if await self._is_accepted(url, body, headers):
                 repeats -= 1
             await asyncio.sleep(self.weather.random.random() * _RETRY_S)
-        self.owed -= 1
+        self.open_posts -= 1
 
-    async def _is_taken(self, url: str, body: bytes, headers: dict[str, str]) -> bool:
+    async def _is_accepted(self, url: str, body: bytes, headers: dict[str, str]) -> bool:
         assert self.client is not None
         try:
             async with self.client.post(url, data=body, headers=headers) as answer:
@@ -312,7 +316,7 @@ class BadServices:
 
 
 class BadServers:
-    """All bad servers, in a thread of their own; `ports`: variables of a configuration."""
+    """All bad servers, in a thread; `ports`: variables of a configuration."""
 
     def __init__(self, seed: str, gateway: str) -> None:
         self.weathers = [
@@ -341,7 +345,7 @@ class BadServers:
 
     @contextmanager
     def down(self) -> Iterator[None]:
-        """Refuse everything meanwhile."""
+        """Refuse everything during the block."""
         for weather in self.weathers:
             weather.down = True
         try:

@@ -16,43 +16,44 @@ from tests.chaos.oracle import ExpectedMessages, Person, expected_messages, peop
 
 _EXAMPLES = 3
 _OTHERS = frozenset(("coupon", "gift", "hint", "prize"))
-"""Campaigns of which plain counting does not say who is told what: `spending_checks.py`."""
+"""Campaigns whose messages a count of interactions does not determine: `spending_checks.py`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Traffic under faults and its result. `posted`: how often each message was, by event id;
-    `accepted` by the gateway; `delivered` to customers; `altered`: delivered again with another
-    message; `roll_call`: accepted after all faults, at least one for each of the `partitions`;
-    `excused`: those `copies` that a stopped process had already sent, or half sent; `fenced`: the
-    broker lost its session with its controller, as when the machine stands still."""
+    """Traffic under faults and its result. `posts`: number of posts of each message, by event id;
+    `accepted_ids`: messages that the gateway accepted; `delivered_ids`: actions that reached their
+    customers; `altered_ids`: actions that were delivered again with another message; `roll_call`:
+    messages accepted after all faults, at least one for each of the `partitions`;
+    `excused_copies`: copies that a stopped process had sent in whole or in part; `fenced`: whether
+    the broker lost its session with its controller, as when the machine stands still."""
 
     evidence: Evidence
-    posted: Mapping[str, int]
-    accepted: Set[str]
-    delivered: Set[str]
-    altered: Set[str]
+    posts: Mapping[str, int]
+    accepted_ids: Set[str]
+    delivered_ids: Set[str]
+    altered_ids: Set[str]
     roll_call: Set[str]
     partitions: int
-    excused: Set[tuple[str, str]] = frozenset()
+    excused_copies: Set[tuple[str, str]] = frozenset()
     fenced: bool = False
 
 
 Check: TypeAlias = Callable[[Trial], list[str]]
 
 
-def accepted_is_in_the_log(trial: Trial) -> list[str]:
-    """Check that every message with a 2xx is in `interactions`."""
+def check_accepted_messages(trial: Trial) -> list[str]:
+    """Check that `interactions` has every message that got a 2xx."""
     return list_examples(
-        "accepted and gone", trial.accepted - trial.evidence.first_interactions.keys()
+        "accepted and gone", trial.accepted_ids - trial.evidence.first_interactions.keys()
     )
 
 
-def written_as_often_as_posted(trial: Trial) -> list[str]:
+def check_records_per_post(trial: Trial) -> list[str]:
     """Check that `interactions` has no more records of a message than its sender has posted.
 
-    Unless the broker was fenced: librdkafka then writes batches again that are stored already,
-    under the next epoch of its producer id.
+    A fenced broker is excepted: librdkafka then writes stored batches again, under the next epoch
+    of its producer id.
     """
     if trial.fenced:
         return []
@@ -65,28 +66,28 @@ def written_as_often_as_posted(trial: Trial) -> list[str]:
         "written too often",
         (
             f"{name}: {counts[name]} records of {posts} posts"
-            for name, posts in trial.posted.items()
+            for name, posts in trial.posts.items()
             if counts[name] > posts
         ),
     )
 
 
-def passed_on_once(trial: Trial) -> list[str]:
+def check_stage_outputs(trial: Trial) -> list[str]:
     """Check that no stage wrote a second record of an interaction, whatever was killed."""
-    return list_examples("written again", copies(trial.evidence) - trial.excused)
+    return list_examples("written again", copies(trial.evidence) - trial.excused_copies)
 
 
 def copies(evidence: Evidence) -> set[tuple[str, str]]:
     """Return topic and interaction of the records that a stage has written more than once."""
     return {
         (topic, name)
-        for topic, counts in evidence.count_written()
+        for topic, counts in evidence.count_records()
         for name, count in counts.items()
         if count > 1
     }
 
 
-def everything_is_processed(trial: Trial) -> list[str]:
+def check_processing(trial: Trial) -> list[str]:
     """Check that each record of `interactions` is decided or a dead letter."""
     evidence = trial.evidence
     decision_ids = {decision.event_id for _, decision in evidence.decisions}
@@ -100,8 +101,9 @@ def everything_is_processed(trial: Trial) -> list[str]:
     return list_examples("neither decided nor a dead letter", lost_places)
 
 
-def nothing_dies_later(trial: Trial) -> list[str]:
-    """Check that only `interactions` has dead letters: the stages understand each other."""
+def check_inner_dead_letters(trial: Trial) -> list[str]:
+    """Check that only records of `interactions` are dead letters: stages read each other's
+    records."""
     return list_examples(
         "dead letter between stages",
         (
@@ -112,7 +114,7 @@ def nothing_dies_later(trial: Trial) -> list[str]:
     )
 
 
-def nothing_accepted_dies(trial: Trial) -> list[str]:
+def check_accepted_dead_letters(trial: Trial) -> list[str]:
     """Check that no stage refuses what the gateway accepted, and no step fails."""
     dead = _dead(trial.evidence)
     return [
@@ -121,7 +123,9 @@ def nothing_accepted_dies(trial: Trial) -> list[str]:
             (
                 interaction.event_id
                 for entry, interaction in trial.evidence.interactions
-                if interaction and interaction.event_id in trial.accepted and _place(entry) in dead
+                if interaction
+                and interaction.event_id in trial.accepted_ids
+                and _place(entry) in dead
             ),
         ),
         *list_examples(
@@ -135,7 +139,7 @@ def nothing_accepted_dies(trial: Trial) -> list[str]:
     ]
 
 
-def decided_once(trial: Trial) -> list[str]:
+def check_decisions(trial: Trial) -> list[str]:
     """Check that all decisions of an interaction are copies of one."""
     names_by_slot = defaultdict(set)
     for entry, decision in trial.evidence.decisions:
@@ -145,8 +149,8 @@ def decided_once(trial: Trial) -> list[str]:
     )
 
 
-def profiles_are_right(trial: Trial) -> list[str]:
-    """Compare profiles with plain counting: identifiers, traits and metrics."""
+def check_profiles(trial: Trial) -> list[str]:
+    """Compare identifiers, traits and metrics of profiles with a count of interactions."""
     expected = _expected_people(trial)
     people = {
         profile.root: Person(
@@ -161,8 +165,8 @@ def profiles_are_right(trial: Trial) -> list[str]:
     return differences("profile", expected, people)
 
 
-def memberships_are_right(trial: Trial) -> list[str]:
-    """Compare segments with plain counting."""
+def check_memberships(trial: Trial) -> list[str]:
+    """Compare memberships with those that a count of interactions gives."""
     expected = {
         profile_id(Identifier.parse(root)): person.segments
         for root, person in _expected_people(trial).items()
@@ -176,9 +180,9 @@ def memberships_are_right(trial: Trial) -> list[str]:
     )
 
 
-def states_are_those_of_one_thread(trial: Trial) -> list[str]:
-    """Compare profiles, memberships and contact history in the changelogs with the steps' own, run
-    by one thread over the stages' inputs."""
+def check_states(trial: Trial) -> list[str]:
+    """Compare states in the changelogs with those of the steps, run by one thread over the stages'
+    inputs."""
     evidence = trial.evidence
     return [
         problem
@@ -191,8 +195,8 @@ def states_are_those_of_one_thread(trial: Trial) -> list[str]:
     ]
 
 
-def contact_histories_are_right(trial: Trial) -> list[str]:
-    """Compare contact histories with plain counting; delivered messages count for good."""
+def check_contact_histories(trial: Trial) -> list[str]:
+    """Compare contact histories with a count of interactions; delivered messages are committed."""
     expected = {
         profile_id(Identifier.parse(root)): messages
         for root, messages in expected_messages(_processed_interactions(trial)).items()
@@ -202,26 +206,25 @@ def contact_histories_are_right(trial: Trial) -> list[str]:
         for key, state in trial.evidence.states(stage("decisioning")).items()
     }
     causes = {action.action_id: action.event_id for action in trial.evidence.actions}
+    sent_ids = _sent_ids(trial)
     return list_examples(
         "contact history wrong",
         (
             f"{key}: {problem}"
             for key in sorted(expected.keys() | contacts.keys())
-            for problem in _wrong_messages(
-                expected.get(key, ExpectedMessages()),
-                contacts.get(key, []),
-                (causes, _counting_as_sent(trial)),
+            for problem in _contact_problems(
+                expected.get(key, ExpectedMessages()), contacts.get(key, []), causes, sent_ids
             )
         ),
     )
 
 
-def _wrong_messages(
+def _contact_problems(
     expected: ExpectedMessages,
     contacts: list[Contact],
-    causes_and_sent: tuple[Mapping[str, str], Set[str]],
+    causes: Mapping[str, str],
+    sent_ids: Set[str],
 ) -> Iterator[str]:
-    causes, sent_ids = causes_and_sent
     causes_by_kind: defaultdict[str, list[str]] = defaultdict(list)
     for contact in contacts:
         if contact.campaign not in _OTHERS:
@@ -233,23 +236,23 @@ def _wrong_messages(
         yield f"thanks for {thanks} instead of {expected.thanks}"
     if len(tips) != expected.tips or not expected.views.issuperset(tips):
         yield f"tips for {tips} instead of {expected.tips}"
-    reminders, (least, maximum) = len(causes_by_kind.pop("reminder", [])), expected.reminders
-    if not least <= reminders <= maximum:
-        yield f"{reminders} reminders instead of {least} to {maximum}"
+    reminders, (minimum, maximum) = len(causes_by_kind.pop("reminder", [])), expected.reminders
+    if not minimum <= reminders <= maximum:
+        yield f"{reminders} reminders instead of {minimum} to {maximum}"
     if causes_by_kind:
-        yield f"nobody offers {sorted(causes_by_kind)}"
+        yield f"no campaign offers {sorted(causes_by_kind)}"
 
 
-def delivered_what_was_decided(trial: Trial) -> list[str]:
+def check_deliveries(trial: Trial) -> list[str]:
     """Check that each action that was not cancelled reached its customer, and nothing else did."""
     causes = {
         action.action_id: (action.event_id, action.channel) for action in trial.evidence.actions
     }
-    counts = Counter(causes[key] for key in trial.delivered & causes.keys())
+    counts = Counter(causes[key] for key in trial.delivered_ids & causes.keys())
     action_ids = {action.action_id for action in trial.evidence.actions}
-    delivering = trial.evidence.delivering
+    adapter_channels = trial.evidence.adapter_channels
     to_deliver = {
-        action.action_id for action in trial.evidence.actions if action.channel in delivering
+        action.action_id for action in trial.evidence.actions if action.channel in adapter_channels
     }
     chosen_ids = {
         choice.action_id
@@ -258,54 +261,56 @@ def delivered_what_was_decided(trial: Trial) -> list[str]:
         if choice.action_id is not None
     }
     return [
-        *list_examples("not delivered", to_deliver - trial.delivered - trial.evidence.cancelled),
-        *list_examples("delivered and never asked for", trial.delivered - to_deliver),
+        *list_examples(
+            "not delivered", to_deliver - trial.delivered_ids - trial.evidence.cancelled_ids
+        ),
+        *list_examples("delivered without an action", trial.delivered_ids - to_deliver),
         *list_examples("decided and not written", chosen_ids - action_ids),
         *list_examples("written and not decided", action_ids - chosen_ids),
-        *list_examples("a key with two messages", trial.altered),
+        *list_examples("a key with two messages", trial.altered_ids),
         *list_examples(
             "two messages about one thing", (name for name, n in counts.items() if n > 1)
         ),
     ]
 
 
-def outcomes_are_right(trial: Trial) -> list[str]:
-    """Check that delivered actions are reported as sent, those cancelled before as expired, and
-    nothing as anything else."""
-    expected = {key: {"expired"} for key in trial.evidence.cancelled}
-    expected.update((key, {"sent"}) for key in _counting_as_sent(trial))
+def check_outcomes(trial: Trial) -> list[str]:
+    """Check that delivered actions are reported as sent, cancelled ones as expired, and none
+    otherwise."""
+    expected = {key: {"expired"} for key in trial.evidence.cancelled_ids}
+    expected.update((key, {"sent"}) for key in _sent_ids(trial))
     return differences("outcome", expected, trial.evidence.outcomes)
 
 
-def order_is_kept(trial: Trial) -> list[str]:
-    """Check that under one key, interactions by one identifier are decided in the order of their
-    arrival.
+def check_order(trial: Trial) -> list[str]:
+    """Check that interactions by one identifier under one key are decided in the order of arrival.
 
-    Interactions that identity put under the profile itself do not wait for those after a merge.
+    After a merge, interactions that identity sent to the new profile at once may overtake those
+    that are moved there.
     """
     evidence = trial.evidence
-    last: dict[tuple[str, str, str], int] = {}
-    seen_ids: set[str] = set()
-    wrong = []
+    last_steps: dict[tuple[str, str, str], int] = {}
+    event_ids: set[str] = set()
+    late_ids = []
     for entry, decision in evidence.decisions:
         interaction = evidence.first_interactions.get(decision.event_id)
         if (
             interaction is None
             or "step" not in interaction.properties
-            or decision.event_id in seen_ids
+            or decision.event_id in event_ids
         ):
             continue
-        seen_ids.add(decision.event_id)
-        first_key = evidence.identified_under[decision.event_id]
+        event_ids.add(decision.event_id)
+        first_key = evidence.first_profiles[decision.event_id]
         lane = (entry.key, first_key, interaction.identifiers[0].key)
         step = int(str(interaction.properties["step"]))
-        if step < last.get(lane, -1):
-            wrong.append(decision.event_id)
-        last[lane] = step
-    return list_examples("out of order", wrong)
+        if step < last_steps.get(lane, -1):
+            late_ids.append(decision.event_id)
+        last_steps[lane] = step
+    return list_examples("out of order", late_ids)
 
 
-def everyone_answers_again(trial: Trial) -> list[str]:
+def check_roll_call(trial: Trial) -> list[str]:
     """Check that messages sent after all faults are decided, in every partition."""
     evidence = trial.evidence
     answers = {decision.event_id: entry for entry, decision in evidence.decisions}
@@ -314,33 +319,33 @@ def everyone_answers_again(trial: Trial) -> list[str]:
         for entry, interaction in evidence.interactions
         if interaction and interaction.event_id in trial.roll_call
     ]
-    everywhere = set(range(trial.partitions))
+    partitions = set(range(trial.partitions))
     answering_partitions = {answers[name].partition for name in trial.roll_call & answers.keys()}
     return [
         *list_examples("no answer to", trial.roll_call - answers.keys()),
         *list_examples(
-            "nothing came to partition", everywhere - {entry.partition for entry in roll_call}
+            "no roll call in partition", partitions - {entry.partition for entry in roll_call}
         ),
-        *list_examples("nothing decided in partition", everywhere - answering_partitions),
+        *list_examples("nothing decided in partition", partitions - answering_partitions),
     ]
 
 
 CHECKS: tuple[Check, ...] = (
-    accepted_is_in_the_log,
-    written_as_often_as_posted,
-    passed_on_once,
-    everything_is_processed,
-    nothing_dies_later,
-    nothing_accepted_dies,
-    decided_once,
-    profiles_are_right,
-    memberships_are_right,
-    contact_histories_are_right,
-    states_are_those_of_one_thread,
-    delivered_what_was_decided,
-    outcomes_are_right,
-    order_is_kept,
-    everyone_answers_again,
+    check_accepted_messages,
+    check_records_per_post,
+    check_stage_outputs,
+    check_processing,
+    check_inner_dead_letters,
+    check_accepted_dead_letters,
+    check_decisions,
+    check_profiles,
+    check_memberships,
+    check_contact_histories,
+    check_states,
+    check_deliveries,
+    check_outcomes,
+    check_order,
+    check_roll_call,
 )
 
 
@@ -358,10 +363,10 @@ def _processed_interactions(trial: Trial) -> Iterable[Interaction]:
     return interactions.values()
 
 
-def _counting_as_sent(trial: Trial) -> set[str]:
-    """Return the actions that were delivered, or cancelled when they may have been, by report."""
-    sent_keys = {key for key, names in trial.evidence.outcomes.items() if "sent" in names}
-    return {*trial.delivered, *(trial.evidence.cancelled & sent_keys)}
+def _sent_ids(trial: Trial) -> set[str]:
+    """Return the actions that were delivered, or cancelled and yet reported as sent."""
+    reported_ids = {key for key, names in trial.evidence.outcomes.items() if "sent" in names}
+    return {*trial.delivered_ids, *(trial.evidence.cancelled_ids & reported_ids)}
 
 
 def _dead(evidence: Evidence) -> set[tuple[int, int]]:

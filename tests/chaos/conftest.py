@@ -1,4 +1,4 @@
-"""One stack for all trials of a run. The seed is printed, and set with KAIROS_CHAOS_SEED."""
+"""Stacks that all trials of a module share. The seed is printed, and set by KAIROS_CHAOS_SEED."""
 
 from collections.abc import Callable, Iterator
 
@@ -28,7 +28,7 @@ def laboratory(
 def spending_laboratory(
     tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[Laboratory]:
-    """Running stack that spends budgets, gives stock away and learns, in the same way."""
+    """Running stack that spends budgets and stock and learns, compared in the same way."""
     home = tmp_path_factory.mktemp("spending")
     with Inbox().listening() as inbox:
         configuration = spending_configuration(home / "configuration")
@@ -41,13 +41,13 @@ def _open(laboratory: Laboratory, config: pytest.Config) -> Iterator[Laboratory]
     config.stash.setdefault(_LABORATORIES, []).append(laboratory)
     with running_stack(laboratory.stack):
         yield laboratory
-        if not any(result.failed for result in laboratory.results):
+        if not any(result.failures for result in laboratory.results):
             assert laboratory.differences_on_disk() == []
 
 
 @pytest.fixture
 def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Function that keeps a line to be printed at the end of the run."""
+    """Function that adds a line to print at the end of the run."""
     return request.config.stash.setdefault(NOTES, []).append
 
 

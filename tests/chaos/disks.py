@@ -25,20 +25,20 @@ class _Changelog:
 
 
 def differences(bootstrap: str, state: Path, partitions: int) -> Iterator[str]:
-    """Return a line for each partition of which no worker has the rows, or has others. `state` is
-    the folder of all workers, which have ended."""
+    """Yield a line for each partition whose rows no worker has, or whose rows on a disk differ from
+    the changelog. `state` is the folder of all workers, which have ended."""
     for stage in STAGES:
         logs = _changelogs(bootstrap, f"{stage.group}-rows-changelog", partitions)
         for number, log in enumerate(logs):
             copies = [_on_disk(file) for file in (state / stage.name).glob(f"*/rows/{number}")]
-            newest = [rows for end, rows in copies if end == log.end]
+            complete_copies = [rows for end, rows in copies if end == log.end]
             place = f"{stage.name}, partition {number}"
-            if log.end and not newest:
+            if log.end and not complete_copies:
                 yield f"{place}: changelog at {log.end}, disks at {[end for end, _ in copies]}"
-            for rows in newest:
-                wrong = {key for key, _ in rows.items() ^ log.rows.items()}
-                if wrong:
-                    yield f"{place}: {len(wrong)} rows differ, e.g. {min(wrong)!r}"
+            for rows in complete_copies:
+                keys = {key for key, _ in rows.items() ^ log.rows.items()}
+                if keys:
+                    yield f"{place}: {len(keys)} rows differ, e.g. {min(keys)!r}"
 
 
 def _changelogs(bootstrap: str, topic: str, partitions: int) -> list[_Changelog]:
@@ -50,7 +50,7 @@ def _changelogs(bootstrap: str, topic: str, partitions: int) -> list[_Changelog]
         for message in reader.consume(_BATCH, 1.0):
             error = message.error()
             if error is None:
-                _follow(logs[message.partition()], message)
+                _apply(logs[message.partition()], message)
             else:
                 assert error.code() == KafkaError._PARTITION_EOF, error
                 open_partitions -= 1
@@ -58,8 +58,8 @@ def _changelogs(bootstrap: str, topic: str, partitions: int) -> list[_Changelog]
     return logs
 
 
-def _follow(log: _Changelog, message: Message) -> None:
-    """Apply records; those of a former owner behind the next claim are void."""
+def _apply(log: _Changelog, message: Message) -> None:
+    """Apply a record of the changelog, unless a former owner wrote it after a takeover."""
     log.end = message.offset() + 1
     owner = fencing_token_of(message) or 0
     if owner < log.owner:
@@ -73,8 +73,8 @@ def _follow(log: _Changelog, message: Message) -> None:
 
 
 def _on_disk(partition: Path) -> tuple[int, dict[bytes, bytes]]:
-    """Return the changelog offset and the rows on disk; nothing of a damaged copy, which its owner
-    would have rebuilt."""
+    """Return the changelog offset and the rows on disk; -1 and none for a damaged copy, which its
+    owner would rebuild."""
     try:
         database = open_for_reading(partition)
     except Exception:  # rocksdict raises nothing narrower

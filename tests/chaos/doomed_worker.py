@@ -1,4 +1,4 @@
-"""`kairos worker all --instance INSTANCE`, which is killed when it reaches a named point:
+"""Program that runs `kairos worker all --instance INSTANCE` until it is killed at a named point:
 `python -m tests.chaos.doomed_worker POINT INSTANCE`."""
 
 import sys

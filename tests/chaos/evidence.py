@@ -1,4 +1,4 @@
-"""Contents of the topics once everything has come to rest."""
+"""Contents of the topics once everything is processed."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -39,8 +39,8 @@ Purses: TypeAlias = dict[tuple[int, str], Purse]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Records read on first use, and then kept; in order within each partition. `log` reads a topic
-    from its beginning to where it ends now."""
+    """Records of topics, read on first use, in order within each partition. `log` reads a topic
+    from its beginning to its present end."""
 
     log: Callable[[str], Iterable[StoredRecord]]
     codec: Codec
@@ -56,7 +56,7 @@ class Evidence:
 
     @cached_property
     def interactions(self) -> list[tuple[StoredRecord, Interaction | None]]:
-        """Every record of the topic; None: it cannot be decoded."""
+        """Every record of the topic, with None for an interaction that cannot be decoded."""
         return [
             (entry, record if isinstance(record, Interaction) else None)
             for entry, record in self._decode(topics.INTERACTIONS)
@@ -76,14 +76,14 @@ class Evidence:
         return list(self._every(topics.IDENTIFIED, Identified))
 
     @cached_property
-    def identified_under(self) -> dict[str, str]:
-        """Profile that identity first put each interaction under, by event id."""
-        first_profiles: dict[str, tuple[int, str]] = {}
+    def first_profiles(self) -> dict[str, str]:
+        """Profile to which identity sent each interaction first, by event id."""
+        places: dict[str, tuple[int, str]] = {}
         for entry, record in self.identified:
             if record.interaction is not None:
                 event_id, own_place = record.interaction.event_id, (entry.timestamp, entry.key)
-                first_profiles[event_id] = min(first_profiles.get(event_id, own_place), own_place)
-        return {event_id: key for event_id, (_, key) in first_profiles.items()}
+                places[event_id] = min(places.get(event_id, own_place), own_place)
+        return {event_id: key for event_id, (_, key) in places.items()}
 
     @cached_property
     def dead_letters(self) -> list[DeadLetterRecord]:
@@ -99,8 +99,8 @@ class Evidence:
         return [action for topic in self.action_topics for _, action in self._every(topic, Action)]
 
     @cached_property
-    def cancelled(self) -> frozenset[str]:
-        """Actions that must not be sent any more, unless they were before."""
+    def cancelled_ids(self) -> frozenset[str]:
+        """Ids of cancelled actions."""
         cancellations = (
             cancellation for _, cancellation in self._every(topics.CANCELLATIONS, Cancellation)
         )
@@ -110,7 +110,7 @@ class Evidence:
 
     @cached_property
     def outcomes(self) -> dict[str, set[str]]:
-        """Outcomes of actions that were reported."""
+        """Reported outcomes, by action."""
         outcomes: defaultdict[str, set[str]] = defaultdict(set)
         for interaction in self.first_interactions.values():
             if interaction.kind == "outcome":
@@ -123,7 +123,7 @@ class Evidence:
         return tuple(topics.actions(name) for name in self.rules.config.channels)
 
     @property
-    def delivering(self) -> frozenset[str]:
+    def adapter_channels(self) -> frozenset[str]:
         """Channels with an adapter."""
         channels = self.rules.config.channels.values()
         return frozenset(channel.name for channel in channels if channel.adapter != "none")
@@ -160,9 +160,9 @@ class Evidence:
     def memberships(self) -> dict[str, Memberships]:
         return self._latest(topics.MEMBERSHIPS, Memberships)
 
-    def count_written(self) -> Iterator[tuple[str, Counter[str]]]:
-        """Count each interaction's records, by event id, in each topic that stages write; also by
-        profile where a moved profile has them passed on to its new place."""
+    def count_records(self) -> Iterator[tuple[str, Counter[str]]]:
+        """Yield each topic that stages write, with the number of records of each interaction: by
+        event id and, for interactions, profile, since a moved profile passes them on."""
         stages: tuple[
             tuple[str, Iterable[tuple[StoredRecord, Identified | Enriched | Segmented]]], ...
         ] = (
@@ -171,12 +171,12 @@ class Evidence:
             (topics.SEGMENTED, self._every(topics.SEGMENTED, Segmented)),
         )
         for topic, records in stages:
-            passing = ((entry.key, record.interaction) for entry, record in records)
+            keyed_interactions = ((entry.key, record.interaction) for entry, record in records)
             yield (
                 topic,
                 Counter(
                     f"{interaction.event_id} of {key}"
-                    for key, interaction in passing
+                    for key, interaction in keyed_interactions
                     if interaction
                 ),
             )
@@ -185,7 +185,7 @@ class Evidence:
             yield topic, Counter(action.event_id for _, action in self._every(topic, Action))
 
     def inputs(self, stage: Stage) -> Iterator[Record]:
-        """Return keys and records of the stage's own input."""
+        """Yield the partitions, keys and records of a stage's input."""
         [topic] = stage.inputs
         for entry, record in self._decode(topic):
             yield entry.partition, entry.key, record

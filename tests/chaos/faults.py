@@ -27,24 +27,24 @@ _STALLS_S = (1, 2, 3, 5, 6, 8, 10, 12)
 _NO_SPACE = "No space left on device"
 
 
-def nothing(stack: Stack, random: Random) -> None:
+def do_nothing(stack: Stack, random: Random) -> None:
     """Do nothing, for comparison."""
     time.sleep(5)
 
 
-def worker_kill(stack: Stack, random: Random) -> None:
+def kill_workers(stack: Stack, random: Random) -> None:
     for _ in range(3):
         _kill_a_worker(stack, random)
 
 
-def worker_term(stack: Stack, random: Random) -> None:
+def terminate_worker(stack: Stack, random: Random) -> None:
     name = worker(random.randrange(WORKERS))
     stack.terminate(name)
     time.sleep(_SETTLE_S)
     stack.wait_until_ready(name)
 
 
-def worker_stopped_beyond_its_session(stack: Stack, random: Random) -> None:
+def stop_worker_beyond_its_session(stack: Stack, random: Random) -> None:
     name = worker(random.randrange(WORKERS))
     with stack.stopped(name):
         time.sleep(stack.settings.session_timeout_ms / 1000 + 3)
@@ -52,12 +52,12 @@ def worker_stopped_beyond_its_session(stack: Stack, random: Random) -> None:
     stack.wait_until_ready(name)
 
 
-def adapter_kill(stack: Stack, random: Random) -> None:
+def kill_adapter(stack: Stack, random: Random) -> None:
     _kill_three_times(stack, random, ADAPTER)
 
 
-def adapters_come_and_go(stack: Stack, random: Random) -> None:
-    """Let a second adapter join and kill it for good; kill the first beside a third."""
+def replace_adapters(stack: Stack, random: Random) -> None:
+    """Start and kill a second adapter; start a third, and kill the first."""
     with stack.another_adapter() as other:
         time.sleep(_SETTLE_S)
         other.kill()
@@ -68,13 +68,13 @@ def adapters_come_and_go(stack: Stack, random: Random) -> None:
         stack.wait_until_ready(ADAPTER)
 
 
-def ledger_deleted(stack: Stack, random: Random) -> None:
+def delete_ledger(stack: Stack, random: Random) -> None:
     """Kill the adapter and delete its ledger."""
     for _ in range(3):
         _kill_and_delete(stack, random, ADAPTER, stack.ledger)
 
 
-def answers_lost(stack: Stack, random: Random) -> None:
+def lose_answers(stack: Stack, random: Random) -> None:
     """Lose the receiver's answers, and kill the adapter meanwhile."""
     with stack.inbox.losing_answers():
         time.sleep(_SETTLE_S)
@@ -83,51 +83,51 @@ def answers_lost(stack: Stack, random: Random) -> None:
         stack.wait_until_ready(ADAPTER)
 
 
-def gateway_kill(stack: Stack, random: Random) -> None:
+def kill_gateway(stack: Stack, random: Random) -> None:
     for _ in range(3):
         _kill_the_gateway(stack, random)
 
 
-def learner_kill(stack: Stack, random: Random) -> None:
+def kill_learner(stack: Stack, random: Random) -> None:
     _kill_three_times(stack, random, LEARNER)
 
 
-def learner_disk_lost(stack: Stack, random: Random) -> None:
+def delete_learner_disk(stack: Stack, random: Random) -> None:
     """Kill the learner, and delete its counts."""
     for _ in range(3):
-        _kill_and_delete(stack, random, LEARNER, stack.learned)
+        _kill_and_delete(stack, random, LEARNER, stack.evidence_folder)
 
 
-def learner_killed_with_a_worker(stack: Stack, random: Random) -> None:
-    """Kill both, three times: nobody renews the worker's leases meanwhile."""
+def kill_learner_with_a_worker(stack: Stack, random: Random) -> None:
+    """Kill both, three times: nothing renews the worker's leases meanwhile."""
     for _ in range(3):
         stack.kill(LEARNER)
         _kill_a_worker(stack, random)
         stack.wait_until_ready(LEARNER)
 
 
-def broker_kill(stack: Stack, random: Random) -> None:
+def kill_broker(stack: Stack, random: Random) -> None:
     stack.kill_broker()
     stack.start_broker()
     time.sleep(_SETTLE_S)
 
 
-def broker_restart(stack: Stack, random: Random) -> None:
+def restart_broker(stack: Stack, random: Random) -> None:
     stack.stop_broker()
     stack.start_broker()
     time.sleep(_SETTLE_S)
 
 
-def broker_away_for_a_minute(stack: Stack, random: Random) -> None:
+def take_broker_away_for_a_minute(stack: Stack, random: Random) -> None:
     stack.kill_broker()
     time.sleep(60)
     stack.start_broker()
     time.sleep(_SETTLE_S)
 
 
-def broker_away_while_workers_are_killed(stack: Stack, random: Random) -> None:
-    """Kill one worker with records in its queue, which starts without a broker, and another as the
-    broker returns."""
+def kill_workers_while_broker_is_away(stack: Stack, random: Random) -> None:
+    """Kill the broker, a worker with records in its queue, and another worker as the broker
+    returns."""
     first, second = random.sample(range(WORKERS), 2)
     stack.kill_broker()
     time.sleep(2)
@@ -139,22 +139,22 @@ def broker_away_while_workers_are_killed(stack: Stack, random: Random) -> None:
     stack.wait_until_ready(worker(first), worker(second))
 
 
-def broker_stalls(stack: Stack, random: Random) -> None:
-    """Stop the broker for a while, shorter and longer than sessions are."""
+def stall_broker(stack: Stack, random: Random) -> None:
+    """Stop the broker for times shorter and longer than a session."""
     for seconds in random.sample(_STALLS_S, len(_STALLS_S)):
-        with stack.broker_stopped():
+        with stack.stopped_broker():
             time.sleep(seconds)
         time.sleep(2 * _SETTLE_S)
 
 
-def members_come_and_go(stack: Stack, random: Random) -> None:
+def change_worker_count(stack: Stack, random: Random) -> None:
     stack.up(WORKERS + 1)
     time.sleep(_SETTLE_S)
     stack.up(WORKERS)
     time.sleep(_SETTLE_S)
 
 
-def state_deleted(stack: Stack, random: Random) -> None:
+def delete_state(stack: Stack, random: Random) -> None:
     instance = random.randrange(WORKERS)
     with stack.kept_down(worker(instance)):
         stack.delete_state(instance)
@@ -162,8 +162,8 @@ def state_deleted(stack: Stack, random: Random) -> None:
     stack.wait_until_ready(worker(instance))
 
 
-def state_damaged(stack: Stack, random: Random) -> None:
-    """Damage the end of a file of each partition, where RocksDB looks first."""
+def damage_state(stack: Stack, random: Random) -> None:
+    """Damage the end of a file of each partition, which RocksDB reads first."""
     instance = random.randrange(WORKERS)
     name = worker(instance)
     with stack.kept_down(name):
@@ -171,14 +171,14 @@ def state_damaged(stack: Stack, random: Random) -> None:
         for stage in STAGES:
             for partition in stack.state(stage.name, instance).glob("rows/*"):
                 tables, manifests = partition.glob("*.sst"), partition.glob("MANIFEST-*")
-                _overwrite_the_end(random.choice([*tables] or [*manifests]), random)
+                _overwrite_end(random.choice([*tables] or [*manifests]), random)
     time.sleep(1)
     stack.wait_until_ready(name)
     notice_count = stack.log(name)[before:].count("rebuilt from its changelog")
     assert notice_count >= len(STAGES), f"{notice_count} damages were noticed"
 
 
-def disk_full(stack: Stack, random: Random) -> None:
+def fill_disk(stack: Stack, random: Random) -> None:
     """Fill the small disk of one worker's state for ten seconds; the worker must report it."""
     instance = random.randrange(WORKERS)
     name, folder = worker(instance), stack.state("enrichment", instance)
@@ -192,7 +192,7 @@ def disk_full(stack: Stack, random: Random) -> None:
         before = len(stack.log(name))
         _fill(folder / "filler")
         time.sleep(10)
-        assert _NO_SPACE in stack.log(name)[before:], "the worker never met a full disk"
+        assert _NO_SPACE in stack.log(name)[before:], "the worker did not report a full disk"
         (folder / "filler").unlink()
     finally:
         with stack.kept_down(name):
@@ -201,28 +201,28 @@ def disk_full(stack: Stack, random: Random) -> None:
     stack.wait_until_ready(name)
 
 
-def poison(stack: Stack, random: Random) -> None:
-    """Write records that nobody can read as an upstream app, one in a hundred or more."""
+def send_poison(stack: Stack, random: Random) -> None:
+    """Write records as an upstream app that no stage can process."""
     producer = _producer(stack)
-    good = _interaction(stack, "poison-good", 0)
-    future = msgspec.structs.replace(good, received_at=good.received_at + DAY_MS)
-    nobody = msgspec.structs.replace(good, event_id="poison-nobody", identifiers=())
-    stranger = msgspec.structs.replace(
-        good, event_id="poison-stranger", identifiers=(Identifier("telepathy", "x"),)
+    original = _interaction(stack, "poison-good", 0)
+    future = msgspec.structs.replace(original, received_at=original.received_at + DAY_MS)
+    anonymous = msgspec.structs.replace(original, event_id="poison-nobody", identifiers=())
+    unknown_namespace = msgspec.structs.replace(
+        original, event_id="poison-stranger", identifiers=(Identifier("telepathy", "x"),)
     )
     encode = open_codec(stack.settings).encode
-    good_value = encode(topics.INTERACTIONS, good)
+    original_value = encode(topics.INTERACTIONS, original)
     kinds: list[tuple[bytes | None, bytes | None]] = [
         (b"customer_id:poison", b"no Avro at all"),
         (b"customer_id:poison", b""),
         (b"customer_id:poison", None),
-        (b"customer_id:poison", b"\x00\x7f\xff\xff\xff" + good_value[5:]),
-        (b"customer_id:poison", good_value[: len(good_value) // 2]),
-        (b"customer_id:poison", b"\x01" + good_value[1:]),
-        (b"\xff\xfe\xfd", good_value),
+        (b"customer_id:poison", b"\x00\x7f\xff\xff\xff" + original_value[5:]),
+        (b"customer_id:poison", original_value[: len(original_value) // 2]),
+        (b"customer_id:poison", b"\x01" + original_value[1:]),
+        (b"\xff\xfe\xfd", original_value),
         (b"customer_id:poison", encode(topics.INTERACTIONS, future)),
-        (b"customer_id:poison", encode(topics.INTERACTIONS, nobody)),
-        (b"telepathy:x", encode(topics.INTERACTIONS, stranger)),
+        (b"customer_id:poison", encode(topics.INTERACTIONS, anonymous)),
+        (b"telepathy:x", encode(topics.INTERACTIONS, unknown_namespace)),
     ]
     for _ in range(6):
         for key, value in kinds:
@@ -231,8 +231,8 @@ def poison(stack: Stack, random: Random) -> None:
         time.sleep(0.5)
 
 
-def copies_a_day_late(stack: Stack, random: Random) -> None:
-    """Send yesterday's interactions as an upstream app, some of them again today, shuffled."""
+def send_copies_a_day_late(stack: Stack, random: Random) -> None:
+    """Send yesterday's interactions as an upstream app, then some of them again as of today."""
     yesterday = int(time.time() * 1000) - DAY_MS
     originals = [_interaction(stack, f"late-{number}", yesterday + number) for number in range(500)]
     copies = [
@@ -243,8 +243,9 @@ def copies_a_day_late(stack: Stack, random: Random) -> None:
     _send_upstream(stack, [*originals, *copies])
 
 
-def copies_a_day_late_while_workers_are_killed(stack: Stack, random: Random) -> None:
-    """Send yesterday's views and orders now, shuffled, one in ten of them twice."""
+def send_copies_a_day_late_over_kills(stack: Stack, random: Random) -> None:
+    """Send yesterday's views and orders now, shuffled, one in ten of them twice, while workers are
+    killed."""
     now = int(time.time() * 1000)
     originals = [
         msgspec.structs.replace(interaction, occurred_at=interaction.occurred_at - DAY_MS)
@@ -258,7 +259,7 @@ def copies_a_day_late_while_workers_are_killed(stack: Stack, random: Random) -> 
         _kill_a_worker(stack, random)
 
 
-def wrong_partitions(stack: Stack, random: Random) -> None:
+def send_to_wrong_partitions(stack: Stack, random: Random) -> None:
     """Write to wrong partitions as an upstream app, while workers are killed."""
     producer, encode = _producer(stack), open_codec(stack.settings).encode
     now = int(time.time() * 1000)
@@ -269,11 +270,11 @@ def wrong_partitions(stack: Stack, random: Random) -> None:
         producer.produce(topics.INTERACTIONS, value, interaction.identifiers[0].key, partition)
         if number == 200:
             producer.flush(30)
-            worker_kill(stack, random)
+            kill_workers(stack, random)
     assert producer.flush(30) == 0
 
 
-def killed_at(point: str) -> Fault:
+def kill_at(point: str) -> Fault:
     """Return the fault that kills a worker, and its successor once more, at a named point."""
 
     def kill_at_point(stack: Stack, random: Random) -> None:
@@ -286,62 +287,62 @@ def killed_at(point: str) -> Fault:
 
 
 FAULTS: tuple[Fault, ...] = (
-    nothing,
-    worker_kill,
-    worker_term,
-    worker_stopped_beyond_its_session,
-    adapter_kill,
-    adapters_come_and_go,
-    ledger_deleted,
-    answers_lost,
-    gateway_kill,
-    broker_kill,
-    broker_restart,
-    broker_away_for_a_minute,
-    broker_away_while_workers_are_killed,
-    broker_stalls,
-    members_come_and_go,
-    state_deleted,
-    state_damaged,
-    disk_full,
-    poison,
-    copies_a_day_late,
-    copies_a_day_late_while_workers_are_killed,
-    wrong_partitions,
+    do_nothing,
+    kill_workers,
+    terminate_worker,
+    stop_worker_beyond_its_session,
+    kill_adapter,
+    replace_adapters,
+    delete_ledger,
+    lose_answers,
+    kill_gateway,
+    kill_broker,
+    restart_broker,
+    take_broker_away_for_a_minute,
+    kill_workers_while_broker_is_away,
+    stall_broker,
+    change_worker_count,
+    delete_state,
+    damage_state,
+    fill_disk,
+    send_poison,
+    send_copies_a_day_late,
+    send_copies_a_day_late_over_kills,
+    send_to_wrong_partitions,
 )
 
 
 SPENDING_FAULTS: tuple[Fault, ...] = (
-    nothing,
-    learner_kill,
-    learner_disk_lost,
-    learner_killed_with_a_worker,
-    worker_kill,
-    worker_stopped_beyond_its_session,
-    adapter_kill,
-    gateway_kill,
-    broker_kill,
-    members_come_and_go,
-    state_deleted,
+    do_nothing,
+    kill_learner,
+    delete_learner_disk,
+    kill_learner_with_a_worker,
+    kill_workers,
+    stop_worker_beyond_its_session,
+    kill_adapter,
+    kill_gateway,
+    kill_broker,
+    change_worker_count,
+    delete_state,
 )
-"""Tried where budgets are spent and something is learned."""
+"""Faults for the configuration that spends budgets and learns."""
 
-STANDSTILLS: frozenset[Fault] = frozenset({worker_stopped_beyond_its_session, broker_stalls})
-"""Faults after which a stopped worker's records may arrive once its successor has sent them again:
-copies, which stages drop."""
+STANDSTILLS: frozenset[Fault] = frozenset({stop_worker_beyond_its_session, stall_broker})
+"""Faults after which records of a stopped worker may arrive that its successor has sent again;
+stages drop these copies."""
 
 
-def a_bad_week(stack: Stack, random: Random) -> None:
+def inflict_many_kills(stack: Stack, random: Random) -> None:
     """Inflict kills of all kinds, in any order."""
-    blows: list[Fault] = [
+    faults: list[Fault] = [
         *30 * [_kill_a_worker],
         *20 * [_kill_the_gateway],
-        *5 * [broker_kill],
-        *2 * [state_deleted],
+        *5 * [kill_broker],
+        *2 * [delete_state],
     ]
-    random.shuffle(blows)
-    for blow in blows:
-        blow(stack, random)
+    random.shuffle(faults)
+    for fault in faults:
+        fault(stack, random)
 
 
 def _kill_three_times(stack: Stack, random: Random, name: str) -> None:
@@ -410,7 +411,7 @@ def _producer(stack: Stack) -> Producer:
     return Producer({**stack.settings.kafka(), "partitioner": "murmur2_random"})
 
 
-def _overwrite_the_end(file: Path, random: Random) -> None:
+def _overwrite_end(file: Path, random: Random) -> None:
     with file.open("r+b") as content:
         content.seek(max(file.stat().st_size - 512, 0))
         content.write(random.randbytes(512))

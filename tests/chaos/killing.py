@@ -1,4 +1,4 @@
-"""Kills at random moments beside a test, by a seed that is printed (`KAIROS_CHAOS_SEED`)."""
+"""Kills at random moments during a test, by a seed that is printed (`KAIROS_CHAOS_SEED`)."""
 
 import os
 import threading
@@ -16,7 +16,7 @@ from tests.support.stack import Stack
 
 SEED: Final = int(os.environ.get("KAIROS_CHAOS_SEED", "1"))
 NOTES: Final = pytest.StashKey[list[str]]()
-"""Lines that are printed at the end of every run, failed or not."""
+"""Lines to print at the end of every run, also of a failed one."""
 
 _END_S: Final = 150.0
 
@@ -25,22 +25,22 @@ _END_S: Final = 150.0
 def kills(
     stack: Stack, names: Sequence[str], pause_s: tuple[float, float], random: Random
 ) -> Iterator[Counter[str]]:
-    """Kill one of the processes after each pause during the block, also while it starts; afterwards
-    all of them run again. Provide the number of kills of each."""
-    kills: Counter[str] = Counter()
+    """Kill one of the processes after each pause during the block, also during its start; provide
+    the number of kills of each. Wait at the end until all of them run again."""
+    counts: Counter[str] = Counter()
     end_event = threading.Event()
 
-    def kill_on() -> None:
+    def kill_repeatedly() -> None:
         while not end_event.wait(random.uniform(*pause_s)):
             name = random.choice(names)
             with suppress(psutil.NoSuchProcess):
                 stack.process(name).kill()
-                kills[name] += 1
+                counts[name] += 1
 
-    thread = threading.Thread(target=kill_on, daemon=True)
+    thread = threading.Thread(target=kill_repeatedly, daemon=True)
     thread.start()
     try:
-        yield kills
+        yield counts
     finally:
         end_event.set()
         thread.join(_END_S)
@@ -49,10 +49,10 @@ def kills(
 
 @contextmanager
 def silences(stack: Stack, names: Sequence[str], random: Random) -> Iterator[None]:
-    """Stop one of the processes for a while, again and again during the block."""
+    """Stop one of the processes for up to 1.5 s, repeatedly during the block."""
     end_event = threading.Event()
 
-    def stop_on() -> None:
+    def stop_repeatedly() -> None:
         while not end_event.wait(random.uniform(2, 5)):
             with suppress(psutil.NoSuchProcess):
                 process = stack.process(random.choice(names))
@@ -60,7 +60,7 @@ def silences(stack: Stack, names: Sequence[str], random: Random) -> Iterator[Non
                 time.sleep(random.uniform(0.2, 1.5))
                 process.resume()
 
-    thread = threading.Thread(target=stop_on, daemon=True)
+    thread = threading.Thread(target=stop_repeatedly, daemon=True)
     thread.start()
     try:
         yield

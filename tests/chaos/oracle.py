@@ -1,9 +1,9 @@
-"""Expected result, worked out by one thread from the raw topics.
+"""Expected result, computed by one thread from the topics.
 
-`people` and `expected_messages` know nothing of Kairos's code: they gather interactions by the
+`people` and `expected_messages` use none of Kairos's code: they group interactions by the
 identifiers that occur together, and count. `replay` runs a stage's pure step over the stage's
-input, record by record, and leaves out copies by their ids. A comparison with it checks not the
-step but the agents around it: partitions, kills, redelivery, rows and changelogs.
+input, record by record, without copies. A comparison with it checks not the step but the agents
+around it: partitions, kills, redelivery, rows and changelogs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,15 +25,15 @@ _FRESH_MS = 300_000
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Person as this folder's configuration should know them."""
+    """Profile that a person should have by this folder's configuration."""
 
     identifiers: frozenset[str]
     interactions: int
     orders: int
-    spent: float
+    order_total: float
     last_page: str | None
     is_idle: bool = field(default=False, compare=False)
-    """Whether the last page view is long ago and no order followed; the profile does not say so."""
+    """Whether no order followed the last page view; this is in no profile."""
 
     @property
     def segments(self) -> frozenset[str]:
@@ -43,8 +43,8 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedMessages:
-    """Messages that one person should get. `thanks`: orders (event ids, sorted) that are confirmed;
-    `tips`: number of tips, each on one of the `views`; `reminders`: least and greatest number."""
+    """Messages that one person should get. `thanks`: confirmed orders (event ids, sorted); `tips`:
+    number of tips, each on one of the `views`; `reminders`: minimum and maximum number."""
 
     thanks: tuple[str, ...] = ()
     tips: int = 0
@@ -78,8 +78,8 @@ def expected_messages(interactions: Iterable[Interaction]) -> dict[str, Expected
 def _gather(
     interactions: Iterable[Interaction],
 ) -> Iterator[tuple[str, set[str], list[Interaction]]]:
-    """Return the strongest identifier, all identifiers, and the history of each person. Nobody here
-    shares an identifier, so identifiers that occur together are one person's."""
+    """Yield the strongest identifier, all identifiers and the history of each person. Persons share
+    no identifiers here, so those that occur together are one person's."""
     histories: dict[str, list[Interaction]] = {}
     members: dict[str, set[str]] = {}
     owner: dict[str, str] = {}
@@ -130,15 +130,18 @@ def _is_idle(history: list[Interaction]) -> bool:
 
 
 def _messages_of(history: list[Interaction]) -> ExpectedMessages:
-    """Return thanks for each order, and one tip a day (longer than the test) to a buyer who views a
-    page, at the latest once the order came by the same identifier; one reminder a day to customers
-    with an address who stay away, also to those whose return was late."""
-    fresh = [
+    """Return the messages that one person should get in a test, which is shorter than a day.
+
+    These are thanks for each order; one tip to a buyer who views a page after an order by the same
+    identifier; one reminder to a customer with an address whose last view no order follows, and
+    perhaps one to a customer whose order came late.
+    """
+    fresh_interactions = [
         interaction
         for interaction in history
         if interaction.received_at - interaction.occurred_at <= _FRESH_MS
     ]
-    fresh_ids = {interaction.event_id for interaction in fresh}
+    fresh_ids = {interaction.event_id for interaction in fresh_interactions}
     buyers: set[str] = set()
     tips = 0
     for interaction in history:
@@ -147,33 +150,47 @@ def _messages_of(history: list[Interaction]) -> ExpectedMessages:
         elif interaction.name == "Viewed" and interaction.event_id in fresh_ids:
             tips = max(tips, int(interaction.identifiers[0].key in buyers))
     return ExpectedMessages(
-        tuple(sorted(interaction.event_id for interaction in fresh if interaction.name == "Order")),
+        tuple(
+            sorted(
+                interaction.event_id
+                for interaction in fresh_interactions
+                if interaction.name == "Order"
+            )
+        ),
         tips,
-        frozenset(interaction.event_id for interaction in fresh if interaction.name == "Viewed"),
-        _reminders(history, fresh),
+        frozenset(
+            interaction.event_id
+            for interaction in fresh_interactions
+            if interaction.name == "Viewed"
+        ),
+        _reminders(history, fresh_interactions),
     )
 
 
-def _reminders(history: list[Interaction], fresh: list[Interaction]) -> tuple[int, int]:
+def _reminders(
+    history: list[Interaction], fresh_interactions: list[Interaction]
+) -> tuple[int, int]:
     has_address = any(
         identifier.namespace == "email"
         for interaction in history
         for identifier in interaction.identifiers
     )
-    possible = has_address and any(interaction.name == "Viewed" for interaction in fresh)
-    return int(possible and _is_idle(history)), int(possible)
+    is_possible = has_address and any(
+        interaction.name == "Viewed" for interaction in fresh_interactions
+    )
+    return int(is_possible and _is_idle(history)), int(is_possible)
 
 
 def replay(of_stage: Stage, inputs: Iterable[Record], rules: Rules) -> StageReplay:
-    """Return the stage's states by key."""
+    """Return the state of a stage that has processed `inputs` in order."""
     stage_replay = StageReplay()
-    seen_events: set[tuple[str, str]] = set()
+    record_ids: set[tuple[str, str]] = set()
     for partition, key, record in inputs:
         subject = record.interaction or record.control
-        name = (key, subject.event_id if record.interaction else subject.control_id)
-        if name in seen_events:
+        record_id = (key, subject.event_id if record.interaction else subject.control_id)
+        if record_id in record_ids:
             continue
-        seen_events.add(name)
+        record_ids.add(record_id)
         if of_stage.spends and rules.config.budgets:
             rules = with_fields(rules, wallet=stage_replay.wallet(partition))
         outcome = of_stage.step(key, record, stage_replay.states.get(key), rules)

@@ -1,4 +1,4 @@
-"""Receiver of e-mails that honours the idempotency key, and keeps nothing else."""
+"""Receiver of e-mails that honours the idempotency key."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,25 +11,25 @@ _SILENT_EVERY = 3
 
 
 class Inbox(Receiver):
-    """Messages by key; `requests` counts posts; a customer gets one message per key. `altered` has
-    the keys that were posted again with another message."""
+    """Receiver whose customers get one message per key. `requests`: number of posts by key;
+    `altered_keys`: keys that were posted again with another message."""
 
     def __init__(self) -> None:
         super().__init__()
         self.requests: Counter[str] = Counter()
-        self.altered: set[str] = set()
+        self.altered_keys: set[str] = set()
         self._digests: dict[str, bytes] = {}
         self._silent = False
 
     @property
-    def delivered(self) -> set[str]:
+    def delivered_keys(self) -> set[str]:
         """Keys of the messages that reached their customer."""
         with self._lock:
             return set(self.requests)
 
     @property
-    def repeated(self) -> int:
-        """Posts of a key that had been posted before."""
+    def repeat_count(self) -> int:
+        """Number of posts of keys that had been posted before."""
         with self._lock:
             return self.requests.total() - len(self.requests)
 
@@ -47,6 +47,6 @@ class Inbox(Receiver):
         with self._lock:
             self.requests[post.key] += 1
             if self._digests.setdefault(post.key, digest) != digest:
-                self.altered.add(post.key)
+                self.altered_keys.add(post.key)
             loses_answer = self._silent and self.requests.total() % _SILENT_EVERY == 0
         return NONE if loses_answer else NO_CONTENT

@@ -1,6 +1,6 @@
 """Checks of budgets, stock and learning after any fault, beside the other checks.
 
-Spending and learning are counted anew, from decisions and outcomes alone.
+The expected results are counted from decisions and outcomes alone.
 """
 
 from collections import Counter
@@ -16,72 +16,73 @@ from tests.chaos.evidence import Evidence
 from tests.chaos.oracle import replay
 
 _GOAL: Final = "Order"
-_LEARNED: Final = "hint"
-_SHOWN: Final = "sent"
+_CAMPAIGN: Final = "hint"
+_OUTCOME: Final = "sent"
 
 
 @dataclass(frozen=True, slots=True)
-class SpentOfAction:
-    """Amount (tokens) that an action takes of a budget, in a partition of `decisions`; given back
-    at `until` (ms) unless it was shown."""
+class ActionSpending:
+    """Amount (tokens) that an action takes from a budget, in a partition of `decisions`; it returns
+    at `until` (epoch ms) unless the action was sent."""
 
     action_id: str
     partition: int
     amount: int
     until: int | None
 
-    def is_kept(self, evidence: Evidence, at: int) -> bool:
+    def is_counted(self, evidence: Evidence, at: int) -> bool:
         """Return whether the amount counts at a time (ms)."""
         outcomes = evidence.outcomes.get(self.action_id)
         if outcomes is None:
             return self.until is None or at < self.until
-        return _SHOWN in outcomes
+        return _OUTCOME in outcomes
 
 
-def nothing_is_overspent(trial: Trial) -> list[str]:
-    """Check that messages took no more than there is, and that all partitions together cannot."""
-    wrong = []
+def check_budgets(trial: Trial) -> list[str]:
+    """Check that messages spent no more than the budget, and that all purses together hold no
+    more."""
+    problems = []
     for name, record in trial.evidence.budgets.items():
         spendings = _spendings(trial.evidence, name)
         at = record.published_at
-        amount_spent = sum(
-            spending.amount for spending in spendings if spending.is_kept(trial.evidence, at)
+        amount = sum(
+            spending.amount for spending in spendings if spending.is_counted(trial.evidence, at)
         )
-        if amount_spent > tokens(record.budget):
-            wrong.append(f"{name}: {amount_spent} of {tokens(record.budget)}")
+        if amount > tokens(record.budget):
+            problems.append(f"{name}: {amount} of {tokens(record.budget)}")
         purses = [purse for (_, budget), purse in trial.evidence.purses.items() if budget == name]
-        granted = sum(max(purse.granted, purse.spent) for purse in purses)
-        if granted > tokens(record.budget) + tokens(record.released):
-            wrong.append(
-                f"{name}: {granted} is out of {record.budget} and {record.released} returned"
+        grants = sum(max(purse.granted, purse.spent) for purse in purses)
+        if grants > tokens(record.budget) + tokens(record.released):
+            problems.append(
+                f"{name}: {grants} granted of {record.budget} and {record.released} returned"
             )
-    return list_examples("overspent", wrong)
+    return list_examples("overspent", problems)
 
 
-def everything_spent_is_counted_once(trial: Trial) -> list[str]:
+def check_accounts(trial: Trial) -> list[str]:
     """Check that the learner's accounts equal a count of decisions and outcomes."""
     evidence = trial.evidence
-    shown_ids = {key for key, outcomes in evidence.outcomes.items() if _SHOWN in outcomes}
+    shown_ids = {key for key, outcomes in evidence.outcomes.items() if _OUTCOME in outcomes}
     expected, actual = {}, {}
     for name in evidence.rules.config.budgets:
         spendings, record = _spendings(evidence, name), evidence.budgets.get(name)
         at = 0 if record is None else record.published_at
-        committed = sum(
+        committed_amount = sum(
             spending.amount for spending in spendings if spending.action_id in shown_ids
         )
-        kept_amount = sum(
-            spending.amount for spending in spendings if spending.is_kept(evidence, at)
+        current_amount = sum(
+            spending.amount for spending in spendings if spending.is_counted(evidence, at)
         )
         by_partition = Counter[int]()
         for spending in spendings:
             by_partition[spending.partition] += spending.amount
-        expected[name] = (kept_amount, committed, dict(by_partition))
+        expected[name] = (current_amount, committed_amount, dict(by_partition))
         actual[name] = _account(record)
     return differences("account", expected, actual)
 
 
-def leases_are_with_their_partitions(trial: Trial) -> list[str]:
-    """Check that the owner of a partition, be it a killed one's successor, has its lease, once."""
+def check_leases(trial: Trial) -> list[str]:
+    """Check that each lease is in the purse of its partition's owner, also after a kill."""
     evidence = trial.evidence
     expected = {
         (lease.partition, name): (lease.number, tokens(lease.granted), tokens(lease.spent))
@@ -96,23 +97,24 @@ def leases_are_with_their_partitions(trial: Trial) -> list[str]:
     return differences("lease", expected, actual)
 
 
-def purses_are_those_of_one_thread(trial: Trial) -> list[str]:
-    """Check that the purses in the changelog are the step's own, run by one thread."""
+def check_purses(trial: Trial) -> list[str]:
+    """Compare purses in the changelog with those of the step, run by one thread."""
     decisioning, evidence = stage("decisioning"), trial.evidence
     expected = replay(decisioning, evidence.inputs(decisioning), evidence.rules).purses
     return differences("purse", expected, evidence.purses)
 
 
-def everything_learned_is_counted_once(trial: Trial) -> list[str]:
-    """Check that in the newest snapshot each hint is a trial, and a success if an order came."""
+def check_learning(trial: Trial) -> list[str]:
+    """Check that the latest snapshot has each hint as a trial, and as a success if an order
+    followed."""
     evidence = trial.evidence
     profiles_by_action = {
         choice.action_id: decision.profile_id
         for _, decision in evidence.decisions
         for choice in decision.choices
-        if choice.campaign == _LEARNED and choice.action_id is not None
+        if choice.campaign == _CAMPAIGN and choice.action_id is not None
     }
-    reached_by = {
+    goal_events = {
         feedback.action_id: decision.event_id
         for _, decision in evidence.decisions
         for feedback in decision.feedback
@@ -120,12 +122,10 @@ def everything_learned_is_counted_once(trial: Trial) -> list[str]:
     }
     posteriors = () if evidence.snapshot is None else evidence.snapshot.posteriors
     actual = {posterior.campaign: (posterior.tried, posterior.reached) for posterior in posteriors}
-    causes = (evidence.first_interactions.get(event) for event in reached_by.values())
+    causes = (evidence.first_interactions.get(event) for event in goal_events.values())
     return [
-        *differences("learned", {_LEARNED: (len(profiles_by_action), len(reached_by))}, actual),
-        *list_examples(
-            "learned of what was never sent", reached_by.keys() - profiles_by_action.keys()
-        ),
+        *differences("learned", {_CAMPAIGN: (len(profiles_by_action), len(goal_events))}, actual),
+        *list_examples("a goal without a hint", goal_events.keys() - profiles_by_action.keys()),
         *list_examples(
             "no goal", (cause for cause in causes if cause is None or cause.name != _GOAL)
         ),
@@ -133,21 +133,21 @@ def everything_learned_is_counted_once(trial: Trial) -> list[str]:
 
 
 SETTLING_CHECKS: tuple[Check, ...] = (
-    everything_spent_is_counted_once,
-    leases_are_with_their_partitions,
-    purses_are_those_of_one_thread,
-    everything_learned_is_counted_once,
+    check_accounts,
+    check_leases,
+    check_purses,
+    check_learning,
 )
-"""Checks that hold once nothing is left to do. The learner gives back what was not shown, counting
-its time from when it heard of it, publishes that with new leases, and then tells partitions of
-these: until that is over, accounts, leases and purses differ."""
-SPENDING_CHECKS: tuple[Check, ...] = (*CHECKS, nothing_is_overspent, *SETTLING_CHECKS)
+"""Checks that hold some time after everything is processed. The learner first returns the amounts
+of actions that were not sent, publishes accounts with new leases, and sends these to the
+partitions; until then accounts, leases and purses differ."""
+SPENDING_CHECKS: tuple[Check, ...] = (*CHECKS, check_budgets, *SETTLING_CHECKS)
 
 
-def _spendings(evidence: Evidence, name: str) -> list[SpentOfAction]:
-    """Return the amount that each action took of a budget, delivered or not."""
+def _spendings(evidence: Evidence, name: str) -> list[ActionSpending]:
+    """Return the amount that each action took from a budget, delivered or not."""
     spendings = {
-        spend.action_id: SpentOfAction(
+        spend.action_id: ActionSpending(
             spend.action_id, partition, tokens(spend.amount), spend.until
         )
         for partition, decision in _decisions(evidence)

@@ -1,4 +1,4 @@
-"""A whole stack under chaos: its processes can be killed, kept down and taken away."""
+"""A stack of real processes that can be killed, stopped and kept down."""
 
 import shutil
 import signal
@@ -22,7 +22,7 @@ from tests.support.stack import eventually
 _IDLE_S = 900.0
 CONFIGURATION = Path(__file__).parent / "configuration"
 SPENDING = Path(__file__).parent / "spending"
-"""Configuration that spends budgets and is learned from, beside the usual one."""
+"""Files that add budgets and learning to the usual configuration."""
 WORKERS = 3
 ADAPTER = "adapter-webhook-0"
 OTHER_ADAPTER = "adapter-webhook-1"
@@ -36,8 +36,8 @@ def worker(number: int) -> str:
 
 
 class Stack(support.Stack):
-    """Stack with `kills`: when (epoch s) any process was killed or stopped; `inbox`: receiver of
-    the e-mails."""
+    """Stack under faults. `kills`: times (epoch s) at which a process was killed or stopped;
+    `inbox`: receiver of the e-mails."""
 
     patience_s = 90.0
 
@@ -86,7 +86,7 @@ class Stack(support.Stack):
             yield
 
     @contextmanager
-    def broker_stopped(self) -> Iterator[None]:
+    def stopped_broker(self) -> Iterator[None]:
         """Stop the broker during the block."""
         self.kills.append(time.time())
         with support.stopped(self.broker()):
@@ -108,7 +108,7 @@ class Stack(support.Stack):
 
     @contextmanager
     def without_workers(self) -> Iterator[None]:
-        """End all workers in good order, and let them start again only after the block."""
+        """Terminate all workers, and let them start again only after the block."""
         workers = [self.process(worker(number)) for number in range(WORKERS)]
         with self._unsupervised():
             for process in workers:
@@ -118,7 +118,7 @@ class Stack(support.Stack):
             yield
 
     def kill_at(self, point: str, instance: int) -> None:
-        """Kill a worker, and the one started in its place when it reaches `point`
+        """Kill a worker, and start one in its place that is killed at `point`
         (`tests.support.doom`)."""
         with self.kept_down(worker(instance)):
             if POINTS[point].restoring:
@@ -146,7 +146,7 @@ class Stack(support.Stack):
         return self.home / "state" / "adapters" / "webhook" / "0"
 
     @property
-    def learned(self) -> Path:
+    def evidence_folder(self) -> Path:
         """Folder of the learner's evidence."""
         return self.home / "state" / LEARNER
 
@@ -199,7 +199,7 @@ class Stack(support.Stack):
 
 @contextmanager
 def running_stack(stack: Stack) -> Iterator[Stack]:
-    """Provide a stack; all of it has ended afterwards, and its files are gone."""
+    """Run a stack during the block; afterwards end all of it and delete its files."""
     try:
         stack.up()
         yield stack

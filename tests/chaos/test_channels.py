@@ -1,8 +1,9 @@
-"""Every adapter under kills and bad receivers: nothing twice, nothing lost, unknown fates as sent.
+"""Every adapter under kills and bad receivers: nothing is lost or received twice.
 
-Nobody can take back a message that a mail server, a provider or a printer received twice;
-receivers that recognise repeats get a message until they confirm it. Post-backs of a provider or a
-mail server count once, however often they are posted. The broker is killed, too.
+A mail server, a provider and a printer that recognise no repeats get a message at most once, and
+one of unknown fate counts as sent; receivers that recognise repeats get it until they confirm it.
+Post-backs of a provider or a mail server count once, however often they are posted. The broker is
+killed, too.
 """
 
 import time
@@ -33,10 +34,10 @@ _CONFIGURATION = Path(__file__).parent / "channels"
 _ADAPTERS = tuple(f"adapter-{kind}-0" for kind in ("email", "pos", "push", "sms", "webhook"))
 _GATEWAY = "gateway"
 _EVENTS = ("Order", "Ship", "Remind", "Note", "Notify", "Collect")
-_ONCE = ("mail", "sms", "counter")
+_PLAIN_CHANNELS = ("mail", "sms", "counter")
 """Channels whose receivers recognise no repeats."""
 
-_KEYED = ("text", "hook", "push")
+_KEYED_CHANNELS = ("text", "hook", "push")
 _RUN_S = 30.0
 _REPORT_S = 180.0
 
@@ -56,39 +57,46 @@ class _World:
         return {action.action_id: action for _, action in actions}
 
     def is_complete(self) -> bool:
-        """Return whether every action has an outcome, and every provider's post was taken."""
+        """Return whether every action has an outcome and the gateway has accepted every
+        post-back."""
         action_ids = {
             str(interaction.properties["action_id"])
             for _, interaction in self.stack.records.every(topics.INTERACTIONS, Interaction)
             if interaction.kind == "outcome"
         }
-        actions = [set(self.actions(channel)) for channel in (*_ONCE, *_KEYED)]
-        complete = all(len(ids) == CUSTOMERS and ids <= action_ids for ids in actions)
-        return complete and not self.servers.services.owed
+        actions = [set(self.actions(channel)) for channel in (*_PLAIN_CHANNELS, *_KEYED_CHANNELS)]
+        has_outcomes = all(len(ids) == CUSTOMERS and ids <= action_ids for ids in actions)
+        return has_outcomes and not self.servers.services.open_posts
 
-    def read_counted(self) -> list[Interaction]:
-        """Return each interaction that went through all stages."""
+    def read_interactions(self) -> list[Interaction]:
+        """Return the interactions that all stages have processed."""
         records = self.stack.records.every(topics.SEGMENTED, Segmented)
         return [
             segmented.interaction for _, segmented in records if segmented.interaction is not None
         ]
 
-    def count_received(self) -> dict[str, Counter[str]]:
-        """Return how often each action was received by those who recognise no repeats."""
+    def count_receipts(self) -> dict[str, Counter[str]]:
+        """Return how many times receivers that recognise no repeats got each action, by channel."""
         parcels = {
             action.content["text"].removeprefix("Parcel "): name
             for name, action in self.actions("counter").items()
         }
         return {
             "mail": Counter(mail.action_id for mail in self.servers.mail.mails),
-            "sms": Counter({name: len(all_) for name, all_ in self.servers.services.plain.items()}),
-            "counter": Counter(parcels[parcel] for parcel in self.servers.printer.printed),
+            "sms": Counter(
+                {name: len(bodies) for name, bodies in self.servers.services.plain_bodies.items()}
+            ),
+            "counter": Counter(parcels[parcel] for parcel in self.servers.printer.parcels),
         }
 
     def repeats(self) -> dict[str, dict[str, list[Any]]]:
-        """Return the messages of receivers that recognise repeats, by action."""
+        """Return the messages that receivers recognising repeats got, by channel and action."""
         services = self.servers.services
-        return {"text": services.keyed, "hook": services.hook, "push": services.push}
+        return {
+            "text": services.keyed_bodies,
+            "hook": services.hook_bodies,
+            "push": services.push_bodies,
+        }
 
 
 @pytest.fixture
@@ -128,24 +136,24 @@ def test_message_is_received_at_most_once_and_none_is_lost(
         time.sleep(max(0.0, begin_s + _RUN_S - time.monotonic()))
     eventually(world.is_complete, _REPORT_S)
     world.stack.wait_until_idle()
-    interactions = world.read_counted()
+    interactions = world.read_interactions()
     outcomes = _by_action(interactions)
     note(f"killed: {dict(kill_counts)}; {world.servers.services.posts} posts of providers")
     services = world.servers.services
-    _check_returned(outcomes, services.returned)
-    for channel, counts in world.count_received().items():
-        note(_check_once(channel, world.actions(channel), counts, outcomes))
+    _check_returns(outcomes, services.returns)
+    for channel, counts in world.count_receipts().items():
+        note(_check_plain_channel(channel, world.actions(channel), counts, outcomes))
     for channel, copies in world.repeats().items():
-        note(_check_keyed(channel, world.actions(channel), copies, outcomes))
-    for name in (*services.plain, *services.keyed):
+        note(_check_keyed_channel(channel, world.actions(channel), copies, outcomes))
+    for name in (*services.plain_bodies, *services.keyed_bodies):
         assert _count(outcomes[name], "delivered") == 1, name
-    _check_replies(interactions, services.replied)
+    _check_replies(interactions, services.reply_senders)
     assert kill_counts.total() >= 8
 
 
-def _check_returned(outcomes: Outcomes, kinds_by_address: dict[str, str]) -> None:
-    """Check that each bounce and complaint counts once, however often it was posted; take it away
-    from the outcomes."""
+def _check_returns(outcomes: Outcomes, kinds_by_address: dict[str, str]) -> None:
+    """Check that each bounce and complaint counts once, however often it was posted; remove it from
+    `outcomes`."""
     assert len(kinds_by_address) > CUSTOMERS // 10
     for name, kind in kinds_by_address.items():
         assert _count(outcomes[name], kind) == 1, (name, kind)
@@ -167,29 +175,29 @@ def _check_replies(interactions: list[Interaction], reply_senders: set[str]) -> 
 
 
 def _send(world: _World, customer: int) -> None:
-    """Send the customer's events, again and again until they were taken."""
+    """Send the customer's events until the gateway accepts them."""
     customer_id = f"c{customer}"
-    gone = "gone" if customer % 10 == 0 else "c"
+    prefix = "gone" if customer % 10 == 0 else "c"
     services = world.servers.services
     port = world.servers.ports["TEST_SERVICES_PORT"]
-    subscription = services.browser.subscription(f"http://127.0.0.1:{port}/push/{gone}{customer}")
+    subscription = services.browser.subscription(f"http://127.0.0.1:{port}/push/{prefix}{customer}")
     message = {
         "type": "track",
         "userId": customer_id,
         "properties": {"customer": customer_id},
         "context": {
             "traits": {
-                "email": f"{gone}{customer}@example.com",
+                "email": f"{prefix}{customer}@example.com",
                 "phone": f"+346001{customer:05d}",
             },
             "externalIds": [{"type": "push", "id": subscription, "collection": "users"}],
         },
     }
     batch = [{**message, "event": name, "messageId": f"{customer_id}/{name}"} for name in _EVENTS]
-    eventually(lambda: _is_taken(world.stack, batch), _REPORT_S)
+    eventually(lambda: _is_accepted(world.stack, batch), _REPORT_S)
 
 
-def _is_taken(stack: Stack, batch: list[dict[str, Any]]) -> bool:
+def _is_accepted(stack: Stack, batch: list[dict[str, Any]]) -> bool:
     try:
         with stack.client("test-app-key") as client:
             answer = client.post("/v1/batch", json={"batch": batch})
@@ -215,7 +223,7 @@ def _is_unconfirmed(outcomes: list[Interaction]) -> bool:
     return any("unconfirmed" in outcome.properties for outcome in outcomes)
 
 
-def _check_once(
+def _check_plain_channel(
     channel: str, actions: dict[str, Action], counts: Counter[str], outcomes: Outcomes
 ) -> str:
     """Check a channel whose receivers recognise no repeats; return a line of counts."""
@@ -227,7 +235,7 @@ def _check_once(
         reports, is_unknown = outcomes[name], (action.address or "").startswith("gone")
         fate = "bounce" if is_unknown else "sent"
         ends = Counter(report.name for report in reports if report.name != "delivered")
-        # "sent" is right if the adapter was killed, or cut off, before it saw the refusal.
+        # "sent" is right if the adapter was killed or cut off before it received the refusal.
         if is_unknown and ends == {"sent": 1}:
             assert _is_unconfirmed(reports), (channel, name)
             continue
@@ -238,7 +246,7 @@ def _check_once(
     return f"{channel}: {len(counts)} received, {confirmation_count} confirmed, of {CUSTOMERS}"
 
 
-def _check_keyed(
+def _check_keyed_channel(
     channel: str, actions: dict[str, Action], copies: dict[str, list[Any]], outcomes: Outcomes
 ) -> str:
     """Check a channel whose receivers recognise repeats; return a line of counts."""

@@ -1,5 +1,6 @@
-"""Kills and damage under load: nothing lost, nothing done twice, states as they should be. The
-short form is part of `make long`, the long one is `make chaos`."""
+"""Kills and damage under load lose nothing and repeat nothing, and leave the expected states.
+
+A short series is part of `make long`, the others are part of `make chaos`."""
 
 from random import Random
 
@@ -13,15 +14,15 @@ from tests.chaos.trial import Laboratory
 from tests.support.doom import POINTS
 
 _RATE = 80.0
-_MUCH_RATE = 200.0
+_HIGH_RATE = 200.0
 _CUSTOMERS = 20_000
 
 
-def some_of_everything(stack: Stack, random: Random) -> None:
+def inflict_some_faults(stack: Stack, random: Random) -> None:
     """Kill a worker, the gateway and the adapter, with poison in between."""
     stack.kill(worker(0))
     stack.kill(ADAPTER)
-    faults.poison(stack, random)
+    faults.send_poison(stack, random)
     stack.kill(GATEWAY)
     stack.wait_until_ready(GATEWAY, ADAPTER, worker(0))
 
@@ -30,8 +31,8 @@ def some_of_everything(stack: Stack, random: Random) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.long
 def test_laws_hold_after_a_short_series_of_faults(laboratory: Laboratory) -> None:
-    result = laboratory.run(some_of_everything, _RATE)
-    assert not result.failed
+    result = laboratory.run(inflict_some_faults, _RATE)
+    assert not result.failures
     assert result.dead_letters >= 40
 
 
@@ -40,7 +41,7 @@ def test_laws_hold_after_a_short_series_of_faults(laboratory: Laboratory) -> Non
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_laws_hold_after_each_fault(laboratory: Laboratory, fault: Fault) -> None:
     result = laboratory.run(fault, _RATE)
-    assert not result.failed
+    assert not result.failures
 
 
 @pytest.mark.chaos
@@ -49,14 +50,14 @@ def test_laws_hold_after_each_fault(laboratory: Laboratory, fault: Fault) -> Non
 def test_laws_hold_after_a_kill_at_each_point_of_the_protocol(
     laboratory: Laboratory, point: str
 ) -> None:
-    result = laboratory.run(faults.killed_at(point), _RATE)
-    assert not result.failed
+    result = laboratory.run(faults.kill_at(point), _RATE)
+    assert not result.failures
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(3_600)
 def test_laws_hold_after_a_long_series_of_faults(laboratory: Laboratory) -> None:
     # 100,000 interactions of 20,000 customers: a quarter of an hour.
-    result = laboratory.run(faults.a_bad_week, _MUCH_RATE, _CUSTOMERS)
-    assert not result.failed
+    result = laboratory.run(faults.inflict_many_kills, _HIGH_RATE, _CUSTOMERS)
+    assert not result.failures
     assert result.records >= _CUSTOMERS * STEPS

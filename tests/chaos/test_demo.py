@@ -1,4 +1,4 @@
-"""The demo decides the same again, over other partitions and other processes."""
+"""The demo makes the same decisions over other partitions and processes."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ import pytest
 from tests.support.stack import Stack
 
 _DAYS = 60
-"""Enough for merges, all segments and campaigns."""
+"""Days that suffice for merges, all segments and campaigns."""
 
 
 def _play(home: Path, partitions: int, workers: str) -> Any:
-    """Play the log's first days in a home of its own; return the result."""
+    """Play the log's first days in a home of its own, and return the summary."""
     stack = Stack(home, home, {"KAIROS_WORKERS": workers})
     options = ("--partitions", str(partitions), "--days", str(_DAYS), "--live", "0")
     try:

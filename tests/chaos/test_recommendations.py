@@ -53,7 +53,8 @@ def test_bias_of_a_policy_that_chose_by_group_is_removed() -> None:
 def test_at_most_one_in_twenty_tests_without_an_effect_changes_the_journey(
     journey: str, arms: tuple[str, str], tmp_path: Path
 ) -> None:
-    """Draw eager customers too, who take the order or the step by themselves and convert more."""
+    """Check this with eager customers, who follow the order or take the step anyway and convert
+    more."""
     recommendations = [
         recommend_for_cases(tmp_path, journey, cases_of_test(arms, 0.0, seed))["shape"]["told"]
         for seed in _WORLDS

@@ -1,5 +1,5 @@
 """Tills and the desk of calls under kills: a payment counts once, a coupon is redeemed once over
-any number of tills and gateways, a call is one person's, and each result counts once."""
+any number of tills and gateways, one person has a call, and each result counts once."""
 
 import time
 from collections import Counter
@@ -36,13 +36,13 @@ _PATIENCE_S = 150.0
 
 @dataclass(frozen=True)
 class _Shops:
-    """Stack, whose own gateway is killed, and another gateway, which is slow to answer then."""
+    """Stack whose own gateway is killed, and the URL of another gateway."""
 
     stack: Stack
     other: str
 
     def post(self, till: int, path: str, body: object) -> httpx.Response:
-        """Post until there is an answer that is no 503, as tills do; the gateways take turns."""
+        """Post to the gateways in turn, as tills do, until the answer is not 503; return it."""
         attempts = [till]
 
         def post_once() -> httpx.Response | None:
@@ -51,16 +51,16 @@ class _Shops:
                 url = self.other if attempts[0] % 2 else self.stack.url
                 with httpx.Client(
                     auth=("test-till-key", ""), timeout=10, trust_env=False
-                ) as tills_client:
-                    answer = tills_client.post(url + path, json=body)
+                ) as client:
+                    answer = client.post(url + path, json=body)
             except (httpx.TransportError, StackError):
                 return None
             return None if answer.status_code == 503 else answer
 
         return _wait_for_answer(post_once)
 
-    def read_counted(self) -> list[Interaction]:
-        """Return each interaction that went through all stages."""
+    def read_interactions(self) -> list[Interaction]:
+        """Return the interactions that all stages have processed."""
         self.stack.wait_until_idle()
         records = self.stack.records.every(topics.SEGMENTED, Segmented)
         return [
@@ -69,20 +69,20 @@ class _Shops:
 
 
 def _wait_for_answer(look: Callable[[], httpx.Response | None]) -> httpx.Response:
-    """Return the first answer; unlike `eventually`, also one with the status of an error."""
-    give_up_at = time.monotonic() + _PATIENCE_S
+    """Return the first answer, also an error, which is false for `eventually`."""
+    deadline_s = time.monotonic() + _PATIENCE_S
     while (answer := look()) is None:
-        assert time.monotonic() < give_up_at
+        assert time.monotonic() < deadline_s
         time.sleep(0.05)
     return answer
 
 
 @pytest.fixture(scope="module")
 def shops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Shops]:
-    nowhere = str(find_free_port())
+    unused_port = str(find_free_port())
     ports = ("TEST_SMTP_PORT", "TEST_SERVICES_PORT", "TEST_PRINTER_PORT", "TEST_GATEWAY_PORT")
     variables = {
-        **dict.fromkeys(ports, nowhere),
+        **dict.fromkeys(ports, unused_port),
         "KAIROS_PARTITIONS": "2",
         "TEST_PROVIDER_SECRET": "unused",
         "TEST_VAPID": new_key(),
@@ -117,21 +117,23 @@ def test_payment_counts_once_and_its_coupon_is_redeemed_once(
         codes = [answer["receipt"]["coupon"] for answer in answers if answer["receipt"] is not None]
         sales = [(code, till) for code in codes for till in range(_TILLS)]
         Random(f"{SEED}/sales").shuffle(sales)
-        first = dict(zip(sales, tills.map(lambda sale: _redeem(shops, *sale), sales), strict=True))
+        first_answers = dict(
+            zip(sales, tills.map(lambda sale: _redeem(shops, *sale), sales), strict=True)
+        )
         second_answers = dict(
             zip(sales, tills.map(lambda sale: _redeem(shops, *sale), sales), strict=True)
         )
         eventually(lambda: kill_counts.total() >= 4, _PATIENCE_S)
     note(
         f"tills: {len(codes)} coupons of {_PAYMENTS} payments; "
-        f"gateway killed {kill_counts.total()} x"
+        f"gateway killed {kill_counts.total()} times"
     )
     assert len(codes) > _PAYMENTS // 2
     assert len(set(codes)) == len(codes)
-    assert second_answers == first
+    assert second_answers == first_answers
     for code in codes:
-        assert sorted(first[code, till] for till in range(_TILLS)) == [200, 409, 409], code
-    interactions = shops.read_counted()
+        assert sorted(first_answers[code, till] for till in range(_TILLS)) == [200, 409, 409], code
+    interactions = shops.read_interactions()
     payments = Counter(
         interaction.event_id for interaction in interactions if interaction.name == "Payment"
     )
@@ -180,12 +182,12 @@ def test_call_is_taken_by_one_person_and_its_result_counts_once(
         tasks = [task["id"] for task in eventually(lambda: _open_tasks(shops.stack))]
         pairs = [(task, by) for task in tasks for by in ("ana", "eva")]
         with ThreadPoolExecutor(2) as desk:
-            results = list(desk.map(lambda pair: _take(shops.stack, *pair), pairs))
+            results = list(desk.map(lambda pair: _is_taken_by(shops.stack, *pair), pairs))
         for task in tasks:
-            _end(shops.stack, task)
+            _finish_task(shops.stack, task)
     note(f"desk: {_CALLS} calls, gateway killed {kill_counts.total()} times")
     assert Counter(results) == {True: _CALLS, False: _CALLS}
-    interactions = shops.read_counted()
+    interactions = shops.read_interactions()
     tasks_by_action = Counter(
         interaction.properties["action_id"]
         for interaction in interactions
@@ -208,26 +210,26 @@ def _open_tasks(stack: Stack) -> list[dict[str, Any]] | None:
     return tasks if len(tasks) == _CALLS else None
 
 
-def _take(stack: Stack, task: str, by: str) -> bool:
-    """Take a task, again and again until somebody has it; return whether it is `by`."""
+def _is_taken_by(stack: Stack, task: str, by: str) -> bool:
+    """Take a task, again until somebody has it; return whether that is `by`."""
 
     def find_taker() -> str | None:
         result = stack.run("desk", "take", task, "--by", by)
-        return "mine" if result.returncode == 0 else _holder(stack, task)
+        return "mine" if result.returncode == 0 else _find_holder(stack, task)
 
     return eventually(find_taker, _PATIENCE_S) in ("mine", by)
 
 
-def _holder(stack: Stack, task: str) -> str | None:
+def _find_holder(stack: Stack, task: str) -> str | None:
     all_tasks = msgspec.json.decode(stack.kairos("desk", "list", "--all", "--json"))
-    offered_task = next(task_row for task_row in all_tasks if task_row["id"] == task)
-    return offered_task["by"]
+    row = next(row for row in all_tasks if row["id"] == task)
+    return row["by"]
 
 
-def _end(stack: Stack, task: str) -> None:
+def _finish_task(stack: Stack, task: str) -> None:
     def is_done() -> bool:
         stack.run("desk", "done", task, "--result", "accepted")
         all_tasks = msgspec.json.decode(stack.kairos("desk", "list", "--all", "--json"))
-        return next(offered for offered in all_tasks if offered["id"] == task)["state"] == "done"
+        return next(row for row in all_tasks if row["id"] == task)["state"] == "done"
 
     eventually(is_done, _PATIENCE_S)

@@ -1,5 +1,5 @@
-"""Kills while budgets are spent, stock is given away and something is learned: nothing is overspent
-or lost, and everything is counted once."""
+"""Kills while workers spend budgets and stock and the learner counts: nothing is overspent or lost,
+and everything counts once."""
 
 import pytest
 
@@ -17,11 +17,11 @@ def test_laws_of_spending_hold_after_each_fault(
     spending_laboratory: Laboratory, fault: Fault
 ) -> None:
     result = spending_laboratory.run(fault, _RATE)
-    assert not result.failed
+    assert not result.failures
 
 
 def test_budgets_and_stock_were_spent_to_the_end(spending_laboratory: Laboratory) -> None:
-    """Show that something ran out and was contended for, so that checks had something to find."""
+    """Check that budgets and stock ran out, so that overspending was possible."""
     budgets = Evidence.of(spending_laboratory.stack.settings).budgets
     for name in ("prize", "shelf/lamp", "shelf/chair", "shelf/rug"):
         assert budgets[name].spent == budgets[name].budget, name

@@ -23,40 +23,41 @@ from tests.support.stack import Stack, eventually, running_stack
 
 pytestmark = [
     pytest.mark.chaos,
-    pytest.mark.skipif(SSHD is None, reason="there is no OpenSSH server here"),
+    pytest.mark.skipif(SSHD is None, reason="no OpenSSH server is installed"),
     pytest.mark.timeout(600),
 ]
 
 _FILES, _ROWS = 6, 1_500
-_LARGE_ROWS, _WIDE = 12_000, "x" * 400
-"""A file of more than 4 MiB, whose rows helpers judge."""
+_LARGE_ROWS, _LONG_NOTE = 12_000, "x" * 400
+"""Rows of more than 4 MiB, which helper processes read."""
 
 _BAD_EVERY = 50
 _CONFIGURATION = Path(__file__).parent / "files"
-_TAKEN_S = 300.0
+_PATIENCE_S = 300.0
 
 
 @dataclass(frozen=True)
-class _Night:
+class _WatchedFolder:
     """Stack, and the folder of the SFTP server that it watches."""
 
     stack: Stack
     inbox: Path
 
     def put(self, name: str, text: str) -> None:
-        """Put a file there as senders do: under another name until it is whole."""
+        """Put a file there as senders do: under another name until it is complete."""
         part = self.inbox / f"{name}.part"
         part.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
         part.rename(self.inbox / name)
 
 
 @pytest.fixture
-def night(tmp_path: Path) -> Iterator[_Night]:
+def folder(tmp_path: Path) -> Iterator[_WatchedFolder]:
     inbox, random = tmp_path / "inbox", Random(f"{SEED}/cuts")
     inbox.mkdir()
 
     def most_bytes() -> int | None:
-        """Cut most connections: at the greeting, within a listing, within a file."""
+        """Return a limit for most connections: at the greeting, within a listing, or within a
+        file."""
         return None if random.random() < 0.4 else random.choice((300, 4_000, 40_000, 2_000_000))
 
     with (
@@ -68,7 +69,7 @@ def night(tmp_path: Path) -> Iterator[_Night]:
             _CONFIGURATION, tmp_path / "configuration", server, port, inbox
         )
         with running_stack(Stack(tmp_path / "home", configuration, variables)) as stack:
-            yield _Night(stack, inbox)
+            yield _WatchedFolder(stack, inbox)
 
 
 def _rows(file: int, count: int, note: str) -> str:
@@ -81,49 +82,61 @@ def _rows(file: int, count: int, note: str) -> str:
 
 
 def test_row_counts_once_over_kills_and_cut_connections(
-    night: _Night, note: Callable[[str], None]
+    folder: _WatchedFolder, note: Callable[[str], None]
 ) -> None:
     random = Random(f"{SEED}/files")
-    files_sent = [
+    files = [
         (f"night-{number}.csv{'.gz' if number % 2 else ''}", _ROWS, "") for number in range(_FILES)
     ]
-    files_sent.append(("large.csv", _LARGE_ROWS, _WIDE))
-    with kills(night.stack, ("ingest",), (1.0, 4.0), random) as kill_counts:
-        for number, (name, rows, wide) in enumerate(files_sent):
-            night.put(name, _rows(number, rows, wide))
+    files.append(("large.csv", _LARGE_ROWS, _LONG_NOTE))
+    with kills(folder.stack, ("ingest",), (1.0, 4.0), random) as kill_counts:
+        for number, (name, rows, text) in enumerate(files):
+            folder.put(name, _rows(number, rows, text))
             time.sleep(random.uniform(0.5, 2.0))
-        night.put("night-0-again.csv", _rows(0, _ROWS, ""))
-        eventually(lambda: kill_counts.total() >= 6, _TAKEN_S)
-    names = {name for name, *_ in files_sent} | {"night-0-again.csv"}
-    done_folder = night.inbox / "done"
-    eventually(lambda: all((done_folder / name).exists() for name in names), _TAKEN_S)
-    eventually(lambda: not list((night.stack.home / "state/ingest/files").glob("*")), _TAKEN_S)
-    night.stack.wait_until_idle()
-    counts_by_number = Counter(
+        folder.put("night-0-again.csv", _rows(0, _ROWS, ""))
+        eventually(lambda: kill_counts.total() >= 6, _PATIENCE_S)
+    _wait_until_done(folder, {name for name, *_ in files} | {"night-0-again.csv"})
+    counts = _check_rows(folder, [rows for _, rows, _ in files])
+    record_count = sum(1 for _ in folder.stack.records.every(topics.INTERACTIONS, Interaction))
+    note(
+        f"files: killed {kill_counts.total()} times; "
+        f"{len(counts):,} rows of {record_count:,} records"
+    )
+    _check_dead_letters(folder, sum(-(-rows // _BAD_EVERY) for _, rows, _ in files))
+    assert [path.name for path in folder.inbox.iterdir()] == ["done"]
+
+
+def _wait_until_done(folder: _WatchedFolder, names: set[str]) -> None:
+    """Wait until the files are in `done/` and their interactions are decided."""
+    done_folder = folder.inbox / "done"
+    eventually(lambda: all((done_folder / name).exists() for name in names), _PATIENCE_S)
+    copies = folder.stack.home / "state/ingest/files"
+    eventually(lambda: not list(copies.glob("*")), _PATIENCE_S)
+    folder.stack.wait_until_idle()
+
+
+def _check_rows(folder: _WatchedFolder, row_counts: list[int]) -> Counter[str]:
+    """Check that each valid row of the files counts once; return the counts by row."""
+    counts = Counter(
         str(segmented.interaction.properties["number"])
-        for _, segmented in night.stack.records.every(topics.SEGMENTED, Segmented)
+        for _, segmented in folder.stack.records.every(topics.SEGMENTED, Segmented)
         if segmented.interaction is not None and segmented.interaction.name == "Order Placed"
     )
-    expected = {
+    assert counts.keys() == {
         f"{file}/{number}"
-        for file, (_, rows, _) in enumerate(files_sent)
+        for file, rows in enumerate(row_counts)
         for number in range(rows)
         if number % _BAD_EVERY
     }
-    rows_written = sum(1 for _ in night.stack.records.every(topics.INTERACTIONS, Interaction))
-    note(
-        f"files: killed {kill_counts.total()} times; "
-        f"{len(counts_by_number):,} rows of {rows_written:,} records"
-    )
-    assert counts_by_number.keys() == expected
-    assert max(counts_by_number.values()) == 1
+    assert max(counts.values()) == 1
+    return counts
+
+
+def _check_dead_letters(folder: _WatchedFolder, bad_count: int) -> None:
+    """Check that each bad row is one dead letter."""
     letters = Counter(
         (letter.headers["file"], letter.headers["line"])
-        for _, letter in night.stack.records.every(topics.DEAD_LETTERS, DeadLetterRecord)
+        for _, letter in folder.stack.records.every(topics.DEAD_LETTERS, DeadLetterRecord)
     )
-    bad = sum(-(-rows // _BAD_EVERY) for _, rows, _ in files_sent)
     assert set(letters.values()) == {1}
-    assert len(letters) == bad
-    assert not (night.inbox / "failed").exists()
-    names_left = {path.name for path in night.inbox.iterdir()}
-    assert names_left == {"done"}, names_left
+    assert len(letters) == bad_count

@@ -1,5 +1,5 @@
-"""Customers who send through the gateway by an impatient client: unacknowledged messages are sent
-again under the same id, and some acknowledged ones too."""
+"""Customers who send through the gateway by an impatient client, which sends unacknowledged
+messages again under the same id, and some acknowledged ones too."""
 
 import asyncio
 import time
@@ -29,8 +29,8 @@ _PAGES = ("home", "list", "cart", "help")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load by `customers` (None: until it is stopped) at `rate` messages per second; `copies` is
-    the share of messages that are sent once more later."""
+    """Load of `customers` (None: without end) at `rate` messages per second; `copies`: share of
+    messages that are sent once more later."""
 
     run: str
     seed: int
@@ -40,16 +40,16 @@ class Load:
 
 
 class Traffic:
-    """Messages sent: `accepted` has the ids of those with a 2xx; `posted` how often each was
-    posted; `retries` counts posts sent again."""
+    """Customers' messages. `accepted_ids`: those that got a 2xx; `posts`: number of posts of each;
+    `retries`: number of repeated posts."""
 
     def __init__(self, url: str, load: Load) -> None:
-        self.posted: Counter[str] = Counter()
-        self.accepted: set[str] = set()
+        self.posts: Counter[str] = Counter()
+        self.accepted_ids: set[str] = set()
         self.retries = 0
         self._url = url
         self._load = load
-        self._ending = Event()
+        self._end = Event()
         self._failure: BaseException | None = None
         self._thread = Thread(target=self._run, name="traffic")
 
@@ -58,8 +58,8 @@ class Traffic:
         return self
 
     def stop(self) -> None:
-        """Begin with no further customers, and wait until all messages are acknowledged."""
-        self._ending.set()
+        """Add no further customers, and wait until all messages are acknowledged."""
+        self._end.set()
         self.join()
 
     def join(self) -> None:
@@ -86,39 +86,41 @@ class Traffic:
             asyncio.TaskGroup() as group,
         ):
             for lane in range(_LANES):
-                group.create_task(self._lane(client, lane))
+                group.create_task(self._send_lane(client, lane))
 
-    async def _lane(self, client: httpx.AsyncClient, lane: int) -> None:
-        """Send for groups of customers in turn; each customer waits for an answer before the next
-        step, so that the order is known."""
+    async def _send_lane(self, client: httpx.AsyncClient, lane: int) -> None:
+        """Send for groups of customers in turn; each customer's step waits for the answer to the
+        one before, so that the order is known."""
         random = Random(f"{self._load.seed}/{lane}")
         pause_s = _GROUP * _LANES / self._load.rate
         for customers in self._groups(lane):
             past_messages: list[dict[str, Any]] = []
             for step in range(STEPS):
                 begin_s = time.monotonic()
-                fresh = [_message(self._load.run, customer, step, random) for customer in customers]
+                messages = [
+                    _message(self._load.run, customer, step, random) for customer in customers
+                ]
                 copies = [
                     message for message in past_messages if random.random() < self._load.copies
                 ]
-                batch = fresh + copies
+                batch = messages + copies
                 random.shuffle(batch)
                 await self._post(client, batch)
-                self.accepted.update(interaction["messageId"] for interaction in fresh)
-                past_messages += fresh
+                self.accepted_ids.update(interaction["messageId"] for interaction in messages)
+                past_messages += messages
                 await asyncio.sleep(max(0.0, pause_s - (time.monotonic() - begin_s)))
 
     def _groups(self, lane: int) -> Iterator[Sequence[int]]:
         first = lane * _GROUP
         limit = self._load.customers
-        while not self._ending.is_set() and (limit is None or first < limit):
+        while not self._end.is_set() and (limit is None or first < limit):
             last = first + _GROUP if limit is None else min(first + _GROUP, limit)
             yield range(first, last)
             first += _LANES * _GROUP
 
     async def _post(self, client: httpx.AsyncClient, batch: list[dict[str, Any]]) -> None:
         while True:
-            self.posted.update(message["messageId"] for message in batch)
+            self.posts.update(message["messageId"] for message in batch)
             try:
                 response = await client.post("/v1/batch", json={"batch": batch})
             except httpx.TransportError:
@@ -134,10 +136,9 @@ class Traffic:
 
 
 def call_the_roll(url: str, run: str, partitions: int) -> set[str]:
-    """Post a message of a new customer for each partition, of those that are keyed by identifier
-    and of those that are keyed by profile; return the ids of the messages, all of them
-        accepted."""
-    names = list(_of_every_partition(f"{run}-roll", partitions))
+    """Post messages of new customers for each partition, both of topics keyed by identifier and of
+    topics keyed by profile; return the ids of the messages, which are all accepted."""
+    names = list(_customers_of_partitions(f"{run}-roll", partitions))
     batch = [
         {"type": "track", "event": "Viewed", "messageId": name, "userId": name} for name in names
     ]
@@ -148,26 +149,26 @@ def call_the_roll(url: str, run: str, partitions: int) -> set[str]:
     return set(names)
 
 
-def _of_every_partition(stem: str, partitions: int) -> Iterator[str]:
+def _customers_of_partitions(stem: str, partitions: int) -> Iterator[str]:
     missing = {
         (kind, number) for kind in ("interaction", "profile") for number in range(partitions)
     }
     for number in count():
         customer = Identifier("customer_id", f"{stem}-{number}")
-        reached_partitions = {
+        own_partitions = {
             ("interaction", murmur2_partition(customer.key.encode(), partitions)),
             ("profile", murmur2_partition(profile_id(customer).encode(), partitions)),
         }
-        if missing & reached_partitions:
+        if missing & own_partitions:
             yield customer.value
-        missing -= reached_partitions
+        missing -= own_partitions
         if not missing:
             return
 
 
 def _message(run: str, customer: int, step: int, random: Random) -> dict[str, Any]:
-    """Return the next message of somebody who is first a visitor, then a customer with an e-mail
-    address who returns; one in four does not order again, but stays away."""
+    """Return the next message of a visitor who becomes a customer with an e-mail address; at the
+    last step three in four order again, the others view a page and stay away."""
     name = f"{run}-{customer}"
     message: dict[str, Any] = {
         "type": "track",

@@ -1,4 +1,4 @@
-"""Worlds in memory that chaos has left, to be tampered with so that its checks find something."""
+"""Results of runs in memory, to be tampered with so that the checks of chaos find something."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,10 +33,10 @@ class World:
 
     rules: Rules
     logs: Logs
-    delivered: set[str]
-    altered: set[str] = field(default_factory=set)
-    posted: dict[str, int] = field(default_factory=dict)
-    accepted: set[str] = field(default_factory=set)
+    delivered_ids: set[str]
+    altered_ids: set[str] = field(default_factory=set)
+    posts: dict[str, int] = field(default_factory=dict)
+    accepted_ids: set[str] = field(default_factory=set)
     roll_call: set[str] = field(default_factory=set)
 
     def copy(self) -> "World":
@@ -45,7 +45,7 @@ class World:
         return World(self.rules, **parts)
 
     def every(self, topic: str) -> Iterator[tuple[list[Record], int, Any]]:
-        """Yield the log, the place in it, and the record there."""
+        """Yield each record of a topic, after its log and its place in it."""
         for partition in range(PARTITIONS):
             log = self.logs.records[topic, partition]
             for place, record in enumerate(log):
@@ -63,10 +63,10 @@ class World:
         return check(
             Trial(
                 evidence=self.evidence(),
-                posted=self.posted,
-                accepted=self.accepted,
-                delivered=self.delivered,
-                altered=self.altered,
+                posts=self.posts,
+                accepted_ids=self.accepted_ids,
+                delivered_ids=self.delivered_ids,
+                altered_ids=self.altered_ids,
                 roll_call=self.roll_call,
                 partitions=PARTITIONS,
             )
@@ -88,8 +88,8 @@ Tampering: TypeAlias = Callable[[World], None]
 
 
 class CheckSuite(ABC):
-    """Tests of checks: each holds for an undisturbed run, and fails once its evidence is tampered
-    with. `tamperings`: check that must fail and the words of its finding, by description."""
+    """Tests of checks: each holds for an undisturbed run, and fails after tampering with its
+    evidence. `tamperings`: by description, the check that must fail and the tampering."""
 
     checks: ClassVar[Sequence[Check]]
     tamperings: ClassVar[Mapping[str, tuple[Check, "Tampering"]]]
@@ -129,7 +129,7 @@ def interaction(
     return Interaction(event_id, "track", name, "web", "shop", at, at, names, properties or {})
 
 
-def sent(action: Action) -> Interaction:
+def sent_outcome(action: Action) -> Interaction:
     at = action.created_at + 1
     properties: dict[str, Any] = {"action_id": action.action_id}
     name = outcome_id(action.action_id, "sent")
@@ -139,7 +139,7 @@ def sent(action: Action) -> Interaction:
     )
 
 
-def forget(topic: str, holds: Callable[[Any], bool]) -> Tampering:
+def delete(topic: str, holds: Callable[[Any], bool]) -> Tampering:
     def tamper(world: World) -> None:
         log, place, _ = world.find(topic, holds)
         del log[place]
@@ -165,7 +165,7 @@ def alter(topic: str, holds: Callable[[Any], bool], change: Callable[[Any], Any]
 
 
 def alter_state(of_stage: Stage, change: Callable[[Any], Any]) -> Tampering:
-    """Alter the last row whose state `change` alters."""
+    """Return a tampering that alters the last row whose state `change` alters."""
     decoder = msgspec.msgpack.Decoder(Row[of_stage.state])  # type: ignore[name-defined]
 
     def tamper(world: World) -> None:
@@ -179,13 +179,13 @@ def alter_state(of_stage: Stage, change: Callable[[Any], Any]) -> Tampering:
                     value = msgspec.msgpack.encode(replace(row, state=state))
                     log.append(Record(record.key, value))
                     return
-        raise AssertionError("no state can be changed so")
+        raise AssertionError("`change` alters no state")
 
     return tamper
 
 
-def about(event_id: str) -> Callable[[Any], bool]:
-    """Return the condition that a record is about this interaction."""
+def is_about(event_id: str) -> Callable[[Any], bool]:
+    """Return the condition that a record is that of an interaction, or follows from it."""
 
     def holds(record: Any) -> bool:
         subject = getattr(record, "interaction", record)

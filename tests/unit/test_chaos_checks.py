@@ -32,12 +32,12 @@ from tests.support.tampering import (
     CheckSuite,
     Tampering,
     World,
-    about,
     alter,
     alter_state,
-    forget,
+    delete,
     interaction,
-    sent,
+    is_about,
+    sent_outcome,
     write_again,
 )
 from tests.support.worlds import rules
@@ -69,15 +69,15 @@ def _run_undisturbed() -> World:
     stages.run(0)
     actions = [action for topic in (EMAIL, PUSH) for _, action in logs.read(topic)]
     for action in actions:
-        logs.put(sent(action))
+        logs.put(sent_outcome(action))
     stages.run(0)
     names = {record.event_id for record in (*stream, *roll_call)}
     return World(
         _rules(),
         logs,
-        delivered={action.action_id for action in actions},
-        posted=dict.fromkeys(names, 1),
-        accepted=names,
+        delivered_ids={action.action_id for action in actions},
+        posts=dict.fromkeys(names, 1),
+        accepted_ids=names,
         roll_call={interaction.event_id for interaction in roll_call},
     )
 
@@ -107,20 +107,20 @@ def _alter_contacts(change: Callable[[tuple[Contact, ...]], tuple[Contact, ...]]
 
 
 def _swap_steps(world: World) -> None:
-    log, later, _ = world.find(topics.DECISIONS, about("e0-4"))
-    other, earlier, _ = world.find(topics.DECISIONS, about("e0-3"))
+    log, later, _ = world.find(topics.DECISIONS, is_about("e0-4"))
+    other, earlier, _ = world.find(topics.DECISIONS, is_about("e0-3"))
     log[later], other[earlier] = other[earlier], log[later]
 
 
 def _decide_differently(world: World) -> None:
-    write_again(topics.DECISIONS, about("e0-3"))(world)
-    alter(topics.DECISIONS, about("e0-3"), lambda decision: replace(decision, choices=()))(world)
+    write_again(topics.DECISIONS, is_about("e0-3"))(world)
+    alter(topics.DECISIONS, is_about("e0-3"), lambda decision: replace(decision, choices=()))(world)
 
 
 def _send_another_message(world: World) -> None:
-    write_again(EMAIL, about("e0-2"))(world)
-    alter(EMAIL, about("e0-2"), lambda action: replace(action, action_id="another"))(world)
-    world.delivered.add("another")
+    write_again(EMAIL, is_about("e0-2"))(world)
+    alter(EMAIL, is_about("e0-2"), lambda action: replace(action, action_id="another"))(world)
+    world.delivered_ids.add("another")
 
 
 def _refuse_downstream(world: World) -> None:
@@ -143,15 +143,15 @@ def _put_dead_letter(world: World, stage: str, reason: str, topic: str) -> None:
 
 
 def _deliver_nothing(world: World) -> None:
-    world.delivered.pop()
+    world.delivered_ids.pop()
 
 
 def _deliver_more(world: World) -> None:
-    world.delivered.add("of no action")
+    world.delivered_ids.add("of no action")
 
 
 def _deliver_altered(world: World) -> None:
-    world.altered.add(next(iter(world.delivered)))
+    world.altered_ids.add(next(iter(world.delivered_ids)))
 
 
 def _count_one_more(profile: Profile) -> Profile:
@@ -201,17 +201,17 @@ def _repeat_the_first_snapshot(world: World) -> None:
 
 TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     "an accepted interaction is gone": (
-        checks.accepted_is_in_the_log,
-        forget(topics.INTERACTIONS, about("e1-3")),
+        checks.check_accepted_messages,
+        delete(topics.INTERACTIONS, is_about("e1-3")),
     ),
     "an interaction that was posted once is written twice": (
-        checks.written_as_often_as_posted,
-        write_again(topics.INTERACTIONS, about("e1-3")),
+        checks.check_records_per_post,
+        write_again(topics.INTERACTIONS, is_about("e1-3")),
     ),
     **{
         f"an interaction is written twice to {topic}": (
-            checks.passed_on_once,
-            write_again(topic, about("e0-2")),
+            checks.check_stage_outputs,
+            write_again(topic, is_about("e0-2")),
         )
         for topic in (
             topics.IDENTIFIED,
@@ -222,36 +222,39 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
         )
     },
     "a decision is missing": (
-        checks.everything_is_processed,
-        forget(topics.DECISIONS, about("e2-1")),
+        checks.check_processing,
+        delete(topics.DECISIONS, is_about("e2-1")),
     ),
-    "a stage refuses what another wrote": (checks.nothing_dies_later, _refuse_downstream),
-    "an accepted interaction is a dead letter": (checks.nothing_accepted_dies, _refuse_accepted),
-    "a step fails": (checks.nothing_accepted_dies, _fail_step),
+    "a stage refuses what another wrote": (checks.check_inner_dead_letters, _refuse_downstream),
+    "an accepted interaction is a dead letter": (
+        checks.check_accepted_dead_letters,
+        _refuse_accepted,
+    ),
+    "a step fails": (checks.check_accepted_dead_letters, _fail_step),
     "an interaction is decided twice, each time differently": (
-        checks.decided_once,
+        checks.check_decisions,
         _decide_differently,
     ),
     "a profile is off by one": (
-        checks.profiles_are_right,
+        checks.check_profiles,
         alter(topics.PROFILES, _is_person, _count_one_more),
     ),
     "the last snapshot of a profile is older than another": (
-        checks.profiles_are_right,
+        checks.check_profiles,
         _repeat_the_first_snapshot,
     ),
     "a profile that was merged is still there": (
-        checks.profiles_are_right,
-        forget(topics.PROFILES, lambda profile: profile is None),
+        checks.check_profiles,
+        delete(topics.PROFILES, lambda profile: profile is None),
     ),
     "a membership is wrong": (
-        checks.memberships_are_right,
+        checks.check_memberships,
         alter(
             topics.MEMBERSHIPS, _is_person, lambda memberships: replace(memberships, segments={})
         ),
     ),
     "a profile is in a segment that it should not enter": (
-        checks.memberships_are_right,
+        checks.check_memberships,
         alter(
             topics.MEMBERSHIPS,
             _is_person,
@@ -259,64 +262,64 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
         ),
     ),
     "a change that time causes is missing": (
-        checks.memberships_are_right,
+        checks.check_memberships,
         alter(topics.MEMBERSHIPS, _is_of_absent_customer, _leave_idle),
     ),
     "a shard of a profile is missing": (
-        checks.states_are_those_of_one_thread,
+        checks.check_states,
         alter_state(stage("enrichment"), _remove_shard),
     ),
     "a contact is forgotten": (
-        checks.contact_histories_are_right,
+        checks.check_contact_histories,
         _alter_contacts(lambda contacts: contacts[1:]),
     ),
     "a contact counts twice": (
-        checks.contact_histories_are_right,
+        checks.check_contact_histories,
         _alter_contacts(lambda contacts: (*contacts, *contacts[:1])),
     ),
     "an absent customer is not reminded": (
-        checks.contact_histories_are_right,
+        checks.check_contact_histories,
         _alter_contacts(
             lambda contacts: tuple(contact for contact in contacts if contact.offer != "reminder")
         ),
     ),
     "a delivered message remains reserved": (
-        checks.contact_histories_are_right,
+        checks.check_contact_histories,
         _alter_contacts(
             lambda contacts: tuple(replace(contact, status="reserved") for contact in contacts)
         ),
     ),
-    "a message reaches nobody": (checks.delivered_what_was_decided, _deliver_nothing),
+    "a message reaches nobody": (checks.check_deliveries, _deliver_nothing),
     "a message is delivered without an action": (
-        checks.delivered_what_was_decided,
+        checks.check_deliveries,
         _deliver_more,
     ),
     "a customer gets a second message": (
-        checks.delivered_what_was_decided,
+        checks.check_deliveries,
         _send_another_message,
     ),
     "a message is delivered again with other content": (
-        checks.delivered_what_was_decided,
+        checks.check_deliveries,
         _deliver_altered,
     ),
     "an action is decided and not written": (
-        checks.delivered_what_was_decided,
-        forget(EMAIL, about("e0-2")),
+        checks.check_deliveries,
+        delete(EMAIL, is_about("e0-2")),
     ),
     "a delivery is not reported": (
-        checks.outcomes_are_right,
-        forget(topics.INTERACTIONS, _is_outcome),
+        checks.check_outcomes,
+        delete(topics.INTERACTIONS, _is_outcome),
     ),
     "a delivery is reported as expired": (
-        checks.outcomes_are_right,
+        checks.check_outcomes,
         alter(topics.INTERACTIONS, _is_outcome, lambda outcome: replace(outcome, name="expired")),
     ),
-    "two decisions are in the wrong order": (checks.order_is_kept, _swap_steps),
+    "two decisions are in the wrong order": (checks.check_order, _swap_steps),
     "a customer of the roll call gets no decision": (
-        checks.everyone_answers_again,
-        forget(topics.DECISIONS, about("roll-0")),
+        checks.check_roll_call,
+        delete(topics.DECISIONS, is_about("roll-0")),
     ),
-    "a partition is not asked": (checks.everyone_answers_again, _ask_one_only),
+    "a partition is not asked": (checks.check_roll_call, _ask_one_only),
 }
 
 
@@ -335,7 +338,7 @@ def test_undisturbed_run_has_decisions_and_actions() -> None:
         decision for _, decision in _run_undisturbed().logs.read(topics.DECISIONS)
     ]
     assert len({decision.event_id for decision in decisions}) > _CUSTOMERS * STEPS
-    assert len(_run_undisturbed().delivered) == _CUSTOMERS * 3
+    assert len(_run_undisturbed().delivered_ids) == _CUSTOMERS * 3
     assert any(
         isinstance(record, Memberships) for _, record in _run_undisturbed().logs.read("memberships")
     )

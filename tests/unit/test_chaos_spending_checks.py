@@ -35,9 +35,9 @@ from tests.support.tampering import (
     Tampering,
     World,
     alter,
-    forget,
+    delete,
     interaction,
-    sent,
+    sent_outcome,
 )
 from tests.support.worlds import rules
 
@@ -109,13 +109,13 @@ def _run_undisturbed() -> World:
             for _, action in logs.read(topics.actions(channel))
         ]
         for action in actions:
-            logs.put(sent(action))
+            logs.put(sent_outcome(action))
         stages.run(0)
         for number in range(3):
             stages.run(0)
             learner.learn(_REST_MS + 1000 * number)
         stages.run(0)
-    return World(_rules(), logs, delivered={action.action_id for action in actions})
+    return World(_rules(), logs, delivered_ids={action.action_id for action in actions})
 
 
 def _alter_purse(change: Callable[[Purse], Purse]) -> Tampering:
@@ -162,47 +162,47 @@ def _raise_amount(decision: Decision) -> Decision:
 
 TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     "a decision spends more than there is": (
-        checks.nothing_is_overspent,
+        checks.check_budgets,
         alter(topics.DECISIONS, _is_spending, _raise_amount),
     ),
     "a partition may spend more than there is": (
-        checks.nothing_is_overspent,
+        checks.check_budgets,
         _alter_purse(lambda purse: replace(purse, granted=1000 * TOKENS)),
     ),
     "spending is not counted": (
-        checks.everything_spent_is_counted_once,
-        forget(topics.DECISIONS, _is_spending),
+        checks.check_accounts,
+        delete(topics.DECISIONS, _is_spending),
     ),
     "spending on a shown message is not committed": (
-        checks.everything_spent_is_counted_once,
+        checks.check_accounts,
         alter(topics.BUDGETS, _is_prize, lambda budget: replace(budget, committed=0.0)),
     ),
     "a message that was never shown counts as spent": (
-        checks.everything_spent_is_counted_once,
+        checks.check_accounts,
         alter(topics.BUDGETS, _is_prize, lambda budget: replace(budget, spent=budget.spent + 1)),
     ),
     "an outcome is missing": (
-        checks.everything_spent_is_counted_once,
-        forget(topics.INTERACTIONS, lambda interaction: interaction.kind == "outcome"),
+        checks.check_accounts,
+        delete(topics.INTERACTIONS, lambda interaction: interaction.kind == "outcome"),
     ),
     "a lease is lost": (
-        checks.leases_are_with_their_partitions,
+        checks.check_leases,
         _alter_purse(lambda purse: replace(purse, granted=purse.spent)),
     ),
     "a lease belongs to no partition": (
-        checks.leases_are_with_their_partitions,
+        checks.check_leases,
         alter(topics.BUDGETS, _is_prize, _remove_lease),
     ),
     "a purse has spent another amount": (
-        checks.purses_are_those_of_one_thread,
+        checks.check_purses,
         _alter_purse(lambda purse: replace(purse, spent=purse.spent + 1)),
     ),
     "a message is learned from twice": (
-        checks.everything_learned_is_counted_once,
+        checks.check_learning,
         alter(topics.LEARNING, lambda _: True, _count_twice),
     ),
     "a goal is not counted": (
-        checks.everything_learned_is_counted_once,
+        checks.check_learning,
         _forget_goals,
     ),
 }
