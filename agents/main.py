@@ -97,15 +97,15 @@ def _options(settings: Settings, kafka: Mapping[str, Property], instance: str) -
 
 
 def _announce_when_ready(apps: Sequence[App], ports: Mapping[str, int], on_ready: OnReady) -> None:
-    waiting = {app.conf.id for app in apps}
+    pending_ids = {app.conf.id for app in apps}
 
     def watch(app: App) -> None:
         @app.task  # type: ignore[untyped-decorator]
         async def announce() -> None:
             while not app.tables.actives_ready:
                 await asyncio.sleep(_LOOK_S)
-            waiting.discard(app.conf.id)
-            if not waiting:
+            pending_ids.discard(app.conf.id)
+            if not pending_ids:
                 exempt_from_collection()
                 on_ready(ports)
 

@@ -106,8 +106,8 @@ class Timers:
             return
         rows = takewhile(lambda row: _time(row) <= now_ms, chain((first,), rows))
         in_flight = self._still_in_flight(partition)
-        waiting = (row for row in rows if row not in in_flight)
-        yield from map(_due, islice(waiting, _CHUNK))
+        candidates = (row for row in rows if row not in in_flight)
+        yield from map(_due, islice(candidates, _CHUNK))
 
     def mark_in_flight(self, partition: int, due: Due, now_ms: int) -> bool:
         """Mark a due timer as in flight; return False if too many already are."""

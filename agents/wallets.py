@@ -40,7 +40,7 @@ class Wallets:
         self._decode = msgspec.msgpack.Decoder(PurseRow).decode
         self._rows: dict[int, dict[str, PurseRow]] = {}
         self._purses: dict[int, dict[str, Purse]] = {}
-        self._last: dict[int, int] = {}
+        self._last_offsets: dict[int, int] = {}
         self._rules: dict[int, tuple[Rules, Rules]] = {}
 
     def equip(self, rules: Rules, position: Position) -> Rules:
@@ -48,7 +48,7 @@ class Wallets:
         purses = self._purses.get(position.partition)
         if purses is None:
             purses = self._load(position.partition)
-        if self._last[position.partition] == position.offset:
+        if self._last_offsets[position.partition] == position.offset:
             self._undo(position)
         entry = self._rules.get(position.partition)
         if entry is not None and entry[0] is rules:
@@ -69,13 +69,13 @@ class Wallets:
             rows[name] = after = PurseRow(offset, purse, before)
             purses[name] = purse
             self._table.put_in(partition, PURSE + name.encode(), self._encode(after))
-        self._last[partition] = offset
+        self._last_offsets[partition] = offset
 
     def forget(self) -> None:
         """Forget what was read: another worker may have written since."""
         self._rows.clear()
         self._purses.clear()
-        self._last.clear()
+        self._last_offsets.clear()
         self._rules.clear()
 
     def _load(self, partition: int) -> dict[str, Purse]:
@@ -83,7 +83,9 @@ class Wallets:
             key[len(PURSE) :].decode(): self._decode(value)
             for key, value in self._table.scan_in(partition, PURSE)
         }
-        self._last[partition] = max((row.offset for row in rows.values()), default=_NO_INPUT)
+        self._last_offsets[partition] = max(
+            (row.offset for row in rows.values()), default=_NO_INPUT
+        )
         purses = self._purses[partition] = {name: row.now for name, row in rows.items()}
         return purses
 
@@ -102,4 +104,4 @@ class Wallets:
                 rows[name] = undone = PurseRow(_NO_INPUT, row.before, None)
                 purses[name] = row.before
                 self._table.put_in(partition, key, self._encode(undone))
-        self._last[partition] = _NO_INPUT
+        self._last_offsets[partition] = _NO_INPUT

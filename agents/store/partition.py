@@ -69,8 +69,8 @@ class PartitionStore:
         Raises StoreUnavailableError.
         """
         self.path = path
-        self._fresh: dict[bytes, bytes | None] = {}
-        self._cut: dict[bytes, bytes | None] = {}
+        self._recent_writes: dict[bytes, bytes | None] = {}
+        self._cut_writes: dict[bytes, bytes | None] = {}
         self._compacting = Lock()
         self._closed = False
         self._open()
@@ -87,11 +87,11 @@ class PartitionStore:
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of `key`, or None."""
-        value = self._fresh.get(key, _MISSING)
+        value = self._recent_writes.get(key, _MISSING)
         if value is not _MISSING:
             return value
-        if self._cut:
-            value = self._cut.get(key, _MISSING)
+        if self._cut_writes:
+            value = self._cut_writes.get(key, _MISSING)
             if value is not _MISSING:
                 return value
         try:
@@ -102,7 +102,7 @@ class PartitionStore:
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Set the value of `key`; None deletes it."""
-        self._fresh[key] = value
+        self._recent_writes[key] = value
 
     def scan(self, prefix: bytes = b"") -> Iterator[Row]:
         """Yield the present rows whose key begins with `prefix`, in key order.
@@ -111,7 +111,7 @@ class PartitionStore:
         """
         changes = {
             key: value
-            for writes in (self._cut, self._fresh)
+            for writes in (self._cut_writes, self._recent_writes)
             for key, value in writes.items()
             if key.startswith(prefix)
         }
@@ -119,8 +119,8 @@ class PartitionStore:
 
     def cut(self) -> None:
         """Close the set of writes that the next `persist` puts on disk."""
-        self._cut.update(self._fresh)
-        self._fresh = {}
+        self._cut_writes.update(self._recent_writes)
+        self._recent_writes = {}
 
     def persist(self, next_offset: int | None) -> None:
         """Put the writes before the cut on disk, with the changelog offset that follows them.
@@ -130,8 +130,8 @@ class PartitionStore:
         """
         if next_offset is None:
             return
-        self._write(self._cut.items(), next_offset, self._owner)
-        self._cut = {}
+        self._write(self._cut_writes.items(), next_offset, self._owner)
+        self._cut_writes = {}
 
     def size(self) -> StoreSize:
         """Return the size on disk, without a scan."""
@@ -161,7 +161,7 @@ class PartitionStore:
         """Delete everything, to be rebuilt from the beginning of the changelog."""
         self.close()
         shutil.rmtree(self.path)
-        self._fresh, self._cut = {}, {}
+        self._recent_writes, self._cut_writes = {}, {}
         self._closed = False
         self._open()
 

@@ -18,7 +18,7 @@ class Replay:
         self.end = end
         self.owner = store.owner
         self._store = store
-        self._void: set[bytes] = set()
+        self._void_keys: set[bytes] = set()
         self._before_void: tuple[int, int] | None = None
 
     def apply(self, records: Sequence[Record]) -> None:
@@ -34,20 +34,20 @@ class Replay:
                 self.owner = max(self.owner, owner or 0)
             elif owner is not None and owner < self.owner:
                 self._before_void = self._before_void or (record.offset(), self.owner)
-                self._void.add(key)
+                self._void_keys.add(key)
             else:
                 self.owner = self.owner if owner is None else owner
-                self._void.discard(key)
+                self._void_keys.discard(key)
                 changes.append((key, record.value()))
         self.end = records[-1].offset() + 1
         self._store.restore(changes, *(self._before_void or (self.end, self.owner)))
 
     def rows_to_write_again(self) -> list[Change]:
         """Return the current rows whose last record in the changelog is void."""
-        return [(key, self._store.get(key)) for key in sorted(self._void)]
+        return [(key, self._store.get(key)) for key in sorted(self._void_keys)]
 
     def record_takeover(self, owner: int, end: int) -> None:
         """Record that all records below `end` are applied, and `owner` is the token from there."""
         self.owner, self.end = owner, end
-        self._void, self._before_void = set(), None
+        self._void_keys, self._before_void = set(), None
         self._store.restore([], end, owner)

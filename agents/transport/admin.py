@@ -36,7 +36,7 @@ class TopicAdmin:
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-            self._check(topic, partitions)
+            self._check_partitions(topic, partitions)
             self._check_size(topic, int(config.get(LARGEST_RECORD, 0)))
 
     def partitions(self, topic: str) -> int:
@@ -57,7 +57,7 @@ class TopicAdmin:
                 raise KafkaException(metadata.error)
             time.sleep(_RETRY_S)
 
-    def _check(self, topic: str, partitions: int) -> None:
+    def _check_partitions(self, topic: str, partitions: int) -> None:
         actual = self.partitions(topic)
         if actual != partitions:
             raise ValueError(

@@ -60,7 +60,7 @@ class Consumer(BaseConsumer):
         self._batches: deque[Batch] = deque()
         self._arrived = asyncio.Event()
         self._last_arrival = 0.0
-        self._assigning: asyncio.Future[None] | None = None
+        self._assignment_task: asyncio.Future[None] | None = None
         self._tps: dict[tuple[str, int], TP] = {}
         self._start_offsets: dict[TP, tuple[int, str]] = {}
         self._sent_index = SentIndex()
@@ -211,7 +211,7 @@ class Consumer(BaseConsumer):
         if not self.app.rebalancing:
             self.app.on_rebalance_start()
         self._begin_generation(tps)
-        self._assigning = self.add_future(self.on_partitions_assigned(tps, self._generation))
+        self._assignment_task = self.add_future(self.on_partitions_assigned(tps, self._generation))
 
     async def on_revoked(self, tps: set[TP]) -> None:
         """Commit the processed offsets and give up the partitions."""
@@ -223,8 +223,8 @@ class Consumer(BaseConsumer):
         # Events that no agent has begun are now stale, and a running restoration ends.
         self._generation += 1
         self.app.consumer_generation_id = self._generation
-        if self._assigning is not None:
-            await self._assigning
+        if self._assignment_task is not None:
+            await self._assignment_task
         await self.on_partitions_revoked(tps)
         self._begin_generation(set())
 

@@ -121,7 +121,7 @@ class Poller(threading.Thread):
         self._commits: deque[asyncio.Future[KafkaError | None]] = deque()
         self._abandoned_commits = 0
         self._own_tps: set[TP] = set()
-        self._delivering: set[tuple[str | None, int | None]] = set()
+        self._delivered_partitions: set[tuple[str | None, int | None]] = set()
         self._last_positions: dict[TP, int] = {}
         self._looked_at = self._asked_at = 0.0
         self._busy_at = time.monotonic()
@@ -285,7 +285,7 @@ class Poller(threading.Thread):
 
     def _read_from(self, starts: list[TopicPartition]) -> None:
         self._starts = starts
-        self._delivering.clear()
+        self._delivered_partitions.clear()
         self._kafka.assign(starts)
 
     def _reach(self, batches: int, size: int) -> bool:
@@ -318,7 +318,7 @@ class Poller(threading.Thread):
         """
         positions = self._kafka.position(self._starts)
         return [
-            part if (part.topic, part.partition) in self._delivering else start
+            part if (part.topic, part.partition) in self._delivered_partitions else start
             for part, start in zip(positions, self._starts, strict=True)
         ]
 
@@ -329,7 +329,9 @@ class Poller(threading.Thread):
             [] if first is None else [first, *self._kafka.consume(self._limits.messages - 1, 0)]
         )
         records = [message for message in cast(list[Record], messages) if self._is_record(message)]
-        self._delivering.update((record.topic(), record.partition()) for record in records)
+        self._delivered_partitions.update(
+            (record.topic(), record.partition()) for record in records
+        )
         look = self._is_time_to_look()
         positions = self._changed_positions() if look else {}
         if records or positions:

@@ -22,7 +22,7 @@ class CommitProgress:
         self._acknowledgements = acknowledgements
         self._deliveries: dict[TP, deque[int]] = defaultdict(deque)
         self._skip_ends: dict[TP, int] = {}
-        self._ready: dict[TP, int] = {}
+        self._ready_offsets: dict[TP, int] = {}
 
     def record_delivery(self, tp: TP, offset: int) -> None:
         """Record that `offset` was delivered to an agent."""
@@ -46,7 +46,9 @@ class CommitProgress:
     @property
     def waiting(self) -> bool:
         """Whether processed offsets wait for a commit."""
-        return bool(self._ready) or any(self._acked_index.values()) or bool(self._all_passed())
+        return (
+            bool(self._ready_offsets) or any(self._acked_index.values()) or bool(self._all_passed())
+        )
 
     def committable(self) -> dict[TP, int]:
         """Return the next offset to read of each partition with progress."""
@@ -55,18 +57,18 @@ class CommitProgress:
             while acks and offsets and offsets[0] in acks:
                 offset = offsets.popleft()
                 acks.discard(offset)
-                self._ready[tp] = offset + 1
+                self._ready_offsets[tp] = offset + 1
             if tp in self._acknowledgements:
                 self._acknowledgements[tp].clear()
         for tp in self._all_passed():
-            self._ready[tp] = self._skip_ends.pop(tp)
-        return dict(self._ready)
+            self._ready_offsets[tp] = self._skip_ends.pop(tp)
+        return dict(self._ready_offsets)
 
     def record_commit(self, offsets: Mapping[TP, int]) -> None:
         """Record that these offsets are committed."""
         for tp, offset in offsets.items():
-            if self._ready.get(tp) == offset:
-                del self._ready[tp]
+            if self._ready_offsets.get(tp) == offset:
+                del self._ready_offsets[tp]
 
     def reset(self) -> None:
         """Drop all progress: partitions are read again from their committed offsets."""
@@ -74,7 +76,7 @@ class CommitProgress:
         self._acked_index.clear()
         self._acknowledgements.clear()
         self._skip_ends.clear()
-        self._ready.clear()
+        self._ready_offsets.clear()
 
     def _all_passed(self) -> list[TP]:
         """Return the partitions with skipped offsets whose delivered events are acknowledged."""

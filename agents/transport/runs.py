@@ -19,13 +19,13 @@ async def in_runs(stream: Any) -> AsyncIterator[Any]:
     `current_event()` is the first event of the run. Stale pending events are dropped, as by Faust:
     they are read again after the rebalance.
     """
-    waiting, app = stream.channel.queue, stream.app
+    queue, app = stream.channel.queue, stream.app
     async for event in stream.events():
         yield event
         event.ack()  # at once: a commit within the run must include this event
         ends_at = time.monotonic() + _RUN_S
-        while not waiting.empty() and time.monotonic() < ends_at:
-            event = waiting.get_nowait()
+        while not queue.empty() and time.monotonic() < ends_at:
+            event = queue.get_nowait()
             if app.consumer.begin(event.message):
                 yield event
                 event.ack()

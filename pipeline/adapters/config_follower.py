@@ -54,8 +54,8 @@ class ConfigurationFollower:
         self._configurations: dict[str, Configuration] = {}
         self._records: list[ConfigurationRecord] = []
         self._latest: Configuration | None = None
-        self._requests = 0
-        self._answers = 0
+        self._request_count = 0
+        self._answer_count = 0
         self._stopping = False
         self._thread: Thread | None = None
 
@@ -86,9 +86,9 @@ class ConfigurationFollower:
     def catch_up(self, timeout_s: float) -> None:
         """Return once all records now in the topic are read. Raises ConfigurationLogError."""
         with self._condition:
-            self._requests += 1
-            request = self._requests
-            if not self._condition.wait_for(lambda: self._answers >= request, timeout_s):
+            self._request_count += 1
+            request = self._request_count
+            if not self._condition.wait_for(lambda: self._answer_count >= request, timeout_s):
                 raise ConfigurationLogError(
                     f"topic {topics.CONFIGURATION} was not read within {timeout_s:g} s: "
                     "is the broker overloaded, or the topic's leader away?"
@@ -126,7 +126,7 @@ class ConfigurationFollower:
     def _read(self, consumer: Consumer, partitions: Iterable[int]) -> None:
         next_offsets = dict.fromkeys(partitions, 0)
         while not self._stopping:
-            requests = self._requests
+            request_count = self._request_count
             for message in consumer.consume(_BATCH, _POLL_S):
                 error = message.error()
                 if error is None:
@@ -136,15 +136,15 @@ class ConfigurationFollower:
                     next_offsets[source_partition(message)[1]] = offset_of(message)
                 else:
                     _log.warning("configuration topic", extra={"error": error.str()})
-            if requests > self._answers and _is_at_end(consumer, next_offsets):
-                self._answer(requests)
+            if request_count > self._answer_count and _is_at_end(consumer, next_offsets):
+                self._answer(request_count)
         consumer.close()
 
-    def _answer(self, requests: int) -> None:
-        """Complete the first `requests` calls of `catch_up`: the records of then are read."""
+    def _answer(self, request_count: int) -> None:
+        """Complete the first `request_count` calls of `catch_up`: the records of then are read."""
         with self._condition:
-            first = not self._answers
-            self._answers = requests
+            first = not self._answer_count
+            self._answer_count = request_count
             self._condition.notify_all()
             latest = self._latest
         if first and latest is not None and self._on_change is not None:
@@ -172,7 +172,7 @@ class ConfigurationFollower:
             self._configurations[record.digest] = config
             self._latest = config
             self._condition.notify_all()
-            notify = self._on_change if self._answers else None
+            notify = self._on_change if self._answer_count else None
         if notify is not None:
             notify(config)
 

@@ -10,7 +10,7 @@ class Lanes:
 
     def __init__(self, group: asyncio.TaskGroup) -> None:
         self._group = group
-        self._last: dict[str, asyncio.Task[None]] = {}
+        self._last_tasks: dict[str, asyncio.Task[None]] = {}
         self._closed = False
 
     def put(self, key: str, work: Coroutine[Any, Any, None]) -> None:
@@ -18,22 +18,22 @@ class Lanes:
         if self._closed:
             work.close()
             return
-        task = self._group.create_task(_run_after(self._last.get(key), work))
-        self._last[key] = task
+        task = self._group.create_task(_run_after(self._last_tasks.get(key), work))
+        self._last_tasks[key] = task
         task.add_done_callback(lambda ended_task: self._forget(key, ended_task))
 
     async def drain(self, timeout_s: float) -> None:
         """Accept no more work, wait for the rest, and cancel it after the timeout."""
         self._closed = True
-        if not self._last:
+        if not self._last_tasks:
             return
-        _, overdue = await asyncio.wait(set(self._last.values()), timeout=timeout_s)
+        _, overdue = await asyncio.wait(set(self._last_tasks.values()), timeout=timeout_s)
         for task in overdue:
             task.cancel()
 
     def _forget(self, key: str, task: "asyncio.Task[None]") -> None:
-        if self._last.get(key) is task:
-            del self._last[key]
+        if self._last_tasks.get(key) is task:
+            del self._last_tasks[key]
 
 
 async def _run_after(

@@ -15,46 +15,46 @@ class OffsetProgress:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._open: dict[Partition, dict[int, bool]] = {}
-        self._next: dict[Partition, int] = {}
+        self._open_offsets: dict[Partition, dict[int, bool]] = {}
+        self._next_offsets: dict[Partition, int] = {}
 
     def start(self, place: Partition, offset: int) -> None:
         with self._lock:
-            self._open.setdefault(place, {})[offset] = False
+            self._open_offsets.setdefault(place, {})[offset] = False
 
     def mark_done(self, place: Partition, offset: int) -> None:
         """Mark a record as done, unless its partition was dropped by `forget`."""
         with self._lock:
-            offsets = self._open.get(place, {})
+            offsets = self._open_offsets.get(place, {})
             if offset not in offsets:
                 return
             offsets[offset] = True
             while offsets and offsets[first := next(iter(offsets))]:
                 del offsets[first]
-                self._next[place] = first + 1
+                self._next_offsets[place] = first + 1
 
     def take(self) -> dict[Partition, int]:
         """Return the offset to commit of each partition with progress since the last call."""
         with self._lock:
-            next_offsets, self._next = self._next, {}
+            next_offsets, self._next_offsets = self._next_offsets, {}
             return next_offsets
 
     def forget(self, places: Iterable[Partition]) -> None:
         """Forget partitions that another process now reads."""
         with self._lock:
             for place in places:
-                self._open.pop(place, None)
-                self._next.pop(place, None)
+                self._open_offsets.pop(place, None)
+                self._next_offsets.pop(place, None)
 
     def has_in_flight(self, places: Iterable[Partition]) -> bool:
         """Return whether records of these partitions are in flight."""
         with self._lock:
-            return any(self._open.get(place) for place in places)
+            return any(self._open_offsets.get(place) for place in places)
 
     def in_flight(self) -> Counter[str]:
         """Count the records in flight by topic."""
         with self._lock:
             counts: Counter[str] = Counter()
-            for (topic, _), offsets in self._open.items():
+            for (topic, _), offsets in self._open_offsets.items():
                 counts[topic] += len(offsets)
             return counts

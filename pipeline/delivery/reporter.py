@@ -90,19 +90,19 @@ class Reporter:
     ) -> None:
         self._client = client
         self._address = address
-        self._waiting: dict[_PendingOutcome, None] = {}
-        self._sending = asyncio.Lock()
+        self._queue: dict[_PendingOutcome, None] = {}
+        self._lock = asyncio.Lock()
 
     async def report(self, outcome: bytes) -> RejectedOutcome | None:
         """Report an outcome, with retries; return its permanent rejection, if there is one."""
         pending = _PendingOutcome(outcome)
-        self._waiting[pending] = None
+        self._queue[pending] = None
         try:
-            async with self._sending:  # the holder has waited longest, or its outcome is done
+            async with self._lock:  # an earlier holder may have sent this outcome too
                 if not pending.is_done:
-                    await self._send(list(islice(self._waiting, _BATCH)))
+                    await self._send(list(islice(self._queue, _BATCH)))
         finally:
-            self._waiting.pop(pending, None)
+            self._queue.pop(pending, None)
         return pending.refusal
 
     async def _send(self, batch: Sequence[_PendingOutcome]) -> None:
@@ -117,7 +117,7 @@ class Reporter:
             self._try, [pending.outcome for pending in batch]
         )
         for index, pending in enumerate(batch):
-            self._waiting.pop(pending, None)
+            self._queue.pop(pending, None)
             pending.is_done, pending.refusal = True, refusals.get(index)
 
     async def _try(self, outcomes: Sequence[bytes]) -> dict[int, RejectedOutcome]:

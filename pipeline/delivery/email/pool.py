@@ -58,8 +58,8 @@ class ConnectionPool:
 
     def __init__(self, mailer: Mailer) -> None:
         self._mailer = mailer
-        self._free = asyncio.Semaphore(mailer.connections)
-        self._idle: list[_Connection] = []
+        self._slots = asyncio.Semaphore(mailer.connections)
+        self._idle_connections: list[_Connection] = []
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[SMTP]:
@@ -67,7 +67,7 @@ class ConnectionPool:
 
         Raises SMTPException, OSError. After an exception in the body the connection is closed.
         """
-        async with self._free:
+        async with self._slots:
             connection = await self._take()
             try:
                 yield connection.client
@@ -76,16 +76,16 @@ class ConnectionPool:
                 raise
             connection.messages += 1
             connection.idle_since = time.monotonic()
-            self._idle.append(connection)
+            self._idle_connections.append(connection)
 
     async def close(self) -> None:
         """Close the connections that are not in use."""
-        while self._idle:
-            await _quit(self._idle.pop())
+        while self._idle_connections:
+            await _quit(self._idle_connections.pop())
 
     async def _take(self) -> _Connection:
-        while self._idle:
-            connection = self._idle.pop()
+        while self._idle_connections:
+            connection = self._idle_connections.pop()
             if connection.is_reusable:
                 with suppress(SMTPException, OSError):
                     await connection.client.rset()
