@@ -92,7 +92,7 @@ def journeys(  # noqa: PLR0913 - a command's options
     """
     journey = None if plan_file is None else load_plan(plan_file)
     if journey is None and (details or early_time):
-        raise typer.BadParameter("--details and --early are about a journey: say --defined FILE")
+        raise typer.BadParameter("--details and --early are about a journey: give --defined FILE")
     table = EventOptions(optional_ms(until), timezone)
     options = DiscoveryOptions(goal, duration(window), duration(gap) if gap else 0, steps)
     early_ms = duration(early_time) if early_time else None

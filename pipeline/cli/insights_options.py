@@ -56,7 +56,7 @@ LanguageOption: TypeAlias = Annotated[str, typer.Option(help=", ".join(get_args(
 
 
 def require_choice(option: str, value: str, choices: tuple[_T, ...]) -> _T:
-    """Return the value of an option if it is a known one. Raises BadParameter."""
+    """Return the value of an option if it is one of `choices`. Raises BadParameter."""
     for choice in choices:
         if choice == value:
             return choice
@@ -82,12 +82,19 @@ def duration(text: str) -> int:
         raise typer.BadParameter(str(error)) from error
 
 
+def range_words(low: float | None, high: float | None, digits: int = 0) -> str:
+    """Return an interval, with `digits` significant digits or else one decimal; "" without one."""
+    if low is None or high is None:
+        return ""
+    return f"{low:.{digits}g} to {high:.{digits}g}" if digits else f"{low:,.1f} to {high:,.1f}"
+
+
 @contextmanager
 def open_engine(
     engine: str, memory: str | None = None, spill: Path | None = None
 ) -> Iterator[Queries]:
-    """Open an engine of queries by its name, within the limits of the settings where the command
-    has none of its own; for Spark, say where there is a Java."""
+    """Open an engine of queries by its name, within the limits of the command's options, or else of
+    the settings; for Spark, set JAVA_HOME where it is not set."""
     name = require_choice("--engine", engine, ENGINES)
     settings = Settings()
     if name == "spark" and "JAVA_HOME" not in os.environ:

@@ -1,5 +1,6 @@
 """`kairos insights recommend`: changes that would pay, with their certainty."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
@@ -21,6 +22,7 @@ from pipeline.insights.case_choices import ARROW, case_choices
 from pipeline.insights.choices import ChoiceRows, Gain
 from pipeline.insights.decision_prompts import load_decision_prompts
 from pipeline.insights.defined import compare
+from pipeline.insights.engines import Queries
 from pipeline.insights.events import EventLog, EventOptions, read_events
 from pipeline.insights.implied_journey import implied_journey
 from pipeline.insights.prompts import (
@@ -31,13 +33,21 @@ from pipeline.insights.prompts import (
     load_named_steps,
     read_prompts,
 )
-from pipeline.insights.recommend import RecommendationQuestion, Recommendations, recommend
+from pipeline.insights.recommend import (
+    RecommendationQuestion,
+    Recommendations,
+    RecommendedChange,
+    recommend,
+)
 from pipeline.insights.recommendation_words import Language, number, words
 from pipeline.insights.tables import MOST_AMOUNT
 from pipeline.insights.topic_events import topic_events
 from pipeline.rollout.drafts import DraftSources, UndraftedError, write_draft
 
 _Pair = tuple[str, str]
+
+_GOAL_OPTIONS: Final = "--goal and --order-of go with --events, without --defined"
+_TOPIC_OPTIONS: Final = "--topics goes with --defined, without other tables"
 
 
 _EventsOption: TypeAlias = Annotated[
@@ -155,69 +165,144 @@ def recommendations(  # noqa: PLR0913 - a command's options
     recommended if its options were randomised (Tested); a difference that was only observed
     (Adjusted, Observed only) is recommended as a test. Without evidence nothing is recommended.
     """
-    weighing = ResultWeights(
-        within_ms=duration(follow_time),
-        value=value,
-        costs=dict(_cost(text) for text in cost or ()),
-        day=day_cost,
-        opt_out=opt_out_cost,
-        opt_outs=tuple(opt_out or ()),
-    )
+    weighing = _weights(follow_time, value, cost, day_cost, opt_out, opt_out_cost)
     options = PromptOptions(weighing, tuple(adjust or ()), timezone)
-    journey = None if plan_file is None else load_plan(plan_file)
+    plan = _Plan.of(plan_file, forbid or [])
     if drafts is not None and drafts.exists():
-        raise typer.BadParameter(f"--drafts {drafts}: is there already")
-    if (order_of and goal is None) or (goal is not None and (plan_file or topics)):
-        raise typer.BadParameter("--goal and --order-of go with --events, without --defined")
-    duration(window)
-    forbidden_pairs, goal_journey = _forbidden_pairs(forbid or [], journey), None
+        raise typer.BadParameter(f"--drafts {drafts}: exists already")
+    tables = _Tables(events, prompts, topics, _GoalOrder.of(goal, window, order_of or []))
     with open_engine(engine, memory) as queries:
-        if topics is not None:
-            if events or prompts or adjust or journey is None or plan_file is None:
-                raise typer.BadParameter("--topics goes with --defined, without other tables")
-            log = topic_events(queries, topics, None, None)
-            steps, others = _steps(log, journey, plan_file, weighing, forbidden_pairs)
-            load_decision_prompts(queries, topics, journey, plan_file)
-            prompt_table = follow_prompts(log, topics, options, steps)
-        elif events is None or prompts is None:
-            raise typer.BadParameter("say --events FILE and --prompts FILE, or --topics DIR")
-        else:
-            log = read_events(queries, events, EventOptions(zone=timezone))
-            steps, others = _steps(log, journey, plan_file, weighing, forbidden_pairs)
-            if goal is not None:
-                goal_journey = implied_journey(log, goal, window, order_of or ())
-                others = _orders(log, goal_journey, events, weighing)
-            prompt_table = read_prompts(log, prompts, options, steps)
-    if prompt_table.elsewhere:
-        err.print(f"{prompt_table.elsewhere:,} prompts are of no step of the journey, and left out")
-    question = RecommendationQuestion(
-        prompt_table, others, weighing, options.adjust, journey, goal_journey, lang.language
-    )
+        question = _question(queries, tables, plan, options, lang.language)
     result = recommend(question)
     if drafts is not None:
         _write_drafts(DraftSources(config, plan_file), result, drafts)
-    if json:
-        print_json(result)
+    _show(result, lang.language, as_json=json)
+
+
+def _weights(
+    follow_time: str,
+    value: float,
+    costs: list[str] | None,
+    day_cost: float,
+    opt_outs: list[str] | None,
+    opt_out_cost: float,
+) -> ResultWeights:
+    return ResultWeights(
+        within_ms=duration(follow_time),
+        value=value,
+        costs=dict(_cost(text) for text in costs or ()),
+        day=day_cost,
+        opt_out=opt_out_cost,
+        opt_outs=tuple(opt_outs or ()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Defined journey with its file; None: there is none. `forbidden_pairs`: steps of which the
+    first must not come before the second."""
+
+    journey: Journey | None
+    file: Path | None
+    forbidden_pairs: list[_Pair]
+
+    @classmethod
+    def of(cls, file: Path | None, forbidden_pairs: list[str]) -> "_Plan":
+        """Read the journey. Raises BadParameter."""
+        journey = None if file is None else load_plan(file)
+        return cls(journey, file, _forbidden_pairs(forbidden_pairs, journey))
+
+
+@dataclass(frozen=True, slots=True)
+class _GoalOrder:
+    """Goal event by which the orders of `events` are compared, and the time within which it is to
+    be reached."""
+
+    goal: str
+    window: str
+    events: list[str]
+
+    @classmethod
+    def of(cls, goal: str | None, window: str, events: list[str]) -> "_GoalOrder | None":
+        """Return the goal with its options; None without one. Raises BadParameter."""
+        duration(window)
+        if goal is not None:
+            return cls(goal, window, events)
+        if events:
+            raise typer.BadParameter(_GOAL_OPTIONS)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """Options of the data: two tables, or `topics`."""
+
+    events: Path | None
+    prompts: Path | None
+    topics: Path | None
+    order: _GoalOrder | None
+
+
+def _question(
+    queries: Queries, tables: _Tables, plan: _Plan, options: PromptOptions, language: Language
+) -> RecommendationQuestion:
+    """Read the data. Raises BadParameter for options that do not go together."""
+    if tables.order is not None and (plan.file or tables.topics):
+        raise typer.BadParameter(_GOAL_OPTIONS)
+    if tables.topics is None:
+        question = _question_of_tables(queries, tables, plan, options)
     else:
-        _print(result, lang.language)
+        if tables.events or tables.prompts or options.adjust:
+            raise typer.BadParameter(_TOPIC_OPTIONS)
+        question = _question_of_topics(queries, tables.topics, plan, options)
+    unplaced = question.prompts.elsewhere
+    if unplaced:
+        err.print(f"{unplaced:,} prompts belong to no step of the journey, and are left out")
+    return replace(question, language=language)
+
+
+def _question_of_topics(
+    queries: Queries, topics: Path, plan: _Plan, options: PromptOptions
+) -> RecommendationQuestion:
+    if plan.journey is None or plan.file is None:
+        raise typer.BadParameter(_TOPIC_OPTIONS)
+    log = topic_events(queries, topics, None, None)
+    steps, others = _steps(log, plan, options.weighing)
+    load_decision_prompts(queries, topics, plan.journey, plan.file)
+    prompts = follow_prompts(log, topics, options, steps)
+    return RecommendationQuestion(prompts, others, options.weighing, options.adjust, plan.journey)
+
+
+def _question_of_tables(
+    queries: Queries, tables: _Tables, plan: _Plan, options: PromptOptions
+) -> RecommendationQuestion:
+    if tables.events is None or tables.prompts is None:
+        raise typer.BadParameter("give --events FILE and --prompts FILE, or --topics DIR")
+    weighing, goal_journey = options.weighing, None
+    log = read_events(queries, tables.events, EventOptions(zone=options.zone))
+    steps, others = _steps(log, plan, weighing)
+    if tables.order is not None:
+        order = tables.order
+        goal_journey = implied_journey(log, order.goal, order.window, order.events)
+        others = _orders(log, goal_journey, tables.events, weighing)
+    prompts = read_prompts(log, tables.prompts, options, steps)
+    return RecommendationQuestion(
+        prompts, others, weighing, options.adjust, plan.journey, goal_journey
+    )
 
 
 def _steps(
-    log: EventLog,
-    journey: Journey | None,
-    file: Path | None,
-    weighing: ResultWeights,
-    forbidden_pairs: list[_Pair],
+    log: EventLog, plan: _Plan, weighing: ResultWeights
 ) -> tuple[dict[str, str] | None, list[ChoiceRows]]:
     """Load the events that reach a step; return the names of steps, and the journey's choices."""
-    if journey is None or file is None:
+    if plan.journey is None or plan.file is None:
         load_named_steps(log)
         return None, []
-    cases = compare(log, journey, file)
+    cases = compare(log, plan.journey, plan.file)
     for missing in cases.unseen:
-        err.print(plain(f"{file}: {missing}"), soft_wrap=True)
+        err.print(plain(f"{plan.file}: {missing}"), soft_wrap=True)
     names = tuple(step.name for step in cases.plan.steps)
-    return load_defined_steps(log, names), case_choices(cases, weighing, forbidden_pairs)
+    return load_defined_steps(log, names), case_choices(cases, weighing, plan.forbidden_pairs)
 
 
 def _orders(
@@ -233,13 +318,13 @@ def _orders(
 def _write_drafts(sources: DraftSources, result: Recommendations, folder: Path) -> None:
     """Write the files of every change; report the errors of a change that cannot be applied."""
     for change in result.changes:
-        out_of = folder / str(change.rank)
+        drafts = folder / str(change.rank)
         try:
-            errors = [str(error) for error in write_draft(sources, change.draft, out_of)]
+            errors = [str(error) for error in write_draft(sources, change.draft, drafts)]
         except UndraftedError as error:
             errors = [str(error)]
         for text in errors:
-            err.print(plain(f"{out_of}: {text}"), soft_wrap=True)
+            err.print(plain(f"{drafts}: {text}"), soft_wrap=True)
 
 
 def _cost(text: str) -> tuple[str, float]:
@@ -249,13 +334,13 @@ def _cost(text: str) -> tuple[str, float]:
     except ValueError:
         cost = -1.0
     if not (channel and equals and 0.0 <= cost <= MOST_AMOUNT):
-        raise typer.BadParameter(f"--cost {text}: say CHANNEL=AMOUNT, such as call=4")
+        raise typer.BadParameter(f"--cost {text}: give CHANNEL=AMOUNT, such as call=4")
     return channel, cost
 
 
 def _forbidden_pairs(texts: list[str], journey: Journey | None) -> list[_Pair]:
     if texts and journey is None:
-        raise typer.BadParameter("--forbid is about a journey: say --defined FILE")
+        raise typer.BadParameter("--forbid is about a journey: give --defined FILE")
     steps = {step.step for stage in journey.steps for step in stage.steps()} if journey else set()
     pairs = []
     for text in texts:
@@ -287,49 +372,53 @@ _COMPARISON: Final = {
 }
 
 
-def _print(result: Recommendations, language: Language) -> None:
+def _show(result: Recommendations, language: Language, *, as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+        return
+    _print_journey(result, language)
+    _print_comparison(result, language)
+    for change in result.changes:
+        _print_change(change)
+    if result.words is not None:
+        out.print(plain(result.words), soft_wrap=True)
+
+
+def _print_journey(result: Recommendations, language: Language) -> None:
     title, heads = _HEADS[language]
-    titles = _COMPARISON[language]
-    print_table(
-        title,
-        heads,
-        [
-            (
-                step.step,
-                "✓" if step.mandatory else "",
-                step.words,
-                _gain(step.gain, language),
-            )
-            for step in result.journey
-        ],
-    )
+    rows = [
+        (step.step, "✓" if step.mandatory else "", step.words, _gain(step.gain, language))
+        for step in result.journey
+    ]
+    print_table(title, heads, rows)
     if result.shape is not None:
         out.print(plain(result.shape.words), soft_wrap=True)
         out.print()
-    print_table(
-        titles[0],
-        titles[1],
-        [
-            (
-                option.place,
-                option.option,
-                option.support.had_it,
-                _gain(option.gain, language),
-                words(language, option.grade),
-            )
-            for option in result.compared
-        ],
-    )
-    for change in result.changes:
-        out.print(plain(f"{change.rank}. {change.what} [{change.grade_words}]"), soft_wrap=True)
-        out.print(plain(f"   + {change.why}"), soft_wrap=True)
-        for against in change.against:
-            out.print(plain(f"   - {against}"), soft_wrap=True)
-        for line in change.draft.splitlines():
-            out.print(plain(f"     {line}"), soft_wrap=True)
-        out.print()
-    if result.words is not None:
-        out.print(plain(result.words), soft_wrap=True)
+
+
+def _print_comparison(result: Recommendations, language: Language) -> None:
+    title, heads = _COMPARISON[language]
+    rows = [
+        (
+            option.place,
+            option.option,
+            option.support.had_it,
+            _gain(option.gain, language),
+            words(language, option.grade),
+        )
+        for option in result.compared
+    ]
+    print_table(title, heads, rows)
+
+
+def _print_change(change: RecommendedChange) -> None:
+    out.print(plain(f"{change.rank}. {change.what} [{change.grade_words}]"), soft_wrap=True)
+    out.print(plain(f"   + {change.why}"), soft_wrap=True)
+    for against in change.against:
+        out.print(plain(f"   - {against}"), soft_wrap=True)
+    for line in change.draft.splitlines():
+        out.print(plain(f"     {line}"), soft_wrap=True)
+    out.print()
 
 
 def _gain(gain: Gain | None, language: Language) -> str:

@@ -91,7 +91,7 @@ def test_tables_show_credit_and_cause_apart(topics: Path) -> None:
     ("options", "reason"),
     [
         (("--unit", "sequence", "--goal", _GOAL), "messages have channel, campaign, message"),
-        ((), "--goal: say the event that is wanted"),
+        ((), "--goal: name the goal event"),
     ],
 )
 def test_units_and_goals_that_messages_lack_are_named(

@@ -171,9 +171,9 @@ def test_costs_delays_and_opt_outs_change_the_best_channel(
         ("1,2024-01-01T00:00Z,,call,m,o,0.5,", (), "p.csv:2: step: is blank"),
         ("1,2024-01-01T00:00Z,Done,call,m,o,0,", (), "p.csv:2: propensity: '0' is not above 0"),
         ("1,2024-01-01T00:00Z,Done,call,m,o,1.5,", (), "p.csv:2: propensity: '1.5' is above 1"),
-        ("1,2024-01-01T00:00Z,Done,call,m,o,1,", ("--cost", "call"), "say CHANNEL=AMOUNT"),
+        ("1,2024-01-01T00:00Z,Done,call,m,o,1,", ("--cost", "call"), "give CHANNEL=AMOUNT"),
         ("1,2024-01-01T00:00Z,Done,call,m,o,1,", ("--adjust", "age"), "has no column 'age'"),
-        ("1,2024-01-01T00:00Z,Done,call,m,o,1,", ("--forbid", "a > b"), "say --defined FILE"),
+        ("1,2024-01-01T00:00Z,Done,call,m,o,1,", ("--forbid", "a > b"), "give --defined FILE"),
     ],
 )
 def test_wrong_tables_are_reported_with_their_place(
