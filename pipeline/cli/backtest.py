@@ -92,13 +92,8 @@ def run(  # noqa: PLR0913 - a command's options
     end_ms = optional_ms(until)
     files = open_files(input_path, settings.gateway_message_bytes)
     rules = replace(backtest.rules_in(config, settings), with_chances=log is not None)
-    inputs = backtest.BacktestInput(
-        files,
-        named_source(rules.config, source) or _OWN,
-        end_ms,
-        settings.gateway_message_bytes,
-        now_ms(),
-    )
+    origin, max_bytes = named_source(rules.config, source) or _OWN, settings.gateway_message_bytes
+    inputs = backtest.BacktestInput(files, origin, end_ms, max_bytes, now_ms())
     with progress_bar() as bar:
         report = backtest.backtest(inputs, rules, folder, _progress(bar))
     if log is not None:

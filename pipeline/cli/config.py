@@ -104,6 +104,17 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
         return
     if not rollout.changed:
         out.print(f"configuration {rollout.digest} is in force already")
+    _print_segments(rollout)
+    reach = [
+        (campaign.campaign, campaign.reach, "+" * campaign.unknown)
+        for campaign in rollout.campaigns
+    ]
+    print_table("Customers that campaigns can reach", ("campaign", "profiles", ""), reach)
+    _print_warnings(warnings)
+    _print_plan_notes(rollout)
+
+
+def _print_segments(rollout: RolloutPlan) -> None:
     rows = [
         (
             segment.segment,
@@ -117,23 +128,20 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
     ]
     columns = ("segment", "now", "enter", "leave", "after", "")
     print_table(f"{rollout.profiles:,} profiles by configuration {rollout.digest}", columns, rows)
-    reach = [
-        (campaign.campaign, campaign.reach, "+" * campaign.unknown)
-        for campaign in rollout.campaigns
-    ]
-    print_table("Whom campaigns can reach", ("campaign", "profiles", ""), reach)
-    _print_warnings(warnings)
+
+
+def _print_plan_notes(rollout: RolloutPlan) -> None:
     if any(segment.waits for segment in rollout.segments):
         out.print("* reads interactions: the next one of each profile decides")
     unknown = [segment.unknown for segment in rollout.segments]
     unknown += [campaign.unknown for campaign in rollout.campaigns]
     if any(unknown):
-        out.print("+ reads a new trait: who enters is known once it is applied")
+        out.print("+ reads a new trait: its members are known once the configuration is applied")
     if rollout.filled:
-        out.print(f"filled with what came before: {', '.join(rollout.filled)}")
+        out.print(f"back-filled from earlier interactions: {', '.join(rollout.filled)}")
     if rollout.counting_from_now:
         names = ", ".join(rollout.counting_from_now)
-        out.print(f"counting from now, what came before is not in them: {names}")
+        out.print(f"counting from now, without earlier interactions: {names}")
 
 
 @app.command()

@@ -84,6 +84,25 @@ def _print(group: DecisionGroup) -> None:
         ["offer", "to", "times"],
         [(loss.offer, loss.to, loss.times) for loss in group.losses[:_MAX_ROWS]],
     )
+    _print_rules(group)
+    print_table(
+        "Never won",
+        ["treatment", "offer", "considered", "candidate", "mostly", "times"],
+        [
+            (
+                treatment.treatment,
+                treatment.offer or "",
+                treatment.considered,
+                treatment.candidate,
+                treatment.mostly,
+                treatment.mostly_times,
+            )
+            for treatment in group.never_won[:_MAX_ROWS]
+        ],
+    )
+
+
+def _print_rules(group: DecisionGroup) -> None:
     optionality = {entry.after: entry for entry in group.optionality}
     print_table(
         "Candidates by rule",
@@ -99,20 +118,5 @@ def _print(group: DecisionGroup) -> None:
                 optionality[rule.rule].customers["none"],
             )
             for rule in group.funnel
-        ],
-    )
-    print_table(
-        "Never won",
-        ["treatment", "offer", "considered", "candidate", "mostly", "times"],
-        [
-            (
-                treatment.treatment,
-                treatment.offer or "",
-                treatment.considered,
-                treatment.candidate,
-                treatment.mostly,
-                treatment.mostly_times,
-            )
-            for treatment in group.never_won[:_MAX_ROWS]
         ],
     )

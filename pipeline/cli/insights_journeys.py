@@ -107,14 +107,17 @@ def journeys(  # noqa: PLR0913 - a command's options
     for words in comparison.unseen:
         err.print(plain(f"{plan_file}: {words}"), soft_wrap=True)
     if json:
-        plain_result: dict[str, Any] = msgspec.to_builtins(result)
-        print_json(
-            plain_result if journey_parts is None else {**plain_result, "details": journey_parts}
-        )
+        print_json(_plain(result, journey_parts))
         return
     _print_conformance(journey.journey, result)
     if journey_parts is not None:
         _print_details(journey_parts)
+
+
+def _plain(result: Conformance, details: JourneyDetails | None) -> dict[str, Any]:
+    """Return the result for JSON, with the details where they were asked for."""
+    plain_result: dict[str, Any] = msgspec.to_builtins(result)
+    return plain_result if details is None else {**plain_result, "details": details}
 
 
 def _print_conformance(name: str, result: Conformance) -> None:
@@ -155,6 +158,28 @@ def _print_conformance(name: str, result: Conformance) -> None:
 
 def _print_details(details: JourneyDetails) -> None:
     print_table("Outcomes", ["outcome", "cases"], list(details.outcomes.items()))
+    _print_steps(details)
+    _print_flows(details)
+    print_table(
+        "Converted, and after how many days",
+        ["began in", "cases", "converted", "95 %", "median days"],
+        [
+            _curve_row(name, curve)
+            for name, curve in (
+                ("all", details.time_to_convert),
+                *((entry.channel, entry.curve) for entry in details.by_channel),
+            )
+        ],
+    )
+    if details.followed_plan is not None:
+        _print_comparison("the plan was kept", details.followed_plan, "yes", "no")
+        out.print("Observed only: customers who keep to a plan may differ in other ways.")
+    for arm in details.arms:
+        _print_comparison("assigned", arm.compared, arm.arm, arm.reference)
+    _print_associations(details.associations)
+
+
+def _print_steps(details: JourneyDetails) -> None:
     print_table(
         "Steps",
         ["step", "cases", "late", "median days", "skipped", "repeated", "swapped"],
@@ -171,6 +196,9 @@ def _print_details(details: JourneyDetails) -> None:
             for step in details.steps
         ],
     )
+
+
+def _print_flows(details: JourneyDetails) -> None:
     print_table(
         "Ways between steps",
         ["from", "to", "cases"],
@@ -184,23 +212,6 @@ def _print_details(details: JourneyDetails) -> None:
         out.print(
             f"{len(rest):,} more ways of {cases:,} cases are not shown; they are no drop-offs"
         )
-    print_table(
-        "Converted, and after how many days",
-        ["began in", "cases", "converted", "95 %", "median days"],
-        [
-            _curve_row(name, curve)
-            for name, curve in (
-                ("all", details.time_to_convert),
-                *((entry.channel, entry.curve) for entry in details.by_channel),
-            )
-        ],
-    )
-    if details.followed_plan is not None:
-        _print_comparison("the plan was kept", details.followed_plan, "yes", "no")
-        out.print("Observed only: who keeps to a plan may differ in other ways.")
-    for arm in details.arms:
-        _print_comparison("assigned", arm.compared, arm.arm, arm.reference)
-    _print_associations(details.associations)
 
 
 def _curve_row(name: str, curve: ConversionCurve) -> tuple[str, int, str, str, str]:

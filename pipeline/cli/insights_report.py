@@ -78,8 +78,7 @@ def report(  # noqa: PLR0913 - a command's options
     printed too.
     """
     language = require_choice("--lang", lang, get_args(Language))
-    if not file.parent.is_dir():
-        raise TableError(f"--out {file}: {file.parent} is no folder")
+    _require_folder(file)
     campaigns = campaigns_of(config, topics)
     with (
         topic_folder(topics, (DECISIONS, SEGMENTED)) as folder,
@@ -87,10 +86,7 @@ def report(  # noqa: PLR0913 - a command's options
     ):
         question = ReportQuestion(
             folder=folder,
-            period=Period(
-                optional_ms(since),
-                optional_ms(until),
-            ),
+            period=Period(optional_ms(since), optional_ms(until)),
             campaigns=campaigns,
             goals=campaign_goals(campaigns),
             goal=goal or usual_goal(campaigns),
@@ -105,6 +101,11 @@ def report(  # noqa: PLR0913 - a command's options
         print_json(content)
     else:
         out.print(plain(f"The report is in {file}"), soft_wrap=True)
+
+
+def _require_folder(file: Path) -> None:
+    if not file.parent.is_dir():
+        raise TableError(f"--out {file}: {file.parent} is no folder")
 
 
 def write_report(question: ReportQuestion, queries: Queries, file: Path) -> ReportContent:

@@ -56,6 +56,20 @@ def print_worth(worth: PolicyWorth) -> None:
             (f"gain in all {worth.slots:,} slots", *_cells(worth.total)),
         ],
     )
+    _print_gains(worth)
+    out.print(
+        f"From {worth.slots:,} slots of {worth.customers:,} customers, worth "
+        f"{worth.other.ess:,.0f} of its own; {_left_out(worth)}",
+        soft_wrap=True,
+    )
+    if worth.covered is not None and worth.covered < _MIN_COVERAGE:
+        err.print(
+            f"Only {worth.covered:.0%} of its choices were ever made by chance: the gain is a "
+            "guess for the others."
+        )
+
+
+def _print_gains(worth: PolicyWorth) -> None:
     if worth.segments:
         print_table(
             "Gain per slot by segment",
@@ -72,16 +86,6 @@ def print_worth(worth: PolicyWorth) -> None:
                 [by, "messages now", "then", "gain", "95 %"],
                 [_message_row(gain) for gain in gains[:_MAX_ROWS]],
             )
-    out.print(
-        f"From {worth.slots:,} slots of {worth.customers:,} customers, worth "
-        f"{worth.other.ess:,.0f} of its own; {_left_out(worth)}",
-        soft_wrap=True,
-    )
-    if worth.covered is not None and worth.covered < _MIN_COVERAGE:
-        err.print(
-            f"Only {worth.covered:.0%} of what it would say was ever said by chance: the gain is a "
-            "guess for the rest."
-        )
 
 
 def _replay_row(estimate: Estimate | None) -> list[tuple[str, str, str]]:

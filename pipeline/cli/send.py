@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, NoReturn, TypeAlias
 
@@ -15,6 +16,7 @@ from pipeline.cli.console import JsonOption, out, print_error, print_json
 from pipeline.cli.progress_bar import progress_bar
 from pipeline.cli.refused_rows import print_refused
 from pipeline.cli.sources import named_source
+from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
 from pipeline.config.regex import Pattern, PatternProblem, pattern
 from pipeline.home.codec import open_codec
@@ -126,31 +128,57 @@ def run(  # noqa: PLR0913 - one for each option
     """
     settings = Settings()
     configuration = ensure_configuration(settings)
-    max_bytes = settings.gateway_message_bytes
-    file_format = FileFormat(
-        max_bytes,
-        encoding,
-        delimiter,
-        decimal_comma,
-        ignored_columns=frozenset(ignore or ()),
-        footer=_footer(footer),
-    )
-    rows = open_rows(file, file_format)
-    keys = tuple(name.strip() for name in key.split(",")) if key else ()
-    intake = RowIntake(
-        configuration,
-        named_source(configuration, source) or _OWN,
-        max_bytes,
-        now_ms(),
-        RowIds(file_id or str(file.resolve()), keys),
-    )
+    form = _FileForm(encoding, delimiter, decimal_comma, footer, ignore or [])
+    rows = open_rows(file, form.file_format(settings.gateway_message_bytes))
+    origin = _RowOrigin(source, key, file_id or str(file.resolve()))
+    intake = origin.intake(configuration, settings.gateway_message_bytes)
     report = _check(rows, intake) if check else _send(rows, intake, settings, at_once=at_once)
-    if json:
-        print_json({"file": str(file), **msgspec.structs.asdict(report)})
-    else:
-        _print(file, report, "would be sent" if check else "sent")
+    _show(file, report, "would be sent" if check else "sent", as_json=json)
     if report.refused or report.stopped:
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _FileForm:
+    """Options of the form of a file, as given."""
+
+    encoding: str | None
+    delimiter: str | None
+    decimal_comma: bool
+    footer: str | None
+    ignored_columns: list[str]
+
+    def file_format(self, max_bytes: int) -> FileFormat:
+        """Return the form of a file whose records have `max_bytes` at most. Raises BadParameter."""
+        return FileFormat(
+            max_bytes,
+            self.encoding,
+            self.delimiter,
+            self.decimal_comma,
+            ignored_columns=frozenset(self.ignored_columns),
+            footer=_footer(self.footer),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _RowOrigin:
+    """Options of the origin and identity of rows: the source's name, the key columns (separated by
+    commas), and the file's name."""
+
+    source: str | None
+    key: str | None
+    file_id: str
+
+    def intake(self, configuration: Configuration, max_bytes: int) -> RowIntake:
+        """Return the intake of rows; ends the command if there is no such source."""
+        keys = tuple(name.strip() for name in self.key.split(",")) if self.key else ()
+        return RowIntake(
+            configuration,
+            named_source(configuration, self.source) or _OWN,
+            max_bytes,
+            now_ms(),
+            RowIds(self.file_id, keys),
+        )
 
 
 def _footer(text: str | None) -> Pattern | None:
@@ -214,6 +242,13 @@ def _check(rows: RowFile, intake: RowIntake) -> SendReport:
         return send_rows(
             rows.rows(), intake, ignore, lambda count: bar.update(task, completed=count)
         )
+
+
+def _show(file: Path, report: SendReport, verb: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"file": str(file), **msgspec.structs.asdict(report)})
+    else:
+        _print(file, report, verb)
 
 
 def _print(file: Path, report: SendReport, verb: str) -> None:

@@ -17,13 +17,14 @@ from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_t
 from pipeline.cli.times import iso
 from pipeline.conditions.duration import duration_ms
 from pipeline.conditions.parse import NAME_PATTERN
+from pipeline.config.model import Catalog
 from pipeline.decisioning.model_manifest import ModelManifest, PolicyValue
 from pipeline.home.table_engine import table_engine
 from pipeline.settings import Settings
 from pipeline.training.limits import LeakError, UntrainableError
 from pipeline.training.model_folder import StoredModel, TrainedModel, write_model
 from pipeline.training.propensity import TrainingRequest, train_propensity
-from pipeline.training.recipes import RECIPES, RecipeLimits, learn_recipes
+from pipeline.training.recipes import RECIPES, RecipeLimits, RecipeRow, learn_recipes
 from pipeline.training.replayed_data import MessageGoal, ReplayedDataError, open_replayed
 from pipeline.training.score import train_score
 
@@ -158,16 +159,7 @@ def recipes(
     if definition is None:
         names = ", ".join(entry.catalog for entry in bundle.catalogs) or "none"
         fail(f"{config}/catalogs: there is no catalogue {catalog!r}; there are {names}")
-    try:
-        with (
-            open_replayed(interactions, engine=table_engine(Settings())) as dataset,
-            _training_status(),
-        ):
-            rows = learn_recipes(
-                definition, dataset.interactions(), RecipeLimits(min_customers, max_items)
-            )
-    except (ReplayedDataError, UntrainableError) as error:
-        fail(str(error))
+    rows = _learn_recipes(definition, interactions, RecipeLimits(min_customers, max_items))
     table_path = definition.recipes or f"recipes/{catalog}.csv"
     with _written_to(config / table_path):
         write_recipes(config / table_path, map(astuple, rows))
@@ -181,6 +173,17 @@ def recipes(
     print_table(f"recipes of {catalog}", ["recipe", "for"], list(counts.items()))
     hint = "" if definition.recipes else f": write `recipes: {table_path}` in the catalogue"
     out.print(f"written to {config / table_path}{hint}", soft_wrap=True)
+
+
+def _learn_recipes(catalog: Catalog, interactions: Path, limits: RecipeLimits) -> list[RecipeRow]:
+    try:
+        with (
+            open_replayed(interactions, engine=table_engine(Settings())) as dataset,
+            _training_status(),
+        ):
+            return learn_recipes(catalog, dataset.interactions(), limits)
+    except (ReplayedDataError, UntrainableError) as error:
+        fail(str(error))
 
 
 def _store(model: TrainedModel, folder: Path) -> StoredModel:

@@ -1,5 +1,6 @@
 """`kairos up`: broker, topics, configuration, workers, gateway and adapters of this home."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -56,12 +57,15 @@ def run(
     else:
         out.print(f"Kairos is up already: {result.url}")
     if result.outdated_variables:
-        names = ", ".join(result.outdated_variables)
-        err.print(
-            f"The running processes still use other values of {names}: `kairos down`, then "
-            "`kairos up`, starts them with yours.",
-            soft_wrap=True,
-        )
+        _print_outdated(result.outdated_variables)
+
+
+def _print_outdated(variables: Iterable[str]) -> None:
+    err.print(
+        f"The running processes still use other values of {', '.join(variables)}: `kairos down`, "
+        "then `kairos up`, starts them with yours.",
+        soft_wrap=True,
+    )
 
 
 def _effect(settings: Settings) -> RolloutResult:
