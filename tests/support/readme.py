@@ -114,7 +114,8 @@ def _written_form(parameter: click.Parameter) -> str:
         name = (kind.metavar or kind.name).strip("{}[]").upper()
         return name if kind.required else f"[{name}]"
     flag = max(kind.opts, key=len)
-    value = "" if kind.is_flag else f" {(kind.metavar or kind.name).upper()}"
+    metavar = kind.metavar or flag.removeprefix("--").replace("-", "_")
+    value = "" if kind.is_flag else f" {metavar.upper()}"
     return f"{flag}{value}" if kind.required else f"[{flag}{value}]"
 
 
