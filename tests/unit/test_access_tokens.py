@@ -37,7 +37,7 @@ def pem() -> str:
 
 
 @pytest.fixture(autouse=True)
-def variables(monkeypatch: pytest.MonkeyPatch, pem: str) -> None:
+def set_variables(monkeypatch: pytest.MonkeyPatch, pem: str) -> None:
     monkeypatch.setenv("FCM_PROJECT", "shop")
     monkeypatch.setenv("FCM_EMAIL", _ISSUER)
     monkeypatch.setenv("FCM_KEY", pem.replace("\n", "\\n"))

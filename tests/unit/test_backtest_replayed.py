@@ -64,7 +64,7 @@ def _log_with_requests() -> list[Interaction]:
     ]
 
 
-def _backtest(log: Path, tmp_path: Path) -> Any:
+def _run_backtest(log: Path, tmp_path: Path) -> Any:
     arguments = ["--input", str(log), "--config", str(_DEMO), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(build_app("backtest"), ["backtest", *arguments, "--json"])
     assert result.stdout, result.exception or result.output
@@ -86,7 +86,7 @@ def test_a_replayed_topic_is_decided_as_it_was(
     ]
     decisions = [emit.value for emit in emits if isinstance(emit.value, Decision)]
     assert any(choice.slot == "home-hero" for decision in decisions for choice in decision.choices)
-    report = _backtest(_write_replay(tmp_path / "topic", log, topics.INTERACTIONS), tmp_path)
+    report = _run_backtest(_write_replay(tmp_path / "topic", log, topics.INTERACTIONS), tmp_path)
     assert (report["code"], report["refused"]) == (0, 0)
     assert report["interactions"] == len(log)
     assert report["decision_hash"] == fingerprint(decisions)
@@ -113,7 +113,7 @@ def test_row_that_is_no_interaction_is_named(
 ) -> None:
     monkeypatch.setenv("KAIROS_HOME", str(tmp_path / "home"))
     values = [shop_log(maximum=1)[0], b"\x00\x00\x00\x00\x01broken"]
-    report = _backtest(_write_replay(tmp_path / "topic", values, topics.INTERACTIONS), tmp_path)
+    report = _run_backtest(_write_replay(tmp_path / "topic", values, topics.INTERACTIONS), tmp_path)
     assert report["code"] == 1
     file_report = next(file for file in report["files"] if file["refused"])
     assert "is no interaction" in file_report["first"][0]["message"]

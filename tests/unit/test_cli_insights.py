@@ -26,7 +26,7 @@ def _run(*arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, " ".join(message.split())
 
 
-def _json(*arguments: str) -> dict[str, Any]:
+def _run_for_json(*arguments: str) -> dict[str, Any]:
     code, output, error = _run(*arguments, "--json")
     assert code == 0, error
     assert "NaN" not in output
@@ -38,7 +38,7 @@ def _json(*arguments: str) -> dict[str, Any]:
 
 def test_attribution_prints_its_contract(tmp_path: Path) -> None:
     file = write_csv(tmp_path / "paths.csv", PATHS)
-    document = _json(
+    document = _run_for_json(
         "attribution", "--paths", str(file), "--model", "markov", "--order", "1", "--seed", "7"
     )
     assert list(document) == ["model", "order", "conversions", "value", "channels"]
@@ -50,13 +50,13 @@ def test_attribution_prints_its_contract(tmp_path: Path) -> None:
     for part in ("conversions", "value"):
         total = math.fsum(channel[part] for channel in document["channels"])
         assert total == pytest.approx(document[part], rel=1e-9)
-    repeat = _json("attribution", "--paths", str(file), "--seed", "7")
+    repeat = _run_for_json("attribution", "--paths", str(file), "--seed", "7")
     assert repeat == document
 
 
 def test_attribution_of_touches_prints_its_support(tmp_path: Path) -> None:
     lines = [TOUCHES, GOOD_TOUCH, "p,1704067300000,,conversion,9.5"]
-    document = _json("attribution", "--touches", str(write_csv(tmp_path / "t.csv", lines)))
+    document = _run_for_json("attribution", "--touches", str(write_csv(tmp_path / "t.csv", lines)))
     assert document["channels"][0]["value"] == 9.5
     assert (document["credit"], document["unit"]) == ("global", "channel")
     assert document["support"] == {
@@ -72,13 +72,13 @@ def test_attribution_of_touches_prints_its_support(tmp_path: Path) -> None:
 
 def test_off_policy_prints_its_contract(tmp_path: Path) -> None:
     plain_log = write_csv(tmp_path / "log.csv", [LOG, GOOD_ENTRY, "0,0.5,0.25"])
-    document = _json("off-policy", "--log", str(plain_log))
+    document = _run_for_json("off-policy", "--log", str(plain_log))
     assert list(document) == ["n", "ess", "ips", "snips", "dr"]
     assert list(document["ips"]) == ["value", "low", "high"]
     assert document["dr"] is None
     model_log = write_csv(tmp_path / "m.csv", [f"{LOG},q_logged,q_target", "1,0.5,0.5,0.4,0.6"])
-    assert _json("off-policy", "--log", str(model_log))["dr"]["value"] == pytest.approx(1.2)
-    anytime = _json("off-policy", "--log", str(plain_log), "--anytime")
+    assert _run_for_json("off-policy", "--log", str(model_log))["dr"]["value"] == pytest.approx(1.2)
+    anytime = _run_for_json("off-policy", "--log", str(plain_log), "--anytime")
     assert 0 <= anytime["ips"]["low"] <= anytime["ips"]["high"] <= 1
 
 
@@ -211,7 +211,7 @@ def test_a_csv_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 def test_a_file_name_is_never_a_pattern(tmp_path: Path) -> None:
     write_csv(tmp_path / "pa.csv", [PATHS[0], "other,9,9,9"])
     file = write_csv(tmp_path / "p[a]*'?.csv", PATHS)
-    assert _json("attribution", "--paths", str(file))["conversions"] == 3.0
+    assert _run_for_json("attribution", "--paths", str(file))["conversions"] == 3.0
 
 
 @pytest.mark.parametrize(

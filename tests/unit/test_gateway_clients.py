@@ -54,7 +54,7 @@ def post(door: Doorway, path: str, body: object, **headers: str) -> httpx.Respon
     return ask(door, "POST", path, content=json.dumps(body), headers=headers)
 
 
-def preflight(door: Doorway, path: str, origin: str) -> httpx.Response:
+def ask_preflight(door: Doorway, path: str, origin: str) -> httpx.Response:
     headers = {
         "Origin": origin,
         "Access-Control-Request-Method": "POST",
@@ -66,17 +66,17 @@ def preflight(door: Doorway, path: str, origin: str) -> httpx.Response:
 @pytest.mark.parametrize("path", [*POSTS, "/v1/decide", "/v1/outcomes"])
 def test_preflight_lets_pages_of_allowed_origins_post(tmp_path: Path, path: str) -> None:
     door = doorway(configuration(source(SHOP, origins=(HOME,))), tmp_path)
-    answer = preflight(door, path, HOME)
+    answer = ask_preflight(door, path, HOME)
     assert answer.status_code == 204
     assert answer.headers["access-control-allow-origin"] == HOME
     assert "x-retry-count" in answer.headers["access-control-allow-headers"]
     assert "Origin" in answer.headers["vary"]
-    assert "access-control-allow-origin" not in preflight(door, path, EVIL).headers
+    assert "access-control-allow-origin" not in ask_preflight(door, path, EVIL).headers
 
 
 def test_source_without_origins_is_open_to_any_page(tmp_path: Path) -> None:
     door = doorway(configuration(source(OPEN), source(SHOP, origins=(HOME,))), tmp_path)
-    assert preflight(door, "/v1/t", EVIL).headers["access-control-allow-origin"] == EVIL
+    assert ask_preflight(door, "/v1/t", EVIL).headers["access-control-allow-origin"] == EVIL
     accepted_answer = post(door, "/v1/t", {**MESSAGE, "writeKey": OPEN}, Origin=EVIL)
     assert (
         accepted_answer.status_code,
@@ -127,7 +127,7 @@ def test_refusals_can_be_read_by_the_page(door: Doorway) -> None:
 def test_no_page_may_read_profiles(door: Doorway) -> None:
     answer = ask(door, "GET", "/v1/profiles/cookie/c", headers={"Origin": HOME})
     assert "access-control-allow-origin" not in answer.headers
-    assert preflight(door, "/v1/profiles/cookie/c", HOME).status_code == 405
+    assert ask_preflight(door, "/v1/profiles/cookie/c", HOME).status_code == 405
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def connect(port: int, *texts: bytes) -> Iterator[socket.socket]:
         yield connection
 
 
-def answer(connection: socket.socket) -> bytes:
+def read_answer(connection: socket.socket) -> bytes:
     """Return everything until the server closes."""
     text = b""
     try:
@@ -54,7 +54,7 @@ def track(port: int) -> int:
     ).status_code
 
 
-def head(size: int) -> bytes:
+def request_head(size: int) -> bytes:
     return b"POST /v1/track HTTP/1.1\r\nhost: x\r\n%bcontent-length: %d\r\n\r\n" % (_AUTH, size)
 
 
@@ -65,21 +65,21 @@ def head(size: int) -> bytes:
         ([b"\r\n"] * 5, b""),
         ([b"POST /v1/track HTT"], b"408"),
         ([b"GET /healthz HTTP/1.1\r\nhost: x\r\n"], b"408"),
-        ([head(100)], b"408"),
-        ([head(100), b'{"event"'], b"408"),
+        ([request_head(100)], b"408"),
+        ([request_head(100), b'{"event"'], b"408"),
         ([b"POST /v1/track HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n"], b"408"),
     ],
     ids=["nothing", "blank lines", "line", "header", "no body", "some body", "no key"],
 )
 def test_half_open_request_is_closed(tmp_path: Path, pieces: list[bytes], status: bytes) -> None:
     with serving(tmp_path, LIMITS) as port, connect(port, *pieces) as connection:
-        text = answer(connection)
+        text = read_answer(connection)
         assert text.startswith(b"HTTP/1.1 " + status) if status else text == b""
         assert not status or b'{"error":{"code":"timeout"' in text
 
 
 def test_idle_connection_is_closed_and_used_ones_are_kept(tmp_path: Path) -> None:
-    request = head(len(_BODY)) + _BODY
+    request = request_head(len(_BODY)) + _BODY
     limits = replace(
         PATIENT_LIMITS, idle_s=2
     )  # longer than a busy machine takes between two requests
@@ -91,11 +91,11 @@ def test_idle_connection_is_closed_and_used_ones_are_kept(tmp_path: Path) -> Non
                 text += connection.recv(65_536)
             assert text.startswith(b"HTTP/1.1 200")
         connection.sendall(b"\r\n")
-        assert answer(connection) == b""
+        assert read_answer(connection) == b""
 
 
 def test_slow_bytes_do_not_prolong_a_request(tmp_path: Path) -> None:
-    with serving(tmp_path, LIMITS) as port, connect(port, head(10_000)) as connection:
+    with serving(tmp_path, LIMITS) as port, connect(port, request_head(10_000)) as connection:
         connection.settimeout(0.1)
         text = b""
         for _ in range(200):
@@ -137,7 +137,7 @@ def test_huge_header_is_refused_before_it_is_all_read(tmp_path: Path, text: byte
                 byte_count += connection.send(text[begin : begin + 8_192])
         except OSError:
             pass
-        text = answer(connection)
+        text = read_answer(connection)
         assert not text or b"431" in text or b"400" in text
         assert track(port) == 200
 
@@ -146,7 +146,7 @@ def test_bytes_that_are_not_http_are_refused_in_json(tmp_path: Path) -> None:
     with serving(tmp_path, PATIENT_LIMITS) as port:
         for text in (b"\x16\x03\x01 TLS?\r\n\r\n", b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n"):
             with connect(port, text) as connection:
-                response = answer(connection)
+                response = read_answer(connection)
             assert response.startswith(b"HTTP/1.1 400")
             assert b'{"error":{"code":"invalid_http"' in response
 
@@ -156,7 +156,9 @@ def test_bytes_that_are_not_http_are_refused_in_json(tmp_path: Path) -> None:
     [replace(PATIENT_LIMITS, per_address=1_000), replace(PATIENT_LIMITS, connections=1_000)],
 )
 @pytest.mark.parametrize(
-    "text", [b"", b"POST /v1/tr", head(100), head(100) + b"{"], ids=["idle", "line", "head", "body"]
+    "text",
+    [b"", b"POST /v1/tr", request_head(100), request_head(100) + b"{"],
+    ids=["idle", "line", "head", "body"],
 )
 def test_half_open_connections_block_no_other_sender(
     tmp_path: Path, text: bytes, limits: ConnectionLimits

@@ -49,7 +49,7 @@ def sources(**web: Any) -> tuple[model.Source, ...]:
 
 
 @pytest.fixture(autouse=True)
-def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def set_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEB_SECRET", SECRET)
 
 

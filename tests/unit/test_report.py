@@ -58,7 +58,7 @@ class _Page(HTMLParser):
         return document
 
 
-def _report(folder: Path, *options: str) -> _Page:
+def _make_report(folder: Path, *options: str) -> _Page:
     file = folder / "report.html"
     command = ["insights", "report", "--topics", str(folder), "--out", str(file), *options]
     result = CliRunner().invoke(build_app("insights"), command)
@@ -70,7 +70,7 @@ def _report(folder: Path, *options: str) -> _Page:
 def page(tmp_path_factory: pytest.TempPathFactory) -> _Page:
     folder = tmp_path_factory.mktemp("hostile")
     write_hostile_topics(folder)
-    return _report(folder, "--goal", HOSTILE[0])
+    return _make_report(folder, "--goal", HOSTILE[0])
 
 
 def test_hostile_names_stay_data(page: _Page) -> None:
@@ -125,7 +125,7 @@ def test_recommendations_are_shown_as_recommend_prints_them(tmp_path: Path) -> N
     }
     file = tmp_path / "advice.json"
     file.write_text(json.dumps(changes_by_kind))
-    page = _report(tmp_path, "--recommendations", str(file))
+    page = _make_report(tmp_path, "--recommendations", str(file))
     (card,) = page.data()["content"]["recommendations"]
     assert (card["title"], card["grade"]) == (HOSTILE[0], "Tested")
     assert (card["pros"], card["cons"]) == (["why"], ["no"])
@@ -161,7 +161,7 @@ def test_every_language_has_the_same_content() -> None:
 def test_empty_topics_give_a_page(tmp_path: Path, language: str) -> None:
     write_topic(tmp_path, DECISIONS, [])
     write_topic(tmp_path, SEGMENTED, [])
-    content = _report(tmp_path, "--lang", language).data()["content"]
+    content = _make_report(tmp_path, "--lang", language).data()["content"]
     assert content["cells"]["rows"] == []
     assert content["course"] is None
     assert "NaN" not in msgspec.json.encode(content).decode()

@@ -70,7 +70,9 @@ def test_file_under_its_digest_is_cached_for_ever(door: Doorway) -> None:
     assert "immutable" not in ask(door, "GET", "/sdk.js").headers["cache-control"]
 
 
-def cookie(door: Doorway, origin: str | None, domain: str, **options: Any) -> httpx.Response:
+def request_cookie(
+    door: Doorway, origin: str | None, domain: str, **options: Any
+) -> httpx.Response:
     body = {"writeKey": KEY, "anonymousId": "c-1; x", "domain": domain, **options}
     headers = {} if origin is None else {"Origin": origin}
     url = "https://k.shop.example/v1/cookie"
@@ -78,7 +80,7 @@ def cookie(door: Doorway, origin: str | None, domain: str, **options: Any) -> ht
 
 
 def test_cookie_is_set_for_pages_of_the_gateways_own_site(door: Doorway) -> None:
-    answer = cookie(door, HOME, "shop.example")
+    answer = request_cookie(door, HOME, "shop.example")
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-credentials"] == "true"
     value, *attributes = answer.headers["set-cookie"].split("; ")
@@ -101,15 +103,15 @@ def test_cookie_is_set_for_pages_of_the_gateways_own_site(door: Doorway) -> None
     ],
 )
 def test_no_other_page_sets_a_cookie(door: Doorway, origin: str | None, domain: str) -> None:
-    answer = cookie(door, origin, domain)
+    answer = request_cookie(door, origin, domain)
     assert answer.status_code == 403
     assert "set-cookie" not in answer.headers
 
 
 def test_cookie_needs_an_id_and_a_key(door: Doorway) -> None:
-    assert cookie(door, HOME, "shop.example", anonymousId="").status_code == 400
-    assert cookie(door, HOME, "shop.example", anonymousId="x" * 257).status_code == 400
-    assert cookie(door, HOME, "shop.example", writeKey="other").status_code == 401
+    assert request_cookie(door, HOME, "shop.example", anonymousId="").status_code == 400
+    assert request_cookie(door, HOME, "shop.example", anonymousId="x" * 257).status_code == 400
+    assert request_cookie(door, HOME, "shop.example", writeKey="other").status_code == 401
 
 
 def test_debug_tokens_are_issued_to_server_keys_and_expire(door: Doorway) -> None:

@@ -65,19 +65,19 @@ class SimulatedWorld:
         }
 
 
-def world(folder: Path, size: WorldSize) -> SimulatedWorld:
+def make_world(folder: Path, size: WorldSize) -> SimulatedWorld:
     write(size, folder, lambda _: None)
     return SimulatedWorld(folder)
 
 
 @pytest.fixture(scope="module")
 def small_world(tmp_path_factory: pytest.TempPathFactory) -> SimulatedWorld:
-    return world(tmp_path_factory.mktemp("small"), WorldSize(80, 20, 11))
+    return make_world(tmp_path_factory.mktemp("small"), WorldSize(80, 20, 11))
 
 
 @pytest.fixture(scope="module")
 def large_world(tmp_path_factory: pytest.TempPathFactory) -> SimulatedWorld:
-    return world(tmp_path_factory.mktemp("large"), WorldSize(5_000, 10, 5))
+    return make_world(tmp_path_factory.mktemp("large"), WorldSize(5_000, 10, 5))
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +105,8 @@ def test_the_same_seed_writes_the_same_bytes_in_any_process(tmp_path: Path) -> N
 
 
 def test_a_customers_life_is_the_same_in_a_larger_world(tmp_path: Path) -> None:
-    part_world = world(tmp_path / "few", WorldSize(15, 12, 2))
-    full_world = world(tmp_path / "many", WorldSize(40, 12, 2))
+    part_world = make_world(tmp_path / "few", WorldSize(15, 12, 2))
+    full_world = make_world(tmp_path / "many", WorldSize(40, 12, 2))
     assert set(part_world.lines()) < set(full_world.lines())
     assert part_world.truth["persons"].items() < full_world.truth["persons"].items()
 
@@ -321,7 +321,7 @@ def test_truth_is_marked_as_synthetic(small_world: SimulatedWorld) -> None:
     assert small_world.truth["synthetic"] is True
 
 
-def insights(*arguments: str) -> Any:
+def run_insights(*arguments: str) -> Any:
     result = CliRunner().invoke(build_app("insights"), ["insights", *arguments, "--json"])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
@@ -329,7 +329,7 @@ def insights(*arguments: str) -> Any:
 
 def test_off_policy_intervals_cover_the_exact_value(large_world: SimulatedWorld) -> None:
     expected = large_world.truth["policy"]["target_value"]
-    estimates = insights("off-policy", "--log", str(large_world.folder / POLICY))
+    estimates = run_insights("off-policy", "--log", str(large_world.folder / POLICY))
     for method in ("ips", "snips", "dr"):
         assert estimates[method]["low"] < expected < estimates[method]["high"], method
 
@@ -350,7 +350,7 @@ steps:
 def test_analyses_read_journeys_and_touches(large_world: SimulatedWorld, tmp_path: Path) -> None:
     (tmp_path / "onboarding.yaml").write_text(_PLAN)
     events = str(large_world.folder / JOURNEYS)
-    journey_statistics = insights(
+    journey_statistics = run_insights(
         "journeys", "--events", events, "--defined", str(tmp_path / "onboarding.yaml")
     )
     rows = large_world.table(JOURNEYS)
@@ -358,5 +358,7 @@ def test_analyses_read_journeys_and_touches(large_world: SimulatedWorld, tmp_pat
     account_count = sum(row["name"] == "Account Opened" for row in rows)
     assert journey_statistics["funnel"][-1] == {"step": "opened", "cases": account_count}
     touches = str(large_world.folder / TOUCHPOINTS)
-    credit = insights("attribution", "--touches", touches, "--model", "linear", "--replicates", "0")
+    credit = run_insights(
+        "attribution", "--touches", touches, "--model", "linear", "--replicates", "0"
+    )
     assert {"email", "web", "call", "pos"} <= {channel["channel"] for channel in credit["channels"]}

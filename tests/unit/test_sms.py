@@ -59,7 +59,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @pytest.fixture(autouse=True)
-def variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def set_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TWILIO_ACCOUNT", "TWILIO_TOKEN", "SINCH_PLAN", "SINCH_TOKEN", "SINCH_SECRET"):
         monkeypatch.setenv(name, name.lower())
     monkeypatch.setenv("TWILIO_FROM", "+34900000000")
