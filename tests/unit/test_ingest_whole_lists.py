@@ -205,7 +205,7 @@ def test_list_is_kept_in_the_home_where_nothing_can_be_written_beside_its_files(
 
 
 @pytest.mark.parametrize("operation", ["time", "id"])
-def test_list_counts_from_its_reading(operation: str) -> None:
+def test_list_counts_when_it_is_taken(operation: str) -> None:
     columns = {"who": "identifiers.customer_id", "at": operation}
     watch = {
         "watch": "w", "source": "shop", "folder": "/in", "kind": "track", "name": "Listed",
@@ -213,7 +213,7 @@ def test_list_counts_from_its_reading(operation: str) -> None:
     }  # fmt: skip
     [(place, reason)] = problems(ingest={"watches": [watch]})
     assert place == "ingest/watches/0/columns/at"
-    assert "counts from its reading" in reason
+    assert "when it is taken" in reason
 
 
 def test_list_has_no_keys() -> None:
