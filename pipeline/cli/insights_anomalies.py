@@ -28,8 +28,8 @@ from pipeline.insights.daily import daily_series
 from pipeline.insights.engines import Queries
 from pipeline.insights.events import EventLog, EventOptions, read_events
 from pipeline.insights.incident_words import Language, evidence_words, incident_words
-from pipeline.insights.incidents import Incident, SeriesOverview, course
-from pipeline.insights.topic_events import topic_events
+from pipeline.insights.incidents import Incident, SeriesOverview, series_overview
+from pipeline.insights.topic_events import load_topic_events
 from pipeline.insights.topic_files import SEGMENTED
 
 _MAX_ROWS: Final = 20
@@ -115,7 +115,7 @@ def find_course(log: EventLog, goal: str | None, seed: int) -> SeriesOverview | 
     series = daily_series(log, goal)
     if goal is not None and series and not any(daily.step == goal for daily in series):
         err.print(plain(f"{log.file}: there is no event {goal!r}, or too few"), soft_wrap=True)
-    return course(series, scan(series, seed), goal)
+    return series_overview(series, scan(series, seed), goal)
 
 
 @contextmanager
@@ -123,7 +123,7 @@ def _topic_log(
     queries: Queries, topics: Path | None, by: str | None, until_ms: int | None
 ) -> Iterator[EventLog]:
     with topic_folder(topics, (SEGMENTED,)) as folder:
-        yield topic_events(queries, folder, by, until_ms)
+        yield load_topic_events(queries, folder, by, until_ms)
 
 
 def _print(overview: SeriesOverview, words: list[str], language: Language) -> None:

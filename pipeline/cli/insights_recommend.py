@@ -41,7 +41,7 @@ from pipeline.insights.recommend import (
 )
 from pipeline.insights.recommendation_words import Language, number, words
 from pipeline.insights.tables import MOST_AMOUNT
-from pipeline.insights.topic_events import topic_events
+from pipeline.insights.topic_events import load_topic_events
 from pipeline.rollout.drafts import DraftSources, UndraftedError, write_draft
 
 _Pair = tuple[str, str]
@@ -266,7 +266,7 @@ def _question_of_topics(
 ) -> RecommendationQuestion:
     if plan.journey is None or plan.file is None:
         raise typer.BadParameter(_TOPIC_OPTIONS)
-    log = topic_events(queries, topics, None, None)
+    log = load_topic_events(queries, topics, None, None)
     steps, others = _steps(log, plan, options.weighing)
     load_decision_prompts(queries, topics, plan.journey, plan.file)
     prompts = follow_prompts(log, topics, options, steps)

@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 from scipy import stats
 
-from pipeline.insights.baseline import Baseline, Mask, fit, with_dispersion_of
+from pipeline.insights.baseline import Baseline, Mask, fit, refit_dispersion
 from pipeline.insights.daily import DailySeries
 from pipeline.insights.paths import Floats
 
@@ -152,7 +152,7 @@ def _largest_deviation(
     span = _furthest_spans(residual[None, :], variance, lengths)[1][0]
     others = mask.copy()
     others[span[0] : span[1] + 1] = False
-    baseline = with_dispersion_of(series, baseline, others)
+    baseline = refit_dispersion(series, baseline, others)
     variance = baseline.variance * usable
     first, last, deviations = _refine(residual, variance, *span)
     draws = _draw_residuals(series, baseline, random) * usable

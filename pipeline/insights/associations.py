@@ -54,7 +54,7 @@ def associations(defined_cases: DefinedCases, early_us: int) -> list[Association
             *_early_questions(defined_cases, early_us),
             *_step_questions(defined_cases),
         )
-        if question.table.informative
+        if question.table.is_informative
     ]
     odds = odds_ratios([question.table for question in questions])
     answers = [

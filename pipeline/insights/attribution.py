@@ -103,24 +103,24 @@ def fit(model: str, options: ModelOptions, paths: PathCounts) -> Fit:
     touches = len(paths.codes) + len(paths.channels)
     if model in WITH_ORDER:
         windows = markov.Windows.of(paths, options.order)
-        credit = _markov if model == "markov" else _markov_by_journey
+        credit = _credit_by_markov if model == "markov" else _credit_journeys_by_markov
         states = len(paths.channels) ** 2 if options.order == 1 else _SWEEPS * windows.count
         effort = touches + states * len(paths.channels)
         return Fit(lambda counts: credit(counts, windows, options), effort)
     if model == "shapley-full":
         players = min(len(paths.channels), shapley.MOST_PLAYERS)
         return Fit(
-            lambda counts: _global(counts, *shapley.shapley_full(counts, options.worth)),
+            lambda counts: _credit_globally(counts, *shapley.shapley_full(counts, options.worth)),
             touches + players * 2**players,
         )
     if model == "shapley":
         sets, shares = shapley.shapley_simplified(paths)
-        return Fit(lambda counts: _by_set(counts, sets, shares), touches)
+        return Fit(lambda counts: _credit_sets(counts, sets, shares), touches)
     if model == "shao-li":
         pairs = int((paths.lengths.astype(np.float64) ** 2).sum())
-        return Fit(lambda counts: _by_set(counts, *shapley.shao_li(counts)), pairs)
+        return Fit(lambda counts: _credit_sets(counts, *shapley.shao_li(counts)), pairs)
     rule = _rule(model, options)(paths)
-    return Fit(lambda counts: _by_touch(counts, rule), touches)
+    return Fit(lambda counts: _credit_touches(counts, rule), touches)
 
 
 def attribute(
@@ -145,9 +145,9 @@ def assemble(
             channel,
             float(credits.conversions[index]),
             float(credits.values[index]),
-            _or_none(credits.removal_effects[index]),
-            _or_none(interval.low[index]) if interval else None,
-            _or_none(interval.high[index]) if interval else None,
+            _none_if_nan(credits.removal_effects[index]),
+            _none_if_nan(interval.low[index]) if interval else None,
+            _none_if_nan(interval.high[index]) if interval else None,
         )
         for index, channel in enumerate(paths.channels)
     ]
@@ -173,7 +173,7 @@ def assemble(
     )
 
 
-def _or_none(number: float) -> float | None:
+def _none_if_nan(number: float) -> float | None:
     return None if np.isnan(number) else float(number)
 
 
@@ -182,13 +182,13 @@ def _rule(model: str, options: ModelOptions) -> heuristics.Shares:
         "first": heuristics.first_touch,
         "last": heuristics.last_touch,
         "last-non-direct": heuristics.last_non_direct(options.direct),
-        "linear": heuristics.linear,
+        "linear": heuristics.equal_shares,
         "position": heuristics.position_based,
     }
     return rules[model]
 
 
-def _by_touch(paths: PathCounts, shares: Floats) -> Credits:
+def _credit_touches(paths: PathCounts, shares: Floats) -> Credits:
     owners = paths.owners
     return Credits(
         sum_by(paths.codes, shares * paths.conversions[owners], len(paths.channels)),
@@ -197,7 +197,7 @@ def _by_touch(paths: PathCounts, shares: Floats) -> Credits:
     )
 
 
-def _by_set(paths: PathCounts, sets: shapley.ChannelSets, shares: Floats) -> Credits:
+def _credit_sets(paths: PathCounts, sets: shapley.ChannelSets, shares: Floats) -> Credits:
     return Credits(
         sum_by(sets.channel, shares * paths.conversions[sets.path], len(paths.channels)),
         sum_by(sets.channel, shares * paths.values[sets.path], len(paths.channels)),
@@ -205,7 +205,7 @@ def _by_set(paths: PathCounts, sets: shapley.ChannelSets, shares: Floats) -> Cre
     )
 
 
-def _global(paths: PathCounts, conversions: Floats, values: Floats) -> Credits:
+def _credit_globally(paths: PathCounts, conversions: Floats, values: Floats) -> Credits:
     """Divide the totals by shares that add up to 1."""
     with_touch = paths.lengths > 0
     return Credits(
@@ -215,32 +215,32 @@ def _global(paths: PathCounts, conversions: Floats, values: Floats) -> Credits:
     )
 
 
-def _effects(
+def _removal_effects(
     paths: PathCounts, windows: markov.Windows, options: ModelOptions
 ) -> markov.RemovalEffects:
     model_paths = paths if options.nulls else paths.without_nulls()
     return markov.solve(model_paths, windows, options.order)
 
 
-def _markov(paths: PathCounts, windows: markov.Windows, options: ModelOptions) -> Credits:
-    effects = _effects(paths, windows, options)
-    shares = _global(paths, _shares(effects.conversions), _shares(effects.values))
+def _credit_by_markov(paths: PathCounts, windows: markov.Windows, options: ModelOptions) -> Credits:
+    effects = _removal_effects(paths, windows, options)
+    shares = _credit_globally(paths, _normalise(effects.conversions), _normalise(effects.values))
     return Credits(shares.conversions, shares.values, effects.conversions)
 
 
-def _markov_by_journey(
+def _credit_journeys_by_markov(
     paths: PathCounts, windows: markov.Windows, options: ModelOptions
 ) -> Credits:
     """Divide each path's credit in proportion to the removal effects of its touches."""
-    effects = _effects(paths, windows, options)
+    effects = _removal_effects(paths, windows, options)
     owners = paths.owners
     weights = np.nan_to_num(effects.conversions)[paths.codes]
     sums = sum_by(owners, weights, len(paths.conversions))[owners]
     even = 1.0 / paths.lengths[owners]
-    shares = _by_touch(paths, np.divide(weights, sums, out=even, where=sums > 0))
+    shares = _credit_touches(paths, np.divide(weights, sums, out=even, where=sums > 0))
     return Credits(shares.conversions, shares.values, effects.conversions)
 
 
-def _shares(effects: Floats) -> Floats:
+def _normalise(effects: Floats) -> Floats:
     losses = np.nan_to_num(effects)
     return losses / losses.sum() if losses.sum() > 0 else np.zeros_like(losses)

@@ -61,7 +61,7 @@ def fit(series: DailySeries, days: Mask) -> Baseline:
     return Baseline(expected, variance * dispersion, dispersion, _weekdays(design, beta))
 
 
-def with_dispersion_of(series: DailySeries, baseline: Baseline, days: Mask) -> Baseline:
+def refit_dispersion(series: DailySeries, baseline: Baseline, days: Mask) -> Baseline:
     """Return the baseline with its dispersion estimated from the days in the mask `days` only."""
     usable = days if series.trials is None else days & (series.trials > 0)
     variance = baseline.variance / baseline.dispersion

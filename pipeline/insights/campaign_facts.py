@@ -133,7 +133,7 @@ def _load_happened(queries: Queries, segmented: str, decisions: str, period: Per
         FROM received WHERE kind <> 'outcome'
         """,
     )
-    (last,) = _row(
+    (last,) = _first_row(
         queries,
         f"""SELECT greatest((SELECT coalesce(max(received_at), 0) FROM received),
             (SELECT coalesce(max(epoch_ms(decided_at)), 0) FROM {decisions}
@@ -170,8 +170,8 @@ def _load_messages(queries: Queries) -> None:
         ), wanted AS (
             SELECT decision_id, event_id, customer, at_ms, entry.slot AS slot,
                 entry.campaign AS campaign, entry.offer AS offer, entry.treatment AS treatment,
-                entry.channel AS channel, {_finite("entry.value")} AS worth,
-                {_finite("entry.cost")} AS cost,
+                entry.channel AS channel, {_finite_amount("entry.value")} AS worth,
+                {_finite_amount("entry.cost")} AS cost,
                 CASE WHEN entry.fate LIKE '{_HELD}%'
                     THEN substr(entry.fate, {len(_HELD) + 1}) END AS holdout
             FROM opened WHERE entry.fate = 'chosen' OR entry.fate LIKE '{_HELD}%'
@@ -255,22 +255,22 @@ FROM messages AS m LEFT JOIN reported AS r ON m.action_id = r.action_id
 
 
 def _support(queries: Queries, decisions: str, segmented: str, end: int) -> FactsSupport:
-    (count, customers, first) = _row(
+    (count, customers, first) = _first_row(
         queries, "SELECT count(*), count(DISTINCT customer), min(at_ms) FROM decided"
     )
-    (messages, messages_without_price) = _row(
+    (messages, messages_without_price) = _first_row(
         queries,
         """SELECT count(*), count(*) FILTER (WHERE worth IS NULL OR cost IS NULL)
         FROM messages WHERE holdout IS NULL""",
     )
-    (outcomes, unmatched_outcomes, conversions_without_value) = _row(
+    (outcomes, unmatched_outcomes, conversions_without_value) = _first_row(
         queries,
         """SELECT count(*), count(*) FILTER (WHERE m.action_id IS NULL),
             count(*) FILTER (WHERE o.name = 'conversion' AND o.value IS NULL)
         FROM outcomes AS o LEFT JOIN (SELECT DISTINCT action_id FROM messages
             WHERE action_id IS NOT NULL) AS m ON o.action_id = m.action_id""",
     )
-    (unreadable,) = _row(
+    (unreadable,) = _first_row(
         queries,
         f"""SELECT (SELECT count(kafka_error) FROM {decisions})
             + (SELECT count(kafka_error) FROM {segmented})""",
@@ -294,13 +294,13 @@ def _amount(properties: str) -> str:
     amount of at least 0."""
     read = ", ".join(f"{properties} ->> '$.{name}'" for name in ("value", "revenue", "total"))
     number = f"TRY_CAST(coalesce({read}) AS DOUBLE)"
-    return f"CASE WHEN {number} >= 0 THEN {_finite(number)} END"
+    return f"CASE WHEN {number} >= 0 THEN {_finite_amount(number)} END"
 
 
-def _finite(number: str) -> str:
+def _finite_amount(number: str) -> str:
     """Return SQL for a finite amount, else NULL; NaN sorts above all numbers."""
     return f"CASE WHEN abs({number}) <= {MOST_AMOUNT:.0f} THEN {number} END"
 
 
-def _row(queries: Queries, sql: str) -> tuple[Any, ...]:
+def _first_row(queries: Queries, sql: str) -> tuple[Any, ...]:
     return queries.rows(sql)[0]

@@ -283,9 +283,9 @@ def _lifts(queries: Queries, until_ms: int) -> tuple[Lift, ...]:
         ("campaign", "offer"),
         ("campaign", "offer", "channel"),
     )
-    pairs = [*_whole_holdouts(queries, until_ms)]
+    pairs = [*_holdout_pairs(queries, until_ms)]
     for scope in scopes:
-        pairs += _pairs(queries, scope, until_ms)
+        pairs += _scope_pairs(queries, scope, until_ms)
     return tuple(_lift(pair, draws.get(pair.holdout)) for pair in pairs)
 
 
@@ -314,7 +314,7 @@ def _load_triggers(queries: Queries) -> None:
     )
 
 
-def _pairs(queries: Queries, scope: Sequence[str], until_ms: int) -> Iterable[_ArmPair]:
+def _scope_pairs(queries: Queries, scope: Sequence[str], until_ms: int) -> Iterable[_ArmPair]:
     keys = ", ".join(scope)
     of_entry = ", ".join(f"e.{name}" for name in scope)
     rows = queries.rows(
@@ -345,7 +345,7 @@ def _pairs(queries: Queries, scope: Sequence[str], until_ms: int) -> Iterable[_A
     )
 
 
-def _whole_holdouts(queries: Queries, until_ms: int) -> Iterable[_ArmPair]:
+def _holdout_pairs(queries: Queries, until_ms: int) -> Iterable[_ArmPair]:
     """Yield the arms of all customers drawn, from their draw on; they convert by the goal of any
     campaign that the holdout covers, within the longest of these campaigns' windows."""
     rows = queries.rows(

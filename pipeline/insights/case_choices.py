@@ -156,7 +156,7 @@ def _open_choices(
 ) -> Iterator[_OpenChoice]:
     optional = [number for number, step in enumerate(plan.steps) if not step.mandatory]
     for number in optional:
-        after = _next_mandatory(plan, plan.steps[number].stage)
+        after = _next_mandatory_step(plan, plan.steps[number].stage)
         if after is not None:
             choices = list(_optional_step_choices(followed_cases, number, after))
             yield _OpenChoice("step", plan.steps[number].name, (WITH_STEP, WITHOUT_STEP), choices)
@@ -202,11 +202,11 @@ def _possible_orders(
     return tuple(
         Option("order", ARROW.join(order))
         for order in permutations(names)
-        if not any(_comes_before(order, *pair) for pair in forbidden_orders)
+        if not any(_is_before(order, *pair) for pair in forbidden_orders)
     )
 
 
-def _next_mandatory(plan: JourneyPlan, stage: int) -> int | None:
+def _next_mandatory_step(plan: JourneyPlan, stage: int) -> int | None:
     return next(
         (n for n, step in enumerate(plan.steps) if step.stage > stage and step.mandatory), None
     )
@@ -234,12 +234,12 @@ def _order_choices(
             order = [
                 names_by_number[number] for number in sorted(numbers, key=case.first.__getitem__)
             ]
-            if not any(_comes_before(order, *pair) for pair in forbidden_orders):
+            if not any(_is_before(order, *pair) for pair in forbidden_orders):
                 at = max(case.first[number] for number in numbers)
                 yield _CaseChoice(case, Option("order", ARROW.join(order)), at)
 
 
-def _comes_before(order: Sequence[str], earlier: str, other: str) -> bool:
+def _is_before(order: Sequence[str], earlier: str, other: str) -> bool:
     return earlier in order and other in order and order.index(earlier) < order.index(other)
 
 

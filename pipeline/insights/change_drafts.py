@@ -21,20 +21,20 @@ def draft(proposal: ChoiceProposal, journey: Journey | None, test: bool) -> str:
     """Return the change as YAML; `test`: an experiment that compares the options instead."""
     rows = proposal.rows
     if test:
-        return _test(rows, journey)
+        return _random_split(rows, journey)
     if proposal.by:
-        return _by_segment(proposal)
+        return _segments(proposal)
     match rows.kind:
         case "arm":
-            return _shares(rows, proposal.option)
+            return _arm_shares(rows, proposal.option)
         case "count":
-            return _shares_of_counts(rows, proposal.option)
+            return _count_shares(rows, proposal.option)
         case "order" | "step":
             return _stages(rows, proposal.option, journey)
     return _prompt(rows.place, proposal.option, journey)
 
 
-def _shares(rows: ChoiceRows, best: Option) -> str:
+def _arm_shares(rows: ChoiceRows, best: Option) -> str:
     """Return the split with nearly all customers in the best arm, and a few in the others."""
     others = [option.message for option in rows.options if option != best]
     other_share = round((1.0 - _BEST_ARM_SHARE) / len(others), 6)
@@ -42,15 +42,15 @@ def _shares(rows: ChoiceRows, best: Option) -> str:
         best.message: round(1.0 - other_share * len(others), 6),
         **dict.fromkeys(others, other_share),
     }
-    return f"# journeys/*.yaml\nsteps:\n  - split: {{by: share, arms: {_text(arms)}}}\n"
+    return f"# journeys/*.yaml\nsteps:\n  - split: {{by: share, arms: {_json_text(arms)}}}\n"
 
 
-def _shares_of_counts(rows: ChoiceRows, best: Option) -> str:
+def _count_shares(rows: ChoiceRows, best: Option) -> str:
     """Return the test's split with nearly all customers at the best number of steps."""
     arms = tuple(
         Option("arm", arm_of_option(rows.kind, rows.place, option)) for option in rows.options
     )
-    return _shares(replace(rows, options=arms), arms[rows.options.index(best)])
+    return _arm_shares(replace(rows, options=arms), arms[rows.options.index(best)])
 
 
 def _stages(rows: ChoiceRows, best: Option, journey: Journey | None) -> str:
@@ -78,23 +78,23 @@ def _stages(rows: ChoiceRows, best: Option, journey: Journey | None) -> str:
             )
             continue
         draft_stages.append(stage)
-    lines = "".join(f"  - {_text(stage)}\n" for stage in draft_stages)
+    lines = "".join(f"  - {_json_text(stage)}\n" for stage in draft_stages)
     return f"# journeys/{journey.journey}.yaml\nsteps:\n{lines}"
 
 
 def _prompt(place: str, option: Option, journey: Journey | None) -> str:
     """Return the step with its prompt, if the journey has the step, and the offer's treatment."""
-    step = _step(journey, place)
+    step = _find_step(journey, place)
     if step is None:
         return _no_offers() if option.is_nothing else _channel(option)
     prompts = [] if option.is_nothing else [{"offers": [option.offer or option.message]}]
     step_draft = (
         "# journeys/*.yaml: the step\n"
         "steps:\n"
-        f"  - step: {_text(step.step)}\n"
-        f"    mandatory: {_text(step.mandatory)}\n"
-        f"    reached: {_text(step.reached)}\n"
-        f"    prompts: {_text(prompts)}\n"
+        f"  - step: {_json_text(step.step)}\n"
+        f"    mandatory: {_json_text(step.mandatory)}\n"
+        f"    reached: {_json_text(step.reached)}\n"
+        f"    prompts: {_json_text(prompts)}\n"
     )
     return step_draft if option.is_nothing else f"{step_draft}---\n{_channel(option)}"
 
@@ -107,14 +107,14 @@ def _channel(option: Option) -> str:
     return (
         "# campaigns/*.yaml: of the offer's treatments keep this one, with its content\n"
         "offers:\n"
-        f"  - offer: {_text(option.offer or option.message)}\n"
+        f"  - offer: {_json_text(option.offer or option.message)}\n"
         "    treatments:\n"
-        f"      - treatment: {_text(option.message)}\n"
-        f"        channel: {_text(option.channel)}\n"
+        f"      - treatment: {_json_text(option.message)}\n"
+        f"        channel: {_json_text(option.channel)}\n"
     )
 
 
-def _by_segment(proposal: ChoiceProposal) -> str:
+def _segments(proposal: ChoiceProposal) -> str:
     """Return a segment for the strata of each option, and rules that limit each message to its
     segment."""
     parts = [_Part.of(proposal, option) for option in sorted(set(proposal.by_stratum))]
@@ -123,7 +123,8 @@ def _by_segment(proposal: ChoiceProposal) -> str:
         for part in parts
     )
     rules = "".join(
-        f"  - rule: only-{part.segment}\n    for: {{treatment: {_text(part.option.message)}}}\n"
+        f"  - rule: only-{part.segment}\n"
+        f"    for: {{treatment: {_json_text(part.option.message)}}}\n"
         f"    when: {{segment: {part.segment}}}\n"
         for part in parts
         if not part.option.is_nothing
@@ -153,7 +154,7 @@ class _Part:
             ("for", part_option.channel or "nothing", *("-".join(stratum) for stratum in strata))
         )
         condition = alternatives[0] if len(alternatives) == 1 else {"any": alternatives}
-        return cls(config_name(name), _text(condition), part_option)
+        return cls(config_name(name), _json_text(condition), part_option)
 
 
 def _match_all(columns: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def _match_all(columns: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
     return checks[0] if len(checks) == 1 else {"all": checks}
 
 
-def _test(rows: ChoiceRows, journey: Journey | None) -> str:
+def _random_split(rows: ChoiceRows, journey: Journey | None) -> str:
     """Return a random split over the observed options."""
     names = [arm_of_option(rows.kind, rows.place, option) for option in rows.options]
     if len(names) == 1:
@@ -176,18 +177,18 @@ def _test(rows: ChoiceRows, journey: Journey | None) -> str:
     return (
         f"# {file_name}: before the step, each customer gets an arm by chance\n"
         "steps:\n"
-        f"  - split: {{by: share, arms: {_text(arms)}, "
-        f"hypothesis: {_text('What is best at ' + rows.place + '?')}}}\n"
+        f"  - split: {{by: share, arms: {_json_text(arms)}, "
+        f"hypothesis: {_json_text('What is best at ' + rows.place + '?')}}}\n"
     )
 
 
-def _step(journey: Journey | None, place: str) -> JourneyStep | None:
+def _find_step(journey: Journey | None, place: str) -> JourneyStep | None:
     if journey is None:
         return None
     steps = (step for stage in journey.steps for step in stage.steps())
     return next((step for step in steps if step.step == place), None)
 
 
-def _text(value: object) -> str:
+def _json_text(value: object) -> str:
     """Return JSON, a subset of YAML."""
     return msgspec.json.encode(value).decode()

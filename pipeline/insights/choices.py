@@ -79,7 +79,7 @@ class ChoiceRows:
     end: int = 0
     kind: Kind = "prompt"
 
-    def only(self, rows: Flags) -> "ChoiceRows":
+    def select(self, rows: Flags) -> "ChoiceRows":
         """Return the rows that the mask `rows` selects."""
         return ChoiceRows(
             self.place,
@@ -155,7 +155,7 @@ class Verdict:
 def grade_of(rows: ChoiceRows, adjusted: bool) -> tuple[Grade, ChoiceRows]:
     """Return the grade of a comparison of the options, and the rows that it uses: only the
     randomised choices if there are enough. `adjusted`: whether strata distinguish customers."""
-    drawn_rows = rows.only((rows.propensity > 0.0) & (rows.propensity < 1.0))
+    drawn_rows = rows.select((rows.propensity > 0.0) & (rows.propensity < 1.0))
     if supported_options(drawn_rows):
         return "Tested", drawn_rows
     grade: Grade = "Adjusted" if adjusted else "Observed only"
@@ -168,7 +168,7 @@ def propose(rows: ChoiceRows, grade: Grade, by: Sequence[str]) -> list[ChoicePro
     options = supported_options(rows)
     if len(options) < 2:
         return []
-    earlier = rows.only(~rows.later)
+    earlier = rows.select(~rows.later)
     if not len(earlier.worth):
         return []
     weights = _weights(earlier, grade)
@@ -179,13 +179,13 @@ def propose(rows: ChoiceRows, grade: Grade, by: Sequence[str]) -> list[ChoicePro
     if means[best] > present_mean:
         proposals.append(ChoiceProposal(rows, (best,) * len(rows.strata), (), grade))
     if by and len(rows.strata) > 1:
-        proposals += _by_stratum(
+        proposals += _propose_by_stratum(
             earlier, weights, options, ChoiceProposal(rows, (best,), tuple(by), grade)
         )
     return proposals
 
 
-def _by_stratum(
+def _propose_by_stratum(
     earlier: ChoiceRows, weights: Floats, options: Sequence[int], for_all: ChoiceProposal
 ) -> list[ChoiceProposal]:
     """Return the proposal of the best option for each stratum; none where the same option is best
@@ -210,7 +210,7 @@ def measure(proposals: Sequence[ChoiceProposal]) -> list[Verdict]:
 
 def _measure(proposal: ChoiceProposal, tail: float) -> Verdict | None:
     rows, option_by_stratum = proposal.rows, np.array(proposal.by_stratum, dtype=np.int64)
-    earlier, later = rows.only(~rows.later), rows.only(rows.later)
+    earlier, later = rows.select(~rows.later), rows.select(rows.later)
     target = option_by_stratum[later.stratum]
     values = _Values(earlier, later, proposal.grade)
     terms = values.of(target) - values.baseline(proposal.against)
@@ -286,11 +286,11 @@ def supported_options(rows: ChoiceRows) -> list[int]:
     return [int(option) for option in np.flatnonzero(is_supported)]
 
 
-def rival(proposal: ChoiceProposal) -> ChoiceProposal | None:
+def compare_with_next_best(proposal: ChoiceProposal) -> ChoiceProposal | None:
     """Return the proposal compared with the next best option of the earlier customers; None for a
     rule by stratum, or without another option."""
     rows, best = proposal.rows, proposal.by_stratum[0]
-    earlier = rows.only(~rows.later)
+    earlier = rows.select(~rows.later)
     one_group = np.zeros_like(earlier.stratum)
     means = _means(earlier, _weights(earlier, proposal.grade), one_group, 1)[0]
     others = [option for option in supported_options(rows) if option != best]

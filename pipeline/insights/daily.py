@@ -76,7 +76,7 @@ def daily_series(log: EventLog, goal: str | None) -> tuple[DailySeries, ...]:
     _load_steps(queries, span)
     pairs = _pairs(queries, goal)
     by_channel = (*_volumes(queries, span), *_shares(queries, span, pairs))
-    return (*by_channel, *_over_channels(by_channel))
+    return (*by_channel, *_sum_channels(by_channel))
 
 
 def _span(log: EventLog) -> DaySpan:
@@ -152,7 +152,7 @@ def _volumes(queries: Queries, span: DaySpan) -> list[DailySeries]:
     )
     return [
         DailySeries("volume", name, None, channel, span.first, counts)
-        for (name, channel), counts in _by_key(rows, span, 2).items()
+        for (name, channel), counts in _series_by_key(rows, span, 2).items()
     ]
 
 
@@ -175,8 +175,8 @@ def _shares(queries: Queries, span: DaySpan, pairs: Sequence[tuple[str, str]]) -
         GROUP BY name, later, channel, day ORDER BY name, later, channel, day
         """
     )
-    trials = _by_key([row[:5] for row in rows], span, 3)
-    hits = _by_key([(*row[:4], row[5]) for row in rows], span, 3)
+    trials = _series_by_key([row[:5] for row in rows], span, 3)
+    hits = _series_by_key([(*row[:4], row[5]) for row in rows], span, 3)
     return [
         DailySeries("goes on", name, later, channel, span.first, hits[key], trials[key])
         for key in trials
@@ -184,7 +184,7 @@ def _shares(queries: Queries, span: DaySpan, pairs: Sequence[tuple[str, str]]) -
     ]
 
 
-def _over_channels(series: Sequence[DailySeries]) -> list[DailySeries]:
+def _sum_channels(series: Sequence[DailySeries]) -> list[DailySeries]:
     """Return the sums over channels of steps with more than one channel."""
     groups: dict[tuple[SeriesKind, str, str | None], list[DailySeries]] = {}
     for daily in series:
@@ -209,7 +209,7 @@ def _sum_trials(group: Sequence[DailySeries]) -> Floats | None:
     return np.sum(trials, axis=0) if trials else None
 
 
-def _by_key(rows: Sequence[Any], span: DaySpan, keys: int) -> dict[tuple[str, ...], Floats]:
+def _series_by_key(rows: Sequence[Any], span: DaySpan, keys: int) -> dict[tuple[str, ...], Floats]:
     """Collect rows of keys, day and number as series by key."""
     counts: dict[tuple[str, ...], Floats] = {}
     for row in rows:

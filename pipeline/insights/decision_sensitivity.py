@@ -109,12 +109,12 @@ class _Figures:
         self.sizes = queries.rows(_SIZES)
         order = queries.rows(_ORDER)
         self._rules = [(int(stage), str(rule)) for stage, rule in order]
-        self._sensitivity = _by_group(queries.rows(_sensitivity()))
-        self._losses = _by_group(queries.rows(_LOSSES))
-        self._exclusions = _by_group(queries.rows(_RULES))
-        self._treatments = _by_group(queries.rows(_TREATMENTS))
-        self._reasons = _by_group(queries.rows(_REASONS))
-        self._left = _by_group(queries.rows(_optionality(self._rules)) if self._rules else [])
+        self._sensitivity = _group_rows(queries.rows(_sensitivity()))
+        self._losses = _group_rows(queries.rows(_LOSSES))
+        self._exclusions = _group_rows(queries.rows(_RULES))
+        self._treatments = _group_rows(queries.rows(_TREATMENTS))
+        self._reasons = _group_rows(queries.rows(_REASONS))
+        self._left = _group_rows(queries.rows(_optionality(self._rules)) if self._rules else [])
 
     def describe_group(
         self, name: str, decisions: int, customers: int, candidates: int, choices: int
@@ -155,7 +155,7 @@ class _Figures:
                 yield NeverWon(treatment, offer, appearances, candidate, rule, times)
 
 
-def _by_group(rows: Iterable[QueryRow]) -> defaultdict[str, list[QueryRow]]:
+def _group_rows(rows: Iterable[QueryRow]) -> defaultdict[str, list[QueryRow]]:
     rows_by_group: defaultdict[str, list[QueryRow]] = defaultdict(list)
     for group, *rest in rows:
         rows_by_group[group].append(tuple(rest))

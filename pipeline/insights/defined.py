@@ -22,7 +22,7 @@ from pipeline.config.model.journeys import Journey
 from pipeline.insights.events import EventLog
 from pipeline.insights.tables import TableError
 from pipeline.journeys.alignment import Alignment, align
-from pipeline.journeys.plan import JourneyPlan, PlanProgress, progress
+from pipeline.journeys.plan import JourneyPlan, PlanProgress, follow_path
 from pipeline.model.interaction import Interaction
 
 CaseOutcome: TypeAlias = Literal["converted", "dropped", "unfinished"]
@@ -77,7 +77,7 @@ def compare(log: EventLog, journey: Journey, file: Path) -> DefinedCases:
     unseen = _load_marks(log, journey, plan, file)
     _load_cases(log)
     paths = _load_variants(log)
-    progresses = [progress(plan, path) for path, _ in paths]
+    progresses = [follow_path(plan, path) for path, _ in paths]
     _load_outcomes(log, journey, progresses)
     outcome_counts: dict[int, dict[CaseOutcome, int]] = dict(
         log.queries.rows(

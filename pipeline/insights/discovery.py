@@ -114,7 +114,7 @@ def discover(log: EventLog, options: DiscoveryOptions) -> Discovery:
         all_journeys - sum(path.journeys for path in paths),
         _tree(log, options, journeys),
         conversion_curve(
-            _count_followed(log, options.window_ms) if options.goal is not None else []
+            _follow_up_times(log, options.window_ms) if options.goal is not None else []
         ),
     )
 
@@ -177,7 +177,7 @@ def _load_parts(log: EventLog, options: DiscoveryOptions) -> None:
     )
 
 
-def _count_followed(log: EventLog, window_ms: int) -> list[FollowedCases]:
+def _follow_up_times(log: EventLog, window_ms: int) -> list[FollowedCases]:
     """Return the journeys by the time for which they were followed; a journey that a gap ended
     cannot convert any more, and is followed until its window closes."""
     closes = f"least(begun + {window_ms * 1000}, {log.end})"
@@ -201,9 +201,9 @@ def _tree(log: EventLog, options: DiscoveryOptions, journeys: int) -> tuple[Path
             FROM (SELECT *, unnest(range(0, len(path) + 1)) AS length FROM found_paths)
         )
         SELECT path, sum(journeys)::BIGINT AS all_of_it,
-            map_from_entries(list((what, journeys)) FILTER (ends))
+            map_from_entries(list((ending, journeys)) FILTER (ends))
         FROM (
-            SELECT path, ends, CASE WHEN complete THEN outcome ELSE 'longer' END AS what,
+            SELECT path, ends, CASE WHEN complete THEN outcome ELSE 'longer' END AS ending,
                 sum(journeys)::BIGINT AS journeys
             FROM prefixes GROUP BY ALL
         )

@@ -45,7 +45,7 @@ class Queries(Protocol):
     def define(self, name: str, sql: str) -> None:
         """Store the result of a query as a temporary table of this name."""
 
-    def view(self, name: str, sql: str) -> None:
+    def define_view(self, name: str, sql: str) -> None:
         """Make a temporary view of a query."""
 
     def load(self, name: str, table: pa.Table) -> None:
@@ -79,7 +79,7 @@ class DuckQueries:
     def define(self, name: str, sql: str) -> None:
         self._run(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}")
 
-    def view(self, name: str, sql: str) -> None:
+    def define_view(self, name: str, sql: str) -> None:
         self._run(f"CREATE OR REPLACE TEMP VIEW {name} AS {sql}")
 
     def load(self, name: str, table: pa.Table) -> None:

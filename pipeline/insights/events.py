@@ -58,7 +58,7 @@ def read_events(queries: Queries, file: Path, options: EventOptions) -> EventLog
         ) WHERE {until}
         """,
     )
-    queries.view(
+    queries.define_view(
         "events",
         """
         SELECT case_id, moment, name, channel, arm, line FROM loaded WHERE event_id IS NULL

@@ -78,7 +78,7 @@ def forecast(counts: Floats, first_day: int) -> Forecast | None:
     back_test = BackTest(
         origins=len(scoring_origins),
         error=_error(model, counts, scoring_origins),
-        naive_error=_error(_naive, counts, scoring_origins),
+        naive_error=_error(_repeat_last_week, counts, scoring_origins),
         covered=float((_relative_errors(model, counts, scoring_origins) <= reach).mean()),
     )
     expected_counts = model(counts, HORIZON)
@@ -96,14 +96,14 @@ def forecast(counts: Floats, first_day: int) -> Forecast | None:
 
 
 def _models() -> dict[str, Model]:
-    models: dict[str, Model] = {"as a week before": _naive}
+    models: dict[str, Model] = {"as a week before": _repeat_last_week}
     for alpha in _SMOOTHING:
         models[f"level ({alpha:g})"] = _Level(alpha, trend=False)
         models[f"level ({alpha:g}) and trend"] = _Level(alpha, trend=True)
     return models
 
 
-def _naive(counts: Floats, horizon: int) -> Floats:
+def _repeat_last_week(counts: Floats, horizon: int) -> Floats:
     return np.resize(counts[-_WEEK:], horizon)
 
 

@@ -50,7 +50,7 @@ def last_non_direct(direct: Set[str] = DIRECT) -> Shares:
     return shares_of
 
 
-def linear(paths: PathCounts) -> Floats:
+def equal_shares(paths: PathCounts) -> Floats:
     """Credit every touch with the same share."""
     return 1.0 / paths.lengths[paths.owners]
 

@@ -99,7 +99,7 @@ class SeriesOverview:
     forecasts: tuple[SeriesForecast, ...]
 
 
-def course(
+def series_overview(
     series: Sequence[DailySeries], scans: Sequence[SeriesScan], goal: str | None
 ) -> SeriesOverview | None:
     """Return incidents, trends and forecasts; None without any series."""
@@ -124,7 +124,7 @@ def incidents(scans: Sequence[SeriesScan], goal: str | None) -> tuple[Incident, 
     pairs = [(series_scan, anomaly) for series_scan in scans for anomaly in series_scan.anomalies]
     for pair in sorted(pairs, key=lambda pair: -abs(pair[1].deviations)):
         for group in groups:
-            if any(_overlap(pair[1], other) for _, other in group):
+            if any(_is_overlapping(pair[1], other) for _, other in group):
                 group.append(pair)
                 break
         else:
@@ -133,7 +133,7 @@ def incidents(scans: Sequence[SeriesScan], goal: str | None) -> tuple[Incident, 
     return tuple(sorted(summaries, key=lambda summary: summary.first_day))
 
 
-def _overlap(anomaly: Anomaly, other: Anomaly) -> bool:
+def _is_overlapping(anomaly: Anomaly, other: Anomaly) -> bool:
     common = min(anomaly.last, other.last) - max(anomaly.first, other.first) + 1
     shorter = min(anomaly.last - anomaly.first, other.last - other.first) + 1
     return common * 2 >= shorter

@@ -163,7 +163,7 @@ def _load_progress(defined_cases: DefinedCases) -> None:
     arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]
     queries = defined_cases.log.queries
     queries.load("reached", pa.table(dict(zip(names, arrays, strict=True))))
-    queries.view(
+    queries.define_view(
         "channelled",
         f"""
         WITH counted AS (
@@ -308,7 +308,7 @@ def _followed_plan(cases: DefinedCases) -> Comparison | None:
     first = next((number for number, step in enumerate(steps) if step.mandatory), 0)
     places = [dict(variant.progress.reached_steps).get(first) for variant in cases.variants]
     kept_to_plan = [
-        place is not None and _keeps_to(cases.plan, variant.path[: place + 1])
+        place is not None and _is_in_plan_order(cases.plan, variant.path[: place + 1])
         for variant, place in zip(cases.variants, places, strict=True)
     ]
     variants = pa.array(range(len(places)), pa.int64())
@@ -343,7 +343,7 @@ def _followed_plan(cases: DefinedCases) -> Comparison | None:
     return _comparison(landmark, groups[True], groups[False])
 
 
-def _keeps_to(plan: JourneyPlan, path: tuple[int, ...]) -> bool:
+def _is_in_plan_order(plan: JourneyPlan, path: tuple[int, ...]) -> bool:
     """Return whether a path up to the first mandatory step has each step once and in order."""
     stages = [plan.steps[step].stage for step in path]
     return stages == sorted(stages) and len(set(path)) == len(path)

@@ -27,7 +27,7 @@ class TwoByTwo:
     other_outcomes: int
 
     @property
-    def informative(self) -> bool:
+    def is_informative(self) -> bool:
         """Whether both the property and the outcome differ between cases."""
         outcomes = self.exposed_outcomes + self.other_outcomes
         return bool(self.exposed and self.others) and 0 < outcomes < self.exposed + self.others

@@ -71,7 +71,7 @@ def _load_logged(queries: Queries) -> None:
 def _load_replay(queries: Queries, name: str, file: Path) -> None:
     """Load the chances of choices in the slots of a replay's decisions; a choice without a draw has
     a chance of 1."""
-    queries.view(f"{name}_rows", f"SELECT * FROM read_parquet({sql_text(str(file))})")
+    queries.define_view(f"{name}_rows", f"SELECT * FROM read_parquet({sql_text(str(file))})")
     _load_names(queries, name, f"SELECT unnest(candidates) AS entry FROM {name}_rows")
     queries.define(
         f"{name}_slots",
@@ -179,18 +179,20 @@ def load_expected(queries: Queries) -> None:
         "SELECT 1 - half AS half, treatment, avg(reward) AS mean FROM compared "
         "WHERE treatment <> '' GROUP BY half, treatment",
     )
-    queries.view("said_by_both", f"{_message_chances('own')} UNION ALL {_message_chances('other')}")
+    queries.define_view(
+        "messages_of_both", f"{_message_chances('own')} UNION ALL {_message_chances('other')}"
+    )
     queries.define(
         "own_worth",
         f"""
         SELECT s.customer, fsum(s.chance * {_MEAN} + s.weight * (s.reward - {_MEAN})) AS worth
-        FROM said_by_both AS s {_WITH_MEANS} WHERE s.side = 'own' GROUP BY s.customer
+        FROM messages_of_both AS s {_WITH_MEANS} WHERE s.side = 'own' GROUP BY s.customer
         """,
     )
     queries.define(
         "expected",
         """
-        SELECT side, offer, channel, fsum(chance) AS chances FROM said_by_both
+        SELECT side, offer, channel, fsum(chance) AS chances FROM messages_of_both
         GROUP BY side, offer, channel
         """,
     )
@@ -209,11 +211,12 @@ def _message_chances(side: str, condition: str = "TRUE") -> str:
     weight = "own_weight" if side == "own" else "weight"
     return f"""
         SELECT '{side}' AS side, c.slot_id, c.customer, c.half, c.reward, c.treatment, c.chance,
-            CASE WHEN c.treatment = c.said THEN c.of_said ELSE 0.0 END AS weight,
+            CASE WHEN c.treatment = c.logged_treatment THEN c.logged_weight ELSE 0.0 END AS weight,
             coalesce(n.offer, c.treatment) AS offer, coalesce(n.channel, '') AS channel
         FROM (
-            SELECT slot_id, customer, half, reward, treatment AS said, {weight} AS of_said,
-                unnest(map_keys({side})) AS treatment, unnest(map_values({side})) AS chance
+            SELECT slot_id, customer, half, reward, treatment AS logged_treatment,
+                {weight} AS logged_weight, unnest(map_keys({side})) AS treatment,
+                unnest(map_values({side})) AS chance
             FROM compared WHERE {condition}
         ) AS c LEFT JOIN {side}_names AS n ON c.treatment = n.treatment
         WHERE c.treatment <> ''

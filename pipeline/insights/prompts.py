@@ -94,14 +94,14 @@ def follow_prompts(
 
 def load_named_steps(log: EventLog) -> None:
     """Make the view `reached` in which each event's name is a step, where no journey is defined."""
-    log.queries.view("reached", "SELECT case_id, moment, name AS step FROM events")
+    log.queries.define_view("reached", "SELECT case_id, moment, name AS step FROM events")
 
 
 def load_defined_steps(log: EventLog, names: Sequence[str]) -> dict[str, str]:
     """Make the view `reached` of the events in `marks`; return the journey's step by each name that
     a table may use for it: its own, and those of the events that reach no other step."""
     rows_sql = ", ".join(f"({number}, {sql_text(name)})" for number, name in enumerate(names))
-    log.queries.view(
+    log.queries.define_view(
         "reached",
         f"""
         SELECT e.case_id, e.moment, n.name AS step
@@ -159,19 +159,19 @@ def _follow(log: EventLog, weighing: ResultWeights) -> None:
     log.queries.define(
         "followed",
         f"""
-        WITH done AS (
+        WITH reached_steps AS (
             SELECT p.line, min(r.moment) AS reached_at
             FROM prompts AS p JOIN reached AS r ON p.case_id = r.case_id AND p.step = r.step
             WHERE r.moment > p.moment AND r.moment <= p.moment + {window_us} GROUP BY p.line
-        ), gone AS (
+        ), opt_outs AS (
             SELECT DISTINCT p.line
             FROM prompts AS p JOIN events AS e ON p.case_id = e.case_id
             WHERE e.name IN ({names}) AND e.moment > p.moment AND e.moment <= p.moment + {window_us}
         )
         SELECT p.*, d.reached_at, g.line IS NOT NULL AS opted_out,
             p.moment + {window_us} <= {log.end} AS finished
-        FROM prompts AS p LEFT JOIN done AS d ON p.line = d.line
-        LEFT JOIN gone AS g ON p.line = g.line
+        FROM prompts AS p LEFT JOIN reached_steps AS d ON p.line = d.line
+        LEFT JOIN opt_outs AS g ON p.line = g.line
         """,
     )
 

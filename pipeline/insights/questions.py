@@ -69,19 +69,19 @@ def answer(question: AttributionQuestion, queries: Queries) -> AttributionAnswer
     """Read the table and credit its channels. Raises TableError, TooLargeError, NoWorthError."""
     try:
         if question.paths:
-            return _from_paths(question, queries)
+            return _credit_paths(question, queries)
         return credit_journeys(question, read_touches(queries, question.file, question.touches))
     except duckdb.OutOfMemoryException as error:
         raise TableError(f"{question.file}: needs {MORE_MEMORY}") from error
 
 
-def _from_paths(question: AttributionQuestion, queries: Queries) -> AttributionAnswer:
+def _credit_paths(question: AttributionQuestion, queries: Queries) -> AttributionAnswer:
     if question.model == TIME_DECAY:
         raise TableError(
             f"{question.file}: paths have no times, which {TIME_DECAY} needs: give touches"
         )
     paths = read_paths(queries, question.file)
-    return _model(question, paths, lambda: Customers.of_paths(paths), None)
+    return _apply_model(question, paths, lambda: Customers.of_paths(paths), None)
 
 
 def credit_journeys(question: AttributionQuestion, journeys: Journeys) -> AttributionAnswer:
@@ -89,7 +89,7 @@ def credit_journeys(question: AttributionQuestion, journeys: Journeys) -> Attrib
     paths, support = journeys.path_counts(), journeys.support()
     if question.model == TIME_DECAY:
         return _time_decay_answer(question, journeys, paths, support)
-    return _model(question, paths, lambda: journeys.customers(paths), support)
+    return _apply_model(question, paths, lambda: journeys.customers(paths), support)
 
 
 def _time_decay_answer(
@@ -100,7 +100,7 @@ def _time_decay_answer(
     return AttributionAnswer(attribution, MODELS[TIME_DECAY], support)
 
 
-def _model(
+def _apply_model(
     question: AttributionQuestion,
     paths: PathCounts,
     customers: Callable[[], Customers],
@@ -109,7 +109,7 @@ def _model(
     options = question.options
     order = None
     if question.model in WITH_ORDER:
-        order = _order(question, paths)
+        order = _chosen_order(question, paths)
         options = replace(options, order=order)
     model = fit(question.model, options, paths)
     credits = model.credit(paths)
@@ -120,7 +120,7 @@ def _model(
     return AttributionAnswer(attribution, MODELS[question.model], support)
 
 
-def _order(question: AttributionQuestion, paths: PathCounts) -> int:
+def _chosen_order(question: AttributionQuestion, paths: PathCounts) -> int:
     if question.order == AUTO:
         return choose_order(paths, question.draws.seed)
     assert question.order in ORDERS, question.order

@@ -24,11 +24,11 @@ from pipeline.insights.choices import (
     Kind,
     Option,
     Verdict,
+    compare_with_next_best,
     grade_of,
     is_possible_everywhere,
     measure,
     propose,
-    rival,
     supported_options,
 )
 from pipeline.insights.prompts import Prompts, ResultWeights
@@ -191,7 +191,7 @@ class _FindingWriter:
         """Return the change of a verdict in words, with reasons and objections; its rank is 0."""
         proposal = verdict.proposal
         test = proposal.grade != "Tested"
-        title = self._what(proposal)
+        title = self._title(proposal)
         rate = _per_month(proposal.rows)
         gain = verdict.gain
         return RecommendedChange(
@@ -200,8 +200,8 @@ class _FindingWriter:
             kind="segment" if proposal.by else proposal.rows.kind,
             place=proposal.rows.place,
             what=self._words("test", what=title) if test else title,
-            why=self._why(verdict),
-            against=tuple(self._against(verdict)),
+            why=self._reason(verdict),
+            against=tuple(self._objections(verdict)),
             grade=proposal.grade,
             grade_words=self._words(proposal.grade),
             gain=gain,
@@ -319,7 +319,7 @@ class _FindingWriter:
             message=option.message or None,
             grade="Tested",
             gain=verdict.gain,
-            words=self._what(verdict.proposal),
+            words=self._title(verdict.proposal),
         )
 
     def _reasons(self, place: _ExaminedPlace, verdicts: Sequence[Verdict], holds: bool) -> str:
@@ -335,7 +335,7 @@ class _FindingWriter:
             return self._words("not held")
         return self._words("no better" if len(supported_options(rows)) > 1 else "too few")
 
-    def _what(self, proposal: ChoiceProposal) -> str:
+    def _title(self, proposal: ChoiceProposal) -> str:
         rows, option = proposal.rows, proposal.option
         if proposal.by:
             rules = "; ".join(
@@ -355,7 +355,7 @@ class _FindingWriter:
             case kind:
                 return self._words(kind, option=option.message)
 
-    def _why(self, verdict: Verdict) -> str:
+    def _reason(self, verdict: Verdict) -> str:
         proposal, gain, support = verdict.proposal, verdict.gain, verdict.support
         than = self._words("as now")
         if proposal.against is not None:
@@ -374,7 +374,7 @@ class _FindingWriter:
         )
         return f"{reason} {self._words('chance')}" if proposal.grade == "Tested" else reason
 
-    def _against(self, verdict: Verdict) -> list[str]:
+    def _objections(self, verdict: Verdict) -> list[str]:
         proposal, support = verdict.proposal, verdict.support
         objections = []
         if proposal.grade != "Tested":
@@ -386,15 +386,15 @@ class _FindingWriter:
             cost = self._question.weighing.costs.get(channel, 0.0)
             if cost:
                 objections.append(self._words("costs", channel=channel, cost=self._number(cost)))
-        if (next_best := rival(proposal)) is not None:
-            objections += self._rival(next_best)
+        if (next_best := compare_with_next_best(proposal)) is not None:
+            objections += self._rival_objections(next_best)
         if not is_possible_everywhere(support):
             objections.append(self._words("limited", share=f"{support.possible:.0%}"))
         if support.had_it < _SMALL_SAMPLE:
             objections.append(self._words("few", had=support.had_it))
         return objections
 
-    def _rival(self, proposal: ChoiceProposal) -> list[str]:
+    def _rival_objections(self, proposal: ChoiceProposal) -> list[str]:
         assert proposal.against is not None
         other = self._label(proposal.rows.options[proposal.against])
         return [

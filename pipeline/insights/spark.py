@@ -48,10 +48,10 @@ class SparkQueries:
         self._session = session
 
     def open_topic(self, folder: Path, topic: str, needs: tuple[str, ...]) -> str:
-        view = topic.replace(".", "_")
+        define_view = topic.replace(".", "_")
         place = folder / topic
         try:
-            table = self._topic(folder, topic)
+            table = self._read_topic(folder, topic)
         except PySparkException as error:
             hint = f"kairos replay --topic {topic} --out {place}"
             raise TableError(
@@ -62,10 +62,10 @@ class SparkQueries:
             raise TableError(f"{place}: has no column {missing[0]!r}: is it the topic {topic}?")
         for name in missing_newer_columns(topic, table.columns):
             table = table.withColumn(name, sql_of.lit(None).cast("string"))
-        table.createOrReplaceTempView(view)
-        return view
+        table.createOrReplaceTempView(define_view)
+        return define_view
 
-    def _topic(self, folder: Path, topic: str) -> DataFrame:
+    def _read_topic(self, folder: Path, topic: str) -> DataFrame:
         """Return the topic as `kairos replay` writes it, or as the Iceberg sink does: without the
         Kafka columns, with times in epoch milliseconds."""
         if not str(folder).startswith(TABLES):
@@ -78,7 +78,7 @@ class SparkQueries:
             if name not in table.columns:
                 table = table.withColumn(name, sql_of.lit(0).cast("long"))
         for field in table.schema.fields:
-            table = table.withColumn(field.name, _with_times(field.name, field.dataType))
+            table = table.withColumn(field.name, _convert_times(field.name, field.dataType))
         return table
 
     def open_table(
@@ -106,13 +106,13 @@ class SparkQueries:
         numbered_rows.createOrReplaceTempView("raw")
         relation = CheckedRelation("raw", "row", self.rows, lambda row: f"{file}: row {row:,}")
         rows = relation.check(cells)
-        self.view("checked", f"SELECT {select_cells(cells)}, row FROM raw")
+        self.define_view("checked", f"SELECT {select_cells(cells)}, row FROM raw")
         return Table("checked", frozenset(types), rows, relation.place)
 
     def define(self, name: str, sql: str) -> None:
         self._query(sql).cache().createOrReplaceTempView(name)
 
-    def view(self, name: str, sql: str) -> None:
+    def define_view(self, name: str, sql: str) -> None:
         self._query(sql).createOrReplaceTempView(name)
 
     def load(self, name: str, table: pa.Table) -> None:
@@ -139,17 +139,17 @@ def translate(sql: str) -> str:
     """Return a query of DuckDB's in Spark's SQL."""
     tree = sqlglot.parse_one(sql, read="duckdb")
     for node in reversed(list(tree.walk())):  # inner nodes before outer ones
-        in_spark = _in_spark(node)
+        in_spark = _translate_node(node)
         if in_spark is not node:
             node.replace(in_spark)
     return str(tree.sql(dialect="spark"))
 
 
-def _in_spark(node: Any) -> Any:
+def _translate_node(node: Any) -> Any:
     """Translate the parts that sqlglot leaves unchanged."""
     match node:
         case exp.Anonymous():
-            return _function(node, node.name.upper(), node.expressions)
+            return _translate_function(node, node.name.upper(), node.expressions)
         case exp.UnixToTime() if not isinstance(node.this, exp.Literal):
             return exp.Anonymous(this="UNIX_MILLIS", expressions=[node.this])
         case exp.Length():
@@ -169,7 +169,7 @@ def _in_spark(node: Any) -> Any:
     return node
 
 
-def _function(node: Any, name: str, arguments: Sequence[Any]) -> Any:
+def _translate_function(node: Any, name: str, arguments: Sequence[Any]) -> Any:
     if name == "TIMEZONE":
         return exp.Anonymous(this="TO_UTC_TIMESTAMP", expressions=[arguments[1], arguments[0]])
     if name == "LIST_SLICE":
@@ -192,7 +192,7 @@ def _sorted_list(order: Any, condition: Any) -> Any:
     return sqlglot.parse_one(values, read="spark")
 
 
-def _with_times(name: str, kind: DataType) -> Any:
+def _convert_times(name: str, kind: DataType) -> Any:
     """Return a column with its times in epoch milliseconds as times, also within a structure."""
     column = sql_of.col(name)
     if name in _TIMES and isinstance(kind, LongType):

@@ -177,9 +177,9 @@ class _Source:
             raise TableError(f"{file}: is empty, without even a header")
         name = "'" + _literal_path(file).replace("'", "''") + "'"
         if form == "csv":
-            return _Source(file, form, *_csv(file, name))
+            return _Source(file, form, *_csv_relation(file, name))
         if form == "ndjson":
-            return _Source(file, form, *_ndjson(file, name))
+            return _Source(file, form, *_ndjson_relation(file, name))
         sql = f"read_parquet({name})"
         try:
             column_rows = connection.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()
@@ -196,8 +196,8 @@ class _Source:
         return f"{self.file}: row {row:,}"
 
 
-def _csv(file: Path, name: str) -> tuple[str, dict[str, str]]:
-    header = _header(file)
+def _csv_relation(file: Path, name: str) -> tuple[str, dict[str, str]]:
+    header = _read_header(file)
     types = dict.fromkeys(header, "VARCHAR")
     if len(types) < len(header):
         duplicate = next(column for column in header if header.count(column) > 1)
@@ -211,7 +211,7 @@ def _csv(file: Path, name: str) -> tuple[str, dict[str, str]]:
     return sql, types
 
 
-def _header(file: Path) -> list[str]:
+def _read_header(file: Path) -> list[str]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             header = next(csv.reader(lines), [])
@@ -241,7 +241,7 @@ def _undecodable_line(file: Path) -> int:
     return 1
 
 
-def _ndjson(file: Path, name: str) -> tuple[str, dict[str, str]]:
+def _ndjson_relation(file: Path, name: str) -> tuple[str, dict[str, str]]:
     """Return a query for the lines, and its columns: the fields of all lines.
 
     Each line is parsed here once more, because DuckDB does not name the line that is no JSON.
@@ -340,9 +340,9 @@ class Cell:
             return f"CAST({source} AS VARCHAR)"
         if self.column.kind != "time":
             return f"TRY_CAST({source} AS DOUBLE)"
-        return self._time(source, type_name, zone)
+        return self._time_sql(source, type_name, zone)
 
-    def _time(self, source: str, type_name: str, zone: str | None) -> str:
+    def _time_sql(self, source: str, type_name: str, zone: str | None) -> str:
         """Return SQL for µs since 1970: from ms in whole numbers, from a time with its zone, or in
         `zone`."""
         if type_name == "TIMESTAMP WITH TIME ZONE":

@@ -11,7 +11,7 @@ from pipeline.insights.topic_files import SEGMENTED
 _KINDS = "'track', 'page', 'screen'"
 
 
-def topic_events(
+def load_topic_events(
     queries: Queries,
     folder: Path,
     by: str | None,

@@ -118,7 +118,7 @@ class Journeys:
 
     def support(self) -> Support:
         """Return the counts behind the figures."""
-        customers, journeys, conversions = self._row(
+        customers, journeys, conversions = self._first_row(
             "SELECT count(DISTINCT customer), count(*), coalesce(sum(conversions), 0)::BIGINT "
             "FROM journeys"
         )
@@ -126,8 +126,8 @@ class Journeys:
             "SELECT coalesce(touch, 'touch') AS how, count(*) FROM rows WHERE NOT converted "
             "GROUP BY how ORDER BY how"
         )
-        (unfinished_journeys,) = self._row("SELECT count(*) FROM chained WHERE NOT finished")
-        (unseen_conversions,) = self._row(
+        (unfinished_journeys,) = self._first_row("SELECT count(*) FROM chained WHERE NOT finished")
+        (unseen_conversions,) = self._first_row(
             "SELECT coalesce(sum(conversions), 0)::BIGINT FROM outcomes WHERE NOT seen"
         )
         return Support(
@@ -163,18 +163,18 @@ class Journeys:
             WITH numbered AS (
                 SELECT j.customer, p.id AS path, j.conversions
                 FROM journeys AS j JOIN path_counts AS p ON j.path = p.path
-            ), done AS (
+            ), by_customer AS (
                 SELECT customer, list_sort(list(
-                    struct_pack(path := path, conversions := conversions))) AS did
+                    struct_pack(path := path, conversions := conversions))) AS entries
                 FROM numbered GROUP BY customer
             ), kinds AS (
-                SELECT did, count(*) AS customers, min(customer) AS one_of_them
-                FROM done GROUP BY did
+                SELECT entries, count(*) AS customers, min(customer) AS first_customer
+                FROM by_customer GROUP BY entries
             )
             SELECT id, customers, entry.path AS path, entry.conversions AS conversions
             FROM (
-                SELECT row_number() OVER (ORDER BY one_of_them) - 1 AS id, customers,
-                    unnest(did) AS entry
+                SELECT row_number() OVER (ORDER BY first_customer) - 1 AS id, customers,
+                    unnest(entries) AS entry
                 FROM kinds
             )
             """
@@ -206,7 +206,7 @@ class Journeys:
         credits = Credits(
             by_unit("conversions"), by_unit("value"), np.full(len(self._units), np.nan)
         )
-        (customers,) = self._row("SELECT count(DISTINCT customer) FROM journeys")
+        (customers,) = self._first_row("SELECT count(DISTINCT customer) FROM journeys")
         if customers < 2:
             return credits, None
         variance = by_unit("squares") - credits.conversions**2 / customers
@@ -224,7 +224,7 @@ class Journeys:
             if with_ids
             else ""
         )
-        self._queries.view(
+        self._queries.define_view(
             "rows",
             f"""
             SELECT hash(profile_id) AS customer, occurred_at // 1000 AS ms,
@@ -235,13 +235,13 @@ class Journeys:
         )
         if not with_ids:
             return 0
-        (repeated_rows,) = self._row(
+        (repeated_rows,) = self._first_row(
             "SELECT count(event_id) - count(DISTINCT event_id) FROM checked WHERE " + until
         )
         return int(repeated_rows)
 
     def _span(self) -> tuple[int, int]:
-        begin, end = self._row("SELECT coalesce(min(ms), 0), coalesce(max(ms), 0) FROM rows")
+        begin, end = self._first_row("SELECT coalesce(min(ms), 0), coalesce(max(ms), 0) FROM rows")
         if self._options.until_ms is not None:
             end = self._options.until_ms
         if end - begin >= _LONGEST_MS:
@@ -394,7 +394,7 @@ class Journeys:
             """,
         )
 
-    def _row(self, sql: str) -> tuple[Any, ...]:
+    def _first_row(self, sql: str) -> tuple[Any, ...]:
         return self._queries.rows(sql)[0]
 
 

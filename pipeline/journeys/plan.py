@@ -65,7 +65,7 @@ class PlanProgress:
     completion_place: int | None
 
 
-def progress(plan: JourneyPlan, path: Sequence[int]) -> PlanProgress:
+def follow_path(plan: JourneyPlan, path: Sequence[int]) -> PlanProgress:
     """Follow a path through the plan.
 
     A step is reached by its first occurrence after all mandatory steps of the earlier stages, which
@@ -74,7 +74,9 @@ def progress(plan: JourneyPlan, path: Sequence[int]) -> PlanProgress:
     reached_steps: list[tuple[int, int]] = []
     begin = 0
     for stage in plan.stages():
-        places = {step: place for step in stage if (place := _first(path, step, begin)) is not None}
+        places = {
+            step: place for step in stage if (place := _first_place(path, step, begin)) is not None
+        }
         reached_steps += sorted(places.items(), key=lambda item: item[1])
         mandatory = [step for step in stage if plan.steps[step].mandatory]
         if not places.keys() >= set(mandatory):
@@ -83,7 +85,7 @@ def progress(plan: JourneyPlan, path: Sequence[int]) -> PlanProgress:
     return PlanProgress(tuple(reached_steps), begin - 1 if begin else None)
 
 
-def _first(path: Sequence[int], step: int, begin: int) -> int | None:
+def _first_place(path: Sequence[int], step: int, begin: int) -> int | None:
     try:
         return path.index(step, begin)
     except ValueError:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.journeys.alignment import align
-from pipeline.journeys.plan import JourneyPlan, PlannedStep, progress
+from pipeline.journeys.plan import JourneyPlan, PlannedStep, follow_path
 
 STAGES = st.lists(st.lists(st.booleans(), min_size=1, max_size=3), min_size=0, max_size=4)
 
@@ -97,7 +97,7 @@ def test_a_step_is_reached_where_the_path_contains_a_path_of_the_plan_to_it(
     case: tuple[JourneyPlan, list[int]],
 ) -> None:
     plan, path = case
-    reached_steps = {step for step, _ in progress(plan, path).reached_steps}
+    reached_steps = {step for step, _ in follow_path(plan, path).reached_steps}
     for step in range(len(plan.steps)):
         prefixes = prefixes_ending_with(plan, step)
         assert (step in reached_steps) is any(is_within(prefix, path) for prefix in prefixes)
@@ -120,4 +120,4 @@ def test_a_path_is_complete_with_the_shortest_prefix_that_has_all_mandatory_step
         ),
         None,
     )
-    assert progress(plan, path).completion_place == expected
+    assert follow_path(plan, path).completion_place == expected

@@ -23,9 +23,9 @@ from pipeline.insights.engines import open_duckdb
 from pipeline.insights.events import EventOptions, read_events
 from pipeline.insights.forecast import HORIZON, forecast
 from pipeline.insights.incident_words import incident_words
-from pipeline.insights.incidents import SeriesOverview, course
+from pipeline.insights.incidents import SeriesOverview, series_overview
 from pipeline.insights.tables import Engine
-from pipeline.insights.topic_events import topic_events
+from pipeline.insights.topic_events import load_topic_events
 from pipeline.insights.topic_files import SEGMENTED
 from tests.support.cases import cases
 from tests.support.replayed import as_segmented, event, write_topic
@@ -179,7 +179,7 @@ def test_cost_of_an_incident_is_the_number_of_goals_prevented() -> None:
     share = np.where((day >= 100) & (day < 115), 0.2, 0.5)
     hits = random.binomial(trials.astype(int), share).astype(float)
     series = [DailySeries("goes on", "pay", "buy", "web", _MONDAY, hits, trials)]
-    outcome = course(series, scan(series, 0), "buy")
+    outcome = series_overview(series, scan(series, 0), "buy")
     assert outcome is not None
     (incident,) = outcome.incidents
     assert incident.loss is not None
@@ -242,7 +242,7 @@ def test_topics_give_the_same_events_as_a_table(tmp_path: Path) -> None:
     ]
     write_topic(tmp_path, SEGMENTED, records)
     with open_duckdb(Engine()) as connection:
-        log = topic_events(connection, tmp_path, "platform", None)
+        log = load_topic_events(connection, tmp_path, "platform", None)
         rows = connection.connection.execute(
             "SELECT case_id, moment // 1000, name, channel FROM events ORDER BY line"
         ).fetchall()
@@ -299,7 +299,7 @@ def test_words_group_thousands_as_the_language_does() -> None:
     counts = random.poisson(2_000, 120).astype(float)
     counts[60:70] = 20.0
     series = DailySeries("volume", "visit", None, "web", _MONDAY, counts)
-    overview = course((series,), scan([series], 0), None)
+    overview = series_overview((series,), scan([series], 0), None)
     assert overview is not None
     [incident] = overview.incidents
     assert "instead of about 20,0" in incident_words(incident, None, None, "en")

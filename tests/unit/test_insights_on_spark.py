@@ -32,7 +32,7 @@ from pipeline.insights.recommend import RecommendationQuestion, recommend
 from pipeline.insights.report.content import ReportQuestion, report_content
 from pipeline.insights.segment_moves import CHANGES, segment_moves
 from pipeline.insights.tables import Engine, TableError
-from pipeline.insights.topic_events import topic_events
+from pipeline.insights.topic_events import load_topic_events
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 from pipeline.insights.touches import TOUCH_KINDS, TouchOptions, read_touches
 from pipeline.model.profile import SegmentChange
@@ -143,7 +143,7 @@ def _campaigns(queries: Queries, folder: Path) -> Any:
 
 
 def _daily(queries: Queries, folder: Path) -> Any:
-    log = topic_events(queries, folder, "platform", None)
+    log = load_topic_events(queries, folder, "platform", None)
     series = daily_series(log, SALES[0].goal)
     trials = [None if daily.trials is None else daily.trials.tolist() for daily in series]
     return (
@@ -155,7 +155,7 @@ def _daily(queries: Queries, folder: Path) -> Any:
 
 
 def _paths(queries: Queries, folder: Path) -> Any:
-    log = topic_events(queries, folder, None, None)
+    log = load_topic_events(queries, folder, None, None)
     return asdict(discover(log, DiscoveryOptions(SALES[0].goal, 5 * DAY_MS, DAY_MS, 4)))
 
 

@@ -22,7 +22,7 @@ from pipeline.insights.engines import Queries
 from pipeline.insights.events import EventLog
 from pipeline.insights.goals import CampaignGoal, UnreadableGoal
 from pipeline.insights.incident_words import Language, incident_words
-from pipeline.insights.incidents import SeriesOverview, course
+from pipeline.insights.incidents import SeriesOverview, series_overview
 from pipeline.insights.journey_details import JourneyDetails, journey_details
 from pipeline.insights.message_credit import load_touches, message_journeys
 from pipeline.insights.paths import NO_TOUCH
@@ -36,7 +36,7 @@ from pipeline.insights.report.advice import (
 )
 from pipeline.insights.survival import ConversionCurve
 from pipeline.insights.tables import TableError, sql_text
-from pipeline.insights.topic_events import topic_events
+from pipeline.insights.topic_events import load_topic_events
 from pipeline.insights.topic_files import DECISIONS
 from pipeline.insights.touches import Journeys, TouchOptions
 
@@ -139,9 +139,9 @@ def report_content(queries: Queries, question: ReportQuestion) -> ReportContent:
     statistics = campaign_statistics(queries, support, question.goals)
     cells = _cells(queries)
     attribution = _attribution(queries, question)
-    log = topic_events(queries, question.folder, question.by, question.period.until_ms)
+    log = load_topic_events(queries, question.folder, question.by, question.period.until_ms)
     series = daily_series(log, question.goal)
-    overview = course(series, scan(series, question.seed), question.goal)
+    overview = series_overview(series, scan(series, question.seed), question.goal)
     steps = _steps(queries, question.goal, series[0].first_day) if series else _no_steps()
     words = tuple(
         incident_words(incident, question.goal, question.worth, question.language)
