@@ -3,8 +3,8 @@ rules.
 
 A factor is made equal for all competitors of a slot (p and value: their mean; cost: 0; weight: 1)
 and the scores (p × value − cost) × weight are compared again. The winner changes if another
-competitor then scores more, if its own score is not above 0 then, or if a slot without a winner
-gets one.
+competitor then has a higher score, if the winner's own score is then not above 0, or if a slot
+without a winner gets one.
 """
 
 from collections import defaultdict
@@ -69,8 +69,8 @@ class Optionality:
 @dataclass(frozen=True, slots=True)
 class NeverWon:
     """Treatment that never won a slot; `offer`: None if it was never a candidate; `considered`,
-    `candidate`: numbers of decisions that considered it and in which it was a candidate; `mostly`:
-    the rule that rejected it most often, `mostly_times` times."""
+    `candidate`: numbers of decisions that considered it and in which it was a candidate; `mostly`,
+    `mostly_times`: the rule that rejected it most often, and how often."""
 
     treatment: str
     offer: str | None

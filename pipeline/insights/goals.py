@@ -47,11 +47,6 @@ def campaign_goals(campaigns: Iterable[Campaign]) -> tuple[CampaignGoal | Unread
     )
 
 
-def named_goal(campaign: str, name: str, window_ms: int) -> CampaignGoal:
-    """Return the goal that any interaction of this name fits."""
-    return CampaignGoal(campaign, f"name = {sql_text(name)}", window_ms)
-
-
 def _goal(campaign: str, raw: object, window: str) -> CampaignGoal | UnreadableGoal:
     condition = parse(raw)
     if isinstance(condition, tuple):

@@ -29,7 +29,7 @@ class Customers:
 
     @staticmethod
     def of_paths(paths: PathCounts) -> "Customers":
-        """Return each path's occurrences as customers of their own, for paths without customers."""
+        """Return a customer for each occurrence of a path, for paths without customers."""
         size = len(paths.conversions)
         identity, none = sparse.eye_array(size, format="csr"), sparse.csr_array((size, size))
         return Customers(

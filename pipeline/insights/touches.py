@@ -2,7 +2,7 @@
 
 A conversion's journey is the touches of its customer since the conversion before, within the
 lookback. Touches without a conversion within the lookback are journeys without conversion, split
-where two are more than a lookback apart; one whose lookback had not passed when the table ends is
+where two are a lookback or more apart; one whose lookback had not passed when the table ends is
 left out, because it may still convert. Conversions of a customer at the same instant share their
 journey. Touches at the same instant are ordered by name, and come before a conversion at that
 instant; times have a resolution of a millisecond. Customers are identified by a hash of 64 bits:
@@ -347,8 +347,8 @@ class Journeys:
         self._queries.define("path_counts", _PATH_COUNTS)
 
     def _cut_at_pauses(self) -> str:
-        """Return SQL for the journeys of simple histories, which end at a pause longer than the
-        lookback. Lists are cut several times faster than windows, as long as they are short."""
+        """Return SQL for the journeys of simple histories, which end at a pause of the lookback or
+        more. Cutting short lists is several times faster than window functions."""
         pause = f"(keys[i + 1] >> {_TIME_BITS}) - (keys[i] >> {_TIME_BITS}) >= {self._lookback}"
         last = f"list_max(keys) >> {_TIME_BITS}"
         return f"""

@@ -13,12 +13,12 @@ import pytest
 from pipeline.cli.insights_report import write_report
 from pipeline.insights.campaign_facts import Period
 from pipeline.insights.engines import open_duckdb
-from pipeline.insights.goals import named_goal
 from pipeline.insights.incident_words import Language
 from pipeline.insights.report.advice import Advice, RecommendationCard, RecommendedStep
 from pipeline.insights.report.content import ReportQuestion
 from pipeline.insights.tables import Engine
 from pipeline.model.time import DAY_MS
+from tests.support.campaign_goals import named_goal
 from tests.support.hostile_report import HOSTILE, write_hostile_topics
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.insights.goals import CampaignGoal, named_goal
+from pipeline.insights.goals import CampaignGoal
 from pipeline.model.decision import Assignment, Candidate, Decision
 from pipeline.model.interaction import Interaction
 from pipeline.model.stages import Segmented
@@ -14,6 +14,7 @@ from pipeline.simulate.customers import customer
 from pipeline.simulate.diary import Diary
 from pipeline.simulate.life import meet_sales
 from pipeline.simulate.offers import NOTHING, SALES, WINDOW_MS, BankOffer
+from tests.support.campaign_goals import named_goal
 from tests.support.replayed import as_segmented, decision, event
 
 OFFERS = {sale.offer: sale for sale in SALES}

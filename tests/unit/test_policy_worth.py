@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from pipeline.flow import Flow
 from pipeline.insights.campaign_facts import Period, load_facts, load_goals
 from pipeline.insights.engines import open_duckdb
-from pipeline.insights.goals import named_goal
 from pipeline.insights.policy_slots import Replays
 from pipeline.insights.policy_worth import PolicyWorth, estimate_worth
 from pipeline.insights.tables import Engine
@@ -24,6 +23,7 @@ from pipeline.replay.outputs import OutputTables
 from pipeline.replay.playing import LogPlayer
 from pipeline.rules import Rules
 from pipeline.rules.knowledge import Knowledge, TreatmentEvidence
+from tests.support.campaign_goals import named_goal
 from tests.support.deciding import campaign, hero, offer, world
 from tests.support.replayed import write_topic
 
