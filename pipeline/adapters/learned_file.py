@@ -11,7 +11,7 @@ from pipeline.config.model import Learned
 
 _WIDTH: Final = 200
 _COMMENT: Final = """\
-Written by `kairos models snapshot`: what the learner knew of each treatment. Decisions go by it
+Written by `kairos models snapshot`: the learner's evidence about each treatment. Decisions use it
 where `learning` in policies.yaml is frozen, and are the same from run to run.
 """
 
