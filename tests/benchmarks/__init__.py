@@ -1,7 +1,7 @@
-"""Kairos beside its peers and beside the least that Kafka costs; run by `kairos bench`.
+"""Kairos compared with its peers and with the least that Kafka costs; run by `kairos bench`.
 
 Read `command.py` (measurements), `systems.py` (systems to compare), `load.py` (open-loop load and
 its latencies), `figures.py` (statistics). `hops/` has the four-hop pipelines: `floor.py` is the
-least that four hops with state can cost, `stock_faust.py` and `quix.py` are peers, `ours.py` is our
-transport and tables with steps that do nothing.
+least that four hops with state can cost, `stock_faust.py` and `quix.py` are peers, `ours.py` is
+Kairos' transport and tables with steps that do nothing.
 """

@@ -32,15 +32,15 @@ from tests.benchmarks.traffic import CUSTOMERS
 from tests.support.mail_server import MailServer
 
 _LENGTH: Final = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
-_TAKEN: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
+_NO_CONTENT: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
 _NAMESPACES: Final = ("email", "phone", "push")
 KINDS: Final = ("webhook", "email", "sms", "push", "pos")
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Receiver of an adapter's messages: its URL, the channel that leads there, the form of
-    addresses (`{}`: a number), and variables of the adapter's environment."""
+    """Receiver of an adapter's messages: the channel to it, the form of addresses (`{}` stands for
+    a number), variables of the adapter's environment, and the provider, if the channel has one."""
 
     channel: model.Channel
     address: str
@@ -48,7 +48,7 @@ class Receiver:
     provider: Provider | None = None
 
     def bundle(self) -> model.Bundle:
-        """Return the configuration: one channel, whose actions go there."""
+        """Return a configuration with the channel to this receiver alone."""
         return model.Bundle(
             sources=model.Sources((model.Source("adapters", "web", "bench-write-key"),)),
             identity=model.Identity(tuple(map(model.Namespace, _NAMESPACES))),
@@ -112,7 +112,7 @@ class ActionTraffic:
 
 @contextmanager
 def receiver(kind: str) -> Iterator[Receiver]:
-    """Take every message of this kind of adapter at once."""
+    """Run a receiver that answers every message of this kind of adapter at once."""
     browser, printer, mail = LocalBrowser(), LocalPrinter(), MailServer()
     servers: Mapping[str, Callable[[], AbstractAsyncContextManager[str]]] = {
         "email": lambda: _mail(mail),
@@ -149,7 +149,7 @@ def _receiver(kind: str, url: str, browser: LocalBrowser) -> Receiver:
 
 @contextmanager
 def _serve_in_thread(open_server: Callable[[], AbstractAsyncContextManager[str]]) -> Iterator[str]:
-    """Serve in a thread of its own meanwhile; provide the URL."""
+    """Serve in a thread during the block; provide the URL."""
     endpoint_future: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, str]] = Future()
 
     async def serve() -> None:
@@ -174,7 +174,7 @@ def _serve_in_thread(open_server: Callable[[], AbstractAsyncContextManager[str]]
 
 @asynccontextmanager
 async def _http() -> AsyncIterator[str]:
-    server = await asyncio.start_server(_take, "127.0.0.1", 0)
+    server = await asyncio.start_server(_answer, "127.0.0.1", 0)
     yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     server.close()
 
@@ -185,11 +185,11 @@ async def _mail(server: MailServer) -> AsyncIterator[str]:
         yield f"smtp://127.0.0.1:{port}"
 
 
-async def _take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             length = _LENGTH.search(head)
             await reader.readexactly(int(length[1]) if length else 0)
-            writer.write(_TAKEN)
+            writer.write(_NO_CONTENT)
     writer.close()

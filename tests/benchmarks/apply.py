@@ -1,8 +1,8 @@
 """`kairos bench apply`: interactions beside a `config apply` that concerns every profile.
 
-Each profile has come once, through all four stages. Then some come again at a steady rate, while
-`kairos config apply`, as a process of its own, changes a segment and adds one that reads a metric
-that is new: it is filled from the log, and every profile is evaluated.
+Each customer interacts once, through all four stages. Then some interact again at a steady rate,
+while `kairos config apply`, as a process of its own, changes a segment and adds one that reads a
+new metric: the metric is filled from the log, and every profile is evaluated.
 """
 
 import subprocess
@@ -25,8 +25,9 @@ from tests.benchmarks.rig import Rig
 from tests.benchmarks.systems import SYSTEMS, Stages
 from tests.benchmarks.traffic import InteractionTraffic
 
-_PER_S: Final = 50
-"""Assumed rate of the backlog, far below the real one, so that the wait for it does not fail."""
+_BACKLOG_RATE: Final = 50
+"""Assumed rate (events/s) of the backlog, far below the real one, so that the wait does not
+fail."""
 _SETTLE_S: Final = 60.0
 _MOST_S: Final = 600.0
 
@@ -86,11 +87,11 @@ def measure(rig: Rig, plan: Plan, say: Say) -> ApplyCost:
     traffic = InteractionTraffic(codec, configurations.EVENT, channels, plan.profiles)
     with system.running(rig, 1), closing(Client(rig.settings.kafka(), traffic, {})) as client:
         say(f"{plan.profiles:,} profiles")
-        client.backlog(plan.profiles, plan.profiles / _PER_S)
+        client.backlog(plan.profiles, plan.profiles / _BACKLOG_RATE)
         assert LagReader(rig.settings.kafka(), stage_groups()).wait_until_idle(_SETTLE_S)
-        say(f"{plan.rate} events/s, and a configuration is applied")
+        say(f"{plan.rate} events/s while a configuration is applied")
         change = _Change(rig, plan.seconds)
-        passages = client.passages_during(plan.rate, _MOST_S, change.make)
+        passages = client.passages_during(plan.rate, _MOST_S, change.apply)
     return change.summary(plan.profiles, passages)
 
 
@@ -101,30 +102,36 @@ class _Change:
         self._rig = rig
         self._seconds = seconds
         self._folder = rig.home / "changed"
-        configurations.changed_demo(self._folder)
+        configurations.write_changed_demo(self._folder)
         self._effect = _Effect(0, 0)
-        self._began = self._ended = 0.0
+        self._begin_s = self._end_s = 0.0
 
-    def make(self) -> None:
+    def apply(self) -> None:
         time.sleep(self._seconds)
-        self._began = time.monotonic()
+        self._begin_s = time.monotonic()
         command = self._rig.kairos("config", "apply", str(self._folder), "--json")
         result = subprocess.run(
             command, env=self._rig.environment, stdout=subprocess.PIPE, check=True
         )
-        self._ended = time.monotonic()
+        self._end_s = time.monotonic()
         self._effect = msgspec.json.decode(result.stdout, type=_Effect)
         time.sleep(self._seconds)
 
     def summary(self, profiles: int, passages: Passages) -> ApplyCost:
-        begin, end = self._began, self._ended
+        begin, end = self._begin_s, self._end_s
         phases = (
             _phase("before", passages.latencies_ms(0.0, begin)),
             _phase("while it is applied", passages.latencies_ms(begin, end)),
             _phase("after", passages.latencies_ms(end, float("inf"))),
         )
-        filled, evaluated = self._effect.filled, self._effect.evaluated
-        return ApplyCost(profiles, phases, end - begin, filled, evaluated, passages.missing)
+        return ApplyCost(
+            profiles=profiles,
+            phases=phases,
+            apply_s=end - begin,
+            filled=self._effect.filled,
+            evaluated=self._effect.evaluated,
+            missing=passages.missing,
+        )
 
 
 def _phase(name: str, latencies: Sequence[float]) -> Phase:

@@ -43,7 +43,7 @@ _CUSTOMERS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class CatalogSize:
-    """Number of `items`, of which `eligible` are for each customer."""
+    """Number of `items`, and of those that are eligible for each customer."""
 
     items: int
     eligible: int
@@ -51,8 +51,8 @@ class CatalogSize:
 
 @dataclass(frozen=True, slots=True)
 class CatalogCost:
-    """Processor time of a decision in ms, of which `predict` is the model's; `recorded`: how many
-    candidates its Decision has."""
+    """Processor time of a decision (ms), and the model's part of it (`predict_p50`); `recorded`:
+    number of candidates in the Decision."""
 
     items: int
     eligible: int
@@ -81,24 +81,24 @@ def _cost(
     if timed_model is not None:
         rules = replace(rules, propensities=timed_model)
     records = _records(rules, _kinds(size))
-    costs, candidate_counts = [], 0
+    costs, candidate_count = [], 0
     for number in range(decisions + 2 * len(records)):
         key, record = records[number % len(records)]
         begin_ns = time.process_time_ns()
         outcome = step(key, record, None, rules)
         costs.append((time.process_time_ns() - begin_ns) / 1e6)
         assert isinstance(outcome, Ok)
-        candidate_counts = len(outcome.emits[0].value.candidates)
-    warm = sorted(costs[2 * len(records) :])
+        candidate_count = len(outcome.emits[0].value.candidates)
+    warm_costs = sorted(costs[2 * len(records) :])
     predict_times = sorted(timed_model.spent_ms[2 * len(records) :]) if timed_model else [0.0]
     return CatalogCost(
         items=size.items,
         eligible=size.eligible,
         model=model is not None,
-        p50=percentile(warm, 0.5),
-        p99=percentile(warm, 0.99),
+        p50=percentile(warm_costs, 0.5),
+        p99=percentile(warm_costs, 0.99),
         predict_p50=percentile(predict_times, 0.5),
-        recorded=candidate_counts,
+        recorded=candidate_count,
     )
 
 
@@ -221,7 +221,7 @@ def _kinds(size: CatalogSize) -> int:
 
 
 def _records(rules: Rules, kinds: int) -> list[tuple[str, Segmented]]:
-    """Return a request of each customer, as segmentation passes it on."""
+    """Return a request of each customer, as the record that segmentation writes."""
     flow, random = Flow(rules), np.random.default_rng(3)
     requests = []
     for number in range(_CUSTOMERS):

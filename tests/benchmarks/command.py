@@ -17,7 +17,7 @@ from tests.benchmarks import latency as latencies
 from tests.benchmarks import recovery as recoveries
 from tests.benchmarks import replay as replaying
 from tests.benchmarks import report
-from tests.benchmarks import snapshots as learned
+from tests.benchmarks import snapshots as ages
 from tests.benchmarks import stages as breakdowns
 from tests.benchmarks import state as states
 from tests.benchmarks import throughput as throughputs
@@ -40,7 +40,9 @@ SystemsOption = Annotated[
     ),
 ]
 PartitionsOption = Annotated[int, typer.Option(min=1, help="Partitions of every topic.")]
-RepeatsOption = Annotated[int, typer.Option(min=1, help="Measurements of everything.")]
+RepeatsOption = Annotated[
+    int, typer.Option(min=1, help="Number of measurements, of which medians are taken.")
+]
 SecondsOption = Annotated[float, typer.Option(min=1, help="Seconds of each measurement.")]
 
 
@@ -70,7 +72,7 @@ def throughput(
     partitions: PartitionsOption = 1,
     json: JsonOption = False,
 ) -> None:
-    """Measure how many records a second each system processes from a backlog."""
+    """Measure the records per second that each system processes from a backlog."""
     plan = throughputs.Plan(_choices(systems), records, repeats)
     with open_rig(partitions) as rig:
         figures = throughputs.measure(rig, plan, _say)
@@ -87,7 +89,7 @@ def stages(
     partitions: PartitionsOption = 1,
     json: JsonOption = False,
 ) -> None:
-    """Measure how long an interaction waits for each stage, and how long the stage takes."""
+    """Measure the time that an interaction waits for each stage, and the stage's own time."""
     with open_rig(partitions) as rig:
         figures = breakdowns.measure(rig, _choices(systems), (rate, seconds), _say)
     method = f"{seconds:g} s, {partitions} partition(s)"
@@ -104,7 +106,7 @@ def decide(
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
 ) -> None:
-    """HTTP request to answer over POST /v1/decide, through gateway and all agents."""
+    """Measure POST /v1/decide from request to answer, through gateway and all agents."""
     plans = [
         decisions.Plan(choice.name, choice.processes, rate, seconds, repeats)
         for choice in _choices(systems)
@@ -123,7 +125,7 @@ def flow(
     sizes: Annotated[
         str, typer.Option(help="segments/metrics/offers of configurations, separated by commas.")
     ] = "50/20/50,100/20/50,500/20/50,50/200/50,100/200/50,500/200/50",
-    rounds: Annotated[int, typer.Option(min=1, help="Of 1,000 interactions each.")] = 15,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds, of 1,000 interactions each.")] = 15,
     json: JsonOption = False,
 ) -> None:
     """Measure the cost of an interaction in the pure flow, without Kafka and RocksDB."""
@@ -138,7 +140,9 @@ def catalog(
     sizes: Annotated[
         str, typer.Option(help="items/eligible of catalogues, separated by commas.")
     ] = "50/50,2500/200",
-    count: Annotated[int, typer.Option("--decisions", min=100, help="Of each.")] = 2_000,
+    count: Annotated[
+        int, typer.Option("--decisions", min=100, help="Decisions of each size.")
+    ] = 2_000,
     json: JsonOption = False,
 ) -> None:
     """Measure the processor time of a decision with a catalogue, without and with a LightGBM
@@ -155,7 +159,7 @@ def snapshots(
     rate: Annotated[
         int,
         typer.Option(
-            min=1, help="Events a second; where the agents fall behind, fewer are tried too."
+            min=1, help="Events a second; where the agents fall behind, lower rates follow."
         ),
     ] = 600,
     campaigns: Annotated[
@@ -169,13 +173,13 @@ def snapshots(
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
 ) -> None:
-    """Measure how old the snapshot is that a decision is made with, beside the learner; where the
-    agents fall behind at the rate, say so, and measure one that they reach."""
+    """Measure the age of the snapshots that decisions use, beside the learner; where the agents
+    fall behind at the rate, report that and measure a lower one."""
     figures = []
     for size in _numbers(campaigns):
         for slower_rate in (rate, rate * 2 // 3, rate // 2, rate // 3):
             with open_rig(partitions) as rig:
-                figures.append(learned.measure(rig, size, (max(slower_rate, 1), seconds), _say))
+                figures.append(ages.measure(rig, size, (max(slower_rate, 1), seconds), _say))
             if not figures[-1].is_behind:
                 break
     method = f"{seconds:g} s, {partitions} partition(s)"
@@ -251,7 +255,7 @@ def apply(
 
 @app.command()
 def ingest(
-    rows: Annotated[int, typer.Option(min=100, help="Of the file.")] = 1_000_000,
+    rows: Annotated[int, typer.Option(min=100, help="Rows of the file.")] = 1_000_000,
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
 ) -> None:
@@ -266,7 +270,7 @@ def ingest(
 
 @app.command()
 def replay(
-    records: Annotated[int, typer.Option(min=1_000, help="Of the topic.")] = 1_000_000,
+    records: Annotated[int, typer.Option(min=1_000, help="Records of the topic.")] = 1_000_000,
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
 ) -> None:
@@ -282,13 +286,13 @@ def replay(
 @app.command()
 def insights(
     journeys: Annotated[int, typer.Option(min=100, help="Journeys, of 4 touches.")] = 1_800_000,
-    threads: Annotated[int, typer.Option(min=1, help="Of DuckDB.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of DuckDB.")] = 2,
     repeats: RepeatsOption = 3,
     peer: Annotated[
         Path | None,
         typer.Option(
             metavar="PYTHON",
-            help="A Python that has the package ChannelAttribution, to measure it beside.",
+            help="Python that has the package ChannelAttribution, to be measured too.",
         ),
     ] = None,
     json: JsonOption = False,
@@ -307,8 +311,8 @@ def _show(
     method: str,
     parameters: Mapping[str, float],
 ) -> None:
-    """Print the figures `measurement`: as JSON with the `parameters`, or as a table, described by
-    `how`."""
+    """Print the figures of `measurement` (name, figures, function that prints a table): as JSON
+    with the `parameters`, or as a table with the `method` below."""
     name, figures, print_figures = measurement
     if json:
         print_json({"machine": this_machine(), "plan": parameters, name: figures})
@@ -328,22 +332,22 @@ def _numbers(rates: str) -> list[int]:
     try:
         return sorted(int(rate) for rate in rates.split(","))
     except ValueError as error:
-        raise typer.BadParameter(f"{rates!r}: say numbers, such as 100,300") from error
+        raise typer.BadParameter(f"{rates!r}: give numbers, such as 100,300") from error
 
 
 def _sizes(sizes: str) -> list[flows.Size]:
     try:
         return [flows.Size(*map(int, size.split("/"))) for size in sizes.split(",")]
     except (ValueError, TypeError) as error:
-        raise typer.BadParameter(f"{sizes!r}: say sizes, such as 100/20/50") from error
+        raise typer.BadParameter(f"{sizes!r}: give sizes, such as 100/20/50") from error
 
 
 def _pairs(sizes: str) -> list[tuple[int, int]]:
     try:
         split = [part.split("/") for part in sizes.split(",")]
-        return [(int(items), int(some)) for items, some in split]
+        return [(int(items), int(eligible)) for items, eligible in split]
     except ValueError as error:
-        raise typer.BadParameter(f"{sizes!r}: say sizes, such as 2500/200") from error
+        raise typer.BadParameter(f"{sizes!r}: give sizes, such as 2500/200") from error
 
 
 def _say(line: str) -> None:

@@ -10,13 +10,13 @@ from pipeline.adapters.config_files import load
 from pipeline.config import model
 
 EVENT: Final = "purchase"
-"""Event on which a campaign of every configuration here sends something."""
+"""Event that triggers a campaign in every configuration here."""
 
 WAIT_MS: Final = 60_000
 """Time after the last cart at which the timer of `abandoned_carts` fires."""
 
 CATEGORIES: Final = ("shoes", "shirts", "jackets", "bags", "hats")
-"""Property `category` of what is purchased."""
+"""Values of the property `category` of purchases."""
 
 _ITEMS: Final = 2_500
 _ELIGIBLE: Final = 200
@@ -37,18 +37,18 @@ def demo() -> model.Bundle:
     return bundle
 
 
-def changed_demo(folder: Path) -> None:
+def write_changed_demo(folder: Path) -> None:
     """Copy deploy/demo into `folder` with one segment changed, and one that reads a new metric."""
     shutil.copytree(_DEMO, folder)
     profile = folder / "profile.yaml"
-    when = "{all: [{name: purchase}, {property: platform, is: mobile}]}"
-    new = f"  - {{name: mobile_orders, rule: count, when: {when}}}\n"
+    condition = "{all: [{name: purchase}, {property: platform, is: mobile}]}"
+    new = f"  - {{name: mobile_orders, rule: count, when: {condition}}}\n"
     profile.write_text(profile.read_text() + new)
-    for name, when in (
+    for name, rule in (
         ("buyers", "{trait: purchases, gte: 2}"),
         ("mobile-buyers", "{trait: mobile_orders, gte: 1}"),
     ):
-        (folder / "segments" / f"{name}.yaml").write_text(f"segment: {name}\nwhen: {when}\n")
+        (folder / "segments" / f"{name}.yaml").write_text(f"segment: {name}\nwhen: {rule}\n")
 
 
 def large() -> model.Bundle:
@@ -83,8 +83,8 @@ def catalog() -> model.Bundle:
 
 
 def learning(campaigns: int = _CAMPAIGNS) -> model.Bundle:
-    """Return a configuration of `campaigns` campaigns of one offer, at most ten, which learn who
-    purchases again."""
+    """Return a configuration of `campaigns` campaigns of one offer, at most ten, whose goal
+    is another purchase."""
     configuration = make(segments=5, metrics=5, offers=_CAMPAIGNS)
     goal = model.Goal({"name": EVENT}, "1h")
     reachable = (
@@ -130,8 +130,8 @@ def make(segments: int, metrics: int, offers: int) -> model.Bundle:
 
 
 def abandoned_carts() -> model.Bundle:
-    """Return a configuration that mails customers whose cart was left for `WAIT_MS`; they leave a
-    second segment when the cart is older than its window."""
+    """Return a configuration that mails customers who left a cart `WAIT_MS` ago, at which time they
+    also exit a second segment, whose window the cart leaves."""
     wait = f"{WAIT_MS}ms"
     segment = model.Segment("left", {"trait": "last_cart", "older_than": wait})
     cart_rule = model.Segment("here", {"trait": "carts", "gte": 1})
@@ -204,7 +204,7 @@ def _segment(number: int, metrics: int) -> model.Segment:
 
 
 def _campaign(number: int, offers: int) -> model.Campaign:
-    """Return a campaign; every second one is for earlier buyers, the others match nobody yet."""
+    """Return a campaign; those of even number are for earlier buyers, the others match nobody."""
     reachable = {"all": [{"segment": "segment-0"}, {"trait": "interactions", "gte": 1 + number}]}
     unreachable = {"trait": "metric-0", "gte": 1_000_000}
     return model.Campaign(

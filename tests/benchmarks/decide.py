@@ -1,8 +1,8 @@
 """`kairos bench decide`: `POST /v1/decide` through gateway and all four agents, open loop.
 
-Requests are sent when they are due, whether or not earlier ones were answered, and a latency is
-from then to the answer. An empty request (`GET /healthz`) at the same rate shows the share of
-client, gateway and HTTP.
+Requests are sent when they are due, whether or not earlier ones were answered, and a latency counts
+from the due moment to the answer. An empty request (`GET /healthz`) at the same rate shows the
+share of client, gateway and HTTP.
 """
 
 import asyncio
@@ -62,10 +62,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Requests of one round; `answers`: time (ms) of each answered request, and whether defaults
-    were its answer."""
+    """One round: number of `requests`; `answers`: time (ms) of each answered request, and whether
+    its answer was the defaults; `empty_ms`: times of the empty requests."""
 
-    sent: int
+    requests: int
     answers: Sequence[tuple[float, bool]]
     empty_ms: Sequence[float]
 
@@ -116,9 +116,9 @@ async def _rounds(url: str, site: Site, plan: Plan, say: Say) -> list[Round]:
         for number in range(plan.repeats):
             say(f"{plan.site} ({number + 1}/{plan.repeats})")
             answers = await _open_loop(visitor.ask, plan.rate, plan.seconds)
-            empty = await _open_loop(visitor.look, plan.rate, plan.seconds / 2)
-            answered_calls = [(ms, default) for ms, default in answers if default is not None]
-            rounds.append(Round(len(answers), answered_calls, [ms for ms, _ in empty]))
+            empty_calls = await _open_loop(visitor.check_health, plan.rate, plan.seconds / 2)
+            complete_calls = [(ms, default) for ms, default in answers if default is not None]
+            rounds.append(Round(len(answers), complete_calls, [ms for ms, _ in empty_calls]))
     return rounds
 
 
@@ -130,7 +130,8 @@ class _Visitor:
         self._placements = site.placements
 
     async def ask(self, number: int) -> bool | None:
-        """Ask; return whether the defaults were the answer, or None without an answer."""
+        """Ask for a decision; return whether the answer was the defaults, None if there was
+        none."""
         visitor = f"visitor-{number % CUSTOMERS}"
         page = {
             "type": "page",
@@ -148,7 +149,7 @@ class _Visitor:
             return None
         return bool(answer["defaulted"]) if response.status == _OK else None
 
-    async def look(self, _: int) -> bool | None:
+    async def check_health(self, _: int) -> bool | None:
         async with self._client.get("/healthz") as response:
             await response.read()
         return False
@@ -157,7 +158,7 @@ class _Visitor:
 async def _open_loop(
     request: Callable[[int], Any], rate: int, seconds: float
 ) -> list[tuple[float, bool | None]]:
-    """Return the time (ms, from the due moment) and the result of each call."""
+    """Make calls at a steady rate; return the time (ms, from the due moment) and result of each."""
     begin = time.monotonic() + _LEAD_S
 
     async def time_call(number: int) -> tuple[float, bool | None]:
@@ -176,7 +177,7 @@ async def _open_loop(
 
 def _summary(plan: Plan, rounds: Sequence[Round]) -> Answers:
     times = [sorted(ms for ms, _ in repeat.answers) for repeat in rounds]
-    empty = [sorted(repeat.empty_ms) for repeat in rounds]
+    empty_calls = [sorted(repeat.empty_ms) for repeat in rounds]
 
     def middle(samples: Sequence[Sequence[float]], share: float) -> float:
         return median(percentile(sample, share) for sample in samples)
@@ -190,9 +191,9 @@ def _summary(plan: Plan, rounds: Sequence[Round]) -> Answers:
         p99=middle(times, 0.99),
         max=middle(times, 1.0),
         p99s=tuple(percentile(series, 0.99) for series in times),
-        empty_p50=middle(empty, 0.50),
-        empty_p99=middle(empty, 0.99),
-        sent=sum(repeat.sent for repeat in rounds),
+        empty_p50=middle(empty_calls, 0.50),
+        empty_p99=middle(empty_calls, 0.99),
+        sent=sum(repeat.requests for repeat in rounds),
         defaulted=sum(default for repeat in rounds for _, default in repeat.answers),
-        failed=sum(repeat.sent - len(repeat.answers) for repeat in rounds),
+        failed=sum(repeat.requests - len(repeat.answers) for repeat in rounds),
     )

@@ -18,12 +18,12 @@ class Sample:
     """Measurement at one rate.
 
     `latencies_ms` and `headers` are those of the records that arrived, in the same order; latencies
-    count from the time at which a record was meant to be sent. `seconds`: from the first sending to
+    count from the time at which a record was due to be sent. `seconds`: from the first sending to
     the last arrival; `cpu`: cores, by process.
     """
 
-    sent: int
-    meant_seconds: float
+    record_count: int
+    planned_seconds: float
     seconds: float
     latencies_ms: Sequence[float]
     headers: Sequence[Headers]
@@ -31,35 +31,35 @@ class Sample:
 
     @property
     def sustained(self) -> bool:
-        """Whether everything came out, and the latency did not keep growing."""
-        complete = len(self.latencies_ms) == self.sent
-        return complete and self.seconds <= self.meant_seconds * _ON_TIME + _SLACK_S
+        """Whether all outputs arrived, and the last of them in time."""
+        is_complete = len(self.latencies_ms) == self.record_count
+        return is_complete and self.seconds <= self.planned_seconds * _ON_TIME + _SLACK_S
 
 
 @dataclass(frozen=True, slots=True)
 class DrainedBacklog:
-    """Backlog of `sent` records, of which `arrived` came out in `seconds`, from the first sending
-    to the last arrival; `cpu`: cores, by process."""
+    """Backlog of `record_count` records, of which `output_count` came out in `seconds`, from the
+    first sending to the last arrival; `cpu`: cores, by process."""
 
-    sent: int
-    arrived: int
+    record_count: int
+    output_count: int
     seconds: float
     cpu: Mapping[str, float]
 
     @property
     def per_s(self) -> float:
-        return self.arrived / self.seconds
+        return self.output_count / self.seconds
 
     @property
     def missing(self) -> int:
-        """Number of records that did not come in time."""
-        return self.sent - self.arrived
+        """Number of records without an output in time."""
+        return self.record_count - self.output_count
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """Record that came through: when it was due, when it came (s, by one clock), and its output
-    partition."""
+    """Record that came through: times (s, by one clock) at which it was due and at which its output
+    arrived, and the partition of the output."""
 
     due: float
     at: float
@@ -72,22 +72,22 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Passages:
-    """Passages of those of `sent` records that came through."""
+    """Passages of the records that came through, out of `record_count`."""
 
-    sent: int
+    record_count: int
     arrivals: Sequence[Passage]
 
     def longest_wait_after(self, moment: float) -> float:
-        """Return the wait (s) of the slowest partition for a record that was sent after `moment`;
-        inf if one had none."""
-        first = dict.fromkeys((passage.partition for passage in self.arrivals), inf)
+        """Return the time (s) from `moment` to the first output of a record due after it, in the
+        partition that waits longest; inf if a partition has none."""
+        waits_s = dict.fromkeys((passage.partition for passage in self.arrivals), inf)
         for passage in self.arrivals:
             if passage.due > moment:
-                first[passage.partition] = min(first[passage.partition], passage.at - moment)
-        return max(first.values(), default=inf)
+                waits_s[passage.partition] = min(waits_s[passage.partition], passage.at - moment)
+        return max(waits_s.values(), default=inf)
 
     def late_until(self, moment: float) -> float:
-        """Return how long after `moment` (s) the last record came that had taken over a second."""
+        """Return the time (s) from `moment` to the last output that took more than a second."""
         return max(
             (passage.at - moment for passage in self.arrivals if passage.duration_s > _LATE_S),
             default=0.0,
@@ -101,8 +101,8 @@ class Passages:
 
     @property
     def missing(self) -> int:
-        """Number of records that never came."""
-        return self.sent - len(self.arrivals)
+        """Number of records without an output."""
+        return self.record_count - len(self.arrivals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Latency:
     cpu: Mapping[str, float]
 
     @property
-    def behind(self) -> int:
+    def behind_count(self) -> int:
         """Number of repeats that did not sustain the rate."""
         return self.repeats - self.sustained
 
@@ -156,7 +156,7 @@ class Throughput:
 
 
 OTHERS = ("broker", "load")
-"""Processes that every system has beside it."""
+"""Processes that run beside every system."""
 
 
 def own_cores(cpu: Mapping[str, float]) -> float:
@@ -165,7 +165,7 @@ def own_cores(cpu: Mapping[str, float]) -> float:
 
 
 def percentile(ordered_values: Sequence[float], share: float) -> float:
-    """Return the nearest rank: the least value that at least `share` of the values do not
+    """Return the nearest rank: the smallest value that at least `share` of the values do not
     exceed."""
     if not ordered_values:
         return float("nan")
@@ -174,7 +174,7 @@ def percentile(ordered_values: Sequence[float], share: float) -> float:
 
 
 def summarise(system: str, rate: int, samples: Sequence[Sample], repeats: int) -> Latency:
-    """Return the medians of the samples, and how many of `repeats` reached the rate."""
+    """Return the medians of the samples, with the number of `repeats` that reached the rate."""
     sorted_latencies = [sorted(sample.latencies_ms) for sample in samples]
 
     def middle(share: float) -> float:
@@ -189,7 +189,7 @@ def summarise(system: str, rate: int, samples: Sequence[Sample], repeats: int) -
         max=middle(1.0),
         p99s=tuple(percentile(latencies, 0.99) for latencies in sorted_latencies),
         out_per_s=median(len(sample.latencies_ms) / sample.seconds for sample in samples),
-        missing=sum(sample.sent - len(sample.latencies_ms) for sample in samples),
+        missing=sum(sample.record_count - len(sample.latencies_ms) for sample in samples),
         repeats=repeats,
         reached=len(samples),
         sustained=sum(sample.sustained for sample in samples),
@@ -209,5 +209,5 @@ def summarise_drained(system: str, runs: Sequence[DrainedBacklog]) -> Throughput
 
 
 def ratio(figure: float, floor: float | None) -> float | None:
-    """Return the ratio; None where the floor was not measured."""
+    """Return the ratio to the floor; None if the floor was not measured."""
     return figure / floor if floor else None

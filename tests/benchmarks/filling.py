@@ -1,9 +1,9 @@
 """Many profiles at once: rows of some customers, made by the shells, repeated in the changelogs.
 
-A worker that finds them there and no state rebuilds it, as after a loss. Each has names of its own,
-in keys and values alike, so that rows are spread and compress as customers' do; what they did is
-the same. They are spread over the partitions in turn, not by their keys, since nothing looks them
-up.
+A worker without state rebuilds it from these changelogs, as after a loss. Each profile has names of
+its own, in keys and values alike, so that rows are spread and compress like customers'; their
+interactions are the same. Profiles go to the partitions in turn, not by their keys, since nothing
+reads them by key.
 """
 
 import shutil
@@ -40,8 +40,8 @@ _Row: TypeAlias = tuple[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """Rows of one customer by stage: of three identifiers, a profile, five interactions, and
-    timers. Its name is `run`-`number`."""
+    """Rows of one customer by stage: three identifiers, a profile, five interactions, and timers.
+    The customer's name is `run`-`number`."""
 
     run: str
     number: int
@@ -71,7 +71,7 @@ def fill(rig: Rig, bundle: model.Bundle, profiles: int) -> list[ChangelogSize]:
     """Fill the changelogs of `bundle`'s stages; no worker may run, and no state may exist."""
     apply_bundle(rig.settings, bundle)
     with running(tuple(worker_programs(rig, 1)), rig.home, rig.environment):
-        pass  # the worker makes the topics
+        pass  # the worker creates the topics
     shutil.rmtree(rig.home / "state")
     samples = list(_samples(bundle))
     return [_fill(rig, stage.name, stage.group, samples, profiles) for stage in STAGES]

@@ -1,8 +1,8 @@
 """`kairos bench flow`: cost of an interaction in process, without Kafka and RocksDB.
 
-A stage gets all inputs of a round at once, so that steps, codec and rows are timed apart, with
-nothing but a loop around them; rows and order are those of a stage in a process of its own. Each
-interaction is decided into an action by all offers: dearer than the usual one.
+A stage gets all inputs of a round at once, so that steps, codec and rows are timed separately, with
+only a loop around them; rows and order are those of a stage in a process of its own. All offers
+compete for each interaction, which makes it more expensive than a usual one.
 """
 
 import gc
@@ -59,7 +59,7 @@ class Cost:
 
 
 def measure(sizes: Sequence[Size], rounds: int, say: Callable[[str], None]) -> list[Cost]:
-    """Measure each size by itself."""
+    """Measure each size of configuration."""
     costs = []
     for size in sizes:
         say(f"{size.segments} segments, {size.metrics} metrics, {size.offers} offers")
@@ -82,8 +82,8 @@ def _cost(size: Size, rounds: int) -> Cost:
 
 
 def _run_undisturbed(run_round: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """Run a round, and collect garbage only after it: a round keeps all its records, which no
-    worker does."""
+    """Run a round without garbage collections, since a round keeps all its records, unlike a
+    worker."""
     gc.collect()
     gc.disable()
     try:
@@ -99,7 +99,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
 
 
 class _Runs:
-    """Four stages with their rows, and customers who return again and again."""
+    """Four stages with their rows, and customers who return in every round."""
 
     def __init__(self, config: Configuration) -> None:
         self._rules = Rules(config, TokenKey("bench"), 300_000)
@@ -109,7 +109,8 @@ class _Runs:
         self._next = 0
 
     def run_round(self) -> dict[str, float]:
-        """Let every customer come once; return the cost (µs per interaction) by kind of work."""
+        """Let every customer interact once; return the cost (µs per interaction) by kind of
+        work."""
         begin, self._next = self._next, self._next + CUSTOMERS
         inputs = [self._interaction(index) for index in range(begin, self._next)]
         seconds_by_kind: defaultdict[str, float] = defaultdict(float)
@@ -132,7 +133,7 @@ class _Runs:
             for emit in inputs:
                 emits.extend(self._step(stage, emit))
             seconds_by_kind[stage.name] += time.perf_counter() - begin_s
-            self._travel(inputs, emits, seconds_by_kind)
+            self._time_codec(inputs, emits, seconds_by_kind)
             inputs = [emit for emit in emits if emit.topic in stage.inputs]
             outputs += [emit for emit in emits if emit.topic in _INPUTS - set(stage.inputs)]
         seconds_by_kind["rows"] += self._time_rows(stage)
@@ -151,10 +152,10 @@ class _Runs:
                 return emits
         return ()
 
-    def _travel(
+    def _time_codec(
         self, inputs: list[Emit], emits: list[Emit], seconds_by_kind: defaultdict[str, float]
     ) -> None:
-        """Encode and decode records as a stage does that reads and writes them."""
+        """Decode inputs and encode outputs, as a stage does."""
         records = [(emit.topic, self._codec.encode(emit.topic, emit.value)) for emit in inputs]
         begin_s = time.perf_counter()
         for topic, data in records:
@@ -177,4 +178,4 @@ class _Runs:
         return (time.perf_counter() - begin_s) * CUSTOMERS / len(rows)
 
 
-_INPUTS: Final = frozenset(_all for stage in STAGES for _all in stage.inputs)
+_INPUTS: Final = frozenset(topic for stage in STAGES for topic in stage.inputs)

@@ -1,8 +1,8 @@
 """`kairos bench insights`: from a table of touches in Parquet to credits, on this machine.
 
-The table is made by DuckDB from a seed: journeys of some 4 touches on 10 channels, of which one in
-eight converts; customers have 1.2 of them on average. ChannelAttribution, where a Python is named
-that has it, gets the distinct paths of the same table as CSV, in the same run.
+DuckDB makes the table from a seed: journeys of some 4 touches on 10 channels, of which one in eight
+converts; customers have 1.2 journeys on average. If a Python with ChannelAttribution is given, that
+package gets the distinct paths of the same table as CSV, in the same run.
 """
 
 import csv
@@ -48,8 +48,8 @@ class AttributionCost:
 @dataclass(frozen=True, slots=True)
 class PeerCost:
     """Cost of ChannelAttribution on the distinct paths (s, medians over repeats): reading them, its
-    three heuristics at once, its Markov model. `difference`: the greatest between a channel's
-    conversions by its sampled Markov model and by the exact one, as a share of all."""
+    three heuristics at once, its Markov model. `difference`: the greatest one between a
+    channel's conversions by its sampled Markov model and by the exact one, as a share of all."""
 
     paths: int
     seconds: dict[str, float]
@@ -90,19 +90,19 @@ def _peer(file: Path, size: tuple[int, int], python: Path, say: Callable[[str], 
         runs.append(json.loads(result.stdout.splitlines()[-1]))
         say(f"ChannelAttribution, run {repeat + 1}: {sum(runs[-1]['seconds'].values()):.1f} s")
     seconds = {name: median(run["seconds"][name] for run in runs) for name in runs[0]["seconds"]}
-    exact = attribute("markov", ModelOptions(), paths)
-    theirs = runs[0]["conversions"]
+    attribution = attribute("markov", ModelOptions(), paths)
+    peer_conversions = runs[0]["conversions"]
     differences = [
-        abs(channel.conversions - theirs[channel.channel])
-        for channel in exact.channels
-        if channel.channel in theirs
+        abs(channel.conversions - peer_conversions[channel.channel])
+        for channel in attribution.channels
+        if channel.channel in peer_conversions
     ]
-    assert len(differences) == len(theirs), theirs.keys()
-    return PeerCost(len(paths.conversions), seconds, max(differences) / exact.conversions)
+    assert len(differences) == len(peer_conversions), peer_conversions.keys()
+    return PeerCost(len(paths.conversions), seconds, max(differences) / attribution.conversions)
 
 
 def _write_paths(paths: PathCounts, table: Path) -> None:
-    """Write the paths that have a touch, as ChannelAttribution reads them."""
+    """Write the paths that have a touch in the form that ChannelAttribution reads."""
     with table.open("w", newline="") as output:
         rows = csv.writer(output)
         rows.writerow(("path", "conversions", "value", "nulls"))
@@ -132,8 +132,7 @@ def _paths(file: Path, threads: int) -> PathCounts:
 
 
 def _make(file: Path, journeys: int, threads: int) -> int:
-    """Make touches from the number of the row: geometric lengths, exponential times between
-    them."""
+    """Write journeys of geometric lengths, made from row numbers; return the number of touches."""
     customers = round(journeys / _JOURNEYS_PER_CUSTOMER)
     with open_duckdb(Engine(threads=threads)) as queries:
         queries.connection.execute(

@@ -1,4 +1,4 @@
-"""A worker with all four agents, started again after each end, with pauses as `kairos up` makes."""
+"""A worker with all four agents, restarted whenever it ends, after the pauses of `kairos up`."""
 
 import os
 import random
@@ -20,38 +20,38 @@ _LOOK_S: Final = 0.01
 
 @dataclass(frozen=True, slots=True)
 class KillTimes:
-    """Moments of a kill and of the return (s, monotonic)."""
+    """Times (s, monotonic) of a kill and of the return of what was killed."""
 
     killed_at: float
     ready_at: float
 
 
 class KeptWorker:
-    """Worker that is started again whenever it ends."""
+    """Worker that is restarted whenever it ends."""
 
     def __init__(self, rig: Rig, process: Process) -> None:
         self._rig = rig
         self._process = process
         self._starting = threading.Lock()
-        self._kept = True
-        self._keeper = threading.Thread(target=self._keep, name="keeper")
+        self._is_running = True
+        self._keeper = threading.Thread(target=self._restart_until_stopped, name="keeper")
         self._keeper.start()
 
     def stop(self) -> None:
         with self._starting:
-            self._kept = False
+            self._is_running = False
             self._process.end()
         self._keeper.join()
 
     def kill(self) -> KillTimes:
-        return self._strike_and_time(lambda: self._process.end(signal.SIGKILL))
+        return self._time_fault(lambda: self._process.end(signal.SIGKILL))
 
     def delete_state(self) -> KillTimes:
         def delete() -> None:
             self._process.end()
             shutil.rmtree(self._rig.home / "state")
 
-        return self._strike_and_time(delete)
+        return self._time_fault(delete)
 
     def kill_broker(self) -> KillTimes:
         broker = self._rig.settings.broker()
@@ -66,17 +66,17 @@ class KeptWorker:
             raise NoRigError(failure.message)
         return KillTimes(killed_at, time.monotonic())
 
-    def _strike_and_time(self, strike: Callable[[], None]) -> KillTimes:
+    def _time_fault(self, fault: Callable[[], None]) -> KillTimes:
         with self._starting:
             process = self._process
             killed_at = time.monotonic()
-            strike()
+            fault()
         while self._process is process:
             time.sleep(_LOOK_S)
         self._process.wait_until_ready()
         return KillTimes(killed_at, time.monotonic())
 
-    def _keep(self) -> None:
+    def _restart_until_stopped(self) -> None:
         failures = 0
         while True:
             begin_s = time.monotonic()
@@ -84,7 +84,7 @@ class KeptWorker:
             failures = failures_after(failures, time.monotonic() - begin_s)
             time.sleep(pause_s(failures, random.random()))
             with self._starting:
-                if not self._kept:
+                if not self._is_running:
                     return
                 program = self._process.program
                 self._process = start(program, self._rig.home, self._rig.environment)

@@ -28,7 +28,7 @@ class Plan:
 
 
 def measure(rig: Rig, plan: Plan, say: Say) -> list[Latency]:
-    """Measure all systems in turn and repeat, so that drifts of the machine affect each alike."""
+    """Measure all systems in turn, repeatedly, so that drifts of the machine affect all alike."""
     samples: dict[tuple[str, int], list[Sample]] = defaultdict(list)
     for repeat in range(plan.repeats):
         for choice in plan.choices:
@@ -41,15 +41,15 @@ def measure(rig: Rig, plan: Plan, say: Say) -> list[Latency]:
 
 
 def _measure_one(rig: Rig, choice: Choice, plan: Plan) -> list[tuple[int, Sample]]:
-    """Measure up to the first rate that is too high: its backlog would spoil the next."""
-    measured_samples: list[tuple[int, Sample]] = []
+    """Measure up to the first rate that is not sustained, whose backlog would distort the next."""
+    samples: list[tuple[int, Sample]] = []
     with SYSTEMS[choice.name].running(rig, choice.processes) as arrangement:
         pids = {**arrangement.pids, "broker": rig.broker_pid}
         with closing(Client(rig.settings.kafka(), arrangement.traffic, pids)) as client:
             client.open_loop(_WARM_RATE, 2 * CUSTOMERS / _WARM_RATE)
             for rate in plan.rates:
                 sample = client.open_loop(rate, plan.seconds)
-                measured_samples.append((rate, sample))
+                samples.append((rate, sample))
                 if not sample.sustained:
                     break
-    return measured_samples
+    return samples

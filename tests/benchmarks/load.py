@@ -1,7 +1,7 @@
 """Open-loop load: records are sent when they are due, whether or not earlier ones came out.
 
-A latency is from the time at which the record was meant to be sent to the time at which a reader
-has its consequence, both by this process' monotonic clock, so that a late sender counts against the
+A latency is from the time at which the record was due to be sent to the time at which a reader
+has its output, both by this process' monotonic clock, so that a late sender counts against the
 system (no coordinated omission).
 """
 
@@ -30,14 +30,15 @@ _QUICK_RECONNECT: Final = {
     "reconnect.backoff.max.ms": 100,
     "log_level": 2,
 }
-"""Properties by which clients find a returned broker at once, so that no wait of theirs counts."""
+"""Properties by which clients find a returned broker at once, so that their backoff does not
+count."""
 
 
 _NEVER: Final = threading.Event()
 
 
 class Traffic(Protocol):
-    """Records to send, and the rule that recognises their consequences."""
+    """Records to send, and the rule that recognises their outputs."""
 
     @property
     def input(self) -> str: ...
@@ -88,7 +89,7 @@ class Client:
         self._consumer.assign(list(self._ends()))
 
     def close(self) -> None:
-        """Forget the records that are still on their way."""
+        """Drop the records that are still in flight."""
         self._producer.flush(1)
         self._producer.purge()
         self._producer.poll(0)
@@ -110,8 +111,8 @@ class Client:
         matches = self._match(reader.arrivals, first, count)
         last_ns = max((at for at, _ in matches.values()), default=due_ns[-1])
         return Sample(
-            sent=count,
-            meant_seconds=seconds,
+            record_count=count,
+            planned_seconds=seconds,
             seconds=(last_ns - due_ns[0]) / _NS,
             latencies_ms=[(at - due_ns[index]) / 1e6 for index, (at, _) in matches.items()],
             headers=[message.headers() or () for _, message in matches.values()],
@@ -144,13 +145,13 @@ class Client:
         """Send as `passages` does, for as long as `work` runs, at most `most_s` seconds."""
         end = threading.Event()
 
-        def done() -> None:
+        def work_and_end() -> None:
             try:
                 work()
             finally:
                 end.set()
 
-        return self._passages((rate, most_s), done, end)
+        return self._passages((rate, most_s), work_and_end, end)
 
     def _passages(
         self, load: tuple[float, float], meanwhile: Callable[[], None], end: threading.Event
@@ -165,14 +166,14 @@ class Client:
         sender.start()
         meanwhile()
         sender.join()
-        reader.expect(sender.sent)
+        reader.expect(sender.record_count)
         reader.join()
-        matches = self._match(reader.arrivals, first, sender.sent)
-        arrived_records = [
+        matches = self._match(reader.arrivals, first, sender.record_count)
+        passages = [
             Passage(due_ns[index] / _NS, at / _NS, message.partition())
             for index, (at, message) in matches.items()
         ]
-        return Passages(sender.sent, arrived_records)
+        return Passages(sender.record_count, passages)
 
     def _ends(self) -> Iterator[TopicPartition]:
         """Yield the ends of the topics' partitions, so that nothing older is read."""
@@ -183,7 +184,8 @@ class Client:
                 yield TopicPartition(topic, partition, end)
 
     def _prepare(self, count: int, rate: float) -> tuple[int, list[tuple[bytes, bytes]]]:
-        """Return the first number and all records, made beforehand, since making takes time too."""
+        """Return the first number and all records, made in advance, since making them takes
+        time."""
         first, self._next = self._next, self._next + count
         begin_ms = int((time.time() + _LEAD_S) * 1000)
         return first, [
@@ -197,7 +199,7 @@ class Client:
         due_ns: Sequence[int],
         end: threading.Event = _NEVER,
     ) -> int:
-        """Send until `end`; return how many were sent."""
+        """Send until `end` is set; return the number of records sent."""
         produce, topic = self._producer.produce, self._traffic.input
         for number, ((key, value), due) in enumerate(zip(records, due_ns, strict=True)):
             wait_ns = due - time.monotonic_ns()
@@ -229,7 +231,7 @@ def _due_ns(count: int, rate: float) -> list[int]:
 
 
 class _Reader(threading.Thread):
-    """Reader that notes arrivals only; records are matched afterwards."""
+    """Reader that only records arrivals; they are matched with records afterwards."""
 
     def __init__(self, consumer: Consumer, count: int, until_ns: int) -> None:
         super().__init__(name="reader", daemon=True)
@@ -255,20 +257,20 @@ class _Reader(threading.Thread):
 
 
 class _Sender(threading.Thread):
-    """Sender in a thread of its own; `sent` is known once it has ended."""
+    """Sender in a thread; `record_count` is set when it ends."""
 
     def __init__(self, send: Callable[[], int]) -> None:
         super().__init__(name="sender")
-        self.sent = 0
-        self._do = send
+        self.record_count = 0
+        self._send = send
 
     def run(self) -> None:
-        self.sent = self._do()
+        self.record_count = self._send()
 
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """Let the two threads take turns quickly, without a garbage collection between."""
+    """Switch quickly between the two threads, without garbage collections, during the block."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_S)
     gc.collect()

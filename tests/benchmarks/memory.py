@@ -15,17 +15,17 @@ from tests.support.shells import ONLY, Rows, SentRecord, finish, rulebook_of, sh
 
 
 class Shells:
-    """Shells of the four stages, which pass each input on before the next. Everything that is sent
-    is delivered and committed at once."""
+    """Shells of the four stages; each input passes through all of them before the next. Outputs are
+    delivered and committed at once."""
 
     def __init__(self, rules: Rules, codec: Codec) -> None:
         self.rows = {stage.name: Rows() for stage in STAGES}
         self._codec = codec
         rulebook = rulebook_of(rules)
-        handover = shared_cache(codec)
+        cache = shared_cache(codec)
         self._shells = {
             stage.name: StageShell(
-                stage, self.rows[stage.name], handover, rulebook, StageMetrics(stage.name)
+                stage, self.rows[stage.name], cache, rulebook, StageMetrics(stage.name)
             )
             for stage in STAGES
         }

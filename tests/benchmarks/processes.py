@@ -1,4 +1,4 @@
-"""The processes of a system under test: started, watched until ready, ended."""
+"""Processes of a system under test, from their start until their end."""
 
 import signal
 import subprocess
@@ -19,13 +19,13 @@ _LOOK_S = 0.05
 
 
 class NotReadyError(Exception):
-    """Raised when a process ends or hangs before it is ready; the message has its last words."""
+    """Raised when a process ends or hangs before it is ready; the message has its last lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Command line of a process; `announces`: name under which it reports readiness in HOME/run;
-    None: it prints it."""
+    """Command line of a process; `announces`: name under which it reports readiness in HOME/run, or
+    None if it prints READY."""
 
     name: str
     command: tuple[str, ...]
@@ -42,7 +42,7 @@ class Process:
     home: Path
 
     @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         if self.program.announces is None:
             return READY in self.log.read_text(errors="replace")
         announcement = announcements(self.home).get(self.program.announces)
@@ -54,11 +54,11 @@ class Process:
 
     def wait_until_ready(self, patience_s: float = _READY_S) -> None:
         """Wait until the program is ready. Raises NotReadyError."""
-        give_up_at = time.monotonic() + patience_s
-        while not self.ready:
-            if self.child.poll() is not None or time.monotonic() > give_up_at:
-                last = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
-                raise NotReadyError(f"{self.program.name} did not become ready:\n{last}")
+        deadline_s = time.monotonic() + patience_s
+        while not self.is_ready:
+            if self.child.poll() is not None or time.monotonic() > deadline_s:
+                last_lines = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+                raise NotReadyError(f"{self.program.name} did not become ready:\n{last_lines}")
             time.sleep(_LOOK_S)
 
     def end(self, with_signal: signal.Signals = signal.SIGTERM) -> None:
@@ -72,7 +72,7 @@ class Process:
 
 
 def start(program: Program, home: Path, environment: Mapping[str, str]) -> Process:
-    """Start the program, its output to a log of its own under the home."""
+    """Start the program, with its output in a log file of its name in `home`."""
     log = home / f"{program.name}.log"
     with log.open("wb") as output:
         child = subprocess.Popen(
@@ -92,7 +92,7 @@ def running(
     environment: Mapping[str, str],
     patience_s: float = _READY_S,
 ) -> Iterator[list[Process]]:
-    """Run the programs during the block; all of them are ready."""
+    """Run the programs during the block, which begins when all are ready."""
     processes: list[Process] = []
     try:
         processes.extend(start(program, home, environment) for program in programs)
@@ -107,16 +107,16 @@ def running(
 
 
 class CpuMeter:
-    """Meter of processes' CPU seconds since it was made."""
+    """Meter of the CPU that processes use from its creation on."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
         self._before = {name: _cpu_s(process) for name, process in self._processes.items()}
-        self._began = time.monotonic()
+        self._begin_s = time.monotonic()
 
     def cores(self) -> dict[str, float]:
         """Return the cores in use on average since then, by name."""
-        elapsed_s = time.monotonic() - self._began
+        elapsed_s = time.monotonic() - self._begin_s
         return {
             name: (_cpu_s(process) - self._before[name]) / elapsed_s
             for name, process in self._processes.items()

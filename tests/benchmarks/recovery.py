@@ -1,8 +1,8 @@
 """`kairos bench recovery`: time from a kill to every partition's first output of later inputs.
 
-Records keep being sent while the worker, which runs all four agents, is killed with -9 or its state
-is deleted, or while the broker is killed with -9 and started again at once. A worker that ends for
-any reason, such as a broker that is away for long, is started again after the same pause as by
+Records are sent steadily while the worker, which runs all four agents, is killed with -9 or its
+state is deleted, or while the broker is killed with -9 and restarted at once. A worker that ends
+for any reason, such as a long absence of the broker, is restarted after the same pause as by
 `kairos up`.
 """
 
@@ -53,7 +53,7 @@ class Recovery:
     missing: int
 
 
-_Passed: TypeAlias = tuple[KillTimes, Passages]
+_Run: TypeAlias = tuple[KillTimes, Passages]
 
 
 def measure(rig: Rig, plan: Plan, say: Say) -> list[Recovery]:
@@ -65,7 +65,7 @@ def measure(rig: Rig, plan: Plan, say: Say) -> list[Recovery]:
         "broker killed": KeptWorker.kill_broker,
         f"state of {plan.profiles:,} profiles deleted": KeptWorker.delete_state,
     }
-    passages: dict[str, list[_Passed]] = defaultdict(list)
+    passages: dict[str, list[_Run]] = defaultdict(list)
     with _worker(rig) as (worker, traffic), closing(Client(rig.settings.kafka(), traffic, {})) as c:
         c.open_loop(_WARM_RATE, 2 * CUSTOMERS / _WARM_RATE)
         for repeat in range(plan.repeats):
@@ -87,7 +87,7 @@ def _worker(rig: Rig) -> Iterator[tuple[KeptWorker, Traffic]]:
             worker.stop()
 
 
-def _inflict_once(fault: Callable[[], KillTimes], client: Client, rate: int) -> _Passed:
+def _inflict_once(fault: Callable[[], KillTimes], client: Client, rate: int) -> _Run:
     kill_times: list[KillTimes] = []
 
     def strike() -> None:
@@ -98,7 +98,7 @@ def _inflict_once(fault: Callable[[], KillTimes], client: Client, rate: int) -> 
     return kill_times[0], passages
 
 
-def _summary(loss: str, runs: Sequence[_Passed]) -> Recovery:
+def _summary(loss: str, runs: Sequence[_Run]) -> Recovery:
     firsts = tuple(passages.longest_wait_after(kill.killed_at) for kill, passages in runs)
     return Recovery(
         loss,

@@ -1,4 +1,5 @@
-"""`kairos bench replay`: a topic to Parquet by `kairos replay`, whole, and killed and run again.
+"""`kairos bench replay`: a topic to Parquet by `kairos replay`, in one run, and in two after a
+kill.
 
 The time is that of the whole command, its start included. The topic has interactions of 30 days in
 the order of time; 10,000 different records are repeated, since the cost is in reading, decoding and
@@ -34,8 +35,8 @@ _POLL_EVERY: Final = 1_000
 @dataclass(frozen=True, slots=True)
 class ReplayCost:
     """Figures of a replay. `peak_bytes`: resident, of the command. `again_s`: of the second run,
-    after the first was killed at about half; `missing`, `repeated`: offsets that the two then left
-    out or wrote twice."""
+    after the first was killed at about half; `missing`, `repeated`: offsets that the two runs
+    left out or wrote twice."""
 
     records: int
     seconds: float
@@ -51,28 +52,28 @@ class ReplayCost:
 
 
 def measure(rig: Rig, records: int, say: Say) -> ReplayCost:
-    """Fill `interactions` with `count` records, and replay it."""
+    """Fill `interactions` with `records` records, and replay it."""
     ensure_topics(rig.settings, ())
     register(rig.settings, ())
     _fill(rig, records)
     say(f"{records:,} records are in the topic")
-    whole_folder, cut_folder = rig.home / "whole", rig.home / "cut"
-    whole_run = watch(rig, _command(whole_folder), rig.home / "replay.json")
+    full_folder, cut_folder = rig.home / "whole", rig.home / "cut"
+    full_run = watch(rig, _command(full_folder), rig.home / "replay.json")
     _check(rig.home / "replay.json", records)
-    say(f"replayed in {whole_run.seconds:.1f} s")
-    killed_run = watch(rig, _command(cut_folder), rig.home / "killed.json", whole_run.seconds / 2)
-    rows_of_killed = _count(cut_folder)[0]
+    say(f"replayed in {full_run.seconds:.1f} s")
+    killed_run = watch(rig, _command(cut_folder), rig.home / "killed.json", full_run.seconds / 2)
+    killed_rows = _count(cut_folder)[0]
     second_run = watch(rig, _command(cut_folder), rig.home / "again.json")
     rows, offsets = _count(cut_folder)
     return ReplayCost(
         records=records,
-        seconds=whole_run.seconds,
-        records_per_s=records / whole_run.seconds,
-        cores=whole_run.cpu_s / whole_run.seconds,
-        peak_bytes=whole_run.peak_bytes,
-        written_bytes=sum(file.stat().st_size for file in whole_folder.glob("day=*/*.parquet")),
+        seconds=full_run.seconds,
+        records_per_s=records / full_run.seconds,
+        cores=full_run.cpu_s / full_run.seconds,
+        peak_bytes=full_run.peak_bytes,
+        written_bytes=sum(file.stat().st_size for file in full_folder.glob("day=*/*.parquet")),
         killed=killed_run.killed,
-        kept_by_killed=rows_of_killed,
+        kept_by_killed=killed_rows,
         again_s=second_run.seconds,
         missing=records - offsets,
         repeated=rows - offsets,
@@ -90,7 +91,7 @@ def _check(output: Path, records: int) -> None:
 
 
 def _count(folder: Path) -> tuple[int, int]:
-    """Return how many rows there are, and of how many offsets."""
+    """Return the numbers of rows and of different offsets in the files of a replay."""
     if not any(folder.glob("day=*/*.parquet")):
         return 0, 0
     with duckdb.connect() as database:
@@ -117,11 +118,11 @@ def _fill(rig: Rig, records: int) -> None:
 
 
 def _values(codec: Codec, records: int) -> Iterator[tuple[bytes, bytes]]:
-    written_so_far = 0
+    total = 0
     for number in range(_DIFFERENT):
         key, value = _record(codec, number)
-        times = records * (number + 1) // _DIFFERENT - written_so_far
-        written_so_far += times
+        times = records * (number + 1) // _DIFFERENT - total
+        total += times
         for _ in range(times):
             yield key, value
 

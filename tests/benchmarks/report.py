@@ -1,4 +1,4 @@
-"""Figures as tables for people, 80 characters wide."""
+"""Printed tables of figures, 80 characters wide."""
 
 from collections.abc import Sequence
 
@@ -19,8 +19,8 @@ from tests.benchmarks.timers import Lateness
 
 
 def print_latency(figures: Sequence[Latency]) -> None:
-    """Print a table per rate: a row per system, with its ratios to the floor at that rate, and how
-    many repeats fell behind at it or earlier."""
+    """Print a table per rate: a row per system, with its ratios to the floor at that rate, and
+    the number of repeats that fell behind at it or earlier."""
     for rate in dict.fromkeys(figure.rate for figure in figures):
         at_rate = [figure for figure in figures if figure.rate == rate]
         floor = next((latency for latency in at_rate if latency.system == "floor"), None)
@@ -51,7 +51,7 @@ def _latency_row(latency: Latency, floor: Latency | None) -> tuple[object, ...]:
 def _note(latency: Latency) -> str:
     if latency.missing:
         return f"{latency.missing:,} missing"
-    return f"behind {latency.behind}/{latency.repeats}" if latency.behind else ""
+    return f"behind {latency.behind_count}/{latency.repeats}" if latency.behind_count else ""
 
 
 def print_catalog(figures: Sequence[CatalogCost]) -> None:
@@ -223,7 +223,9 @@ def print_replay(replay_cost: ReplayCost) -> None:
     )
     heads = ("records of the first run", "s of the second", "missing", "repeated")
     title = (
-        "Killed and run again" if replay_cost.killed else "Run again (it was done before the kill)"
+        "Killed and run again"
+        if replay_cost.killed
+        else "Run again (the first run ended before the kill)"
     )
     print_table(title, heads, [second_row])
 
@@ -262,7 +264,7 @@ def print_recovery(figures: Sequence[Recovery]) -> None:
         )
         for figure in figures
     ]
-    columns = ("what", "there again", "first output", "each", "late until", "missing")
+    columns = ("what", "ready", "first output", "each", "late until", "missing")
     print_table("Recovery: seconds after the kill; output by the last partition", columns, rows)
 
 
@@ -303,8 +305,8 @@ def print_timers(figures: Sequence[Lateness]) -> None:
         for figure in figures
     ]
     columns = ("due while", "what", "people", "p50", "p99", "max", "missing")
-    print_table("What time alone causes: ms from when it fell due", columns, rows)
-    out.print("what was due while the worker was dead: from when it was there again")
+    print_table("Effects of time alone: ms from the due moment", columns, rows)
+    out.print("timers due while the worker was dead count from its return")
 
 
 def print_apply(cost: ApplyCost) -> None:

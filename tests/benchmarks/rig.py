@@ -1,4 +1,4 @@
-"""Rig of measurements: a home of its own with a warm broker that nobody else uses."""
+"""Rig of measurements: a home of its own with a warm broker for nothing else."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ from pipeline.settings import PREFIX, Settings
 
 _TIMEOUT_S = 30.0
 _WARM_ROUNDS = 4_000
-"""A JVM compiles a method for good after some ten thousand calls."""
+"""Rounds after which the JVM has compiled the broker's methods, some ten thousand calls of each."""
 
 
 class NoRigError(Exception):
@@ -82,7 +82,7 @@ class Rig:
 
 @contextmanager
 def open_rig(partitions: int) -> Iterator[Rig]:
-    """Provide a rig; everything is gone afterwards."""
+    """Provide a rig, and delete its files afterwards."""
     with tempfile.TemporaryDirectory(prefix="kairos-bench-") as folder:
         rig_settings = Settings(home=Path(folder), broker_port=0, partitions=partitions)
         broker = rig_settings.broker()

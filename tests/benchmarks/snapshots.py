@@ -1,9 +1,9 @@
 """`kairos bench snapshots`: age of the knowledge that decisions are made with.
 
 Each interaction is a purchase, which triggers a message and is the goal of those before, so that
-the learner has as much to count as there can be. A decision names its snapshot; that says when it
-was published, and of when the newest evidence in it is. Where the agents fall behind at the rate,
-ages are those of their backlog; so it is said whether they do, and a lower rate is measured too.
+the learner has the most to count. A decision names its snapshot, which has the times of its
+publication and of its latest evidence. If the agents fall behind at the rate, ages are those of
+their backlog; the report states whether they do, and a lower rate is measured too.
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ from tests.benchmarks.traffic import CUSTOMERS, DecidedTraffic
 
 _WARM_RATE: Final = 200.0
 _BEHIND_MS: Final = 500.0
-"""Time from interaction to decision, of half of them, that only a backlog explains."""
+"""Median time from interaction to decision that only a backlog explains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class SnapshotAge:
 
 
 def measure(rig: Rig, campaigns: int, load: tuple[int, float], say: Say) -> SnapshotAge:
-    """Measure decisions under `load` (events a second, seconds), once customers have come twice."""
+    """Measure decisions under `load` (events a second, seconds) of customers who return."""
     rate, seconds = load
     apply_bundle(rig.settings, configurations.learning(campaigns))
     learner = Program(LEARNER, rig.kairos("learner"), announces=LEARNER)
@@ -81,29 +81,29 @@ def measure(rig: Rig, campaigns: int, load: tuple[int, float], say: Say) -> Snap
         with closing(Client(rig.settings.kafka(), traffic, pids)) as client:
             say("warming")
             client.open_loop(_WARM_RATE, 2 * CUSTOMERS / _WARM_RATE)
-            warm = {decision.decision_id for _, decision in _decisions(rig)}
+            warm_ids = {decision.decision_id for _, decision in _decisions(rig)}
             say(f"{campaigns} campaigns, {rate:,} events/s beside the learner")
             sample = client.open_loop(rate, seconds)
-    decisions_made = [
-        (at, decision) for at, decision in _decisions(rig) if decision.decision_id not in warm
+    decisions = [
+        (at, decision) for at, decision in _decisions(rig) if decision.decision_id not in warm_ids
     ]
     snapshots = {knowledge_of(snapshot).name: snapshot for snapshot in _snapshots(rig)}
     dated_snapshots = [
         (at, snapshots[decision.snapshot])
-        for at, decision in decisions_made
+        for at, decision in decisions
         if decision.snapshot in snapshots
     ]
     return SnapshotAge(
         rate=rate,
         campaigns=campaigns,
-        decisions=len(decisions_made),
+        decisions=len(decisions),
         snapshots=len({snapshot.number for _, snapshot in dated_snapshots}),
         since_published=Spread.of(at - snapshot.published_at for at, snapshot in dated_snapshots),
         since_evidence=Spread.of(at - snapshot.as_of for at, snapshot in dated_snapshots),
         latency=Spread.of(sample.latencies_ms),
         learner_cores=sample.cpu[LEARNER],
-        missing=sample.sent - len(sample.latencies_ms),
-        early=len(decisions_made) - len(dated_snapshots),
+        missing=sample.record_count - len(sample.latencies_ms),
+        early=len(decisions) - len(dated_snapshots),
     )
 
 

@@ -47,7 +47,7 @@ class Breakdown:
 def measure(
     rig: Rig, choices: Sequence[Choice], load: tuple[int, float], say: Say
 ) -> list[Breakdown]:
-    """Measure under `load`: events a second, and for how many seconds."""
+    """Measure each system under `load`: events a second, and seconds."""
     breakdowns = []
     for choice in choices:
         say(str(choice))
@@ -69,7 +69,7 @@ def _break_down(rig: Rig, choice: Choice, load: tuple[int, float]) -> Breakdown:
         rate=rate,
         p50=percentile(latencies, 0.50),
         p99=percentile(latencies, 0.99),
-        missing=sample.sent - len(latencies),
+        missing=sample.record_count - len(latencies),
         shares=tuple(_share(stage.name, timings) for stage in STAGES),
     )
 

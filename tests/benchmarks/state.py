@@ -56,14 +56,14 @@ def measure(rig: Rig, choice: Choice, profiles: int, say: Say) -> State:
     system = SYSTEMS[choice.name]
     assert isinstance(system, Stages)
     say(f"{profiles:,} profiles into the changelogs")
-    filled = fill(rig, system.bundle(), profiles)
+    changelogs = fill(rig, system.bundle(), profiles)
     say("rebuilding")
     programs = tuple(worker_programs(rig, 1))
     begin_s = time.monotonic()
     with running(programs, rig.home, rig.environment, _REBUILD_S) as [worker]:
         rebuild_s = time.monotonic() - begin_s
         resident, peak = _memory(worker.child.pid)
-        disk = [_size(rig.home / "state" / stage.stage) for stage in filled]
+        disk = [_size(rig.home / "state" / stage.stage) for stage in changelogs]
     say("starting again")
     begin_s = time.monotonic()
     with system.running(rig, 1) as arrangement:
@@ -73,7 +73,7 @@ def measure(rig: Rig, choice: Choice, profiles: int, say: Say) -> State:
             latencies = sorted(client.open_loop(_RATE, _SECONDS).latencies_ms)
     return State(
         profiles,
-        _sizes(filled, disk),
+        _sizes(changelogs, disk),
         rebuild_s,
         start_s,
         resident,
@@ -83,10 +83,10 @@ def measure(rig: Rig, choice: Choice, profiles: int, say: Say) -> State:
     )
 
 
-def _sizes(filled: Sequence[ChangelogSize], disk: Sequence[int]) -> tuple[StageSize, ...]:
+def _sizes(changelogs: Sequence[ChangelogSize], disk: Sequence[int]) -> tuple[StageSize, ...]:
     return tuple(
         StageSize(stage.stage, stage.rows, stage.bytes, size)
-        for stage, size in zip(filled, disk, strict=True)
+        for stage, size in zip(changelogs, disk, strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""Systems to compare: each one's processes, its topics, and the traffic that fits it."""
+"""Systems to compare, each with its processes, topics and traffic."""
 
 import subprocess
 import sys
@@ -73,8 +73,8 @@ class Hops:
         topics = [f"{prefix}.t{number}" for number in range(5)]
         rig.make_topics([*topics, *(f"{topic}.changelog" for topic in topics)])
         programs = tuple(self.programs(rig, prefix, processes))
-        with running(programs, rig.home, rig.environment) as processes_up:
-            yield Arrangement(processes_up, HopTraffic(prefix))
+        with running(programs, rig.home, rig.environment) as running_processes:
+            yield Arrangement(running_processes, HopTraffic(prefix))
         rig.drop_topics(prefix)
 
 
@@ -94,13 +94,13 @@ class Stages:
         programs = tuple(worker_programs(rig, processes))
         codec = open_codec(rig.settings)
         traffic = InteractionTraffic(codec, configurations.EVENT, (self.channel,))
-        with running(programs, rig.home, rig.environment) as processes_up:
-            yield Arrangement(processes_up, traffic)
+        with running(programs, rig.home, rig.environment) as running_processes:
+            yield Arrangement(running_processes, traffic)
 
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """Adapter of one kind, and the gateway that takes its outcomes."""
+    """Adapter of one kind, and the gateway that receives its outcomes."""
 
     kind: str
 
@@ -116,8 +116,8 @@ class Adapters:
             codec = open_codec(rig.settings)
             traffic = adapters.ActionTraffic(codec, token_key, receiver)
             environment = {**rig.environment, **receiver.variables}
-            with running((gateway, adapter), rig.home, environment) as processes_up:
-                yield Arrangement(processes_up, traffic)
+            with running((gateway, adapter), rig.home, environment) as running_processes:
+                yield Arrangement(running_processes, traffic)
 
 
 def worker_programs(rig: Rig, processes: int) -> Iterator[Program]:
@@ -138,8 +138,7 @@ def _our_python() -> Path:
 
 
 def _quix_python() -> Path:
-    """Return the Python of Quix Streams, whose pins need an environment, made once per lock
-    file."""
+    """Return the Python of Quix Streams, in an environment that is made once per lock file."""
     digest = sha256(_QUIX_LOCK.read_bytes()).hexdigest()[:12]
     folder = Settings().cache_dir / "bench" / f"quix-{digest}"
     python = folder / "bin" / "python"
@@ -164,7 +163,7 @@ SYSTEMS: Final[Mapping[str, Hops | Stages | Adapters]] = {
 """Systems by name; those after the first three are Kairos."""
 
 ABOUT: Final[Mapping[str, str]] = {
-    "floor": "confluent-kafka loops, the least that four hops with state can cost",
+    "floor": "confluent-kafka loops, the least cost of four hops with state",
     "faust": "stock Faust, four chained agents",
     "quix": "Quix Streams, four hops",
     "trivial": "Kairos' transport and tables, four agents with nothing to do",
@@ -191,7 +190,7 @@ class Choice:
         name, _, processes = text.partition(":")
         if name not in SYSTEMS or processes not in ("", "1", "4"):
             raise ValueError(
-                f"{text!r}: say one of {', '.join(SYSTEMS)}, with :4 for four processes"
+                f"{text!r}: give one of {', '.join(SYSTEMS)}, with :4 for four processes"
             )
         return cls(name, int(processes or 1))
 

@@ -30,7 +30,7 @@ class Plan:
 
 
 def measure(rig: Rig, plan: Plan, say: Say) -> list[Throughput]:
-    """Measure all systems in turn and repeat, so that drifts of the machine affect each alike."""
+    """Measure all systems in turn, repeatedly, so that drifts of the machine affect all alike."""
     runs: dict[str, list[DrainedBacklog]] = defaultdict(list)
     for repeat in range(plan.repeats):
         for choice in plan.choices:

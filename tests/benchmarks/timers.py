@@ -1,8 +1,8 @@
 """`kairos bench timers`: delay of the effects of time alone.
 
 Every customer interacts once, at the beginning, with a time of their own in the past. As time
-passes, each enters a segment (the cart has become old), which is decided and mailed, and leaves
-another (the last visit has left its window). Nobody interacts again. The worker, which runs all
+passes, each enters a segment (the cart becomes old), which is decided and mailed, and exits another
+(the last visit leaves its window). No customer interacts again. The worker, which runs all
 four agents, is killed with -9 in the second of two rounds and started again at once.
 """
 
@@ -41,9 +41,9 @@ _MAILS: Final = topics.actions("email")
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """Delay (ms) from the due moment until a reader had the record of this kind, over `people` in a
+    """Delay (ms) from the due moment to the arrival of the record of this kind, over `people` in a
     `part` of a round; timers due while the worker was dead count from its return. `missing`:
-    records that never arrived."""
+    number of records that did not arrive."""
 
     part: str
     record_kind: str
@@ -60,11 +60,11 @@ def measure(rig: Rig, people: int, seconds: float, say: Say) -> list[Lateness]:
         worker = KeptWorker(rig, arrangement.processes[0])
         try:
             say(f"{people:,} people, while the worker runs")
-            rounds = [_Round(rig, people, seconds).lateness("the worker runs")]
+            rounds = [_Round(rig, people, seconds).measure("the worker runs")]
             say(f"{people:,} people, and the worker is killed")
             crowd = _Round(rig, people, seconds)
             time.sleep(max(0.0, crowd.begin_s + _BEFORE_S - time.monotonic()))
-            rounds.extend(crowd.around(worker.kill()))
+            rounds.extend(crowd.measure_around(worker.kill()))
         finally:
             worker.stop()
     return [lateness for part in rounds for lateness in part]
@@ -98,19 +98,21 @@ class _Round:
         if time.monotonic() > self.begin_s:
             raise RuntimeError(f"{people:,} people take longer than {_LEAD_S:g} s to come")
 
-    def lateness(self, part: str) -> Iterator[Lateness]:
-        """Return the delays of everybody."""
+    def measure(self, part: str) -> Iterator[Lateness]:
+        """Return the delays of all customers."""
         arrivals = self._wait_for_records()
         return _lateness(part, {person: person.due_s for person in self._people}, arrivals)
 
-    def around(self, kill: KillTimes) -> Iterator[Iterator[Lateness]]:
-        """Return the delays of those due while the worker was dead, and of those due later."""
+    def measure_around(self, kill: KillTimes) -> Iterator[Iterator[Lateness]]:
+        """Yield the delays of customers due while the worker was dead, and of those due later."""
         arrivals = self._wait_for_records()
-        dead = [person for person in self._people if kill.killed_at < person.due_s < kill.ready_at]
-        after = [person for person in self._people if person.due_s >= kill.ready_at]
-        away = f"it is dead, {kill.ready_at - kill.killed_at:.1f} s"
-        yield _lateness(away, dict.fromkeys(dead, kill.ready_at), arrivals)
-        yield _lateness("it is there again", {record: record.due_s for record in after}, arrivals)
+        due_meanwhile = [
+            person for person in self._people if kill.killed_at < person.due_s < kill.ready_at
+        ]
+        due_later = [person for person in self._people if person.due_s >= kill.ready_at]
+        dead_part = f"it is dead, {kill.ready_at - kill.killed_at:.1f} s"
+        yield _lateness(dead_part, dict.fromkeys(due_meanwhile, kill.ready_at), arrivals)
+        yield _lateness("it has returned", {record: record.due_s for record in due_later}, arrivals)
 
     def _wait_for_records(self) -> Mapping[tuple[str, str], float]:
         profiles = [person.profile for person in self._people]
@@ -127,10 +129,10 @@ def _lateness(
     part: str, since: Mapping[_Person, float], arrivals: Mapping[tuple[str, str], float]
 ) -> Iterator[Lateness]:
     for kind in _RECORD_KINDS:
-        arrived_records = {change: arrivals.get((change.profile, kind)) for change in since}
+        arrival_times = {change: arrivals.get((change.profile, kind)) for change in since}
         late_ms = sorted(
             max(0.0, at - since[record]) * 1000
-            for record, at in arrived_records.items()
+            for record, at in arrival_times.items()
             if at is not None
         )
         p50, p99, maximum = (percentile(late_ms, share) for share in (0.50, 0.99, 1.0))
@@ -157,28 +159,28 @@ def _send(rig: Rig, people: Sequence[_Person]) -> None:
 
 @dataclass
 class _ArrivalReader:
-    """Reader that notes arrivals only; records are matched afterwards."""
+    """Reader that only records arrivals; they are matched with records afterwards."""
 
     rig: Rig
     codec: Codec
     arrivals: list[tuple[float, str, bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._enough = threading.Event()
-        self._consumer = Consumer({**self.rig.settings.kafka(), "group.id": "ears"})
+        self._end = threading.Event()
+        self._consumer = Consumer({**self.rig.settings.kafka(), "group.id": "arrivals"})
         self._consumer.assign(list(self._ends()))
-        self._thread = threading.Thread(target=self._listen, name="ears", daemon=True)
+        self._thread = threading.Thread(target=self._read, name="arrivals", daemon=True)
         self._thread.start()
 
     def wait_for(
         self, expected: Sequence[tuple[str, str]], until_s: float
     ) -> Mapping[tuple[str, str], float]:
-        """Return the time (s, monotonic) of each profile's first record of a kind, once all of them
-        came."""
-        wanted_keys = set(expected)
-        while not wanted_keys <= (arrivals := self._find()).keys() and time.monotonic() < until_s:
+        """Return the time (s, monotonic) of each profile's first record of a kind, once all have
+        arrived or at `until_s`."""
+        expected_keys = set(expected)
+        while not expected_keys <= (arrivals := self._find()).keys() and time.monotonic() < until_s:
             time.sleep(0.5)
-        self._enough.set()
+        self._end.set()
         self._thread.join()
         self._consumer.close()
         return arrivals
@@ -199,8 +201,8 @@ class _ArrivalReader:
                 _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, partition))
                 yield TopicPartition(topic, partition, end)
 
-    def _listen(self) -> None:
-        while not self._enough.is_set():
+    def _read(self) -> None:
+        while not self._end.is_set():
             message = self._consumer.poll(0.1)
             if message is not None and message.error() is None:
                 value = message.value()

@@ -1,4 +1,4 @@
-"""Traffic to send: bytes through four hops, or interactions that each cause one action."""
+"""Traffic: bytes through four hops, or interactions that each cause one action."""
 
 import struct
 import uuid
@@ -12,7 +12,7 @@ from pipeline.model.interaction import Context, Identifier, Interaction
 from tests.benchmarks.configurations import CATEGORIES
 
 CUSTOMERS: Final = 1_000
-"""Customers who return again and again, so that their state is there to be read and changed."""
+"""Number of customers, who return, so that their state is read and changed."""
 
 _HEAD: Final = struct.Struct(">16sI")
 _PADDING: Final = b"x" * 200
@@ -99,7 +99,7 @@ class InteractionTraffic:
 
 
 class DecidedTraffic(InteractionTraffic):
-    """Interactions that are each decided, whether anything is said or not."""
+    """Traffic from interactions to their decisions, with or without an action."""
 
     def __init__(self, codec: Codec, name: str, customers: int = CUSTOMERS) -> None:
         super().__init__(codec, name, (), customers)

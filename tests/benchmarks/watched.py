@@ -1,4 +1,4 @@
-"""Use of time and memory by a command of Kairos, seen from outside."""
+"""Use of time and memory by a command of Kairos, measured from outside."""
 
 import subprocess
 import time
@@ -15,7 +15,7 @@ _LOOK_S: Final = 0.1
 
 @dataclass(slots=True)
 class CommandUse:
-    """Time and memory that a command was seen to use."""
+    """Measured time and memory of a command."""
 
     seconds: float = 0.0
     cpu_s: float = 0.0
@@ -23,19 +23,19 @@ class CommandUse:
     helpers_peak_bytes: int = 0
     killed: bool = False
 
-    def look(self, command: psutil.Process) -> None:
-        """Look at the command and its helpers."""
-        command_use = _measure_use(command)
+    def measure(self, command: psutil.Process) -> None:
+        """Add a measurement of the command and its helper processes."""
+        own_use = _measure_use(command)
         helpers = [_measure_use(child) for child in command.children()]
-        self.cpu_s = max(self.cpu_s, command_use[0] + sum(helper[0] for helper in helpers))
-        self.peak_bytes = max(self.peak_bytes, command_use[1])
+        self.cpu_s = max(self.cpu_s, own_use[0] + sum(helper[0] for helper in helpers))
+        self.peak_bytes = max(self.peak_bytes, own_use[1])
         self.helpers_peak_bytes = max(self.helpers_peak_bytes, sum(helper[1] for helper in helpers))
 
 
 def watch(
     rig: Rig, arguments: tuple[str, ...], output: Path, most_s: float = 3_600.0
 ) -> CommandUse:
-    """Run the command, its output to a file; kill it after `most_s`."""
+    """Run the command with its output in a file, and kill it after `most_s`; return its use."""
     use = CommandUse()
     with output.open("wb") as file:
         begin_s = time.monotonic()
@@ -46,7 +46,7 @@ def watch(
                 child.kill()
                 use.killed = True
             try:
-                use.look(process)
+                use.measure(process)
             except psutil.Error:
                 continue
             time.sleep(_LOOK_S)

@@ -15,8 +15,8 @@ _SECONDS = 3.0
 
 def _sample(latency_ms: float, late_s: float = 0.0, cores: float = 0.5) -> Sample:
     return Sample(
-        sent=_RECORDS,
-        meant_seconds=_SECONDS,
+        record_count=_RECORDS,
+        planned_seconds=_SECONDS,
         seconds=_SECONDS + late_s,
         latencies_ms=[latency_ms] * _RECORDS,
         headers=[],
@@ -26,17 +26,17 @@ def _sample(latency_ms: float, late_s: float = 0.0, cores: float = 0.5) -> Sampl
 
 def test_a_repeat_that_did_not_reach_the_rate_fell_behind() -> None:
     latency = summarise("floor", _RATE, [_sample(2.0), _sample(4.0)], repeats=3)
-    assert (latency.reached, latency.sustained, latency.behind) == (2, 2, 1)
+    assert (latency.reached, latency.sustained, latency.behind_count) == (2, 2, 1)
     assert latency.p99 == 3.0
 
 
 def test_a_repeat_that_reached_the_rate_may_fall_behind_too() -> None:
     latency = summarise("floor", _RATE, [_sample(2.0), _sample(4.0, late_s=2.0)], repeats=3)
-    assert (latency.reached, latency.sustained, latency.behind) == (2, 1, 2)
+    assert (latency.reached, latency.sustained, latency.behind_count) == (2, 1, 2)
 
 
 def test_no_repeat_is_behind_where_all_sustain_the_rate() -> None:
-    assert summarise("floor", _RATE, [_sample(2.0)] * 3, repeats=3).behind == 0
+    assert summarise("floor", _RATE, [_sample(2.0)] * 3, repeats=3).behind_count == 0
 
 
 def test_the_wait_after_a_kill_is_that_of_the_partition_that_waits_longest() -> None:

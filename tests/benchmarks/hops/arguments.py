@@ -13,7 +13,7 @@ READY = "ready"
 
 @dataclass(frozen=True)
 class Arguments:
-    """Arguments of one process; `hops`: which of 0 to 3 it runs; `folder`: for its state."""
+    """Arguments of one process; `hops`: numbers (0 to 3) of its hops; `folder`: for its state."""
 
     bootstrap: str
     prefix: str

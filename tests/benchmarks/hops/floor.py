@@ -1,4 +1,4 @@
-"""The floor: the plainest safe loop over confluent-kafka with a RocksDB, and nothing else.
+"""The floor: the simplest safe loop over confluent-kafka with RocksDB.
 
 Idempotent producers with acks=all; one changelog record for each write, through a producer of its
 own with a short linger, so that it does not hold up the outputs; offsets committed in the
@@ -57,19 +57,19 @@ class Loop:
             }
         )
         self._round = Round()
-        self._ended: Round | None = None
+        self._previous: Round | None = None
         self._commit_at = time.monotonic() + _COMMIT_S
 
-    def run(self, partitions_wanted: int) -> None:
-        """Run until SIGTERM; print that it is ready once it has `partitions_wanted` partitions."""
+    def run(self, partition_count: int) -> None:
+        """Run until SIGTERM; print READY once it has `partition_count` partitions."""
         self._consumer.subscribe(list(self._next))
-        while len(self._consumer.assignment()) < partitions_wanted:
-            self._pass()
+        while len(self._consumer.assignment()) < partition_count:
+            self._poll_once()
         print(READY, flush=True)
         while True:
-            self._pass()
+            self._poll_once()
 
-    def _pass(self) -> None:
+    def _poll_once(self) -> None:
         first = self._consumer.poll(_COMMIT_S)
         if first is not None:
             for message in (first, *self._consumer.consume(_BATCH, 0)):
@@ -80,11 +80,11 @@ class Loop:
 
     def _commit(self) -> None:
         """Commit rounds in order: everything before a round is delivered first."""
-        if self._ended is not None and not self._ended.in_flight:
-            self._consumer.commit(offsets=self._ended.offsets, asynchronous=True)
-            self._ended = None
-        if self._ended is None and self._round.positions and time.monotonic() >= self._commit_at:
-            self._ended, self._round = self._round, Round()
+        if self._previous is not None and not self._previous.in_flight:
+            self._consumer.commit(offsets=self._previous.offsets, asynchronous=True)
+            self._previous = None
+        if self._previous is None and self._round.positions and time.monotonic() >= self._commit_at:
+            self._previous, self._round = self._round, Round()
             self._commit_at = time.monotonic() + _COMMIT_S
 
     def _process(self, message: Message) -> None:
@@ -92,11 +92,9 @@ class Loop:
         store = self._stores[topic]
         store.get(key)
         store[key] = value
-        partition, delivered = message.partition(), self._round.count_delivery
-        self._changelogs.produce(
-            self._changelog[topic], value, key, partition, on_delivery=delivered
-        )
-        self._outputs.produce(self._next[topic], value, key, on_delivery=delivered)
+        partition, report = message.partition(), self._round.count_delivery
+        self._changelogs.produce(self._changelog[topic], value, key, partition, on_delivery=report)
+        self._outputs.produce(self._next[topic], value, key, on_delivery=report)
         self._round.in_flight += 2
         self._round.positions[topic, partition] = message.offset() + 1
 

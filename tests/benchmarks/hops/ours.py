@@ -10,7 +10,7 @@ from agents.run import exempt_from_collection, run
 from agents.transport.runs import in_runs
 
 
-def _app(hop: int, arguments: Arguments, unready: set[int]) -> App:
+def _app(hop: int, arguments: Arguments, pending_hops: set[int]) -> App:
     app = create_app(
         f"hop{hop}",
         AppOptions(
@@ -21,7 +21,7 @@ def _app(hop: int, arguments: Arguments, unready: set[int]) -> App:
         ),
     )
     table = app.raw_table("rows")
-    onward = arguments.topic(hop + 1)
+    target = arguments.topic(hop + 1)
 
     @app.agent(app.raw_topic(arguments.topic(hop)), name=f"hop{hop}")
     async def pass_on(stream: Any) -> None:
@@ -31,13 +31,13 @@ def _app(hop: int, arguments: Arguments, unready: set[int]) -> App:
             message = event.message
             table.get_in(message.partition, message.key)
             table.put_in(message.partition, message.key, message.value)
-            send(onward, message.key, message.value)
+            send(target, message.key, message.value)
 
     @app.task
     async def announce() -> None:
         await app.tables.wait_until_recovery_completed()
-        unready.discard(hop)
-        if not unready:
+        pending_hops.discard(hop)
+        if not pending_hops:
             exempt_from_collection()  # as workers do
             print(READY, flush=True)
 
@@ -46,5 +46,5 @@ def _app(hop: int, arguments: Arguments, unready: set[int]) -> App:
 
 if __name__ == "__main__":
     arguments = parse()
-    missing = set(arguments.hops)
-    sys.exit(run([_app(hop, arguments, missing) for hop in arguments.hops]))
+    pending_hops = set(arguments.hops)
+    sys.exit(run([_app(hop, arguments, pending_hops) for hop in arguments.hops]))

@@ -38,8 +38,8 @@ def _main(arguments: Arguments) -> None:
         "value_serializer": "bytes",
     }
     for hop in arguments.hops:
-        source, onward = (app.topic(arguments.topic(n), **raw) for n in (hop, hop + 1))
-        app.dataframe(source).apply(_pass_on, stateful=True).to_topic(onward)
+        source, target = (app.topic(arguments.topic(n), **raw) for n in (hop, hop + 1))
+        app.dataframe(source).apply(_pass_on, stateful=True).to_topic(target)
     print(READY, flush=True)
     app.run()
 

@@ -1,11 +1,12 @@
 """The peer: four chained agents of stock Faust, over aiokafka, with its RocksDB tables.
 
-On uvloop, as ours, without a web server, and with a rebalance that waits for nothing; records leave
-at once, acknowledged by all replicas. All other settings that concern speed are Faust's defaults.
+It runs on uvloop, as Kairos does, without a web server, and with a rebalance that waits for
+nothing; records leave at once, acknowledged by all replicas. All other settings that concern speed
+are Faust's defaults.
 
-Two advantages of our process are not available to a peer by any setting: its threads for Kafka run
-under SCHED_BATCH, behind the event loop, and in a worker (`demo`, `large`; not `trivial`) the
-garbage collector skips the objects that existed at its start.
+Two advantages of Kairos are not available to a peer by any setting: its threads for Kafka run under
+SCHED_BATCH, after the event loop, and in a worker (`demo`, `large`; not `trivial`) the garbage
+collector skips the objects that existed at its start.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ def _app(arguments: Arguments) -> faust.App:
 
 
 def _add_hop(app: faust.App, hop: int, arguments: Arguments) -> None:
-    source, onward = (
+    source, target = (
         app.topic(
             arguments.topic(number),
             key_type=bytes,
@@ -56,7 +57,7 @@ def _add_hop(app: faust.App, hop: int, arguments: Arguments) -> None:
         async for event in stream.events():
             table.get(event.key)
             table[event.key] = event.value
-            await onward.send(key=event.key, value=event.value)
+            await target.send(key=event.key, value=event.value)
 
 
 def _main(arguments: Arguments) -> None:
