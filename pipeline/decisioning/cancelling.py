@@ -107,7 +107,7 @@ def cancel(
         for cancellation in cancellations
         if cancellation.action_id is not None
     )
-    state = holding.withdraw(state, lambda waiting: waiting.action.action_id in ids)
+    state = holding.withdraw(state, lambda waiting_action: waiting_action.action.action_id in ids)
     parts = {name: _end_wait(part, ids, check) for name, part in state.shards.here.items()}
     return replace(state, shards=Shards(parts, state.shards.away)), cancellations
 
@@ -174,13 +174,13 @@ def _cancellation(
 
 
 def _end_wait(part: History, ids: frozenset[str], check: CancellationCheck) -> History:
-    if not any(contact.action_id in ids for contact in part.contacts):
+    if not any(part_contact.action_id in ids for part_contact in part.contacts):
         return part
 
-    def end_contact(waiting: Contact) -> Contact:
-        if waiting.action_id not in ids:
-            return waiting
-        status = waiting.status if waiting.channel in check.reporting_channels else "released"
-        return replace(waiting, status=status, waits_until=None)
+    def end_contact(contact: Contact) -> Contact:
+        if contact.action_id not in ids:
+            return contact
+        status = contact.status if contact.channel in check.reporting_channels else "released"
+        return replace(contact, status=status, waits_until=None)
 
     return replace(part, contacts=tuple(map(end_contact, part.contacts)))

@@ -89,8 +89,8 @@ class _Places:
         fate = self.arbitration.grant(contender, slot, content, odds)
         self.arbitration.note(contender, slot, fate, self.runners.evidence(index))
         self.open.remove(index)
-        same = None if last else _offer(contender.candidate)
-        self._note_all(slot, key, BEATEN_BY + contender.candidate.treatment, same)
+        offer = None if last else _offer(contender.candidate)
+        self._note_all(slot, key, BEATEN_BY + contender.candidate.treatment, offer)
         return not last and bool(self.open)
 
     def _hold_back(self, slot: str, key: str) -> None:

@@ -63,32 +63,35 @@ def customer_history(state: ContactState) -> CustomerHistory:
     return CustomerHistory(total.contacts, total.silenced, total.holdouts)
 
 
-def extend(history: CustomerHistory, new: History) -> CustomerHistory:
-    """Return the history with `new`."""
-    if new == _NOTHING:
+def extend(history: CustomerHistory, additions: History) -> CustomerHistory:
+    """Return the history with `additions`."""
+    if additions == _NOTHING:
         return history
-    total = merge(History(history.contacts, history.suppression_times, history.holdouts), new)
+    total = merge(History(history.contacts, history.suppression_times, history.holdouts), additions)
     return CustomerHistory(total.contacts, total.silenced, total.holdouts)
 
 
-def add(state: ContactState, shard: str, new: History, now_ms: int, keep_ms: int) -> ContactState:
-    """Return the state with `new`, without entries older than `keep_ms`, which no policy counts."""
-    if new == _NOTHING:
+def add(
+    state: ContactState, shard: str, additions: History, now_ms: int, keep_ms: int
+) -> ContactState:
+    """Return the state with `additions`, without entries older than `keep_ms`, which no policy
+    counts."""
+    if additions == _NOTHING:
         return state
     before = state.shards.here.get(shard, _NOTHING)
     since_ms = now_ms - max(keep_ms, GRACE_MS)
     contacts = [contact for contact in before.contacts if contact.at > since_ms]
-    is_unordered = new.contacts and contacts and new.contacts[0].at < contacts[-1].at
-    contacts.extend(new.contacts)
+    is_unordered = additions.contacts and contacts and additions.contacts[0].at < contacts[-1].at
+    contacts.extend(additions.contacts)
     suppression_times, holdouts = before.silenced, before.holdouts
-    if suppression_times or new.silenced:
+    if suppression_times or additions.silenced:
         recent_times = {name: at for name, at in suppression_times.items() if at > since_ms}
-        suppression_times = _latest(recent_times, new.silenced)
-    if new.holdouts:
-        holdouts = _merge_draws(holdouts, new.holdouts)
+        suppression_times = _latest(recent_times, additions.silenced)
+    if additions.holdouts:
+        holdouts = _merge_draws(holdouts, additions.holdouts)
     contacts_in_order = _in_order(contacts) if is_unordered else tuple(contacts)
-    awaiting = (*before.awaiting, *new.awaiting)
-    deferrals = (*before.deferred, *new.deferred)
+    awaiting = (*before.awaiting, *additions.awaiting)
+    deferrals = (*before.deferred, *additions.deferred)
     part = History(contacts_in_order, suppression_times, holdouts, awaiting, deferrals)
     return replace(state, shards=state.shards.put(shard, part))
 

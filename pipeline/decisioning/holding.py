@@ -41,10 +41,10 @@ def hold(action: Action, candidate: CompiledCandidate, moment: Moment) -> Awaiti
 
 
 def limit_contacts(
-    contacts: Iterable[Contact], waiting: Iterable[AwaitingAction]
+    contacts: Iterable[Contact], waiting_actions: Iterable[AwaitingAction]
 ) -> tuple[Contact, ...]:
     """Return the contacts; waiting ones count up to their deadlines only."""
-    deadlines = _deadlines(waiting)
+    deadlines = _deadlines(waiting_actions)
     if not deadlines:
         return tuple(contacts)
     return tuple(
@@ -55,10 +55,12 @@ def limit_contacts(
     )
 
 
-def limit_spends(spends: Iterable[Spend], waiting: Iterable[AwaitingAction]) -> tuple[Spend, ...]:
+def limit_spends(
+    spends: Iterable[Spend], waiting_actions: Iterable[AwaitingAction]
+) -> tuple[Spend, ...]:
     """Return the spends; those of a waiting message are released after its deadline, unless its
     fate is reported before."""
-    deadlines = _deadlines(waiting)
+    deadlines = _deadlines(waiting_actions)
     if not deadlines:
         return tuple(spends)
     return tuple(
@@ -69,10 +71,10 @@ def limit_spends(spends: Iterable[Spend], waiting: Iterable[AwaitingAction]) -> 
     )
 
 
-def _deadlines(waiting: Iterable[AwaitingAction]) -> dict[str, int]:
+def _deadlines(waiting_actions: Iterable[AwaitingAction]) -> dict[str, int]:
     return {
         waiting_action.action.action_id: waiting_action.action.deadline_at
-        for waiting_action in waiting
+        for waiting_action in waiting_actions
     }
 
 

@@ -105,11 +105,11 @@ class LineupMaker:
                 continue
             for candidate in entry.candidates:
                 if refusal is None:
-                    own = objection(candidate, self.moment, stages)
+                    rejection = objection(candidate, self.moment, stages)
                 else:
-                    own = objection(candidate, self.moment, refusal.stage) or refusal
-                if own is not None:
-                    self._rejections[own.label].append(candidate.treatment)
+                    rejection = objection(candidate, self.moment, refusal.stage) or refusal
+                if rejection is not None:
+                    self._rejections[rejection.label].append(candidate.treatment)
                 elif candidate.items is None:
                     eligible.candidates.append(candidate)
                 else:

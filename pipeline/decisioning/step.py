@@ -159,12 +159,12 @@ def decide_again(due: DueDeferral, state: ContactState, rules: Rules) -> Ok[Cont
 
 
 def _make_decision(
-    case: _Case, state: ContactState, new: History, rules: Rules
+    case: _Case, state: ContactState, additions: History, rules: Rules
 ) -> Ok[ContactState]:
-    """Make a decision; add it and `new` to the history."""
+    """Make a decision; add it and `additions` to the history."""
     results = _fill_slots(case, rules)
     arbitration = results.filled_slots.arbitration
-    actions, waiting = _divide(arbitration, case.moment, rules)
+    actions, waiting_actions = _divide(arbitration, case.moment, rules)
     decision = _decision(case, results, rules)
     contacts, held_out_contacts = tuple(arbitration.contacts), _NO_CONTACTS
     if rules.chooser is not None:
@@ -174,21 +174,23 @@ def _make_decision(
             contacts = mark_first(contacts, running, learning)
             held_out_contacts = withheld_contacts(decision, running, learning)
         pairs = zip(contacts, arbitration.wins, strict=True)
-        evidence = _feedback(case, pairs, waiting, learning)
+        evidence = _feedback(case, pairs, waiting_actions, learning)
         decision = replace(
             decision,
             snapshot=rules.chooser.snapshot,
             feedback=(*evidence, *feedback.of_withheld(held_out_contacts, learning)),
         )
     if rules.wallet is not None:
-        spends = holding.limit_spends(arbitration.spends, waiting)
+        spends = holding.limit_spends(arbitration.spends, waiting_actions)
         decision = replace(decision, budgets=results.read, spends=spends)
-    contacts = (*holding.limit_contacts(contacts, waiting), *held_out_contacts)
-    new = replace(new, contacts=contacts, holdouts=results.new_draws, awaiting=waiting)
+    contacts = (*holding.limit_contacts(contacts, waiting_actions), *held_out_contacts)
+    additions = replace(
+        additions, contacts=contacts, holdouts=results.new_draws, awaiting=waiting_actions
+    )
     if decision.deferred:
         state = deferral.drop_campaigns(state, decision.deferred)
-        new = replace(new, deferred=_deferrals(case, state, decision.deferred))
-    row = history.add(state, case.identity.shard, new, case.moment.now_ms, _keep_ms(rules))
+        additions = replace(additions, deferred=_deferrals(case, state, decision.deferred))
+    row = history.add(state, case.identity.shard, additions, case.moment.now_ms, _keep_ms(rules))
     emits = _emits(case, decision, actions)
     if rules.with_chances:
         chances = SlotChances(case.decision_id, arbitration.chances)
@@ -283,7 +285,7 @@ def _cancel_waiting(
 def _feedback(
     case: _Case,
     pairs: Iterable[tuple[Contact, SlotWinner]],
-    waiting: tuple[AwaitingAction, ...],
+    waiting_actions: tuple[AwaitingAction, ...],
     rules: LearningRules,
 ) -> tuple[Feedback, ...]:
     """Return the feedback of an interaction, unless it is decided again, and of its actions."""
@@ -292,7 +294,7 @@ def _feedback(
         return ()
     contacts = case.before.contacts if case.deferral_input is None else ()
     goals = feedback.of_interaction(case.interaction, contacts, rules, facts)
-    held_ids = {waiting_action.action.action_id for waiting_action in waiting}
+    held_ids = {waiting_action.action.action_id for waiting_action in waiting_actions}
     deliveries = (
         feedback_item
         for contact, winner in pairs
@@ -308,15 +310,15 @@ def _divide(
 ) -> tuple[list[Action], tuple[AwaitingAction, ...]]:
     """Divide the actions into those sent now and those that wait for confirmed addresses."""
     actions: list[Action] = []
-    waiting: list[AwaitingAction] = []
+    waiting_actions: list[AwaitingAction] = []
     for win in arbitration.wins:
         action = _action(win, moment, arbitration.decision_id, rules)
-        waits = holding.hold(action, win.candidate, moment)
-        if waits is None:
+        waiting_action = holding.hold(action, win.candidate, moment)
+        if waiting_action is None:
             actions.append(action)
         else:
-            waiting.append(waits)
-    return actions, tuple(waiting)
+            waiting_actions.append(waiting_action)
+    return actions, tuple(waiting_actions)
 
 
 def _vacancies(case: _Case, rules: Rules) -> Iterator[Vacancy]:
@@ -421,8 +423,8 @@ def _record_outcome(
     facts = moment.facts
     suppression_times = suppressions.suppression_times(rules.config.constraints, facts)
     row, cancellations = _cancel(moment, row, suppression_times, rules)
-    new = History(silenced=suppression_times)
-    row = history.add(row, record.identity.shard, new, facts.now_ms, _keep_ms(rules))
+    additions = History(silenced=suppression_times)
+    row = history.add(row, record.identity.shard, additions, facts.now_ms, _keep_ms(rules))
     decision = Decision(
         decision_id=_decision_id(interaction),
         event_id=interaction.event_id,

@@ -89,10 +89,10 @@ def _rank(backfill: Backfill) -> tuple[int, int, bool, int]:
 
 def drop_expired(backfills: dict[str, Backfill], clock: int) -> dict[str, Backfill]:
     """Return the back-fills with an entry still in its window."""
-    over = [key for key, backfill in backfills.items() if _is_over(key, backfill, clock)]
+    expired_keys = [key for key, backfill in backfills.items() if _is_over(key, backfill, clock)]
     return (
-        {key: backfill for key, backfill in backfills.items() if key not in over}
-        if over
+        {key: backfill for key, backfill in backfills.items() if key not in expired_keys}
+        if expired_keys
         else backfills
     )
 

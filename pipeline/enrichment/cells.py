@@ -68,8 +68,8 @@ def _is_later(a: Value, b: Value) -> bool:
     Two senders may use the same event id at the same time: then the value decides, instead of the
     order of arrival.
     """
-    key, other = (a.occurred_at, a.event_id), (b.occurred_at, b.event_id)
-    return key > other or (key == other and _encode(a.value) > _encode(b.value))
+    key, other_key = (a.occurred_at, a.event_id), (b.occurred_at, b.event_id)
+    return key > other_key or (key == other_key and _encode(a.value) > _encode(b.value))
 
 
 def _rank(value: Scalar) -> tuple[int, int | float, str]:

@@ -25,8 +25,8 @@ def add_own_identifier(
     """Return the belongings with the strongest identifier, whose row stamped the interaction."""
     if identity.own_version is None:
         return belongings
-    own = Belonging(identity.own_version, True, interaction.occurred_at)
-    return add_report(belongings, interaction.identifiers[0].key, own)
+    report = Belonging(identity.own_version, True, interaction.occurred_at)
+    return add_report(belongings, interaction.identifiers[0].key, report)
 
 
 def shown_identifiers(
@@ -47,28 +47,28 @@ def shown_identifiers(
 
 
 def awaited_identifiers(
-    waiting: Mapping[str, int], belongings: Belongings, identity: IdentitySection
+    shown_at: Mapping[str, int], belongings: Belongings, identity: IdentitySection
 ) -> dict[str, int]:
     """Return shown identifiers whose own rows have not reported yet, with times (ms).
 
-    They are those in `waiting`, and those awaited by the interaction's identifier.
+    They are those in `shown_at`, and those awaited by the interaction's identifier.
     """
     if identity.own_version is not None and identity.shown:
-        waiting = {**waiting, **identity.shown}
-    return {name: at for name, at in waiting.items() if _is_news(belongings.get(name), at)}
+        shown_at = {**shown_at, **identity.shown}
+    return {name: at for name, at in shown_at.items() if _is_news(belongings.get(name), at)}
 
 
 def drop_confirmed(
-    waiting: Mapping[str, int], belongings: Belongings, change: Control
+    shown_at: Mapping[str, int], belongings: Belongings, change: Control
 ) -> dict[str, int]:
-    """Return the identifiers of `waiting` without those that a `join` or `leave` settles.
+    """Return the identifiers of `shown_at` without those that a `join` or `leave` settles.
 
     `belongings`: after the `join` or `leave`.
     """
     void_until = change.until or 0 if change.version < 0 else -1
     return {
         name: at
-        for name, at in waiting.items()
+        for name, at in shown_at.items()
         if _is_news(belongings.get(name), at)
         and not (name == change.identifier and at <= void_until)
     }

@@ -126,8 +126,8 @@ def _best(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> FactVal
     cells = _cells(aggregate, shards, now_ms)
     if not cells:
         return None
-    best = cells[0] if len(cells) == 1 else reduce(COMBINE[aggregate.rule], cells)
-    return best.value if isinstance(best, Value) else best
+    cell = cells[0] if len(cells) == 1 else reduce(COMBINE[aggregate.rule], cells)
+    return cell.value if isinstance(cell, Value) else cell
 
 
 def _union(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> FactValue:

@@ -82,10 +82,10 @@ def _sequences(
         return sequences
     after = {}
     for sequence in config.sequences:
-        new = mark(sequence, facts)
+        new_mark = mark(sequence, facts)
         marks = prune_marks(sequences.get(sequence.name, ()), sequence, facts.now_ms)
-        if new is not None:
-            marks = union_of_marks(marks, (new,))
+        if new_mark is not None:
+            marks = union_of_marks(marks, (new_mark,))
         if marks:
             after[sequence.name] = marks
     return after

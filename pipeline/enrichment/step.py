@@ -65,8 +65,8 @@ def _enrich(
         return _follow(record, identity, onward_to)
     now_ms = interaction.received_at
     if row.shown or identity.shown:
-        waiting = named_identifiers.awaited_identifiers(row.shown, row.belongings, identity)
-        row = replace(row, shown=waiting)
+        names = named_identifiers.awaited_identifiers(row.shown, row.belongings, identity)
+        row = replace(row, shown=names)
     row, timer_emits = catch_up(key, row, now_ms, rules)
     derived_values = derive(interaction, rules.enrichers)
     shard = apply(row.shards.here.get(identity.shard), interaction, rules.config, derived_values)

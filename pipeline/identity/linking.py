@@ -81,10 +81,10 @@ def apply_parent_report(
     former = state.parents.get(parent)
     if former is None:
         return _set_parent(state, parent, Parent(evidence, root, change.version))
-    best = max(filter(None, (former.evidence, evidence)), default=None)
+    latest = max(filter(None, (former.evidence, evidence)), default=None)
     if change.version < former.version:
-        return _set_parent(state, parent, replace(former, evidence=best))
-    return _set_parent(state, parent, Parent(best, root, change.version))
+        return _set_parent(state, parent, replace(former, evidence=latest))
+    return _set_parent(state, parent, Parent(latest, root, change.version))
 
 
 def disconnect(

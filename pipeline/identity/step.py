@@ -76,8 +76,10 @@ def _identify(
     event = event_key(key, interaction)
     records = RecordFactory(key, event, interaction.received_at, rules.config.digest)
     row, shard = current_shard(key, state or IdentityState(root=key), event)
-    row, own, links = _link_identifiers(records, add_visited(row, row.root), interaction, rules)
-    interaction = apply_mappings(replace(interaction, identifiers=own), rules.config)
+    row, own_identifiers, links = _link_identifiers(
+        records, add_visited(row, row.root), interaction, rules
+    )
+    interaction = apply_mappings(replace(interaction, identifiers=own_identifiers), rules.config)
     identified = records.identified(interaction, row, shard)
     announcements = (records.resolved(row, None),) if state is None else ()
     questions = tuple(records.alias(previous.key, _evidence(interaction)) for previous in pair[1:])
@@ -112,16 +114,16 @@ def _link_identifiers(
     """
     strongest, *weaker = interaction.identifiers
     evidence = _evidence(interaction)
-    own = [strongest]
+    own_identifiers = [strongest]
     emits: list[Emit] = []
     for child in weaker:
         if child.namespace == strongest.namespace and evidence.rule != "alias":
             continue
         row, fate, notices = _record_link(records, row, child, evidence, rules)
         if fate == "linked":
-            own.append(child)
+            own_identifiers.append(child)
         emits += notices
-    return row, tuple(own), tuple(emits)
+    return row, tuple(own_identifiers), tuple(emits)
 
 
 def _evidence(interaction: Interaction) -> Evidence:
@@ -296,8 +298,8 @@ def _choose_parent(
     records: RecordFactory, before: IdentityState, row: IdentityState, report: _LinkReport
 ) -> tuple[IdentityState, tuple[Emit, ...]]:
     """Choose the parent again, and inform the affected rows and profiles."""
-    best = next(row.claims(), None)
-    parent = None if best is None else best.parent
+    claim = next(row.claims(), None)
+    parent = None if claim is None else claim.parent
     root = records.key if parent is None else row.parents[parent].root
     row = replace(row, parent=parent, root=root, version=before.version + (root != before.root))
     losers = {report.parent, before.parent} - {parent, None}

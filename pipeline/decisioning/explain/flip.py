@@ -74,8 +74,8 @@ def _is_rival(candidate: Candidate, winner: Candidate) -> bool:
     """Return whether a candidate with a higher score would take the winner's place."""
     if candidate.fate.startswith(BEATEN_BY):
         return candidate.slot == winner.slot and candidate.fate == BEATEN_BY + winner.treatment
-    same = candidate.slot.partition("#")[0] == winner.slot.partition("#")[0]
-    return same and candidate.slot != winner.slot and candidate.score <= winner.score
+    is_same_placement = candidate.slot.partition("#")[0] == winner.slot.partition("#")[0]
+    return is_same_placement and candidate.slot != winner.slot and candidate.score <= winner.score
 
 
 def _winning_changes(field: SlotCandidates) -> Iterator[_Change]:

@@ -38,7 +38,7 @@ class RuleWords(Struct, frozen=True):
     """Words of a configuration's rules, in a language."""
 
     language: Language
-    own: Mapping[tuple[str, str], str]
+    own_words: Mapping[tuple[str, str], str]
 
     @classmethod
     def of(cls, bundle: model.Bundle, language: Language) -> "RuleWords":
@@ -53,10 +53,10 @@ class RuleWords(Struct, frozen=True):
     def rejected_by_constraint(self, treatment: str, fate: str, kind: str) -> RejectedTreatment:
         """Return the words of a constraint of this kind."""
         name = fate.removeprefix(f"{kind} ")
-        own = self.own.get((kind, name))
+        text = self.own_words.get((kind, name))
         words = phrase(self.language, kind, name=name)
         return RejectedTreatment(
-            treatment, CONSTRAINT, fate, words if own is None else f"{words} {own}"
+            treatment, CONSTRAINT, fate, words if text is None else f"{words} {text}"
         )
 
     def _rule(self, stage: str, rule: str) -> str:
@@ -67,8 +67,8 @@ class RuleWords(Struct, frozen=True):
                 name = rule.removeprefix(f"{prefix} ")
                 return phrase(self.language, prefix.rstrip(":"), name=name)
         words = phrase(self.language, "rule", name=rule)
-        own = self.own.get((stage, rule))
-        return words if own is None else f"{words} {own}"
+        text = self.own_words.get((stage, rule))
+        return words if text is None else f"{words} {text}"
 
 
 def _own(bundle: model.Bundle) -> Iterator[tuple[tuple[str, str], str]]:

@@ -186,10 +186,10 @@ class ThompsonField:
         if self._is_proved(available):
             rows = rows[_uniforms(key, "takes part", self._names[rows]) < self._share[rows]]
         scores = self._draws(key)[1][rows]
-        best = scores.max(initial=0.0)
-        if best <= 0:
+        best_score = scores.max(initial=0.0)
+        if best_score <= 0:
             return DrawResult(None)
-        ties = rows[scores == best].tolist()
+        ties = rows[scores == best_score].tolist()
         return DrawResult(min(ties, key=lambda index: self._pool[index].candidate.tie))
 
     def chance(self, available: Sequence[int], index: int | None) -> float:
