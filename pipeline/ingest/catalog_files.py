@@ -40,7 +40,7 @@ def read_catalog(catalog: model.Catalog, file: Path, suffix: str) -> model.Catal
             f"line {fault.line}: {fault.message}" for fault in result[:_MAX_FAULTS]
         )
         ending = f", and {len(result) - _MAX_FAULTS:,} more" if len(result) > _MAX_FAULTS else ""
-        raise UnreadableError(f"it is no table of {catalog.catalog}: {messages}{ending}")
+        raise UnreadableError(f"it is not a table of {catalog.catalog}: {messages}{ending}")
     return replace(catalog, items=result.items)
 
 
@@ -71,5 +71,6 @@ def with_catalog(config: Configuration, replacement: model.Catalog) -> model.Bun
     bundle = replace(config.bundle, catalogs=catalogs)
     config_or_faults = compile_bundle(bundle)
     if not isinstance(config_or_faults, Configuration):
-        raise UnreadableError(f"the configuration does not fit it: {config_or_faults[0].message}")
+        message = config_or_faults[0].message
+        raise UnreadableError(f"the configuration would be invalid with it: {message}")
     return bundle

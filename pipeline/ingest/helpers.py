@@ -95,7 +95,7 @@ class _Helper:
 
     def _describe_end(self) -> str:
         self._process.join()
-        return f"a helper process ended with {self._process.exitcode}"
+        return f"a helper process ended with exit code {self._process.exitcode}"
 
 
 def _pieces(rows: Iterable[ReadRow]) -> Iterator[Sequence[ReadRow]]:

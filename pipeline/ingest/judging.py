@@ -106,7 +106,8 @@ class RowConverter:
         may assert; a public source may assert device identifiers only."""
         if interaction.source != self.source.name:
             message = (
-                f"the file is of the source {self.source.name}, and the row of {interaction.source}"
+                f"the row names the source {interaction.source}, but the file is of the source "
+                f"{self.source.name}"
             )
             return refuse("other_source", "source", message)
         if self.source.clock == "log":

@@ -77,5 +77,7 @@ class ListMemory:
         except DeniedError:
             return None
         except (msgspec.DecodeError, UnreadableError) as error:
-            message = f"{self.place.label}/{DONE}/{self.list.note} is no note of a list: remove it"
+            message = (
+                f"{self.place.label}/{DONE}/{self.list.note} is not a note of a list: remove it"
+            )
             raise PlaceError(message) from error

@@ -76,7 +76,7 @@ class _Reader:
                 return _map(self._column(values, is_time))
             case {"type": inner}:
                 return self._column(inner, is_time)
-        raise ValueError(f"no column is made of the Avro type {schema!r}")
+        raise ValueError(f"the Avro type {schema!r} has no column type")
 
     def _record(self, schema: Mapping[str, Any]) -> ArrowColumn:
         fields = self.fields(schema)

@@ -93,7 +93,8 @@ class ReplayFolder:
         try:
             manifest = _decode(file.read_bytes())
         except msgspec.MsgspecError as error:
-            raise AnotherReplayError(f"{file} is no replay's: {error}") from error
+            message = f"{file} is not the manifest of a replay ({error}): use another --out"
+            raise AnotherReplayError(message) from error
         if manifest.selection != selection:
             selection_json = msgspec.json.encode(manifest.selection).decode()
             raise AnotherReplayError(
@@ -106,7 +107,9 @@ class ReplayFolder:
         replay that was killed in its first chunk."""
         other_files = [path for path in self._folder.glob("day=*/*.parquet") if not _is_part(path)]
         if other_files:
-            raise AnotherReplayError(f"{self._folder} holds other files ({other_files[0]})")
+            raise AnotherReplayError(
+                f"{self._folder} holds other files ({other_files[0]}): use another --out"
+            )
 
     def _remove_unfinished(self) -> None:
         for file in self._folder.glob(f"day=*/*{_UNFINISHED}"):

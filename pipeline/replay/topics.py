@@ -76,7 +76,7 @@ def replay(
     does not answer.
     """
     if schema_name(selection.topic) not in CLASSES:
-        raise UnknownTopicError(f"{selection.topic!r} is no topic of Kairos's records")
+        raise UnknownTopicError(f"{selection.topic!r} is not a topic of Kairos's records")
     with TopicReader(settings.kafka(), selection.topic) as reader:
         limits = reader.limits()
         ranges = _select_offsets(selection, limits, reader)

@@ -137,7 +137,7 @@ async def _perform(
             try:
                 await stack.enter_async_context(serve(mailbox, port))
             except OSError as error:
-                message = f"port {port}, to which the bank's e-mails and calls go, cannot be had"
+                message = f"port {port} for the bank's e-mails and calls cannot be opened"
                 remedy = "set KAIROS_BANK_WEBHOOK to another, for `kairos up` too"
                 raise NotTheBankError(f"{message} ({error.strerror}): {remedy}") from error
         audience = Audience(size, clients, report)

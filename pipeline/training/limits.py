@@ -41,8 +41,8 @@ def require_enough(count: int, positives: int, noun: str) -> None:
         )
     if min(positives, count - positives) < LEAST_POSITIVES:
         raise UntrainableError(
-            f"{positives:,} of {count:,} {noun} reached the goal: at least {LEAST_POSITIVES} must, "
-            "and as many must not"
+            f"{positives:,} of {count:,} {noun} reached the goal: at least {LEAST_POSITIVES} that "
+            f"did and {LEAST_POSITIVES} that did not are needed (replay more days)"
         )
 
 
@@ -54,8 +54,8 @@ def require_parts(parts: Split[_T]) -> None:
         positives = sum(example.reached for example in part)
         if not 0 < positives < len(part):
             raise UntrainableError(
-                f"{positives:,} of the {len(part):,} examples for {name} reached the goal, so it "
-                "cannot be done: replay more days, or shorten --window"
+                f"{positives:,} of the {len(part):,} examples for {name} reached the goal, and it "
+                "needs some that did and some that did not: replay more days, or shorten --window"
             )
 
 
@@ -74,8 +74,8 @@ def refuse_leaks(features: Sequence[ModelFeature], train: LabelledRows) -> None:
     if leaks:
         names = ", ".join(map(str, leaks))
         raise LeakError(
-            f"{names}: alone predicts who reaches the goal, as if known only after the decision: "
-            "leave it out with --exclude, or correct the trait"
+            f"{names}: each alone predicts whether the goal is reached, as if its value came after "
+            "the decision: leave it out with --exclude, or correct the trait"
         )
 
 

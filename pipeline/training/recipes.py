@@ -75,7 +75,9 @@ def learn_recipes(
     """Return the recipes of a catalogue, the best first in each; `interactions` are by customer, in
     the order of time. Raises UntrainableError."""
     if catalog.events is None:
-        raise UntrainableError(f"catalogue {catalog.catalog}: it has no `events` to learn from")
+        raise UntrainableError(
+            f"catalogue {catalog.catalog} has no `events`: name the interactions to learn from"
+        )
     counts = _Counts(catalog, catalog.events)
     for _, group in groupby(interactions, attrgetter("profile_id")):
         counts.add([interaction.facts for interaction in group])

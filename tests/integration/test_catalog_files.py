@@ -94,7 +94,7 @@ def test_table_with_a_fault_changes_nothing_and_names_its_line(
     (inbox / "goods.csv").write_text("sku,name,price\na,Lamp,5\na,Rug,x\nb,Vase,-1\n")
     [report] = _look(settings)
     assert report.state == "failed"
-    assert "it is no table of goods: line 3: sku 'a' is on line 2 too" in str(report.reason)
+    assert "it is not a table of goods: line 3: sku 'a' is on line 2 too" in str(report.reason)
     assert "line 4" in str(report.reason)
     assert _applied_configuration(settings).digest == before
     reason = (inbox / "failed" / "goods.csv.reason.txt").read_text()

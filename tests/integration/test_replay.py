@@ -236,7 +236,7 @@ def impossible(topic: str) -> list[tuple[tuple[str, ...], str, str]]:
     """Options, topic, and the expected message."""
     return [
         ((), "actions.nowhere", "there is no topic 'actions.nowhere'; there are "),
-        ((), "nonsense", "'nonsense' is no topic of Kairos's records"),
+        ((), "nonsense", "'nonsense' is not a topic of Kairos's records"),
         (("--offsets", "0:0-100000000"), topic, "has the offsets 0-"),
         (("--offsets", "9:0-1"), topic, "has no partition 9; it has 3"),
         (("--offsets", "0:5-5"), topic, "5 is not before 5"),

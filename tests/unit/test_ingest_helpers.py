@@ -90,7 +90,7 @@ def test_ended_helper_is_reported_as_an_error() -> None:
                         child.kill()
             yield FileRow(number, b"{}", number)
 
-    with pytest.raises(HelperEndedError, match="ended with -9"):
+    with pytest.raises(HelperEndedError, match="exit code -9"):
         list(convert_with_helpers(rows(), _FILE, _CONFIG, _CODEC))
 
 

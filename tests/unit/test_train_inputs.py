@@ -133,7 +133,7 @@ def test_choices_without_a_propensity_give_a_model_and_no_value_of_its_policy(
     [
         (("--goal", "buy"), "--goal buy: is none of conversion"),
         (("--goal", "dismiss"), "0 of"),
-        (("--goal", "impression"), "reached the goal: at least 20 must, and as many must not"),
+        (("--goal", "impression"), "reached the goal: at least 20 that did and 20 that did not"),
         (("--window", "1 day"), "--window: '1 day' is not a duration"),
         (("--window", "3650d"), "replay more days, or shorten --window"),
         (("--out", "/dev/null/models"), "/dev/null/models cannot be written: Not a directory"),

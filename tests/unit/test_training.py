@@ -149,7 +149,9 @@ def test_trait_that_reveals_the_outcome_is_refused(
         for record in played_world.segmented
     ]
     folders = write_world(restored_world, tmp_path)
-    with pytest.raises(LeakError, match=r"trait\.age: alone predicts who reaches the goal"):
+    with pytest.raises(
+        LeakError, match=r"trait\.age: each alone predicts whether the goal is reached"
+    ):
         _train(folders)
     assert "trait.age" not in map(str, _train(folders, _request_without("age")).manifest.features)
 
