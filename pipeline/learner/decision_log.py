@@ -11,6 +11,7 @@ from pipeline.adapters.avro import Codec
 from pipeline.adapters.kafka import offset_of, source_partition
 from pipeline.adapters.transient import is_record
 from pipeline.learner import metrics
+from pipeline.learner.ledger import LoggedDecision
 from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.settings import Settings
@@ -23,15 +24,15 @@ _log = logging.getLogger(__name__)
 
 
 class DecisionBatch(Struct, frozen=True):
-    """Decisions with their partition and offset, and the offsets after them by partition."""
+    """Decisions, and the offsets after them by partition."""
 
-    decisions: list[tuple[int, int, Decision]]
+    decisions: list[LoggedDecision]
     ends: dict[int, int]
 
     def before(self, limits: Mapping[int, int]) -> "DecisionBatch":
         """Return the part before these offsets."""
         decisions = [
-            decision for decision in self.decisions if decision[1] < limits.get(decision[0], 0)
+            entry for entry in self.decisions if entry.offset < limits.get(entry.partition, 0)
         ]
         ends = {
             partition: min(end, limits[partition])
@@ -96,7 +97,7 @@ class DecisionLog:
             batch.ends[partition] = offset + 1
             record = self._codec.decode(topics.DECISIONS, message.value() or b"")
             if isinstance(record, Decision):
-                batch.decisions.append((partition, offset, record))
+                batch.decisions.append(LoggedDecision(partition, offset, record))
             else:
                 metrics.UNREADABLE.inc()
                 _log.error("unreadable decision", extra={"partition": partition, "offset": offset})

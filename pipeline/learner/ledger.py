@@ -54,6 +54,14 @@ class LedgerState(Struct, frozen=True):
     counted: dict[str, int] = field(default_factory=dict)
 
 
+class LoggedDecision(Struct, frozen=True):
+    """Decision with its place in the topic."""
+
+    partition: int
+    offset: int
+    decision: Decision
+
+
 class EvidenceLedger:
     """Evidence of one learner, which survives a kill at any point."""
 
@@ -96,13 +104,12 @@ class EvidenceLedger:
 
     def fold(
         self,
-        decisions: Iterable[tuple[int, int, Decision]],
+        decisions: Iterable[LoggedDecision],
         ends: Mapping[int, int],
         half_life_ms: int,
         now_ms: int = 0,
     ) -> int:
-        """Count decisions, each with its partition and offset; return the number of reports of
-        feedback in them.
+        """Count decisions; return the number of reports of feedback in them.
 
         `ends`: offsets after the batch by partition; `now_ms`: time from which the rows of spending
         are kept.
@@ -111,9 +118,10 @@ class EvidenceLedger:
         rows: dict[str, ActionRow] = {}
         tallies: dict[Arm, Tally] = {}
         as_of, count = self.state.as_of, 0
-        for partition, offset, decision in decisions:
-            spending.count_decision(decision, partition, offset)
-            counts = offset >= self.state.counted.get(str(partition), 0)
+        for entry in decisions:
+            decision = entry.decision
+            spending.count_decision(decision, entry.partition, entry.offset)
+            counts = entry.offset >= self.state.counted.get(str(entry.partition), 0)
             for feedback in decision.feedback:
                 before = rows.get(feedback.action_id) or self._find_action(feedback.action_id)
                 after = rows[feedback.action_id] = apply_feedback(before, feedback, decision)

@@ -19,7 +19,7 @@ from pipeline.decisioning.budgets.accounts import account_of, open_account, reco
 from pipeline.decisioning.learning.counting import posterior
 from pipeline.learner.catching_up import catch_up
 from pipeline.learner.decision_log import DecisionBatch
-from pipeline.learner.ledger import EvidenceLedger
+from pipeline.learner.ledger import EvidenceLedger, LoggedDecision
 from pipeline.model.budget import tokens
 from pipeline.model.decision import Choice, Decision, Feedback, Spend
 from pipeline.model.learning import LearningRecord
@@ -58,7 +58,8 @@ class _MemoryLog:
             if partitions:
                 partition = self._random.choice(partitions)
                 offset = self._next[partition]
-                batch.decisions.append((partition, offset, self.logs[partition][offset]))
+                decision = self.logs[partition][offset]
+                batch.decisions.append(LoggedDecision(partition, offset, decision))
                 batch.ends[partition] = self._next[partition] = offset + 1
         return batch
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pipeline.decisioning.learning.counting import Tally, TallyChange, add, posterior
-from pipeline.learner.ledger import EvidenceLedger
+from pipeline.learner.ledger import EvidenceLedger, LoggedDecision
 from pipeline.model.decision import Choice, Decision, Feedback
 from pipeline.model.interaction import Context
 from pipeline.model.learning import LearningRecord
@@ -54,7 +54,7 @@ def test_ledger_killed_anywhere_has_each_message_once(
         for end in ends:
             ledger = EvidenceLedger(folder)  # as after a kill: the ledger stores its own offset
             begin = ledger.state.offsets.get("0", 0)
-            batch = [(0, at, log[at]) for at in range(begin, end)]
+            batch = [LoggedDecision(0, at, log[at]) for at in range(begin, end)]
             ledger.fold(batch, {0: end}, _LONG)
             ledger.close()
         ledger = EvidenceLedger(folder)
@@ -75,14 +75,15 @@ def test_a_lost_ledger_goes_on_from_the_snapshot() -> None:
     ]
     with TemporaryDirectory() as home:
         before = EvidenceLedger(Path(home) / "before")
-        before.fold([(0, at, log[at]) for at in range(2)], {0: 2}, _LONG)
+        entries = [LoggedDecision(0, at, decision) for at, decision in enumerate(log)]
+        before.fold(entries[:2], {0: 2}, _LONG)
         posteriors = tuple(posterior(arm, tally) for arm, tally in before.tallies.items())
         snapshot = LearningRecord(7, "", 0, before.state.as_of, posteriors, before.state.offsets)
         before.close()
         after = EvidenceLedger(Path(home) / "after")
         assert after.is_new
         after.restore(snapshot, {})
-        after.fold([(0, at, record) for at, record in enumerate(log)], {0: 3}, _LONG)
+        after.fold(entries, {0: 3}, _LONG)
         counts = {(arm[2], arm[3]): (t.tried, t.reached) for arm, t in after.tallies.items()}
         assert after.state.number == 7
         after.close()

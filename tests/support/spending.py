@@ -11,7 +11,7 @@ import msgspec
 from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.decisioning.budgets.accounts import Account, account_of, record_of
 from pipeline.flow import stage
-from pipeline.learner.ledger import EvidenceLedger
+from pipeline.learner.ledger import EvidenceLedger, LoggedDecision
 from pipeline.learner.treasury import Treasury
 from pipeline.model import topics
 from pipeline.model.budget import BudgetRecord, Grant, Purse, tokens
@@ -134,16 +134,14 @@ class Spending:
             self.ledger.fold(batch, ends, 1, self.now_ms)
         self.ledger.reopen_overdue()
 
-    def _decisions(
-        self, partition: int, begin: int, end: int
-    ) -> Iterator[tuple[int, int, Decision]]:
+    def _decisions(self, partition: int, begin: int, end: int) -> Iterator[LoggedDecision]:
         log = self.logs.records[topics.DECISIONS, partition]
         for offset in range(begin, end):
             value = log[offset].value
             assert value is not None
             decision = _CODEC.decode(topics.DECISIONS, value)
             assert isinstance(decision, Decision)
-            yield partition, offset, decision
+            yield LoggedDecision(partition, offset, decision)
 
     def _open_treasury(self, doomed_at: int | None) -> None:
         leases = MemoryLeases(self.logs, self.records, doomed_at)
@@ -167,7 +165,7 @@ class Spending:
     def learn(self, maximum: int | None = None) -> None:
         """Read up to `maximum` decisions of each partition, then publish leases, during which a
         doomed learner is killed."""
-        batch: list[tuple[int, int, Decision]] = []
+        batch: list[LoggedDecision] = []
         for partition, begin in enumerate(self._read):
             end = len(self.logs.records[topics.DECISIONS, partition])
             self._read[partition] = end if maximum is None else min(begin + maximum, end)

@@ -14,7 +14,7 @@ from agents.wallets import PURSE, PurseRow
 from pipeline.adapters.config_files import load
 from pipeline.config.model import Bundle
 from pipeline.decisioning.learning.counting import posterior
-from pipeline.learner.ledger import EvidenceLedger
+from pipeline.learner.ledger import EvidenceLedger, LoggedDecision
 from pipeline.learner.treasury import Treasury
 from pipeline.model import topics
 from pipeline.model.budget import TOKENS, BudgetRecord, Purse
@@ -68,13 +68,13 @@ class _Learner:
 
     def learn(self, now_ms: int) -> None:
         """Count new records, lease, and publish."""
-        batch: list[tuple[int, int, Decision]] = []
+        batch: list[LoggedDecision] = []
         for partition in range(PARTITIONS):
             log = self._logs.records[topics.DECISIONS, partition]
             for offset in range(self._read[partition], len(log)):
                 decision = CODEC.decode(topics.DECISIONS, log[offset].value or b"")
                 assert isinstance(decision, Decision)
-                batch.append((partition, offset, decision))
+                batch.append(LoggedDecision(partition, offset, decision))
             self._read[partition] = len(log)
         self._ledger.fold(batch, dict(enumerate(self._read)), 10**15, now_ms)
         self._treasury.work(_rules().config, now_ms)
