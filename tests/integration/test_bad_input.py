@@ -66,7 +66,7 @@ def _track(**fields: object) -> bytes:
         ),
     ],
 )
-def test_the_gateway_names_the_field_at_fault(
+def test_gateway_names_the_field_at_fault(
     stack: Stack, body: bytes, status: int, code: str, field: str | None
 ) -> None:
     with stack.client(WRITE_KEY) as client:
@@ -86,7 +86,7 @@ def test_batch_context_is_bounded_like_its_messages(stack: Stack) -> None:
     assert (answer.status_code, error["code"], error["field"]) == (413, "too_large", "context")
 
 
-def test_a_time_may_be_an_hour_ahead_and_no_more(stack: Stack) -> None:
+def test_time_may_be_an_hour_ahead_and_no_more(stack: Stack) -> None:
     with stack.client(WRITE_KEY) as client:
         near_limit = {**_TRACK, "timestamp": _now_ms() + _HOUR_MS - _MINUTE_MS}
         assert client.post("/v1/track", json=near_limit).status_code == 200

@@ -92,7 +92,7 @@ def read_first(process: RunningBroker, topic: str) -> bytes | None:
     return message.value()
 
 
-def test_a_second_start_changes_nothing_and_stop_leaves_no_process(options: BrokerOptions) -> None:
+def test_second_start_changes_nothing_and_stop_leaves_no_process(options: BrokerOptions) -> None:
     process = start_broker(options)
     assert start_broker(options) == process == Broker(options).status()
     assert Broker(options).stop() == process
@@ -153,7 +153,7 @@ def test_broker_is_detached_from_the_terminal_that_started_it(options: BrokerOpt
     assert os.getsid(process.pid) != os.getsid(0)
 
 
-def test_a_fixed_port_that_is_taken_is_an_error(options: BrokerOptions) -> None:
+def test_fixed_port_that_is_taken_is_an_error(options: BrokerOptions) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert f"port {port} is taken" in refusal_of(replace(options, port=port))
@@ -186,12 +186,12 @@ def test_broker_compresses_and_decompresses_lz4(
     assert batch[_ATTRIBUTES + 1] & 0b111 == _CODECS[stored_codec]
 
 
-def test_a_full_disk_is_named(options: BrokerOptions) -> None:
+def test_full_disk_is_named(options: BrokerOptions) -> None:
     with small_disk(options.home, megabytes=20):
         assert refusal_of(options).startswith("disk full: ")
 
 
-def test_a_home_that_cannot_be_written_is_named(options: BrokerOptions) -> None:
+def test_home_that_cannot_be_written_is_named(options: BrokerOptions) -> None:
     options.home.write_text("a file where the folder should be")
     assert str(options.home) in refusal_of(options)
 

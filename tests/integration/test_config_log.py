@@ -75,7 +75,7 @@ def test_error_of_a_missing_topic_names_the_remedy(settings: Settings) -> None:
         log.start(2.0)
 
 
-def test_an_empty_topic_has_no_configuration(settings: Settings) -> None:
+def test_empty_topic_has_no_configuration(settings: Settings) -> None:
     ensure_topics(settings, ())
     with reading(settings) as log:
         assert log.latest() is None
@@ -109,7 +109,7 @@ def test_applied_configuration_is_in_force_everywhere(settings: Settings) -> Non
         ]
 
 
-def test_a_later_reader_finds_everything_at_its_start(settings: Settings) -> None:
+def test_later_reader_finds_everything_at_its_start(settings: Settings) -> None:
     ensure_topics(settings, ())
     with reading(settings) as log:
         version = log.apply(demo("30m"), "ada")

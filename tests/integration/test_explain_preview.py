@@ -51,7 +51,7 @@ def test_preview_comes_true_and_the_decision_is_explained(stack: Stack) -> None:
     assert _hero(stack.ask("explain", second["decision_id"], "--rerun"))["rejected"]
 
 
-def test_a_placement_that_wants_a_list_gets_it_in_order(stack: Stack) -> None:
+def test_placement_that_wants_a_list_gets_it_in_order(stack: Stack) -> None:
     message = {"type": "page", "name": "Home", "userId": f"c-{uuid4()}"}
     with stack.client("test-app-key") as client:
 
@@ -70,7 +70,7 @@ def test_a_placement_that_wants_a_list_gets_it_in_order(stack: Stack) -> None:
             assert refused_answer.json()["error"]["field"] == "placements"
 
 
-def test_an_event_of_a_file_goes_through_all_stages(stack: Stack, tmp_path: Path) -> None:
+def test_event_of_a_file_goes_through_all_stages(stack: Stack, tmp_path: Path) -> None:
     customer_id = f"c-{uuid4()}"
     event = tmp_path / "event.ndjson"
     identifiers = [{"namespace": "email", "value": f"{customer_id}@example.com"}]

@@ -160,7 +160,7 @@ def test_good_rows_are_sent_and_bad_ones_lie_beside_the_file(watched: Any) -> No
     assert files.run() == []
 
 
-def test_a_file_sent_twice_counts_once_and_another_content_of_its_name_counts(watched: Any) -> None:
+def test_file_sent_twice_counts_once_and_another_content_of_its_name_counts(watched: Any) -> None:
     files = watched()
     text = _rows("twice", 20, bad_every=10)
     (files.folder / "a.csv").write_text(text)
@@ -197,7 +197,7 @@ def test_file_with_too_many_bad_rows_stops_before_anything_is_sent(watched: Any)
     assert not files.letters("a.csv")
 
 
-def test_a_file_that_cannot_be_read_is_set_aside_and_the_next_is_taken(watched: Any) -> None:
+def test_file_that_cannot_be_read_is_set_aside_and_the_next_is_taken(watched: Any) -> None:
     files = watched()
     (files.folder / "a.csv").write_text("customer,unknown\nx,1\n")
     (files.folder / "b.csv.gz").write_bytes(b"\x1f\x8bno gzip")
@@ -238,7 +238,7 @@ def _letters(home: Path) -> bool:
 
 @pytest.mark.timeout(900)  # the command runs eight times or more
 @pytest.mark.parametrize("point", _POINTS)
-def test_a_kill_at_any_point_loses_nothing_and_doubles_nothing(watched: Any, point: str) -> None:
+def test_kill_at_any_point_loses_nothing_and_doubles_nothing(watched: Any, point: str) -> None:
     files = watched()
     count = 10_000
     customer = _kill_in_flight(files, point, count)

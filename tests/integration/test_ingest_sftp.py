@@ -123,7 +123,7 @@ def test_wrong_host_key_is_refused_before_credentials_are_sent(
     assert "Accepted" not in log
 
 
-def test_a_secret_that_is_not_set_is_named(server: Server, tmp_path: Path) -> None:
+def test_secret_that_is_not_set_is_named(server: Server, tmp_path: Path) -> None:
     with (
         pytest.raises(PlaceError, match="SFTP_KEY"),
         open_server(source_partition(server, tmp_path), {}),
@@ -131,7 +131,7 @@ def test_a_secret_that_is_not_set_is_named(server: Server, tmp_path: Path) -> No
         pass
 
 
-def test_a_folder_that_is_not_there_is_named(server: Server, tmp_path: Path) -> None:
+def test_folder_that_is_not_there_is_named(server: Server, tmp_path: Path) -> None:
     place = source_partition(server, tmp_path / "missing")
     with (
         open_server(place, secrets(server)) as folder,
@@ -175,9 +175,7 @@ def _take_without_rights(server: Server, folder: Path, home: Path) -> FileReport
     return report
 
 
-def test_a_folder_without_rights_is_named(
-    unprivileged: tuple[Server, Path], tmp_path: Path
-) -> None:
+def test_folder_without_rights_is_named(unprivileged: tuple[Server, Path], tmp_path: Path) -> None:
     server, inbox = unprivileged
     folder = inbox / "closed"
     folder.mkdir(mode=0o000)
@@ -187,7 +185,7 @@ def test_a_folder_without_rights_is_named(
     assert "ermission denied" in str(report.reason)
 
 
-def test_a_file_without_rights_stays_and_is_named(
+def test_file_without_rights_stays_and_is_named(
     unprivileged: tuple[Server, Path], tmp_path: Path
 ) -> None:
     server, inbox = unprivileged
@@ -203,7 +201,7 @@ def test_a_file_without_rights_stays_and_is_named(
     assert names(folder) == ["a.csv"]
 
 
-def test_a_folder_in_which_nothing_may_be_written_is_denied(
+def test_folder_in_which_nothing_may_be_written_is_denied(
     unprivileged: tuple[Server, Path],
 ) -> None:
     server, inbox = unprivileged

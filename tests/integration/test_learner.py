@@ -104,7 +104,7 @@ def test_learner_killed_at_any_point_counts_everything_once(shop: Stack) -> None
     assert status["lag"] == 0
 
 
-def test_a_killed_worker_decides_nothing_twice_by_two_snapshots(shop: Stack) -> None:
+def test_killed_worker_decides_nothing_twice_by_two_snapshots(shop: Stack) -> None:
     names = (f"twice-{number}" for number in range(10_000))
     _send_customers(shop, names, 6)
     shop.restart("worker-all-0")
@@ -122,7 +122,7 @@ def test_a_killed_worker_decides_nothing_twice_by_two_snapshots(shop: Stack) -> 
         assert treatments_by_event[f"{action.decision_id}/hero"] == {action.treatment}
 
 
-def test_a_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> None:
+def test_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> None:
     names = (f"other-{number}" for number in range(10_000))
     _send_customers(shop, names, 6)
     shop.wait_until_idle()
@@ -152,7 +152,7 @@ def test_a_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> No
     assert shop.ask("explain", explanation["decision_id"], "--rerun")["same"] is True
 
 
-def test_a_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
+def test_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
     names = (f"third-{number}" for number in range(10_000))
     _send_customers(shop, names, 6)
     shop.wait_until_idle()

@@ -51,7 +51,7 @@ def _chosen_treatment(explanation: Any) -> str:
 
 
 @pytest.mark.long
-def test_a_promoted_model_decides_until_it_is_rolled_back(
+def test_promoted_model_decides_until_it_is_rolled_back(
     stack: Stack, folders: tuple[Path, Path]
 ) -> None:
     decisions, segmented = map(str, folders)

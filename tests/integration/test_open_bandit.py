@@ -80,7 +80,7 @@ def test_estimates_from_the_random_log_cover_the_other_policys_reward(
         assert estimates[name] == pytest.approx(value, rel=1e-9), name
 
 
-def test_a_policy_judged_by_its_own_log_has_the_clicks_that_it_had(
+def test_policy_judged_by_its_own_log_has_the_clicks_that_it_had(
     bandit: zipfile.ZipFile, tmp_path: Path
 ) -> None:
     rows = _rows(bandit, "bts", "all")

@@ -111,7 +111,7 @@ def _explain(bank: Stack, answer: dict[str, Any], *options: str) -> Any:
     return bank.ask("explain", answer["decision_id"], *options)
 
 
-def test_a_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(
+def test_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(
     bank: Stack, customer: _Customer
 ) -> None:
     customer.link_cookie()
@@ -136,7 +136,7 @@ def test_a_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(
     assert rules == {("constraint", "suppression complained")}
 
 
-def test_a_complaint_made_before_the_identities_merged_counts(customer: _Customer) -> None:
+def test_complaint_made_before_the_identities_merged_counts(customer: _Customer) -> None:
     customer.send("call", "Complaint", timedelta(), userId=customer.name)
     assert _shown_treatment(customer.view_page(timedelta(seconds=1)), "hero") == "gold-hero"
     customer.send(
@@ -150,7 +150,7 @@ def test_a_complaint_made_before_the_identities_merged_counts(customer: _Custome
     assert _shown_treatment(customer.view_page(timedelta(minutes=5)), "hero") == "gold-hero"
 
 
-def test_a_failed_credit_check_stops_card_offers_a_moment_later(
+def test_failed_credit_check_stops_card_offers_a_moment_later(
     bank: Stack, customer: _Customer
 ) -> None:
     customer.link_cookie()

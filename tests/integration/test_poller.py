@@ -250,7 +250,7 @@ def test_lease_has_ended_when_a_loss_of_partitions_is_reported(
     assert listener.held_when_reported is False
 
 
-def test_a_coordinator_that_is_away_in_a_rebalance_does_not_outlast_the_lease(
+def test_coordinator_that_is_away_in_a_rebalance_does_not_outlast_the_lease(
     settings: Settings, bootstrap: str, prefix: str, new_topic: Callable[..., str]
 ) -> None:
     broker_process = settings.broker().status()

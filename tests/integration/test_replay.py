@@ -204,7 +204,7 @@ def test_repeated_command_adds_the_records_written_meanwhile(
     _check_whole(tmp_path, range(900))
 
 
-def test_a_time_range_is_by_the_records_own_time(
+def test_time_range_is_by_the_records_own_time(
     bootstrap: str, topic: str, tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
     _produce(bootstrap, topic, range(1, 100))
@@ -259,7 +259,7 @@ def test_impossible_replay_is_refused_in_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_is_for_one_replay(
+def test_folder_is_for_one_replay(
     bootstrap: str, topic: str, invoke: Callable[..., Result]
 ) -> None:
     _produce(bootstrap, topic, range(10))

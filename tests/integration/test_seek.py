@@ -59,7 +59,7 @@ def test_records_read_again_behind_a_commit_are_committed_again(
     assert committed_offsets(bootstrap, f"{prefix}.reading", source, 1) == [_WRITTEN]
 
 
-def test_a_seek_in_a_partition_of_somebody_else_does_nothing(
+def test_seek_in_a_partition_of_somebody_else_does_nothing(
     bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
 ) -> None:
     source = new_topic("in")

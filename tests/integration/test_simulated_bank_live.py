@@ -87,7 +87,7 @@ def test_statistics_from_topics_equal_the_play(bank: Stack) -> None:
     assert "Content-Security-Policy" in page.read_text("utf-8")
 
 
-def test_a_stack_of_another_configuration_is_named(bank: Stack, tmp_path: Path) -> None:
+def test_stack_of_another_configuration_is_named(bank: Stack, tmp_path: Path) -> None:
     other = Path(__file__).parents[2] / "deploy" / "demo"
     bank.kairos("up", "--config", str(other))
     refusal = bank.run("simulate", "bank", "--customers", "5", "--days", "5", "--live")

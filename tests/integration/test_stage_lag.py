@@ -45,7 +45,7 @@ def test_records_deleted_before_processing_are_no_lag(
     asyncio.run(_check_lag(_app(bootstrap, prefix, tmp_path), source, 0))
 
 
-def test_the_marker_of_a_transaction_is_no_lag(
+def test_marker_of_a_transaction_is_no_lag(
     bootstrap: str, prefix: str, tmp_path: Path, source: str
 ) -> None:
     writer = _Transactions(bootstrap, prefix, source)

@@ -123,7 +123,7 @@ def test_workers_killed_under_load_lose_nothing_count_once_and_send_once(
 
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
-def test_a_kill_at_each_point_of_the_protocol_loses_nothing_and_doubles_nothing(
+def test_kill_at_each_point_of_the_protocol_loses_nothing_and_doubles_nothing(
     plan: Plan, start: Callable[[Plan], Worker]
 ) -> None:
     values: Counter[bytes] = Counter()
@@ -154,7 +154,7 @@ def test_state_that_was_deleted_is_rebuilt_equal(
     assert _states(plan) == before
 
 
-def test_a_damaged_file_is_noticed_and_the_state_rebuilt(
+def test_damaged_file_is_noticed_and_the_state_rebuilt(
     plan: Plan, start: Callable[[Plan], Worker]
 ) -> None:
     worker = start(plan)

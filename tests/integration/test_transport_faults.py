@@ -44,7 +44,7 @@ def _exit_code(worker: Worker) -> int:
     return worker.process.wait(120)
 
 
-def test_a_record_that_cannot_be_delivered_ends_the_process_uncommitted(
+def test_record_that_cannot_be_delivered_ends_the_process_uncommitted(
     plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
 ) -> None:
     source = new_topic("0")
@@ -70,7 +70,7 @@ def test_changelog_with_too_small_a_limit_of_records_ends_the_process_at_its_sta
     assert f"topic {changelog} takes records of 1000000 bytes" in worker.last_line()
 
 
-def test_a_worker_that_was_away_beyond_its_session_ends(
+def test_worker_that_was_away_beyond_its_session_ends(
     plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
 ) -> None:
     new_topic("0")
@@ -85,7 +85,7 @@ def test_a_worker_that_was_away_beyond_its_session_ends(
     assert "was lost" in worker.last_line()
 
 
-def test_a_worker_whose_instance_was_taken_over_ends(
+def test_worker_whose_instance_was_taken_over_ends(
     plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
 ) -> None:
     new_topic("0")
@@ -110,7 +110,7 @@ def test_second_worker_on_the_same_state_names_the_holder(
     assert "is in use" in second.last_line()
 
 
-def test_an_exception_in_an_agent_ends_the_process_uncommitted(
+def test_exception_in_an_agent_ends_the_process_uncommitted(
     plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
 ) -> None:
     source = new_topic("0")
@@ -155,7 +155,7 @@ def test_worker_stopped_during_its_start_exits_cleanly(
     [(4, {"producer_high_water": 100}), (10_240, {"producer_high_water_kib": 1_000})],
     ids=["records", "bytes"],
 )
-def test_the_pump_waits_for_a_congested_producer(
+def test_pump_waits_for_a_congested_producer(
     bootstrap: str,
     prefix: str,
     tmp_path: Path,

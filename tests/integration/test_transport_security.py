@@ -159,7 +159,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[Plan], Worker]]:
         yield starting
 
 
-def test_a_worker_reads_writes_and_restores_over_tls_as_a_known_user(
+def test_worker_reads_writes_and_restores_over_tls_as_a_known_user(
     plan: Plan, secured: SecuredBroker, start: Callable[[Plan], Worker], tmp_path: Path
 ) -> None:
     def outputs() -> int:
@@ -186,7 +186,7 @@ def test_worker_refused_by_the_broker_ends_with_a_message(
     assert "Authentication failed" in worker.last_line()
 
 
-def test_a_whole_stack_works_over_tls_as_a_known_user(
+def test_whole_stack_works_over_tls_as_a_known_user(
     secured: SecuredBroker, receiver: Receiver, tmp_path: Path
 ) -> None:
     variables = {

@@ -96,7 +96,7 @@ def ask(records: Records, bundle: Bundle, tmp_path: Path) -> _Ask:
     return run
 
 
-def test_the_same_configuration_decides_identically(
+def test_same_configuration_decides_identically(
     ask: _Ask, bundle: Bundle, log: list[Interaction]
 ) -> None:
     report = ask(rules(bundle), TimeRange(None, log[-1].received_at + 1))

@@ -148,7 +148,7 @@ def test_message_caused_by_silence_waits_for_an_address_that_was_shown_before() 
 
 
 @pytest.mark.parametrize("confirmed", [True, False])
-def test_a_message_that_waits_for_its_address_counts_until_its_deadline(confirmed: bool) -> None:
+def test_message_that_waits_for_its_address_counts_until_its_deadline(confirmed: bool) -> None:
     flow = _SlowEmail("email:x@example.com", _rules_with_budget())
     flow.put(_interaction("Ask", 1_000, "customer_id:A", "email:x@example.com"))
     flow.drain()

@@ -93,7 +93,7 @@ def prefixes_ending_with(plan: JourneyPlan, step: int) -> Iterator[tuple[int, ..
 
 
 @given(plans_and_paths())
-def test_a_step_is_reached_where_the_path_contains_a_path_of_the_plan_to_it(
+def test_step_is_reached_where_the_path_contains_a_path_of_the_plan_to_it(
     case: tuple[JourneyPlan, list[int]],
 ) -> None:
     plan, path = case
@@ -104,7 +104,7 @@ def test_a_step_is_reached_where_the_path_contains_a_path_of_the_plan_to_it(
 
 
 @given(plans_and_paths())
-def test_a_path_is_complete_with_the_shortest_prefix_that_has_all_mandatory_steps(
+def test_path_is_complete_with_the_shortest_prefix_that_has_all_mandatory_steps(
     case: tuple[JourneyPlan, list[int]],
 ) -> None:
     plan, path = case

@@ -145,7 +145,7 @@ def test_treatment_that_does_not_pay_is_not_sent() -> None:
     assert all(choice.action_id is None for choice in decision.choices)
 
 
-def test_a_context_weight_and_a_score_of_the_profile_decide() -> None:
+def test_context_weight_and_a_score_of_the_profile_decide() -> None:
     weight = {
         "weight": "rainy",
         "factor": 3,
@@ -195,7 +195,7 @@ def test_transactional_messages_come_first_in_a_placement() -> None:
     assert life.treatments() == ["notice-hero"]
 
 
-def test_the_value_of_a_treatment_and_its_dates_are_its_own() -> None:
+def test_value_of_a_treatment_and_its_dates_are_its_own() -> None:
     day = 24 * 3_600_000
     early_treatment = hero("early", value=9, ends="1970-01-01")
     late_treatment = hero("late", value=8, starts="1970-01-02")

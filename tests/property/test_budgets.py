@@ -152,7 +152,7 @@ def test_leases_are_used_up_while_the_learner_is_away(tmp_path: Path) -> None:
     assert sum(decision.spends != () for decision in decisions) == leases // TOKENS
 
 
-def test_a_copy_of_an_input_spends_once(tmp_path: Path) -> None:
+def test_copy_of_an_input_spends_once(tmp_path: Path) -> None:
     world = Spending(_rules(), tmp_path, Random(2))
     world.rest()
     world.put("Go", "c1")
@@ -178,7 +178,7 @@ _MIDNIGHT: Final = 2_000_066_400_000
 """2033-05-19 in Madrid."""
 
 
-def test_the_first_messages_of_a_day_find_their_purse_filled(tmp_path: Path) -> None:
+def test_first_messages_of_a_day_find_their_purse_filled(tmp_path: Path) -> None:
     world = Spending(_daily_rules(400.0), tmp_path, Random(1))
     world.now_ms = _MIDNIGHT - 60_000
     world.rest()

@@ -74,7 +74,7 @@ def _errors(folder: Path) -> list[str]:
         ('"b\nb",B,1,1,', "products.csv:3: sku:"),
     ],
 )
-def test_a_bad_row_is_named_with_file_and_line(tmp_path: Path, row: str, message: str) -> None:
+def test_bad_row_is_named_with_file_and_line(tmp_path: Path, row: str, message: str) -> None:
     folder = _folder(tmp_path, f"{_HEAD}a,A,2,3,2026-01-31\n{row}\n")
     [error] = _errors(folder)
     assert error.startswith(message)

@@ -232,7 +232,7 @@ class _Worker:
 
 
 @given(_STEPS, st.booleans())
-def test_a_commit_never_passes_an_input_that_caused_something_undelivered(
+def test_commit_never_passes_an_input_that_caused_something_undelivered(
     steps: _Steps, rows_first: bool
 ) -> None:
     asyncio.run(_Worker(rows_first).run(steps))

@@ -85,13 +85,13 @@ def test_message_held_by_quiet_hours_is_sent_in_the_morning() -> None:
     assert _advance(life, _MORNING + 86_400_000) == []
 
 
-def test_a_message_is_dropped_where_its_campaign_does_not_defer() -> None:
+def test_message_is_dropped_where_its_campaign_does_not_defer() -> None:
     life = _life(defer=False)
     assert life.interact("Go", _EVENING).deferred == ()
     assert _advance(life, _MORNING) == []
 
 
-def test_a_deadline_before_the_end_of_the_night_bounds_it() -> None:
+def test_deadline_before_the_end_of_the_night_bounds_it() -> None:
     mail = {**_MAIL, "deadline": "9h"}
     life = Life(
         world(
@@ -103,7 +103,7 @@ def test_a_deadline_before_the_end_of_the_night_bounds_it() -> None:
     assert life.interact("Go", _EVENING + 3_600_000).deferred != ()
 
 
-def test_a_morning_that_comes_too_late_sends_nothing() -> None:
+def test_morning_that_comes_too_late_sends_nothing() -> None:
     life = _life()
     life.interact("Go", _EVENING)
     [second_decision] = _decisions(_advance(life, _EVENING + 12 * 3_600_000))
@@ -121,7 +121,7 @@ def test_deferred_decision_uses_the_facts_of_the_morning() -> None:
     assert life.treatments() == []
 
 
-def test_a_cap_that_was_used_up_meanwhile_holds() -> None:
+def test_cap_that_was_used_up_meanwhile_holds() -> None:
     cap = {"cap": "one-a-day", "per": "all", "max": 1, "window": "24h"}
     page = campaign("page", offer("p", 1, hero("page-hero")))
     life = _life(page, policies={"caps": [cap]})
@@ -165,9 +165,7 @@ def test_segment_left_meanwhile_does_not_count_as_entered() -> None:
         ("2024-10-26T23:00:00+02:00", "2024-10-27T08:00:00+01:00"),
     ],
 )
-def test_the_night_in_which_clocks_change_ends_by_the_local_clock(
-    evening: str, morning: str
-) -> None:
+def test_night_in_which_clocks_change_ends_by_the_local_clock(evening: str, morning: str) -> None:
     [deferral] = _life().interact("Go", _ms(evening)).deferred
     assert deferral.until == _ms(morning)
 
@@ -236,7 +234,7 @@ def _mail() -> CompiledCandidate:
     return entry.candidates[0]
 
 
-def test_a_decision_that_was_made_again_runs_again_with_the_same_result() -> None:
+def test_decision_that_was_made_again_runs_again_with_the_same_result() -> None:
     life = _life()
     first = life.interact("Go", _EVENING, ask=["hero"], home="Europe/Madrid")
     record = next(
@@ -274,7 +272,7 @@ def test_complaint_cancels_no_deferral_beyond_its_scope() -> None:
 
 
 @pytest.mark.parametrize("deferred_first", [True, False])
-def test_a_complaint_on_another_identifier_cancels_it_once_they_merge(
+def test_complaint_on_another_identifier_cancels_it_once_they_merge(
     deferred_first: bool,
 ) -> None:
     life = _life(policies={"suppressions": [_COMPLAINT]})
@@ -313,7 +311,7 @@ def test_row_with_a_deferral_is_read_as_it_was_written() -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=ContactState) == state
 
 
-def test_a_transactional_campaign_needs_no_deferral() -> None:
+def test_transactional_campaign_needs_no_deferral() -> None:
     receipt = campaign("receipt", offer("r", 1), purpose="transactional", defer=True)
     [(place, words)] = problems(campaigns=[receipt])
     assert place == "campaigns/0/defer"

@@ -105,7 +105,7 @@ _SHORT_STREAM = [
 @pytest.mark.parametrize(
     "writes", ["nothing", "changelog only", "outputs only", "everything"], ids=str
 )
-def test_a_kill_before_any_write_of_any_stage_changes_nothing(writes: str) -> None:
+def test_kill_before_any_write_of_any_stage_changes_nothing(writes: str) -> None:
     expected = _run(_SHORT_STREAM, Random(0), 0)
     is_written = {
         "nothing": lambda place: False,

@@ -105,7 +105,7 @@ def test_profiles_are_those_of_brute_force(stream: list[Interaction], count_bots
 
 
 @given(visits(20), st.randoms(use_true_random=False))
-def test_the_order_of_arrival_and_the_shards_do_not_matter(
+def test_order_of_arrival_and_the_shards_do_not_matter(
     stream: list[Interaction], shuffler: random.Random
 ) -> None:
     rules = enriched_rules()

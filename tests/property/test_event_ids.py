@@ -14,7 +14,7 @@ _RECORDS = st.lists(st.tuples(_PAUSES, st.sampled_from("abcde"), st.booleans()),
 
 
 @given(_RECORDS, st.integers(0, GRACE_MS - 1))
-def test_an_id_is_known_for_the_grace_after_it_was_added(
+def test_id_is_known_for_the_grace_after_it_was_added(
     records: list[tuple[int, str, bool]], into_period_ms: int
 ) -> None:
     # A known id is not added again: the grace counts from the first event.

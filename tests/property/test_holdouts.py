@@ -38,7 +38,7 @@ def _ask(life: Life, at: int) -> Decision:
     return life.interact("Home", at, ask=["hero"])
 
 
-def test_a_share_of_customers_is_held_out() -> None:
+def test_share_of_customers_is_held_out() -> None:
     rules = _world(0.2)
     results = [
         bool(_ask(life, 0) and life.treatments())
@@ -47,7 +47,7 @@ def test_a_share_of_customers_is_held_out() -> None:
     assert 0.15 < results.count(False) / len(results) < 0.25
 
 
-def test_the_hash_draws_every_share_and_each_holdout_by_itself() -> None:
+def test_hash_draws_every_share_and_each_holdout_by_itself() -> None:
     people = [f"person-{n}" for n in range(10_000)]
     for share in (0.01, 0.3, 0.9):
         holders, other = (
@@ -89,7 +89,7 @@ def test_transactional_message_goes_to_a_held_out_customer() -> None:
     assert decision.choices[0].holdout is None
 
 
-def test_a_holdout_of_an_issue_leaves_the_others_alone() -> None:
+def test_holdout_of_an_issue_leaves_the_others_alone() -> None:
     rules = _world(0.5, issue="sell")
     for life in (_customer(n, rules) for n in range(20)):
         first, second = _ask(life, 0), _ask(life, 1)

@@ -67,7 +67,7 @@ def test_ledger_killed_anywhere_has_each_message_once(
     assert counts == count_feedback(decisions)
 
 
-def test_a_lost_ledger_goes_on_from_the_snapshot() -> None:
+def test_lost_ledger_goes_on_from_the_snapshot() -> None:
     log = [
         _decision(0, [("a1", "tried"), ("a2", "tried")]),
         _decision(1, [("a1", "reached")]),
@@ -115,7 +115,7 @@ def _feedback_kinds(decision: Decision) -> list[str]:
     return [feedback.what for feedback in decision.feedback]
 
 
-def test_a_conversion_counts_up_to_the_end_of_the_window_and_not_after() -> None:
+def test_conversion_counts_up_to_the_end_of_the_window_and_not_after() -> None:
     for at, is_reached in ((60_000, True), (_HOUR, True), (_HOUR + 1, False)):
         life = _life()
         assert _feedback_kinds(life.interact("Go", 0)) == ["tried"]
@@ -131,21 +131,21 @@ def test_a_conversion_counts_up_to_the_end_of_the_window_and_not_after() -> None
         assert ("reached" in kinds) is is_reached
 
 
-def test_a_conversion_that_is_received_late_counts_by_its_own_time() -> None:
+def test_conversion_that_is_received_late_counts_by_its_own_time() -> None:
     life = _life()
     life.interact("Go", 0)
     assert _feedback_kinds(life.interact("Bought", 3 * _HOUR, occurred_at=_HOUR - 1)) == ["reached"]
     assert _feedback_kinds(life.interact("Bought", 3 * _HOUR, occurred_at=_HOUR + 1)) == []
 
 
-def test_a_bounced_message_is_no_trial() -> None:
+def test_bounced_message_is_no_trial() -> None:
     life = _life()
     life.interact("Go", 0)
     [action] = life.actions()
     assert _feedback_kinds(life.react(action, "bounce", 5)) == ["released"]
 
 
-def test_a_mail_scanners_click_is_not_learned_from() -> None:
+def test_mail_scanners_click_is_not_learned_from() -> None:
     click = {"all": [{"kind": "outcome"}, {"name": "click"}]}
     for at, is_reached in ((9_999, False), (10_000, True)):
         life = _life(condition=click)
@@ -178,7 +178,7 @@ def _interact_in(life: Life, name: str, at: int, context: Context) -> Decision:
         life._run = run  # type: ignore[method-assign]
 
 
-def test_a_message_that_must_be_confirmed_counts_once_it_was_shown() -> None:
+def test_message_that_must_be_confirmed_counts_once_it_was_shown() -> None:
     web = {"name": "web", "placements": ["hero"], "confirm_within": "10m"}
     shoes = offer("shoes", 100, hero("shoes", p=0.9))
     sale = campaign("sale", shoes, trigger={"name": "Never"}, goal={"when": {"name": "Bought"}})

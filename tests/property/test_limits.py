@@ -14,7 +14,7 @@ _values = st.lists(st.integers(-3, 9), min_size=1, max_size=9)
 
 @settings(max_examples=cases(150), deadline=None)
 @given(_values, st.integers(1, 6), st.integers(1, 6))
-def test_the_best_that_pay_come_in_order_and_fill_the_cap(
+def test_best_that_pay_come_in_order_and_fill_the_cap(
     values: list[int], limit: int, room: int
 ) -> None:
     offers = [

@@ -141,7 +141,7 @@ def _comparable(interaction: Interaction) -> Interaction:
 
 @settings(max_examples=cases(150), deadline=_DEADLINE)
 @given(_messages())
-def test_a_message_is_taken_by_http_and_from_a_file_alike(message: dict[str, Any]) -> None:
+def test_message_is_taken_by_http_and_from_a_file_alike(message: dict[str, Any]) -> None:
     message = {"messageId": "m1", **message}
     raw = _bytes_of(message)
     with _door() as door:
@@ -271,7 +271,7 @@ _OTHER_OUTPUTS: Final = (DeadLetterRecord, IdentityChange)
     ),
     st.integers(-(10**6), 10**6),
 )
-def test_a_record_in_avro_goes_on_once_or_is_a_dead_letter(
+def test_record_in_avro_goes_on_once_or_is_a_dead_letter(
     interaction: Interaction, names: list[Identifier], begin: int
 ) -> None:
     interaction = replace(

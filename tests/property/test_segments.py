@@ -249,7 +249,7 @@ def _changes(record: Segmented) -> Iterable[tuple[str, tuple[str, ...]]]:
 
 
 @given(segments(), streams(), st.data())
-def test_a_segment_of_a_channel_is_evaluated_by_its_interactions_and_by_time(
+def test_segment_of_a_channel_is_evaluated_by_its_interactions_and_by_time(
     drawn_segments: tuple[model.Segment, ...], stream: list[Interaction], data: st.DataObject
 ) -> None:
     # Interactions of the channel evaluate the segment as without the rule, others do not.

@@ -118,7 +118,7 @@ def test_bounded_marks_give_the_answer_of_all_marks(
                 assert answer is None or answer <= new.at - for_ms
 
 
-def test_a_first_step_is_kept_while_many_later_ones_follow() -> None:
+def test_first_step_is_kept_while_many_later_ones_follow() -> None:
     # A login, and a page each second in the same shard or in another.
     two_hours, day = 7_200_000, 86_400_000
     sequence = CompiledSequence("~s", 2, (), None, two_hours, two_hours + day + GRACE_MS)

@@ -44,7 +44,7 @@ def _life(*suppressions: dict[str, object], **parts: object) -> Life:
         (5 * MINUTE_MS + SECOND_MS, False),
     ],
 )
-def test_a_complaint_silences_sales_until_its_duration_is_over(
+def test_complaint_silences_sales_until_its_duration_is_over(
     after_ms: int, is_silent: bool
 ) -> None:
     life = _life(_COMPLAINT)
@@ -54,7 +54,7 @@ def test_a_complaint_silences_sales_until_its_duration_is_over(
     assert (fates(decision)["gold-hero"] == "suppression complaint") is is_silent
 
 
-def test_a_complaint_silences_marketing_only() -> None:
+def test_complaint_silences_marketing_only() -> None:
     life = _life(_COMPLAINT)
     life.interact("Complaint", DAY_MS)
     life.interact("Buy", DAY_MS + 1, ask=["hero"])
@@ -76,7 +76,7 @@ def test_interaction_that_starts_a_suppression_is_silenced() -> None:
     assert not life.treatments()
 
 
-def test_a_complaint_before_two_identities_merged_counts() -> None:
+def test_complaint_before_two_identities_merged_counts() -> None:
     life = _life(_COMPLAINT)
     life.interact("Complaint", DAY_MS, identifiers=ADA)
     life.interact("Home", DAY_MS + 1, identifiers=_COOKIE, ask=["hero"])
@@ -86,7 +86,7 @@ def test_a_complaint_before_two_identities_merged_counts() -> None:
     assert not life.treatments()
 
 
-def test_a_failed_credit_check_silences_cards_for_ninety_days() -> None:
+def test_failed_credit_check_silences_cards_for_ninety_days() -> None:
     life = _life(_CREDIT)
     life.interact("Credit Check Failed", 0)
     decision = life.interact("Home", 100, ask=["hero"])

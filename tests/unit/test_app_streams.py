@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 
-def test_an_app_refuses_streams_that_are_not_compiled() -> None:
+def test_app_refuses_streams_that_are_not_compiled() -> None:
     program = """
 from pathlib import Path
 from agents.app import AppOptions, create_app

@@ -9,7 +9,7 @@ _BODY = b'{"type": "page", "userId": "u"}'
 
 
 @given(st.floats(0, 1_000))
-def test_an_equal_body_is_a_retry_for_five_minutes_after_a_failure(passed_s: float) -> None:
+def test_equal_body_is_a_retry_for_five_minutes_after_a_failure(passed_s: float) -> None:
     now_s = [0.0]
     attempts = Attempts(lambda: now_s[0])
     first = attempts.ids("shop", _BODY)
@@ -19,7 +19,7 @@ def test_an_equal_body_is_a_retry_for_five_minutes_after_a_failure(passed_s: flo
     assert attempts.ids("bank", _BODY)() != attempts.ids("shop", _BODY)()
 
 
-def test_an_equal_body_after_an_acknowledged_one_is_about_other_events() -> None:
+def test_equal_body_after_an_acknowledged_one_is_about_other_events() -> None:
     attempts = Attempts()
     attempts.remember("shop", _BODY, attempts.ids("shop", _BODY))
     retry = attempts.ids("shop", _BODY)

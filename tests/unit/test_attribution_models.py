@@ -134,7 +134,7 @@ def test_credits_add_up(model: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("model", PATH_MODELS)
-def test_an_only_channel_gets_everything(model: str) -> None:
+def test_only_channel_gets_everything(model: str) -> None:
     rows = [PathRow(("mail",), 2.0, 20.0, 5.0), PathRow(("mail", "mail"), 1.0, 4.0)]
     attribution = attribute(model, ModelOptions(), count_paths(rows))
     assert _values(attribution) == pytest.approx({"mail": 24.0})
@@ -206,7 +206,7 @@ def test_simplified_shapley_equals_all_orders_of_joining(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_full_game_by_rate_equals_all_orders_of_joining(seed: int) -> None:
+def test_full_game_by_rate_equals_all_orders_of_joining(seed: int) -> None:
     rows = _random_rows(seed, channels=4)
 
     def worth(coalition: frozenset[str]) -> float:
@@ -220,13 +220,13 @@ def test_the_full_game_by_rate_equals_all_orders_of_joining(seed: int) -> None:
     assert _credits("shapley-full", rows, worth="rate") == pytest.approx(expected, abs=1e-9)
 
 
-def test_the_full_game_by_rate_is_refused_where_touches_add_nothing() -> None:
+def test_full_game_by_rate_is_refused_where_touches_add_nothing() -> None:
     rows = [PathRow((), 1.0), PathRow(("a",), 1.0, 0.0, 9.0)]
     with pytest.raises(NoWorthError, match="no higher rate of conversions"):
         _credits("shapley-full", rows, worth="rate")
 
 
-def test_the_full_game_takes_twelve_channels() -> None:
+def test_full_game_takes_twelve_channels() -> None:
     longest = [PathRow(tuple(f"c{index}" for index in range(12)), 12.0)]
     assert _credits("shapley-full", longest) == pytest.approx({f"c{i}": 1.0 for i in range(12)})
     with pytest.raises(TooLargeError, match="at most 12"):
@@ -331,7 +331,7 @@ def test_bootstrap_intervals_equal_theory() -> None:
         assert interval.high[index] == pytest.approx(successes + 1.96 * sigma, abs=0.25 * sigma)
 
 
-def test_the_bootstrap_draws_customers_not_paths() -> None:
+def test_bootstrap_draws_customers_not_paths() -> None:
     # Ten customers with a hundred equal journeys each: the interval is that of ten observations.
     paths = count_paths([PathRow(("a",), 500.0), PathRow(("b",), 500.0)])
     conversions = np.eye(2) * 100.0

@@ -76,7 +76,7 @@ def connection() -> Iterator[DuckQueries]:
         yield queries
 
 
-def test_a_conversion_ends_a_journey(connection: DuckQueries, tmp_path: Path) -> None:
+def test_conversion_ends_a_journey(connection: DuckQueries, tmp_path: Path) -> None:
     lines = [
         _touch("p", 1, "mail"),
         _touch("p", 2, "web"),
@@ -89,7 +89,7 @@ def test_a_conversion_ends_a_journey(connection: DuckQueries, tmp_path: Path) ->
     assert paths == {("mail", "web"): (1, 10, 0), ("sms",): (1, 20, 0), (): (1, 40, 0)}
 
 
-def test_the_lookback_is_open_at_its_beginning(connection: DuckQueries, tmp_path: Path) -> None:
+def test_lookback_is_open_at_its_beginning(connection: DuckQueries, tmp_path: Path) -> None:
     lines = [
         _touch("p", 0, "at the edge"),
         _touch("p", 0.001, "within"),
@@ -131,7 +131,7 @@ def test_order_of_rows_does_not_matter_and_equal_times_go_by_name(
         assert paths == {("a", "b", "z"): (2, 8, 0)}
 
 
-def test_a_session_counts_a_repeated_channel_once(connection: DuckQueries, tmp_path: Path) -> None:
+def test_session_counts_a_repeated_channel_once(connection: DuckQueries, tmp_path: Path) -> None:
     minute = 1 / 1440
     lines = [
         *(_touch("p", at * minute, "web") for at in (0, 20, 40)),
@@ -159,7 +159,7 @@ def test_touches_after_until_are_left_out(connection: DuckQueries, tmp_path: Pat
     assert _paths(journeys.path_counts()) == {("a",): (0, 0, 1), ("b",): (0, 0, 1)}
 
 
-def test_a_channel_may_contain_the_separator(tmp_path: Path) -> None:
+def test_channel_may_contain_the_separator(tmp_path: Path) -> None:
     lines = [HEADER, _touch("p", 1, "a > b"), _touch("p", 2, '"x, ""y"""'), _conversion("p", 3)]
     answer = _answer(write_csv(tmp_path / "t.csv", lines), "linear")
     assert {channel.channel: channel.conversions for channel in answer.attribution.channels} == {

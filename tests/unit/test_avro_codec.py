@@ -72,7 +72,7 @@ def test_every_action_topic_has_the_schema_of_actions(channel: str) -> None:
     assert CODEC.decode(f"actions.{channel}", data) == action
 
 
-def test_a_record_of_another_class_raises_a_type_error() -> None:
+def test_record_of_another_class_raises_a_type_error() -> None:
     with pytest.raises(TypeError, match="profiles carries Profile, not Memberships"):
         CODEC.encode("profiles", example(Memberships))
 
@@ -85,7 +85,7 @@ def test_scalars_keep_their_type(value: Scalar) -> None:
     assert type(record.properties["price"]) is type(value)
 
 
-def test_an_integer_beyond_64_bits_becomes_a_double() -> None:
+def test_integer_beyond_64_bits_becomes_a_double() -> None:
     record = CODEC.decode("interactions", encode_interaction(interaction_with_property(2**80)))
     assert isinstance(record, Interaction)
     assert record.properties == {"price": float(2**80)}
@@ -102,12 +102,12 @@ def test_texts_of_every_length_have_their_length_before_them(length: int) -> Non
 
 
 @pytest.mark.parametrize("at", [2**63, -(2**63) - 1, 2**80])
-def test_a_time_beyond_64_bits_is_not_written(at: int) -> None:
+def test_time_beyond_64_bits_is_not_written(at: int) -> None:
     with pytest.raises(OverflowError, match="64 bits"):
         encode_interaction(msgspec.structs.replace(INTERACTION, occurred_at=at))
 
 
-def test_a_text_that_utf_8_cannot_write_is_not_written() -> None:
+def test_text_that_utf_8_cannot_write_is_not_written() -> None:
     with pytest.raises(UnicodeEncodeError):
         encode_interaction(msgspec.structs.replace(INTERACTION, name="\ud800"))
 
@@ -140,7 +140,7 @@ def test_bytes_that_are_no_record_have_a_reason(data: bytes, reason: str) -> Non
     assert record.detail
 
 
-def test_an_unknown_kind_is_named() -> None:
+def test_unknown_kind_is_named() -> None:
     data = encode_interaction().replace(encode_text("track"), encode_text("trick"))
     record = CODEC.decode("interactions", data)
     assert isinstance(record, MalformedRecord)
@@ -196,7 +196,7 @@ def evolution() -> Evolution:
     return Evolution(Codec([first]), Codec([first, second]))
 
 
-def test_an_older_version_resolves_to_the_current_one(evolution: Evolution) -> None:
+def test_older_version_resolves_to_the_current_one(evolution: Evolution) -> None:
     record = example(Memberships)
     data = evolution.old.encode("memberships", record)
     assert data is not None
@@ -205,7 +205,7 @@ def test_an_older_version_resolves_to_the_current_one(evolution: Evolution) -> N
     assert evolution.new.decode("memberships", data) == expected
 
 
-def test_the_newest_version_is_written(evolution: Evolution) -> None:
+def test_newest_version_is_written(evolution: Evolution) -> None:
     data = evolution.new.encode("memberships", example(Memberships))
     assert data is not None
     assert data[:5] == b"\0" + struct.pack(">I", 902)

@@ -57,7 +57,7 @@ def test_registering_again_changes_nothing(client: SchemaRegistryClient) -> None
     assert client.get_versions("profiles-value") == [1]
 
 
-def test_the_codec_writes_the_registrys_ids(client: SchemaRegistryClient) -> None:
+def test_codec_writes_the_registrys_ids(client: SchemaRegistryClient) -> None:
     register_schemas(client, channels=[])
     data = Codec(with_registry_ids(client)).encode("profiles", example(Profile))
     assert data is not None

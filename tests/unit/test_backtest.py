@@ -130,7 +130,7 @@ def test_tables_equal_the_records_of_the_stages(
     assert sorted(profiles) == sorted(table("SELECT profile_id FROM profiles"))
 
 
-def test_a_log_of_decisions_shows_the_worth_of_a_configuration(
+def test_log_of_decisions_shows_the_worth_of_a_configuration(
     tmp_path: Path, play: Callable[..., Any], invoke: Callable[..., Result]
 ) -> None:
     log = shop_log()

@@ -71,7 +71,7 @@ def _run_backtest(log: Path, tmp_path: Path) -> Any:
     return {"code": result.exit_code, **msgspec.json.decode(result.stdout)}
 
 
-def test_a_replayed_topic_is_decided_as_it_was(
+def test_replayed_topic_is_decided_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KAIROS_HOME", str(tmp_path / "home"))

@@ -24,13 +24,13 @@ def _sample(latency_ms: float, late_s: float = 0.0, cores: float = 0.5) -> Sampl
     )
 
 
-def test_a_repeat_that_did_not_reach_the_rate_fell_behind() -> None:
+def test_repeat_that_did_not_reach_the_rate_fell_behind() -> None:
     latency = summarise("floor", _RATE, [_sample(2.0), _sample(4.0)], repeats=3)
     assert (latency.reached, latency.sustained, latency.behind_count) == (2, 2, 1)
     assert latency.p99 == 3.0
 
 
-def test_a_repeat_that_reached_the_rate_may_fall_behind_too() -> None:
+def test_repeat_that_reached_the_rate_may_fall_behind_too() -> None:
     latency = summarise("floor", _RATE, [_sample(2.0), _sample(4.0, late_s=2.0)], repeats=3)
     assert (latency.reached, latency.sustained, latency.behind_count) == (2, 1, 2)
 
@@ -39,7 +39,7 @@ def test_no_repeat_is_behind_where_all_sustain_the_rate() -> None:
     assert summarise("floor", _RATE, [_sample(2.0)] * 3, repeats=3).behind_count == 0
 
 
-def test_the_wait_after_a_kill_is_that_of_the_partition_that_waits_longest() -> None:
+def test_wait_after_a_kill_is_that_of_the_partition_that_waits_longest() -> None:
     before = [Passage(due=1.0, at=1.1, partition=partition) for partition in (0, 1)]
     held_up = [Passage(due=1.9, at=2.5, partition=1)]
     after = [

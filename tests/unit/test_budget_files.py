@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
         (_TABLE, "lamp,3\nchair,4", "lamp,\nchair,", "'stock' is empty in every row: fill it"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_named_with_its_line(
+def test_mistake_is_named_with_its_line(
     folder: Path, file: str, old: str, new: str, words: str
 ) -> None:
     errors, line = errors_after_change(folder, file, old, new)
@@ -69,7 +69,7 @@ def test_item_starts_on_an_existing_day(folder: Path) -> None:
     assert "from: '31/02/2026' is no date: write 2026-02-28" in errors[0].message
 
 
-def test_a_budget_is_in_the_currency_of_the_deployment(folder: Path) -> None:
+def test_budget_is_in_the_currency_of_the_deployment(folder: Path) -> None:
     money = "enrichers:\n  currency: {to: EUR, amounts: {total: properties.total}, rates: []}\n"
     (folder / "profile.yaml").write_text(money)
     campaign_file = folder / _DAILY

@@ -75,7 +75,7 @@ def test_shadow_price_lowers_the_score_by_the_messages_cost(price: float) -> Non
 
 
 @pytest.mark.parametrize("price", [0.0, 2.9])
-def test_the_smallest_change_that_flips_counts_the_shadow_price(price: float) -> None:
+def test_smallest_change_that_flips_counts_the_shadow_price(price: float) -> None:
     decision, _ = _decide(rules := _rules(mail=_purse(5, price), page=_purse(5)))
     [slot] = [slot for slot in explain(decision, rules.config, "en").slots if slot.slot == "email"]
     assert slot.flip is not None
@@ -104,7 +104,7 @@ def test_transactional_messages_are_sent_beyond_any_budget() -> None:
     ).config.budgets
 
 
-def test_an_unknown_zone_is_named() -> None:
+def test_unknown_zone_is_named() -> None:
     unknown_zone = campaign(
         "mail", offer("mail", 2), budget={"amount": 1, "zone": "Europe/Atlantis"}
     )
@@ -126,7 +126,7 @@ def test_an_unknown_zone_is_named() -> None:
         ("Asia/Kathmandu", "2026-04-24", 24),
     ],
 )
-def test_a_day_of_a_zone_is_as_long_as_its_clocks_make_it(zone: str, day: str, hours: int) -> None:
+def test_day_of_a_zone_is_as_long_as_its_clocks_make_it(zone: str, day: str, hours: int) -> None:
     rule = BudgetRule("a", TOKENS, TOKENS, "day", ZoneInfo(zone))
     noon = datetime.fromisoformat(f"{day}T12:00").replace(tzinfo=ZoneInfo(zone))
     period = rule.period(round(noon.timestamp() * 1000))
@@ -148,7 +148,7 @@ def test_weeks_begin_on_mondays_and_months_on_their_first(per: str, name: str) -
     assert period.begins <= at < (period.ends or 0)
 
 
-def test_a_purse_is_valid_in_its_period_alone() -> None:
+def test_purse_is_valid_in_its_period_alone() -> None:
     purse = Purse("day", 1_000, 2_000, 1, 5, 2)
     assert [purse.left(at) for at in (999, 1_000, 1_999, 2_000)] == [0, 3, 3, 0]
 
@@ -165,7 +165,7 @@ def test_only_a_newer_grant_changes_a_purse_and_never_below_its_spending() -> No
     assert (new_period.spent, new_period.left(0)) == (0, 7)
 
 
-def test_a_campaign_out_of_budget_is_named_early() -> None:
+def test_campaign_out_of_budget_is_named_early() -> None:
     rules = world(
         campaigns=[campaign("mail", offer("mail", 2), budget={"amount": 10, "per": "day"})]
     )
@@ -181,7 +181,7 @@ def test_a_campaign_out_of_budget_is_named_early() -> None:
     assert list(spent_early([spent_record], rules.config, noon + 11 * 3_600_000)) == []
 
 
-def test_a_grant_for_the_next_period_leaves_the_present_one_unchanged() -> None:
+def test_grant_for_the_next_period_leaves_the_present_one_unchanged() -> None:
     today = Purse("day 1", 0, 1_000, 3, 10, 4)
     both_grants = accept(today, Grant("a", "day 2", 1_000, 2_000, 4, 7, 0.5))
     assert both_grants is not None
@@ -198,7 +198,7 @@ def test_a_grant_for_the_next_period_leaves_the_present_one_unchanged() -> None:
     assert [later.left(at) for at in (999, 1_500, 2_000)] == [0, 6, 8]
 
 
-def test_a_budget_that_changes_its_period_begins_at_once() -> None:
+def test_budget_that_changes_its_period_begins_at_once() -> None:
     purse = Purse("day 1", 0, 1_000, 3, 10, 4)
     whole_budget = accept(purse, Grant("a", "campaign", 0, None, 4, 7, 0.0))
     assert whole_budget is not None

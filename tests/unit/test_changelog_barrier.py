@@ -9,7 +9,7 @@ _STEPS = st.lists(st.sampled_from(["write", "acknowledge", "send"]), max_size=60
 
 
 @given(_STEPS)
-def test_an_output_is_sent_as_soon_as_all_rows_before_it_are_acknowledged(steps: list[str]) -> None:
+def test_output_is_sent_as_soon_as_all_rows_before_it_are_acknowledged(steps: list[str]) -> None:
     barrier = ChangelogBarrier()
     output_numbers: list[int] = []
     row_count = ack_count = 0

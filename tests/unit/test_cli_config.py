@@ -31,7 +31,7 @@ def validate(folder: Path, *options: str) -> Result:
     return CliRunner().invoke(build_app("config"), ["config", "validate", str(folder), *options])
 
 
-def test_a_valid_folder_exits_with_0(folder: Path) -> None:
+def test_valid_folder_exits_with_0(folder: Path) -> None:
     outcome = validate(folder)
     assert (outcome.exit_code, outcome.stderr) == (0, "")
     assert "is valid: " in " ".join(outcome.stdout.split())  # lines are broken at any width
@@ -55,7 +55,7 @@ def test_a_valid_folder_exits_with_0(folder: Path) -> None:
     ],
     ids=["unknown trait", "misspelt field", "no YAML"],
 )
-def test_a_mistake_exits_with_1_and_its_place(folder: Path, line: str, message: str) -> None:
+def test_mistake_exits_with_1_and_its_place(folder: Path, line: str, message: str) -> None:
     text = (folder / _BUYERS).read_text()
     (folder / _BUYERS).write_text(text.replace(_WHEN, line))
     outcome = validate(folder)
@@ -68,7 +68,7 @@ def test_a_mistake_exits_with_1_and_its_place(folder: Path, line: str, message: 
     ] == (expected[:1])
 
 
-def test_a_campaign_that_reaches_nobody_is_named_with_its_line() -> None:
+def test_campaign_that_reaches_nobody_is_named_with_its_line() -> None:
     # `plan` names the campaign, since only the data show its reach.
     reach = (CampaignReach("loyalty", 0, False), CampaignReach("welcome", 3, False))
     rollout = RolloutPlan("d", True, 7, (), (), (), reach)

@@ -191,7 +191,7 @@ def test_bad_lines_of_ndjson_are_refused_with_their_place(tmp_path: Path) -> Non
         assert expected in error
 
 
-def test_a_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:
+def test_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:
     table_file = write_parquet(tmp_path / "l.parquet", [{"reward": 1.0, "propensity": 0.5}] * 100)
     table_file.write_bytes(table_file.read_bytes()[:-30])
     code, _, error = _run("off-policy", "--log", str(table_file))
@@ -199,7 +199,7 @@ def test_a_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:
     assert "l.parquet: is damaged or was cut" in error
 
 
-def test_a_csv_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+def test_csv_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     for rows in (1, 10_000):
         file.write_bytes(("path,conversions\n" + "web,1\n" * rows + "cañón,1\n").encode("latin-1"))
@@ -208,7 +208,7 @@ def test_a_csv_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         assert f"p.csv:{rows + 2}: is not in UTF-8" in error
 
 
-def test_a_file_name_is_never_a_pattern(tmp_path: Path) -> None:
+def test_file_name_is_never_a_pattern(tmp_path: Path) -> None:
     write_csv(tmp_path / "pa.csv", [PATHS[0], "other,9,9,9"])
     file = write_csv(tmp_path / "p[a]*'?.csv", PATHS)
     assert _run_for_json("attribution", "--paths", str(file))["conversions"] == 3.0

@@ -22,7 +22,7 @@ def run_kairos(home: Path, *arguments: str, **variables: str) -> subprocess.Comp
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_is_one_module(command: str) -> None:
+def test_command_is_one_module(command: str) -> None:
     module = import_module(f"pipeline.cli.{command.replace('-', '_')}")
     assert hasattr(module, "app") != hasattr(module, "run")
 
@@ -48,18 +48,18 @@ assert "pipeline.settings" not in sys.modules
 
 
 @pytest.mark.parametrize("arguments", [("nonsense",), ("broker", "nonsense"), ("--nonsense",)])
-def test_a_wrong_usage_exits_with_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_exits_with_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert run_kairos(tmp_path, *arguments).returncode == 2
 
 
-def test_a_wrong_setting_is_one_line_that_names_it(tmp_path: Path) -> None:
+def test_wrong_setting_is_one_line_that_names_it(tmp_path: Path) -> None:
     result = run_kairos(tmp_path, "broker", "status", KAIROS_BROKER_PORT="high")
     assert result.returncode == 1
     assert result.stderr.startswith("kairos: KAIROS_BROKER_PORT: ")
     assert result.stderr.count("\n") == 1
 
 
-def test_a_forbidden_librdkafka_property_is_named_as_it_was_set(tmp_path: Path) -> None:
+def test_forbidden_librdkafka_property_is_named_as_it_was_set(tmp_path: Path) -> None:
     result = run_kairos(tmp_path, "broker", "status", KAIROS_KAFKA_MESSAGE_TIMEOUT_MS="soon")
     assert result.returncode == 1
     assert result.stderr == "kairos: KAIROS_KAFKA_MESSAGE_TIMEOUT_MS must be 120000 or more\n"

@@ -44,7 +44,7 @@ def app(tmp_path: Path) -> App:
         (KafkaError.GROUP_AUTHORIZATION_FAILED, "commit failed"),
     ],
 )
-async def test_a_worker_whose_commits_always_fail_ends(app: App, code: int, reason: str) -> None:
+async def test_worker_whose_commits_always_fail_ends(app: App, code: int, reason: str) -> None:
     async def fail(_: Mapping[TP, int], __: int) -> KafkaError:
         await asyncio.sleep(0)
         return KafkaError(code)
@@ -52,21 +52,21 @@ async def test_a_worker_whose_commits_always_fail_ends(app: App, code: int, reas
     assert reason in await _end(app, fail)
 
 
-async def test_a_worker_whose_commit_is_not_answered_ends(app: App) -> None:
+async def test_worker_whose_commit_is_not_answered_ends(app: App) -> None:
     async def wait(_: Mapping[TP, int], __: int) -> None:
         await asyncio.Event().wait()
 
     assert _STALL_REASON in await _end(app, wait)
 
 
-async def test_a_worker_whose_output_is_not_delivered_ends_uncommitted(app: App) -> None:
+async def test_worker_whose_output_is_not_delivered_ends_uncommitted(app: App) -> None:
     async def refuse(_: Mapping[TP, int], __: int) -> None:
         pytest.fail("committed before it was delivered")
 
     assert _STALL_REASON in await _end(app, refuse, b"output")
 
 
-async def test_a_worker_goes_on_while_some_commits_succeed(app: App) -> None:
+async def test_worker_goes_on_while_some_commits_succeed(app: App) -> None:
     # Each commit fails at first; together they take longer than a single one may.
     app.transport_options = replace(app.transport_options, commit_stall_ms=_LONGER_MS)
     commit_offsets: list[int] = []

@@ -180,7 +180,7 @@ def test_compiled_condition_has_its_reads_and_names() -> None:
     assert condition.reads.clock
 
 
-def test_a_negated_name_does_not_bound_the_names() -> None:
+def test_negated_name_does_not_bound_the_names() -> None:
     tree = parse({"not": {"name": "A"}})
     assert not isinstance(tree, tuple)
     assert compile(tree).names is None
@@ -262,7 +262,7 @@ def test_depth_is_bounded() -> None:
         ),
     ],
 )
-def test_a_sequence_needs_its_parts(form: object, words: str) -> None:
+def test_sequence_needs_its_parts(form: object, words: str) -> None:
     problems = parse(form)
     assert isinstance(problems, tuple)
     assert [problem.message for problem in problems] == [words]

@@ -72,7 +72,7 @@ def test_addresses_are_found_in_the_geo_database(tmp_path: Path) -> None:
     assert places("192.0.2.1\0") is None
 
 
-def test_a_bundle_names_its_files_by_digest(folder: Path, tmp_path: Path) -> None:
+def test_bundle_names_its_files_by_digest(folder: Path, tmp_path: Path) -> None:
     bundle = _bundle(folder)
     geo = bundle.profile.enrichers.geo
     assert geo is not None

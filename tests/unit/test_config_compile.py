@@ -67,7 +67,7 @@ def test_segments_come_after_those_they_read() -> None:
     assert config.segment_index.interaction == 1
 
 
-def test_a_circle_of_segments_is_refused() -> None:
+def test_circle_of_segments_is_refused() -> None:
     problems = compile_bundle(
         bundle((Segment("a", {"segment": "b"}), Segment("b", {"segment": "a"})))
     )
@@ -187,7 +187,7 @@ def test_caps_have_windows_in_milliseconds() -> None:
     assert config.constraints.longest_ms == 7 * DAY
 
 
-def test_the_body_gives_the_same_configuration_back() -> None:
+def test_body_gives_the_same_configuration_back() -> None:
     demo_bundle = load(DEMO, {})
     assert isinstance(demo_bundle, Bundle)
     config = compile_valid(demo_bundle)

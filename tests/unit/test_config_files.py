@@ -30,7 +30,7 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
-def test_the_demo_is_valid() -> None:
+def test_demo_is_valid() -> None:
     bundle = load(DEMO, {})
     assert isinstance(bundle, Bundle)
     assert isinstance(compile_bundle(bundle), Configuration)
@@ -159,7 +159,7 @@ def test_all_mistakes_of_a_folder_are_reported_at_once(folder: Path) -> None:
     assert reports >= {("policies.yaml", 5), ("segments/buyers.yaml", 3), ("identity.yaml", 2)}
 
 
-def test_a_wrong_form_hides_no_other_kind_of_error(folder: Path) -> None:
+def test_wrong_form_hides_no_other_kind_of_error(folder: Path) -> None:
     # One error of each kind, each reported once, and none that follows from another.
     edit(folder / "policies.yaml", "max: 1", "max: one")
     edit(folder / CART, "address: email", "address: mail")
@@ -249,7 +249,7 @@ def test_empty_file_lacks_its_required_fields(folder: Path) -> None:
     assert "caps" in error.message
 
 
-def test_a_list_in_place_of_fields_is_refused(folder: Path) -> None:
+def test_list_in_place_of_fields_is_refused(folder: Path) -> None:
     (folder / "policies.yaml").write_text("- caps\n")
     (folder / "learned.yaml").unlink()  # learned values need policies
     [error] = errors(folder)

@@ -40,7 +40,7 @@ def test_any_text_is_a_document_or_is_refused_at_a_place_in_it(text: str) -> Non
 
 @settings(max_examples=cases(40), deadline=None)
 @given(data=st.data())
-def test_a_changed_folder_is_a_configuration_or_has_errors_with_places(
+def test_changed_folder_is_a_configuration_or_has_errors_with_places(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = Path(shutil.copytree(DEMO, tmp_path_factory.mktemp("fuzz") / "config"))

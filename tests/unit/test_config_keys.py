@@ -32,7 +32,7 @@ def append(file: Path, text: str) -> None:
     file.write_text(file.read_text() + text)
 
 
-def test_an_applied_configuration_has_digests_of_keys_only(folder: Path) -> None:
+def test_applied_configuration_has_digests_of_keys_only(folder: Path) -> None:
     applied_configuration = configuration(folder)
     assert not any(key in applied_configuration.to_json() for key in KEYS)
     decoded_configuration = Configuration.from_json(applied_configuration.to_json())
@@ -42,14 +42,14 @@ def test_an_applied_configuration_has_digests_of_keys_only(folder: Path) -> None
     assert decoded_configuration.server_with("demo-server-key") == "back-office"
 
 
-def test_a_digest_is_no_key(folder: Path) -> None:
+def test_digest_is_no_key(folder: Path) -> None:
     applied_configuration = configuration(folder)
     assert applied_configuration.source_with(key_digest("demo-live-key")) is None
     assert applied_configuration.server_with(key_digest("demo-server-key")) is None
     assert applied_configuration.source_with("\ud83d") is None
 
 
-def test_a_key_may_be_written_as_its_digest(folder: Path) -> None:
+def test_key_may_be_written_as_its_digest(folder: Path) -> None:
     plain_configuration = configuration(folder)
     sources = folder / "sources.yaml"
     sources.write_text(sources.read_text().replace("demo-live-key", key_digest("demo-live-key")))
@@ -136,7 +136,7 @@ def test_url_is_checked_as_the_environment_makes_it(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["hunter2-hunter2", "x${SHOP}", "12345678", "${A:-hunter2}"])
-def test_a_secret_in_clear_is_refused_and_not_repeated(folder: Path, form: str) -> None:
+def test_secret_in_clear_is_refused_and_not_repeated(folder: Path, form: str) -> None:
     append(folder / "channels.yaml", f"    secret: {form}\n")
     [error] = load(folder, {})
     assert error.file == "channels.yaml"
@@ -179,5 +179,5 @@ def test_shown_configuration_of_any_version_is_masked(folder: Path) -> None:
     assert "hooks.example.com/in" in masked_json
 
 
-def test_the_keys_of_a_folder_can_be_read_from_it(folder: Path) -> None:
+def test_keys_of_a_folder_can_be_read_from_it(folder: Path) -> None:
     assert read_write_keys(folder, {})["live"] == "demo-live-key"

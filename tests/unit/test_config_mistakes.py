@@ -48,7 +48,7 @@ def _put_mistake(folder: Path, file: str, old: str, new: str) -> int:
     return text[: text.index(old) + len(list(same_start))].count("\n") + 1
 
 
-def test_the_folder_without_a_mistake_is_valid(tmp_path: Path) -> None:
+def test_folder_without_a_mistake_is_valid(tmp_path: Path) -> None:
     assert _errors(write_marketer_folder(tmp_path / "config")) == []
 
 
@@ -185,7 +185,7 @@ _IDS_WITHOUT_LINE = (
     [case[1:] for case in _YAML_CASES],
     ids=[case[0] for case in _YAML_CASES],
 )
-def test_a_mistake_in_yaml_is_named_with_line_and_remedy(
+def test_mistake_in_yaml_is_named_with_line_and_remedy(
     tmp_path: Path, file: str, old: str, new: str, remedy: str, request: pytest.FixtureRequest
 ) -> None:
     folder = write_marketer_folder(tmp_path / "config")
@@ -246,7 +246,7 @@ _BAD_ROWS = [
     [case[1:] for case in _BAD_ROWS],
     ids=[case[0] for case in _BAD_ROWS],
 )
-def test_a_bad_row_of_a_spreadsheet_is_named_with_line_and_remedy(
+def test_bad_row_of_a_spreadsheet_is_named_with_line_and_remedy(
     tmp_path: Path, row: str, remedy: str
 ) -> None:
     folder = write_marketer_folder(tmp_path / "config")
@@ -281,7 +281,7 @@ _BAD_FILES = [
     [case[1:] for case in _BAD_FILES],
     ids=[case[0] for case in _BAD_FILES],
 )
-def test_a_bad_spreadsheet_is_named_with_line_and_remedy(
+def test_bad_spreadsheet_is_named_with_line_and_remedy(
     tmp_path: Path, content: str | bytes, line: int, remedy: str
 ) -> None:
     folder = write_marketer_folder(tmp_path / "config")
@@ -386,7 +386,7 @@ _PARQUET: dict[str, list[Any]] = {
         ({"until": [None, "31/02/2026"]}, 2, "is no date"),
     ],
 )
-def test_a_bad_parquet_table_is_named_with_row_and_remedy(
+def test_bad_parquet_table_is_named_with_row_and_remedy(
     tmp_path: Path, columns: dict[str, list[Any]], line: int, remedy: str
 ) -> None:
     messages = _errors(_use_parquet(tmp_path, pa.table({**_PARQUET, **columns})))

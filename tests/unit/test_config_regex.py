@@ -55,7 +55,7 @@ def test_any_pattern_is_refused_or_runs(text: str, value: str) -> None:
         assert compiled_pattern.matches(value) in (True, False)
 
 
-def test_a_lone_surrogate_is_matched_as_a_replacement() -> None:
+def test_lone_surrogate_is_matched_as_a_replacement() -> None:
     compiled_pattern = pattern("a.")
     assert isinstance(compiled_pattern, Pattern)
     assert compiled_pattern.matches("a\ud83d")

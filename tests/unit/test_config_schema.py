@@ -34,7 +34,7 @@ def test_every_field_of_the_bundle_has_a_file() -> None:
     assert fields == {kind.field for kind in KINDS}
 
 
-def test_the_demo_fits_the_published_schemas() -> None:
+def test_demo_fits_the_published_schemas() -> None:
     assert isinstance(load(DEMO, {}), Bundle)
     for path in DEMO.rglob("*.yaml"):
         kind = FILE_KINDS[path.relative_to(DEMO).parts[0]]

@@ -102,7 +102,7 @@ def test_id_is_scoped_by_source_customer_kind_and_name(
     assert identity.process(other) == []
 
 
-def test_an_id_used_again_for_other_contents_is_a_dead_letter(identity: _IdentityStage) -> None:
+def test_id_used_again_for_other_contents_is_a_dead_letter(identity: _IdentityStage) -> None:
     cheap_view, dear_view = (replace(_VIEW, properties={"total": total}) for total in (1, 2))
     assert topics.IDENTIFIED in identity.process(cheap_view)
     assert identity.process(dear_view) == [topics.DEAD_LETTERS]

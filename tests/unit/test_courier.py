@@ -99,7 +99,7 @@ def _leave_ledger(folder: Path, entry: LedgerEntry) -> Path:
     return folder
 
 
-def test_an_action_is_posted_once_and_its_outcome_reported(tmp_path: Path, now_ms: int) -> None:
+def test_action_is_posted_once_and_its_outcome_reported(tmp_path: Path, now_ms: int) -> None:
     assert _deliver_after_kill(tmp_path, now_ms) == ["post", "sent"]
     assert _deliver_after_kill(tmp_path, now_ms) == []
 
@@ -113,23 +113,23 @@ def test_post_and_outcome_are_hops_of_the_trace_of_their_action(
     assert len(set(hops)) == len(hops)
 
 
-def test_an_action_first_tried_after_its_deadline_is_expired(tmp_path: Path, now_ms: int) -> None:
+def test_action_first_tried_after_its_deadline_is_expired(tmp_path: Path, now_ms: int) -> None:
     assert _deliver_after_kill(tmp_path, now_ms - 60_000) == ["expired"]
 
 
-def test_an_attempt_cut_off_by_a_kill_is_repeated_before_the_deadline(
+def test_attempt_cut_off_by_a_kill_is_repeated_before_the_deadline(
     tmp_path: Path, now_ms: int
 ) -> None:
     assert _deliver_after_kill(_leave_ledger(tmp_path, LedgerEntry()), now_ms) == ["post", "sent"]
 
 
-def test_an_attempt_cut_off_by_a_kill_counts_as_sent_after_the_deadline(
+def test_attempt_cut_off_by_a_kill_counts_as_sent_after_the_deadline(
     tmp_path: Path, now_ms: int
 ) -> None:
     assert _deliver_after_kill(_leave_ledger(tmp_path, LedgerEntry()), now_ms - 60_000) == ["sent"]
 
 
-def test_a_delivery_not_yet_reported_before_a_kill_is_reported_once(
+def test_delivery_not_yet_reported_before_a_kill_is_reported_once(
     tmp_path: Path, now_ms: int
 ) -> None:
     report = LedgerEntry(b'{"token":"token","outcome":"sent","timestamp":1}')
@@ -176,7 +176,7 @@ def test_result_of_any_adapter_becomes_an_outcome(
 
 
 @pytest.mark.parametrize(("repeats", "expected_calls"), [(False, []), (True, ["a"])])
-def test_an_attempt_cut_off_by_a_kill_is_repeated_only_where_that_is_allowed(
+def test_attempt_cut_off_by_a_kill_is_repeated_only_where_that_is_allowed(
     tmp_path: Path, now_ms: int, repeats: bool, expected_calls: list[str]
 ) -> None:
     adapter = _Postcards(Acceptance(), is_served=True, repeats=repeats)
@@ -217,7 +217,7 @@ class _BusyAdapter:
         (2, True, 2, ("sent", {})),
     ],
 )
-def test_a_cancelled_action_is_not_tried_any_more(
+def test_cancelled_action_is_not_tried_any_more(
     tmp_path: Path,
     now_ms: int,
     before: int,

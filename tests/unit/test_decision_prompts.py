@@ -73,7 +73,7 @@ def _recommend(folder: Path, *, is_drawn: bool) -> dict[str, Any]:
     return document
 
 
-def test_the_best_offer_of_a_step_is_recommended(tmp_path: Path) -> None:
+def test_best_offer_of_a_step_is_recommended(tmp_path: Path) -> None:
     recommendation = _recommend(tmp_path, is_drawn=True)
     step = next(row for row in recommendation["journey"] if row["step"] == "terms")
     assert (step["step"], step["channel"], step["message"]) == ("terms", "web", "terms-mail")

@@ -43,14 +43,14 @@ def _mails(emits: Iterator[Emit]) -> list[tuple[str, int]]:
     ]
 
 
-def test_a_cart_left_for_an_hour_gives_one_mail(flow: Flow) -> None:
+def test_cart_left_for_an_hour_gives_one_mail(flow: Flow) -> None:
     assert not _mails(_visit(flow, "add_to_cart", 0))
     assert not _mails(flow.advance(_BEGIN_MS + 60 * _MINUTE_MS - 1))
     assert _mails(flow.advance(_BEGIN_MS + 60 * _MINUTE_MS)) == [("cart-recovery", 60)]
     assert not _mails(flow.advance(_BEGIN_MS + 6 * DAY_MS))
 
 
-def test_a_cart_bought_at_59_minutes_gives_none(flow: Flow) -> None:
+def test_cart_bought_at_59_minutes_gives_none(flow: Flow) -> None:
     list(_visit(flow, "add_to_cart", 0))
     mails_after_purchase = _mails(_visit(flow, "purchase", 59))
     later = _mails(flow.advance(_BEGIN_MS + 6 * DAY_MS))

@@ -6,5 +6,5 @@ from tests.support.doom import POINTS, Point
 
 
 @pytest.mark.parametrize("point", POINTS.values(), ids=POINTS)
-def test_a_point_names_a_method(point: Point) -> None:
+def test_point_names_a_method(point: Point) -> None:
     assert callable(getattr(point.owner, point.method))

@@ -140,7 +140,7 @@ def _errors(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["segments", "campaigns"])
 @pytest.mark.parametrize("is_inside", [True, False])
-def test_a_link_or_file_in_place_of_a_folder_is_an_error(
+def test_link_or_file_in_place_of_a_folder_is_an_error(
     folder: Path, kind: str, is_inside: bool
 ) -> None:
     for name in ("policies.yaml", "learned.yaml"):  # the deleted files name segments and campaigns

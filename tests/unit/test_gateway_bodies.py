@@ -232,7 +232,7 @@ _DEEP_ITEM = b'{"type": "track", "event": "x", "userId": "u", "properties": {"a"
         (b"7", "invalid_field"),
     ],
 )
-def test_a_bad_item_of_a_batch_is_named_and_the_others_are_written(
+def test_bad_item_of_a_batch_is_named_and_the_others_are_written(
     door: Doorway, bad_item: bytes, code: str
 ) -> None:
     good_item = json.dumps(MESSAGE).encode()

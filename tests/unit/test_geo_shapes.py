@@ -63,7 +63,7 @@ def test_usual_shape_of_database_passes(tmp_path: Path) -> None:
 
 @settings(max_examples=cases(60), deadline=None)
 @given(data=st.data())
-def test_a_changed_database_costs_no_event(
+def test_changed_database_costs_no_event(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     # Fuzzing: bytes are changed, or the end is cut off.

@@ -18,13 +18,13 @@ def test_changelog_and_snapshots_are_appended_to_once_per_interval() -> None:
     assert list(ports.rows.values()) == [b"7100"]
 
 
-def test_a_stage_without_snapshots_appends_to_its_changelog_alone() -> None:
+def test_stage_without_snapshots_appends_to_its_changelog_alone() -> None:
     ports = Rows()
     assert Heartbeat(stage("identity"), ports, 1_000).beat(5_000) == [0]
     assert (ports.outputs, list(ports.rows.values())) == ([], [b"5000"])
 
 
-def test_the_steps_of_cleaning_fit_into_the_time_to_forget() -> None:
+def test_steps_of_cleaning_fit_into_the_time_to_forget() -> None:
     # Time of a row without state, twice the closing and cleaning of a segment, and the tombstone's
     # age.
     for hours in (24.0, 1.0, 0.01):
@@ -35,7 +35,7 @@ def test_the_steps_of_cleaning_fit_into_the_time_to_forget() -> None:
         assert set(cleaning.compacted_properties()) >= {"max.compaction.lag.ms", "segment.ms"}
 
 
-def test_an_expiring_topic_closes_its_segments_often() -> None:
+def test_expiring_topic_closes_its_segments_often() -> None:
     assert expiring_properties(1.0)["segment.ms"] == str(6 * MINUTE_MS)
     assert expiring_properties(2400.0)["segment.ms"] == str(7 * DAY_MS)
     assert max_retention_ms(1.0) == 76 * MINUTE_MS

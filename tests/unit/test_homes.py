@@ -63,7 +63,7 @@ def test_folder_of_the_secret_is_private(tmp_path: Path) -> None:
     assert modes(tmp_path / "new") == {0}
 
 
-def test_a_folder_that_was_open_is_closed(tmp_path: Path) -> None:
+def test_folder_that_was_open_is_closed(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir(mode=0o755)
     make_private_folder(tmp_path / "a")
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
@@ -148,7 +148,7 @@ def _hold_for_ever(home: Path, ready: Any) -> None:
         time.sleep(600)
 
 
-def test_a_home_that_is_removed_and_made_again_can_be_held_again(tmp_path: Path) -> None:
+def test_home_that_is_removed_and_made_again_can_be_held_again(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with home_lock(home, lambda _: None):
         shutil.rmtree(home)

@@ -67,7 +67,7 @@ def test_linked_identifiers_stay_linked_at_the_limit() -> None:
     assert roots == {"customer_id:A": "customer_id:A", "cookie:k1": "customer_id:A"}
 
 
-def test_a_kind_of_identifier_has_a_limit_of_its_own() -> None:
+def test_kind_of_identifier_has_a_limit_of_its_own() -> None:
     stages = flow(maximum=100, cookies=1)
     stream = [
         view(1, "customer_id:A", "cookie:k1"),
@@ -77,7 +77,7 @@ def test_a_kind_of_identifier_has_a_limit_of_its_own() -> None:
     assert refused_links(run_all(stages, stream)) == [("cookie:k2", "customer_id:A")]
 
 
-def test_a_device_of_too_many_customers_stays_with_the_last_within_the_limit() -> None:
+def test_device_of_too_many_customers_stays_with_the_last_within_the_limit() -> None:
     stages = flow(maximum=2)
     emits = run_all(stages, [view(n, f"customer_id:{n}", "cookie:k") for n in range(1, 5)])
     assert refused_links(emits) == [("cookie:k", "customer_id:3"), ("cookie:k", "customer_id:4")]

@@ -132,7 +132,7 @@ def test_shares_are_as_stated_and_others_are_as_usual() -> None:
     assert arm_of(None, "p") is None
 
 
-def test_a_repeated_arm_is_refused() -> None:
+def test_repeated_arm_is_refused() -> None:
     [(path, message)] = problems(policies={"impact_tests": {"arms": ["chance", "chance"]}})
     assert path == "policies/impact_tests/arms/1"
     assert "occurs twice" in message

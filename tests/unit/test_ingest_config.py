@@ -45,7 +45,7 @@ def load_text(tmp_path: Path, text: str) -> Bundle | list[ConfigError]:
 
 
 @pytest.mark.parametrize("text", [_FOLDER, _SFTP])
-def test_a_valid_file_is_loaded(tmp_path: Path, text: str) -> None:
+def test_valid_file_is_loaded(tmp_path: Path, text: str) -> None:
     bundle = load_text(tmp_path, text)
     assert isinstance(bundle, Bundle), bundle
     assert bundle.ingest.watches[0].watch == "crm"
@@ -106,7 +106,7 @@ def test_names_of_pgp_keys_and_of_sources_secrets_stay_too(
         (_SFTP, "source: crm", "source: crm\n    kind: track", 4, "set `columns` too"),
     ],
 )
-def test_a_mistake_is_named_with_its_line(
+def test_mistake_is_named_with_its_line(
     tmp_path: Path, text: str, old: str, new: str, line: int, words: str
 ) -> None:
     assert old in text
@@ -117,7 +117,7 @@ def test_a_mistake_is_named_with_its_line(
     ], errors
 
 
-def test_a_feed_brings_its_mapping_and_columns_add_to_it(tmp_path: Path) -> None:
+def test_feed_brings_its_mapping_and_columns_add_to_it(tmp_path: Path) -> None:
     text = """watches:
   - watch: users
     source: crm

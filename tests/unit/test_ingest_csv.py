@@ -89,7 +89,7 @@ def test_identifiers_are_those_of_an_interaction(table: Any) -> None:
     ]
 
 
-def test_a_list_is_a_list_and_text_that_is_none_is_text(table: Any) -> None:
+def test_list_is_a_list_and_text_that_is_none_is_text(table: Any) -> None:
     text = _HEAD + 'track,Order,u,"[""a"", 2]"\ntrack,Order,u,[sic]\ntrack,[1],u,\n'
     assert [row for _, row in table(text)] == [
         order(["a", 2]),
@@ -154,7 +154,7 @@ def test_delimiters_are_found_or_named(table: Any, text: str, delimiter_option: 
         ("007", "007"),
     ],
 )
-def test_a_decimal_comma_is_named(table: Any, cell: str, value: object) -> None:
+def test_decimal_comma_is_named(table: Any, cell: str, value: object) -> None:
     text = f"type;event;userId;properties.price\ntrack;Order;u;{cell}\n"
     expected = value if isinstance(value, tuple) else order(value)
     assert table(text, decimal_comma=True) == [(2, expected)]
@@ -177,7 +177,7 @@ _ROW = "track,Order,u,1\n"
         (b'track,"' + b"x" * 2_000 + b'",u,1\n', "too_large", None),
     ],
 )
-def test_a_bad_row_costs_itself_and_names_its_line_and_column(
+def test_bad_row_costs_itself_and_names_its_line_and_column(
     table: Any, bad_row: bytes, code: str, field: str | None
 ) -> None:
     good_row = _ROW.encode()
@@ -210,7 +210,7 @@ def test_lines_that_are_no_rows_are_not_counted(table: Any) -> None:
     assert rows == [(3, order()), (6, order())]
 
 
-def test_a_last_row_that_is_cut_off_is_refused(table: Any) -> None:
+def test_last_row_that_is_cut_off_is_refused(table: Any) -> None:
     assert table(_HEAD + _ROW + "track,Order,u") == [(2, order()), (3, ("cut_off", None))]
     assert table(_HEAD + "track,Order,u,1") == [(2, order())]
 
@@ -244,7 +244,7 @@ def test_columns_that_would_be_lost_are_refused_by_name(
         table(header + "\n")
 
 
-def test_a_column_may_be_left_out(table: Any) -> None:
+def test_column_may_be_left_out(table: Any) -> None:
     text = "type,event,userId,price,properties.price\ntrack,Order,u,9,1\n"
     assert table(text, ignored_columns=frozenset({"price"})) == [(2, order())]
 
@@ -260,7 +260,7 @@ def test_no_cell_overwrites_another(table: Any) -> None:
     assert table(text + "track,Order,u,no json,1\n") == [(2, ("invalid_field", "properties.price"))]
 
 
-def test_a_file_larger_than_memory_is_read_in_little_of_it(tmp_path: Path) -> None:
+def test_file_larger_than_memory_is_read_in_little_of_it(tmp_path: Path) -> None:
     path = tmp_path / "large.csv"
     with path.open("w") as file:
         file.write(_HEAD)

@@ -130,7 +130,7 @@ def test_json_and_parquet_are_mapped_alike(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_header_that_is_not_the_mapped_one_is_refused(
+def test_header_that_is_not_the_mapped_one_is_refused(
     tmp_path: Path, header: str, words: str
 ) -> None:
     path = tmp_path / "a.csv"

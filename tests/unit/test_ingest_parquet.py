@@ -176,7 +176,7 @@ def test_flat_columns_and_nested_types_make_records(tmp_path: Path) -> None:
     ]
 
 
-def test_a_row_that_is_refused_names_its_column_and_the_others_go_on(tmp_path: Path) -> None:
+def test_row_that_is_refused_names_its_column_and_the_others_go_on(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     columns = {
         "type": ["page"] * 3,
@@ -211,7 +211,7 @@ def test_columns_that_would_be_lost_are_refused(
         open_rows(path, _FORMAT)
 
 
-def test_a_damaged_row_group_costs_its_rows_alone(tmp_path: Path) -> None:
+def test_damaged_row_group_costs_its_rows_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     table = pa.table({"type": ["page"] * 300, "userId": [f"user-{n}" for n in range(300)]})
     pq.write_table(table, path, row_group_size=100, compression="gzip", use_dictionary=False)
@@ -226,7 +226,7 @@ def test_a_damaged_row_group_costs_its_rows_alone(tmp_path: Path) -> None:
     assert len(rows) == 201
 
 
-def test_a_damaged_column_name_is_named(tmp_path: Path) -> None:
+def test_damaged_column_name_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"userId": ["u1"]}), path)
     path.write_bytes(path.read_bytes().replace(b"userId", b"\x80serId"))

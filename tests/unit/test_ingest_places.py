@@ -31,7 +31,7 @@ def test_unchanged_file_is_complete_after_its_time_and_a_change_restarts_it() ->
     assert readiness.select_ready([small_file], frozenset("a"), 9, lambda _: 5.0) == {small_file}
 
 
-def test_a_marker_makes_a_file_complete() -> None:
+def test_marker_makes_a_file_complete() -> None:
     readiness = FileReadiness(model.ReadyRule(by="marker", marker="{stem}.ok"))
     file = Stamp("a.csv.gz", 1, 1)
     assert not readiness.select_ready([file], frozenset({"a.csv.gz"}), 100, lambda _: 100.0)
@@ -56,7 +56,7 @@ def test_links_and_folders_are_no_files(tmp_path: Path) -> None:
         assert place.files() == []
 
 
-def test_a_file_that_changes_while_it_is_read_is_not_taken(tmp_path: Path) -> None:
+def test_file_that_changes_while_it_is_read_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
     with open_folder(tmp_path) as place:
         [stamp] = place.files()
@@ -72,7 +72,7 @@ def test_moving_is_denied_where_done_cannot_be_made(tmp_path: Path) -> None:
         place.move("a", "done", "a")
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(PlaceError, match="missing"), open_folder(tmp_path / "missing"):
         pass
 

@@ -51,7 +51,7 @@ def take(value: object, line: int = 1) -> Interaction:
     return result
 
 
-def test_an_interaction_is_taken_unchanged_with_identifiers_ranked_and_normalised() -> None:
+def test_interaction_is_taken_unchanged_with_identifiers_ranked_and_normalised() -> None:
     assert take(_COMPLETE_RECORD) == Interaction(
         event_id="e1",
         kind="track",
@@ -72,7 +72,7 @@ def test_missing_fields_of_an_interaction_are_those_of_the_file_and_now() -> Non
     assert (interaction.occurred_at, interaction.received_at) == (_NOW, _NOW)
 
 
-def test_a_segment_message_is_read_as_the_gateway_reads_it() -> None:
+def test_segment_message_is_read_as_the_gateway_reads_it() -> None:
     message = {"type": "track", "event": "Order", "anonymousId": "c", "timestamp": "2024-01-31"}
     record = take(message)
     assert (record.kind, record.name, record.source) == ("track", "Order", "file")
@@ -95,7 +95,7 @@ _ORDER = {"type": "track", "event": "Order", "anonymousId": "c"}
 _INVALID_ROW = {"type": "track", "anonymousId": "c"}
 
 
-def test_a_file_sent_again_without_its_refused_rows_has_the_same_ids() -> None:
+def test_file_sent_again_without_its_refused_rows_has_the_same_ids() -> None:
     rows = [_INVALID_ROW, _PAGE, _ORDER, _PAGE, _INVALID_ROW, _remove_field("event_id"), _ORDER]
     valid_rows = [row for row in rows if row is not _INVALID_ROW]
     assert len(set(ids(valid_rows))) == len(valid_rows) == 5
@@ -117,7 +117,7 @@ def test_key_columns_identify_rows_across_files() -> None:
     assert len(set(keyed_ids("a.csv", 1, 2, "1", 1))) == 3
 
 
-def test_an_empty_key_column_is_named() -> None:
+def test_empty_key_column_is_named() -> None:
     refusal = intake_of("a.csv", ("properties.id",)).take_in(
         FileRow(1, msgspec.json.encode(_ORDER), 0)
     )
@@ -141,7 +141,7 @@ def test_own_id_precedes_a_derived_one() -> None:
     assert ids([_COMPLETE_RECORD], "a.csv", "name") == ["e1"]
 
 
-def test_the_column_of_an_identifier_is_named() -> None:
+def test_column_of_an_identifier_is_named() -> None:
     raw = msgspec.json.encode(
         {"kind": "page", "identifiers": [{"namespace": "email", "value": ""}]}
     )

@@ -29,13 +29,13 @@ def test_ndjson_counts_lines_and_skips_empty_ones(tmp_path: Path) -> None:
     assert read(path) == [(1, {"type": "track"}), (4, {"kind": "page"})]
 
 
-def test_a_line_too_long_is_refused_and_the_next_is_whole(tmp_path: Path) -> None:
+def test_line_too_long_is_refused_and_the_next_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson"
     path.write_bytes(b'{"long": "' + b"x" * 5_000 + b'"}\n{"type": "track"}\n')
     assert read(path) == [(1, ("too_large", None)), (2, {"type": "track"})]
 
 
-def test_a_line_that_is_no_text_costs_itself(tmp_path: Path) -> None:
+def test_line_that_is_no_text_costs_itself(tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson"
     path.write_bytes(b'{"event": "a"}\n{"event": "caf\xe9"}\n{"event": "b"}\n')
     [_, refusal, _] = open_rows(path, _FORMAT).rows()

@@ -167,7 +167,7 @@ def test_sensitivity_counts_decisions_that_differ_without_the_factor(
     assert {(loss.offer, loss.to): loss.times for loss in group.losses} == losses
 
 
-def test_the_funnel_begins_with_all_and_ends_with_the_chosen(
+def test_funnel_begins_with_all_and_ends_with_the_chosen(
     log: DecisionTopics,
 ) -> None:
     folder, decisions = log.folder, log.decisions

@@ -113,7 +113,7 @@ def test_until_is_the_end_of_the_table(tmp_path: Path) -> None:
     assert analyse(events, journey, "--until", "2023-03-01")["cases"] == 0
 
 
-def test_an_exit_ends_a_case_before_its_window_does(tmp_path: Path) -> None:
+def test_exit_ends_a_case_before_its_window_does(tmp_path: Path) -> None:
     events = write_events(
         tmp_path,
         case("left", 0, "start", "terms", "cancel", "open"),
@@ -122,7 +122,7 @@ def test_an_exit_ends_a_case_before_its_window_does(tmp_path: Path) -> None:
     assert drop_offs(analyse(events, write_journey(tmp_path))) == {"terms": 1}
 
 
-def test_a_goal_counts_within_its_window_from_entering(tmp_path: Path) -> None:
+def test_goal_counts_within_its_window_from_entering(tmp_path: Path) -> None:
     window = 30
 
     def gap(name: str, begin: float, end: float) -> list[str]:
@@ -154,7 +154,7 @@ def test_events_come_in_the_order_of_their_times_then_of_the_table(tmp_path: Pat
     assert paths == {("terms", "income"): 2, ("income", "terms"): 1}
 
 
-def test_an_event_id_counts_once(tmp_path: Path) -> None:
+def test_event_id_counts_once(tmp_path: Path) -> None:
     lines = [f"{HEADER},event_id"]
     lines += [f"{line},same" for line in case("a", 0, "terms", "terms")]
     lines += [f"{line}," for line in case("b", 0, "terms", "terms")]
@@ -165,7 +165,7 @@ def test_an_event_id_counts_once(tmp_path: Path) -> None:
     ]
 
 
-def test_a_step_may_ask_for_a_channel(tmp_path: Path) -> None:
+def test_step_may_ask_for_a_channel(tmp_path: Path) -> None:
     text = ONBOARDING.replace("{name: Terms Accepted}", "{name: Terms Accepted, channel: app}")
     events = write_events(tmp_path, case("a", 0, "terms"), case("b", 0, "terms", channel="app"))
     assert funnel(analyse(events, write_journey(tmp_path, text)))["terms"] == 1
@@ -206,7 +206,7 @@ def test_steps_missing_from_the_table_are_reported(tmp_path: Path) -> None:
     assert "'Terms Accepted': did you mean 'Terms Acepted'?" in error
 
 
-def test_an_empty_table_has_no_shares(tmp_path: Path) -> None:
+def test_empty_table_has_no_shares(tmp_path: Path) -> None:
     answer = analyse(write_events(tmp_path), write_journey(tmp_path))
     assert answer == {
         "cases": 0,
@@ -271,7 +271,7 @@ def test_settings_limit_memory_and_name_the_spill_folder(
     assert (code, "no, for what does not fit into memory: is no folder" in error) == (1, True)
 
 
-def test_a_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:
+def test_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:
     rows = [{"case_id": "a", "occurred_at": START, "name": "x"}] * 100
     file = write_parquet(tmp_path / "e.parquet", rows)
     file.write_bytes(file.read_bytes()[:-30])
@@ -303,14 +303,14 @@ def test_journeys_that_a_table_cannot_answer_are_refused(
     assert str(journey) in error
 
 
-def test_a_bad_journey_is_refused_with_its_place(tmp_path: Path) -> None:
+def test_bad_journey_is_refused_with_its_place(tmp_path: Path) -> None:
     journey = write_journey(tmp_path, ONBOARDING.replace("mandatory", "mandatry", 1))
     code, _, error = run("--events", str(tmp_path / "no.csv"), "--defined", str(journey))
     assert code == 1
     assert f"{journey}:8:5: unknown field 'mandatry': did you mean 'mandatory'?" in error
 
 
-def test_a_case_that_is_too_long_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_case_that_is_too_long_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.insights.defined.LONGEST", 3)
     events = write_events(tmp_path, case("a", 0, "terms"), case("bot", 0, *["terms"] * 4))
     code, _, error = run("--events", str(events), "--defined", str(write_journey(tmp_path)))
@@ -318,7 +318,7 @@ def test_a_case_that_is_too_long_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     assert "the case 'bot' has 4 steps, at most 3 are possible" in error
 
 
-def test_the_funnel_loses_drop_offs_open_cases_and_goals_out_of_order(tmp_path: Path) -> None:
+def test_funnel_loses_drop_offs_open_cases_and_goals_out_of_order(tmp_path: Path) -> None:
     text = "journey: line\ngoal: {when: {name: d}, window: 9d}\nsteps:\n" + "".join(
         f"  - {{step: {name}, mandatory: true, reached: {{name: {name}}}}}\n" for name in "abcd"
     )

@@ -89,7 +89,7 @@ def usual_answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("command", "table", "odd_table"), _CASES)
-def test_an_odd_table_gets_an_answer_or_a_reason(
+def test_odd_table_gets_an_answer_or_a_reason(
     command: str, table: str, odd_table: OddTable, tmp_path: Path, usual_answers: Mapping[str, str]
 ) -> None:
     files = _files(command, tmp_path)

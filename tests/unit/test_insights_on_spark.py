@@ -250,7 +250,7 @@ def test_figures_are_equal(
     _assert_alike(ask(spark, folder), expected)
 
 
-def test_a_wrong_cell_is_named(spark: Queries, tmp_path: Path) -> None:
+def test_wrong_cell_is_named(spark: Queries, tmp_path: Path) -> None:
     file = tmp_path / "touches.parquet"
     with open_duckdb(Engine()) as queries:
         queries.connection.execute(

@@ -168,7 +168,7 @@ class _NoChances(dict[tuple[str, str], float]):
         return 0.0
 
 
-def test_a_model_of_attributes_that_no_catalogue_has_is_refused(
+def test_model_of_attributes_that_no_catalogue_has_is_refused(
     trained_model: TrainedModel,
 ) -> None:
     items = [CatalogItem(f"p{n}", 1.0, attributes={"price": 1.0 + n}) for n in range(3)]

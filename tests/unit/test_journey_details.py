@@ -118,7 +118,7 @@ def test_deviations_are_counted_by_step(tmp_path: Path) -> None:
     assert deviations == {"terms": (1, 1, 0), "income": (0, 0, 0), "photo": (0, 0, 1)}
 
 
-def test_a_step_is_late_after_its_limit_from_the_part_before(tmp_path: Path) -> None:
+def test_step_is_late_after_its_limit_from_the_part_before(tmp_path: Path) -> None:
     text = ONBOARDING.replace(
         "reached: {name: Income Given}", "reached: {name: Income Given}\n        within: 2d"
     )

@@ -42,7 +42,7 @@ def random_events(folder: Path, seed: int) -> Path:
     return write_events(folder, *cases, *goals)
 
 
-def test_a_goal_ends_a_journey_and_the_next_event_begins_one(
+def test_goal_ends_a_journey_and_the_next_event_begins_one(
     connection: DuckQueries, tmp_path: Path
 ) -> None:
     events = write_events(tmp_path, case("a", 0, "view", "buy", "view", "cart"))
@@ -52,9 +52,7 @@ def test_a_goal_ends_a_journey_and_the_next_event_begins_one(
     assert (discovery.converted, discovery.dropped, discovery.unfinished) == (1, 0, 1)
 
 
-def test_a_pause_longer_than_the_gap_ends_a_journey(
-    connection: DuckQueries, tmp_path: Path
-) -> None:
+def test_pause_longer_than_the_gap_ends_a_journey(connection: DuckQueries, tmp_path: Path) -> None:
     events = write_events(tmp_path, case("a", 0, "x", "y"), case("a", 3, "z"), case("b", 4, "x"))
     assert paths(find(connection, events, gap_ms=2 * DAY)) == {
         ("x", "y", "z"): (1, 0),
@@ -65,7 +63,7 @@ def test_a_pause_longer_than_the_gap_ends_a_journey(
     assert (discovery.dropped, discovery.unfinished) == (1, 2)
 
 
-def test_a_goal_after_the_window_does_not_count(connection: DuckQueries, tmp_path: Path) -> None:
+def test_goal_after_the_window_does_not_count(connection: DuckQueries, tmp_path: Path) -> None:
     events = write_events(tmp_path, case("a", 0, "x"), case("a", 5, "buy"), case("b", 4, "x"))
     discovery = find(connection, events, window_ms=5 * DAY)
     assert paths(discovery) == {("x",): (2, 0)}
@@ -84,7 +82,7 @@ def test_paths_end_with_the_number_of_steps(connection: DuckQueries, tmp_path: P
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("maximum", [1, 7, 100_000])
-def test_the_tree_adds_up_at_every_node(
+def test_tree_adds_up_at_every_node(
     connection: DuckQueries, tmp_path: Path, seed: int, maximum: int
 ) -> None:
     discovery = find(
@@ -130,7 +128,7 @@ def test_discovered_journeys_are_printed_as_one_document(tmp_path: Path) -> None
     assert "[red]x > ..." in output
 
 
-def test_an_empty_table_has_no_paths(tmp_path: Path) -> None:
+def test_empty_table_has_no_paths(tmp_path: Path) -> None:
     code, output, _ = run("--events", str(write_events(tmp_path)), "--goal", "x", "--json")
     assert code == 0
     assert json.loads(output)["journeys"] == 0

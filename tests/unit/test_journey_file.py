@@ -33,7 +33,7 @@ def _replace(old: str, new: str) -> str:
     return ONBOARDING.replace(old, new, 1)
 
 
-def test_a_journey_becomes_its_plan(tmp_path: Path) -> None:
+def test_journey_becomes_its_plan(tmp_path: Path) -> None:
     journey = _journey(tmp_path, ONBOARDING)
     assert JourneyPlan.of(journey).steps == (
         PlannedStep("terms", 0, True, WEEK),
@@ -43,7 +43,7 @@ def test_a_journey_becomes_its_plan(tmp_path: Path) -> None:
     assert (journey.holdout, journey.exit) == (0.05, ({"name": "Onboarding Cancelled"},))
 
 
-def test_a_split_adds_no_stage_to_the_plan(tmp_path: Path) -> None:
+def test_split_adds_no_stage_to_the_plan(tmp_path: Path) -> None:
     text = ONBOARDING + "  - {step: last, reached: {name: Last}}\n"
     assert JourneyPlan.of(_journey(tmp_path, text)).steps[-1] == PlannedStep("last", 2)
 
@@ -52,13 +52,13 @@ def test_a_split_adds_no_stage_to_the_plan(tmp_path: Path) -> None:
     ("clause", "expected"),
     [("never", "never"), ("always", "always"), ("{after: 90d}", EnterAfter("90d"))],
 )
-def test_a_journey_may_be_entered_again(tmp_path: Path, clause: str, expected: object) -> None:
+def test_journey_may_be_entered_again(tmp_path: Path, clause: str, expected: object) -> None:
     enter = _journey(tmp_path, _replace("again: never", f"again: {clause}")).enter
     assert enter is not None
     assert enter.again == expected
 
 
-def test_the_published_schema_accepts_a_journey() -> None:
+def test_published_schema_accepts_a_journey() -> None:
     document = read_yaml(ONBOARDING, {})
     assert isinstance(document, Document)
     assert Draft202012Validator(complete_schema(JOURNEY)).is_valid(document.value)
@@ -124,7 +124,7 @@ def test_mistakes_are_named_with_line_and_remedy(
     assert all(error.file == str(tmp_path / "onboarding.yaml") for error in errors)
 
 
-def test_a_journey_without_goal_exit_and_mandatory_step_cannot_end(tmp_path: Path) -> None:
+def test_journey_without_goal_exit_and_mandatory_step_cannot_end(tmp_path: Path) -> None:
     text = "journey: j\nsteps:\n  - {step: a, reached: {name: a}}\n"
     errors = _load(tmp_path, text)
     assert isinstance(errors, list)
@@ -148,7 +148,7 @@ def test_invalid_journeys_are_refused(tmp_path: Path, text: str, words: str) -> 
     assert words in errors[0].message
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     errors = load_journey(tmp_path / "none.yaml")
     assert isinstance(errors, list)
     assert "cannot be read: No such file" in str(errors[0])

@@ -95,7 +95,7 @@ def test_bytes_of_rows_of_a_hot_key_do_not_grow_with_the_square_of_its_inputs() 
     assert enrichment.row_bytes < 400 * 150_000
 
 
-def test_the_largest_input_passes_and_a_larger_one_is_a_dead_letter() -> None:
+def test_largest_input_passes_and_a_larger_one_is_a_dead_letter() -> None:
     identity = _Stage("identity")
     room = sizes.INPUT - len(_ADA.key)
     overhead = (
@@ -149,7 +149,7 @@ def test_process_ends_before_a_row_is_too_large_while_nothing_is_committed() -> 
         enrichment.process(_identified_record(1, 4_000_000))
 
 
-def test_an_input_that_is_too_large_beside_a_small_one_is_a_dead_letter_as_well() -> None:
+def test_input_that_is_too_large_beside_a_small_one_is_a_dead_letter_as_well() -> None:
     enrichment = _Stage("enrichment")
     enrichment.process(_identified_record(0, 1))
     enrichment.process(_identified_record(1, 6_000_000))
@@ -167,7 +167,7 @@ class _NoCommits(dict[str, int]):
         return
 
 
-def test_a_timing_that_only_grows_is_dropped() -> None:
+def test_timing_that_only_grows_is_dropped() -> None:
     timing = b""
     for _ in range(100):
         timing = onward_timing([("kairos-timing", timing)], "identity", 0.1, 0.1)

@@ -43,7 +43,7 @@ def _compile(folder: Path) -> Configuration:
     return configuration
 
 
-def test_a_written_snapshot_is_loaded_as_it_was_to_six_decimals(folder: Path) -> None:
+def test_written_snapshot_is_loaded_as_it_was_to_six_decimals(folder: Path) -> None:
     write_learned(folder / "learned.yaml", learned_file(_NEWER_RECORD))
     learning = _compile(folder).learning
     assert learning is not None
@@ -54,7 +54,7 @@ def test_a_written_snapshot_is_loaded_as_it_was_to_six_decimals(folder: Path) ->
     assert learning.fixed_snapshot.digest == digest_of(rounded_posteriors)
 
 
-def test_the_snapshot_is_part_of_the_configurations_digest(folder: Path) -> None:
+def test_snapshot_is_part_of_the_configurations_digest(folder: Path) -> None:
     before = _compile(folder).digest
     write_learned(folder / "learned.yaml", learned_file(_NEWER_RECORD))
     assert _compile(folder).digest != before
@@ -122,7 +122,7 @@ _MISTAKES = [
 
 
 @pytest.mark.parametrize(("old", "new", "words"), _MISTAKES)
-def test_a_mistake_is_named_with_its_line(folder: Path, old: str, new: str, words: str) -> None:
+def test_mistake_is_named_with_its_line(folder: Path, old: str, new: str, words: str) -> None:
     text = f"number: 3\nevidence:\n{_LINE}, trials: 1, tried: 1}}\n"
     assert old in text
     (folder / "learned.yaml").write_text(text.replace(old, new))

@@ -99,7 +99,7 @@ def test_membership_is_that_of_the_list(
     assert is_met({"property": "cart.tags", **condition}, nested_interaction) is expected
 
 
-def test_a_list_has_a_length_and_elements_by_index() -> None:
+def test_list_has_a_length_and_elements_by_index() -> None:
     interaction = _read_http(
         {"tags": ["red", "blue"], "many": _LONG_LIST, "none": [], "own": {"length": 7}}
     )
@@ -119,9 +119,7 @@ _CLASHES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("properties", "name"), _CLASHES)
-def test_a_property_that_contradicts_a_list_is_refused(
-    properties: dict[str, Any], name: str
-) -> None:
+def test_property_that_contradicts_a_list_is_refused(properties: dict[str, Any], name: str) -> None:
     message = MESSAGE.decode(
         msgspec.json.encode({"event": "Order", "anonymousId": "c", "properties": properties})
     )
@@ -209,7 +207,7 @@ def test_lists_reach_segments_and_profiles() -> None:
     ]
 
 
-def test_a_source_may_rename_a_list() -> None:
+def test_source_may_rename_a_list() -> None:
     source = model.Source("till", "pos", "write-key-2", properties={"tags": "properties.labels"})
     world = msgspec.structs.replace(_WORLD.config.bundle, sources=model.Sources((_SHOP, source)))
     interaction = msgspec.structs.replace(

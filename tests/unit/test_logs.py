@@ -57,6 +57,6 @@ def test_no_variable_of_a_failed_function_is_logged() -> None:
     assert "do-not-show" not in log_of(KAIROS_LOG_FORMAT="json")
 
 
-def test_the_level_is_a_setting() -> None:
+def test_level_is_a_setting() -> None:
     assert "took 7 ms" not in log_of(KAIROS_LOG_LEVEL="warning")
     assert "a request" in log_of(KAIROS_LOG_LEVEL="debug")

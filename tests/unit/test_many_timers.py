@@ -29,7 +29,7 @@ def _ticks(timer_stage: TimerStage, count: int, since_ms: int = _DUE_MS) -> list
     return [timer_stage.fire_due_timers(since_ms + tick * _TICK_MS) for tick in range(count)]
 
 
-def test_a_window_of_timers_is_in_flight_and_each_fires_once(timer_stage: TimerStage) -> None:
+def test_window_of_timers_is_in_flight_and_each_fires_once(timer_stage: TimerStage) -> None:
     assert _ticks(timer_stage, 3) == [WINDOW, 0, 0]
     timer_stage.process(7)
     assert _ticks(timer_stage, 2) == [7, 0]
@@ -40,14 +40,14 @@ def test_a_window_of_timers_is_in_flight_and_each_fires_once(timer_stage: TimerS
     assert sorted(timer_stage.entries) == sorted(profile for profile, _ in timer_stage.firings)
 
 
-def test_the_earliest_timers_fire_first(timer_stage: TimerStage) -> None:
+def test_earliest_timers_fire_first(timer_stage: TimerStage) -> None:
     assert timer_stage.fire_due_timers(START_MS + WAIT_MS + 2) == 3
     assert timer_stage.fire_due_timers(START_MS + WAIT_MS + 4) == 2
     assert timer_stage.fire_due_timers(START_MS + WAIT_MS + 4) == 0
 
 
 @pytest.mark.parametrize("backlog", [_CONGESTION, _CONGESTION + 1, 100 * _CONGESTION])
-def test_a_few_timers_fire_per_look_where_later_stages_have_a_backlog(
+def test_few_timers_fire_per_look_where_later_stages_have_a_backlog(
     timer_stage: TimerStage, backlog: int
 ) -> None:
     fire_count = 0
@@ -133,7 +133,7 @@ def test_no_timer_may_be_due_before_the_first_one(timer_stage: TimerStage) -> No
     assert timer_stage.may_be_due(first_ms)
 
 
-def test_a_timer_in_flight_may_be_due_again(timer_stage: TimerStage) -> None:
+def test_timer_in_flight_may_be_due_again(timer_stage: TimerStage) -> None:
     assert timer_stage.fire_due_timers(_DUE_MS) == WINDOW
     timer_stage.drop_inputs(WINDOW)
     assert timer_stage.may_be_due(_DUE_MS + LOST_MS + 1)

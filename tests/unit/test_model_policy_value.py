@@ -268,6 +268,6 @@ def _true_chances(drawn_world: DrawnWorld, decision: DrawnDecision) -> Any:
     return np.array([drawn_world.rate(rival.treatment, tier) for rival in decision.rivals])
 
 
-def test_a_log_without_draws_gives_no_value() -> None:
+def test_log_without_draws_gives_no_value() -> None:
     no_decisions: list[tuple[DrawnDecision, Any]] = []
     assert policy_value(no_decisions) is None

@@ -47,7 +47,7 @@ def _store(trained_model: TrainedModel, folder: Path, tweak: float = 0.0) -> Sto
     return write_model(TrainedModel(manifest, trained_model.text), folder)
 
 
-def test_a_decision_uses_the_promoted_model_and_names_it(
+def test_decision_uses_the_promoted_model_and_names_it(
     trained_model: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     shelf, rules = ModelShelf(artifacts), bank()
@@ -135,7 +135,7 @@ def test_served_probability_is_that_of_the_trained_model(
             )
 
 
-def test_a_damaged_model_is_refused_and_the_one_before_stays(
+def test_damaged_model_is_refused_and_the_one_before_stays(
     trained_model: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     shelf, rules = ModelShelf(artifacts), bank()
@@ -211,7 +211,7 @@ def test_versions_are_distinguished_by_their_content(
     assert isinstance(manifest_from(b"{}"), str)
 
 
-def test_a_rollback_goes_to_the_version_before(artifacts: Artifacts) -> None:
+def test_rollback_goes_to_the_version_before(artifacts: Artifacts) -> None:
     promotions = Promotions(artifacts)
     promotion_list = [
         Promotion("bank", number, f"d{number}", f"m{number}", 0, "ada") for number in (1, 2, 3)

@@ -61,19 +61,19 @@ def test_score_equals_that_of_the_trees(file: Path, row: list[float]) -> None:
     assert scorer(row) == expected
 
 
-def test_a_slow_model_is_refused(file: Path) -> None:
+def test_slow_model_is_refused(file: Path) -> None:
     problem = load_scorer(file, FEATURES, 0.001)
     assert isinstance(problem, str)
     assert "too slow" in problem
 
 
-def test_a_missing_model_is_refused(tmp_path: Path) -> None:
+def test_missing_model_is_refused(tmp_path: Path) -> None:
     problem = load_scorer(tmp_path / "gone", FEATURES, AMPLE_US)
     assert isinstance(problem, str)
     assert "cannot be read" in problem
 
 
-def test_a_sound_model_passes() -> None:
+def test_sound_model_passes() -> None:
     assert problem(model_text().encode(), FEATURES) is None
 
 
@@ -103,7 +103,7 @@ def test_a_sound_model_passes() -> None:
         (r"num_cat=0", "num_cat=\u00e9", "ASCII"),
     ],
 )
-def test_an_unsound_model_is_refused(pattern: str, replacement: str, words: str) -> None:
+def test_unsound_model_is_refused(pattern: str, replacement: str, words: str) -> None:
     # The sizes of trees are corrected, so that only the replacement is at fault.
     text, count = re.subn(pattern, replacement, model_text(), count=1, flags=re.MULTILINE)
     assert count
@@ -201,12 +201,12 @@ def test_only_the_known_grammar_passes(old: str, new: str) -> None:
     assert problem(text.encode(), FEATURES) is not None
 
 
-def test_a_tree_that_is_too_deep_is_refused() -> None:
+def test_tree_that_is_too_deep_is_refused() -> None:
     assert problem(_chain(900).encode(), 1) is None
     assert "deeper" in str(problem(_chain(1_100).encode(), 1))
 
 
-def test_a_deep_tree_that_passes_is_loaded_and_predicts(tmp_path: Path) -> None:
+def test_deep_tree_that_passes_is_loaded_and_predicts(tmp_path: Path) -> None:
     path = tmp_path / "deep.txt"
     path.write_text(_chain(900))
     assert isolated_model_problem(path, 1) is None
@@ -243,7 +243,7 @@ def _line(values: Iterable[int]) -> str:
 
 @settings(max_examples=cases(25), deadline=None)
 @given(data=st.data())
-def test_a_changed_model_is_refused_or_predicts(
+def test_changed_model_is_refused_or_predicts(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     # Fuzzing: bytes are replaced, doubled or taken out anywhere before the end of the trees.

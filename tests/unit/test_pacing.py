@@ -73,7 +73,7 @@ class _Day:
 @pytest.mark.parametrize(
     ("rush", "share"), [(False, 0.9), (True, 0.7)], ids=["even arrivals", "early rush"]
 )
-def test_a_paced_budget_lasts_and_is_worth_more(rush: bool, share: float) -> None:
+def test_paced_budget_lasts_and_is_worth_more(rush: bool, share: float) -> None:
     day = _Day(1, rush)
     gain, hours = day.spend_by_price()
     best_yield, first_yield = day.best_yield(), day.first_come_yield()

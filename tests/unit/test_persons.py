@@ -72,7 +72,7 @@ def test_without_more_than_128_owners_a_device_is_its_first_owners() -> None:
     assert sum(int(str(count)) for count in counts_by_root.values()) == 280
 
 
-def test_the_hundred_and_first_owner_of_a_device_is_refused_and_not_named_with_it() -> None:
+def test_hundred_and_first_owner_of_a_device_is_refused_and_not_named_with_it() -> None:
     profiles = last_profiles(device_interactions(101))
     assert profiles["customer_id:c99"].identifiers == ("cookie:k", "customer_id:c99")
     assert profiles["customer_id:c100"].identifiers == ("customer_id:c100",)
@@ -86,7 +86,7 @@ def test_late_interaction_of_a_device_is_its_present_owners() -> None:
     assert counts(last_profiles(stream)) == {"customer_id:A": 1, "customer_id:B": 2}
 
 
-def test_an_unlink_older_than_the_evidence_takes_nothing_away() -> None:
+def test_unlink_older_than_the_evidence_takes_nothing_away() -> None:
     stream = [at(3, "customer_id:A", "cookie:k"), at(4, "cookie:k")]
     cut_link = unlink("customer_id:A", "cookie:k", 2 * MINUTE_MS)
     assert counts(last_profiles([*stream, cut_link])) == {"customer_id:A": 2}

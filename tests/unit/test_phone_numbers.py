@@ -43,7 +43,7 @@ def test_every_way_of_writing_a_number_is_one_identifier(
         "911234567#12",
     ],
 )
-def test_an_extension_is_part_of_the_number(raw: str) -> None:
+def test_extension_is_part_of_the_number(raw: str) -> None:
     normalise = normaliser(_PHONE, "ES")
     assert normalise(raw) == "+34911234567;ext=12"
     assert normalise("+34911234567;ext=12") == "+34911234567;ext=12"

@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
         (_LOYALTY, "goal: {", "holdout: 2\ngoal: {", "2 is too large: less than 1"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_named_with_its_line(
+def test_mistake_is_named_with_its_line(
     folder: Path, file: str, old: str, new: str, words: str
 ) -> None:
     errors, line = errors_after_change(folder, file, old, new)

@@ -166,7 +166,7 @@ def _chances(rules: Rules) -> Mapping[str, float]:
     ],
     ids=["mostly b", "without b", "b by learning", "b without a draw"],
 )
-def test_the_estimate_covers_the_truth(worth: Callable[..., PolicyWorth], other: Rules) -> None:
+def test_estimate_covers_the_truth(worth: Callable[..., PolicyWorth], other: Rules) -> None:
     own_truth = _truth(_rules("a", "b", "c", a=8.0, b=6.0, c=7.0))
     truth = _truth(other) if other.chooser else _RATES["b"] * _VALUE - _COST
     result = worth(other)
@@ -280,7 +280,7 @@ CREATE TEMP TABLE goals AS SELECT '' AS customer, '' AS campaign, 0 AS at_ms WHE
 """
 
 
-def test_the_same_configuration_gains_nothing(worth: Callable[..., PolicyWorth]) -> None:
+def test_same_configuration_gains_nothing(worth: Callable[..., PolicyWorth]) -> None:
     estimate = worth(_rules("a", "b", "c", a=8.0, b=6.0, c=7.0))
     assert estimate.other is not None
     assert estimate.other.ips.value == pytest.approx(estimate.ran.value, abs=1e-6)
@@ -310,7 +310,7 @@ def test_gain_is_relative_to_the_replay_where_it_differs_from_the_log(
     assert result.gain.low < _truth(other) - _truth(own_rules) < result.gain.high
 
 
-def test_an_unchanged_slot_without_a_draw_gains_nothing(
+def test_unchanged_slot_without_a_draw_gains_nothing(
     worth: Callable[..., PolicyWorth], tmp_path: Path
 ) -> None:
     (tmp_path / "sure").mkdir()
@@ -331,7 +331,7 @@ def test_treatments_that_the_log_never_had_are_not_covered(
     assert estimate.covered < 0.5
 
 
-def test_a_log_without_draws_gives_no_estimate(
+def test_log_without_draws_gives_no_estimate(
     worth: Callable[..., PolicyWorth], tmp_path: Path
 ) -> None:
     (tmp_path / "sure").mkdir()

@@ -57,7 +57,7 @@ def config() -> Configuration:
     return config
 
 
-def test_a_profile_of_100_000_interactions_stays_small_and_right(config: Configuration) -> None:
+def test_profile_of_100_000_interactions_stays_small_and_right(config: Configuration) -> None:
     shard: Shard | None = None
     for interaction in _interactions():
         shard = apply(shard, interaction, config)

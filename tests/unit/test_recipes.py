@@ -181,7 +181,7 @@ def test_catalogue_serves_learned_recipes(folder: Path) -> None:
     assert len(popular) < len(_ITEMS)
 
 
-def test_a_rule_without_trait_needs_a_recipe(folder: Path) -> None:
+def test_rule_without_trait_needs_a_recipe(folder: Path) -> None:
     catalog = folder / "catalogs" / "products.yaml"
     catalog.write_text(_FILES["catalogs/products.yaml"] + "boost: [{factor: 3}]")
     errors = load(folder, {})

@@ -38,7 +38,7 @@ def test_worlds_without_an_effect_hardly_get_a_recommendation(customers: int, ba
     assert count_false_recommendations(range(60), customers, base) <= 0.05 * 60
 
 
-def test_a_stated_effect_gets_the_right_recommendation() -> None:
+def test_stated_effect_gets_the_right_recommendation() -> None:
     assert count_right_recommendations(range(30)) >= 0.8 * 30
 
 
@@ -58,7 +58,7 @@ def test_arm_that_was_not_drawn_is_proposed_as_a_test() -> None:
         assert not any(step.recommended for step in recommendation.journey)
 
 
-def test_the_interval_covers_the_true_gain() -> None:
+def test_interval_covers_the_true_gain() -> None:
     # Always e-mail is worth 0.3 against a mean of 0.1125 as it is done.
     effects = {"terms": (0.0, 0.05, 0.30, 0.10)}
     gains = [

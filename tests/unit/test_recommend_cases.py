@@ -52,7 +52,7 @@ def run(tmp_path: Path) -> Callable[..., Any]:
     return run_command
 
 
-def test_an_arm_that_converts_more_is_a_change(run: Callable[..., Any], tmp_path: Path) -> None:
+def test_arm_that_converts_more_is_a_change(run: Callable[..., Any], tmp_path: Path) -> None:
     arm = run(0.3)["arm"]
     assert (arm["do"], arm["grade"]) == ("change", "Tested")
     assert "mail-first" in arm["what"]
@@ -79,7 +79,7 @@ def test_orders_and_optional_steps_that_go_with_eagerness_are_only_tests(
     assert all("split" in change["draft"] for change in changes.values())
 
 
-def test_a_forbidden_order_is_no_option(run: Callable[..., Any]) -> None:
+def test_forbidden_order_is_no_option(run: Callable[..., Any]) -> None:
     assert "order" not in run(0.0, "--forbid", "photo > income")
 
 
@@ -149,7 +149,7 @@ def test_test_of_the_number_of_steps_shows_the_best_number(tmp_path: Path) -> No
     assert shape["open"] == ["film", "tour"]
 
 
-def test_a_test_without_effect_hardly_changes_the_journey(tmp_path: Path) -> None:
+def test_experiment_without_effect_hardly_changes_the_journey(tmp_path: Path) -> None:
     """Draw eager customers, who take the step by themselves and convert more: that is no effect."""
     arms = ("with-tour", "without-tour")
     changes = [
@@ -197,7 +197,7 @@ _GOAL_OPTIONS = (
 )
 
 
-def test_the_best_order_is_found_without_a_defined_journey(tmp_path: Path) -> None:
+def test_best_order_is_found_without_a_defined_journey(tmp_path: Path) -> None:
     """Compare arms whose shares are unknown: they count as observed only."""
     arms = ("photo-then-income", "income-then-photo")
     answer = recommend_for_cases(tmp_path, None, cases_of_test(arms, 0.3, 1), *_GOAL_OPTIONS)

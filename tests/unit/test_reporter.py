@@ -75,7 +75,7 @@ def test_outcomes_too_large_together_are_posted_one_by_one() -> None:
     assert sorted(int(post[0]) for post in posts if len(post) == 1) == list(range(10))
 
 
-def test_a_failing_gateway_is_asked_again() -> None:
+def test_failing_gateway_is_asked_again() -> None:
     answers = [web.Response(status=503), web.Response(status=200, text="{}")]
     result, posts = _report(lambda _: answers.pop(0), _report_many(1))
     assert result == [None]

@@ -9,7 +9,7 @@ from faust.types import TP
 from agents.app import AppOptions, create_app
 
 
-def test_a_table_in_memory_ends_the_worker_before_it_reads_anything(tmp_path: Path) -> None:
+def test_table_in_memory_ends_the_worker_before_it_reads_anything(tmp_path: Path) -> None:
     async def assign() -> None:
         options = AppOptions(bootstrap_servers="localhost:1", home=tmp_path, partitions=1)
         app = create_app("forgetful", options, store="memory://")

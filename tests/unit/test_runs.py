@@ -102,7 +102,7 @@ async def test_others_get_a_turn_per_run_not_per_event(monkeypatch: pytest.Monke
     assert await _count_turns_of_others(stream, 20) <= 2
 
 
-async def test_a_run_ends_in_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_run_ends_in_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "_RUN_S", 0.0)
     stream = _Stream()
     stream.put(*range(20))

@@ -165,7 +165,7 @@ def test_every_version_is_compatible_with_all_before_it(name: str) -> None:
         assert refusal(schema, history[:count]) is None
 
 
-def test_a_field_with_a_default_may_be_added_and_removed() -> None:
+def test_field_with_a_default_may_be_added_and_removed() -> None:
     old = SCHEMAS["profiles"]
     new = deepcopy(old)
     new["fields"].append({"name": "score", "type": ["null", "double"], "default": None})
@@ -196,13 +196,13 @@ def change_type(index: int, new_type: str) -> Schema:
     [remove_field(0), add_field(name="score", type="double"), change_type(4, "string")],
     ids=["field removed", "field without default added", "type changed"],
 )
-def test_a_breaking_change_is_refused(schema: Schema) -> None:
+def test_breaking_change_is_refused(schema: Schema) -> None:
     problem = refusal(schema, [SCHEMAS["profiles"]])
     assert problem is not None
     assert "FULL_TRANSITIVE" in problem
 
 
-def test_a_breaking_change_deep_inside_is_refused() -> None:
+def test_breaking_change_deep_inside_is_refused() -> None:
     old = SCHEMAS["interactions.segmented"]
     new = deepcopy(old)
     interaction = next(r for r in named_types(new) if r["name"] == "Interaction")
@@ -221,13 +221,13 @@ def test_compatibility_is_with_every_version_not_only_the_last() -> None:
     assert incompatibility(third, [first, second]) is not None
 
 
-def test_a_schema_that_is_not_avro_is_refused() -> None:
+def test_schema_that_is_not_avro_is_refused() -> None:
     problem = refusal(add_field(name="score", type="number"), [])
     assert problem is not None
     assert "number" in problem
 
 
-def test_a_changed_schema_gets_the_next_version_and_id() -> None:
+def test_changed_schema_gets_the_next_version_and_id() -> None:
     earlier_versions = recorded_versions()[:-1]
     (new,) = next_versions(earlier_versions)
     assert (new.id, new.name, new.version) == (

@@ -62,7 +62,7 @@ def context(**fields: Any) -> Context:
     ],
 )
 @pytest.mark.parametrize("field", ["userId", "anonymousId"])
-def test_a_useless_id_is_left_out_beside_a_good_one(field: str, useless_id: object) -> None:
+def test_useless_id_is_left_out_beside_a_good_one(field: str, useless_id: object) -> None:
     other = "anonymousId" if field == "userId" else "userId"
     good_key = {"userId": "customer_id:good", "anonymousId": "cookie:good"}[other]
     assert keys("track", **{field: useless_id, other: "good"}) == [good_key]
@@ -78,12 +78,12 @@ def test_a_useless_id_is_left_out_beside_a_good_one(field: str, useless_id: obje
         *("null@null.com", "noemail@till.example", "anonymous@shop.es"),
     ],
 )
-def test_an_address_that_nobody_reads_identifies_nobody(address: str) -> None:
+def test_address_that_nobody_reads_identifies_nobody(address: str) -> None:
     assert keys("identify", userId="u1", traits={"email": address}) == ["customer_id:u1"]
 
 
 @pytest.mark.parametrize("address", ["nora@shop.es", "reply@shop.es", "nan.goldin@x.org"])
-def test_a_personal_address_identifies_its_owner(address: str) -> None:
+def test_personal_address_identifies_its_owner(address: str) -> None:
     assert f"email:{address}" in keys("identify", userId="u1", traits={"email": address})
 
 
@@ -127,7 +127,7 @@ def test_external_ids_of_other_types_identify_nobody() -> None:
     ]
 
 
-def test_an_email_that_is_no_text_is_no_identifier() -> None:
+def test_email_that_is_no_text_is_no_identifier() -> None:
     for email in ({"a": "x@y.org"}, ["x@y.org"], True, None):
         assert keys("identify", userId="u1", traits={"email": email}) == ["customer_id:u1"]
 
@@ -179,7 +179,7 @@ def test_previous_id_of_an_alias_has_its_known_namespace(user: str) -> None:
 
 @pytest.mark.parametrize(("user", "previous"), [("42", "41"), ("41", "42"), ("zoe", "ann")])
 @pytest.mark.parametrize("is_known", [True, False])
-def test_an_alias_of_two_customers_makes_them_one(user: str, previous: str, is_known: bool) -> None:
+def test_alias_of_two_customers_makes_them_one(user: str, previous: str, is_known: bool) -> None:
     customers = [("track", {"userId": name}) for name in (user, previous)] if is_known else []
     alias = ("alias", {"userId": user, "previousId": previous})
     both_names = {f"customer_id:{name}" for name in (user, previous)}
@@ -193,7 +193,7 @@ def test_alias_may_state_the_namespace_of_its_previous_id() -> None:
     assert _identify(("alias", {"userId": 42, "previousId": "42"})) == [("customer_id:42",)]
 
 
-def test_an_alias_without_a_customer_is_refused() -> None:
+def test_alias_without_a_customer_is_refused() -> None:
     for fields, field in (({}, "userId"), ({"userId": "guest"}, "userId")):
         refusal = read("alias", {"previousId": "anon-123", **fields})
         assert isinstance(refusal, Refusal)
@@ -296,7 +296,7 @@ def test_own_trait_replaces_its_parts_of_the_context(whole_value: object) -> Non
     assert set(message.properties) | set(message.lists) == {"home", "homes"}
 
 
-def test_a_trait_of_the_context_names_its_place_when_it_is_refused() -> None:
+def test_trait_of_the_context_names_its_place_when_it_is_refused() -> None:
     for traits in ({"a.b": 1, "a": {"b": 2}}, {"a.b": "x" * 20_000}):
         refusal = read("identify", {"userId": "u1", "context": {"traits": traits}})
         assert isinstance(refusal, Refusal)
@@ -325,7 +325,7 @@ def test_own_traits_of_identify_precede_those_of_its_context() -> None:
 
 @pytest.mark.parametrize("invalid", [7, True, None, [], {}, ["es"], {"a": "b"}])
 @pytest.mark.parametrize("name", ["ip", "userAgent", "locale", "timezone", "page", "campaign"])
-def test_a_context_field_of_the_wrong_type_costs_that_field(name: str, invalid: object) -> None:
+def test_context_field_of_the_wrong_type_costs_that_field(name: str, invalid: object) -> None:
     fields = {
         "ip": "192.0.2.7",
         "userAgent": "agent",
@@ -371,7 +371,7 @@ def test_time_is_corrected_by_the_clock_of_the_sender(name: str) -> None:
     assert take("track", userId="u1", **times).occurred_at == _NOW - 2 * _MINUTE
 
 
-def test_a_time_that_was_corrected_on_the_way_is_not_corrected_again() -> None:
+def test_time_that_was_corrected_on_the_way_is_not_corrected_again() -> None:
     times = {
         "timestamp": _NOW - 60 * _MINUTE,
         "originalTimestamp": _NOW - 90 * _MINUTE,
@@ -381,7 +381,7 @@ def test_a_time_that_was_corrected_on_the_way_is_not_corrected_again() -> None:
 
 
 @pytest.mark.parametrize("blank", [None, "", " \t"])
-def test_a_blank_message_id_is_replaced_by_a_new_one(blank: str | None) -> None:
+def test_blank_message_id_is_replaced_by_a_new_one(blank: str | None) -> None:
     message, other = (take("track", userId="u1", messageId=blank) for _ in range(2))
     assert message.event_id.strip()
     assert message.event_id != other.event_id

@@ -114,7 +114,7 @@ def test_unknown_condition_keeps_the_membership() -> None:
     assert not _is_member(flow, 800 * DAY_MS)
 
 
-def test_a_merge_changes_a_segment_if_its_known_parts_decide() -> None:
+def test_merge_changes_a_segment_if_its_known_parts_decide() -> None:
     # Views of the cookie make the customer a member, though the merge brings no interaction to it.
     unknown_flow = _flow(
         {"all": [{"trait": "views", "gte": 2}, {"not": {"property": "x", "is": 1}}]}

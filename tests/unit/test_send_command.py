@@ -45,7 +45,7 @@ def test_bad_rows_are_reported_with_line_and_column(check: Any) -> None:
     assert "2 interactions would be sent, 2 refused" in output
 
 
-def test_a_named_encoding_is_used(check: Any) -> None:
+def test_named_encoding_is_used(check: Any) -> None:
     code, output = check(_ROWS, "--encoding", "windows-1252")
     assert "3 interactions would be sent, 1 refused" in output
     assert code == 1

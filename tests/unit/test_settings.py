@@ -28,7 +28,7 @@ def test_kafka_variables_become_librdkafka_properties() -> None:
     }
 
 
-def test_an_existing_cluster_is_used_with_its_properties(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_cluster_is_used_with_its_properties(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAIROS_BOOTSTRAP_SERVERS", "kafka:9092")
     monkeypatch.setenv("KAIROS_KAFKA_SSL_CA_LOCATION", "/ca.pem")
     monkeypatch.setenv("KAIROS_KAFKA_RECONNECT_BACKOFF_MAX_MS", "250")
@@ -54,7 +54,7 @@ def test_secret_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> N
     assert (settings.home / "secret").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_given_secret_is_not_written(tmp_path: Path) -> None:
+def test_given_secret_is_not_written(tmp_path: Path) -> None:
     assert Settings(home=tmp_path, secret="given").signing_secret() == "given"
     assert list(tmp_path.iterdir()) == []
 
@@ -63,7 +63,7 @@ def test_a_given_secret_is_not_written(tmp_path: Path) -> None:
     ("name", "value"),
     [("partitions", 0), ("broker_port", 70_000), ("gateway_message_bytes", 1 << 20)],
 )
-def test_a_value_out_of_range_is_refused(name: str, value: int) -> None:
+def test_value_out_of_range_is_refused(name: str, value: int) -> None:
     with pytest.raises(ValidationError, match=name):
         Settings.model_validate({name: value})
 
@@ -88,7 +88,7 @@ def test_no_record_may_be_dropped_while_a_later_one_leaves(
     Settings()
 
 
-def test_a_worker_ends_before_a_record_is_dropped() -> None:
+def test_worker_ends_before_a_record_is_dropped() -> None:
     options = TransportOptions("", "", "")
     assert options.commit_stall_ms < options.delivery_timeout_ms
 
@@ -121,7 +121,7 @@ def test_cluster_is_set_in_one_place(monkeypatch: pytest.MonkeyPatch, name: str)
         Settings()
 
 
-def test_a_session_that_a_pause_would_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_session_that_a_pause_would_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAIROS_SESSION_TIMEOUT_MS", "1")
     with pytest.raises(ValidationError, match="session_timeout_ms") as refusal:
         Settings()

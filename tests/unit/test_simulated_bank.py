@@ -95,7 +95,7 @@ def write_by_command(folder: Path, seed: int, hash_seed: str) -> SimulatedWorld:
     return SimulatedWorld(folder)
 
 
-def test_the_same_seed_writes_the_same_bytes_in_any_process(tmp_path: Path) -> None:
+def test_same_seed_writes_the_same_bytes_in_any_process(tmp_path: Path) -> None:
     first = write_by_command(tmp_path / "a", 3, "1")
     second_run = write_by_command(tmp_path / "b", 3, "2")
     other = write_by_command(tmp_path / "c", 4, "1")
@@ -104,7 +104,7 @@ def test_the_same_seed_writes_the_same_bytes_in_any_process(tmp_path: Path) -> N
     assert {path.name for path in first.folder.iterdir()} == set(NAMES)
 
 
-def test_a_customers_life_is_the_same_in_a_larger_world(tmp_path: Path) -> None:
+def test_customers_life_is_the_same_in_a_larger_world(tmp_path: Path) -> None:
     part_world = make_world(tmp_path / "few", WorldSize(15, 12, 2))
     full_world = make_world(tmp_path / "many", WorldSize(40, 12, 2))
     assert set(part_world.lines()) < set(full_world.lines())
@@ -231,7 +231,7 @@ def test_randomised_arms_recover_the_stated_effect(
     assert error < 0.03
 
 
-def test_the_confounded_comparison_overstates_the_effect(large_world: SimulatedWorld) -> None:
+def test_confounded_comparison_overstates_the_effect(large_world: SimulatedWorld) -> None:
     [comparison] = large_world.truth["confounded"]
     offer = comparison["offer"]
     persons = person_of(large_world)
@@ -287,7 +287,7 @@ def test_logged_decisions_give_the_value_of_the_evaluated_policy(
     assert truth["target_value"] > truth["logged_value"]
 
 
-def test_the_best_channel_of_a_step_has_the_greatest_effect(large_world: SimulatedWorld) -> None:
+def test_best_channel_of_a_step_has_the_greatest_effect(large_world: SimulatedWorld) -> None:
     truth = large_world.truth
     step_of = {goal: offer for offer, goal in truth["goals"].items()}
     assert len(truth["best_channel_per_step"]) == 4

@@ -94,7 +94,7 @@ def _forget() -> Identified:
     return Identified(control=Control("f", "forget", _NOW_MS, "c", config))
 
 
-def test_a_row_without_state_is_deleted_after_an_hour(enrichment: _Stage) -> None:
+def test_row_without_state_is_deleted_after_an_hour(enrichment: _Stage) -> None:
     enrichment.process(_interaction())
     enrichment.process(_forget())
     enrichment.commit()
@@ -115,7 +115,7 @@ def test_row_of_a_key_that_returns_within_the_hour_stays(enrichment: _Stage) -> 
     assert [key for key in enrichment.ports.rows if key[:1] == b"t"] == []
 
 
-def test_a_timer_that_a_kill_has_left_does_not_shorten_the_hour(enrichment: _Stage) -> None:
+def test_timer_that_a_kill_has_left_does_not_shorten_the_hour(enrichment: _Stage) -> None:
     enrichment.process(_interaction())
     enrichment.process(_forget())
     enrichment.commit()

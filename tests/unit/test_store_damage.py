@@ -118,7 +118,7 @@ def test_store_that_cannot_be_opened_is_emptied_to_be_rebuilt(
 
 
 @pytest.mark.parametrize("read", [_read_all, _scan_all, _scan_some])
-def test_a_flipped_bit_is_noticed_when_it_is_read_and_rebuilt_at_the_next_start(
+def test_flipped_bit_is_noticed_when_it_is_read_and_rebuilt_at_the_next_start(
     path: Path, read: Callable[[PartitionStore], None]
 ) -> None:
     file = _largest_file(path, "*.sst")
@@ -135,7 +135,7 @@ def test_a_flipped_bit_is_noticed_when_it_is_read_and_rebuilt_at_the_next_start(
     reopened_store.close()
 
 
-def test_a_truncated_write_ahead_log_leaves_a_prefix_of_the_changelog(tmp_path: Path) -> None:
+def test_truncated_write_ahead_log_leaves_a_prefix_of_the_changelog(tmp_path: Path) -> None:
     store = PartitionStore(tmp_path)
     for n in range(100):
         store.restore([(b"last", b"%d" % n)], n + 1)
@@ -152,7 +152,7 @@ def test_a_truncated_write_ahead_log_leaves_a_prefix_of_the_changelog(tmp_path: 
     reopened_store.close()
 
 
-def test_a_store_that_another_process_holds_is_not_taken_for_a_damaged_one(path: Path) -> None:
+def test_store_that_another_process_holds_is_not_taken_for_a_damaged_one(path: Path) -> None:
     holder = PartitionStore(path)
     with pytest.raises(StoreInUseError, match="is another worker"):
         PartitionStore(path)
@@ -160,7 +160,7 @@ def test_a_store_that_another_process_holds_is_not_taken_for_a_damaged_one(path:
     holder.close()
 
 
-def test_a_path_that_has_lock_in_its_name_is_no_lock(tmp_path: Path) -> None:
+def test_path_that_has_lock_in_its_name_is_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "LOCK: While lock file" / "0"
     PartitionStore(path).close()
     _garble_current(path)

@@ -86,7 +86,7 @@ def test_no_customers_or_no_conversions_give_no_interval() -> None:
     assert difference(kaplan_meier([]), kaplan_meier([FollowedCases(3, True, 4)])) is None
 
 
-def test_the_difference_is_at_the_end_of_the_shorter_follow_up() -> None:
+def test_difference_is_at_the_end_of_the_shorter_follow_up() -> None:
     placebo = kaplan_meier([FollowedCases(week, True, 1) for week in PLACEBO])
     gap = difference(kaplan_meier(LEUKAEMIA), placebo)
     assert gap is not None

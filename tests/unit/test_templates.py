@@ -64,7 +64,7 @@ def test_names_are_replaced_by_known_values(
         ("{{ a | upper | default('x') }}", {"a"}),
     ],
 )
-def test_a_name_is_needed_unless_it_has_a_default_or_is_tested(text: str, needs: set[str]) -> None:
+def test_name_is_needed_unless_it_has_a_default_or_is_tested(text: str, needs: set[str]) -> None:
     assert set(_make(text).needs) == needs
 
 
@@ -75,7 +75,7 @@ def test_values_are_escaped_in_a_page_and_nowhere_else(text: str) -> None:
     assert _make(text, html=False).render(values) == "<b>&"
 
 
-def test_a_list_is_escaped_in_a_page() -> None:
+def test_list_is_escaped_in_a_page() -> None:
     assert _make("{{ tags }}", html=True).render({"tags": ("<i>", "b")}) == "&lt;i&gt;, b"
 
 
@@ -175,13 +175,13 @@ def test_treatment_without_a_needed_value_is_not_suitable() -> None:
     assert life.actions()[0].content == {"t": "Hello &lt;Ada&gt;"}
 
 
-def test_a_declared_default_stands_in() -> None:
+def test_declared_default_stands_in() -> None:
     life = _decide(hero("hello", content={"t": "Hello {name}"}, defaults={"name": "friend"}))
     life.interact("Home", 0, ask=["hero"])
     assert life.actions()[0].content == {"t": "Hello friend"}
 
 
-def test_an_email_is_escaped_where_it_is_a_page_and_its_subject_is_one_line() -> None:
+def test_email_is_escaped_where_it_is_a_page_and_its_subject_is_one_line() -> None:
     mail = {
         "treatment": "mail",
         "channel": "email",
@@ -196,7 +196,7 @@ def test_an_email_is_escaped_where_it_is_a_page_and_its_subject_is_one_line() ->
     }
 
 
-def test_an_unknown_name_is_named_with_its_place_and_remedy() -> None:
+def test_unknown_name_is_named_with_its_place_and_remedy() -> None:
     def find(text: str, **parts: object) -> tuple[str, str]:
         treatment = hero("t", content={"title": text}, **parts)
         [problem] = problems(campaigns=[campaign("c", offer("o", 1, treatment))])

@@ -76,7 +76,7 @@ def test_clock_ahead_counts_as_receipt_in_windows_latest_and_recency_alike() -> 
     assert world.members(_START + HOUR_MS) == set()
 
 
-def test_a_clock_ahead_does_not_change_the_order_of_a_sequence() -> None:
+def test_clock_ahead_does_not_change_the_order_of_a_sequence() -> None:
     world = _World(both=_PAGES)
     world.interact("1A", _START, _START + 50 * MINUTE_MS)
     world.interact("1B", _START + MINUTE_MS)
@@ -98,7 +98,7 @@ def test_steps_of_one_millisecond_are_in_the_order_of_their_ids(
 
 
 @pytest.mark.parametrize(("gap_ms", "sessions"), [(_GAP_MS, 1), (_GAP_MS + 1, 2)])
-def test_a_gap_of_exactly_its_length_does_not_end_a_session(gap_ms: int, sessions: int) -> None:
+def test_gap_of_exactly_its_length_does_not_end_a_session(gap_ms: int, sessions: int) -> None:
     world = _World()
     world.interact("1A", _START)
     world.interact("2A", _START + gap_ms)
@@ -114,7 +114,7 @@ def test_interaction_later_than_the_grace_counts_where_its_moment_still_lies() -
     assert (world.traits()["page"], world.traits()["pages"]) == (1, ("1", "2"))
 
 
-def test_a_union_keeps_the_hundred_latest() -> None:
+def test_union_keeps_the_hundred_latest() -> None:
     world = _World()
     for number in range(150):
         world.interact(f"{number}A", _START + number, page=f"p{number:03}")

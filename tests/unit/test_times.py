@@ -180,7 +180,7 @@ def test_seconds_in_avro_are_refused_as_too_early() -> None:
     assert "occurred_at" in reason.detail
 
 
-def test_a_clock_that_is_ahead_changes_neither_windows_nor_order() -> None:
+def test_clock_that_is_ahead_changes_neither_windows_nor_order() -> None:
     # A cart by a clock that is 50 minutes ahead, then an order by a correct one.
     flow = Flow(_rules())
     stream = [
@@ -203,7 +203,7 @@ def test_a_clock_that_is_ahead_changes_neither_windows_nor_order() -> None:
 
 
 @pytest.mark.parametrize("day", ["yesterday", "1969-12-31", "", "2024-02-30"])
-def test_an_invalid_earliest_day_is_named(day: str) -> None:
+def test_invalid_earliest_day_is_named(day: str) -> None:
     bundle = _CONFIG.bundle
     source = model.Source("shop", "web", "write-key-1", earliest=day)
     sources = msgspec.structs.replace(bundle.sources, sources=(source,))

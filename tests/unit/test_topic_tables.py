@@ -70,7 +70,7 @@ def test_every_schema_has_columns(name: str) -> None:
         assert (kind == _TIME) == (column in ("at", "as_of") or column.endswith(("_at", "_seen")))
 
 
-def test_an_interaction_has_typed_columns() -> None:
+def test_interaction_has_typed_columns() -> None:
     row = _row(topics.INTERACTIONS, _INTERACTION)
     assert msgspec.json.decode(row["properties"]) == _INTERACTION.properties
     assert row["identifiers"] == [
@@ -134,7 +134,7 @@ def test_times_in_maps_are_times() -> None:
         (topics.MEMBERSHIPS, Memberships("p", {}, _AT, "c")),
     ],
 )
-def test_the_day_is_of_the_records_own_time(topic: str, value: msgspec.Struct) -> None:
+def test_day_is_of_the_records_own_time(topic: str, value: msgspec.Struct) -> None:
     assert _tables(topic, value).keys() == {"2023-11-14"}
 
 

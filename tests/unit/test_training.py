@@ -115,7 +115,7 @@ def test_every_message_whose_window_is_over_is_an_example_once(
     assert sorted(decision_ids) == sorted(message_decisions)
 
 
-def test_an_outcome_after_the_window_does_not_count(folders: ReplayFolders) -> None:
+def test_outcome_after_the_window_does_not_count(folders: ReplayFolders) -> None:
     with open_replayed(folders.segmented, folders.decisions) as replay:
         assert not any(
             example.reached for example in replay.examples(MessageGoal("conversion", 150))
@@ -174,7 +174,7 @@ def _converted_events(played_world: PlayedWorld) -> set[str]:
     }
 
 
-def test_the_model_finds_the_worlds_chances(trained_model: TrainedModel) -> None:
+def test_model_finds_the_worlds_chances(trained_model: TrainedModel) -> None:
     metrics = trained_model.manifest.metrics
     assert metrics.log_loss < metrics.base_log_loss
     assert metrics.auc is not None
@@ -184,7 +184,7 @@ def test_the_model_finds_the_worlds_chances(trained_model: TrainedModel) -> None
     assert trained_model.manifest.data.positives > 100
 
 
-def test_the_same_examples_give_the_same_model(
+def test_same_examples_give_the_same_model(
     folders: ReplayFolders, trained_model: TrainedModel
 ) -> None:
     second_model = _train(folders)

@@ -56,7 +56,7 @@ async def _accept(_: web.Request) -> web.Response:
     return web.Response(status=200)
 
 
-def test_a_huge_answer_is_cut_off_and_counts_by_its_status() -> None:
+def test_huge_answer_is_cut_off_and_counts_by_its_status() -> None:
     async def send_huge_answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -76,7 +76,7 @@ def test_a_huge_answer_is_cut_off_and_counts_by_its_status() -> None:
     assert time.monotonic() - begin_s < _SOON_S
 
 
-def test_an_answer_that_never_ends_counts_by_its_status() -> None:
+def test_answer_that_never_ends_counts_by_its_status() -> None:
     async def send_endless_answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -96,7 +96,7 @@ def test_an_answer_that_never_ends_counts_by_its_status() -> None:
     "broken_endpoint",
     [EndpointProblem("channel email: a port is a number"), Endpoint("http://127.0.0.1:1/x", None)],
 )
-def test_an_action_is_delivered_once_its_endpoint_is_corrected(
+def test_action_is_delivered_once_its_endpoint_is_corrected(
     broken_endpoint: Endpoint | EndpointProblem,
 ) -> None:
     begin_s = time.monotonic()
@@ -108,7 +108,7 @@ def test_an_action_is_delivered_once_its_endpoint_is_corrected(
     assert time.monotonic() - begin_s < _SOON_S
 
 
-def test_an_endpoint_not_corrected_in_time_was_never_posted_to() -> None:
+def test_endpoint_not_corrected_in_time_was_never_posted_to() -> None:
     result = post_to(_accept, lambda _: EndpointProblem("no host"), give_up_s=1.0)
     assert result == MissedDeadline("no host", unsure=False)
 
