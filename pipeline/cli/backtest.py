@@ -140,8 +140,8 @@ def _print(report: backtest.BacktestReport, folder: Path) -> None:
     )
     if report.short:
         out.print(
-            f"{report.short:,} decisions were short of a budget or stock; these may be other ones "
-            "live, for partitions hold leases of it there, and it is spent from one purse here",
+            f"{report.short:,} decisions were short of a budget or stock; live ones may differ, "
+            "since live partitions hold leases of it, while a backtest spends it from one purse",
             soft_wrap=True,
         )
     if report.budgets:

@@ -217,7 +217,7 @@ def places_without_reach(folder: Path, rollout: RolloutPlan) -> list[ConfigError
 
 
 def doubtful_items(folder: Path, bundle: Bundle) -> list[ConfigError]:
-    """Return the places of items that may be others of the same catalogue."""
+    """Return the places of items that may duplicate other items of the same catalogue."""
     warnings = [
         ConfigError(fault.file, fault.line, 1, fault.message)
         for catalog in bundle.catalogs

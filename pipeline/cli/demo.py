@@ -79,7 +79,7 @@ def run(
         print_json(result)
     else:
         _print(result)
-    err.print(f"\nReport on all of it: {_report(settings, result.until)}", soft_wrap=True)
+    err.print(f"\nReport: {_report(settings, result.until)}", soft_wrap=True)
     err.print(f"\nThe stack is still up; stop it with: {_command()} down", soft_wrap=True)
 
 

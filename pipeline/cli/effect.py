@@ -20,7 +20,7 @@ from pipeline.settings import Settings
 
 @dataclass(frozen=True)
 class RolloutResult:
-    """Counts: `filled` parts of profiles, and `evaluated` profiles."""
+    """Number of `filled` parts of profiles, and of `evaluated` profiles."""
 
     filled: int = 0
     evaluated: int = 0
@@ -29,12 +29,12 @@ class RolloutResult:
 def roll_out(settings: Settings, log: ConfigurationLog, *, every: bool) -> RolloutResult:
     """Back-fill the newest configuration's new aggregates, and evaluate the profiles by it.
 
-    Profiles that it does not affect are skipped; `every`: none is.
+    Profiles that it does not affect are skipped, unless `every`.
     """
     records = Records.of(settings)
     if not are_stages_running(settings.kafka()):
-        err.print("the stages do not run: nothing is filled, and profiles are evaluated as their")
-        err.print("interactions come; apply it again when they do")
+        err.print("the stages do not run: no metric is back-filled, and profiles are evaluated as")
+        err.print("their interactions come; apply the configuration again once the stages run")
         return RolloutResult()
     versions = usable_versions(log)
     config = versions[-1].config

@@ -101,7 +101,7 @@ def _configuration(settings: Settings, decision: Decision) -> Configuration:
     with open_configuration_log(settings.kafka(), open_codec(settings)) as log:
         config = log.get(decision.config)
     if config is None:
-        fail(f"its configuration {decision.config} is not known any more")
+        fail(f"the decision's configuration {decision.config} is no longer available")
     return config
 
 

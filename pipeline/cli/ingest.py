@@ -48,7 +48,7 @@ def run(
         return
     configuration = ensure_configuration(settings)
     if not configuration.bundle.ingest.watches:
-        fail("the configuration has no ingest.yaml: it says where files come from")
+        fail("the configuration has no watches: name folders or SFTP servers in ingest.yaml")
     reports = _reports(settings, configuration, check=check)
     if json:
         print_json(reports)

@@ -35,7 +35,7 @@ from pipeline.insights.topic_files import SEGMENTED
 _MAX_ROWS: Final = 20
 _NO_DAY: Final = (
     "There is no whole day in the table, or none after its last silence of more than eight weeks: "
-    "--until TIME looks at what was before."
+    "--until TIME examines the time before."
 )
 _NO_COURSE: Final[dict[str, Any]] = {
     **dict.fromkeys(("first_day", "last_day", "goal")),

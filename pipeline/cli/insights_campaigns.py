@@ -194,10 +194,10 @@ def _print_support(support: FactsSupport) -> None:
         soft_wrap=True,
     )
     if support.unmatched:
-        err.print(f"{support.unmatched:,} outcomes are of messages that are not among these.")
+        err.print(f"{support.unmatched:,} outcomes belong to messages of other decisions.")
     if support.without_value:
-        err.print(f"{support.without_value:,} conversions told no value, or none that can be.")
+        err.print(f"{support.without_value:,} conversions have no value, or an impossible one.")
     if support.without_price:
-        err.print(f"{support.without_price:,} messages have a worth or a cost that cannot be.")
+        err.print(f"{support.without_price:,} messages have an impossible value or cost.")
     if support.unreadable:
         err.print(f"{support.unreadable:,} records of the topics cannot be read.")

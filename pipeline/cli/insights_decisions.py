@@ -61,7 +61,7 @@ def decisions(  # noqa: PLR0913 - a command's options
     for group in groups:
         _print(group)
     if not groups:
-        out.print("There is no decision that anything competed in.")
+        out.print("There is no decision with competing candidates.")
 
 
 def _print(group: DecisionGroup) -> None:

@@ -238,7 +238,7 @@ def _print_comparison(title: str, comparison: Comparison, with_it: str, without_
 
 def _print_associations(associations: tuple[Association, ...]) -> None:
     print_table(
-        "What goes with conversion and drop-off (odds ratios; q: corrected for all of them)",
+        "Associated with conversion and drop-off (odds ratios; q: corrected for all of them)",
         ["outcome", "property", "cases", "odds ratio", "95 %", "q"],
         [
             (

@@ -167,7 +167,7 @@ def snapshot(
     except (NoBrokerError, KafkaException) as error:
         fail(str(error))
     if record is None:
-        fail("nothing was learned yet: `kairos learner` publishes a snapshot once it was")
+        fail("there is no snapshot yet: `kairos learner` publishes one when it has evidence")
     content = learned_file(record)
     try:
         write_learned(file, content)
@@ -184,7 +184,9 @@ def _say(change: ModelChange, json: bool) -> None:
     if json:
         print_json(change)
     elif change.version is None:
-        out.print(f"{change.name} is withdrawn: what campaigns declare counts again")
+        out.print(
+            f"{change.name} is withdrawn: the probabilities that campaigns declare count again"
+        )
     else:
         out.print(f"{change.name}@{change.version} is in force")
 
@@ -207,7 +209,7 @@ def _listed_model(manifest: ModelManifest, force: dict[str, ModelVersion] | None
 
 
 def _models(settings: Settings, folder: Path | None) -> list[StoredModel]:
-    """Return the models of the folder, and say on stderr which of them are damaged."""
+    """Return the models of the folder, and report damaged ones on stderr."""
     if folder is not None and not folder.is_dir():
         fail(f"{folder}: there is no such folder of models")
     place = folder or settings.home / "models"

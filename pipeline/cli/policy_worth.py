@@ -37,7 +37,7 @@ def print_worth(worth: PolicyWorth) -> None:
     if worth.other is None:
         out.print(
             plain(
-                f"What it is worth is not known: {worth.customers:,} customers can be compared, "
+                f"The worth is not known: {worth.customers:,} customers can be compared, "
                 f"{_left_out(worth)}"
             ),
             soft_wrap=True,
@@ -106,7 +106,7 @@ def _cells(estimate: Estimate | None) -> tuple[str, str]:
 
 def _left_out(worth: PolicyWorth) -> str:
     return (
-        f"left out are {worth.undrawn:,} slots that it changes and in which nothing was drawn by "
-        f"chance, {worth.unfinished:,} whose goals may still be reached, {worth.unplayed:,} of "
-        "decisions that the log of interactions does not have."
+        f"left out: {worth.undrawn:,} slots that it changes without a randomised choice, "
+        f"{worth.unfinished:,} whose goals may still be reached, {worth.unplayed:,} of decisions "
+        "that are missing in the log of interactions."
     )

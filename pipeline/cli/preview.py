@@ -168,7 +168,7 @@ def _preview(
     decisions = [record for record in records if isinstance(record, Decision)]
     matches = [decision for decision in decisions if decision.event_id == interaction.event_id]
     if not matches:
-        fail("nothing is decided on this")
+        fail("no decision follows from this interaction")
     return explain(matches[-1], config, lang.language)
 
 

@@ -132,7 +132,9 @@ def unlink(
     if json:
         print_json({"unlinked": [first.key, second.key], "done": is_done, "profiles": profiles})
         return
-    out.print(plain(f"{first.key} and {second.key} are linked no more") + _WAITING * (not is_done))
+    out.print(
+        plain(f"{first.key} and {second.key} are no longer linked") + _WAITING * (not is_done)
+    )
     for person in people.values():
         if person is not None:
             out.print(_tree(person))
@@ -189,7 +191,7 @@ def _people() -> TopicScan:
 def _find(identifier: Identifier) -> Person:
     person = find_person(_people(), identifier)
     if person is None:
-        fail(f"nobody is known as {identifier.key}")
+        fail(f"there is no profile of {identifier.key}")
     return person
 
 

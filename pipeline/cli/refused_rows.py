@@ -8,7 +8,8 @@ from pipeline.row_files.sending import RefusedRow
 
 
 class Refusals(Protocol):
-    """Number of rows `refused`, and the `first` of them; `stopped`: why the rest was not read."""
+    """Number of rows `refused`, and the `first` of them; `stopped`: the reason why later rows were
+    not read."""
 
     @property
     def refused(self) -> int: ...

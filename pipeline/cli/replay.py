@@ -154,7 +154,7 @@ def _worth(after: Rules, folder: Path, time_range: TimeRange) -> PolicyWorth | N
     try:
         return worth_by_log(None, Replays(other, own), after.config.bundle.campaigns, period)
     except TableError as error:
-        err.print(plain(f"What it is worth is not known: {error}"), soft_wrap=True)
+        err.print(plain(f"The worth is not known: {error}"), soft_wrap=True)
         return None
 
 
@@ -184,9 +184,9 @@ def _print_what_if(report: WhatIfReport, folder: Path) -> None:
 def _print_live(comparison: LiveComparison) -> None:
     out.print(
         f"live   {comparison.decisions:,} of these decisions were made by the configuration in "
-        f"force, {comparison.changed:,} with other messages, {comparison.by_budgets:,} of which "
-        "found another amount or price of a budget: it is leased by partition there, and spent "
-        "from one purse here",
+        f"force, {comparison.changed:,} with other messages; in {comparison.by_budgets:,} of "
+        "these, the amount or price of a budget differed, since live partitions hold leases of a "
+        "budget, while a replay spends it from one purse",
         soft_wrap=True,
     )
 
