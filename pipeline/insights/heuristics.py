@@ -61,8 +61,8 @@ def position_based(paths: PathCounts) -> Floats:
     lengths = paths.lengths[paths.owners]
     middle = (1.0 - _FIRST - _LAST) / np.maximum(lengths - 2, 1)
     shares = np.where(lengths > 2, middle, 1.0 / np.maximum(lengths, 1))
-    shares[_first_positions(paths)[_has_middle_touches(paths)]] = _FIRST
-    shares[_last_positions(paths)[_has_middle_touches(paths)]] = _LAST
+    shares[_first_positions(paths)[_paths_with_middle(paths)]] = _FIRST
+    shares[_last_positions(paths)[_paths_with_middle(paths)]] = _LAST
     return shares
 
 
@@ -74,6 +74,6 @@ def _last_positions(paths: PathCounts) -> Ints:
     return paths.offsets[1:][paths.lengths > 0] - 1
 
 
-def _has_middle_touches(paths: PathCounts) -> Ints:
+def _paths_with_middle(paths: PathCounts) -> Ints:
     """Return the positions, among non-empty paths, of those with more than two touches."""
     return np.flatnonzero(paths.lengths[paths.lengths > 0] > 2)

@@ -60,13 +60,13 @@ def incident_words(
         return text
     loss = incident.loss
     text += words["loss"].format(
-        goals=_whole(loss.goals, language),
+        goals=_whole_number(loss.goals, language),
         goal=goal,
-        low=_whole(loss.low, language),
-        high=_whole(loss.high, language),
+        low=_whole_number(loss.low, language),
+        high=_whole_number(loss.high, language),
     )
     if worth:
-        text += words["worth"].format(worth=_whole(loss.goals * worth, language))
+        text += words["worth"].format(worth=_whole_number(loss.goals * worth, language))
     return text + "."
 
 
@@ -80,12 +80,12 @@ def evidence_words(evidence: SeriesEvidence, language: Language = "en") -> str:
         step=evidence.step,
         to=evidence.to,
         where=channel_words,
-        observed=_whole(evidence.observed, language),
-        expected=_whole(evidence.expected, language),
+        observed=_whole_number(evidence.observed, language),
+        expected=_whole_number(evidence.expected, language),
     )
 
 
-def _whole(number: float, language: Language) -> str:
+def _whole_number(number: float, language: Language) -> str:
     """Return a number without decimals, its thousands as the language separates them."""
     text = f"{number:,.0f}"
     return text if language == "en" else text.replace(",", ".")

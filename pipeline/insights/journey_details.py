@@ -302,8 +302,8 @@ def _duration(since: str) -> str:
 
 
 def _followed_plan(cases: DefinedCases) -> Comparison | None:
-    """Compare, at the landmark of the first mandatory step (or else the first), the cases that had
-    kept to the plan and to the step's time limit with the others."""
+    """Compare the cases that had kept to the plan and to the step's time limit with the others,
+    from the first mandatory step on (without one, from the first step on)."""
     steps = cases.plan.steps
     first = next((number for number, step in enumerate(steps) if step.mandatory), 0)
     places = [dict(variant.progress.reached_steps).get(first) for variant in cases.variants]

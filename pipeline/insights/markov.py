@@ -119,8 +119,8 @@ class Chain:
     """Absorbing Markov chain of paths.
 
     `steps`: probabilities of going from state to state; `start`: of beginning in each state;
-    `rewards`: mean conversions and value on leaving each state; `rewards_without_touch`: those of
-    paths without touches, per path.
+    `rewards`: mean conversions and value of a visit to each state, by ending there;
+    `rewards_without_touch`: those of paths without touches, per path.
     """
 
     steps: Any
