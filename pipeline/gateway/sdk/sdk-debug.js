@@ -1,4 +1,4 @@
-/* Kairos web SDK, debug overlay: what the page sent, what was decided, and why not something else.
+/* Debug overlay of the Kairos web SDK: messages that the page sent, decisions and their explanations.
    Loaded by kairos.debug(TOKEN); a server key makes the token (POST /v1/debug-tokens). */
 (() => {
   "use strict";
@@ -27,10 +27,10 @@
     td.number, th.number { text-align: right; }
   `;
   const element = (tag, text, name) => {
-    const made = document.createElement(tag);
-    if (text !== undefined) made.textContent = text;
-    if (name) made.className = name;
-    return made;
+    const node = document.createElement(tag);
+    if (text !== undefined) node.textContent = text;
+    if (name) node.className = name;
+    return node;
   };
   const host = element("div");
   host.id = "kairos-debug";
@@ -44,7 +44,7 @@
   const close = header.appendChild(element("button", "Close"));
   close.addEventListener("click", () => {
     k.off("note", draw);
-    try { sessionStorage.removeItem("kairos_debug"); } catch { /* it was for this page only */ }
+    try { sessionStorage.removeItem("kairos_debug"); } catch { /* storage is blocked */ }
     host.remove();
   });
   const body = panel.appendChild(element("div"));
@@ -57,8 +57,8 @@
       body: JSON.stringify({ token: k.debugToken, decisionId: decision }) };
     try {
       const answer = await fetch(`${k.host}/v1/explain`, post);
-      const found = await answer.json();
-      answers.set(decision, answer.ok ? found : { words: found.error.message });
+      const reply = await answer.json();
+      answers.set(decision, answer.ok ? reply : { words: reply.error.message });
     } catch (error) {
       answers.set(decision, { words: `The gateway does not answer: ${error.message}` });
     }
@@ -66,20 +66,20 @@
   };
   const number = (value) => (typeof value === "number" ? String(+value.toFixed(3)) : String(value ?? ""));
   const table = (columns, rows) => {
-    const made = element("table");
-    const head = made.appendChild(element("tr"));
+    const node = element("table");
+    const head = node.appendChild(element("tr"));
     const kind = (column) => (["p", "value", "cost", "score"].includes(column) ? "number" : "");
     columns.forEach((column) => head.append(element("th", column, kind(column))));
     for (const row of rows) {
-      const line = made.appendChild(element("tr"));
+      const line = node.appendChild(element("tr"));
       columns.forEach((column) => line.append(element("td", number(row[column]), kind(column))));
     }
-    return made;
+    return node;
   };
-  const explanation = (found) => {
+  const explanation = (reply) => {
     const box = element("div");
-    box.append(element("p", found.words));
-    for (const slot of found.slots || []) {
+    box.append(element("p", reply.words));
+    for (const slot of reply.slots || []) {
       box.append(element("h3", slot.slot));
       if (slot.candidates.length)
         box.append(table(["treatment", "p", "value", "cost", "score", "fate"], slot.candidates));
@@ -87,7 +87,7 @@
     }
     return box;
   };
-  const decided = (note) => {
+  const decisionBox = (note) => {
     const box = element("article");
     const answer = note.answer;
     box.append(element("h3", `Decision in ${note.ms} ms`));
@@ -105,8 +105,8 @@
     }
     if (answer.decision_id) {
       box.append(element("p", answer.decision_id, "quiet"));
-      const known = answers.get(answer.decision_id);
-      if (known) box.append(explanation(known));
+      const reply = answers.get(answer.decision_id);
+      if (reply) box.append(explanation(reply));
       else {
         const why = box.appendChild(element("button", "Why, and why not?"));
         why.addEventListener("click", () => explain(answer.decision_id));
@@ -117,7 +117,7 @@
   const treatment = (token) => k.notes
     .flatMap((note) => Object.values((note.answer || {}).placements || {}).flat())
     .find((one) => one && one.token === token)?.treatment || "";
-  const other = (note) => {
+  const noteBox = (note) => {
     const box = element("article");
     const words = {
       queued: () => (note.path === "outcomes"
@@ -134,7 +134,7 @@
     cancelAnimationFrame(drawing);
     drawing = requestAnimationFrame(() => {
       const newest = [...k.notes].reverse();
-      body.replaceChildren(...newest.map((note) => (note.what === "decided" ? decided : other)(note)));
+      body.replaceChildren(...newest.map((note) => (note.what === "decided" ? decisionBox : noteBox)(note)));
     });
   }
   k.on("note", draw);

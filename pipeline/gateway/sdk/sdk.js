@@ -1,18 +1,18 @@
-/* Kairos web SDK: tells the gateway what happens on a page, and fills its placements.
-   How to use it: pipeline/gateway/sdk/README.md. Served as it stands here. */
+/* Kairos web SDK: reports the events of a page to the gateway, and fills the page's placements.
+   Usage: pipeline/gateway/sdk/README.md. This file is served unchanged. */
 (() => {
   "use strict";
   const VERSION = "1.0.0";
   const w = window, d = document, nav = navigator;
-  const queued = Array.isArray(w.kairos) ? w.kairos : Array.isArray(w.analytics) ? w.analytics : [];
+  const stub = Array.isArray(w.kairos) ? w.kairos : Array.isArray(w.analytics) ? w.analytics : [];
   if (w.kairos && w.kairos.version) return;
   const script = d.currentScript;
-  const given = script ? script.dataset : {};
+  const attributes = script ? script.dataset : {};
 
-  const MOST_ITEMS = 1000, MOST_CHARS = 1e6; // of the queue; beyond, the oldest go
-  const BATCH_ITEMS = 100, BATCH_BYTES = 30000; // two requests fit into a page's end: 64 KiB in all
+  const MAX_ITEMS = 1000, MAX_CHARS = 1e6; // of the queue; above them, the oldest are dropped
+  const BATCH_ITEMS = 100, BATCH_BYTES = 30000; // a page's end allows 64 KiB in flight: two requests
   const MESSAGE_CHARS = 200000, SEND_MS = 15000, FLUSH_MS = 300;
-  const FIRST_WAIT_MS = 500, LONGEST_WAIT_MS = 60000, LONGEST_RETRY_AFTER_MS = 300000;
+  const FIRST_WAIT_MS = 500, MAX_WAIT_MS = 60000, MAX_RETRY_AFTER_MS = 300000;
   const YEAR_S = 31536000, COOKIE_RENEWAL_MS = 2592e6;
   const SEEN_MS = 1000, HOLD_MS = 5000, ROUTE_MS = 50;
   const ID = "ajs_anonymous_id", USER = "ajs_user_id", TRAITS = "ajs_user_traits"; // Segment's names
@@ -21,11 +21,11 @@
   const SERVER_COOKIE = "kairos_cookie", ITEM = "kairos_q_";
 
   let key = "", host = "", options = {}, domain;
-  let open = false, denied = false; // open: messages may be stored and sent
-  let held = []; // messages from before `open`
-  let consented = null; // categories
+  let open = false, denied = false; // open: consent allows storing and sending
+  let backlog = []; // messages made before `open`
+  let consentState = null; // consent by category
 
-  // --- storage: localStorage where it may be used, else memory ---
+  // --- storage: localStorage where it is allowed, else memory ---
 
   const memory = {};
   const local = (use) => {
@@ -46,8 +46,8 @@
   };
   const cookie = (name) => {
     try {
-      const found = d.cookie.split("; ").find((one) => one.startsWith(name + "="));
-      return found ? decodeURIComponent(found.slice(name.length + 1)) : null;
+      const pair = d.cookie.split("; ").find((one) => one.startsWith(name + "="));
+      return pair ? decodeURIComponent(pair.slice(name.length + 1)) : null;
     } catch { return null; }
   };
   const setCookie = (name, value, age, where) => {
@@ -56,17 +56,17 @@
         (where ? `;domain=${where}` : "") + (location.protocol === "https:" ? ";secure" : "");
     } catch { /* a sandboxed frame has no cookies */ }
   };
-  const topDomain = () => { // the shortest one that the browser lets this page set cookies for
+  const topDomain = () => { // the shortest for which the browser accepts cookies
     if (domain !== undefined) return domain;
     const parts = location.hostname.split(".");
     domain = "";
     if (/^[\d.]+$|:/.test(location.hostname)) return domain;
     for (let n = 2; n <= parts.length && !domain; n++) {
-      const tried = parts.slice(-n).join(".");
-      setCookie("kairos_try", "1", 9, tried);
+      const candidate = parts.slice(-n).join(".");
+      setCookie("kairos_try", "1", 9, candidate);
       if (cookie("kairos_try")) {
-        domain = tried;
-        setCookie("kairos_try", "", 0, tried);
+        domain = candidate;
+        setCookie("kairos_try", "", 0, candidate);
       }
     }
     return domain;
@@ -75,7 +75,7 @@
   // --- identity ---
 
   const uuid = () => {
-    if (w.crypto.randomUUID) return w.crypto.randomUUID(); // https only
+    if (w.crypto.randomUUID) return w.crypto.randomUUID(); // only with https
     const hex = [...w.crypto.getRandomValues(new Uint8Array(16))]
       .map((n, i) => (i === 6 ? (n & 15) | 64 : i === 8 ? (n & 63) | 128 : n) + 256)
       .map((n) => n.toString(16).slice(1)).join("");
@@ -89,12 +89,12 @@
     return id;
   };
   const anonymousId = () => {
-    const known = (open && cookie(ID)) || read(ID);
-    return known ? String(known) : saveId(uuid());
+    const id = (open && cookie(ID)) || read(ID);
+    return id ? String(id) : saveId(uuid());
   };
-  const askForCookie = (id) => { // browsers cut a script's cookies to days, a server's not
-    const asked = read(SERVER_COOKIE);
-    if (asked && asked.id === id && Date.now() - asked.at < COOKIE_RENEWAL_MS) return;
+  const askForCookie = (id) => { // browsers limit a script's cookie to days, unlike a server's
+    const request = read(SERVER_COOKIE);
+    if (request && request.id === id && Date.now() - request.at < COOKIE_RENEWAL_MS) return;
     write(SERVER_COOKIE, { id, at: Date.now() });
     post("cookie", { writeKey: key, anonymousId: id, domain: topDomain() }, { credentials: "include" })
       .then((answer) => answer.ok || erase(SERVER_COOKIE), () => erase(SERVER_COOKIE));
@@ -106,7 +106,7 @@
     const { href, hash } = location;
     return /^#[/!]/.test(hash) || !hash ? href : href.slice(0, -hash.length);
   };
-  let before = ""; // the route before this one
+  let before = ""; // URL of the previous route
   const pageFields = () => ({
     path: location.pathname, referrer: before || d.referrer, search: location.search,
     title: d.title, url: pageUrl(),
@@ -121,34 +121,34 @@
       library: { name: "kairos", version: VERSION },
       screen: { width: screen.width, height: screen.height, density: w.devicePixelRatio },
     };
-    try { context.timezone = Intl.DateTimeFormat().resolvedOptions().timeZone; } catch { /* old */ }
+    try { context.timezone = Intl.DateTimeFormat().resolvedOptions().timeZone; } catch { /* an old browser */ }
     return context;
   };
   const isObject = (value) => value !== null && typeof value === "object";
   const isName = (value) => typeof value === "string" || typeof value === "number";
 
   const message = (type, fields, more = {}) => {
-    const made = { type, messageId: uuid(), timestamp: new Date(), ...fields };
+    const msg = { type, messageId: uuid(), timestamp: new Date(), ...fields };
     const user = fields.userId === undefined ? read(USER) : fields.userId;
-    if (user !== null) made.userId = user;
-    made.context = { ...contextNow(), ...more.context };
+    if (user !== null) msg.userId = user;
+    msg.context = { ...contextNow(), ...more.context };
     const proof = read(PROOF);
-    if (proof && made.userId === proof.id) made.context.proof = proof.proof;
+    if (proof && msg.userId === proof.id) msg.context.proof = proof.proof;
     for (const name of ["timestamp", "anonymousId", "integrations", "messageId"])
-      if (more[name] !== undefined) made[name] = more[name];
-    return made;
+      if (more[name] !== undefined) msg[name] = more[name];
+    return msg;
   };
-  const complete = (made) => { // what is known only once the message may be sent
-    made.anonymousId = made.anonymousId || anonymousId();
-    if (consented) made.context.consent = { categoryPreferences: consented };
-    return made;
+  const complete = (msg) => { // add the fields that need consent to sending
+    msg.anonymousId = msg.anonymousId || anonymousId();
+    if (consentState) msg.context.consent = { categoryPreferences: consentState };
+    return msg;
   };
-  const send = (made, callback, holdMs) => {
+  const send = (msg, callback, holdMs) => {
     let item = null;
-    if (open) item = enqueue("b", complete(made), holdMs);
-    else if (!denied && held.push(made) > MOST_ITEMS) held.shift();
-    emit(made.type, made);
-    if (typeof callback === "function") setTimeout(() => callback(made), 0);
+    if (open) item = enqueue("b", complete(msg), holdMs);
+    else if (!denied && backlog.push(msg) > MAX_ITEMS) backlog.shift();
+    emit(msg.type, msg);
+    if (typeof callback === "function") setTimeout(() => callback(msg), 0);
     return item;
   };
   const lastFunction = (args) => args.find((one) => typeof one === "function");
@@ -176,7 +176,7 @@
     const every = names();
     const sizes = every.map((n) => (local((s) => s.getItem(n)) || JSON.stringify(memory[n]) || "").length);
     let total = sizes.reduce((sum, one) => sum + one, chars);
-    for (let i = 0; i < every.length && (every.length - i >= MOST_ITEMS || total > MOST_CHARS); i++) {
+    for (let i = 0; i < every.length && (every.length - i >= MAX_ITEMS || total > MAX_CHARS); i++) {
       total -= sizes[i];
       erase(every[i]);
       note("dropped", { item: every[i] });
@@ -186,7 +186,7 @@
   // --- sending ---
 
   let timer = 0, timerAt = 0, busy = false, failures = 0, resumeAt = 0;
-  const flying = new Set();
+  const inFlight = new Set();
   const schedule = (ms) => {
     const at = Date.now() + ms;
     if (timer && timerAt <= at) return;
@@ -205,11 +205,11 @@
   const envelope = (path, bodies) =>
     JSON.stringify({ writeKey: key, sentAt: new Date(), [path === "b" ? "batch" : path]: bodies });
   const bytes = (text) => new Blob([text]).size;
-  const take = (most, all) => { // the oldest that go together
+  const take = (most, all) => { // return the oldest messages that fit into one request
     const batch = { path: "", names: [], bodies: [], bytes: 200 };
     let wait = 0;
     for (const name of names()) {
-      const item = flying.has(name) ? null : read(name);
+      const item = inFlight.has(name) ? null : read(name);
       if (!item || item.key !== key) continue;
       if (!all && item.until > Date.now()) {
         wait = Math.min(wait || Infinity, item.until - Date.now());
@@ -229,33 +229,33 @@
   const retryAfterMs = (answer) => {
     const text = answer.headers.get("retry-after") || "";
     const ms = /^\d+$/.test(text) ? text * 1000 : Date.parse(text) - Date.now();
-    return ms > 0 ? Math.min(ms, LONGEST_RETRY_AFTER_MS) : 0;
+    return ms > 0 ? Math.min(ms, MAX_RETRY_AFTER_MS) : 0;
   };
-  const dispatch = async (batch) => { // true: go on with the next
-    batch.names.forEach((name) => flying.add(name));
+  const dispatch = async (batch) => { // return the size of the next batch; 0: wait
+    batch.names.forEach((name) => inFlight.add(name));
     let status = 0, wait = 0;
     try {
       const answer = await post(batch.path, envelope(batch.path, batch.bodies),
         { keepalive: batch.bytes <= BATCH_BYTES });
       status = answer.status;
       if (!answer.ok) wait = retryAfterMs(answer);
-    } catch { /* offline, or nobody answers */ }
-    batch.names.forEach((name) => flying.delete(name));
+    } catch { /* offline, or no answer */ }
+    batch.names.forEach((name) => inFlight.delete(name));
     note("sent", { path: batch.path, status, messages: batch.bodies.length });
     if (status === 413 && batch.names.length > 1) return Math.ceil(batch.names.length / 2);
     if ((status >= 200 && status < 300) || status === 400 || status === 413) {
-      batch.names.forEach(erase); // what a 400 refuses is in the gateway's dead letters
+      batch.names.forEach(erase); // messages refused with 400 are in the gateway's dead letters
       failures = resumeAt = 0;
       return BATCH_ITEMS;
     }
     const most = FIRST_WAIT_MS * 2 ** (status > 400 && status < 405 ? 7 : failures++);
     if (wait) write(UNTIL, Date.now() + wait); // every tab waits
-    else resumeAt = Date.now() + Math.min(most, LONGEST_WAIT_MS) * (0.5 + Math.random() / 2);
+    else resumeAt = Date.now() + Math.min(most, MAX_WAIT_MS) * (0.5 + Math.random() / 2);
     schedule(waitMs());
     return 0;
   };
   const waitMs = () =>
-    Math.max(resumeAt - Date.now(), Math.min((read(UNTIL) || 0) - Date.now(), LONGEST_RETRY_AFTER_MS));
+    Math.max(resumeAt - Date.now(), Math.min((read(UNTIL) || 0) - Date.now(), MAX_RETRY_AFTER_MS));
   const flush = async () => {
     if (busy || !open || nav.onLine === false) return;
     if (waitMs() > 0) return schedule(waitMs());
@@ -267,18 +267,18 @@
     };
     try {
       await nav.locks.request("kairos", { ifAvailable: true }, drain);
-    } catch { // no locks without https, nor where storage is blocked
+    } catch { // there are no locks without https, or with blocked storage
       await drain();
     }
     busy = false;
   };
-  const leave = () => { // the page may end: its requests go on, and what they do not take stays queued
+  const leave = () => { // the page may end: requests in flight continue, other messages stay queued
     if (!open || nav.onLine === false || waitMs() > 0) return;
     for (let n = 0, batch; n < 2 && (batch = take(BATCH_ITEMS, true)); n++) {
       if (batch.bytes > BATCH_BYTES) return;
       if ("keepalive" in Request.prototype) dispatch(batch);
       else {
-        batch.names.forEach((name) => flying.add(name));
+        batch.names.forEach((name) => inFlight.add(name));
         nav.sendBeacon(`${host}/v1/${batch.path}`, envelope(batch.path, batch.bodies));
       }
     }
@@ -290,9 +290,9 @@
     open = true;
     Object.keys(memory).forEach((name) => write(name, memory[name]));
     saveId(anonymousId());
-    const waiting = held;
-    held = [];
-    waiting.forEach((made) => enqueue("b", complete(made)));
+    const waiting = backlog;
+    backlog = [];
+    waiting.forEach((msg) => enqueue("b", complete(msg)));
     schedule(0);
   };
   const forget = () => {
@@ -302,15 +302,15 @@
   const consent = (choice) => {
     const categories = isObject(choice) ? { ...choice } : null;
     const yes = categories ? Object.values(categories).some(Boolean) : Boolean(choice);
-    const changed = open && JSON.stringify(categories) !== JSON.stringify(consented);
-    consented = categories;
+    const changed = open && JSON.stringify(categories) !== JSON.stringify(consentState);
+    consentState = categories;
     denied = !yes;
     if (changed) k.track("Segment Consent Preference Updated");
     if (yes) {
       if (key && !open) release();
       write(CONSENT, categories || true);
     } else {
-      held = [];
+      backlog = [];
       if (open) leave();
       open = false;
       forget();
@@ -330,13 +330,13 @@
 
   // --- placements ---
 
-  const told = new Set();
+  const outcomeKeys = new Set();
   const outcome = (token, name, properties) => {
-    if (!token || told.has(token + name) || !open) return;
-    told.add(token + name);
+    if (!token || outcomeKeys.has(token + name) || !open) return;
+    outcomeKeys.add(token + name);
     enqueue("outcomes", { token, outcome: name, timestamp: new Date(), properties });
   };
-  const watch = (element, action) => { // an impression is half of it for a second
+  const watch = (element, action) => { // report an impression after half was visible for a second
     const token = action.token;
     let seen = 0;
     const eye = w.IntersectionObserver && new IntersectionObserver((entries) => {
@@ -359,7 +359,7 @@
       eye.observe(element);
       d.addEventListener("visibilitychange", again);
     }
-    const clicked = (event) => {
+    const onClick = (event) => {
       if (event.button > 1 || !event.target.closest) return;
       if (event.target.closest("[data-kairos-dismiss]")) {
         event.preventDefault();
@@ -367,12 +367,12 @@
         element.hidden = true;
       } else if (event.target.closest("a,button,input,[data-kairos-click]")) outcome(token, "click");
     };
-    element.addEventListener("click", clicked);
-    element.addEventListener("auxclick", clicked);
+    element.addEventListener("click", onClick);
+    element.addEventListener("auxclick", onClick);
   };
 
   const PLACE = /\{\{\s*([\w.-]+)\s*\}\}/g;
-  const CODE = /^(on|style$|srcdoc$|to$|from$|values$)/i; // attributes that no content gets into
+  const CODE = /^(on|style$|srcdoc$|to$|from$|values$)/i; // attributes without placeholders: they run or style
   const URLS = /^(href|src|action|formaction|data|poster|xlink:href)$/i;
   const safe = (url) => {
     try { return /^(https?|mailto|tel|sms):$/.test(new URL(url, location.href).protocol); } catch { return false; }
@@ -382,15 +382,15 @@
     for (const child of [...node.childNodes]) {
       if (child.nodeType === 3) child.data = put(child.data);
       if (child.nodeType !== 1 || /^(script|style)$/i.test(child.localName)) continue;
-      const wanted = child.getAttribute("data-kairos-if");
-      if (wanted && !content[wanted]) { child.remove(); continue; }
+      const condition = child.getAttribute("data-kairos-if");
+      if (condition && !content[condition]) { child.remove(); continue; }
       for (const { name, value } of [...child.attributes]) {
         if (value.search(PLACE) < 0) continue;
         const text = put(value);
         if (CODE.test(name) || (URLS.test(name) && !safe(text))) child.removeAttribute(name);
         else child.setAttribute(name, text);
       }
-      const raw = child.getAttribute("data-kairos-html"); // the page asks for HTML as it comes
+      const raw = child.getAttribute("data-kairos-html"); // the page opted in to HTML
       if (raw) child.innerHTML = content[raw] ?? "";
       else fillIn(child.content || child, content);
     }
@@ -411,18 +411,18 @@
   const render = (element, actions) => {
     const id = element.dataset.kairosTemplate;
     const template = id ? d.getElementById(id) : element.querySelector("template");
-    const made = actions.map((action) => {
+    const boxes = actions.map((action) => {
       const box = d.createElement("div");
       box.append(template && template.content
         ? fillIn(d.importNode(template.content, true), action.content) : plain(action.content));
       return box;
     });
-    element.replaceChildren(...made);
-    made.forEach((box, i) => watch(box, actions[i]));
+    element.replaceChildren(...boxes);
+    boxes.forEach((box, i) => watch(box, actions[i]));
   };
   const isHidden = (element) => getComputedStyle(element).visibility === "hidden";
   const placements = () => [...d.querySelectorAll("[data-kairos-placement]:not([data-kairos-state])")];
-  const hide = () => { // by style alone, so that what never gets an answer shows by itself
+  const hide = () => { // by CSS alone, so that elements without an answer show again
     const ms = options.hideMs ?? 300;
     const rules = `@keyframes kairos{to{visibility:visible}}[data-kairos-placement]:not([data-kairos-state])` +
       `{visibility:hidden;animation:kairos 0s ${ms}ms forwards}`;
@@ -430,39 +430,39 @@
       const sheet = new CSSStyleSheet();
       sheet.replaceSync(rules);
       d.adoptedStyleSheets = [...d.adoptedStyleSheets, sheet];
-    } catch { /* an old browser shows the page's content until the answer is there */ }
+    } catch { /* an old browser shows the page's content until the answer arrives */ }
   };
-  const ask = async (interaction, wanted, ms) => {
-    const body = { interaction: { ...interaction, writeKey: key, sentAt: new Date() }, placements: wanted };
+  const ask = async (interaction, requests, ms) => {
+    const body = { interaction: { ...interaction, writeKey: key, sentAt: new Date() }, placements: requests };
     if (ms) body.budget_ms = ms;
-    const started = Date.now();
+    const startedAt = Date.now();
     try {
       const answer = await post("decide", body, { ms: (ms || 1000) + 1000 });
-      const found = answer.ok ? await answer.json() : null;
-      note("decided", { status: answer.status, ms: Date.now() - started, answer: found, body });
-      return found;
-    } catch { return note("decided", { status: 0, ms: Date.now() - started, answer: null, body }); }
+      const reply = answer.ok ? await answer.json() : null;
+      note("decided", { status: answer.status, ms: Date.now() - startedAt, answer: reply, body });
+      return reply;
+    } catch { return note("decided", { status: 0, ms: Date.now() - startedAt, answer: null, body }); }
   };
-  const fill = async (made, item) => {
+  const fill = async (msg, item) => {
     if (d.readyState === "loading")
       await new Promise((done) => d.addEventListener("DOMContentLoaded", done, { once: true }));
     const elements = placements().filter(isHidden).slice(0, 32);
     const free = () => {
-      const kept = read(item);
-      if (kept) write(item, { ...kept, until: 0 });
+      const entry = read(item);
+      if (entry) write(item, { ...entry, until: 0 });
       schedule(FLUSH_MS);
     };
     if (!elements.length || options.placements === false) return free();
     const limits = {};
     for (const { dataset } of elements)
       limits[dataset.kairosPlacement] = Math.max(+dataset.kairosLimit || 0, limits[dataset.kairosPlacement] || 0);
-    const wanted = Object.entries(limits).map(([placement, limit]) => (limit ? { placement, limit } : placement));
-    const answer = await ask(made, wanted, options.hideMs ?? 300);
-    if (answer) erase(item); // it is in Kafka
+    const requests = Object.entries(limits).map(([placement, limit]) => (limit ? { placement, limit } : placement));
+    const answer = await ask(msg, requests, options.hideMs ?? 300);
+    if (answer) erase(item); // the page is in Kafka
     else free();
     for (const element of elements) {
-      const found = (answer && answer.placements[element.dataset.kairosPlacement]) || [];
-      const actions = (Array.isArray(found) ? found : [found]).slice(0, +element.dataset.kairosLimit || 1);
+      const value = (answer && answer.placements[element.dataset.kairosPlacement]) || [];
+      const actions = (Array.isArray(value) ? value : [value]).slice(0, +element.dataset.kairosLimit || 1);
       const late = !isHidden(element) || !element.isConnected;
       if (actions.length && !late) {
         try { render(element, actions); } catch (error) { note("failed", { error: String(error) }); }
@@ -476,79 +476,79 @@
 
   // --- functions for pages ---
 
-  let paged = "";
+  let lastPage = "";
   const page = (type) => (...args) => {
     const names = args.filter(isName), objects = args.filter(isObject);
     const [category, title] = names.length > 1 ? names : [undefined, names[0]];
     const properties = { ...(type === "page" ? pageFields() : {}), ...objects[0] };
-    const made = message(type, { name: title, category, properties }, objects[1]);
+    const msg = message(type, { name: title, category, properties }, objects[1]);
     const first = type === "page";
-    if (first) paged = pageUrl();
-    const item = send(made, lastFunction(args), first ? HOLD_MS : 0);
-    if (first && item) fill(made, item);
-    return Promise.resolve(made);
+    if (first) lastPage = pageUrl();
+    const item = send(msg, lastFunction(args), first ? HOLD_MS : 0);
+    if (first && item) fill(msg, item);
+    return Promise.resolve(msg);
   };
-  const changed = (part, id, traits) => ({ ...(id === undefined || id === read(part[0]) ? read(part[1]) : {}), ...traits });
+  const mergeTraits = (part, id, traits) => ({ ...(id === undefined || id === read(part[0]) ? read(part[1]) : {}), ...traits });
   const reader = (part, more) => ({ id: () => read(part[0]), traits: () => read(part[1]) || {}, ...more });
 
   const k = {
     version: VERSION,
     notes: [],
-    load(writeKey, chosen = {}) {
+    load(writeKey, settings = {}) {
       if (key) return k;
       key = writeKey;
-      options = chosen;
-      host = (options.host || queued._host || host).replace(/\/$/, "");
+      options = settings;
+      host = (options.host || stub._host || host).replace(/\/$/, "");
       if (options.placements !== false) hide();
-      const kept = local((s) => JSON.parse(s.getItem(CONSENT)));
-      if (isObject(kept) && !consented) consented = kept;
-      if (!denied && (options.consent !== "required" || kept || consented)) release();
+      const choice = local((s) => JSON.parse(s.getItem(CONSENT)));
+      if (isObject(choice) && !consentState) consentState = choice;
+      if (!denied && (options.consent !== "required" || choice || consentState)) release();
       if (options.spa !== false) watchRoutes();
       emit("ready");
       return k;
     },
     track(event, properties, more, callback) {
       const args = [properties, more, callback];
-      const made = message("track", { event, properties: isObject(properties) ? properties : {} }, isObject(more) ? more : {});
-      send(made, lastFunction(args));
-      return Promise.resolve(made);
+      const msg = message("track", { event, properties: isObject(properties) ? properties : {} }, isObject(more) ? more : {});
+      send(msg, lastFunction(args));
+      return Promise.resolve(msg);
     },
     page: page("page"),
     screen: page("screen"),
     identify(...args) {
       const [id, ...rest] = isName(args[0]) ? args : [undefined, ...args.filter((one) => one != null)];
       const objects = rest.filter(isObject), more = objects[1] || {};
-      const traits = changed([USER, TRAITS], id, objects[0]);
+      const traits = mergeTraits([USER, TRAITS], id, objects[0]);
       write(TRAITS, traits);
       if (id !== undefined) write(USER, String(id));
       if (more.proof) write(PROOF, { id: read(USER), proof: more.proof });
-      const made = message("identify", { traits }, more);
-      send(made, lastFunction(args));
-      return Promise.resolve(made);
+      const msg = message("identify", { traits }, more);
+      send(msg, lastFunction(args));
+      return Promise.resolve(msg);
     },
     group(...args) {
       if (!args.length) return reader([GROUP, GROUP_TRAITS]);
       const [id, ...rest] = isName(args[0]) ? args : [undefined, ...args];
       const objects = rest.filter(isObject);
-      const traits = changed([GROUP, GROUP_TRAITS], id, objects[0]);
+      const traits = mergeTraits([GROUP, GROUP_TRAITS], id, objects[0]);
       write(GROUP_TRAITS, traits);
       if (id !== undefined) write(GROUP, String(id));
-      const made = message("group", { groupId: read(GROUP), traits }, objects[1]);
-      send(made, lastFunction(args));
-      return Promise.resolve(made);
+      const msg = message("group", { groupId: read(GROUP), traits }, objects[1]);
+      send(msg, lastFunction(args));
+      return Promise.resolve(msg);
     },
     alias(to, from, more, callback) {
       const previousId = isName(from) ? from : read(USER) || anonymousId();
-      const made = message("alias", { userId: to, previousId }, isObject(from) ? from : more || {});
-      send(made, lastFunction([from, more, callback]));
-      return Promise.resolve(made);
+      const msg = message("alias", { userId: to, previousId }, isObject(from) ? from : more || {});
+      send(msg, lastFunction([from, more, callback]));
+      return Promise.resolve(msg);
     },
     user: () => reader([USER, TRAITS], { anonymousId: (id) => (id ? saveId(String(id)) : anonymousId()) }),
     setAnonymousId: (id) => saveId(String(id)),
     reset() {
       [ID, USER, TRAITS, GROUP, GROUP_TRAITS, PROOF, SERVER_COOKIE].forEach(erase);
       if (open) setCookie(ID, "", 0, topDomain());
-      told.clear();
+      outcomeKeys.clear();
       emit("reset");
     },
     ready(callback) {
@@ -565,12 +565,12 @@
     flush: () => flush(),
     outcome,
     watch,
-    async decide(wanted, more = {}, callback) {
-      const made = message(more.type || "track", { event: more.event || "Placements Requested", name: more.name,
+    async decide(requests, more = {}, callback) {
+      const msg = message(more.type || "track", { event: more.event || "Placements Requested", name: more.name,
         properties: more.properties || {} }, more);
-      const answer = (open && (await ask(complete(made), wanted, more.budgetMs))) || {
+      const answer = (open && (await ask(complete(msg), requests, more.budgetMs))) || {
         decision_id: null, defaulted: true,
-        placements: Object.fromEntries(wanted.map((one) => (isObject(one) ? [one.placement, []] : [one, null]))),
+        placements: Object.fromEntries(requests.map((one) => (isObject(one) ? [one.placement, []] : [one, null]))),
       };
       if (callback) callback(answer);
       return answer;
@@ -600,25 +600,25 @@
 
   const watchRoutes = () => {
     let at = pageUrl();
-    const moved = () => {
+    const onMove = () => {
       const now = pageUrl();
       if (now === at) return;
       at = now;
-      if (!paged) return;
-      if (paged !== now) before = paged;
-      setTimeout(() => { if (at === now && paged !== now) k.page(); }, ROUTE_MS);
+      if (!lastPage) return;
+      if (lastPage !== now) before = lastPage;
+      setTimeout(() => { if (at === now && lastPage !== now) k.page(); }, ROUTE_MS);
     };
     for (const method of ["pushState", "replaceState"]) {
       const original = history[method];
       history[method] = function (...args) {
         const result = original.apply(this, args);
-        moved();
+        onMove();
         return result;
       };
     }
-    w.addEventListener("popstate", moved);
-    w.addEventListener("hashchange", moved);
-    w.addEventListener("pageshow", (event) => { if (event.persisted && paged) k.page(); });
+    w.addEventListener("popstate", onMove);
+    w.addEventListener("hashchange", onMove);
+    w.addEventListener("pageshow", (event) => { if (event.persisted && lastPage) k.page(); });
   };
 
   w.addEventListener("online", () => { failures = resumeAt = 0; schedule(0); });
@@ -627,16 +627,16 @@
 
   if (script && script.src) host = script.src.replace(/\/(sdk[^/]*|analytics\.js\/.*)$/, "");
   w.kairos = k;
-  if (!w.analytics || w.analytics === queued) w.analytics = k;
-  if (given.writeKey) {
-    k.load(given.writeKey, { consent: given.consent, spa: given.spa !== "false", serverCookie: "serverCookie" in given,
-      placements: given.placements !== "false", hideMs: given.hideMs === undefined ? undefined : +given.hideMs });
-    if (given.page !== "false") k.page();
+  if (!w.analytics || w.analytics === stub) w.analytics = k;
+  if (attributes.writeKey) {
+    k.load(attributes.writeKey, { consent: attributes.consent, spa: attributes.spa !== "false", serverCookie: "serverCookie" in attributes,
+      placements: attributes.placements !== "false", hideMs: attributes.hideMs === undefined ? undefined : +attributes.hideMs });
+    if (attributes.page !== "false") k.page();
   }
-  if (queued._writeKey) k.load(queued._writeKey, queued._loadOptions); // by Segment's own snippet
-  const calls = queued.filter(Array.isArray);
+  if (stub._writeKey) k.load(stub._writeKey, stub._loadOptions); // by Segment's own snippet
+  const calls = stub.filter(Array.isArray);
   [...calls.filter((one) => one[0] === "load"), ...calls.filter((one) => one[0] !== "load")]
     .forEach(([method, ...args]) => typeof k[method] === "function" && k[method](...args.filter((one) => !(one && one.__t)))); // Segment's stub adds the page
-  const asked = /[#?&]kairos_debug=([^&#]+)/.exec(location.href);
-  try { if (asked || sessionStorage.getItem("kairos_debug")) k.debug(asked && decodeURIComponent(asked[1])); } catch { /* blocked */ }
+  const match = /[#?&]kairos_debug=([^&#]+)/.exec(location.href);
+  try { if (match || sessionStorage.getItem("kairos_debug")) k.debug(match && decodeURIComponent(match[1])); } catch { /* blocked */ }
 })();
