@@ -8,7 +8,7 @@ from tests.support.cases import THOROUGH
 
 # A busy machine is no failure.
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-# Rare cases are looked for by `make thorough`, not found by chance in a change that is innocent.
+# `make thorough` looks for rare cases, lest a run finds one by chance in a change without fault.
 settings.register_profile("kairos", _PATIENT, max_examples=25, derandomize=True)
 settings.register_profile("thorough", _PATIENT, max_examples=THOROUGH)
 settings.load_profile("kairos")

@@ -117,11 +117,11 @@ def test_confluents_client_finds_the_latest_version(name: str, registry_url: str
 
 
 def test_written_ids_are_those_of_the_configured_registry() -> None:
-    theirs = [
+    registry_versions = [
         msgspec.structs.replace(version, id=1000 + version.id) for version in recorded_versions()
     ]
-    with serve(Registry(theirs, channels=[])) as url:
-        assert open_codec(Settings(schema_registry_url=url)).versions == tuple(theirs)
+    with serve(Registry(registry_versions, channels=[])) as url:
+        assert open_codec(Settings(schema_registry_url=url)).versions == tuple(registry_versions)
 
 
 def test_error_of_a_registry_without_our_schemas_names_the_remedy() -> None:
@@ -133,9 +133,10 @@ def test_error_of_a_registry_without_our_schemas_names_the_remedy() -> None:
 
 
 def test_error_of_an_unreachable_registry_names_the_remedy() -> None:
-    with socket.socket() as nobody:  # bound but not listening, so that the port stays closed
-        nobody.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    # Bound and not listening, so that the port stays closed.
+    with socket.socket() as unheard_socket:
+        unheard_socket.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unheard_socket.getsockname()[1]}"
         with pytest.raises(RegistryError, match=r"out of reach.*unset KAIROS_SCHEMA_REGISTRY_URL"):
             open_codec(Settings(schema_registry_url=url))
 
@@ -145,7 +146,7 @@ _ON_DEMAND = (topics.LEARNING, topics.BUDGETS, topics.COUPONS, topics.CANCELLATI
 
 
 @pytest.fixture(scope="module")
-def filled(stack: Stack) -> Stack:
+def stack_with_records(stack: Stack) -> Stack:
     """Broker in which every topic that the registry serves has a record."""
     customer_id, email = f"c-{uuid4().hex[:12]}", {"email": f"{uuid4().hex[:12]}@example.com"}
     order = {"event": "Order", "userId": customer_id, "context": {"traits": email}}
@@ -163,8 +164,8 @@ def filled(stack: Stack) -> Stack:
     return stack
 
 
-def test_confluents_deserializer_reads_every_record_of_a_stack(filled: Stack) -> None:
-    registry = SchemaRegistryClient({"url": filled.url})
+def test_confluents_deserializer_reads_every_record_of_a_stack(stack_with_records: Stack) -> None:
+    registry = SchemaRegistryClient({"url": stack_with_records.url})
     read = AvroDeserializer(registry)
     subjects = registry.get_subjects()
     for topic in (topic.name for topic in topics_for(["web", "email", "push"])):
@@ -173,7 +174,7 @@ def test_confluents_deserializer_reads_every_record_of_a_stack(filled: Stack) ->
         assert subject(topic) in subjects
         name = schema_name(topic)
         kind: type[Any] = CLASSES[name]
-        records = list(filled.records.every(topic, kind))
+        records = list(stack_with_records.records.every(topic, kind))
         assert records, f"{topic} is empty"
         for entry, record in records:
             fields = read(entry.value, SerializationContext(topic, MessageField.VALUE))

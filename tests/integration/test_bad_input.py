@@ -149,11 +149,13 @@ def test_bad_records_of_upstream_apps_are_dead_letters_and_the_next_goes_on(stac
     identifier = Identifier("customer_id", name)
     now = _now_ms()
     value = encode(topics.INTERACTIONS, _interaction(f"good-{name}", now, identifier))
-    ahead = _interaction(f"ahead-{name}", now, identifier, ahead_ms=_HOUR_MS - _MINUTE_MS)
+    early_interaction = _interaction(
+        f"ahead-{name}", now, identifier, ahead_ms=_HOUR_MS - _MINUTE_MS
+    )
     assert value is not None
-    wrong = _wrong_records(value, identifier, now)
+    bad_records = _bad_records(value, identifier, now)
     producer = Producer({**stack.settings.kafka(), "partitioner": "murmur2_random"})
-    for content in (*wrong.values(), value, ahead):
+    for content in (*bad_records.values(), value, early_interaction):
         raw = encode(topics.INTERACTIONS, content) if isinstance(content, Interaction) else content
         producer.produce(topics.INTERACTIONS, raw, key)
     assert producer.flush(30) == 0
@@ -163,9 +165,9 @@ def test_bad_records_of_upstream_apps_are_dead_letters_and_the_next_goes_on(stac
         letter for letter in stack.ask("dlq", "list", "--limit", "1000") if letter["key"] == key
     ]
     assert [(letter["stage"], letter["reason"]) for letter in letters] == [
-        ("identity", reason) for reason, _ in wrong
+        ("identity", reason) for reason, _ in bad_records
     ]
-    for letter, (_, field) in zip(letters, wrong, strict=True):
+    for letter, (_, field) in zip(letters, bad_records, strict=True):
         assert letter["detail"]
         assert letter["detail"].startswith(field)
     decision_ids = [
@@ -180,7 +182,7 @@ def test_bad_records_of_upstream_apps_are_dead_letters_and_the_next_goes_on(stac
         eventually(lambda: _interactions_of(office, name) == 2)
 
 
-def _wrong_records(
+def _bad_records(
     value: bytes, identifier: Identifier, now: int
 ) -> dict[tuple[str, str], bytes | Interaction | None]:
     """Return records that identity refuses, by the reason and the first words of its detail."""

@@ -144,8 +144,8 @@ def test_two_homes_run_side_by_side(options: BrokerOptions, bootstrap: str) -> N
     process = start_broker(replace(options, port=shared_port))
     assert process.port != shared_port
     create_topic(process, "mine")
-    theirs = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=30).topics
-    assert "mine" not in theirs
+    shared_topics = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=30).topics
+    assert "mine" not in shared_topics
 
 
 def test_broker_is_detached_from_the_terminal_that_started_it(options: BrokerOptions) -> None:

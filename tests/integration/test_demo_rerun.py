@@ -31,16 +31,16 @@ _SHOP = Source(name="web-shop", channel="web", write_key="not used here")
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("days", "least_chosen"), [(30, 80), pytest.param(None, 3_000, marks=pytest.mark.chaos)]
+    ("days", "minimum"), [(30, 80), pytest.param(None, 3_000, marks=pytest.mark.chaos)]
 )
 def test_every_decision_of_the_demo_is_the_same_when_it_is_run_again(
-    tmp_path: Path, days: int | None, least_chosen: int
+    tmp_path: Path, days: int | None, minimum: int
 ) -> None:
     bundle = load_config(_DEMO, {})
     assert isinstance(bundle, Bundle)
     compiled_rules = rules(bundle)
     assert bundle.learned is not None
-    frozen_at = knowledge_of(fixed_snapshot(bundle.learned)).name
+    snapshot = knowledge_of(fixed_snapshot(bundle.learned)).name
     flow = Flow(compiled_rules)
     segmented: dict[tuple[str, str], Segmented] = {}
     choice_count, drawn_by_evidence = 0, 0
@@ -56,11 +56,11 @@ def test_every_decision_of_the_demo_is_the_same_when_it_is_run_again(
             assert run_again(decision, record, compiled_rules) == decision
             choice_count += sum(choice.action_id is not None for choice in decision.choices)
             drawn_by_evidence += any(candidate.trials > 0 for candidate in decision.candidates)
-            assert decision.snapshot == frozen_at
+            assert decision.snapshot == snapshot
             if decision.candidates:
                 assert explain(decision, compiled_rules.config, "es").slots
-    assert choice_count > least_chosen
-    assert drawn_by_evidence > least_chosen
+    assert choice_count > minimum
+    assert drawn_by_evidence > minimum
     assert not flow.dead_letters
 
 
@@ -68,8 +68,8 @@ def _interactions(
     flow: Flow, log: list[dataset.LogEvent], days: int | None
 ) -> Iterator[Interaction]:
     for day in islice(script.days(log), days):
-        for round_ in day.rounds:
-            for step in (step for visit in round_.visits for step in visit):
+        for visit_round in day.rounds:
+            for step in (step for visit in visit_round.visits for step in visit):
                 reading = RowIntake(flow.rules.config, _SHOP, 100_000, step.at, RowIds("log"))
                 for message in step.messages:
                     interaction = reading.take_in(FileRow(1, msgspec.json.encode(message), 0))
@@ -82,8 +82,8 @@ def _interactions(
 
 
 def _process(flow: Flow, interaction: Interaction) -> list[Emit]:
-    """Yield the interaction with the timers due before it, and its customers' reactions to
-    messages."""
+    """Return the outputs of the timers due before the interaction, of the interaction, and of its
+    customer's reactions to the messages."""
     emits = [*flow.advance(interaction.received_at), *flow.run(interaction)]
     for action in [emit.value for emit in emits if isinstance(emit.value, Action)]:
         name = ("impression", "dismiss", "bounce", "click")[int(action.action_id[0], 16) % 4]

@@ -55,17 +55,20 @@ def test_placement_that_wants_a_list_gets_it_in_order(stack: Stack) -> None:
     message = {"type": "page", "name": "Home", "userId": f"c-{uuid4()}"}
     with stack.client("test-app-key") as client:
 
-        def shown(*placements: Any) -> Any:
+        def ask(*placements: Any) -> Any:
             body = {"interaction": message, "placements": placements}
             return client.post("/v1/decide", json=body)
 
-        answer = shown({"placement": "hero", "limit": 5}, {"placement": "banner", "limit": 2})
-        filled = answer.raise_for_status().json()["placements"]
-        assert [choice["treatment"] for choice in filled["hero"]] == ["hello-hero", "again-hero"]
-        assert len({choice["token"] for choice in filled["hero"]}) == 2
-        assert filled["banner"] == []
+        answer = ask({"placement": "hero", "limit": 5}, {"placement": "banner", "limit": 2})
+        placements = answer.raise_for_status().json()["placements"]
+        assert [choice["treatment"] for choice in placements["hero"]] == [
+            "hello-hero",
+            "again-hero",
+        ]
+        assert len({choice["token"] for choice in placements["hero"]}) == 2
+        assert placements["banner"] == []
         for limit in (0, -1, 101):
-            refused_answer = shown({"placement": "hero", "limit": limit})
+            refused_answer = ask({"placement": "hero", "limit": limit})
             assert refused_answer.status_code == 400
             assert refused_answer.json()["error"]["field"] == "placements"
 

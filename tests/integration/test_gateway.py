@@ -117,13 +117,13 @@ def test_key_and_body_are_accepted_in_every_form(
 def test_good_items_of_a_batch_go_on_and_bad_ones_are_named(
     stack: Stack, client: httpx.Client, somebody: Customer, path: str
 ) -> None:
-    good = somebody.message("track", type="track")
+    valid_message = somebody.message("track", type="track")
     nameless = {"type": "track", "event": "Viewed", "messageId": f"n-{somebody.name}"}
-    answer = client.post(path, json={"batch": [good, nameless, {"type": "dance"}]})
+    answer = client.post(path, json={"batch": [valid_message, nameless, {"type": "dance"}]})
     assert answer.status_code == 200
     refusals = [(item["index"], item["field"]) for item in answer.json()["rejected"]]
     assert refusals == [(1, "userId"), (2, "type")]
-    assert len(stack.interactions(good["messageId"])) == 1
+    assert len(stack.interactions(valid_message["messageId"])) == 1
     assert not stack.interactions(nameless["messageId"])
     *_, letter = stack.ask("dlq", "list", "--stage", "gateway", "--reason", "missing_identifier")
     assert stack.ask("dlq", "show", letter["id"])["value"] == nameless
@@ -194,8 +194,8 @@ def test_outcomes_change_the_contact_history_and_forged_ones_do_not(
     token = decide(client, somebody, "hero")["placements"]["hero"]["token"]
     middle = len(token) // 2
     forgery = token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :]
-    for wrong in (forgery, "made-up", ""):
-        answer = client.post("/v1/outcomes", json={"token": wrong, "outcome": "bounce"})
+    for bad_token in (forgery, "made-up", ""):
+        answer = client.post("/v1/outcomes", json={"token": bad_token, "outcome": "bounce"})
         assert answer.status_code == 400
         assert answer.json()["error"]["field"] == "token"
     unknown = client.post("/v1/outcomes", json={"token": token, "outcome": "loved"})

@@ -48,7 +48,6 @@ class WatchedFolder:
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings = settings
         self.folder = folder
-        self.began = time.time_ns() // 1_000_000
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", "pipeline.cli", "ingest", "--once", "--json"]
@@ -94,7 +93,7 @@ class WatchedFolder:
 
 
 @pytest.fixture
-def watched(settings: Settings, tmp_path: Path) -> Callable[[str], WatchedFolder]:
+def watch_folder(settings: Settings, tmp_path: Path) -> Callable[[str], WatchedFolder]:
     """Function that puts a watch in force for a folder of the test."""
     settings.home.mkdir(exist_ok=True)
     ensure_topics(settings, ())
@@ -118,13 +117,13 @@ def _rows(customer: str, count: int, bad_every: int = 0) -> str:
     """Return CSV whose bad rows have no identifier."""
     lines = ["customer,total"]
     for number in range(count):
-        bad = bad_every and number % bad_every == 0
-        lines.append(f"{'' if bad else f'{customer}-{number}'},{number}.50")
+        is_bad = bad_every and number % bad_every == 0
+        lines.append(f"{'' if is_bad else f'{customer}-{number}'},{number}.50")
     return "\n".join(lines) + "\n"
 
 
-def test_good_rows_are_sent_and_bad_ones_lie_beside_the_file(watched: Any) -> None:
-    files = watched()
+def test_good_rows_are_sent_and_bad_ones_lie_beside_the_file(watch_folder: Any) -> None:
+    files = watch_folder()
     (files.folder / "a.csv").write_text(
         "customer,total\nmix-1,12.5\n,3\nmix-2,4\nmix-3,5\nmix-4,1\n"
     )
@@ -139,8 +138,8 @@ def test_good_rows_are_sent_and_bad_ones_lie_beside_the_file(watched: Any) -> No
     }
     assert _names(files.folder) == ["done"]
     assert _names(files.folder / "done") == ["a.csv", "a.csv.rejected.csv"]
-    with (files.folder / "done" / "a.csv.rejected.csv").open(newline="") as beside:
-        [row] = csv.DictReader(beside)
+    with (files.folder / "done" / "a.csv.rejected.csv").open(newline="") as file:
+        [row] = csv.DictReader(file)
     assert (row["line"], row["column"], row["original"]) == ("3", "customer", ",3")
     assert row["reason"].startswith("missing_identifier")
     interactions = files.interactions("mix-")
@@ -160,8 +159,10 @@ def test_good_rows_are_sent_and_bad_ones_lie_beside_the_file(watched: Any) -> No
     assert files.run() == []
 
 
-def test_file_sent_twice_counts_once_and_another_content_of_its_name_counts(watched: Any) -> None:
-    files = watched()
+def test_file_sent_twice_counts_once_and_another_content_of_its_name_counts(
+    watch_folder: Any,
+) -> None:
+    files = watch_folder()
     text = _rows("twice", 20, bad_every=10)
     (files.folder / "a.csv").write_text(text)
     assert files.run()[0]["sent"] == 18
@@ -177,13 +178,13 @@ def test_file_sent_twice_counts_once_and_another_content_of_its_name_counts(watc
     assert files.run()[0]["sent"] == 1
     assert len(files.interactions("twice-")) == 19
     assert len(files.letters("a.csv")) == 2
-    names_done = _names(files.folder / "done")
-    assert len([name for name in names_done if name.endswith("-a.csv")]) == 2
+    done_names = _names(files.folder / "done")
+    assert len([name for name in done_names if name.endswith("-a.csv")]) == 2
     assert (files.folder / "done" / "a.csv").read_text() == text
 
 
-def test_file_with_too_many_bad_rows_stops_before_anything_is_sent(watched: Any) -> None:
-    files = watched()
+def test_file_with_too_many_bad_rows_stops_before_anything_is_sent(watch_folder: Any) -> None:
+    files = watch_folder()
     (files.folder / "a.csv").write_text(_rows("much", 10, bad_every=3))
     [report] = files.run()
     assert (report["state"], report["rows"], report["sent"], report["rejected"]) == (
@@ -197,8 +198,8 @@ def test_file_with_too_many_bad_rows_stops_before_anything_is_sent(watched: Any)
     assert not files.letters("a.csv")
 
 
-def test_file_that_cannot_be_read_is_set_aside_and_the_next_is_taken(watched: Any) -> None:
-    files = watched()
+def test_file_that_cannot_be_read_is_set_aside_and_the_next_is_taken(watch_folder: Any) -> None:
+    files = watch_folder()
     (files.folder / "a.csv").write_text("customer,unknown\nx,1\n")
     (files.folder / "b.csv.gz").write_bytes(b"\x1f\x8bno gzip")
     (files.folder / "c.csv").write_text(_rows("next", 3))
@@ -238,8 +239,8 @@ def _letters(home: Path) -> bool:
 
 @pytest.mark.timeout(900)  # the command runs eight times or more
 @pytest.mark.parametrize("point", _POINTS)
-def test_kill_at_any_point_loses_nothing_and_doubles_nothing(watched: Any, point: str) -> None:
-    files = watched()
+def test_kill_at_any_point_loses_nothing_and_doubles_nothing(watch_folder: Any, point: str) -> None:
+    files = watch_folder()
     count = 10_000
     customer = _kill_in_flight(files, point, count)
     [report] = files.run()
@@ -293,8 +294,8 @@ _LISTS = """watches:
 """
 
 
-def test_departures_from_lists_count_and_a_repeated_row_counts_once(watched: Any) -> None:
-    files = watched(_LISTS)
+def test_departures_from_lists_count_and_a_repeated_row_counts_once(watch_folder: Any) -> None:
+    files = watch_folder(_LISTS)
     both_lists, single = (
         "userId,segment\nlist-1,Gold\nlist-2,Gold\n",
         "userId,segment\nlist-1,Gold\n",
@@ -323,15 +324,15 @@ def test_departures_from_lists_count_and_a_repeated_row_counts_once(watched: Any
 
 
 def test_departures_are_known_to_another_home_and_their_loss_is_reported(
-    watched: Any, tmp_path: Path
+    watch_folder: Any, tmp_path: Path
 ) -> None:
     texts = {
-        number: "userId,segment\n" + "".join(f"home-{number},Gold\n" for number in on_it)
-        for number, on_it in enumerate(("123", "23", "3"), start=1)
+        number: "userId,segment\n" + "".join(f"home-{number},Gold\n" for number in members)
+        for number, members in enumerate(("123", "23", "3"), start=1)
     }
     names = {number: f"segment-replace-2026-11-0{number}_03-00-00.csv.gz" for number in texts}
     for number, text in texts.items():
-        files = watched(_LISTS, home=tmp_path / f"home-{number}")
+        files = watch_folder(_LISTS, home=tmp_path / f"home-{number}")
         (files.folder / names[number]).write_bytes(gzip.compress(text.encode()))
         if number == 3:
             (files.folder / "done" / names[2]).unlink()
@@ -340,20 +341,20 @@ def test_departures_are_known_to_another_home_and_their_loss_is_reported(
             "done",
             "list_memory_lost" if number == 3 else None,
         )
-    ids_removed = [
+    removed_ids = [
         interaction.identifiers[0].value
         for interaction in files.interactions("home-")
         if interaction.properties["operation"] == "remove"
     ]
-    assert ids_removed == ["home-1"]
+    assert removed_ids == ["home-1"]
 
 
 @pytest.mark.parametrize("free_kib", [0, 100])
 def test_full_disk_is_reported_and_each_row_counts_once_afterwards(
-    watched: Any, tmp_path: Path, free_kib: int
+    watch_folder: Any, tmp_path: Path, free_kib: int
 ) -> None:
     home = tmp_path / "home"
-    files = watched(home=home)
+    files = watch_folder(home=home)
     count, customer = 3_000, f"full{free_kib}"
     (files.folder / "a.csv").write_text(_rows(customer, count, bad_every=100))
     (home / "state").mkdir(parents=True)
@@ -375,10 +376,10 @@ def test_full_disk_is_reported_and_each_row_counts_once_afterwards(
 
 
 def test_full_disk_of_the_folder_keeps_the_file_there_until_there_is_room(
-    watched: Any, tmp_path: Path
+    watch_folder: Any, tmp_path: Path
 ) -> None:
     with small_disk(tmp_path / "in", megabytes=1):
-        files = watched()
+        files = watch_folder()
         (files.folder / "a.csv").write_text(_rows("brim", 1_000, bad_every=10))
         _fill(files.folder / "filler", 0)
         [report] = files.run()
@@ -401,8 +402,8 @@ def _fill(filler: Path, free_kib: int) -> None:
         os.truncate(filler, filler.stat().st_size - free_kib * 1024)
 
 
-def test_two_watchers_take_each_file_once(watched: Any) -> None:
-    files = watched()
+def test_two_watchers_take_each_file_once(watch_folder: Any) -> None:
+    files = watch_folder()
     (files.folder / "a.csv").write_text(_rows("both", 5_000))
     first, second = files.start(), files.start()
     reports = [

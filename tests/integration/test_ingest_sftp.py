@@ -1,10 +1,7 @@
 """Files on OpenSSH's own server: taken once, also over cut connections, and by its pinned key
 only."""
 
-import socket
-import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +21,7 @@ from pipeline.ingest.taking import FileReport
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.settings import Settings
+from tests.support.cutting import cutting_proxy
 from tests.support.ingest import write_configuration
 from tests.support.sshd import SSHD, Server, running_sshd, unprivileged_sshd
 
@@ -52,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def source_partition(server: Server, path: Path) -> model.SftpServer:
+def sftp_place(server: Server, path: Path) -> model.SftpServer:
     return model.SftpServer(
         host="127.0.0.1",
         user=server.user,
@@ -116,8 +114,11 @@ def test_wrong_host_key_is_refused_before_credentials_are_sent(
     server: Server, tmp_path: Path
 ) -> None:
     with running_sshd(tmp_path / "other") as other:
-        wrong = replace(source_partition(other, tmp_path), host_key=server.host_key)
-        with pytest.raises(PlaceError, match="host key"), open_server(wrong, secrets(other)):
+        mistaken_place = replace(sftp_place(other, tmp_path), host_key=server.host_key)
+        with (
+            pytest.raises(PlaceError, match="host key"),
+            open_server(mistaken_place, secrets(other)),
+        ):
             pass
         log = (tmp_path / "other" / "log").read_text()
     assert "Accepted" not in log
@@ -126,13 +127,13 @@ def test_wrong_host_key_is_refused_before_credentials_are_sent(
 def test_secret_that_is_not_set_is_named(server: Server, tmp_path: Path) -> None:
     with (
         pytest.raises(PlaceError, match="SFTP_KEY"),
-        open_server(source_partition(server, tmp_path), {}),
+        open_server(sftp_place(server, tmp_path), {}),
     ):
         pass
 
 
 def test_folder_that_is_not_there_is_named(server: Server, tmp_path: Path) -> None:
-    place = source_partition(server, tmp_path / "missing")
+    place = sftp_place(server, tmp_path / "missing")
     with (
         open_server(place, secrets(server)) as folder,
         pytest.raises(PlaceError, match="No such"),
@@ -147,7 +148,7 @@ def test_read_only_server_files_are_taken_once_and_stay(settings: Settings, tmp_
     (folder / "b.csv").write_text("customer,other\nstay-2,gold\n")
     with running_sshd(tmp_path / "server", "-R") as server:
         with (
-            open_server(source_partition(server, folder), secrets(server)) as place,
+            open_server(sftp_place(server, folder), secrets(server)) as place,
             pytest.raises(DeniedError),
         ):
             place.move("a.csv", "done", "a.csv")
@@ -162,33 +163,35 @@ def test_read_only_server_files_are_taken_once_and_stay(settings: Settings, tmp_
 
 
 @pytest.fixture(scope="module")
-def unprivileged() -> Iterator[tuple[Server, Path]]:
+def unprivileged_server() -> Iterator[tuple[Server, Path]]:
     with unprivileged_sshd() as server:
         yield server
 
 
 def _take_without_rights(server: Server, folder: Path, home: Path) -> FileReport:
-    """Return the report of the folder, which cannot be taken."""
+    """Return the report on a folder whose files cannot be taken."""
     config = configuration(home / "config", server, folder)
     base = base_of(Settings(home=home / "home"), lambda *_: None)
     [report] = look_once(watchers(config, base, secrets(server)), config)
     return report
 
 
-def test_folder_without_rights_is_named(unprivileged: tuple[Server, Path], tmp_path: Path) -> None:
-    server, inbox = unprivileged
+def test_folder_without_rights_is_named(
+    unprivileged_server: tuple[Server, Path], tmp_path: Path
+) -> None:
+    server, inbox = unprivileged_server
     folder = inbox / "closed"
     folder.mkdir(mode=0o000)
     report = _take_without_rights(server, folder, tmp_path)
     assert (report.state, report.sent) == ("failed", 0)
-    assert report.file == server_label(source_partition(server, folder))
+    assert report.file == server_label(sftp_place(server, folder))
     assert "ermission denied" in str(report.reason)
 
 
 def test_file_without_rights_stays_and_is_named(
-    unprivileged: tuple[Server, Path], tmp_path: Path
+    unprivileged_server: tuple[Server, Path], tmp_path: Path
 ) -> None:
-    server, inbox = unprivileged
+    server, inbox = unprivileged_server
     folder = inbox / "mixed"
     folder.mkdir(mode=0o755)
     (folder / "a.csv").write_text("customer,plan\nno-1,gold\n")
@@ -202,54 +205,21 @@ def test_file_without_rights_stays_and_is_named(
 
 
 def test_folder_in_which_nothing_may_be_written_is_denied(
-    unprivileged: tuple[Server, Path],
+    unprivileged_server: tuple[Server, Path],
 ) -> None:
-    server, inbox = unprivileged
+    server, inbox = unprivileged_server
     folder = inbox / "read-only"
     folder.mkdir()
     (folder / "a.csv").write_text("customer,plan\nno-2,gold\n")
     (folder / "a.csv").chmod(0o444)
     folder.chmod(0o555)
-    with open_server(source_partition(server, folder), secrets(server)) as place:
+    with open_server(sftp_place(server, folder), secrets(server)) as place:
         assert [file.name for file in place.files()] == ["a.csv"]
         with pytest.raises(DeniedError, match="ermission"):
             place.move("a.csv", "done", "a.csv")
         with pytest.raises(DeniedError, match="ermission"):
             place.write("failed", "a.csv.reason.txt", folder / "a.csv")
     folder.chmod(0o755)
-
-
-@contextmanager
-def _cut_after(port: int, most_bytes: int) -> Iterator[int]:
-    """Provide a port that leads to `port` and cuts all connections once so many bytes came back."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-
-        def serve() -> None:
-            try:
-                inner, _ = listener.accept()
-            except OSError:
-                return
-            with inner, socket.create_connection(("127.0.0.1", port)) as outer:
-                forward = threading.Thread(target=_pump, args=(inner, outer, None), daemon=True)
-                forward.start()
-                _pump(outer, inner, most_bytes)
-                for connection in (inner, outer):
-                    connection.shutdown(socket.SHUT_RDWR)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield listener.getsockname()[1]
-
-
-def _pump(source: socket.socket, target: socket.socket, most_bytes: int | None) -> None:
-    taken_files = 0
-    try:
-        while piece := source.recv(16_384):
-            target.sendall(piece)
-            taken_files += len(piece)
-            if most_bytes is not None and taken_files > most_bytes:
-                return
-    except OSError:
-        return
 
 
 @pytest.mark.long
@@ -260,10 +230,10 @@ def test_cut_connection_is_reported_and_the_file_is_taken_later(
     folder.mkdir()
     rows = "".join(f"cut-{number},{'x' * 100}\n" for number in range(20_000))
     (folder / "a.csv").write_text("customer,plan\n" + rows)
-    with _cut_after(server.port, 1_000_000) as port:
-        through = Server(port, server.user, server.host_key, server.private_key)
-        config = configuration(tmp_path / "config", through, folder)
-        reports = look(settings, config, through)
+    with cutting_proxy(server.port, lambda: 1_000_000) as port:
+        cut_server = Server(port, server.user, server.host_key, server.private_key)
+        config = configuration(tmp_path / "config", cut_server, folder)
+        reports = look(settings, config, cut_server)
     assert {report.state for report in reports} == {"failed"}
     assert not customers(settings, "cut-")
     assert names(folder) == ["a.csv"]

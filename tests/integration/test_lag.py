@@ -18,9 +18,9 @@ from pipeline.adapters.lag import ConsumerGroup, LagReader
 from pipeline.settings import Settings
 from tests.support.chain import produce
 
-_WRITTEN = 10
+_RECORDS = 10
 _PROCESSED = 7
-_BEHIND = f"{{{_WRITTEN - _PROCESSED}}}\n"
+_LAG_LINE = f"{{{_RECORDS - _PROCESSED}}}\n"
 _GROUPS = [f"group-{n}" for n in range(20)]
 _FOLLOW = """
 import sys
@@ -49,7 +49,7 @@ def test_lag_is_read_from_a_new_coordinator_and_from_one_that_comes_back(tmp_pat
         process = _start(broker)
         admin = AdminClient({"bootstrap.servers": process.bootstrap})
         admin.create_topics([NewTopic("there", 1)], operation_timeout=30)["there"].result()
-        produce(process.bootstrap, "there", [(b"k", b"x")] * _WRITTEN)
+        produce(process.bootstrap, "there", [(b"k", b"x")] * _RECORDS)
         for group in _GROUPS:
             _commit(
                 {"bootstrap.servers": process.bootstrap},
@@ -62,11 +62,11 @@ def test_lag_is_read_from_a_new_coordinator_and_from_one_that_comes_back(tmp_pat
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert _read_answer(reader) == _BEHIND
+        assert _read_answer(reader) == _LAG_LINE
         for _ in range(2):
             os.kill(process.pid, signal.SIGKILL)
             process = _start(broker)
-            assert _read_answer(reader) == _BEHIND
+            assert _read_answer(reader) == _LAG_LINE
         reader.communicate()
         assert reader.returncode == 0
     finally:

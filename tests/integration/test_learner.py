@@ -69,15 +69,15 @@ def _newest(shop: Stack) -> LearningRecord | None:
 def _complete_snapshot(shop: Stack) -> LearningRecord | None:
     """Return the newest snapshot, once it counts all that happened."""
     decisions = [decision for _, decision in shop.records.every(topics.DECISIONS, Decision)]
-    newest = _newest(shop)
-    if newest is None:
+    snapshot = _newest(shop)
+    if snapshot is None:
         return None
     counts = {
         (posterior.treatment, posterior.bin): (posterior.tried, posterior.reached)
-        for posterior in newest.posteriors
+        for posterior in snapshot.posteriors
         if posterior.tried
     }
-    return newest if counts == count_feedback(decisions) and counts else None
+    return snapshot if counts == count_feedback(decisions) and counts else None
 
 
 def test_learner_killed_at_any_point_counts_everything_once(shop: Stack) -> None:
@@ -129,9 +129,9 @@ def test_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> None
     known_number = eventually(lambda: _complete_snapshot(shop)).number
 
     def find_named() -> Any:
-        decision_ids = _send_customers(shop, names, 1)
+        decision_id = _send_customers(shop, names, 1)
         shop.wait_until_idle()
-        explanation = shop.ask("explain", decision_ids, "--rerun")
+        explanation = shop.ask("explain", decision_id, "--rerun")
         return (
             explanation if int(explanation["snapshot"].partition("-")[0]) >= known_number else None
         )
@@ -156,7 +156,7 @@ def test_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
     names = (f"third-{number}" for number in range(10_000))
     _send_customers(shop, names, 6)
     shop.wait_until_idle()
-    newest = eventually(lambda: _complete_snapshot(shop))
+    snapshot = eventually(lambda: _complete_snapshot(shop))
     [hero] = (
         slot
         for slot in shop.ask("preview", f"customer_id:{next(names)}", "--placement", "hero")[
@@ -171,7 +171,7 @@ def test_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
     choices = [
         choice
         for _, decision in shop.records.every(topics.DECISIONS, Decision)
-        if decision.decision_id in ids and decision.snapshot == knowledge_of(newest).name
+        if decision.decision_id in ids and decision.snapshot == knowledge_of(snapshot).name
         for choice in decision.choices
         if choice.slot == "hero"
     ]

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.long
 
 _CONFIGURATION = Path(__file__).parent / "configuration"
 _ROWS = 1_000
-_ASKED = 20
+_REQUESTS = 20
 _BUDGET_MS = 1_000
 
 
@@ -57,15 +57,15 @@ def test_file_is_sent_at_the_pace_of_the_stages(stack: Stack, tmp_path: Path) ->
     stack.kairos("status", "--until-idle", "60")
     before = _count_undecided(stack)
     sending = stack.start("send", str(file))
-    ahead = [0]
+    backlogs = [0]
     try:
         while sending.poll() is None:
-            ahead.append(_count_undecided(stack) - before)
+            backlogs.append(_count_undecided(stack) - before)
             time.sleep(0.02)
     finally:
         sending.kill()
     assert sending.wait() == 0
-    assert max(ahead) < _ROWS / 2
+    assert max(backlogs) < _ROWS / 2
     stack.kairos("status", "--until-idle", "60")
     assert _count_undecided(stack) == before
 
@@ -81,7 +81,7 @@ def test_decisions_beside_a_large_file_come_in_time(
     sending = live.start("send", str(file))
     try:
         eventually(lambda: _count_written(live) > before + _ROWS / 10)
-        eventually(lambda: all(_is_decided(_ask(client)) for _ in range(_ASKED)))
+        eventually(lambda: all(_is_decided(_ask(client)) for _ in range(_REQUESTS)))
         assert sending.poll() is None
     finally:
         sending.kill()

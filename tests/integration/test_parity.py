@@ -51,10 +51,10 @@ _OUTPUTS = (
     "actions.web",
     "actions.email",
 )
-_COMPACTED = (topics.PROFILES, topics.MEMBERSHIPS)
-_CARRIED_ON = (topics.ENRICHED, topics.SEGMENTED)
+_COMPACTED_TOPICS = (topics.PROFILES, topics.MEMBERSHIPS)
+_FORWARDED_TOPICS = (topics.ENRICHED, topics.SEGMENTED)
 _CODEC = Codec(recorded_versions())
-_FOUR = ["identity", "enrichment", "segmentation", "decisioning"]
+_STAGES = ["identity", "enrichment", "segmentation", "decisioning"]
 
 _Record: TypeAlias = tuple[str, bytes | None]
 """Key and value."""
@@ -129,14 +129,14 @@ def test_agents_and_flow_write_the_same_records_in_one_process_and_then_in_four(
 ) -> None:
     config = applied_configuration(settings)
     assert config is not None
-    story = _ComparedRun(settings, Flow(load_rules(config, settings)))
+    run = _ComparedRun(settings, Flow(load_rules(config, settings)))
     middle = len(_STORY) // 2
     with _running(settings, ["all"]):
-        story.send(_STORY[:middle])
-    with _running(settings, _FOUR):
-        story.send(_STORY[middle:])
+        run.send(_STORY[:middle])
+    with _running(settings, _STAGES):
+        run.send(_STORY[middle:])
         _check_telemetry(settings, len(_interactions(_STORY[middle:])))
-    expected = story.expected
+    expected = run.expected
     for topic in _OUTPUTS:
         records = [(record.key, record.value) for record in scan(settings.kafka(), topic)]
         assert _comparable(topic, records) == _comparable(topic, expected[topic]), topic
@@ -144,8 +144,8 @@ def test_agents_and_flow_write_the_same_records_in_one_process_and_then_in_four(
     assert len(expected["actions.email"]) > 0
     assert any(value is None for _, value in expected[topics.PROFILES])
     changes = [_CODEC.decode(*value) for value in _values(expected, topics.SEGMENT_CHANGES)]
-    segments_entered = {change.segment for change in changes if isinstance(change, SegmentChange)}
-    assert segments_entered == {"buyers", "mobile", "spanish", "likely"}
+    entered_segments = {change.segment for change in changes if isinstance(change, SegmentChange)}
+    assert entered_segments == {"buyers", "mobile", "spanish", "likely"}
     _check_headers(settings)
 
 
@@ -157,9 +157,9 @@ def _comparable(topic: str, records: Sequence[_Record]) -> Counter[_Record]:
     so is whether there is anything to refresh then. The state after the last one is not.
     """
     last = dict(records)
-    if topic in _COMPACTED:
+    if topic in _COMPACTED_TOPICS:
         return Counter(last.items())
-    if topic not in _CARRIED_ON:
+    if topic not in _FORWARDED_TOPICS:
         return Counter(records)
     return Counter(
         record if record[1] == last[record[0]] else (record[0], interim)
@@ -194,7 +194,7 @@ class _ComparedRun:
         self._producer = Producer({**settings.kafka(), "partitioner": "murmur2_random"})
 
     def send(self, records: Sequence[Interaction | IdentityChange]) -> None:
-        """Send one input, and wait for all that follows from it."""
+        """Send the inputs one by one, and wait after each for all that follows from it."""
         for record in records:
             topic, key = _address(record)
             value = _CODEC.encode(topic, record)
@@ -225,24 +225,24 @@ def _check_headers(settings: Settings) -> None:
 
 
 def _check_telemetry(settings: Settings, interactions: int) -> None:
-    """Check the telemetry of the running processes, which each have processed `count`
+    """Check the telemetry of the running processes, each of which has processed so many
     interactions."""
-    figures = eventually(lambda: _wait_until_idle(metrics(settings.home)))
-    for stage in _FOUR:
+    figures = eventually(lambda: _settled_figures(metrics(settings.home)))
+    for stage in _STAGES:
         assert figures["kairos_stage_read_total", stage] >= interactions
         assert figures["kairos_stage_commits_total", stage] > 0
         assert figures["kairos_stage_state_rows", stage] > 0
     assert figures["kairos_stage_dead_letters_total", "identity"] == 0
 
 
-def _wait_until_idle(figures: Counter[tuple[str, str]]) -> Counter[tuple[str, str]] | None:
-    """Wait until nothing is in flight, not even a timer; return whether each record that was read
-    was timed."""
+def _settled_figures(figures: Counter[tuple[str, str]]) -> Counter[tuple[str, str]] | None:
+    """Return the figures once nothing is in flight, not even a timer, and each record that was read
+    was timed; None before."""
     time_metrics = ("kairos_stage_spent_seconds_count", "kairos_stage_queued_seconds_count")
     is_settled = all(
         {figures[name, stage] for name in time_metrics}
         == {figures["kairos_stage_read_total", stage]}
-        for stage in _FOUR
+        for stage in _STAGES
     )
     return (
         figures if is_settled and figures["kairos_stage_lag_records", "decisioning"] == 0 else None

@@ -13,9 +13,9 @@ from pipeline.adapters.kafka import key_per_partition
 from tests.support.chain import committed_offsets, ends, produce
 from tests.support.reading import BUFFER, Reading
 
-_PAUSED, _OTHER = 0, 1
+_PAUSED_PARTITION, _OTHER_PARTITION = 0, 1
 _KEYS = [key.encode() for key in key_per_partition("key", 2)]
-_MANY, _MORE = 100, 50
+_COUNT, _EXTRA = 100, 50
 _AT_REST_S = 0.5
 
 _Start = Callable[..., Reading]
@@ -24,14 +24,14 @@ _Start = Callable[..., Reading]
 @pytest.fixture
 def source(bootstrap: str, new_topic: Callable[..., str]) -> str:
     topic = new_topic("in", partitions=2)
-    _write(bootstrap, topic, _MANY)
+    _write(bootstrap, topic, _COUNT)
     return topic
 
 
 @pytest.fixture
 def reading(bootstrap: str, prefix: str, tmp_path: Path, source: str) -> _Start:
     """Function that makes a reader, which belongs to an event loop."""
-    return lambda **narrow: Reading(bootstrap, prefix, tmp_path, source, partitions=2, **narrow)
+    return lambda **options: Reading(bootstrap, prefix, tmp_path, source, partitions=2, **options)
 
 
 def test_paused_partition_gives_no_record_until_resumed(
@@ -41,77 +41,81 @@ def test_paused_partition_gives_no_record_until_resumed(
         group = reading()
         group.go.set()
         await group.app.start()
-        await group.wait_until(lambda group: len(group.positions) == 2 * _MANY)
-        group.consumer.pause_partitions([TP(source, _PAUSED)])
-        _write(bootstrap, source, _MORE)
-        await group.wait_until(lambda group: group.consumer.unprocessed(_PAUSED) == _MORE)
-        await group.wait_until(lambda group: len(group.offsets_of(_OTHER)) == _MANY + _MORE)
+        await group.wait_until(lambda group: len(group.positions) == 2 * _COUNT)
+        group.consumer.pause_partitions([TP(source, _PAUSED_PARTITION)])
+        _write(bootstrap, source, _EXTRA)
+        await group.wait_until(
+            lambda group: group.consumer.unprocessed(_PAUSED_PARTITION) == _EXTRA
+        )
+        await group.wait_until(
+            lambda group: len(group.offsets_of(_OTHER_PARTITION)) == _COUNT + _EXTRA
+        )
         await asyncio.sleep(_AT_REST_S)
-        assert group.offsets_of(_PAUSED) == list(range(_MANY))
-        group.consumer.resume_partitions([TP(source, _PAUSED)])
-        await group.wait_until(lambda group: len(group.positions) >= 2 * (_MANY + _MORE))
+        assert group.offsets_of(_PAUSED_PARTITION) == list(range(_COUNT))
+        group.consumer.resume_partitions([TP(source, _PAUSED_PARTITION)])
+        await group.wait_until(lambda group: len(group.positions) >= 2 * (_COUNT + _EXTRA))
         await asyncio.sleep(_AT_REST_S)
         await group.app.stop()
         return group
 
     group = asyncio.run(read())
-    for partition in (_PAUSED, _OTHER):
-        assert group.offsets_of(partition) == list(range(_MANY + _MORE))
-    assert committed_offsets(bootstrap, f"{prefix}.reading", source, 2) == [_MANY + _MORE] * 2
+    for partition in (_PAUSED_PARTITION, _OTHER_PARTITION):
+        assert group.offsets_of(partition) == list(range(_COUNT + _EXTRA))
+    assert committed_offsets(bootstrap, f"{prefix}.reading", source, 2) == [_COUNT + _EXTRA] * 2
 
 
 @pytest.mark.parametrize(
-    "narrow", [{}, {"fetch_batch": 3, "fetch_batches": 2}], ids=["ahead", "polling waits"]
+    "options", [{}, {"fetch_batch": 3, "fetch_batches": 2}], ids=["ahead", "polling waits"]
 )
 def test_pause_amid_reading_lets_only_records_in_flight_through(
-    bootstrap: str, prefix: str, source: str, reading: _Start, narrow: dict[str, int]
+    bootstrap: str, prefix: str, source: str, reading: _Start, options: dict[str, int]
 ) -> None:
     async def read() -> tuple[Reading, int]:
-        group = reading(**narrow)
+        group = reading(**options)
         await group.app.start()
         await group.wait_until(lambda group: len(group.positions) == 1)
         await asyncio.sleep(_AT_REST_S)  # until nothing more can be prefetched
-        group.consumer.pause_partitions([TP(source, _PAUSED)])
+        group.consumer.pause_partitions([TP(source, _PAUSED_PARTITION)])
         group.go.set()
-        await group.wait_until(lambda group: len(group.offsets_of(_OTHER)) == _MANY)
+        await group.wait_until(lambda group: len(group.offsets_of(_OTHER_PARTITION)) == _COUNT)
         await asyncio.sleep(_AT_REST_S)
-        count_before = len(group.offsets_of(_PAUSED))
-        group.consumer.resume_partitions([TP(source, _PAUSED)])
-        await group.wait_until(lambda group: len(group.positions) >= 2 * _MANY)
+        count_before = len(group.offsets_of(_PAUSED_PARTITION))
+        group.consumer.resume_partitions([TP(source, _PAUSED_PARTITION)])
+        await group.wait_until(lambda group: len(group.positions) >= 2 * _COUNT)
         await asyncio.sleep(_AT_REST_S)
         await group.app.stop()
         return group, count_before
 
     group, count_before = asyncio.run(read())
     assert count_before <= 1 + BUFFER + 1  # in process, in the buffer, and in flight between
-    for partition in (_PAUSED, _OTHER):
-        assert group.offsets_of(partition) == list(range(_MANY))
-    assert committed_offsets(bootstrap, f"{prefix}.reading", source, 2) == [_MANY] * 2
+    for partition in (_PAUSED_PARTITION, _OTHER_PARTITION):
+        assert group.offsets_of(partition) == list(range(_COUNT))
+    assert committed_offsets(bootstrap, f"{prefix}.reading", source, 2) == [_COUNT] * 2
 
 
 def test_watermarks_equal_the_brokers(
     bootstrap: str, source: str, reading: _Start, new_topic: Callable[..., str]
 ) -> None:
     first, second, unread_tp = TP(source, 0), TP(source, 1), TP(new_topic("unread"), 0)
-    produce(bootstrap, unread_tp.topic, [(b"k", b"x")] * _MORE)
+    produce(bootstrap, unread_tp.topic, [(b"k", b"x")] * _EXTRA)
     # A reference, since the client must outlive its future.
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    [deleted] = admin.delete_records([TopicPartition(*second, 30)]).values()
-    deleted.result()
+    [deletion] = admin.delete_records([TopicPartition(*second, 30)]).values()
+    deletion.result()
 
     async def look() -> None:
         group = reading()
         group.go.set()
         await group.app.start()
-        await group.wait_until(lambda group: group.offsets_of(1)[-1:] == [_MANY - 1])
+        await group.wait_until(lambda group: group.offsets_of(1)[-1:] == [_COUNT - 1])
         assert await group.consumer.earliest_offsets(first, second) == {first: 0, second: 30}
-        assert await group.consumer.highwaters(first, second) == {first: _MANY, second: _MANY}
-        produce(bootstrap, source, [(_KEYS[0], b"x")] * _MORE)
+        assert await group.consumer.highwaters(first, second) == {first: _COUNT, second: _COUNT}
+        produce(bootstrap, source, [(_KEYS[0], b"x")] * _EXTRA)
         end_offsets = dict(zip((first, second), ends(bootstrap, source, 2), strict=True))
-        assert end_offsets == {first: _MANY + _MORE, second: _MANY}
+        assert end_offsets == {first: _COUNT + _EXTRA, second: _COUNT}
         assert await group.consumer.highwaters(first, unread_tp) == {
             first: end_offsets[first],
-            unread_tp: _MORE,
+            unread_tp: _EXTRA,
         }
         await group.wait_until(
             lambda group: {tp: group.consumer.highwater(tp) for tp in end_offsets} == end_offsets

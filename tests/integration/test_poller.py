@@ -41,7 +41,8 @@ _MOST_WAITING = 20
 
 
 class _SlowListener:
-    """Listener that takes a while for each batch; `offsets` by partition, as they came."""
+    """Listener that takes a while for each batch; `offsets` by partition, as they came, and
+    `was_held`: whether the lease was held as a failure was reported."""
 
     def __init__(self) -> None:
         self.offsets: dict[int, list[int]] = defaultdict(list)
@@ -51,7 +52,7 @@ class _SlowListener:
         self.options: TransportOptions | None = None
         self.waiting = self.most_waiting = 0
         self.lease = Lease(_PATIENCE_S)
-        self.held_when_reported: bool | None = None
+        self.was_held: bool | None = None
 
     def on_batch(self, batch: Batch) -> None:
         assert self.poller is not None
@@ -118,7 +119,7 @@ class _FailingListener(_SlowListener):
         raise OSError("no space left")
 
     def on_crash(self, error: BaseException) -> None:
-        self.held_when_reported = self.lease.held
+        self.was_held = self.lease.held
         super().on_crash(error)
 
 
@@ -141,7 +142,7 @@ class _StoppedListener(_SlowListener):
         asyncio.get_running_loop().call_later(_SETTLED_S, self.stand_still.set)
 
     def on_lost(self) -> None:
-        self.held_when_reported = self.lease.held
+        self.was_held = self.lease.held
         self.everything.set()
 
 
@@ -162,7 +163,7 @@ class _FencedListener(_SlowListener):
 
     def on_client_error(self, error: KafkaError) -> None:
         if is_fatal(error):
-            self.held_when_reported = self.lease.held
+            self.was_held = self.lease.held
             self.everything.set()
 
 
@@ -237,7 +238,7 @@ def test_failure_in_a_rebalance_is_reported(
     options = TransportOptions(bootstrap, prefix, "0")
     listener = asyncio.run(_read_all(_FailingListener, options, new_topic("in"), _ROOM))
     assert isinstance(listener.error, OSError)
-    assert listener.held_when_reported is False
+    assert listener.was_held is False
 
 
 def test_lease_has_ended_when_a_loss_of_partitions_is_reported(
@@ -247,7 +248,7 @@ def test_lease_has_ended_when_a_loss_of_partitions_is_reported(
         bootstrap, prefix, "0", session_timeout_ms=_SHORT_MS, max_poll_interval_ms=_SHORT_MS
     )
     listener = asyncio.run(_read_all(_StoppedListener, options, new_topic("in"), _ROOM))
-    assert listener.held_when_reported is False
+    assert listener.was_held is False
 
 
 def test_coordinator_that_is_away_in_a_rebalance_does_not_outlast_the_lease(
@@ -272,7 +273,7 @@ def test_lease_has_ended_when_fencing_of_the_instance_id_is_reported(
 ) -> None:
     options = TransportOptions(bootstrap, prefix, "0")
     listener = asyncio.run(_read_all(_FencedListener, options, new_topic("in"), _ROOM))
-    assert listener.held_when_reported is False
+    assert listener.was_held is False
 
 
 @pytest.mark.long

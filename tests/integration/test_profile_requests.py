@@ -199,13 +199,13 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
 
 
 def _check_exports(stack: Stack, folder: Path, names: set[str]) -> None:
-    """Check that exports, of now and by a replay, have the others and nobody forgotten."""
+    """Check that exports, of now and by a replay, have the others and none of the forgotten."""
     for kind, at in (("last", ()), ("replayed", ("--at", datetime.now(UTC).isoformat()))):
         stack.ask("export", "--all", "--out", str(folder / kind), *at)
         identifiers = _table(folder / kind, "identifiers")
-        identifiers_exported = {f"{space}:{value}" for _, space, value in identifiers}
-        assert "customer_id:d" in identifiers_exported
-        assert not names & identifiers_exported
+        exported_identifiers = {f"{space}:{value}" for _, space, value in identifiers}
+        assert "customer_id:d" in exported_identifiers
+        assert not names & exported_identifiers
 
 
 def test_export_at_a_time_equals_the_profiles_of_then(stack: Stack, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ _CODEC = Codec(recorded_versions())
 _BEGIN_MS = 1_700_000_000_000
 _PARTITIONS = 3
 _GARBAGE = b"garbage"
-_MORE = 3_000
+_RUN_RECORDS = 3_000
 """Records for a run to replay: some fifteen parts."""
 
 
@@ -112,16 +112,18 @@ def _ask(tmp_path: Path, query: str) -> list[Any]:
 
 def _check_whole(tmp_path: Path, numbers: range) -> None:
     """Check that every record of `numbers` is there once, as it was written."""
-    deleted = {number for number in numbers if number % 100 == 0}
-    garbage = {number for number in numbers if number % 150 == 1} - deleted
+    tombstones = {number for number in numbers if number % 100 == 0}
+    garbage = {number for number in numbers if number % 150 == 1} - tombstones
     counts = "SELECT count(*), count(DISTINCT (kafka_partition, kafka_offset)) FROM t"
     assert _ask(tmp_path, counts) == [(len(numbers), len(numbers))]
     gaps = "SELECT max(kafka_offset) + 1 - count(*) FROM t GROUP BY kafka_partition"
     assert _ask(tmp_path, gaps) == [(0,)] * _PARTITIONS
     keys = "SELECT kafka_key FROM t WHERE"
-    assert set(_ask(tmp_path, f"{keys} kafka_tombstone")) == {(f"p{number}",) for number in deleted}
-    bad = set(_ask(tmp_path, f"{keys} kafka_error IS NOT NULL"))
-    assert bad == {(f"p{number}",) for number in garbage}
+    assert set(_ask(tmp_path, f"{keys} kafka_tombstone")) == {
+        (f"p{number}",) for number in tombstones
+    }
+    unreadable_keys = set(_ask(tmp_path, f"{keys} kafka_error IS NOT NULL"))
+    assert unreadable_keys == {(f"p{number}",) for number in garbage}
     columns = "action_id, identifier.value, content['title'], epoch_ms(created_at), day::VARCHAR"
     rows = _ask(tmp_path, f"SELECT {columns} FROM t WHERE action_id IS NOT NULL")
     expected = [
@@ -132,7 +134,7 @@ def _check_whole(tmp_path: Path, numbers: range) -> None:
             action.created_at,
             _day(action.created_at),
         )
-        for action in map(_action, sorted(set(numbers) - deleted - garbage))
+        for action in map(_action, sorted(set(numbers) - tombstones - garbage))
     ]
     assert sorted(rows) == sorted(expected)
 
@@ -144,21 +146,21 @@ def _day(at: int) -> str:
 def test_each_offset_is_written_once_although_the_replay_is_killed(
     bootstrap: str, topic: str, tmp_path: Path, variables: dict[str, str]
 ) -> None:
-    written = kills = 0
+    count = kills = 0
     while kills < 3:
-        assert written < 20 * _MORE, "it always ended before it could be killed"
-        _produce(bootstrap, topic, range(written, written + _MORE))
-        written += _MORE
+        assert count < 20 * _RUN_RECORDS, "it always ended before it could be killed"
+        _produce(bootstrap, topic, range(count, count + _RUN_RECORDS))
+        count += _RUN_RECORDS
         parts = len(_parts(tmp_path)) + 2 + 3 * kills
-        kills += _killed_at(parts, _start(topic, tmp_path, variables), tmp_path)
+        kills += _kill_at(parts, _start(topic, tmp_path, variables), tmp_path)
     process = _start(topic, tmp_path, variables)
     assert process.wait(120) == 0
-    _check_whole(tmp_path, range(written))
+    _check_whole(tmp_path, range(count))
     assert not list((tmp_path / "out").glob("*/*.unfinished"))
-    assert len(_parts(tmp_path)) >= written // CHUNK
+    assert len(_parts(tmp_path)) >= count // CHUNK
 
 
-def _killed_at(parts: int, process: "subprocess.Popen[bytes]", tmp_path: Path) -> bool:
+def _kill_at(parts: int, process: "subprocess.Popen[bytes]", tmp_path: Path) -> bool:
     """Kill the replay once it has written so many parts; return whether it was still running."""
     _wait(lambda: len(_parts(tmp_path)) >= parts or process.poll() is not None)
     process.send_signal(signal.SIGKILL)
@@ -176,9 +178,9 @@ def _start(topic: str, tmp_path: Path, variables: dict[str, str]) -> "subprocess
 
 
 def _wait(holds: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + 60
+    deadline_s = time.monotonic() + 60
     while not holds():
-        assert time.monotonic() < give_up_at
+        assert time.monotonic() < deadline_s
         time.sleep(0.002)
 
 

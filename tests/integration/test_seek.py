@@ -9,14 +9,14 @@ from faust.types import TP
 from tests.support.chain import committed_offsets, produce
 from tests.support.reading import BUFFER, Reading
 
-_WRITTEN = 100
+_RECORDS = 100
 
 
 def test_records_read_before_a_seek_are_not_given_to_the_agents(
     bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
 ) -> None:
     source = new_topic("in")
-    produce(bootstrap, source, [(b"k", b"x")] * _WRITTEN)
+    produce(bootstrap, source, [(b"k", b"x")] * _RECORDS)
 
     async def forward() -> list[int]:
         reading = Reading(bootstrap, prefix, tmp_path, source)
@@ -26,22 +26,22 @@ def test_records_read_before_a_seek_are_not_given_to_the_agents(
         await asyncio.sleep(0)
         reading.go.set()
         await seek
-        await reading.wait_until(lambda group: group.offsets[-1] == _WRITTEN - 1)
+        await reading.wait_until(lambda group: group.offsets[-1] == _RECORDS - 1)
         await reading.app.stop()
         return reading.offsets
 
     offsets = asyncio.run(forward())
     count_before = offsets.index(50)
     assert count_before <= 1 + BUFFER + 1  # in process, in the buffer, and in flight between
-    assert offsets == [*range(count_before), *range(50, _WRITTEN)]
-    assert committed_offsets(bootstrap, f"{prefix}.reading", source, 1) == [_WRITTEN]
+    assert offsets == [*range(count_before), *range(50, _RECORDS)]
+    assert committed_offsets(bootstrap, f"{prefix}.reading", source, 1) == [_RECORDS]
 
 
 def test_records_read_again_behind_a_commit_are_committed_again(
     bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
 ) -> None:
     source = new_topic("in")
-    produce(bootstrap, source, [(b"k", b"x")] * _WRITTEN)
+    produce(bootstrap, source, [(b"k", b"x")] * _RECORDS)
 
     async def read(seek: int | None) -> list[int]:
         reading = Reading(bootstrap, prefix, tmp_path, source)
@@ -54,16 +54,16 @@ def test_records_read_again_behind_a_commit_are_committed_again(
         await reading.app.stop()
         return reading.offsets
 
-    assert asyncio.run(read(None)) == list(range(_WRITTEN))
-    assert asyncio.run(read(10)) == list(range(10, _WRITTEN))
-    assert committed_offsets(bootstrap, f"{prefix}.reading", source, 1) == [_WRITTEN]
+    assert asyncio.run(read(None)) == list(range(_RECORDS))
+    assert asyncio.run(read(10)) == list(range(10, _RECORDS))
+    assert committed_offsets(bootstrap, f"{prefix}.reading", source, 1) == [_RECORDS]
 
 
 def test_seek_in_a_partition_of_somebody_else_does_nothing(
     bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
 ) -> None:
     source = new_topic("in")
-    produce(bootstrap, source, [(b"k", b"x")] * _WRITTEN)
+    produce(bootstrap, source, [(b"k", b"x")] * _RECORDS)
     elsewhere = TP(source, 7)
 
     async def read() -> int | None:
@@ -72,7 +72,7 @@ def test_seek_in_a_partition_of_somebody_else_does_nothing(
         reading.go.set()
         await reading.wait_until(lambda group: group.offsets != [])
         await reading.consumer.seek(elsewhere, 3)
-        await reading.wait_until(lambda group: group.offsets[-1] == _WRITTEN - 1)
+        await reading.wait_until(lambda group: group.offsets[-1] == _RECORDS - 1)
         position: int | None = await reading.consumer.position(elsewhere)
         await reading.app.stop()
         assert reading.app.failure is None

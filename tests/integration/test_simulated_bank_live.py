@@ -70,14 +70,14 @@ def test_statistics_from_topics_equal_the_play(bank: Stack) -> None:
         for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction)
         if interaction.kind == "outcome"
     )
-    actions_sent = sum(
+    action_count = sum(
         1
         for channel in ("web", "pos", "email", "call")
         for _ in bank.records.every(topics.actions(channel), Action)
     )
     statistics = bank.ask("insights", "campaigns")
     total = statistics["total"]
-    assert total["decided"] == actions_sent
+    assert total["decided"] == action_count
     assert [total[name] for name in ("impressions", "clicks", "conversions", "sent")] == [
         counts_by_name[name] for name in ("impression", "click", "conversion", "sent")
     ]

@@ -64,9 +64,9 @@ def test_files_of_every_kind_become_profiles_and_wrong_rows_are_named(
     row = "SELECT 'track' AS type, 'Order' AS event, 'sent' AS userId, 5 AS \"properties.total\""
     duckdb.sql(row).write_parquet(str(tmp_path / "rows.parquet"))
 
-    wrong = second.run("send", str(tmp_path / "mixed.ndjson"))
-    assert wrong.returncode == 1
-    assert "mixed.ndjson:3: " in wrong.stderr
+    result = second.run("send", str(tmp_path / "mixed.ndjson"))
+    assert result.returncode == 1
+    assert "mixed.ndjson:3: " in result.stderr
     for name in ("rows.csv", "rows.parquet"):
         assert "1 interactions sent" in second.kairos("send", str(tmp_path / name))
     second.kairos("status", "--until-idle", "60")

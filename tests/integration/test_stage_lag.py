@@ -14,9 +14,9 @@ from faust.types import TP
 from agents.app import App, AppOptions, create_app
 from tests.support.chain import committed_offsets, produce
 
-_WRITTEN = 10
-_DELETED = 6
-_LATER = 3_000
+_RECORDS = 10
+_DELETIONS = 6
+_BACKLOG = 3_000
 """More than the poller and the agent's buffer hold."""
 _PATIENCE_S = 120
 
@@ -25,23 +25,23 @@ _PATIENCE_S = 120
 def source(bootstrap: str, new_topic: Callable[..., str]) -> str:
     """Topic with records."""
     topic = new_topic("in")
-    produce(bootstrap, topic, [(b"k", b"x")] * _WRITTEN)
+    produce(bootstrap, topic, [(b"k", b"x")] * _RECORDS)
     return topic
 
 
 def test_records_deleted_before_the_first_commit_are_no_lag(
     bootstrap: str, prefix: str, tmp_path: Path, source: str
 ) -> None:
-    _delete(bootstrap, source, _DELETED)
-    asyncio.run(_check_lag(_app(bootstrap, prefix, tmp_path), source, _WRITTEN - _DELETED))
+    _delete(bootstrap, source, _DELETIONS)
+    asyncio.run(_check_lag(_app(bootstrap, prefix, tmp_path), source, _RECORDS - _DELETIONS))
 
 
 def test_records_deleted_before_processing_are_no_lag(
     bootstrap: str, prefix: str, tmp_path: Path, source: str
 ) -> None:
-    asyncio.run(_check_lag(_app(bootstrap, prefix, tmp_path), source, _WRITTEN))
-    produce(bootstrap, source, [(b"k", b"x")] * _WRITTEN)
-    _delete(bootstrap, source, 2 * _WRITTEN)
+    asyncio.run(_check_lag(_app(bootstrap, prefix, tmp_path), source, _RECORDS))
+    produce(bootstrap, source, [(b"k", b"x")] * _RECORDS)
+    _delete(bootstrap, source, 2 * _RECORDS)
     asyncio.run(_check_lag(_app(bootstrap, prefix, tmp_path), source, 0))
 
 
@@ -49,13 +49,13 @@ def test_marker_of_a_transaction_is_no_lag(
     bootstrap: str, prefix: str, tmp_path: Path, source: str
 ) -> None:
     writer = _Transactions(bootstrap, prefix, source)
-    end = _WRITTEN
-    for aborted in (0, 3):
+    end = _RECORDS
+    for abort_count in (0, 3):
         writer.write(2, commit=True)
         end += 2 + 1
-        if aborted:
-            writer.write(aborted, commit=False)
-            end += aborted + 1
+        if abort_count:
+            writer.write(abort_count, commit=False)
+            end += abort_count + 1
         asyncio.run(_check_no_lag(_app(bootstrap, prefix, tmp_path), source))
         assert committed_offsets(bootstrap, f"{prefix}.lag", source, 1) == [end]
 
@@ -84,7 +84,7 @@ def test_records_written_while_reading_is_paused_count(
     bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
 ) -> None:
     source = new_topic("in")
-    produce(bootstrap, source, [(b"k", b"x")] * _LATER)
+    produce(bootstrap, source, [(b"k", b"x")] * _BACKLOG)
     asyncio.run(_check_lag_of_paused_reading(_app(bootstrap, prefix, tmp_path), source, bootstrap))
 
 
@@ -111,12 +111,12 @@ def _block_agent(app: App, source: str) -> asyncio.Event:
     return go_on
 
 
-async def _check_lag(app: App, source: str, behind: int) -> None:
+async def _check_lag(app: App, source: str, lag: int) -> None:
     go_on = _block_agent(app, source)
     consumer: Any = app.consumer
     await app.start()
-    await _eventually(lambda: consumer.lag() == {TP(source, 0): behind})
-    await _eventually(lambda: consumer.unprocessed(0) == behind)
+    await _eventually(lambda: consumer.lag() == {TP(source, 0): lag})
+    await _eventually(lambda: consumer.unprocessed(0) == lag)
     go_on.set()
     await _eventually(lambda: consumer.lag() == {TP(source, 0): 0})
     assert consumer.unprocessed(0) == 0
@@ -137,11 +137,11 @@ async def _check_lag_of_paused_reading(app: App, source: str, bootstrap: str) ->
     go_on = _block_agent(app, source)
     consumer: Any = app.consumer
     await app.start()
-    await _eventually(lambda: consumer.lag() == {TP(source, 0): _LATER})
+    await _eventually(lambda: consumer.lag() == {TP(source, 0): _BACKLOG})
     for extra in (1, 2):
         await asyncio.to_thread(produce, bootstrap, source, [(b"k", b"x")])
-        await _eventually(lambda extra=extra: consumer.lag() == {TP(source, 0): _LATER + extra})
-        await _eventually(lambda extra=extra: consumer.unprocessed(0) == _LATER + extra)
+        await _eventually(lambda extra=extra: consumer.lag() == {TP(source, 0): _BACKLOG + extra})
+        await _eventually(lambda extra=extra: consumer.unprocessed(0) == _BACKLOG + extra)
     go_on.set()
     await _eventually(lambda: consumer.unprocessed(0) == 0)
     await app.stop()

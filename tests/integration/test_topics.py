@@ -52,8 +52,8 @@ def test_missing_topics_are_created_and_others_reported(empty: Settings, tmp_pat
     memberships = NewTopic("memberships", 3, config={**times, "max.message.bytes": "1000000"})
     identities = NewTopic("identities", 3, config={"max.message.bytes": str(sizes.TOPIC)})
     creations = admin.create_topics([decisions, memberships, identities], operation_timeout=30)
-    for created in creations.values():
-        created.result()
+    for creation in creations.values():
+        creation.result()
     # The broker's own view of its topics may be a moment behind the controller's.
     eventually(lambda: {"decisions", "memberships", "identities"} <= partition_counts(empty).keys())
 

@@ -207,7 +207,7 @@ def test_worker_back_within_its_session_moves_no_partitions(
             {_last_assignment(process) for process in workers_by_name.values()} == {"0 1", "2 3"}
         )
     )
-    theirs = _last_assignment(workers_by_name[victim])
+    victim_partitions = _last_assignment(workers_by_name[victim])
     [other] = (worker for name, worker in workers_by_name.items() if name != victim)
     before = other.rebalances()
 
@@ -216,11 +216,11 @@ def test_worker_back_within_its_session_moves_no_partitions(
     workers_by_name[victim].kill()
     values += produce(plan.bootstrap, f"{plan.prefix}.0", _records(1000, 1000))
     eventually(lambda: len(_uncommitted_partitions(single_hop)) == PARTITIONS // 2)
-    assert " ".join(map(str, _uncommitted_partitions(single_hop))) == theirs
+    assert " ".join(map(str, _uncommitted_partitions(single_hop))) == victim_partitions
     workers_by_name[victim] = start(plans[victim])
     eventually(lambda: all_committed(single_hop))
 
-    assert workers_by_name[victim].rebalances() == [f"{ASSIGNMENT} hop0 {theirs}"]
+    assert workers_by_name[victim].rebalances() == [f"{ASSIGNMENT} hop0 {victim_partitions}"]
     assert other.rebalances() == before
     outputs = read_all(plan.bootstrap, f"{plan.prefix}.1", PARTITIONS)
     assert sorted(output.value() for output in outputs) == sorted(v for _, v in _records(0, 2000))

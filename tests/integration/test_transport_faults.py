@@ -36,7 +36,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[Plan], Worker]]:
         yield starting
 
 
-_MANY = 1_000
+_RECORDS = 1_000
 _LINGER_MS = 2_000
 
 
@@ -164,7 +164,7 @@ def test_pump_waits_for_a_congested_producer(
     narrow: dict[str, int],
 ) -> None:
     source, target = new_topic("0"), new_topic("1")
-    produce(bootstrap, source, [(b"k", b"x" * value_bytes) for _ in range(_MANY)])
+    produce(bootstrap, source, [(b"k", b"x" * value_bytes) for _ in range(_RECORDS)])
     options = AppOptions(
         bootstrap_servers=bootstrap,
         home=tmp_path,
@@ -176,7 +176,9 @@ def test_pump_waits_for_a_congested_producer(
     app.transport_options = replace(app.transport_options, **narrow)
     depths = asyncio.run(
         # Looked up late, since the producer is made in the event loop.
-        _queue_depths(app, source, target, _MANY, lambda _: cast(Any, app.producer).queue_depth())
+        _queue_depths(
+            app, source, target, _RECORDS, lambda _: cast(Any, app.producer).queue_depth()
+        )
     )
     assert max(depths) <= 100 + 2 * 64
 
@@ -216,14 +218,14 @@ async def _fail_over_full_queue(app: App, source: str, target: str) -> None:
     @app.agent(app.raw_topic(source))
     async def multiply(stream: Any) -> None:
         async for event in stream.events():
-            for _ in range(_MANY):
+            for _ in range(_RECORDS):
                 producer.send_raw(target, event.key, event.value)
             sent_event.set()
 
     async with asyncio.timeout(120):
         await app.start()
         await sent_event.wait()
-        assert producer.queue_depth() == _MANY
+        assert producer.queue_depth() == _RECORDS
         app.fail(RuntimeError("asked to fail"))
         await asyncio.sleep(_LINGER_MS / 1000 + 0.5)
         await app.stop()

@@ -44,7 +44,7 @@ _CONFIGURATION = Path(__file__).parent / "configuration"
 
 
 @dataclass(frozen=True)
-class SecuredBroker:
+class SecureBroker:
     """Broker's plain listener and the one that authenticates clients; `properties` of its
     clients."""
 
@@ -54,7 +54,7 @@ class SecuredBroker:
 
 
 @pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
+def secure_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureBroker]:
     home = tmp_path_factory.mktemp("secured")
     certificate = _certificate(home)
     broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
@@ -75,7 +75,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]
         "sasl.password": _PASSWORD,
         "ssl.ca.location": str(certificate),
     }
-    yield SecuredBroker(plain, f"127.0.0.1:{port}", properties)
+    yield SecureBroker(plain, f"127.0.0.1:{port}", properties)
     process.terminate()
     process.wait(120)
 
@@ -133,23 +133,23 @@ def _is_answering(client: Mapping[str, str]) -> bool:
     return True
 
 
-def _is_reached(count: Callable[[], int], least: int) -> bool:
-    return count() >= least
+def _is_reached(count: Callable[[], int], minimum: int) -> bool:
+    return count() >= minimum
 
 
 @pytest.fixture
-def plan(secured: SecuredBroker, prefix: str, tmp_path: Path) -> Plan:
-    admin = AdminClient({"bootstrap.servers": secured.plain})
+def plan(secure_broker: SecureBroker, prefix: str, tmp_path: Path) -> Plan:
+    admin = AdminClient({"bootstrap.servers": secure_broker.plain})
     names = [f"{prefix}.0", f"{prefix}.1"]
-    for created in admin.create_topics([NewTopic(name, 2) for name in names]).values():
-        created.result()
+    for creation in admin.create_topics([NewTopic(name, 2) for name in names]).values():
+        creation.result()
     return Plan(
-        bootstrap=secured.secure,
+        bootstrap=secure_broker.secure,
         home=str(tmp_path),
         prefix=prefix,
         partitions=2,
         hops=1,
-        librdkafka=dict(secured.properties),
+        librdkafka=dict(secure_broker.properties),
     )
 
 
@@ -160,42 +160,44 @@ def start(tmp_path: Path) -> Iterator[Callable[[Plan], Worker]]:
 
 
 def test_worker_reads_writes_and_restores_over_tls_as_a_known_user(
-    plan: Plan, secured: SecuredBroker, start: Callable[[Plan], Worker], tmp_path: Path
+    plan: Plan, secure_broker: SecureBroker, start: Callable[[Plan], Worker], tmp_path: Path
 ) -> None:
-    def outputs() -> int:
-        return len(read_all(secured.plain, f"{plan.prefix}.1", 2))
+    def count_outputs() -> int:
+        return len(read_all(secure_broker.plain, f"{plan.prefix}.1", 2))
 
-    seen_plainly = msgspec.structs.replace(plan, bootstrap=secured.plain)
+    plain_plan = msgspec.structs.replace(plan, bootstrap=secure_broker.plain)
     for life in (1, 2):
         worker = start(plan)
         worker.wait_until_ready()
-        produce(secured.plain, f"{plan.prefix}.0", [(b"k%d" % n, b"%d" % life) for n in range(50)])
-        eventually(partial(_is_reached, outputs, 50 * life))
-        eventually(partial(all_committed, seen_plainly))  # the worker's rows are in the changelog
+        produce(
+            secure_broker.plain, f"{plan.prefix}.0", [(b"k%d" % n, b"%d" % life) for n in range(50)]
+        )
+        eventually(partial(_is_reached, count_outputs, 50 * life))
+        eventually(partial(all_committed, plain_plan))  # the worker's rows are in the changelog
         worker.kill()
         shutil.rmtree(tmp_path / "state")
     assert "restoring" in worker.output()
 
 
 def test_worker_refused_by_the_broker_ends_with_a_message(
-    plan: Plan, secured: SecuredBroker, start: Callable[[Plan], Worker]
+    plan: Plan, secure_broker: SecureBroker, start: Callable[[Plan], Worker]
 ) -> None:
-    wrong = {**secured.properties, "sasl.password": "a guess"}
-    worker = start(msgspec.structs.replace(plan, librdkafka=wrong))
+    properties = {**secure_broker.properties, "sasl.password": "a guess"}
+    worker = start(msgspec.structs.replace(plan, librdkafka=properties))
     assert worker.process.wait(120) == 1
     assert "Authentication failed" in worker.last_line()
 
 
 def test_whole_stack_works_over_tls_as_a_known_user(
-    secured: SecuredBroker, receiver: Receiver, tmp_path: Path
+    secure_broker: SecureBroker, receiver: Receiver, tmp_path: Path
 ) -> None:
     variables = {
         "TEST_RECEIVER": receiver.url,
         "TEST_SIGNING_SECRET": "test-signing-secret",
-        "KAIROS_BOOTSTRAP_SERVERS": secured.secure,
+        "KAIROS_BOOTSTRAP_SERVERS": secure_broker.secure,
         "KAIROS_PARTITIONS": "1",
         "KAIROS_DECIDE_BUDGET_MS": "30000",
-        **{kafka_variable(name): value for name, value in secured.properties.items()},
+        **{kafka_variable(name): value for name, value in secure_broker.properties.items()},
     }
     customer = {"userId": "tls", "context": {"traits": {"email": _EMAIL}}}
     question = {"interaction": {**customer, "type": "page", "name": "home"}, "placements": ["hero"]}

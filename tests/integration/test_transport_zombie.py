@@ -91,7 +91,7 @@ def test_rows_of_a_stopped_worker_behind_its_successors_are_void(
         session_timeout_ms=_SESSION_MS,
     )
     hop = _Hop(plan, start)
-    stopped, leaves_at = _stop_with_rows_in_its_queue(hop)
+    zombie, leaves_at = _stop_with_rows_in_its_queue(hop)
     successor = hop.start_successor()
     hop.wait_until_committed()
     hop.send(2)
@@ -99,8 +99,8 @@ def test_rows_of_a_stopped_worker_behind_its_successors_are_void(
 
     end = hop.read_changelog_end()
     time.sleep(max(leaves_at - time.monotonic(), 0))
-    stopped.process.send_signal(signal.SIGCONT)
-    assert stopped.process.wait(120) == 1
+    zombie.process.send_signal(signal.SIGCONT)
+    assert zombie.process.wait(120) == 1
     assert hop.read_changelog_end() >= end + _KEYS, "the stopped worker's queue was empty"
     hop.send(3, keys=1)
     successor = hop.restart_until_committed(successor)

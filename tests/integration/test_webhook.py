@@ -140,8 +140,8 @@ def test_record_that_is_no_action_is_a_dead_letter_under_its_own_key(stack: Stac
     stack.wait_until_idle()
     [letter] = [
         letter
-        for stored, letter in stack.records.every(topics.DEAD_LETTERS, DeadLetterRecord)
-        if stored.key == key
+        for entry, letter in stack.records.every(topics.DEAD_LETTERS, DeadLetterRecord)
+        if entry.key == key
     ]
     assert (letter.stage, letter.reason) == ("adapter.webhook", "not-confluent-framing")
     assert (letter.topic, letter.key, letter.value) == ("actions.email", key.encode(), original)

@@ -112,12 +112,12 @@ def test_same_configuration_decides_identically(
 def test_without_a_campaign_its_messages_and_their_outcomes_are_gone(
     ask: _Ask, bundle: Bundle, settings: Settings
 ) -> None:
-    [campaign_removed] = [
+    [removed_campaign] = [
         campaign for campaign in bundle.campaigns if campaign.campaign == _CAMPAIGN
     ]
-    others = tuple(campaign for campaign in bundle.campaigns if campaign is not campaign_removed)
+    others = tuple(campaign for campaign in bundle.campaigns if campaign is not removed_campaign)
     report = ask(rules(replace(bundle, campaigns=others)), TimeRange(None, _END))
-    names = {offer.offer for offer in campaign_removed.offers}
+    names = {offer.offer for offer in removed_campaign.offers}
     lost_offers = [offer for offer in report.offers if offer.name in names]
     assert not report.identical
     assert report.changed_slots > 0
