@@ -1,7 +1,7 @@
-"""Memory of unacknowledged bodies, so that a retry gets the same message ids.
+"""Cache of the message ids of unacknowledged bodies, so that a retry gets the same ids.
 
-Messages that Kafka acknowledged in the first attempt then count once. The memory is of this
-process, and short, since a later equal body is about other events. Where another gateway gets the
+Messages that Kafka acknowledged in the first attempt then count once. The cache is of this process,
+and short-lived, since a later equal body is about other events. Where another gateway gets the
 retry, or the sender changes the body (a new `sentAt`), messages count once only with the sender's
 own ids.
 """
@@ -45,14 +45,14 @@ class Attempts:
             return MessageIds()
         return MessageIds(attempt.seed)
 
-    def remember(self, source: str, body: bytes, ids: MessageIds) -> None:
-        """Keep the ids for a retry; above a limit the oldest are forgotten."""
+    def add(self, source: str, body: bytes, ids: MessageIds) -> None:
+        """Keep the ids for a retry; above a limit the oldest are dropped."""
         self._attempts[_digest(source, body)] = _Attempt(ids.seed, self._clock())
         if len(self._attempts) > _MAX_ATTEMPTS:
             del self._attempts[next(iter(self._attempts))]
 
-    def forget(self, source: str, body: bytes) -> None:
-        """Forget an acknowledged body, since a later equal one is about other events."""
+    def remove(self, source: str, body: bytes) -> None:
+        """Drop an acknowledged body, since a later equal one is about other events."""
         if self._attempts:
             self._attempts.pop(_digest(source, body), None)
 

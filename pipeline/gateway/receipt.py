@@ -45,9 +45,9 @@ class ReceivedRequest(Generic[B]):
         """Note whether Kafka acknowledged the body, for its retry."""
         attempts, source = self.gateway.attempts, self.arrival.source.name
         if acknowledged:
-            attempts.forget(source, self.raw)
+            attempts.remove(source, self.raw)
         else:
-            attempts.remember(source, self.raw, self.ids)
+            attempts.add(source, self.raw, self.ids)
 
 
 @dataclass(frozen=True, slots=True)

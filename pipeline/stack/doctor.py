@@ -125,7 +125,7 @@ def _lists(home: Path) -> Iterator[Finding]:
             if incomplete.memory == "renewed"
             else f"the members of {incomplete.file} are lost: the next file removes nobody"
         )
-        mend = "remove those who left since by hand; the file after the next removes members again"
+        mend = "remove members that left since by hand; the file after the next removes them again"
         yield Finding(f"list {incomplete.list}", "note", text, mend)
 
 

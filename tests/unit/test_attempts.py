@@ -13,7 +13,7 @@ def test_equal_body_is_a_retry_for_five_minutes_after_a_failure(passed_s: float)
     now_s = [0.0]
     attempts = Attempts(lambda: now_s[0])
     first = attempts.ids("shop", _BODY)
-    attempts.remember("shop", _BODY, first)
+    attempts.add("shop", _BODY, first)
     now_s[0] = passed_s
     assert (attempts.ids("shop", _BODY)() == first()) is (passed_s <= 300)
     assert attempts.ids("bank", _BODY)() != attempts.ids("shop", _BODY)()
@@ -21,7 +21,7 @@ def test_equal_body_is_a_retry_for_five_minutes_after_a_failure(passed_s: float)
 
 def test_equal_body_after_an_acknowledged_one_is_about_other_events() -> None:
     attempts = Attempts()
-    attempts.remember("shop", _BODY, attempts.ids("shop", _BODY))
+    attempts.add("shop", _BODY, attempts.ids("shop", _BODY))
     retry = attempts.ids("shop", _BODY)
-    attempts.forget("shop", _BODY)
+    attempts.remove("shop", _BODY)
     assert attempts.ids("shop", _BODY)() != retry()
