@@ -23,7 +23,7 @@ class Admission:
         """Return the decoded input, or the dead letter of an unreadable one."""
         if message.value is None:
             return DeadLetter("empty-value", "the record has no value")
-        if message.topic == topics.INTERACTIONS and (fault := _beyond_limits(message)):
+        if message.topic == topics.INTERACTIONS and (fault := _size_fault(message)):
             return fault
         if not _is_text(message.key):
             return DeadLetter("malformed-key", "the key is not UTF-8")
@@ -35,10 +35,10 @@ class Admission:
     def check(
         self, interaction: Interaction, message: Message
     ) -> Interaction | DeadLetter | Redirect:
-        """Check the time and partition that an upstream app chose for an interaction.
+        """Return the interaction, if the time and partition that an upstream app chose are valid.
 
-        A `received_at` up to an hour ahead of the record's time, which is the broker's, is set
-        back to it.
+        A `received_at` that is up to an hour later than the record's timestamp, which the broker
+        sets, is replaced by that timestamp.
         """
         if interaction.received_at > message.timestamp_ms + MAX_AHEAD_MS:
             return DeadLetter(
@@ -53,16 +53,16 @@ class Admission:
         return replace(interaction, received_at=message.timestamp_ms)
 
 
-def _beyond_limits(message: Message) -> DeadLetter | None:
+def _size_fault(message: Message) -> DeadLetter | None:
     if len(message.key) > sizes.KEY:
-        return too_large_letter("the key has", len(message.key), sizes.KEY)
+        return too_large_dead_letter("the key has", len(message.key), sizes.KEY)
     if message.size > sizes.INPUT:
-        return too_large_letter("key and value have", message.size, sizes.INPUT)
+        return too_large_dead_letter("key and value have", message.size, sizes.INPUT)
     return None
 
 
-def too_large_letter(subject: str, size: int, limit: int) -> DeadLetter:
-    """Return the dead letter of an input with `size` bytes where `most` are allowed."""
+def too_large_dead_letter(subject: str, size: int, limit: int) -> DeadLetter:
+    """Return the dead letter of an input of `size` bytes, more than `limit`."""
     return DeadLetter("too-large", f"{subject} {size} bytes, more than {limit}")
 
 

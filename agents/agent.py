@@ -25,8 +25,8 @@ from pipeline.adapters.murmur2 import murmur2_partition
 from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
 
-_LOOK_AT_TIMERS_S: Final = 0.1
-_LOOK_AT_BEATS_S: Final = 60.0
+_TIMER_INTERVAL_S: Final = 0.1
+_MAX_BEAT_INTERVAL_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +82,14 @@ def _add_timers(app: App, shell: StageShell, watermark: Watermark | None) -> Non
     @app.task  # type: ignore[untyped-decorator]
     async def fire_due_timers() -> None:
         while True:
-            await asyncio.sleep(_LOOK_AT_TIMERS_S)
+            await asyncio.sleep(_TIMER_INTERVAL_S)
             if shell.may_have_due_timers(now_ms()):
                 until_ms = now_ms() if watermark is None else await watermark.advance()
                 shell.fire_due_timers(until_ms)
 
 
 def _add_cleaning(app: App, ports: "_FaustPorts", heartbeat: Heartbeat) -> None:
-    @app.timer(min(app.options.cleaning.beat_ms / 1000, _LOOK_AT_BEATS_S))  # type: ignore[untyped-decorator]
+    @app.timer(min(app.options.cleaning.beat_ms / 1000, _MAX_BEAT_INTERVAL_S))  # type: ignore[untyped-decorator]
     async def clean() -> None:
         partitions = heartbeat.beat(now_ms())
         if partitions:
@@ -116,12 +116,12 @@ def _rows_first(app: App, rulebook: Rulebook | None) -> bool:
 def _watermark(stage: Stage, options: AppOptions) -> Watermark:
     """Return the watermark of all stages before `stage`."""
     kafka = {**options.librdkafka, "bootstrap.servers": options.bootstrap_servers}
-    before = STAGES[: STAGES.index(stage)]
+    earlier_stages = STAGES[: STAGES.index(stage)]
     return Watermark(
         kafka,
         [
             ConsumerGroup(options.transport(earlier.name).group_id, earlier.inputs)
-            for earlier in before
+            for earlier in earlier_stages
         ],
     )
 
@@ -166,8 +166,8 @@ class _FaustPorts:
         self._app.producer.send_raw(topic, key, value, headers=headers, after=after)  # type: ignore[attr-defined]
 
     def backlog(self, partition: int) -> int | None:
-        onward = self._apps[self._apps.index(self._app) :]
-        backlogs = [_backlog(app, partition) for app in onward]
+        later_apps = self._apps[self._apps.index(self._app) :]
+        backlogs = [_backlog(app, partition) for app in later_apps]
         counts = [count for count in backlogs if count is not None]
         return sum(counts) if len(counts) == len(backlogs) else None
 

@@ -14,7 +14,7 @@ from pipeline.adapters.avro import Codec, MalformedRecord
 
 _MAX_RECORDS: Final = 4_096
 MAX_BYTES: Final = 32 << 20
-"""Maximum of encoded bytes of the cached records; the oldest are evicted."""
+"""Maximum encoded size of all cached records; the oldest are evicted."""
 
 
 class DecodedCache:
@@ -35,7 +35,7 @@ class DecodedCache:
         return self._cache(topic, value, self._codec.extend(topic, value, before, data))
 
     def decode(self, topic: str, data: bytes) -> Struct | MalformedRecord:
-        """Take the record from the cache, or decode as `Codec.decode` does."""
+        """Remove the record from the cache and return it, or decode as `Codec.decode` does."""
         record = self._records.pop((topic, data), None)
         if record is None:
             return self._codec.decode(topic, data)
@@ -45,9 +45,9 @@ class DecodedCache:
     def _cache(self, topic: str, value: Struct | None, data: bytes | None) -> bytes | None:
         if topic in self._topics and value is not None and data is not None:
             records = self._records
-            before = len(records)
+            former_count = len(records)
             records[topic, data] = value
-            if len(records) > before:
+            if len(records) > former_count:
                 self.cached_bytes += len(data)
             while len(records) > _MAX_RECORDS or self.cached_bytes > MAX_BYTES:
                 (_, old_data), _ = records.popitem(last=False)

@@ -22,7 +22,7 @@ class Figures:
     """Counts of one stage's transport and store; `state` by partition."""
 
     lag: Mapping[TP, int]
-    read: int
+    received_records: int
     commits: int
     commit_seconds: float
     unacknowledged_records: int
@@ -32,12 +32,12 @@ class Figures:
     state: Mapping[int, StoreSize]
 
     @classmethod
-    def of(cls, app: App) -> "Figures":
+    def sample(cls, app: App) -> "Figures":
         """Read the counts; to be called in the event loop of an app that has started."""
         consumer, producer = cast(Any, app.consumer), cast(Any, app.producer)
         return cls(
             lag=consumer.lag(),
-            read=consumer.received_total,
+            received_records=consumer.received_total,
             commits=consumer.commit_figures.commits,
             commit_seconds=consumer.commit_figures.seconds,
             unacknowledged_records=producer.queue_depth(),
@@ -63,8 +63,8 @@ class EngineCollector(Collector):
         """Sample the app of `stage` at an interval, from its start on."""
 
         @app.timer(_EVERY_S)  # type: ignore[untyped-decorator]
-        async def look() -> None:
-            self._figures[stage] = Figures.of(app)
+        async def sample() -> None:
+            self._figures[stage] = Figures.sample(app)
 
     def collect(self) -> Iterator[Family]:
         """Yield the families with the latest figures; called in the server's thread."""
@@ -75,7 +75,7 @@ class EngineCollector(Collector):
 
 
 def _families() -> dict[str, Family]:
-    stage, place = ["stage"], ["stage", "partition"]
+    stage, partition_labels = ["stage"], ["stage", "partition"]
     families: list[Family] = [
         GaugeMetricFamily(
             "kairos_stage_lag_records",
@@ -103,9 +103,13 @@ def _families() -> dict[str, Family]:
         CounterMetricFamily(
             "kairos_stage_restored", "Changelog records read to rebuild state", labels=stage
         ),
-        GaugeMetricFamily("kairos_stage_state_bytes", "Size of the state's files", labels=place),
         GaugeMetricFamily(
-            "kairos_stage_state_rows", "Rows of the state, as RocksDB estimates", labels=place
+            "kairos_stage_state_bytes", "Size of the state's files", labels=partition_labels
+        ),
+        GaugeMetricFamily(
+            "kairos_stage_state_rows",
+            "Rows of the state, as RocksDB estimates",
+            labels=partition_labels,
         ),
     ]
     return {family.name.removeprefix("kairos_stage_"): family for family in families}
@@ -114,7 +118,7 @@ def _families() -> dict[str, Family]:
 def _add(families: Mapping[str, Family], stage: str, figures: Figures) -> None:
     for tp, lag in figures.lag.items():
         families["lag_records"].add_metric([stage, tp.topic, str(tp.partition)], lag)
-    families["read"].add_metric([stage], figures.read)
+    families["read"].add_metric([stage], figures.received_records)
     families["commits"].add_metric([stage], figures.commits)
     families["commit_seconds"].add_metric([stage], figures.commit_seconds)
     families["undelivered_records"].add_metric([stage], figures.unacknowledged_records)

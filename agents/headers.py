@@ -19,7 +19,7 @@ CAUSE: Final = topics.CAUSE_HEADER
 TIMING: Final = "kairos-timing"
 
 _LONGEST_TIMING: Final = 1_024
-"""Maximum of bytes; a stage adds about 40. Upstream apps may set this header to anything."""
+"""Maximum size in bytes; a stage adds about 40. Upstream apps may set this header to anything."""
 
 
 def onward_trace(headers: Headers) -> bytes:

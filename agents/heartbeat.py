@@ -24,17 +24,21 @@ class Heartbeat:
         self._interval_ms = interval_ms
 
     def beat(self, now_ms: int) -> list[int]:
-        """Append to the partitions whose beat is due; return these."""
-        due = [partition for partition in self._ports.partitions if now_ms >= self._next(partition)]
-        for partition in due:
+        """Append to the partitions whose beat is due; return these partitions."""
+        due_partitions = [
+            partition
+            for partition in self._ports.partitions
+            if now_ms >= self._next_beat_ms(partition)
+        ]
+        for partition in due_partitions:
             self._ports.table.put_in(partition, _ROW, str(now_ms).encode())
             for topic in self._snapshots:
                 self._ports.send(topic, self._key_in(topic, partition), None, (), partition)
-        return due
+        return due_partitions
 
-    def _next(self, partition: int) -> int:
-        last = self._ports.table.get_in(partition, _ROW)
-        return 0 if last is None else int(last) + self._interval_ms
+    def _next_beat_ms(self, partition: int) -> int:
+        last_beat = self._ports.table.get_in(partition, _ROW)
+        return 0 if last_beat is None else int(last_beat) + self._interval_ms
 
     def _key_in(self, topic: str, partition: int) -> bytes:
         """Return a key in `partition` that no customer has."""

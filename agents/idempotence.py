@@ -30,6 +30,8 @@ class Cause(Struct, frozen=True, order=True):
     index: int
 
     def header(self) -> bytes:
+        """Return the header that `parse` reads."""
+        """Return the header that `parse` reads."""
         return f"{self.source} {self.offset} {self.index}".encode()
 
     @classmethod
@@ -84,6 +86,8 @@ class Position(Struct, frozen=True):
 
     @property
     def source(self) -> str:
+        """Topic and partition, as in `Cause.source`."""
+        """Topic and partition, as in `Cause.source`."""
         return f"{self.topic}/{self.partition}"
 
 
@@ -143,7 +147,7 @@ def advance(
     """
     before = row or Row[S]()
     cause = position.cause
-    outbox = _uncommitted_records(before, committed)
+    outbox = _uncommitted_entries(before, committed)
     outbox.append(OutboxEntry(position.topic, position.offset, outputs, change.applied))
     return Row(
         state=change.state,
@@ -163,18 +167,18 @@ def outbox_bytes(row: Row[S], committed: Callable[[str], int]) -> int:
     """
     return sum(
         len(output.value or b"")
-        for entry in _uncommitted_records(row, committed)
+        for entry in _uncommitted_entries(row, committed)
         for output in entry.outputs
     )
 
 
-def has_uncommitted(row: Row[S], committed: Callable[[str], int]) -> bool:
+def has_uncommitted_inputs(row: Row[S], committed: Callable[[str], int]) -> bool:
     """Return whether the row's inputs may still be redelivered.
 
     `committed(topic)`: next offset to be read after a kill.
     """
-    return bool(_uncommitted_records(row, committed))
+    return bool(_uncommitted_entries(row, committed))
 
 
-def _uncommitted_records(row: Row[S], committed: Callable[[str], int]) -> list[OutboxEntry]:
+def _uncommitted_entries(row: Row[S], committed: Callable[[str], int]) -> list[OutboxEntry]:
     return [entry for entry in row.outbox if entry.offset >= committed(entry.topic)]

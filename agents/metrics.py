@@ -35,12 +35,12 @@ _UNKNOWN_ZONES = Counter(
     "Interactions with an unknown context.timezone, for which the default zone is used",
     ["stage"],
 )
-_DEAD = Counter(
+_DEAD_LETTERS = Counter(
     "kairos_stage_dead_letters_total", "Inputs that could not be processed", ["stage", "reason"]
 )
 
 
-class _Times:
+class _DurationHistogram:
     """Histogram of durations in seconds."""
 
     def __init__(self) -> None:
@@ -52,20 +52,20 @@ class _Times:
         self._sum += seconds
 
     def add_to(self, family: HistogramMetricFamily, stage: str) -> None:
-        upto = accumulate(self._counts)
+        cumulative_counts = accumulate(self._counts)
         bounds = (*map(floatToGoString, SECONDS), "+Inf")
-        family.add_metric([stage], list(zip(bounds, upto, strict=True)), self._sum)
+        family.add_metric([stage], list(zip(bounds, cumulative_counts, strict=True)), self._sum)
 
 
-class _Flow:
+class _StageCounts:
     """Counts per input of a stage, collected on request.
 
     prometheus_client's own metrics would take a lock ten times per input.
     """
 
     def __init__(self) -> None:
-        self.queue_times = _Times()
-        self.processing_times = _Times()
+        self.queue_times = _DurationHistogram()
+        self.processing_times = _DurationHistogram()
         self.records: Tally[str] = Tally()
 
 
@@ -73,11 +73,11 @@ class FlowCollector(Collector):
     """Collector of the stages' counts per input."""
 
     def __init__(self) -> None:
-        self._flows: dict[str, _Flow] = {}
+        self._flows: dict[str, _StageCounts] = {}
 
-    def of(self, stage: str) -> _Flow:
+    def stage_counts(self, stage: str) -> _StageCounts:
         """Return the counts of `stage` in this process."""
-        return self._flows.setdefault(stage, _Flow())
+        return self._flows.setdefault(stage, _StageCounts())
 
     def collect(self) -> Iterator[HistogramMetricFamily | CounterMetricFamily]:
         """Yield the families; called in the server's thread."""
@@ -110,19 +110,19 @@ class StageMetrics:
     """Metrics of one stage."""
 
     def __init__(self, stage: str) -> None:
-        self._flow = FLOWS.of(stage)
+        self._stage_counts = FLOWS.stage_counts(stage)
         self.repeats = _REPEATS.labels(stage)
         self.timers = _TIMERS.labels(stage)
         self.redirects = _REDIRECTS.labels(stage)
         self._unknown_zones = _UNKNOWN_ZONES.labels(stage)
         self.duplicates = _DUPLICATES
         self.drops = _DROPS
-        self.dead_letters = _DEAD
+        self.dead_letters = _DEAD_LETTERS
 
     def observe(self, queued_s: float, spent_s: float) -> None:
         """Count a processed input."""
-        self._flow.queue_times.observe(queued_s)
-        self._flow.processing_times.observe(spent_s)
+        self._stage_counts.queue_times.observe(queued_s)
+        self._stage_counts.processing_times.observe(spent_s)
 
     def count_input(self, interaction: Interaction) -> None:
         """Count an interaction that came in."""
@@ -133,4 +133,4 @@ class StageMetrics:
     def count_outputs(self, outputs: tuple[Output, ...]) -> None:
         """Count written records."""
         for output in outputs:
-            self._flow.records[output.topic] += 1
+            self._stage_counts.records[output.topic] += 1

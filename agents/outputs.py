@@ -30,7 +30,9 @@ class OutputEncoder:
         self._stage = stage
         self._codec = codec
 
-    def of_outcome(self, outcome: Outcome[Any], decoded_input: DecodedInput) -> tuple[Output, ...]:
+    def encode_outcome(
+        self, outcome: Outcome[Any], decoded_input: DecodedInput
+    ) -> tuple[Output, ...]:
         """Return a step's outputs, except dead letters, reusing parts of the input's bytes."""
         match outcome:
             case Ok(_, emits) | Forward(emits):
@@ -39,7 +41,7 @@ class OutputEncoder:
                 return (self._extend(emit, decoded_input),)
         return ()
 
-    def dead_letter(self, message: Message, fault: DeadLetter) -> Output:
+    def encode_dead_letter(self, message: Message, fault: DeadLetter) -> Output:
         """Return the dead letter of an input."""
         failed_input = FailedInput(
             message.topic,
@@ -54,15 +56,15 @@ class OutputEncoder:
         value = self._codec.encode(topics.DEAD_LETTERS, record)
         return Output(topics.DEAD_LETTERS, record.key or b"", value)
 
-    def of_message(self, outcome: Outcome[Any], message: Message) -> tuple[Output, ...]:
-        """Return the outputs of an input without a step."""
+    def encode_rowless_outcome(self, outcome: Outcome[Any], message: Message) -> tuple[Output, ...]:
+        """Return the outputs of an outcome that no row records."""
         match outcome:
             case Forward(emits):
                 return tuple(map(self.encode, emits))
             case Redirect(emit):
                 return (self.encode(emit),)
             case DeadLetter():
-                return (self.dead_letter(message, outcome),)
+                return (self.encode_dead_letter(message, outcome),)
         return ()
 
     def encode(self, emit: Emit) -> Output:

@@ -1,4 +1,4 @@
-"""Rules for each record: identity stamps it with the newest configuration, later stages use that.
+"""Rules for each record: identity stamps the newest configuration on it, for the later stages.
 
 The versions stamped in a partition never go backwards, not even when another worker takes it over:
 a worker's own log only moves forward. A former owner had stopped writing when the partition was
@@ -47,12 +47,15 @@ class Rulebook:
         when an input is redelivered."""
 
     def refresh(self) -> None:
-        """Use the newest models and knowledge from the next record on; for any thread."""
+        """Use the newest models and knowledge from the next record on.
+
+        May be called in any thread.
+        """
         self._rules_in_use = {}
 
     @property
     def newest_digest(self) -> str | None:
-        """Digest of the configuration in force; None before the first was applied."""
+        """Digest of the configuration in force; None until one is applied."""
         config = self._log.latest()
         return None if config is None else config.digest
 

@@ -20,7 +20,7 @@ _STOP_TIMEOUT_S = 20.0
 _FAILED_STOP_TIMEOUT_S = 3.0
 """Short, since a failed worker commits nothing, and other workers wait for its partitions."""
 
-_COLLECT_AFTER = (10_000, 20, 20)
+_GC_THRESHOLDS = (10_000, 20, 20)
 """Thresholds of garbage collection, high since records create many objects and no cycles."""
 
 
@@ -31,13 +31,14 @@ def exempt_from_collection() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
+    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 def run(apps: Sequence[App]) -> int:
     """Run `apps`; return the exit code, 0 after SIGTERM or SIGINT.
 
-    After a failure it does not return: the process ends with 1, for a supervisor to start again.
+    After a failure this function does not return: the process ends with code 1, so that a
+    supervisor starts it again.
     """
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     code = runner.run(_run(apps))
@@ -57,10 +58,12 @@ async def _run(apps: Sequence[App]) -> int:
     stop_task = asyncio.ensure_future(stop.wait())
     await asyncio.wait([stop_task, *tasks], return_when=asyncio.FIRST_COMPLETED)
     failed = not stop.is_set()
-    stopped_well = await _stop(apps, _FAILED_STOP_TIMEOUT_S if failed else _STOP_TIMEOUT_S)
+    stopped_cleanly = await _stop(apps, _FAILED_STOP_TIMEOUT_S if failed else _STOP_TIMEOUT_S)
     for task in tasks:
         task.cancel()
-    return EXIT_OK if stopped_well and not failed and not _any_crashed(apps) else EXIT_FAILURE
+    return (
+        EXIT_OK if stopped_cleanly and not failed and not _has_crashed_app(apps) else EXIT_FAILURE
+    )
 
 
 def _log_failure(apps: Sequence[App]) -> None:
@@ -69,7 +72,7 @@ def _log_failure(apps: Sequence[App]) -> None:
     _log.critical("the worker ends: %s", reasons[0] if reasons else "it did not stop in time")
 
 
-def _any_crashed(apps: Sequence[App]) -> bool:
+def _has_crashed_app(apps: Sequence[App]) -> bool:
     return any(app.crashed for app in apps)
 
 

@@ -89,7 +89,9 @@ class StageShell:
         self._ids = EventIds(ports.table)
         self._admission = Admission(ports, codec)
         self._encoder = OutputEncoder(stage.name, codec)
-        self._transition = Transition(ports.committed, self._encoder.dead_letter, empty_row_ms)
+        self._transition = Transition(
+            ports.committed, self._encoder.encode_dead_letter, empty_row_ms
+        )
         self._timer_service = TimerService(stage, ports, self._encoder, metrics, self._load_row)
         self._timers = self._timer_service.timers
         self._wallets = Wallets(ports.table)
@@ -101,32 +103,32 @@ class StageShell:
 
     async def handle(self, message: Message) -> None:
         """Process one input, up to handing its outputs to the producer."""
-        began = time.perf_counter()
+        start_s = time.perf_counter()
         queued_ms = max(time.time() * 1000 - message.timestamp_ms, 0.0)
         record = self._admission.decode(message)
         result = await self._decide(message, record)
-        spent_ms = (time.perf_counter() - began) * 1000
+        spent_ms = (time.perf_counter() - start_s) * 1000
         timing = onward_timing(message.headers, self._stage.name, queued_ms, spent_ms)
         self._apply(
             message, result, [(TRACEPARENT, onward_trace(message.headers)), (TIMING, timing)]
         )
         self._clear_fired_timer(message, record)
-        self._metrics.observe(queued_ms / 1000, time.perf_counter() - began)
+        self._metrics.observe(queued_ms / 1000, time.perf_counter() - start_s)
 
     def may_have_due_timers(self, now_ms: int) -> bool:
-        """Return False if no timer can be due by the wall clock (epoch ms)."""
-        return self._timer_service.may_be_due(now_ms)
+        """Return whether a timer may be due by the wall clock (epoch ms)."""
+        return self._timer_service.may_have_due_timers(now_ms)
 
     def fire_due_timers(self, now_ms: int) -> None:
         """Fire timers that are due by the wall clock (epoch ms)."""
         digest = self._rulebook.newest_digest
         if digest is not None:
-            self._timer_service.fire_due(now_ms, digest)
+            self._timer_service.fire_due_timers(now_ms, digest)
 
     def on_assignment(self) -> None:
         """Drop cached data of partitions, which another worker may have owned meanwhile."""
-        self._timers.forget()
-        self._wallets.forget()
+        self._timers.clear_cache()
+        self._wallets.clear_cache()
 
     async def _decide(self, message: Message, record: msgspec.Struct | DeadLetter) -> _InputResult:
         if isinstance(record, DeadLetter):
@@ -143,9 +145,11 @@ class StageShell:
             return DeadLetter("unknown-configuration", f"{digest} was never applied")
         control = control_of(record)
         if control is not None and control.kind == "clock":
-            overdue = self._timer_service.overdue_in_log(message.partition, control)
-            if overdue:
-                return Forward((*overdue, Emit(message.topic, message.key.decode(), record)))
+            overdue_records = self._timer_service.take_overdue_records(message.partition, control)
+            if overdue_records:
+                return Forward(
+                    (*overdue_records, Emit(message.topic, message.key.decode(), record))
+                )
         return await self._process(DecodedInput(message, record), rules)
 
     async def _process(self, decoded_input: DecodedInput, rules: Rules) -> _InputResult:
@@ -185,7 +189,7 @@ class StageShell:
             return None
         if former_digest == content_digest(interaction):
             return Duplicate("event_id")
-        dead_letter = self._transition.record_stateless(keyed_input, REUSED_ID)
+        dead_letter = self._transition.record_stateless_outcome(keyed_input, REUSED_ID)
         assert not isinstance(dead_letter, FullOutbox)  # a dead letter always fits
         return dead_letter
 
@@ -210,10 +214,12 @@ class StageShell:
             if self._stage.spends and (rules.config.budgets or is_lease(decoded_input.record)):
                 rules = self._wallets.equip(rules, keyed_input.position)
             outcome: Outcome[Any] = self._stage.step(key, decoded_input.record, state, rules)
-            result = StepResult(outcome, self._encoder.of_outcome(outcome, decoded_input))
+            result = StepResult(outcome, self._encoder.encode_outcome(outcome, decoded_input))
             return self._transition.apply(keyed_input, result)
         except Exception as error:
-            return self._transition.record_stateless(keyed_input, self._count_exception(error))
+            return self._transition.record_stateless_outcome(
+                keyed_input, self._count_exception(error)
+            )
 
     def _apply(self, message: Message, result: _InputResult, headers: HeaderList) -> None:
         if isinstance(result, Effect):
@@ -223,7 +229,7 @@ class StageShell:
             return
         self._count(result)
         if not isinstance(result, Duplicate):
-            self._send(message, self._encoder.of_message(result, message), headers)
+            self._send(message, self._encoder.encode_rowless_outcome(result, message), headers)
 
     def _count(self, outcome: Stateless | Duplicate | None) -> None:
         match outcome:

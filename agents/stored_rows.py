@@ -14,7 +14,9 @@ _PREFIX = "r"
 """Prefix of the keys of state rows; event ids and timers have others."""
 
 
-def stored_states(settings: Settings, stage: Stage, keys: Collection[str]) -> Mapping[str, Any]:
+def read_stored_states(
+    settings: Settings, stage: Stage, keys: Collection[str]
+) -> Mapping[str, Any]:
     """Return the state of each of `keys` that has one."""
     decode = msgspec.msgpack.Decoder(Row[stage.state]).decode  # type: ignore[name-defined]
     keys_by_row = {_PREFIX + key: key for key in keys}

@@ -6,11 +6,11 @@ from typing import Any, Final
 from msgspec import Struct
 
 from agents.headers import TRACEPARENT, onward_trace
-from agents.idempotence import Row, has_uncommitted
+from agents.idempotence import Row, has_uncommitted_inputs
 from agents.metrics import StageMetrics
 from agents.outputs import OutputEncoder
 from agents.ports import Ports
-from agents.timers import Due, Timers
+from agents.timers import DueTimer, Timers
 from pipeline.flow import Stage
 from pipeline.model.control import Control
 from pipeline.model.outcome import Emit, Wake
@@ -24,8 +24,8 @@ _MIN_TIMERS: Final = 2
 """Minimum timers fired per look, so that a backlog cannot starve them."""
 
 
-class _Now(Struct, frozen=True):
-    """Wall clock (epoch ms), and the configuration in force."""
+class _Moment(Struct, frozen=True):
+    """Time by the wall clock (epoch ms), and digest of the configuration in force."""
 
     at_ms: int
     digest: str
@@ -49,13 +49,14 @@ class TimerService:
         self._metrics = metrics
         self._load_row = load_row
 
-    def may_be_due(self, now_ms: int) -> bool:
-        """Return False if no timer can be due by the wall clock (epoch ms)."""
+    def may_have_due_timers(self, now_ms: int) -> bool:
+        """Return whether a timer may be due by the wall clock (epoch ms)."""
         return any(
-            self.timers.may_be_due(partition, now_ms) for partition in self._ports.partitions
+            self.timers.may_have_due_timer(partition, now_ms)
+            for partition in self._ports.partitions
         )
 
-    def fire_due(self, now_ms: int, digest: str) -> None:
+    def fire_due_timers(self, now_ms: int, digest: str) -> None:
         """Fire timers that are due by the wall clock, fewer where the backlog is long.
 
         `digest`: configuration that the timer records are stamped with.
@@ -63,44 +64,44 @@ class TimerService:
         for partition in self._ports.partitions:
             backlog = self._ports.backlog(partition)
             if backlog == 0:
-                self.timers.expire_lost(partition, now_ms)
+                self.timers.expire_lost_timers(partition, now_ms)
             if backlog is not None:
                 limit = max(_LONG_BACKLOG - backlog, _MIN_TIMERS)
-                self._fire_in_partition(partition, _Now(now_ms, digest), limit)
+                self._fire_in_partition(partition, _Moment(now_ms, digest), limit)
 
-    def overdue_in_log(self, partition: int, clock: Control) -> list[Emit]:
-        """Return the records of overdue timers, which precede the log's clock record."""
-        due = self.timers.due_in_log(partition, clock.at)
-        self._metrics.timers.inc(len(due))
+    def take_overdue_records(self, partition: int, clock: Control) -> list[Emit]:
+        """Return the records of timers overdue in a log, to be written before its clock record."""
+        timers = self.timers.find_due_log_timers(partition, clock.at)
+        self._metrics.timers.inc(len(timers))
         return [
             timer_record(self._topic, timer.key.decode(), timer.at, clock.at, clock.config)
-            for timer in due
+            for timer in timers
         ]
 
-    def _fire_in_partition(self, partition: int, now: _Now, limit: int) -> None:
-        for due in self.timers.due(partition, now.at_ms):
-            row = self._load_row(partition, due.key)
+    def _fire_in_partition(self, partition: int, moment: _Moment, limit: int) -> None:
+        for timer in self.timers.find_due_timers(partition, moment.at_ms):
+            row = self._load_row(partition, timer.key)
             if row is None or row.state is None:
-                self._expire_empty_row(partition, due, row)
-            elif limit and self.timers.mark_in_flight(partition, due, now.at_ms):
-                self._send(due, now, partition)
+                self._expire_empty_row(partition, timer, row)
+            elif limit and self.timers.mark_in_flight(partition, timer, moment.at_ms):
+                self._send(timer, moment, partition)
                 limit -= 1
             else:
                 return
 
-    def _expire_empty_row(self, partition: int, due: Due, row: Row[Any] | None) -> None:
+    def _expire_empty_row(self, partition: int, timer: DueTimer, row: Row[Any] | None) -> None:
         """Delete a row without state unless an uncommitted input may be redelivered.
 
         Timers that a kill left behind, and that the row no longer has, are deleted too.
         """
-        if row is not None and row.wake == Wake(due.at):
-            if has_uncommitted(row, lambda topic: self._ports.committed(topic, partition)):
+        if row is not None and row.wake == Wake(timer.at):
+            if has_uncommitted_inputs(row, lambda topic: self._ports.committed(topic, partition)):
                 return
-            self._ports.table.delete_in(partition, ROW + due.key)
-        self.timers.clear(partition, due.key, due.at)
+            self._ports.table.delete_in(partition, ROW + timer.key)
+        self.timers.clear(partition, timer.key, timer.at)
 
-    def _send(self, due: Due, now: _Now, partition: int) -> None:
-        emit = timer_record(self._topic, due.key.decode(), due.at, now.at_ms, now.digest)
+    def _send(self, timer: DueTimer, moment: _Moment, partition: int) -> None:
+        emit = timer_record(self._topic, timer.key.decode(), timer.at, moment.at_ms, moment.digest)
         output = self._encoder.encode(emit)
         trace = [(TRACEPARENT, onward_trace(()))]
         self._ports.send(output.topic, output.key, output.value, trace, partition)

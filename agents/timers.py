@@ -28,7 +28,7 @@ LOST_MS: Final = 60_000
 """Time in flight after which a timer record counts as lost, if the partition has no backlog."""
 
 
-class Due(Struct, frozen=True):
+class DueTimer(Struct, frozen=True):
     """Timer of the row `key` that fell due at `at` (epoch ms)."""
 
     key: bytes
@@ -88,16 +88,16 @@ class Timers:
             if self._table.get_in(partition, row) is not None:
                 self._table.delete_in(partition, row)
 
-    def may_be_due(self, partition: int, now_ms: int) -> bool:
-        """Return False if no timer can be due by the wall clock, in flight or not."""
+    def may_have_due_timer(self, partition: int, now_ms: int) -> bool:
+        """Return whether a timer may be due by the wall clock, in flight or not."""
         return now_ms >= self._earliest.get(partition, -inf)
 
-    def due(self, partition: int, now_ms: int) -> Iterator[Due]:
+    def find_due_timers(self, partition: int, now_ms: int) -> Iterator[DueTimer]:
         """Yield timers that are due by the wall clock and not in flight, the earliest first.
 
         Yields at most a chunk; timers may be fired and cleared during the iteration.
         """
-        if not self.may_be_due(partition, now_ms):
+        if not self.may_have_due_timer(partition, now_ms):
             return
         rows = self._rows(partition, _WALL)
         first = next(rows, None)
@@ -107,30 +107,30 @@ class Timers:
         rows = takewhile(lambda row: _time(row) <= now_ms, chain((first,), rows))
         in_flight = self._still_in_flight(partition)
         candidates = (row for row in rows if row not in in_flight)
-        yield from map(_due, islice(candidates, _CHUNK))
+        yield from map(_due_timer, islice(candidates, _CHUNK))
 
-    def mark_in_flight(self, partition: int, due: Due, now_ms: int) -> bool:
+    def mark_in_flight(self, partition: int, timer: DueTimer, now_ms: int) -> bool:
         """Mark a due timer as in flight; return False if too many already are."""
         in_flight = self._in_flight.setdefault(partition, {})
         if len(in_flight) >= WINDOW:
             return False
-        in_flight[_row(due.key, Wake(due.at))] = now_ms
+        in_flight[_row(timer.key, Wake(timer.at))] = now_ms
         return True
 
-    def expire_lost(self, partition: int, now_ms: int) -> None:
+    def expire_lost_timers(self, partition: int, now_ms: int) -> None:
         """Expire timers whose records are lost, so that they fire again; the partition must have no
         backlog."""
         in_flight = self._in_flight.get(partition, {})
         for row in [row for row, fired_ms in in_flight.items() if now_ms - fired_ms > LOST_MS]:
             del in_flight[row]
 
-    def due_in_log(self, partition: int, now_ms: int) -> list[Due]:
+    def find_due_log_timers(self, partition: int, now_ms: int) -> list[DueTimer]:
         """Return at most a chunk of the timers due by a log's clock."""
         rows = takewhile(lambda row: _time(row) <= now_ms, self._rows(partition, _LOG))
-        return [_due(row) for row in islice(rows, _CHUNK)]
+        return [_due_timer(row) for row in islice(rows, _CHUNK)]
 
-    def forget(self) -> None:
-        """Drop the timers in flight: another worker may have cleared them before a rebalance."""
+    def clear_cache(self) -> None:
+        """Drop cached times and timers in flight, which another worker may have cleared."""
         self._in_flight.clear()
         self._earliest.clear()
 
@@ -153,5 +153,5 @@ def _time(row: bytes) -> int:
     return int(_AT.unpack_from(row, _START)[0])
 
 
-def _due(row: bytes) -> Due:
-    return Due(row[_START + _AT.size :], _time(row))
+def _due_timer(row: bytes) -> DueTimer:
+    return DueTimer(row[_START + _AT.size :], _time(row))

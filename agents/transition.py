@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from agents.admission import too_large_letter
+from agents.admission import too_large_dead_letter
 from agents.idempotence import Change, OutboxEntry, Output, Position, Row, advance
 from agents.outputs import DecodedInput
 from agents.ports import Message
@@ -41,7 +41,7 @@ class KeyedInput(Struct, frozen=True):
 
     @property
     def interaction(self) -> Interaction | None:
-        """Input, where it is an interaction from outside."""
+        """Input, if it is an interaction from an upstream app; otherwise None."""
         record = self.input.record
         return record if isinstance(record, Interaction) else None
 
@@ -69,32 +69,32 @@ class Effect(Struct, frozen=True):
 
 
 class FullOutbox(Struct, frozen=True):
-    """Lack of room in a row for more outputs: commit its uncommitted inputs, then try again."""
+    """Lack of room in a row for further outputs; a commit of its inputs makes room."""
 
 
 class Transition:
     """Transitions of one stage's rows.
 
-    `committed(topic, partition)`: next offset to be read after a kill; `dead_letter`: encodes a
-    dead letter; `empty_row_ms`: retention of a row without state.
+    `committed(topic, partition)`: next offset to be read after a kill; `empty_row_ms`: retention of
+    a row without state.
     """
 
     def __init__(
         self,
         committed: Callable[[str, int], int],
-        dead_letter: Callable[[Message, DeadLetter], Output],
+        encode_dead_letter: Callable[[Message, DeadLetter], Output],
         empty_row_ms: int,
     ) -> None:
         self._committed = committed
         self._empty_row_ms = empty_row_ms
-        self._dead_letter = dead_letter
+        self._encode_dead_letter = encode_dead_letter
         self._encode = msgspec.msgpack.Encoder().encode
 
     def apply(self, keyed_input: KeyedInput, result: StepResult) -> Effect | Stateless | FullOutbox:
         """Return the effect of a step's result, or its outcome if that changes no row."""
         if isinstance(result.outcome, Ok):
             return self._change_state(keyed_input, result.outcome, result.outputs)
-        return self.record_stateless(keyed_input, result.outcome, result.outputs)
+        return self.record_stateless_outcome(keyed_input, result.outcome, result.outputs)
 
     def repeat(self, keyed_input: KeyedInput, entry: OutboxEntry) -> Effect:
         """Return the effect of a redelivered input: the outputs of its outbox entry."""
@@ -102,19 +102,19 @@ class Transition:
         interaction = keyed_input.interaction if entry.applied else None
         return Effect(None, entry.outputs, interaction, TimerChange(None, timer))
 
-    def record_stateless(
+    def record_stateless_outcome(
         self, keyed_input: KeyedInput, outcome: Stateless, outputs: tuple[Output, ...] = ()
     ) -> Effect | Stateless | FullOutbox:
         """Record an outcome that changes no state in the row's outbox; return its effect.
 
-        Without it, an input that is redelivered after a later input has advanced the row would
-        count as processed, and its outputs would be lost.
+        Without that entry, an input that is redelivered after a later input has advanced the row
+        would count as processed, and its outputs would be lost.
         """
         row, position = keyed_input.row, keyed_input.position
         if isinstance(outcome, Drop) or (isinstance(outcome, Forward) and row is None):
             return outcome
         if isinstance(outcome, DeadLetter):
-            outputs = (self._dead_letter(keyed_input.input.message, outcome),)
+            outputs = (self._encode_dead_letter(keyed_input.input.message, outcome),)
             # Without the cause, the record is no duplicate when it is corrected and sent again.
             position = replace(position, cause=None)
         if row is None:
@@ -122,10 +122,10 @@ class Transition:
             wake: Wake | None = self._expiry_timer(keyed_input)
         else:
             state, before, wake = row.state, row.wake, row.wake
-        after = self._advance(row, position, Change(state, wake, applied=False), outputs)
-        row_bytes = self._encode(after)
+        new_row = self._advance(row, position, Change(state, wake, applied=False), outputs)
+        row_bytes = self._encode(new_row)
         if len(row_bytes) > LARGEST_ROW and not isinstance(outcome, DeadLetter):
-            return self._refuse_size(keyed_input, after, row_bytes)
+            return self._refuse_size(keyed_input, new_row, row_bytes)
         return Effect(row_bytes, outputs, None, TimerChange(before, wake), outcome)
 
     def _change_state(
@@ -139,10 +139,10 @@ class Transition:
             wake = outcome.wake
         else:
             wake = next_timer(before, outcome.wake, fired_at(keyed_input.input.record))
-        after = self._advance(row, keyed_input.position, Change(outcome.state, wake), outputs)
-        row_bytes = self._encode(after)
+        new_row = self._advance(row, keyed_input.position, Change(outcome.state, wake), outputs)
+        row_bytes = self._encode(new_row)
         if len(row_bytes) > LARGEST_ROW:
-            return self._refuse_size(keyed_input, after, row_bytes)
+            return self._refuse_size(keyed_input, new_row, row_bytes)
         timer = TimerChange(before, wake)
         return Effect(row_bytes, outputs, keyed_input.interaction, timer, purses=outcome.purses)
 
@@ -163,10 +163,10 @@ class Transition:
         )
 
     def _refuse_size(
-        self, keyed_input: KeyedInput, after: Row[Any], row_bytes: bytes
+        self, keyed_input: KeyedInput, new_row: Row[Any], row_bytes: bytes
     ) -> Effect | Stateless | FullOutbox:
-        if len(after.outbox) > 1:
+        if len(new_row.outbox) > 1:
             return FullOutbox()
         subject = "the state and its outputs would have"
-        letter = too_large_letter(subject, len(row_bytes), LARGEST_ROW)
-        return self.record_stateless(keyed_input, letter)
+        dead_letter = too_large_dead_letter(subject, len(row_bytes), LARGEST_ROW)
+        return self.record_stateless_outcome(keyed_input, dead_letter)

@@ -20,11 +20,11 @@ from pipeline.rules import Rules
 PURSE: Final = b"w"
 """Prefix of the keys of purses."""
 _NO_INPUT: Final = -1
-"""Offset in a purse's row whose last change need not be undone."""
+"""Offset in the row of a purse whose last change need not be undone."""
 
 
 class PurseRow(Struct, frozen=True, array_like=True):
-    """Purse after the input at `offset`, and `before` it; None: there was none."""
+    """Purse after the input at `offset`, and before it; `before` None: there was no purse."""
 
     offset: int
     now: Purse
@@ -66,13 +66,13 @@ class Wallets:
         for name, purse in changes.items():
             row = rows.get(name)
             before = None if row is None else row.before if row.offset == offset else row.now
-            rows[name] = after = PurseRow(offset, purse, before)
+            rows[name] = new_row = PurseRow(offset, purse, before)
             purses[name] = purse
-            self._table.put_in(partition, PURSE + name.encode(), self._encode(after))
+            self._table.put_in(partition, PURSE + name.encode(), self._encode(new_row))
         self._last_offsets[partition] = offset
 
-    def forget(self) -> None:
-        """Forget what was read: another worker may have written since."""
+    def clear_cache(self) -> None:
+        """Drop the cached purses, which another worker may have changed."""
         self._rows.clear()
         self._purses.clear()
         self._last_offsets.clear()
@@ -101,7 +101,7 @@ class Wallets:
                 del rows[name], purses[name]
                 self._table.delete_in(partition, key)
             else:
-                rows[name] = undone = PurseRow(_NO_INPUT, row.before, None)
+                rows[name] = former_row = PurseRow(_NO_INPUT, row.before, None)
                 purses[name] = row.before
-                self._table.put_in(partition, key, self._encode(undone))
+                self._table.put_in(partition, key, self._encode(former_row))
         self._last_offsets[partition] = _NO_INPUT

@@ -17,7 +17,7 @@ from pipeline.adapters.lag import ConsumerGroup, LagReader
 
 _log = logging.getLogger(__name__)
 
-_PATIENCE_S: Final = 1.0
+_TIMEOUT_S: Final = 1.0
 
 
 class Watermark:
@@ -33,19 +33,19 @@ class Watermark:
         """Return a time (epoch ms) up to which every group has committed the first group's inputs,
         and the records that follow from them.
 
-        It is the time of the call; while a group is behind or the broker is away, it is that of an
-        earlier call, or 0.
+        This is the time of the call, or, while a group is behind or the broker is away, the time of
+        an earlier call, or 0.
         """
         try:
             await asyncio.to_thread(self._advance)
         except KafkaException as error:
             names = ", ".join(group.name for group in self._groups)
-            _log.warning("%s: timers wait, their lag is unknown: %s", names, error)
+            _log.warning("timers wait, since the lag of %s is unknown: %s", names, error)
         return self._passed_ms
 
     def _advance(self) -> None:
         if self._reader is None:
             self._reader = LagReader(self._kafka, self._groups)
-        began_ms = now_ms()
-        if self._reader.wait_until_passed(_PATIENCE_S):
-            self._passed_ms = began_ms
+        start_ms = now_ms()
+        if self._reader.wait_until_passed(_TIMEOUT_S):
+            self._passed_ms = start_ms

@@ -9,7 +9,7 @@ from uuid import uuid4
 import typer
 from msgspec.structs import replace
 
-from agents.stored_rows import stored_states
+from agents.stored_rows import read_stored_states
 from pipeline.adapters.budget_log import newest_budgets
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.latest_learning import follow_learning
@@ -151,7 +151,7 @@ def _preview(
 
     def rows(stage: Stage) -> dict[str, Any]:
         keys = identifiers if stage.name == "identity" else profiles
-        return dict(stored_states(settings, stage, keys))
+        return dict(read_stored_states(settings, stage, keys))
 
     learning, follower = follow_learning(
         settings.kafka(), open_codec(settings), settings.kept_artifacts()

@@ -49,7 +49,7 @@ def test_times_are_counted_as_prometheus_counts_them() -> None:
     seconds = [0.0, 0.0001, 0.00010001, 0.3, 10.0, 11.0, *metrics.SECONDS]
     for second in seconds:
         reference.labels("s").observe(second)
-        collector.of("s").processing_times.observe(second)
+        collector.stage_counts("s").processing_times.observe(second)
     bare = {
         (s.name, *sorted(s.labels.items())): s.value
         for family in reference.collect()
