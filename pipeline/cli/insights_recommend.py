@@ -255,9 +255,8 @@ def _question(
         if tables.events or tables.prompts or options.adjust:
             raise typer.BadParameter(_TOPIC_OPTIONS)
         question = _question_of_topics(queries, tables.topics, plan, options)
-    unplaced = question.prompts.elsewhere
-    if unplaced:
-        err.print(f"{unplaced:,} prompts belong to no step of the journey, and are left out")
+    if count := question.prompts.elsewhere:
+        err.print(f"{count:,} prompts belong to no step of the journey, and are left out")
     return replace(question, language=language)
 
 

@@ -24,7 +24,7 @@ AggregateRule: TypeAlias = Literal[
 ]
 
 READS_NOTHING: Final = ("count", "recency")
-"""Rules of traits without `of`."""
+"""Rules of traits that read no value (`of`)."""
 
 
 @dataclass(frozen=True, slots=True)

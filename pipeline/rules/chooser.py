@@ -18,7 +18,7 @@ class PricedCandidate(Struct, frozen=True):
 
 
 class DrawResult(Struct, frozen=True):
-    """Choice of a candidate by its index; None: nothing. `explored`: drawn alike from all."""
+    """Choice of a candidate by its index; None: nothing. `explored`: drawn uniformly from all."""
 
     index: int | None
     explored: bool = False

@@ -18,7 +18,7 @@ NOTHING_LEARNED: Final = "0"
 WITHHELD: Final = ""
 """Offer of the posteriors of held-out customers."""
 _SHRINKING: Final = 20.0
-"""Weight of the expected rate, in held-out customers."""
+"""Weight of the expected rate, as a number of held-out customers."""
 _ALL: Final = ""
 """Treatment of the rate over all of a campaign's treatments."""
 _DIGITS: Final = 16
