@@ -80,7 +80,7 @@ format: dev ## fix the findings of `make check` that ruff can fix
 chaos: dev ## test kills and damages against an independent oracle: long
 	$(BIN)/pytest -m chaos
 
-bench: dev ## run every benchmark in a short form, beside peers: a quarter of an hour
+bench: dev ## run every benchmark in a short form, with its peers: a quarter of an hour
 	$(BIN)/kairos bench flow
 	$(BIN)/kairos bench latency --systems $(PEERS) --rates 100,300 --seconds 5 --repeats 1
 	$(BIN)/kairos bench throughput --systems $(PEERS),webhook,email,sms,push,pos --records 3000 --repeats 1

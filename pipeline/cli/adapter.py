@@ -18,7 +18,7 @@ _KINDS: Final = ", ".join(ADAPTERS)
 
 
 def run(
-    kind: Annotated[str, typer.Argument(help=f"The adapter, as in channels.yaml: {_KINDS}.")],
+    kind: Annotated[str, typer.Argument(help=f"Adapter, as in channels.yaml: {_KINDS}.")],
     instance: Annotated[
         str,
         typer.Option(
@@ -30,12 +30,14 @@ def run(
         typer.Option(
             "--try",
             metavar="ADDRESS",
-            help="Only send one message there, and show the result.",
+            help="Only send a test message to this address, and show the result.",
         ),
     ] = None,
     server: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="With --try: the server; without, one on this machine."),
+        typer.Option(
+            metavar="URL", help="With --try: server to send by. Default: one on this machine."
+        ),
     ] = None,
 ) -> None:
     """Deliver actions and report their outcomes until TERM."""

@@ -32,12 +32,13 @@ _InputOption: TypeAlias = Annotated[
     typer.Option(
         "--input",
         metavar="FILE_OR_DIR",
-        help="File for `kairos send`, or that `kairos replay --topic interactions` wrote; "
-        "of a folder all files, but those named .x or _x.",
+        help="File that `kairos send` reads or that `kairos replay --topic interactions` "
+        "wrote, or a folder of such files; files whose names begin with . or _ are "
+        "skipped.",
     ),
 ]
 _ConfigOption: TypeAlias = Annotated[
-    Path, typer.Option("--config", metavar="DIR", help="The folder of configuration.")
+    Path, typer.Option("--config", metavar="DIR", help="Folder of configuration.")
 ]
 _OutOption: TypeAlias = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Folder for the Parquet files.")
@@ -46,17 +47,17 @@ _UntilOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
-        help="The end of the log (ISO 8601; UTC where it names no zone): what falls due by "
-        "then happens, later interactions are left out. Default: its last interaction.",
+        help="End of the log (ISO 8601; UTC if no zone is given): timers due by then fire, "
+        "later interactions are left out. Default: the last interaction.",
     ),
 ]
 _LogOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Log of what was really decided then: DIR/decisions and "
-        "DIR/interactions.segmented, each as `kairos replay` writes it; from them the worth of "
-        "CONFIG is estimated.",
+        help="Log of the actual decisions: DIR/decisions and DIR/interactions.segmented, each "
+        "as `kairos replay` writes it. The worth of the configuration is estimated from "
+        "it.",
     ),
 ]
 _SourceOption: TypeAlias = Annotated[
@@ -76,14 +77,14 @@ def run(  # noqa: PLR0913 - a command's options
 ) -> None:
     """Play files through the stages with a configuration, without Kafka.
 
-    The records are those that `kairos send` reads, played in the order of time by the log's own
-    clock, timers included: each arrives at its `received_at`, or at its occurrence; a record
+    The records are those that `kairos send` reads, played in order of time by the log's own clock,
+    timers included: each arrives at its `received_at` or, without one, when it occurred; a record
     without a time is refused. Outcomes of messages that were not sent are left out.
 
-    Written are decisions.parquet (a row for each slot), segments.parquet (entries and exits),
-    actions.parquet, and as of the end of the log profiles.parquet, identifiers.parquet and
-    memberships.parquet, as in `kairos profile export`. The decision hash is the same for equal
-    decisions. Rows that cannot be read are reported as FILE:LINE, and the exit code is then 1.
+    The output is decisions.parquet (a row for each slot), segments.parquet (entries and exits) and
+    actions.parquet and, as of the end of the log, profiles.parquet, identifiers.parquet and
+    memberships.parquet in the form of `kairos profile export`. Equal decisions have the same
+    decision hash. Rows that cannot be read are reported as FILE:LINE, and the exit code is then 1.
 
     With --log the worth of the configuration is estimated from randomised choices (`learning`) and
     their outcomes.

@@ -11,7 +11,7 @@ app = typer.Typer()
 
 @app.command()
 def start(json: JsonOption = False) -> None:
-    """Start the broker; if it runs, only print its address."""
+    """Start the broker; if it is running, only print its address."""
     settings = Settings()
     if _uses_existing_cluster(settings, json):
         return
@@ -23,7 +23,7 @@ def start(json: JsonOption = False) -> None:
 
 @app.command()
 def stop(json: JsonOption = False) -> None:
-    """Stop the broker; its data stay."""
+    """Stop the broker, and keep its data."""
     settings = Settings()
     if _uses_existing_cluster(settings, json):
         return
@@ -32,7 +32,7 @@ def stop(json: JsonOption = False) -> None:
 
 @app.command()
 def status(json: JsonOption = False) -> None:
-    """Report whether the broker runs, and its address."""
+    """Report whether the broker is running, and its address."""
     settings = Settings()
     if _uses_existing_cluster(settings, json):
         return

@@ -37,14 +37,14 @@ app = typer.Typer()
 
 _MAX_WARNINGS: Final = 20
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of YAML files.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of YAML files.")]
 
 
 @app.command()
 def validate(folder: Folder, json: JsonOption = False) -> None:
     """Check a folder; every error names file, line, column and remedy. Exit code 1 on errors.
 
-    What may be meant, but most likely is not, is a warning.
+    Valid entries that are probably mistakes are reported as warnings.
     """
     config = _load_checked(folder, json)
     warnings = doubtful_items(folder, config.bundle)
@@ -62,15 +62,18 @@ def apply(
     folder: Folder,
     by: Annotated[str, typer.Option(help="Name of the person who applies it.")] = getpass.getuser(),
     evaluate: Annotated[
-        bool, typer.Option(help="Evaluate all profiles anew, beside the stream.")
+        bool,
+        typer.Option(
+            help="Back-fill new metrics and evaluate the affected profiles, beside live traffic."
+        ),
     ] = True,
     json: JsonOption = False,
 ) -> None:
-    """Put a folder in force: agents and gateway adopt it between two interactions.
+    """Put a folder into force: agents and gateway adopt it between two interactions.
 
     Then new metrics are back-filled from the log, and every profile that the change affects is
-    evaluated, without waiting for its next interaction. Applied again, it repeats only this, for
-    all profiles.
+    evaluated, without waiting for its next interaction. Applying a folder that is already in force
+    only repeats this, for all profiles.
     """
     bundle = _load_checked(folder, json).bundle
     store_files(bundle, folder, Settings().kept_artifacts())
@@ -146,7 +149,7 @@ def _print_plan_notes(rollout: RolloutPlan) -> None:
 
 @app.command()
 def history(json: JsonOption = False) -> None:
-    """List every version that was applied, the oldest first: digest, time, author."""
+    """List every applied version, the oldest first: digest, time, author."""
     with _log() as log:
         records = log.history()
     rows = [
@@ -167,10 +170,15 @@ def history(json: JsonOption = False) -> None:
 
 @app.command()
 def show(
-    digest: Annotated[str | None, typer.Argument(help="Or its beginning; else the newest.")] = None,
+    digest: Annotated[
+        str | None,
+        typer.Argument(
+            help="Digest of the version, or its first characters. Default: the newest version."
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show one version as applied, in JSON without defaults, with keys and secrets masked."""
+    """Show an applied version as JSON without defaults, with keys and secrets masked."""
     with _log() as log:
         matches = [record for record in log.history() if record.digest.startswith(digest or "")]
     if not matches:
@@ -189,7 +197,9 @@ def show(
 
 
 @app.command()
-def schemas(folder: Folder) -> None:
+def schemas(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the schemas.")],
+) -> None:
     """Write the JSON Schemas of the configuration's files into a folder, for editors."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in published_files().items():

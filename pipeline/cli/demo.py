@@ -49,24 +49,27 @@ _OUTCOMES = {
 
 def run(
     partitions: Annotated[int | None, typer.Option(min=1, help="Partitions of the topics.")] = None,
-    seed: Annotated[int, typer.Option(help="Chooses how the simulated customers react.")] = 7,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated customers' reactions.")] = 7,
     days: Annotated[
         str | None,
-        typer.Option(help="Days of the log to play, from the first on: a number or all."),
+        typer.Option(help="Number of days of the log to play, from the first, or `all`."),
     ] = None,
     live: Annotated[
-        int, typer.Option(min=0, metavar="SECONDS", help="Live traffic after the log.")
+        int, typer.Option(min=0, metavar="SECONDS", help="Duration of live traffic after the log.")
     ] = 10,
     reset: Annotated[
-        bool, typer.Option("--reset", help="Delete what is in the home, even if no demo made it.")
+        bool,
+        typer.Option(
+            "--reset", help="Delete the contents of the home, even if no demo created them."
+        ),
     ] = False,
     json: JsonOption = False,
 ) -> None:
     """Play an e-commerce log; prints stages, segments, actions, latency and a hash.
 
-    By default as many days of the log as fit into about a minute; --days all plays its 31,106
-    events. Every run begins with an empty home. The hash over the decisions is the same from run
-    to run for the same days, whatever the number of partitions and workers.
+    By default, it plays as many days of the log as fit into about a minute; `--days all` plays all
+    31,106 events. Every run begins with an empty home. Runs over the same days give the same hash
+    over the decisions, whatever the number of partitions and workers.
     """
     settings = Settings()
     if partitions is not None:

@@ -17,8 +17,10 @@ from pipeline.stack.control import gateway_url
 
 app = typer.Typer()
 
-_Channel = Annotated[str, typer.Option(help="The channel whose messages people deliver.")]
-_Id = Annotated[str, typer.Argument(metavar="ID", help="As `kairos desk list` shows it.")]
+_Channel = Annotated[str, typer.Option(help="Channel whose messages people deliver.")]
+_Id = Annotated[
+    str, typer.Argument(metavar="ID", help="ID of the task, as `kairos desk list` shows it.")
+]
 
 
 @app.command("list")
@@ -29,7 +31,7 @@ def list_tasks(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """List tasks that are open or taken, the first to fall due first."""
+    """List tasks that are open or taken, by deadline."""
     tasks = [task for task in _tasks(channel) if every or task.state in ("open", "taken")]
     if json:
         print_json([_table_row(task) for task in tasks])
@@ -43,7 +45,7 @@ def list_tasks(
 @app.command()
 def take(
     task_id: _Id,
-    by: Annotated[str, typer.Option(help="Name of the person who takes it.")],
+    by: Annotated[str, typer.Option(help="Name of the person who takes the task.")],
     channel: _Channel = "call",
     json: JsonOption = False,
 ) -> None:

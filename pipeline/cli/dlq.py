@@ -25,9 +25,11 @@ app = typer.Typer()
 
 @app.command("list")
 def list_letters(
-    stage: Annotated[str | None, typer.Option(help="Only of this stage.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Only for this reason.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Limit of the list, to the latest.")] = 100,
+    stage: Annotated[str | None, typer.Option(help="Only dead letters of this stage.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only dead letters with this reason.")] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Maximum number of dead letters: the latest ones.")
+    ] = 100,
     json: JsonOption = False,
 ) -> None:
     """List dead letters, the oldest first."""
@@ -58,7 +60,10 @@ def list_letters(
 
 @app.command()
 def show(
-    letter_id: Annotated[str, typer.Argument(metavar="ID", help="As `kairos dlq list` shows it.")],
+    letter_id: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="ID of the dead letter, as `kairos dlq list` shows it."),
+    ],
     json: JsonOption = False,
 ) -> None:
     """Show one dead letter in full, with the original record decoded if possible."""

@@ -16,8 +16,7 @@ _STYLES: Final = {"ok": "green", "note": "yellow", "bad": "red"}
 def run(json: JsonOption = False) -> None:
     """Check Python, Java, disk, ports, broker, topics, schemas, configuration, processes and lag.
 
-    Prints one line each, with the remedy for a fault. The exit code is 1 if something does not
-    work.
+    Prints a line for each check, with the remedy for a fault. The exit code is 1 if a check fails.
     """
     findings = []
     for finding in examine(Settings()):

@@ -35,11 +35,11 @@ class ExplanationLanguage(StrEnum):
         return self.value
 
 
-LangOption = Annotated[ExplanationLanguage, typer.Option("--lang", help="Language of the words.")]
+LangOption = Annotated[ExplanationLanguage, typer.Option("--lang", help="Language of the texts.")]
 
 
 def run(
-    decision: Annotated[str, typer.Argument(metavar="DECISION_ID")],
+    decision: Annotated[str, typer.Argument(metavar="DECISION_ID", help="ID of the decision.")],
     rerun: Annotated[
         bool, typer.Option("--rerun", help="Decide again on the same record, and compare.")
     ] = False,

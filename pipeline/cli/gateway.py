@@ -11,10 +11,11 @@ from pipeline.settings import Settings
 
 def run(
     port: Annotated[
-        int | None, typer.Option(help="Port to listen on; default KAIROS_GATEWAY_PORT; 0: any.")
+        int | None,
+        typer.Option(help="Port to listen on; 0: any free port. Default: KAIROS_GATEWAY_PORT."),
     ] = None,
     instance: Annotated[
-        str, typer.Option(help="Name of this gateway, under which replies come back.")
+        str, typer.Option(help="Name of this gateway process, to which replies are addressed.")
     ] = "gateway",
 ) -> None:
     """Serve HTTP until TERM; requests in flight are finished first."""

@@ -23,10 +23,11 @@ from pipeline.stack.configure import ensure_configuration
 
 def run(
     once: Annotated[
-        bool, typer.Option("--once", help="Take the files that are there, and end.")
+        bool, typer.Option("--once", help="Process the files that are there, and exit.")
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Show each file's result; send nothing.")
+        bool,
+        typer.Option("--check", help="Show the result for each file, without sending anything."),
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -35,8 +36,8 @@ def run(
     A file is taken once it is complete, and moved to `done/` when Kafka has all of its good rows.
     Its bad rows are in NAME.rejected.csv beside it, and in the topic `dead-letters`. A file that
     cannot be read, or has too many bad rows, sends nothing; it is moved to `failed/`, with the
-    reason in NAME.reason.txt. Without options it watches until TERM; `kairos up` runs it so if the
-    configuration has watches.
+    reason in NAME.reason.txt. Without options it watches until SIGTERM; `kairos up` runs it in this
+    way if the configuration has watches.
 
     With --once or --check the exit code is 1 if a file failed, or was only partly processed
     (`warning`).

@@ -53,13 +53,13 @@ _TopicsOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Folder with DIR/interactions.segmented as `kairos replay` writes it; default, "
+        help="Folder with DIR/interactions.segmented as `kairos replay` writes it. Default, "
         "without --events: the topic itself.",
     ),
 ]
 _ByOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Property with the channel, for topics, such as platform."),
+    typer.Option(help="Property that holds the channel, such as platform; without --events."),
 ]
 _GoalOption: TypeAlias = Annotated[str | None, typer.Option(help="Name of the goal event.")]
 _SeedOption: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of the simulated series.")]

@@ -53,14 +53,15 @@ _CREDIT_NOT_CAUSE: Final = "Credit, not cause: only a holdout measures what a ch
 _PathsOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        help="Aggregated paths: path (channels joined by ` > `), conversions, value, nulls."
+        help="Table of aggregated paths: path (channels joined by ` > `), conversions, value, "
+        "nulls."
     ),
 ]
 _TouchesOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        help="Touches: profile_id, occurred_at, channel, kind (touch or conversion), value; "
-        "where they are known event_id, touch (sent, seen, clicked), campaign, message, "
+        help="Table of touches: profile_id, occurred_at, channel, kind (touch or conversion), "
+        "value; if known, event_id, touch (sent, seen, clicked), campaign, message, "
         "sequence."
     ),
 ]
@@ -68,57 +69,64 @@ _TopicsOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="In place of a table: DIR/decisions and DIR/interactions.segmented, as `kairos "
-        "replay` writes them; messages are touches.",
+        help="Instead of a table: DIR/decisions and DIR/interactions.segmented, as `kairos "
+        "replay` writes them; the messages are the touches.",
     ),
 ]
 _ConfigOption: TypeAlias = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Configuration with the campaigns' goals, for --topics."),
+    typer.Option(
+        metavar="DIR", help="Folder of configuration with the campaigns' goals, for --topics."
+    ),
 ]
 _GoalOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Name of the goal event, for --topics; default: most campaigns' goal."),
+    typer.Option(help="Name of the goal event, for --topics. Default: the goal of most campaigns."),
 ]
-_ModelOption: TypeAlias = Annotated[str, typer.Option(help=", ".join(MODELS))]
+_ModelOption: TypeAlias = Annotated[str, typer.Option(help=f"Model: {', '.join(MODELS)}.")]
 _OrderOption: TypeAlias = Annotated[
     str, typer.Option(help="Order of a Markov model: 1 to 4, or auto.")
 ]
 _NullsOption: TypeAlias = Annotated[
-    bool, typer.Option(help="Whether Markov models look at paths without conversion.")
+    bool, typer.Option(help="Include paths without conversion in Markov models.")
 ]
-_UnitOption: TypeAlias = Annotated[str, typer.Option(help=", ".join(get_args(Unit)))]
+_UnitOption: TypeAlias = Annotated[
+    str, typer.Option(help=f"Unit of credit: {', '.join(get_args(Unit))}.")
+]
 _OnlyOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help=f"Only touches that were {', '.join(TOUCH_KINDS)}; of --topics default: seen."
+        help=f"Only touches of one kind: {', '.join(TOUCH_KINDS)}. Default with --topics: seen."
     ),
 ]
 _LookbackOption: TypeAlias = Annotated[
-    str, typer.Option(help="Time for which a touch may get credit.")
+    str, typer.Option(help="Time before a conversion within which touches get credit.")
 ]
 _SessionOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Time within which a repeated touch does not count."),
+    typer.Option(help="Time within which a repeated touch is not counted."),
 ]
 _HalfLifeOption: TypeAlias = Annotated[
-    str, typer.Option(help="Half-life of credit under time-decay.")
+    str, typer.Option(help="Half-life of credit in the model time-decay.")
 ]
 _SinceOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Beginning of the table; a conversion that looks back further is left out."),
+    typer.Option(
+        help="Beginning of the period that the table covers; a conversion whose lookback "
+        "begins earlier is left out."
+    ),
 ]
 _DirectOption: TypeAlias = Annotated[
     list[str] | None, typer.Option(help="Channels that last-non-direct ignores.")
 ]
 _WorthOption: TypeAlias = Annotated[
-    str, typer.Option(help=f"Of a coalition under shapley-full: {', '.join(get_args(Worth))}.")
+    str, typer.Option(help=f"Worth of a coalition in shapley-full: {', '.join(get_args(Worth))}.")
 ]
 _ReplicatesOption: TypeAlias = Annotated[
-    int, typer.Option(min=0, help="Draws of the bootstrap; 0: no intervals.")
+    int, typer.Option(min=0, help="Number of bootstrap replicates; 0: no intervals.")
 ]
 _SeedOption: TypeAlias = Annotated[
-    int, typer.Option(min=0, help="Of the bootstrap and of order auto.")
+    int, typer.Option(min=0, help="Seed of the bootstrap and of --order auto.")
 ]
 
 
@@ -215,8 +223,9 @@ def attribution(  # noqa: PLR0913 - a command's options
     """Credit channels for conversions and their value, from touches, from aggregated paths, or from
     the messages of replayed topics.
 
-    Credits add up to the totals. Intervals (of conversions, 95 %) are by bootstrap over customers,
-    for aggregated paths over paths. With --topics the lift over holdouts is shown beside credit.
+    Credits add up to the totals. The 95 % intervals of conversions are by bootstrap over customers,
+    or over paths if these are aggregated. With --topics the lift over holdouts is shown beside the
+    credit.
     """
     inputs = _Inputs(paths, touches, topics, config, goal)
     choice = _ModelChoice(model, order, nulls, direct, worth)

@@ -57,7 +57,7 @@ def campaigns(  # noqa: PLR0913 - a command's options
     over holdouts.
 
     Rates have 95 % intervals by customers. Lift compares customers by the arm that was drawn for
-    them; its intervals hold at every look, so that they may be read every day.
+    them; its intervals are valid at every look, so that they may be read every day.
     """
     period = Period(optional_ms(since), optional_ms(until))
     definitions = campaigns_of(config, topics)

@@ -23,11 +23,12 @@ _TopicsOption: TypeAlias = Annotated[
     Path,
     typer.Option(
         metavar="DIR",
-        help="Folder of `kairos replay`: DIR/decisions, by segment DIR/interactions.segmented "
-        "too. With Spark also tables:NAMESPACE of a catalog, as Iceberg's sink writes them.",
+        help="Folder with DIR/decisions as `kairos replay` writes it; for --by segment also "
+        "DIR/interactions.segmented. With Spark also tables:NAMESPACE: a catalog's "
+        "tables, as Iceberg's sink writes them.",
     ),
 ]
-_ByOption: TypeAlias = Annotated[str, typer.Option(help=", ".join(GROUPINGS))]
+_ByOption: TypeAlias = Annotated[str, typer.Option(help=f"Grouping: {', '.join(GROUPINGS)}.")]
 _FromOption: TypeAlias = Annotated[
     str | None, typer.Option("--from", metavar="TIME", help="Start of the range, inclusive.")
 ]

@@ -35,10 +35,10 @@ def impact(  # noqa: PLR0913 - a command's options
     memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the value of each factor of arbitration: customers with the usual decisions beside those
-    in the arms of `impact_tests` in policies.yaml.
+    """Show the value of each factor of arbitration: compare customers with the usual decisions with
+    those in the arms of `impact_tests` in policies.yaml.
 
-    Intervals hold at every look (95 % for each factor), so that they may be read every day.
+    Intervals are valid at every look (95 % for each factor), so that they may be read every day.
     """
     period = Period(optional_ms(since), optional_ms(until))
     goals = campaign_goals(campaigns_of(config, topics))

@@ -38,7 +38,7 @@ _EventsOption: TypeAlias = Annotated[
     typer.Option(help="Events (CSV, Parquet, NDJSON): case_id, occurred_at, name, channel."),
 ]
 _DefinedOption: TypeAlias = Annotated[
-    Path | None, typer.Option("--defined", help="YAML of the planned journey.")
+    Path | None, typer.Option("--defined", help="YAML file of the planned journey.")
 ]
 _DetailsOption: TypeAlias = Annotated[
     bool,
@@ -52,8 +52,8 @@ _EarlyOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--early",
-        help="Time from its beginning in which a case is examined for steps associated with "
-        "conversion; default: a tenth of the goal's window.",
+        help="Time from the beginning of a case whose steps are tested for association with "
+        "conversion. Default: a tenth of the goal's window.",
     ),
 ]
 _GoalOption: TypeAlias = Annotated[
@@ -66,7 +66,7 @@ _GapOption: TypeAlias = Annotated[
     str | None, typer.Option(help="Pause that ends a journey, without --defined.")
 ]
 _StepsOption: TypeAlias = Annotated[
-    int, typer.Option(min=1, help="Maximum of events of a path, without --defined.")
+    int, typer.Option(min=1, help="Maximum number of events in a path, without --defined.")
 ]
 
 

@@ -12,13 +12,15 @@ from pipeline.insights.off_policy import Bounds, Estimate, OffPolicy, evaluate, 
 _LogOption: TypeAlias = Annotated[
     Path,
     typer.Option(
-        help="Decisions (CSV, Parquet, NDJSON): reward, propensity, target_propensity; for DR "
-        "q_logged and q_target."
+        help="Decisions (CSV, Parquet, NDJSON): reward, propensity, target_propensity; for the "
+        "doubly robust estimate also q_logged and q_target."
     ),
 ]
 _AnytimeOption: TypeAlias = Annotated[
     bool,
-    typer.Option("--anytime", help="Intervals that hold at every n, for bounded rewards."),
+    typer.Option(
+        "--anytime", help="Give intervals that are valid at every sample size, for bounded rewards."
+    ),
 ]
 _LeastOption: TypeAlias = Annotated[
     float, typer.Option("--least", help="Least possible reward, for --anytime.")
@@ -38,8 +40,8 @@ def off_policy(
 ) -> None:
     """Estimate the reward of another policy on the decisions of a log.
 
-    IPS, self-normalised IPS and, where the log has a model's rewards, the doubly robust estimate,
-    with 95 % intervals.
+    The estimates, with 95 % intervals, are IPS, self-normalised IPS and, if the log has a model's
+    rewards, the doubly robust estimate.
     """
     with open_engine("duckdb", memory) as queries:
         decisions = read_log(queries, log)

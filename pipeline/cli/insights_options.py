@@ -23,36 +23,44 @@ from pipeline.settings import Settings
 _T = TypeVar("_T")
 
 UntilOption: TypeAlias = Annotated[
-    str | None, typer.Option(help="End of the table; default: its last row.")
+    str | None, typer.Option(help="End of the period that the table covers. Default: its last row.")
 ]
 TimezoneOption: TypeAlias = Annotated[
-    str | None, typer.Option(help="Of times that name none, such as Europe/Madrid.")
+    str | None, typer.Option(help="Time zone of times that name none, such as Europe/Madrid.")
 ]
 EngineOption: TypeAlias = Annotated[
-    str, typer.Option(help=f"{' or '.join(ENGINES)}, which runs where Spark is configured to.")
+    str,
+    typer.Option(
+        help=f"Query engine, {' or '.join(ENGINES)}; Spark runs on the configured cluster."
+    ),
 ]
 MemoryOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Most memory of DuckDB, such as 2GB; the rest goes to disk. Default: "
+        help="Memory limit of DuckDB, such as 2GB; data beyond it go to disk. Default: "
         "KAIROS_INSIGHTS_MEMORY."
     ),
 ]
 SpillOption: TypeAlias = Annotated[
     Path | None,
-    typer.Option(help="Folder for what does not fit. Default: KAIROS_INSIGHTS_SPILL."),
+    typer.Option(help="Folder for data beyond the memory limit. Default: KAIROS_INSIGHTS_SPILL."),
 ]
 AsOfOption: TypeAlias = Annotated[
-    str | None, typer.Option("--to", metavar="TIME", help="The log as it was then.")
+    str | None,
+    typer.Option(
+        "--to", metavar="TIME", help="End of the log, exclusive; later records are ignored."
+    ),
 ]
 SinceOption: TypeAlias = Annotated[
-    str | None, typer.Option("--from", metavar="TIME", help="Only decisions of then or later.")
+    str | None, typer.Option("--from", metavar="TIME", help="Only decisions at this time or later.")
 ]
 GoalWorthOption: TypeAlias = Annotated[
     float | None,
     typer.Option(min=0, max=MOST_AMOUNT, help="Value of reaching the goal once."),
 ]
-LanguageOption: TypeAlias = Annotated[str, typer.Option(help=", ".join(get_args(Language)))]
+LanguageOption: TypeAlias = Annotated[
+    str, typer.Option(help=f"Language: {', '.join(get_args(Language))}.")
+]
 
 
 def require_choice(option: str, value: str, choices: tuple[_T, ...]) -> _T:

@@ -57,56 +57,58 @@ _EventsOption: TypeAlias = Annotated[
 _PromptsOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        help="Prompts: case_id, occurred_at, step, channel (blank or nothing: none was sent); "
-        "where they are known message, offer, propensity."
+        help="Table of prompts: case_id, occurred_at, step, channel (blank or `nothing`: none "
+        "was sent); if known, message, offer, propensity."
     ),
 ]
 _TopicsOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="In place of both tables: DIR/decisions and DIR/interactions.segmented, as "
-        "`kairos replay` writes them; with --defined, whose prompts name each step's offers.",
+        help="Instead of both tables: DIR/decisions and DIR/interactions.segmented, as `kairos "
+        "replay` writes them; requires --defined, whose prompts name each step's offers.",
     ),
 ]
 _DefinedOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--defined", help="YAML of the journey; without it a step is the name of an event."
+        "--defined", help="YAML file of the journey; without it, each event name is a step."
     ),
 ]
 _GoalOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Name of the goal event, without --defined; orders of steps are compared by it.",
+        help="Name of the goal event by which orders of steps are compared, without --defined.",
     ),
 ]
 _WindowOption: TypeAlias = Annotated[
-    str, typer.Option(help="With --goal: time within which it is to be reached.")
+    str, typer.Option(help="With --goal: time within which the goal must be reached.")
 ]
 _OrderOfOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME",
-        help="With --goal: event whose place in the order is asked for; default: the events "
-        "that at least half of the cases had.",
+        help="With --goal: event whose place in the order is examined; may be repeated. "
+        "Default: the events that at least half of the cases had.",
     ),
 ]
 _WithinOption: TypeAlias = Annotated[
-    str, typer.Option("--within", help="Time for which a prompt is followed.")
+    str, typer.Option("--within", help="Time after a prompt in which its results count.")
 ]
 _ValueOption: TypeAlias = Annotated[
     float, typer.Option(min=0, max=MOST_AMOUNT, help="Value of reaching a step.")
 ]
 _CostOption: TypeAlias = Annotated[
-    list[str] | None, typer.Option(metavar="CHANNEL=AMOUNT", help="Cost of a message.")
+    list[str] | None,
+    typer.Option(metavar="CHANNEL=AMOUNT", help="Cost of a message in a channel; may be repeated."),
 ]
 _DayCostOption: TypeAlias = Annotated[
     float, typer.Option(min=0, max=MOST_AMOUNT, help="Cost of a day of delay.")
 ]
 _OptOutOption: TypeAlias = Annotated[
-    list[str] | None, typer.Option(metavar="NAME", help="Name of an opt-out event.")
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Name of an opt-out event; may be repeated."),
 ]
 _OptOutCostOption: TypeAlias = Annotated[
     float, typer.Option(min=0, max=MOST_AMOUNT, help="Cost of an opt-out.")
@@ -115,23 +117,26 @@ _AdjustOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         metavar="COLUMN",
-        help="Column of the prompts with a known fact, by which the best option may differ.",
+        help="Column of the prompts with a fact on which the best option may depend; may be "
+        "repeated.",
     ),
 ]
 _ForbidOption: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(metavar='"A > B"', help="With --defined: A must not come before B."),
+    typer.Option(
+        metavar='"A > B"', help="With --defined: A must not come before B; may be repeated."
+    ),
 ]
 _DraftsOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Make each change in copies of --config and --defined: DIR/1/config, "
+        help="Write a changed copy of --config and --defined for each change: DIR/1/config and "
         "DIR/1/journey.yaml for the first, and so on.",
     ),
 ]
 _ConfigOption: TypeAlias = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="The configuration that --drafts change.")
+    Path | None, typer.Option(metavar="DIR", help="Folder of configuration that --drafts copies.")
 ]
 
 
@@ -161,8 +166,8 @@ def recommendations(  # noqa: PLR0913 - a command's options
 ) -> None:
     """Recommend the best prompt for each step, and changes that would pay.
 
-    Proposals are found on the customers who began earlier and measured on the others. A change is
-    recommended if its options were randomised (Tested); a difference that was only observed
+    Proposals are found from the customers who began earlier, and measured on the others. A change
+    is recommended if its options were randomised (Tested); a difference that was only observed
     (Adjusted, Observed only) is recommended as a test. Without evidence nothing is recommended.
     """
     weighing = _weights(follow_time, value, cost, day_cost, opt_out, opt_out_cost)

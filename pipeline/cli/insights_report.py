@@ -38,21 +38,21 @@ from pipeline.insights.tables import TableError
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 
 _OutOption: TypeAlias = Annotated[
-    Path, typer.Option("--out", metavar="FILE", help="The page to write.")
+    Path, typer.Option("--out", metavar="FILE", help="HTML file to write.")
 ]
 _GoalOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Name of the goal event; default: most campaigns' goal."),
+    typer.Option(help="Name of the goal event. Default: the goal of most campaigns."),
 ]
 _ByOption: TypeAlias = Annotated[
-    str | None, typer.Option(help="Property with the channel of events, such as platform.")
+    str | None, typer.Option(help="Property that holds the channel of events, such as platform.")
 ]
 _JourneyOption: TypeAlias = Annotated[
-    Path | None, typer.Option(help="YAML of the planned journey.")
+    Path | None, typer.Option(help="YAML file of the planned journey.")
 ]
 _RecommendationsOption: TypeAlias = Annotated[
     Path | None,
-    typer.Option(help="Output of `kairos insights recommend --json`, to be shown too."),
+    typer.Option(help="Output of `kairos insights recommend --json`, to be included."),
 ]
 
 

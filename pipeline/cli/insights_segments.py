@@ -18,7 +18,7 @@ def segments(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder with DIR/segments.changes as `kairos replay` writes it; default: the "
+            help="Folder with DIR/segments.changes as `kairos replay` writes it. Default: the "
             "topic itself.",
         ),
     ] = None,

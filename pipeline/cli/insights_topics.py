@@ -23,16 +23,16 @@ TopicsOption = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Folder with DIR/decisions and DIR/interactions.segmented, each as `kairos replay` "
-        "writes it; default: the topics themselves.",
+        help="Folder with DIR/decisions and DIR/interactions.segmented, each as `kairos "
+        "replay` writes it. Default: the topics themselves.",
     ),
 ]
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Configuration with the campaigns' goals; default: the one in force, with --topics "
-        "none.",
+        help="Folder of configuration with the campaigns' goals. Default: the configuration in "
+        "force; with --topics, none.",
     ),
 ]
 

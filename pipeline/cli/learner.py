@@ -10,8 +10,8 @@ from pipeline.stack.plan import LEARNER
 def run() -> None:
     """Count the outcomes of messages, and publish snapshots of them to `learning`, until TERM.
 
-    One process for a cluster; `kairos up` runs it if policies.yaml has `learning` that is not
-    frozen at learned.yaml, or a campaign has a budget.
+    One process per cluster; `kairos up` runs it if policies.yaml has `learning` that is not frozen
+    at learned.yaml, or a campaign has a budget.
     """
     settings = Settings()
     logs.configure(settings)

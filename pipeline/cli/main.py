@@ -20,8 +20,8 @@ COMMANDS: Final = {
     "demo": "Play an e-commerce log through the whole stack.",
     "up": "Start everything and wait until it answers.",
     "down": "Stop everything.",
-    "status": "Show every process, its state and how far it is behind.",
-    "doctor": "Check the installation, and show remedies.",
+    "status": "Show every process with its state and lag.",
+    "doctor": "Check the installation, and show remedies for faults.",
     "config": "Check, apply and list configurations.",
     "broker": "Start, stop or inspect the embedded Kafka broker.",
     "send": "Send a file of interactions straight to Kafka.",
@@ -41,7 +41,7 @@ COMMANDS: Final = {
     "adapter": "Deliver the actions of a kind of channel.",
     "learner": "Learn from the outcomes of messages.",
     "insights": "Analyse campaigns, journeys and channels, from tables of events.",
-    "bench": "Measure latency, throughput and the stages, beside peers.",
+    "bench": "Measure latency, throughput and stages, and compare them with peers.",
 }
 """Commands (module name with - for _) with their descriptions. A module has either `run`, the
 command's function, or `app`, a typer.Typer of subcommands."""

@@ -27,9 +27,9 @@ from pipeline.training.model_folder import StoredModel, damaged_models, read_mod
 
 app = typer.Typer()
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.")]
 VersionOption = Annotated[
-    int | None, typer.Option("--version", help="Default: the newest that was trained.")
+    int | None, typer.Option("--version", help="Version of the model. Default: the newest.")
 ]
 FolderOption = Annotated[
     Path | None,
@@ -141,7 +141,7 @@ def promote(
 
 @app.command()
 def rollback(name: NameArgument, json: JsonOption = False) -> None:
-    """Put the version before the one in force into force again; the first version is withdrawn."""
+    """Restore the version that was in force before; the first version is withdrawn."""
     try:
         before = _registry(Settings()).rollback(name, getpass.getuser())
     except (LookupError, ValueError, LearningLogError) as error:
@@ -153,11 +153,15 @@ def rollback(name: NameArgument, json: JsonOption = False) -> None:
 def snapshot(
     file: Annotated[
         Path,
-        typer.Option("--out", metavar="FILE", help="File to write anew, learned.yaml of a folder."),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="File to write or replace: learned.yaml in a folder of configuration.",
+        ),
     ],
     json: JsonOption = False,
 ) -> None:
-    """Write the newest snapshot of the learner's evidence to a file of a configuration.
+    """Write the newest snapshot of the learner's evidence to learned.yaml of a configuration.
 
     With it, and `learning: {frozen: true}` in policies.yaml, decisions use this snapshot alone.
     """

@@ -41,20 +41,27 @@ _OWN = Source(name="preview", channel="web", write_key="no key: nobody sends by 
 
 
 def run(
-    person: Annotated[str, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier.")],
+    person: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAMESPACE:VALUE",
+            help="Any identifier of the customer, such as email:ada@example.com.",
+        ),
+    ],
     channel: Annotated[
-        str | None, typer.Option(help="Channel of the customer; its placements ask.")
+        str | None,
+        typer.Option(help="Channel that the customer uses; its placements are requested."),
     ] = None,
     placement: Annotated[
-        list[str] | None, typer.Option(help="A placement that asks; may be given several times.")
+        list[str] | None, typer.Option(help="Placement to request; may be repeated.")
     ] = None,
     event: Annotated[
         Path | None,
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="Interaction, as `kairos send` reads it. Without one, something that "
-            "triggers nothing.",
+            help="File with the interaction, in a form that `kairos send` reads. Default: an "
+            "interaction that triggers nothing.",
         ),
     ] = None,
     lang: LangOption = ExplanationLanguage.EN,
@@ -62,8 +69,8 @@ def run(
 ) -> None:
     """Decide for a customer as the pipeline would now, and explain; writes nothing, uses no cap.
 
-    The event passes all four stages, on their present state. Without --placement, all placements of
-    --channel are requested, or of every channel.
+    The interaction passes through all four stages, with their current state. Without --placement,
+    all placements of --channel are requested; without --channel, those of every channel.
     """
     settings = Settings()
     config = applied_configuration(settings)

@@ -36,7 +36,7 @@ _WAITING = " (once the stages run: they did not answer in time)"
 _WORDS = {"link": "linked", "unlink": "unlinked"}
 
 IdentifierArgument = Annotated[
-    str, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier.")
+    str, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier of the person.")
 ]
 
 
@@ -60,7 +60,7 @@ def show(text: IdentifierArgument, json: JsonOption = False) -> None:
 @app.command()
 def export(
     text: Annotated[
-        str | None, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier.")
+        str | None, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier of the person.")
     ] = None,
     everybody: Annotated[
         bool, typer.Option("--all", help="All profiles, as Parquet files in --out.")
@@ -73,20 +73,20 @@ def export(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="With --all: as of then (ISO 8601; UTC where it names no zone), by replaying "
-            "`interactions` with the configuration in force now. Default: the last snapshots.",
+            help="With --all: profiles as of this time (ISO 8601; UTC if no zone is given), by "
+            "replaying `interactions` with the configuration in force now. Default: the last "
+            "snapshots.",
         ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Print one person as JSON, or write all of them as Parquet.
 
-    With --all --out DIR three files are written: profiles.parquet (profile_id, attributes,
-    metrics), identifiers.parquet (profile_id, namespace, value) and memberships.parquet
-    (profile_id, segment, entered_at). metrics (counts, sums, averages, distinct counts, whatever
-    has a window, and first_seen, last_seen, sessions, interactions, identifiers) and attributes
-    (the other traits) are JSON text: in DuckDB, `SELECT attributes->>'platform' FROM
-    'DIR/profiles.parquet'`.
+    `--all --out DIR` writes three files: profiles.parquet (profile_id, attributes, metrics),
+    identifiers.parquet (profile_id, namespace, value) and memberships.parquet (profile_id, segment,
+    entered_at). metrics (counts, sums, averages, distinct counts, whatever has a window, and
+    first_seen, last_seen, sessions, interactions, identifiers) and attributes (the other traits)
+    are JSON text: in DuckDB, `SELECT attributes->>'platform' FROM 'DIR/profiles.parquet'`.
     """
     if text is not None and not everybody and out_folder is None and at is None:
         print_json(_dossier(_identifier(text, Settings())))
@@ -119,8 +119,8 @@ def unlink(
 ) -> None:
     """Remove the link between two identifiers, until they are seen together again.
 
-    Profile and segments are recomputed without it; messages already sent stay with the identifier
-    that caused them.
+    Profiles and segments are recomputed without the link; messages already sent stay with the
+    identifier that caused them.
     """
     settings = Settings()
     first, second = _identifier(identifier, settings), _identifier(other, settings)
@@ -142,9 +142,10 @@ def unlink(
 
 @app.command()
 def forget(text: IdentifierArgument, json: JsonOption = False) -> None:
-    """Forget a person: delete everything that the stages know, and the snapshots with it.
+    """Forget a person: delete all state of the stages, and the snapshots.
 
-    Lists the places where older records remain, with their end. A person who returns is a new one.
+    Lists the places where older records remain, and until when. A person who returns gets a new
+    profile.
     """
     settings = Settings()
     identifier = _identifier(text, settings)

@@ -36,7 +36,8 @@ _OutOption: TypeAlias = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Folder for the files.")
 ]
 _TopicOption: TypeAlias = Annotated[
-    str | None, typer.Option(help="Such as interactions, decisions or actions.email.")
+    str | None,
+    typer.Option(help="Topic to write, such as interactions, decisions or actions.email."),
 ]
 _WhatIfOption: TypeAlias = Annotated[
     Path | None,
@@ -51,7 +52,7 @@ _FromOption: TypeAlias = Annotated[
     typer.Option(
         "--from",
         metavar="TIME",
-        help="Only records of then or later (ISO 8601; UTC where it names no zone).",
+        help="Start of the range, inclusive (ISO 8601; UTC if no zone is given).",
     ),
 ]
 _ToOption: TypeAlias = Annotated[
@@ -61,7 +62,7 @@ _OffsetsOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         metavar="PARTITION:FROM-TO",
-        help="Only these offsets of a partition, TO not included; may be repeated.",
+        help="Only these offsets of a partition, TO exclusive; may be repeated.",
     ),
 ]
 
@@ -77,21 +78,21 @@ def run(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Write a topic as Parquet, for DuckDB and the like: DIR/day=YYYY-MM-DD/part-*.parquet.
 
-    Each offset is written once, also if the command is killed and run again: the same command
-    resumes, and adds the records that came to the topic meanwhile. Days and --from, --to use the
-    record's own time: when an interaction was received, a decision made, a profile updated.
+    Each offset is written once, even if the command is killed and run again: the same command
+    resumes, and adds the records that the topic has received meanwhile. Days and --from, --to use
+    the record's own time: when an interaction was received, a decision made, a profile updated.
 
     Fields are typed columns, nested records structs; fields with several types (properties, traits)
     are JSON text. kafka_partition, kafka_offset, kafka_at, kafka_key give a record's place;
     kafka_tombstone marks deletions, kafka_error bytes that cannot be decoded.
 
-    With --what-if all interactions of the topic are decided on again, without a trace in any topic:
-    with the configuration in force, and with the other. Decisions of --from to --to are compared
-    side by side by offer, channel and segment, and are in DIR/before and DIR/after as `kairos
-    backtest` writes them. Outcomes of messages that a configuration does not send are left out.
-    Where choices were drawn (`learning`), the worth of the other configuration is estimated from
-    the actual decisions and their outcomes. Each budget and stock is spent from one purse, while
-    live its partitions hold leases: where one ran short, the number of decisions of the
+    With --what-if all interactions of the topic are decided on again, without writing to any topic:
+    with the configuration in force, and with the other one. Decisions between --from and --to are
+    compared by offer, channel and segment, and are written to DIR/before and DIR/after in the form
+    of `kairos backtest`. Outcomes of messages that a configuration does not send are left out.
+    Where choices were randomised (`learning`), the worth of the other configuration is estimated
+    from the actual decisions and their outcomes. A replay spends each budget and stock as a whole,
+    whereas live partitions spend leases of it: where one ran short, the number of decisions of the
     configuration in force that differ from the live ones is printed.
     """
     begin_ms = optional_ms(since)

@@ -41,52 +41,56 @@ _INTERRUPT_EXIT_CODE: Final = 130
 
 
 _FileArgument: TypeAlias = Annotated[
-    Path, typer.Argument(help="NDJSON; CSV (.csv) or Parquet (.parquet).")
+    Path, typer.Argument(help="File in NDJSON, CSV (.csv) or Parquet (.parquet).")
 ]
 _SourceOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Source, by name in sources.yaml, of records that do not name theirs "
-        "(`source` and `channel`, or `writeKey`). Default: a source `file`."
+        help="Name in sources.yaml of the source of records that do not name one (by `source` "
+        "and `channel`, or `writeKey`). Default: a source `file`."
     ),
 ]
 _KeyOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Columns that say which rows are the same, with commas: "
-        "--key properties.order_id,event. The rows are then the same in any file."
+        help="Columns that identify a row, separated by commas: --key "
+        "properties.order_id,event. Rows with the same key are then the same row, in any "
+        "file."
     ),
 ]
 _FileIdOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Name of the file for its rows' identity. Default: its path."),
+    typer.Option(help="Name that identifies the file's rows. Default: the file's path."),
 ]
 _EncodingOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Such as windows-1252. Default: UTF-8 or UTF-16, which are found."),
+    typer.Option(
+        help="Encoding of the file, such as windows-1252. Default: UTF-8 or UTF-16, as detected."
+    ),
 ]
 _DelimiterOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Of CSV: one character, or tab. Default: found (, ; tab |)."),
+    typer.Option(help="Delimiter of CSV: one character, or tab. Default: detected (, ; tab |)."),
 ]
 _DecimalCommaOption: TypeAlias = Annotated[
-    bool, typer.Option("--decimal-comma", help="Numbers of CSV are written 1.234,50.")
+    bool, typer.Option("--decimal-comma", help="Read numbers of CSV in the form 1.234,50.")
 ]
 _FooterOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Last rows of CSV that are none, by a pattern of their whole text: "
-        '--footer "Total.*"; "": there are none. Default: what looks like a total is refused.'
+        help="Pattern of the whole text of footer rows at the end of a CSV file: --footer "
+        '"Total.*"; "" for no footer. Default: rows that look like a total are refused.'
     ),
 ]
 _IgnoreOption: TypeAlias = Annotated[
-    list[str] | None, typer.Option(help="A column to leave out; may be repeated.")
+    list[str] | None, typer.Option(help="Column to leave out; may be repeated.")
 ]
 _AtOnceOption: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--at-once",
-        help="As fast as Kafka takes it: live decisions wait until the stages have it all.",
+        help="Send as fast as Kafka accepts; live decisions wait until the stages have "
+        "processed the file.",
     ),
 ]
 _CheckOption: TypeAlias = Annotated[bool, typer.Option("--check", help="Only check; send nothing.")]
@@ -112,11 +116,11 @@ def run(  # noqa: PLR0913 - one for each option
     (it has `type`). In CSV and Parquet dotted columns are nested fields: `properties.price`,
     `identifiers.email`; an unknown column is refused, so that none is lost.
 
-    Good records are sent, the others reported as FILE:LINE with the column at fault, and the exit
-    code is then 1.
+    Valid records are sent; the others are reported as FILE:LINE with the column at fault, and the
+    exit code is then 1.
 
-    It is sent at the speed of the stages, so that live decisions are not delayed; without running
-    stages, at the speed of Kafka.
+    The file is sent at the speed of the stages, so that live decisions are not delayed; if no stage
+    is running, at the speed of Kafka.
 
     A row that is sent again counts once. It is identified by its own id (`messageId`, `event_id`),
     or by its key columns with `--key`, or else by the file (its full path, or `--file-id`), the
@@ -124,7 +128,7 @@ def run(  # noqa: PLR0913 - one for each option
     after a refused row was corrected or removed, and only new rows count; equal rows all count, in
     one file and in two; a moved file is a new one, unless `--file-id` names the old one. A changed
     row is a new one; under the same key or id, the change is refused (`kairos dlq list`). Ids are
-    remembered for 7 days.
+    kept for 7 days.
     """
     settings = Settings()
     configuration = ensure_configuration(settings)

@@ -25,34 +25,42 @@ def worlds() -> None:
 
 @app.command()
 def bank(  # noqa: PLR0913 - one for each option
-    customers: Annotated[int, typer.Option(min=1, max=MOST_CUSTOMERS, help="Number of people.")],
-    days: Annotated[int, typer.Option(min=1, max=MOST_DAYS, help="Length of the world.")],
-    seed: Annotated[int, typer.Option(min=0, help="Chooses everything about them.")] = 7,
+    customers: Annotated[int, typer.Option(min=1, max=MOST_CUSTOMERS, help="Number of customers.")],
+    days: Annotated[int, typer.Option(min=1, max=MOST_DAYS, help="Number of days.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices.")] = 7,
     folder: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help=f"Write {', '.join(NAMES)} into this folder."),
     ] = None,
     live: Annotated[
-        bool, typer.Option("--live", help="Play it to this home's stack, which runs deploy/bank.")
+        bool,
+        typer.Option(
+            "--live", help="Send the events to this home's stack, which must run deploy/bank."
+        ),
     ] = False,
-    rate: Annotated[float, typer.Option(min=0.1, help="Live: interactions a second.")] = 50.0,
+    rate: Annotated[
+        float, typer.Option(min=0.1, help="With --live: interactions per second.")
+    ] = 50.0,
     seconds: Annotated[
-        float | None, typer.Option(min=1, help="Live: stop after so long. Default: play it all.")
+        float | None,
+        typer.Option(
+            min=1, help="With --live: stop after this time. Default: play the whole world."
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Make a synthetic bank with known effects.
 
     Customers with several devices browse, log in, open accounts, pay, complain, have their credit
-    checked, fall silent and recommend friends. They react to messages with known probabilities of
-    a click and of a conversion, and with known causal effects. All of it is made up.
+    checked, fall silent and recommend friends. They react to messages with known probabilities of a
+    click and of a conversion, and with known causal effects. Everything is made up.
 
     With --out the world sends messages by a randomised policy of its own, whose propensities it
     logs; call-centre agents, though, call those who would buy anyway. The same seed writes the
     same bytes. pipeline/simulate/README.md describes each file.
 
     With --live the stack decides (`kairos up --config deploy/bank` first): events are sent to the
-    gateway one after the other at the rate, and customers react to the actions that they get.
+    gateway one after the other at --rate, and customers react to the actions that they get.
     """
     if (folder is None) != live:
         raise typer.BadParameter("give either --out DIR or --live", param_hint="--out")

@@ -22,8 +22,8 @@ def run(
         typer.Option(
             metavar="SECONDS",
             min=0,
-            help="Wait until every input so far has left the last stage and the adapters; exit "
-            "code 1 when that takes longer.",
+            help="Wait until the stages and adapters have processed every input received so far; "
+            "exit code 1 if that takes longer.",
         ),
     ] = None,
 ) -> None:

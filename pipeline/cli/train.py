@@ -40,19 +40,20 @@ SegmentedOption = Annotated[
         help="Folder of `kairos replay --topic interactions.segmented`.",
     ),
 ]
-WindowOption = Annotated[str, typer.Option(help="Time within which the goal must come.")]
+WindowOption = Annotated[str, typer.Option(help="Time within which the goal must be reached.")]
 OutOption = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Folder of models; default: HOME/models."),
 ]
 ExcludeOption = Annotated[
-    list[str] | None, typer.Option(help="A trait or derived value that must not be a feature.")
+    list[str] | None,
+    typer.Option(help="Trait or derived value that must not be a feature; may be repeated."),
 ]
 
 
 @app.command()
 def propensity(  # noqa: PLR0913 - a command's options
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The model's name.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.")],
     decisions: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of `kairos replay --topic decisions`.")
     ],
@@ -67,9 +68,9 @@ def propensity(  # noqa: PLR0913 - a command's options
 ) -> None:
     """Train a model of the probability that a message reaches its goal.
 
-    Features are the facts that the decision knew of the customer, and the candidate's names. The
-    test set has later messages to other customers than the training set. The model is not used
-    before `kairos models promote`.
+    Features are the facts about the customer at the decision, and the candidate's names. The test
+    set has later messages than the training set, to other customers. The model is not used until
+    `kairos models promote`.
     """
     if re.fullmatch(NAME_PATTERN, name) is None:
         fail(f"{name!r} is no name: use letters, digits, - and _")
@@ -92,8 +93,8 @@ def propensity(  # noqa: PLR0913 - a command's options
 
 @app.command()
 def score(
-    name: Annotated[str, typer.Argument(metavar="SCORE", help="A score in profile.yaml.")],
-    config: Annotated[Path, typer.Option(metavar="DIR", help="The folder of configuration.")],
+    name: Annotated[str, typer.Argument(metavar="SCORE", help="Name of a score in profile.yaml.")],
+    config: Annotated[Path, typer.Option(metavar="DIR", help="Folder of configuration.")],
     interactions: SegmentedOption,
     folder: OutOption = None,
     json: JsonOption = False,
@@ -136,14 +137,22 @@ def score(
 
 @app.command()
 def recipes(
-    catalog: Annotated[str, typer.Argument(metavar="CATALOG", help="A catalogue with `events`.")],
-    config: Annotated[Path, typer.Option(metavar="DIR", help="The folder of configuration.")],
+    catalog: Annotated[
+        str, typer.Argument(metavar="CATALOG", help="Name of a catalogue with `events`.")
+    ],
+    config: Annotated[Path, typer.Option(metavar="DIR", help="Folder of configuration.")],
     interactions: SegmentedOption,
     min_customers: Annotated[
-        int, typer.Option("--least", min=1, help="Customers who must have had a pair.")
+        int,
+        typer.Option(
+            "--least", min=1, help="Minimum number of customers who had a pair."
+        ),
     ] = 3,
     max_items: Annotated[
-        int, typer.Option("--most", min=1, max=1_000, help="Related items of each.")
+        int,
+        typer.Option(
+            "--most", min=1, max=1_000, help="Maximum number of related items for each item."
+        ),
     ] = 20,
     json: JsonOption = False,
 ) -> None:

@@ -19,20 +19,21 @@ def run(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of configuration to apply first (deploy/demo is an example); needed "
-            "once, until a configuration has been applied."
+            help="Folder of configuration to apply first, for example deploy/demo; required until "
+            "a configuration has been applied."
         ),
     ] = None,
     workers: Annotated[
         str | None,
         typer.Option(
-            help="Processes of the agents: `all` (all four in one), `four` (one each), `all=2`, "
-            "or how many of which, `identity=2,decisioning=2`. Default: KAIROS_WORKERS."
+            help="Agent processes: `all` (one process with all four agents), `four` (one process "
+            "for each), or the number of each kind: `all=2`, `identity=2,decisioning=2`. "
+            "Default: KAIROS_WORKERS."
         ),
     ] = None,
     partitions: Annotated[
         int | None,
-        typer.Option(min=1, help="Partitions of topics made now. Default: KAIROS_PARTITIONS."),
+        typer.Option(min=1, help="Partitions of the topics to create. Default: KAIROS_PARTITIONS."),
     ] = None,
     json: JsonOption = False,
 ) -> None:

@@ -16,11 +16,12 @@ _NAMES = tuple(stage.name for stage in STAGES)
 
 
 def run(
-    agent: Annotated[str, typer.Argument(help=f"{', '.join(_NAMES)}, or {ALL}.")],
+    agent: Annotated[str, typer.Argument(help=f"Agent: {', '.join(_NAMES)}, or {ALL}.")],
     instance: Annotated[
         str,
         typer.Option(
-            help="Name among the processes of the agent; the same name finds the same state."
+            help="Name of this process among those of the agent; restarted under the same name, it "
+            "finds its state."
         ),
     ] = "0",
 ) -> None:

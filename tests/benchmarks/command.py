@@ -35,13 +35,13 @@ _ALL = "floor,faust,quix,trivial,trivial:4,demo,demo:4,large,large:4"
 SystemsOption = Annotated[
     str,
     typer.Option(
-        help="Systems, separated by commas; `:4` in four processes. "
+        help="Systems, separated by commas; `:4` for four processes. "
         + "; ".join(f"{name}: {meaning}" for name, meaning in ABOUT.items())
     ),
 ]
 PartitionsOption = Annotated[int, typer.Option(min=1, help="Partitions of every topic.")]
 RepeatsOption = Annotated[
-    int, typer.Option(min=1, help="Number of measurements, of which medians are taken.")
+    int, typer.Option(min=1, help="Number of measurements; their medians are reported.")
 ]
 SecondsOption = Annotated[float, typer.Option(min=1, help="Seconds of each measurement.")]
 
@@ -49,7 +49,9 @@ SecondsOption = Annotated[float, typer.Option(min=1, help="Seconds of each measu
 @app.command()
 def latency(
     systems: SystemsOption = _ALL,
-    rates: Annotated[str, typer.Option(help="Events a second, rising.")] = "100,300,600,1000",
+    rates: Annotated[
+        str, typer.Option(help="Events per second, ascending, separated by commas.")
+    ] = "100,300,600,1000",
     seconds: SecondsOption = 10.0,
     repeats: RepeatsOption = 3,
     partitions: PartitionsOption = 1,
@@ -84,7 +86,7 @@ def throughput(
 @app.command()
 def stages(
     systems: SystemsOption = "demo,large",
-    rate: Annotated[int, typer.Option(min=1, help="Events a second.")] = 300,
+    rate: Annotated[int, typer.Option(min=1, help="Events per second.")] = 300,
     seconds: SecondsOption = 10.0,
     partitions: PartitionsOption = 1,
     json: JsonOption = False,
@@ -99,8 +101,10 @@ def stages(
 
 @app.command()
 def decide(
-    systems: Annotated[str, typer.Option(help="demo or large, `:4` in four processes.")] = "demo",
-    rate: Annotated[int, typer.Option(min=1, help="Requests a second.")] = 100,
+    systems: Annotated[
+        str, typer.Option(help="System: demo or large; `:4` for four processes.")
+    ] = "demo",
+    rate: Annotated[int, typer.Option(min=1, help="Requests per second.")] = 100,
     seconds: SecondsOption = 20.0,
     repeats: RepeatsOption = 3,
     partitions: PartitionsOption = 4,
@@ -123,9 +127,14 @@ def decide(
 @app.command()
 def flow(
     sizes: Annotated[
-        str, typer.Option(help="segments/metrics/offers of configurations, separated by commas.")
+        str,
+        typer.Option(
+            help="Sizes of configurations as segments/metrics/offers, separated by commas."
+        ),
     ] = "50/20/50,100/20/50,500/20/50,50/200/50,100/200/50,500/200/50",
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds, of 1,000 interactions each.")] = 15,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Number of rounds of 1,000 interactions.")
+    ] = 15,
     json: JsonOption = False,
 ) -> None:
     """Measure the cost of an interaction in the pure flow, without Kafka and RocksDB."""
@@ -138,7 +147,7 @@ def flow(
 @app.command()
 def catalog(
     sizes: Annotated[
-        str, typer.Option(help="items/eligible of catalogues, separated by commas.")
+        str, typer.Option(help="Sizes of catalogues as items/eligible, separated by commas.")
     ] = "50/50,2500/200",
     count: Annotated[
         int, typer.Option("--decisions", min=100, help="Decisions of each size.")
@@ -159,7 +168,7 @@ def snapshots(
     rate: Annotated[
         int,
         typer.Option(
-            min=1, help="Events a second; where the agents fall behind, lower rates follow."
+            min=1, help="Events per second; if the agents fall behind, lower rates follow."
         ),
     ] = 600,
     campaigns: Annotated[
@@ -173,8 +182,8 @@ def snapshots(
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
 ) -> None:
-    """Measure the age of the snapshots that decisions use, beside the learner; where the agents
-    fall behind at the rate, report that and measure a lower one."""
+    """Measure the age of the learner's snapshots that decisions use; if the agents fall behind at
+    the rate, report that and measure a lower one."""
     figures = []
     for size in _numbers(campaigns):
         for slower_rate in (rate, rate * 2 // 3, rate // 2, rate // 3):
@@ -189,7 +198,7 @@ def snapshots(
 
 @app.command()
 def recovery(
-    rate: Annotated[int, typer.Option(min=1, help="Events a second meanwhile.")] = 100,
+    rate: Annotated[int, typer.Option(min=1, help="Events per second during recovery.")] = 100,
     repeats: RepeatsOption = 3,
     profiles: Annotated[int, typer.Option(min=1, help="Profiles to rebuild.")] = 10_000,
     partitions: PartitionsOption = 4,
@@ -207,12 +216,12 @@ def recovery(
 
 @app.command()
 def state(
-    system: Annotated[str, typer.Option(help="demo or large.")] = "demo",
+    system: Annotated[str, typer.Option(help="System: demo or large.")] = "demo",
     profiles: Annotated[int, typer.Option(min=100, help="Number of profiles.")] = 100_000,
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
 ) -> None:
-    """Measure many profiles: size on disk, memory of the worker, time to rebuild them."""
+    """Measure many profiles: size on disk, memory of the worker, time to rebuild the state."""
     [choice] = _choices(system)
     with open_rig(partitions) as rig:
         figures = states.measure(rig, choice, profiles, _say)
@@ -239,7 +248,7 @@ def timers(
 @app.command()
 def apply(
     profiles: Annotated[int, typer.Option(min=100, help="Number of profiles.")] = 20_000,
-    rate: Annotated[int, typer.Option(min=1, help="Events a second.")] = 100,
+    rate: Annotated[int, typer.Option(min=1, help="Events per second.")] = 100,
     seconds: SecondsOption = 15.0,
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
@@ -259,8 +268,7 @@ def ingest(
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
 ) -> None:
-    """Measure a CSV file from its folder to Kafka by `kairos ingest --once`: rows a second,
-    memory."""
+    """Measure `kairos ingest --once` of a CSV file: rows per second, memory."""
     with open_rig(partitions) as rig:
         figures = ingesting.measure(rig, rows, _say)
     method = f"{rows:,} rows, {partitions} partition(s)"
@@ -274,8 +282,8 @@ def replay(
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
 ) -> None:
-    """Measure a topic to Parquet by `kairos replay`: records a second, memory; killed and run
-    again."""
+    """Measure `kairos replay` of a topic to Parquet, also killed and run again: records per second,
+    memory."""
     with open_rig(partitions) as rig:
         figures = replaying.measure(rig, records, _say)
     method = f"{records:,} records, {partitions} partition(s)"
@@ -285,14 +293,16 @@ def replay(
 
 @app.command()
 def insights(
-    journeys: Annotated[int, typer.Option(min=100, help="Journeys, of 4 touches.")] = 1_800_000,
+    journeys: Annotated[
+        int, typer.Option(min=100, help="Number of journeys of 4 touches.")
+    ] = 1_800_000,
     threads: Annotated[int, typer.Option(min=1, help="Threads of DuckDB.")] = 2,
     repeats: RepeatsOption = 3,
     peer: Annotated[
         Path | None,
         typer.Option(
             metavar="PYTHON",
-            help="Python that has the package ChannelAttribution, to be measured too.",
+            help="Python interpreter with the package ChannelAttribution, to measure it too.",
         ),
     ] = None,
     json: JsonOption = False,

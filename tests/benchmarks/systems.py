@@ -163,15 +163,16 @@ SYSTEMS: Final[Mapping[str, Hops | Stages | Adapters]] = {
 """Systems by name; those after the first three are Kairos."""
 
 ABOUT: Final[Mapping[str, str]] = {
-    "floor": "confluent-kafka loops, the least cost of four hops with state",
+    "floor": "confluent-kafka loops, the minimum cost of four hops with state",
     "faust": "stock Faust, four chained agents",
     "quix": "Quix Streams, four hops",
     "trivial": "Kairos' transport and tables, four agents with nothing to do",
-    "demo": "Kairos, the four stages by deploy/demo",
-    "large": "Kairos, the four stages by 100 segments and 50 offers",
-    "catalog": "Kairos, the four stages by a catalogue of 2,500 items, 200 of them eligible",
+    "demo": "Kairos, the four stages with deploy/demo",
+    "large": "Kairos, the four stages with 100 segments and 50 offers",
+    "catalog": "Kairos, the four stages with a catalogue of 2,500 items, 200 of them eligible",
     "webhook, email, sms, push, pos": (
-        "Kairos' adapters, actions to a receiver here that answers at once, and their outcomes"
+        "Kairos' adapters, from actions to a local receiver that answers at once, and "
+        "their outcomes"
     ),
 }
 """Descriptions of the systems."""
