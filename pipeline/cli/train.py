@@ -144,9 +144,7 @@ def recipes(
     interactions: SegmentedOption,
     min_customers: Annotated[
         int,
-        typer.Option(
-            "--least", min=1, help="Minimum number of customers who had a pair."
-        ),
+        typer.Option("--least", min=1, help="Minimum number of customers who had a pair."),
     ] = 3,
     max_items: Annotated[
         int,
