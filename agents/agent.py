@@ -17,7 +17,7 @@ from agents.ports import Message
 from agents.rulebook import Rulebook
 from agents.stage import StageShell
 from agents.store.table import RawTable
-from agents.transport.runs import in_runs
+from agents.transport.runs import iterate_in_runs
 from agents.watermark import Watermark
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.lag import ConsumerGroup
@@ -100,7 +100,7 @@ def _add_cleaning(app: App, ports: "_FaustPorts", heartbeat: Heartbeat) -> None:
 def _add_agent(app: App, stage: Stage, shell: StageShell) -> None:
     @app.agent(app.raw_topic(*stage.inputs), name=stage.name, concurrency=1)
     async def process(stream: Any) -> None:
-        async for event in in_runs(stream):
+        async for event in iterate_in_runs(stream):
             await shell.handle(_message(event.message))
 
 

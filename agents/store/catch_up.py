@@ -51,34 +51,37 @@ class CatchUp:
 
     async def read(self) -> None:
         """Apply the records that the stores lack. Raises KafkaException, StoreDamagedError."""
-        await self._read(await _in_thread(self._starts))
+        await self._read(await _in_thread(self._prepare_replays))
 
     async def take_over(self, writer: ChangelogWriter) -> Mapping[TP, Replay]:
-        """Claim the changelogs; return the replays, up to this owner's first record.
+        """Claim the changelogs; return the replays, which end where this owner writes next.
 
+        Returns no replays once the partitions are no longer assigned.
         Raises KafkaException, StoreDamagedError, DeliveryError, SessionLostError.
         """
-        pending = list(self._replays)
-        while pending and self._keep_going():
-            claims = await asyncio.gather(*(self._take_over(writer, tp) for tp in pending))
-            pending = [tp for tp, is_claimed in zip(pending, claims, strict=True) if not is_claimed]
-            await self._read({tp: self._replays[tp].end for tp in pending})
-        return {} if pending else self._replays
+        pending_tps = list(self._replays)
+        while pending_tps and self._keep_going():
+            results = await asyncio.gather(*(self._take_over(writer, tp) for tp in pending_tps))
+            pending_tps = [
+                tp for tp, is_claimed in zip(pending_tps, results, strict=True) if not is_claimed
+            ]
+            await self._read({tp: self._replays[tp].end for tp in pending_tps})
+        return {} if pending_tps else self._replays
 
     async def close(self) -> None:
         """Close the reader."""
         await _in_thread(self._reader.close)
 
-    def _starts(self) -> dict[TP, int]:
-        """Return the start offset of each partition that is not up to date."""
+    def _prepare_replays(self) -> dict[TP, int]:
+        """Create the replays; return the start offset of each partition that is not up to date."""
         starts = {}
         for tp, store in self._stores.items():
-            span = self._reader.span(tp, self._keep_going)
-            start = _start(store, tp, span)
-            self._replays[tp] = Replay(store, span.end)
-            if start < span.end:
+            offsets = self._reader.request_range(tp, self._keep_going)
+            start = _choose_start(store, tp, offsets)
+            self._replays[tp] = Replay(store, offsets.end)
+            if start < offsets.end:
                 starts[tp] = start
-                _log.info("restoring %s from %d to %d", tp, start, span.end)
+                _log.info("restoring %s from %d to %d", tp, start, offsets.end)
         return starts
 
     async def _read(self, starts: Mapping[TP, int]) -> None:
@@ -92,8 +95,8 @@ class CatchUp:
         """Claim one changelog; return False if it has unread records."""
         replay = self._replays[tp]
         owner, end = replay.owner + 1, replay.end
-        first: list[Change] = [(TAKE_OVER, b"")]
-        for rows in (first, replay.rows_to_write_again()):
+        claim_rows: list[Change] = [(TAKE_OVER, b"")]
+        for rows in (claim_rows, replay.rows_to_write_again()):
             end += len(rows)
             if rows and await writer.write_changelog(tp, owner, rows) != end:
                 return False
@@ -105,12 +108,12 @@ async def _in_thread(function: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(None, function)
 
 
-def _start(store: PartitionStore, tp: TP, span: OffsetRange) -> int:
-    """Return the offset to restore from; a store that cannot be a prefix is emptied."""
-    if store.next_offset > span.end:
+def _choose_start(store: PartitionStore, tp: TP, offsets: OffsetRange) -> int:
+    """Return the offset to restore from; empty a store that is ahead of its changelog."""
+    if store.next_offset > offsets.end:
         _log.warning(
             "%s has %d records but the store was at %d (was the topic re-created?): rebuilding",
-            tp, span.end, store.next_offset,
+            tp, offsets.end, store.next_offset,
         )  # fmt: skip
         store.reset()
-    return max(store.next_offset, span.first)
+    return max(store.next_offset, offsets.first)

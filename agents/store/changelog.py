@@ -19,7 +19,7 @@ _BATCH = 5_000
 _POLL_S = 0.1
 _METADATA_TIMEOUT_S = 10.0
 _RETRY_S = 0.05
-_PATIENCE_S = 60.0
+_BROKER_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,16 @@ class ChangelogReader:
     def __init__(self, settings: Mapping[str, object]) -> None:
         self._consumer = Consumer(dict(settings))
 
-    def span(self, tp: TP, keep_going: Callable[[], bool]) -> OffsetRange:
+    def request_range(self, tp: TP, keep_going: Callable[[], bool]) -> OffsetRange:
         """Return the offsets that `tp` holds now, waiting for a broker. Raises KafkaException."""
         part = TopicPartition(tp.topic, tp.partition)
-        give_up_at = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _BROKER_TIMEOUT_S
         while True:
             try:
                 first, end = self._consumer.get_watermark_offsets(part, timeout=_METADATA_TIMEOUT_S)
             except KafkaException as error:
-                hopeless = not is_transient(error.args[0]) or time.monotonic() > give_up_at
-                if hopeless or not keep_going():
+                is_permanent = not is_transient(error.args[0]) or time.monotonic() > deadline
+                if is_permanent or not keep_going():
                     raise
                 _log.info("waiting for %s: %s", tp, error)
                 time.sleep(_RETRY_S)
@@ -61,8 +61,8 @@ class ChangelogReader:
         """
         parts = [TopicPartition(tp.topic, tp.partition, o) for tp, o in starts.items()]
         self._consumer.assign(parts)
-        missing = set(starts)
-        while missing and keep_going():
+        unread_tps = set(starts)
+        while unread_tps and keep_going():
             batches: dict[TP, list[Record]] = defaultdict(list)
             for message in cast(list[Record], self._consumer.consume(_BATCH, _POLL_S)):
                 tp = TP(message.topic(), message.partition())
@@ -70,7 +70,7 @@ class ChangelogReader:
                 if error is None:
                     batches[tp].append(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    missing.discard(tp)
+                    unread_tps.discard(tp)
                 elif is_transient(error):
                     _log.warning("reading %s: %s", tp, error)
                 else:

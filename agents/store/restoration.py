@@ -31,7 +31,7 @@ class Restoration(Service):
         self.tables = tables
         self.completed = asyncio.Event()
         self.records_total = 0
-        self._working = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     @property
     def in_recovery(self) -> bool:
@@ -53,22 +53,22 @@ class Restoration(Service):
         generation_id: int = 0,
     ) -> None:
         """Restore the tables of the assigned partitions and resume the streams."""
-        async with self._working:
-            if self._current(generation_id):
+        async with self._lock:
+            if self._is_current(generation_id):
                 await self._restore_and_resume(tps, generation_id)
 
     async def on_stop(self) -> None:
         """Wait for a running restoration to end, since its stores are about to be closed."""
-        async with self._working:
+        async with self._lock:
             pass
 
     async def _restore_and_resume(self, tps: set[TP], generation_id: int) -> None:
         partitions = {tp.partition for tp in tps}
         await self._restore(self._assign(partitions), generation_id)
-        if self._current(generation_id):
+        if self._is_current(generation_id):
             await self._resume(generation_id)
 
-    def _current(self, generation_id: int) -> bool:
+    def _is_current(self, generation_id: int) -> bool:
         return bool(self.app.consumer_generation_id == generation_id) and not self.should_stop
 
     def _assign(self, partitions: Iterable[int]) -> dict[TP, PartitionStore]:
@@ -86,15 +86,15 @@ class Restoration(Service):
         if not stores:
             return
         reader = ChangelogReader(self.app.transport.changelog_reader_settings())
-        work = CatchUp(reader, stores, lambda: self._current(generation_id))
+        catch_up = CatchUp(reader, stores, lambda: self._is_current(generation_id))
         try:
-            await work.read()
-            takeover = await self.wait(work.take_over(self.app.producer))
+            await catch_up.read()
+            takeover = await self.wait(catch_up.take_over(self.app.producer))
         finally:
-            self.records_total += work.records_total
-            await work.close()
-        for (topic, partition), replay in (takeover.result or {}).items():
-            self.app.producer.fence.begin((topic, partition), replay.owner, replay.end)
+            self.records_total += catch_up.records_total
+            await catch_up.close()
+        for tp, replay in (takeover.result or {}).items():
+            self.app.producer.fence.begin_ownership(tp, replay.owner, replay.end)
 
     async def _resume(self, generation_id: int) -> None:
         app = self.app
@@ -106,7 +106,7 @@ class Restoration(Service):
             await table.on_recovery_completed(tps, set())
         await consumer.perform_seek()
         await consumer.load_sent_index()
-        if not self._current(generation_id):
+        if not self._is_current(generation_id):
             return
         consumer.resume_partitions(consumer.assignment())
         app.flow_control.resume()

@@ -1,8 +1,8 @@
 """Scheduling policy of threads that yield to the event loop: librdkafka's, and pollers.
 
 A thread inherits its policy from its creator. Under SCHED_BATCH (Linux, sched(7)) it does not
-preempt another thread when it wakes up. Otherwise, records that must wait anyway preempt a worker
-on a busy machine four thousand times a second.
+preempt another thread when it wakes up. Otherwise, on a busy machine, these threads preempt a
+worker four thousand times a second, for records that may wait.
 """
 
 import os
@@ -19,9 +19,9 @@ def background() -> Iterator[None]:
     if not hasattr(os, "SCHED_BATCH") or os.sched_getscheduler(0) != os.SCHED_OTHER:
         yield
         return
-    nothing = os.sched_param(0)
-    os.sched_setscheduler(0, os.SCHED_BATCH, nothing)
+    parameters = os.sched_param(0)
+    os.sched_setscheduler(0, os.SCHED_BATCH, parameters)
     try:
         yield
     finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, nothing)
+        os.sched_setscheduler(0, os.SCHED_OTHER, parameters)

@@ -97,10 +97,10 @@ class Checkpointer:
         stall_s = self._options.commit_stall_ms / 1000
         while True:
             acknowledgement = next_acknowledgement()
-            if not self._progress.waiting:
+            if not self._progress.has_committable_offsets:
                 await acknowledgement
             stalls_at = loop.time() + stall_s
-            while self._progress.waiting:
+            while self._progress.has_committable_offsets:
                 await self._sleep_until_due(idle_in_s)
                 await self._checkpoint_before(stalls_at)
                 if self._did_commit:
@@ -109,7 +109,7 @@ class Checkpointer:
     async def checkpoint(self) -> bool:
         """Run the protocol once; return whether offsets were committed."""
         async with self._lock:
-            offsets = self._progress.committable()
+            offsets = self._progress.committable_offsets()
             cut_ms = now_ms()
             epoch = self._cut()
             await self._producer.wait_until_delivered(epoch)
@@ -135,9 +135,9 @@ class Checkpointer:
         Sleeps at least for half an idle time, so that a refused commit is not repeated at once.
         """
         loop = asyncio.get_running_loop()
-        due = loop.time() + self._options.commit_interval_ms / 1000
+        due_at = loop.time() + self._options.commit_interval_ms / 1000
         await asyncio.sleep(max(idle_in_s(), self._options.idle_commit_ms / 2000))
-        while (wait_s := min(idle_in_s(), due - loop.time())) > 0:
+        while (wait_s := min(idle_in_s(), due_at - loop.time())) > 0:
             await asyncio.sleep(wait_s)
 
     def _cut(self) -> Epoch:

@@ -20,7 +20,7 @@ from agents.transport.checkpoint import CheckpointedStore, Checkpointer, CommitF
 from agents.transport.errors import LogRecreatedError, SessionLostError, UnfinishedEventError
 from agents.transport.poller import Batch, Poller, PrefetchLimits
 from agents.transport.progress import CommitProgress
-from agents.transport.records import Record
+from agents.transport.records import NotedOffset, Record
 from agents.transport.sent_index import SentIndex, load_sent_index
 from pipeline.adapters.transient import is_transient
 
@@ -31,7 +31,7 @@ _BROKER_TIMEOUT_S = 60.0
 """Longest time that a worker without an assignment waits for a broker before it ends."""
 
 _DRAIN_STEP_S = 0.005
-_LARGE = 65_536
+_LARGE_RECORD_BYTES = 65_536
 """Size (bytes) from which a record is given to the agents only once they have processed everything
 before it: their buffers are bounded by the number of events, not by their size."""
 
@@ -62,7 +62,7 @@ class Consumer(BaseConsumer):
         self._last_arrival = 0.0
         self._assignment_task: asyncio.Future[None] | None = None
         self._tps: dict[tuple[str, int], TP] = {}
-        self._start_offsets: dict[TP, tuple[int, str]] = {}
+        self._start_offsets: dict[TP, NotedOffset] = {}
         self._sent_index = SentIndex()
         self._known_stores: dict[str, CheckpointedStore] | None = None
 
@@ -87,7 +87,7 @@ class Consumer(BaseConsumer):
             return
         options = self._options
         self._poller = Poller(
-            options.consumer(),
+            options.consumer_settings(),
             topics,
             self,
             self.transport.lease,
@@ -266,11 +266,11 @@ class Consumer(BaseConsumer):
         """
         if not self._own_tps:
             return {}
-        places = await self._retry_transient("the start offsets", self._find_positions)
-        if places is None:
+        positions = await self._retry_transient_errors("the start offsets", self._find_positions)
+        if positions is None:
             return {}
-        self._beginnings, self._start_offsets = places
-        offsets = {tp: offset for tp, (offset, _) in self._start_offsets.items()}
+        self._beginnings, self._start_offsets = positions
+        offsets = {tp: start.offset for tp, start in self._start_offsets.items()}
         self._positions = dict(offsets)
         self._progress.reset()
         self._checkpointer.committed.update(offsets)
@@ -282,12 +282,9 @@ class Consumer(BaseConsumer):
         header = self._options.cause_header
         if header is None:
             return
-        committed = {
-            tp: (offset, int(note) if note.isdecimal() else 0)
-            for tp, (offset, note) in self._start_offsets.items()
-        }
         settings, outputs = self.transport.changelog_reader_settings(), self._options.outputs
-        index = await self._retry_transient(
+        committed = self._start_offsets
+        index = await self._retry_transient_errors(
             "the outputs sent before",
             lambda: asyncio.to_thread(
                 load_sent_index, settings, header, outputs, committed, self._is_current_generation
@@ -298,7 +295,7 @@ class Consumer(BaseConsumer):
 
     async def _commit_with_notes(self, offsets: Mapping[TP, int], cut_ms: int) -> KafkaError | None:
         commits = {
-            tp: (offset, self._sent_index.commit_note(tp, offset, cut_ms))
+            tp: NotedOffset(offset, self._sent_index.commit_note(tp, offset, cut_ms))
             for tp, offset in offsets.items()
         }
         error = await self._kafka.commit(commits, self._options.request_timeout_s)
@@ -312,21 +309,23 @@ class Consumer(BaseConsumer):
         self._sent_index = index
         self.app.producer.sent_index = index
 
-    async def _find_positions(self) -> tuple[Mapping[TP, int], dict[TP, tuple[int, str]]]:
+    async def _find_positions(self) -> tuple[Mapping[TP, int], dict[TP, NotedOffset]]:
         """Return the logs' first offsets, and the start offsets with their commits' notes."""
         beginnings = await self.earliest_offsets(*self._own_tps)
         committed = await self._kafka.committed(self._own_tps, self._options.request_timeout_s)
-        return beginnings, {tp: (first, "") for tp, first in beginnings.items()} | committed
+        return beginnings, {tp: NotedOffset(first) for tp, first in beginnings.items()} | committed
 
-    async def _retry_transient(self, subject: str, ask: Callable[[], Awaitable[T]]) -> T | None:
+    async def _retry_transient_errors(
+        self, subject: str, ask: Callable[[], Awaitable[T]]
+    ) -> T | None:
         """Retry `ask` while a broker or coordinator is away; return None once the assignment has
         changed."""
-        give_up_at = self.loop.time() + _BROKER_TIMEOUT_S
+        deadline = self.loop.time() + _BROKER_TIMEOUT_S
         while self._is_current_generation():
             try:
                 return await ask()
             except KafkaException as error:
-                if not is_transient(error.args[0]) or self.loop.time() > give_up_at:
+                if not is_transient(error.args[0]) or self.loop.time() > deadline:
                     raise
                 self.log.info("waiting for %s: %s", subject, error)
                 await asyncio.sleep(_RETRY_S)
@@ -364,13 +363,13 @@ class Consumer(BaseConsumer):
                 f"an event did not end within {self._options.drain_ms} ms: no seek while it is in "
                 "progress"
             )
-        self._progress.committable()
+        self._progress.committable_offsets()
 
-    async def _wait_until_drained(self, at_work: Callable[[], bool]) -> bool:
-        """Wait while `at_work` returns True; return False after more than `drain_ms`."""
-        give_up_at = self.loop.time() + self._options.drain_ms / 1000
-        while at_work():
-            if self.loop.time() > give_up_at:
+    async def _wait_until_drained(self, is_busy: Callable[[], bool]) -> bool:
+        """Wait while `is_busy` returns True; return False after more than `drain_ms`."""
+        deadline = self.loop.time() + self._options.drain_ms / 1000
+        while is_busy():
+            if self.loop.time() > deadline:
                 return False
             await asyncio.sleep(_DRAIN_STEP_S)
         return True
@@ -438,9 +437,9 @@ class Consumer(BaseConsumer):
         acking = self.app.topics.acking_topics
         producer = self.app.producer
         for record in batch.records:
-            if len(record) > _LARGE:
+            if len(record) > _LARGE_RECORD_BYTES:
                 await self._wait_until_all_processed(batch.version)
-            if producer.congested:
+            if producer.is_congested:
                 await producer.wait_until_uncongested()
             if not self.flow_active:
                 await self.can_resume_flow.wait()
@@ -489,10 +488,10 @@ class Consumer(BaseConsumer):
             await asyncio.sleep(_DRAIN_STEP_S)
 
     def _topic_partition(self, record: Record) -> TP:
-        place = record.topic(), record.partition()
-        tp = self._tps.get(place)
+        topic_partition = record.topic(), record.partition()
+        tp = self._tps.get(topic_partition)
         if tp is None:
-            tp = self._tps[place] = TP(*place)
+            tp = self._tps[topic_partition] = TP(*topic_partition)
         return tp
 
     def _to_message(self, tp: TP, record: Record) -> ConsumerMessage:
@@ -557,7 +556,7 @@ class Consumer(BaseConsumer):
 
     def topic_partitions(self, topic: str) -> int | None:
         """Return the number of partitions of `topic`."""
-        partitions: int = self.transport.admin.partitions(topic)
+        partitions: int = self.transport.admin.partition_count(topic)
         return partitions
 
     def key_partition(

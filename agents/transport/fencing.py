@@ -1,19 +1,21 @@
 """Fencing tokens for changelogs: records below the owner's token are a zombie's and ignored.
 
 A worker that is stopped while another takes over its partitions still has records in librdkafka's
-queue. They are sent when the process resumes, before it learns that its session is lost, and would
+queue. They are sent when the process resumes, before it detects the loss of its session, and would
 follow the newer rows of its successor. So every changelog record carries its owner's fencing
 token. A new owner reads the partition to its end and claims it with a record that carries the next
 token, which must be the first record that it has not read. Later records with a lower token are
 void.
 
-A void record that is newer than a valid row of the same key becomes dangerous once the topic is
-compacted. It is detected before: an owner's records have consecutive offsets, since no other worker
-writes. An owner that finds a gap ends; at the next start it writes the affected rows again.
+A void record that is newer than a valid row of the same key would replace that row once the topic
+is compacted. The owner detects it before: its own records have consecutive offsets while no other
+worker writes. An owner that finds a gap ends; at the next start it writes the affected rows again.
 """
 
 from collections.abc import Mapping
 from typing import Final
+
+from faust.types import TP
 
 from agents.transport.epochs import Epoch
 from agents.transport.errors import ChangelogTakenError
@@ -38,7 +40,7 @@ def fencing_token_of(record: Record) -> int | None:
 
 
 class ChangelogFence:
-    """Tokens of the changelog partitions, (topic, partition), that this worker owns."""
+    """Fencing tokens of the changelog partitions that this worker owns."""
 
     def __init__(self) -> None:
         self._headers: dict[tuple[str, int], Headers] = {}
@@ -46,13 +48,13 @@ class ChangelogFence:
 
     @property
     def headers(self) -> Mapping[tuple[str, int], Headers]:
-        """Headers that a record of each partition carries."""
+        """Headers of this owner's records, by (topic, partition)."""
         return self._headers
 
-    def begin(self, topic_partition: tuple[str, int], token: int, end: int) -> None:
+    def begin_ownership(self, changelog: TP, token: int, end: int) -> None:
         """Own a partition under `token`; `end` is the offset of this owner's next record."""
-        self._headers[topic_partition] = fencing_headers(token)
-        self._ends[topic_partition] = end
+        self._headers[changelog] = fencing_headers(token)
+        self._ends[changelog] = end
 
     def check(self, epoch: Epoch) -> None:
         """Check that no other worker has written before the last record of the delivered `epoch`.

@@ -20,20 +20,20 @@ class Lease:
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._until = float("inf")
+        self._end_s = float("inf")
 
     @property
-    def held(self) -> bool:
+    def is_held(self) -> bool:
         """Whether the group cannot have given the partitions to another member."""
-        return self._clock() < self._until
+        return self._clock() < self._end_s
 
     def end(self) -> None:
         """End the lease: the partitions are, or may be, another member's from now on."""
-        self._until = float("-inf")
+        self._end_s = float("-inf")
 
     def renew(self) -> bool:
         """Extend the lease, since the poller is alive; return False if it had expired before."""
         now = self._clock()
-        in_time = now < self._until
-        self._until = now + self._seconds if in_time else float("-inf")
-        return in_time
+        is_in_time = now < self._end_s
+        self._end_s = now + self._seconds if is_in_time else float("-inf")
+        return is_in_time

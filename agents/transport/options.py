@@ -48,7 +48,7 @@ class TransportOptions:
     exceed `commit_stall_ms`: a dropped record, resent behind later ones, would look like a
     duplicate."""
     session_timeout_ms: int = 10_000
-    """Session; must exceed the time that a killed broker takes to return, plus two heartbeats."""
+    """Session timeout; must exceed a killed broker's restart time plus two heartbeats."""
     max_poll_interval_ms: int = 300_000
     """Time without a poll after which a member loses its partitions."""
     rows_first: bool = False
@@ -96,7 +96,7 @@ class TransportOptions:
         """Longest wait of the poller for an answer, within the lease."""
         return self.lease_ms / 2_000
 
-    def consumer(self) -> dict[str, object]:
+    def consumer_settings(self) -> dict[str, object]:
         """Return the settings of the group's consumer."""
         return {
             **_CLIENT,
@@ -120,7 +120,7 @@ class TransportOptions:
             "enable.partition.eof": False,
         }
 
-    def changelog_reader(self) -> dict[str, object]:
+    def changelog_reader_settings(self) -> dict[str, object]:
         """Return the settings of a consumer outside of any group."""
         return {
             **_CLIENT,
@@ -136,7 +136,7 @@ class TransportOptions:
             "enable.partition.eof": True,
         }
 
-    def producer(self, linger_ms: float) -> dict[str, object]:
+    def producer_settings(self, linger_ms: float) -> dict[str, object]:
         """Return the settings of an idempotent producer with acks=all."""
         return {
             **_CLIENT,
@@ -156,7 +156,7 @@ class TransportOptions:
             "partitioner": "murmur2_random",
         }
 
-    def admin(self) -> dict[str, object]:
+    def admin_settings(self) -> dict[str, object]:
         """Return the settings of the admin client."""
         return {
             **_CLIENT,

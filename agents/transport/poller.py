@@ -22,7 +22,7 @@ from msgspec import Struct
 from agents.transport.background import background
 from agents.transport.errors import is_fatal
 from agents.transport.lease import Lease
-from agents.transport.records import Record
+from agents.transport.records import NotedOffset, Record
 from agents.transport.watermark_rounds import WatermarkRounds
 
 _POLL_S = 0.01
@@ -34,11 +34,11 @@ thread, which is most of an idle worker's load; a record ends a poll at once."""
 
 _QUIET_AFTER_S = 0.25
 
-_LOOK_EVERY_S = 0.1
-_ASK_EVERY_S = 1.0
+_LOOK_INTERVAL_S = 0.1
+_REQUEST_INTERVAL_S = 1.0
 """Interval of requests for end offsets of partitions that are not being read."""
 
-_ASK_S = 0.1
+_REQUEST_TIMEOUT_S = 0.1
 """Longest time of a request, and of a round of requests: the lease must not end meanwhile."""
 
 
@@ -125,7 +125,7 @@ class Poller(threading.Thread):
         self._last_positions: dict[TP, int] = {}
         self._looked_at = self._asked_at = 0.0
         self._busy_at = time.monotonic()
-        self._rounds = WatermarkRounds(self._request_end, _ASK_S)
+        self._rounds = WatermarkRounds(self._request_end, _REQUEST_TIMEOUT_S)
         with background():
             self._kafka = confluent_kafka.Consumer(
                 {**settings, "on_commit": self._on_commit, "error_cb": self._on_error}
@@ -151,19 +151,19 @@ class Poller(threading.Thread):
         self._enqueue(assign)
 
     async def commit(
-        self, offsets: Mapping[TP, tuple[int, str]], timeout_s: float
+        self, offsets: Mapping[TP, NotedOffset], timeout_s: float
     ) -> KafkaError | None:
         """Commit offsets with notes for the next reader; return the error, if any.
 
         `timeout_s`: longest time that an unreachable coordinator may block the thread during a
         rebalance.
         """
-        parts = [TopicPartition(*tp, offset, note) for tp, (offset, note) in offsets.items()]
+        parts = [TopicPartition(*tp, noted.offset, noted.note) for tp, noted in offsets.items()]
         future: asyncio.Future[KafkaError | None] = self._loop.create_future()
         self._enqueue(lambda: self._commit(parts, timeout_s, future))
         return await future
 
-    async def committed(self, tps: Iterable[TP], timeout_s: float) -> dict[TP, tuple[int, str]]:
+    async def committed(self, tps: Iterable[TP], timeout_s: float) -> dict[TP, NotedOffset]:
         """Return the committed offsets and their notes of the partitions that have any.
 
         Raises KafkaException.
@@ -176,7 +176,7 @@ class Poller(threading.Thread):
             if part.error:
                 raise KafkaException(part.error)
         return {
-            TP(part.topic, part.partition): (part.offset, part.metadata or "")
+            TP(part.topic, part.partition): NotedOffset(part.offset, part.metadata or "")
             for part in committed_parts
             if part.offset >= 0
         }
@@ -247,9 +247,9 @@ class Poller(threading.Thread):
         self._serve_calls()
         self._park_or_resume()
         self._poll()
-        self._renew()
+        self._renew_lease()
 
-    def _renew(self) -> None:
+    def _renew_lease(self) -> None:
         if not self._lease.renew():
             self._call_soon(self._listener.on_lost)
 
@@ -265,7 +265,7 @@ class Poller(threading.Thread):
         while self._calls:
             self._busy_at = time.monotonic()
             self._calls.popleft()()
-            self._renew()
+            self._renew_lease()
 
     def _park_or_resume(self) -> None:
         """Read nothing while the prefetch limits are reached; polls continue and serve callbacks.
@@ -274,10 +274,10 @@ class Poller(threading.Thread):
         offsets.
         """
         limits = self._limits
-        if self._parked_positions is None and self._reach(limits.batches, limits.size):
+        if self._parked_positions is None and self._has_reached(limits.batches, limits.size):
             self._parked_positions = self._positions()
             self._kafka.assign([])
-        elif self._parked_positions is not None and not self._reach(
+        elif self._parked_positions is not None and not self._has_reached(
             limits.batches // 2 + 1, limits.size // 2
         ):
             starts, self._parked_positions = self._parked_positions, None
@@ -288,7 +288,7 @@ class Poller(threading.Thread):
         self._delivered_partitions.clear()
         self._kafka.assign(starts)
 
-    def _reach(self, batches: int, size: int) -> bool:
+    def _has_reached(self, batches: int, size: int) -> bool:
         return self._waiting_batches >= batches or self._waiting_bytes >= size
 
     def _suspend_reading(self) -> None:
@@ -332,17 +332,17 @@ class Poller(threading.Thread):
         self._delivered_partitions.update(
             (record.topic(), record.partition()) for record in records
         )
-        look = self._is_time_to_look()
-        positions = self._changed_positions() if look else {}
+        is_look_due = self._is_look_due()
+        positions = self._changed_positions() if is_look_due else {}
         if records or positions:
             self._busy_at = time.monotonic()
             self._hand_over(Batch(self._version, records, sum(map(len, records)), positions))
-        if look:
+        if is_look_due:
             self._update_highwaters()
 
-    def _is_time_to_look(self) -> bool:
+    def _is_look_due(self) -> bool:
         now = time.monotonic()
-        if now - self._looked_at < _LOOK_EVERY_S:
+        if now - self._looked_at < _LOOK_INTERVAL_S:
             return False
         self._looked_at = now
         return True
@@ -369,15 +369,15 @@ class Poller(threading.Thread):
         return False
 
     def _update_highwaters(self) -> None:
-        read = {TP(part.topic, part.partition) for part in self._kafka.assignment()}
+        read_tps = {TP(part.topic, part.partition) for part in self._kafka.assignment()}
         ends = {
             tp: self._kafka.get_watermark_offsets(TopicPartition(*tp), cached=True)[1]
-            for tp in read
+            for tp in read_tps
         }
-        unread = self._own_tps - read
-        if unread and time.monotonic() - self._asked_at >= _ASK_EVERY_S:
+        unread_tps = self._own_tps - read_tps
+        if unread_tps and time.monotonic() - self._asked_at >= _REQUEST_INTERVAL_S:
             self._asked_at = time.monotonic()
-            answers, failure = self._rounds.ask(unread)
+            answers, failure = self._rounds.ask(unread_tps)
             ends |= answers
             if failure is not None:
                 self._on_error(failure)
@@ -385,7 +385,7 @@ class Poller(threading.Thread):
         self.highwaters = {**self.highwaters, **valid_ends}
 
     def _request_end(self, tp: TP) -> int:
-        end: int = self._kafka.get_watermark_offsets(TopicPartition(*tp), _ASK_S)[1]
+        end: int = self._kafka.get_watermark_offsets(TopicPartition(*tp), _REQUEST_TIMEOUT_S)[1]
         return end
 
     def _commit(
@@ -458,7 +458,7 @@ class Poller(threading.Thread):
                 if not self._calls:
                     self._condition.wait(_POLL_S)
             self._serve_calls()
-            self._renew()
+            self._renew_lease()
         self._in_rebalance = False
         is_done = future.done() and not future.cancelled()
         if is_done and (error := future.exception()) is not None:

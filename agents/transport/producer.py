@@ -59,11 +59,13 @@ partition, and librdkafka's threads spin while more requests wait than may be in
 _WINDOW_SHARE = 0.1
 """Share of its input's age for which an output may linger: batching adds no more to its delay."""
 
-_BEHIND_S = 0.01
+_BEHIND_AGE_S = 0.01
 """Age of a processed input above which the worker counts as behind."""
 
-_AGAIN = "its input is processed again after a restart"
-_ADVICE = {KafkaError.MSG_SIZE_TOO_LARGE: "`kairos doctor` names topics whose limit is too low"}
+_REDELIVERY_NOTE = "its input is processed again after a restart"
+_ADVICE_BY_ERROR = {
+    KafkaError.MSG_SIZE_TOO_LARGE: "`kairos doctor` names topics whose limit is too low"
+}
 
 
 class _ProduceRequest(Struct, frozen=True):
@@ -205,7 +207,7 @@ class Producer(BaseProducer):
         age_s = time.time() - written_at
         window_s = min(max(age_s * _WINDOW_SHARE, _BATCH_WINDOW_S), _LINGERING_BATCH_WINDOW_S)
         self._immediate.batch.window_s = window_s
-        if age_s > _BEHIND_S:
+        if age_s > _BEHIND_AGE_S:
             return
         if self._outputs_held.is_set():
             self._lingering.batch.flush()
@@ -238,17 +240,17 @@ class Producer(BaseProducer):
         self._cut_bytes = 0
 
     @property
-    def congested(self) -> bool:
+    def is_congested(self) -> bool:
         """Whether undelivered records exceed the high-water marks, so that no further event should
         be processed."""
-        return self._above(self._options.producer_high_water, self._high_water_bytes)
+        return self._is_above(self._options.producer_high_water, self._high_water_bytes)
 
     async def wait_until_uncongested(self) -> None:
         """Wait until the queue has drained to half of the high-water marks."""
-        while self._above(self._options.producer_high_water // 2, self._high_water_bytes // 2):
+        while self._is_above(self._options.producer_high_water // 2, self._high_water_bytes // 2):
             await asyncio.sleep(_SERVE_S)
 
-    def _above(self, records: int, size: int) -> bool:
+    def _is_above(self, records: int, size: int) -> bool:
         return self.outstanding > records or self.outstanding_bytes > size
 
     def queue_depth(self) -> int:
@@ -335,7 +337,7 @@ class Producer(BaseProducer):
 
     def key_partition(self, topic: str, key: bytes) -> TP:
         """Return the partition of `key`."""
-        return TP(topic, murmur2_partition(key, self.transport.admin.partitions(topic)))
+        return TP(topic, murmur2_partition(key, self.transport.admin.partition_count(topic)))
 
     def supports_headers(self) -> bool:
         """Return True: headers are always available."""
@@ -348,8 +350,10 @@ class Producer(BaseProducer):
                 async with asyncio.timeout(self._options.drain_ms / 1000):
                     await self.flush()
             except TimeoutError:
-                left = self.queue_depth()
-                self.transport.fail(DeliveryError(f"{left} records are undelivered at the end"))
+                record_count = self.queue_depth()
+                self.transport.fail(
+                    DeliveryError(f"{record_count} records are undelivered at the end")
+                )
         self._serve_reports()  # also of purged records
         await super().on_stop()
 
@@ -374,7 +378,7 @@ class Producer(BaseProducer):
         )
 
     def _client(self, linger_ms: float) -> confluent_kafka.Producer:
-        settings = self._options.producer(linger_ms)
+        settings = self._options.producer_settings(linger_ms)
         with background():
             return confluent_kafka.Producer(
                 {**settings, "error_cb": self.transport.on_client_error}
@@ -415,8 +419,8 @@ class Producer(BaseProducer):
     def _wait_for_room_and_produce(
         self, client: confluent_kafka.Producer, request: _ProduceRequest
     ) -> None:
-        give_up_at = time.monotonic() + self._options.delivery_timeout_ms / 1000
-        while time.monotonic() < give_up_at:
+        deadline = time.monotonic() + self._options.delivery_timeout_ms / 1000
+        while time.monotonic() < deadline:
             client.poll(_FULL_POLL_S)
             self._check_may_write()
             try:
@@ -486,7 +490,7 @@ class Producer(BaseProducer):
     def _on_delivery_error(self, error: KafkaError, message: Record) -> None:
         failure = DeliveryError(
             f"a record for {message.topic()} was not delivered: {error.str()}; "
-            f"{_ADVICE.get(error.code(), _AGAIN)}"
+            f"{_ADVICE_BY_ERROR.get(error.code(), _REDELIVERY_NOTE)}"
         )
         if self._awaited_epoch is not None:
             self._awaited_epoch.fail(failure)
@@ -495,7 +499,7 @@ class Producer(BaseProducer):
     def _check_may_write(self) -> None:
         """Raise unless this worker may write: it has not failed and its lease is held."""
         self._raise_failure()
-        if not self._lease.held:
+        if not self._lease.is_held:
             raise SessionLostError("another worker may own its partitions by now")
 
     def _raise_failure(self) -> None:

@@ -44,13 +44,15 @@ class CommitProgress:
         return len(self._deliveries.get(tp, ())) - len(self._acked_index.get(tp, ()))
 
     @property
-    def waiting(self) -> bool:
+    def has_committable_offsets(self) -> bool:
         """Whether processed offsets wait for a commit."""
         return (
-            bool(self._ready_offsets) or any(self._acked_index.values()) or bool(self._all_passed())
+            bool(self._ready_offsets)
+            or any(self._acked_index.values())
+            or bool(self._fully_processed_partitions())
         )
 
-    def committable(self) -> dict[TP, int]:
+    def committable_offsets(self) -> dict[TP, int]:
         """Return the next offset to read of each partition with progress."""
         for tp, offsets in self._deliveries.items():
             acks = self._acked_index.get(tp)
@@ -60,7 +62,7 @@ class CommitProgress:
                 self._ready_offsets[tp] = offset + 1
             if tp in self._acknowledgements:
                 self._acknowledgements[tp].clear()
-        for tp in self._all_passed():
+        for tp in self._fully_processed_partitions():
             self._ready_offsets[tp] = self._skip_ends.pop(tp)
         return dict(self._ready_offsets)
 
@@ -78,6 +80,6 @@ class CommitProgress:
         self._skip_ends.clear()
         self._ready_offsets.clear()
 
-    def _all_passed(self) -> list[TP]:
+    def _fully_processed_partitions(self) -> list[TP]:
         """Return the partitions with skipped offsets whose delivered events are acknowledged."""
         return [tp for tp in self._skip_ends if not self._deliveries.get(tp)]

@@ -1,11 +1,19 @@
-"""Type of librdkafka's messages from or to a broker."""
+"""Records, headers and committed offsets, as librdkafka exchanges them with a broker."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 from confluent_kafka import KafkaError
+from msgspec import Struct
 
 Headers = Sequence[tuple[str, bytes]]
+
+
+class NotedOffset(Struct, frozen=True):
+    """Committed offset with the note of its commit; empty: there is none."""
+
+    offset: int
+    note: str = ""
 
 
 class Record(Protocol):

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 _RUN_S: Final = 0.003
-"""Longest time of a run before others get a turn: the linger time of outputs."""
+"""Longest time of a run before other stages get a turn: the linger time of outputs."""
 
 
-async def in_runs(stream: Any) -> AsyncIterator[Any]:
+async def iterate_in_runs(stream: Any) -> AsyncIterator[Any]:
     """Yield the events of a Faust stream; each is acknowledged when the next one is requested.
 
     `current_event()` is the first event of the run. Stale pending events are dropped, as by Faust:

@@ -28,7 +28,7 @@ from confluent_kafka import (
 )
 from faust.types import TP
 
-from agents.transport.records import Record
+from agents.transport.records import NotedOffset, Record
 from pipeline.adapters.headers import first_header
 from pipeline.adapters.transient import is_transient
 
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 _BATCH: Final = 5_000
 _WAIT_S: Final = 0.1
 _REQUEST_S: Final = 5.0
-_CLOCKS_DIFFER_MS: Final = 2_000
+_MAX_CLOCK_SKEW_MS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,8 @@ def output_digest(topic: str, key: bytes | None, cause: bytes) -> bytes:
 def first_sent_ms(arrivals: Mapping[TP, int], notes: Mapping[TP, int]) -> int | None:
     """Return the earliest time (epoch ms) at which uncommitted inputs' outputs may have been sent.
 
-    `arrivals`: that of each partition's first uncommitted input; `notes`: the notes of the last
-    commits. None: no input is uncommitted.
+    `arrivals`: time of arrival of each partition's first uncommitted input; `notes`: time in the
+    note of each partition's last commit. None: no input is uncommitted.
     """
     return min((max(at, notes[tp]) for tp, at in arrivals.items()), default=None)
 
@@ -81,15 +81,14 @@ def load_sent_index(
     settings: Mapping[str, object],
     header: str,
     outputs: Sequence[str],
-    committed: Mapping[TP, tuple[int, int]],
+    committed: Mapping[TP, NotedOffset],
     keep_going: Callable[[], bool],
 ) -> SentIndex | None:
     """Index the records in `outputs` for uncommitted inputs, by the cause in `header`.
 
     `outputs`: topics; a name that ends in a dot is a prefix. `committed`: the committed offset of
-    each input partition, and the time (epoch ms) in its commit's note. Blocks until all records are
-    read, also while a leader is away; returns None once `keep_going` returns False. Raises
-    KafkaException.
+    each input partition. Blocks until all records are read, also while a leader is away; returns
+    None once `keep_going` returns False. Raises KafkaException.
     """
     consumer = Consumer(dict(settings))
     try:
@@ -100,6 +99,8 @@ def load_sent_index(
 
 
 class _SentIndexReader:
+    """Reader of the records in `outputs`, by whose cause in `header` the index is built."""
+
     def __init__(
         self,
         consumer: Consumer,
@@ -112,16 +113,20 @@ class _SentIndexReader:
         self._outputs = outputs
         self._keep_going = keep_going
 
-    def read(self, committed: Mapping[TP, tuple[int, int]]) -> SentIndex:
-        ends = {tp: end for tp, (offset, _) in committed.items() if (end := self._end(tp)) > offset}
-        since_ms = self._since({tp: committed[tp] for tp in ends})
+    def read(self, committed: Mapping[TP, NotedOffset]) -> SentIndex:
+        ends = {
+            tp: end
+            for tp, start in committed.items()
+            if (end := self._request_end(tp)) > start.offset
+        }
+        since_ms = self._find_start_ms({tp: committed[tp] for tp in ends})
         if since_ms is None or not self._keep_going():
             return SentIndex()
-        places = list(self._find_positions())
-        if not places:
+        partitions = list(self._find_output_partitions())
+        if not partitions:
             return SentIndex()
         starts = self._consumer.offsets_for_times(
-            [TopicPartition(*place, max(since_ms - _CLOCKS_DIFFER_MS, 0)) for place in places],
+            [TopicPartition(*tp, max(since_ms - _MAX_CLOCK_SKEW_MS, 0)) for tp in partitions],
             timeout=_REQUEST_S,
         )
         records = self._read([start for start in starts if start.offset >= 0])
@@ -132,35 +137,37 @@ class _SentIndexReader:
         )
         return SentIndex(digests, since_ms, ends)
 
-    def _end(self, tp: TP) -> int:
+    def _request_end(self, tp: TP) -> int:
         _, end = self._consumer.get_watermark_offsets(TopicPartition(*tp), _REQUEST_S)
         return int(end)
 
-    def _since(self, committed: Mapping[TP, tuple[int, int]]) -> int | None:
+    def _find_start_ms(self, committed: Mapping[TP, NotedOffset]) -> int | None:
         """Return the time from which outputs may have been written; None: no input is
         uncommitted."""
-        left = [TopicPartition(*tp, offset) for tp, (offset, _) in committed.items()]
+        starts = [TopicPartition(*tp, start.offset) for tp, start in committed.items()]
         arrivals: dict[TP, int] = {}
-        for record in self._read(left, first_only=True):
+        for record in self._read(starts, first_only=True):
             arrivals.setdefault(TP(record.topic(), record.partition()), _arrival_ms(record))
-        return first_sent_ms(arrivals, {tp: note for tp, (_, note) in committed.items()})
+        return first_sent_ms(
+            arrivals, {tp: _noted_ms(start.note) for tp, start in committed.items()}
+        )
 
-    def _find_positions(self) -> Iterator[TP]:
+    def _find_output_partitions(self) -> Iterator[TP]:
         for name, topic in self._consumer.list_topics(timeout=_REQUEST_S).topics.items():
-            if any(_matches(output, name) for output in self._outputs):
+            if any(_is_output(output, name) for output in self._outputs):
                 yield from (TP(name, partition) for partition in topic.partitions)
 
     def _read(self, starts: Sequence[TopicPartition], first_only: bool = False) -> Iterator[Record]:
         """Yield the records of each partition to its end, or only the first of each."""
-        missing = {(part.topic, part.partition) for part in starts}
+        unread_partitions = {(part.topic, part.partition) for part in starts}
         self._consumer.assign(list(starts))
-        while missing and self._keep_going():
+        while unread_partitions and self._keep_going():
             for message in cast(list[Record], self._consumer.consume(_BATCH, _WAIT_S)):
                 error = message.error()
                 if error is None:
                     yield message
                 if first_only if error is None else _is_end(message, error):
-                    missing.discard((message.topic(), message.partition()))
+                    unread_partitions.discard((message.topic(), message.partition()))
 
 
 def _is_end(message: Record, error: KafkaError) -> bool:
@@ -171,14 +178,19 @@ def _is_end(message: Record, error: KafkaError) -> bool:
     """
     if error.code() == KafkaError._PARTITION_EOF:
         return True
-    of_group = error.code() == KafkaError._BAD_MSG and message.topic() is None
-    if not (of_group or is_transient(error)):
+    is_about_group = error.code() == KafkaError._BAD_MSG and message.topic() is None
+    if not (is_about_group or is_transient(error)):
         raise KafkaException(error)
     _log.warning("reading the outputs sent before: %s", error)
     return False
 
 
-def _matches(output: str, topic: str) -> bool:
+def _noted_ms(note: str) -> int:
+    """Return the time (epoch ms) in a commit's note; 0 if `commit_note` did not write it."""
+    return int(note) if note.isdecimal() else 0
+
+
+def _is_output(output: str, topic: str) -> bool:
     return topic == output or (output.endswith(".") and topic.startswith(output))
 
 

@@ -36,7 +36,7 @@ class Transport(BaseTransport):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.options: TransportOptions = self.app.transport_options  # type: ignore[attr-defined]
-        self.admin = TopicAdmin(self.options.admin())
+        self.admin = TopicAdmin(self.options.admin_settings())
         self.lease = Lease(self.options.lease_ms / 1000)
         self.failure: BaseException | None = None
         self.upon_failure: list[Callable[[], None]] = []
@@ -44,7 +44,7 @@ class Transport(BaseTransport):
 
     def changelog_reader_settings(self) -> dict[str, object]:
         """Return librdkafka's settings for a consumer outside of any group."""
-        return self.options.changelog_reader()
+        return self.options.changelog_reader_settings()
 
     def fail(self, error: BaseException) -> None:
         """End the worker: from now on nothing is sent or committed. Only the first error counts."""

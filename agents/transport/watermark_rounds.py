@@ -1,6 +1,6 @@
 """Round-robin requests for the end offsets of partitions that are not being read.
 
-Each request takes the broker's answer, and the poller must not be kept for longer than its lease.
+Each request blocks the poller until the broker answers; no block may outlast the worker's lease.
 """
 
 import time
@@ -26,25 +26,27 @@ class WatermarkRounds:
         self._ask = ask
         self._seconds = seconds
         self._clock = clock
-        self._last: TP | None = None
+        self._last_tp: TP | None = None
 
     def ask(self, tps: Iterable[TP]) -> tuple[dict[TP, int], KafkaError | None]:
-        """Return the end offsets that were answered, and the first error."""
-        over_at = self._clock() + self._seconds
+        """Return the end offsets that the broker reported, and the first error."""
+        ends_at = self._clock() + self._seconds
         ends: dict[TP, int] = {}
         failure: KafkaError | None = None
-        for tp in self._in_turn(tps):
-            if self._clock() >= over_at:
+        for tp in self._rotate(tps):
+            if self._clock() >= ends_at:
                 break
-            self._last = tp
+            self._last_tp = tp
             try:
                 ends[tp] = self._ask(tp)
             except KafkaException as error:
                 failure = failure or error.args[0]
         return ends, failure
 
-    def _in_turn(self, tps: Iterable[TP]) -> list[TP]:
-        last, in_order = self._last, sorted(tps)
-        if last is None:
-            return in_order
-        return [tp for tp in in_order if tp > last] + [tp for tp in in_order if tp <= last]
+    def _rotate(self, tps: Iterable[TP]) -> list[TP]:
+        last_tp, sorted_tps = self._last_tp, sorted(tps)
+        if last_tp is None:
+            return sorted_tps
+        return [tp for tp in sorted_tps if tp > last_tp] + [
+            tp for tp in sorted_tps if tp <= last_tp
+        ]

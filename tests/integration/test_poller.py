@@ -15,6 +15,7 @@ from agents.transport.errors import is_fatal
 from agents.transport.lease import Lease
 from agents.transport.options import TransportOptions
 from agents.transport.poller import Batch, Poller, PrefetchLimits
+from agents.transport.records import NotedOffset
 from pipeline.adapters.transient import is_transient
 from pipeline.settings import Settings
 from tests.support.chain import produce
@@ -119,7 +120,7 @@ class _FailingListener(_SlowListener):
         raise OSError("no space left")
 
     def on_crash(self, error: BaseException) -> None:
-        self.was_held = self.lease.held
+        self.was_held = self.lease.is_held
         super().on_crash(error)
 
 
@@ -142,7 +143,7 @@ class _StoppedListener(_SlowListener):
         asyncio.get_running_loop().call_later(_SETTLED_S, self.stand_still.set)
 
     def on_lost(self) -> None:
-        self.was_held = self.lease.held
+        self.was_held = self.lease.is_held
         self.everything.set()
 
 
@@ -155,7 +156,7 @@ class _FencedListener(_SlowListener):
 
     def _join(self, topics: set[str]) -> None:
         assert self.options is not None
-        rival = Consumer(self.options.consumer())
+        rival = Consumer(self.options.consumer_settings())
         rival.subscribe(list(topics))
         while not self.everything.is_set():
             rival.poll(0.1)
@@ -163,7 +164,7 @@ class _FencedListener(_SlowListener):
 
     def on_client_error(self, error: KafkaError) -> None:
         if is_fatal(error):
-            self.was_held = self.lease.held
+            self.was_held = self.lease.is_held
             self.everything.set()
 
 
@@ -191,7 +192,7 @@ class _LeavingListener(_SlowListener):
             return
         self.broker.suspend()
         resumption = asyncio.get_running_loop().call_later(_AWAY_S, self.broker.resume)
-        self.outcome = await self.poller.commit(dict.fromkeys(tps, (0, "")), _ASKED_S)
+        self.outcome = await self.poller.commit(dict.fromkeys(tps, NotedOffset(0)), _ASKED_S)
         resumption.cancel()
         self.broker.resume()
         self.everything.set()
@@ -263,7 +264,7 @@ def test_coordinator_that_is_away_in_a_rebalance_does_not_outlast_the_lease(
     options = TransportOptions(bootstrap, prefix, "0", session_timeout_ms=_LONG_SESSION_MS)
     listener = asyncio.run(_read_all(Leaving, options, new_topic("in"), _ROOM))
     assert isinstance(listener, Leaving)
-    assert listener.lease.held
+    assert listener.lease.is_held
     assert listener.outcome is not None, "the coordinator was not away"
     assert is_transient(listener.outcome)
 
@@ -293,7 +294,9 @@ async def _first_offsets(options: TransportOptions, topic: str) -> list[int]:
     The thread's steps are taken here, since a call must come just when the prefetch limits are
     reached."""
     listener = _SlowListener()
-    listener.poller = poller = Poller(options.consumer(), [topic], listener, listener.lease, _ROOM)
+    listener.poller = poller = Poller(
+        options.consumer_settings(), [topic], listener, listener.lease, _ROOM
+    )
     beginnings = {TP(topic, partition): 0 for partition in range(6)}
     first_offsets: list[int] = []
     for version in range(_TIMES):
@@ -322,7 +325,9 @@ async def _read_all(
 ) -> _SlowListener:
     listener = kind()
     listener.options = options
-    listener.poller = poller = Poller(options.consumer(), [topic], listener, listener.lease, room)
+    listener.poller = poller = Poller(
+        options.consumer_settings(), [topic], listener, listener.lease, room
+    )
     poller.start()
     async with asyncio.timeout(_PATIENCE_S):
         await listener.everything.wait()

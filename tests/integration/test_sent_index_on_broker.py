@@ -8,6 +8,7 @@ from confluent_kafka import Producer
 from faust.types import TP
 
 from agents.transport.options import TransportOptions
+from agents.transport.records import NotedOffset
 from agents.transport.sent_index import load_sent_index, output_digest
 
 _AHEAD_MS = 1_800_000
@@ -25,9 +26,9 @@ def test_outputs_of_an_input_are_found_at_any_claimed_time(
     assert producer.flush(30) == 0
     producer.produce(output_topic, b"what followed", b"key", headers=[("cause", b"in/0 0 0")])
     assert producer.flush(30) == 0
-    settings = TransportOptions(bootstrap, prefix, "0").changelog_reader()
+    settings = TransportOptions(bootstrap, prefix, "0").changelog_reader_settings()
     index = load_sent_index(
-        settings, "cause", [output_topic], {TP(source, 0): (0, 0)}, lambda: True
+        settings, "cause", [output_topic], {TP(source, 0): NotedOffset(0)}, lambda: True
     )
     assert index is not None
     assert index.digests == {output_digest(output_topic, b"key", b"in/0 0 0")}

@@ -35,7 +35,7 @@ class _Log:
             self.commit()
 
     def commit(self) -> None:
-        offsets = self.progress.committable()
+        offsets = self.progress.committable_offsets()
         assert (
             self.committed <= offsets.get(_TP, self.committed) <= min(self.open, default=self.end)
         )
@@ -52,7 +52,7 @@ def test_only_finished_events_are_committed_and_all_in_the_end(
         log.step(kind, choice)
     while log.open:
         log.step("acknowledge", 0)
-    assert log.progress.waiting is (log.committed < log.end)
+    assert log.progress.has_committable_offsets is (log.committed < log.end)
     log.commit()
     assert log.committed == log.end
-    assert not log.progress.waiting
+    assert not log.progress.has_committable_offsets

@@ -16,7 +16,7 @@ from faust.types import TP
 from agents.app import App, AppOptions, create_app
 from agents.run import run
 from agents.transport.records import Headers
-from agents.transport.runs import in_runs
+from agents.transport.runs import iterate_in_runs
 from tests.support.doom import doom
 
 RAISE = b"raise"
@@ -76,7 +76,7 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
 
     @app.agent(app.raw_topic(f"{plan.prefix}.{number}"))
     async def count(stream: Any) -> None:
-        async for event in in_runs(stream):
+        async for event in iterate_in_runs(stream):
             message = event.message
             if message.value == RAISE:
                 raise ValueError("asked to raise")

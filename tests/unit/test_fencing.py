@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import pytest
+from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,7 +42,7 @@ def _epoch(offsets: list[int]) -> Epoch:
 def test_foreign_record_before_an_owners_record_is_noticed(epochs: list[list[bool]]) -> None:
     # The log by the owner's epochs; each flag: whether the owner wrote the record.
     ownership = ChangelogFence()
-    ownership.begin((_TOPIC, 0), token=3, end=_BEGIN)
+    ownership.begin_ownership(TP(_TOPIC, 0), token=3, end=_BEGIN)
     own_flags: list[bool] = []
     for writers in epochs:
         first = _BEGIN + len(own_flags)

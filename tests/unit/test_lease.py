@@ -14,14 +14,14 @@ def test_lease_ends_with_the_first_late_renewal(
 ) -> None:
     now_s = 0.0
     lease = Lease(_SECONDS, lambda: now_s)
-    assert lease.held
+    assert lease.is_held
     assert lease.renew()
     renewed_at_s, is_over = now_s, False
     for step_s, is_renewal in steps:
         now_s += step_s
         is_over = is_over or now_s >= renewed_at_s + _SECONDS
-        assert lease.held is not is_over
+        assert lease.is_held is not is_over
         if is_renewal:
             assert lease.renew() is not is_over
             renewed_at_s = now_s
-            assert lease.held is not is_over
+            assert lease.is_held is not is_over

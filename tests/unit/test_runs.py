@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agents.transport import runs
-from agents.transport.runs import in_runs
+from agents.transport.runs import iterate_in_runs
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +51,7 @@ class _Stream:
 
 
 async def _read(stream: _Stream, count: int) -> None:
-    events: Any = in_runs(stream)
+    events: Any = iterate_in_runs(stream)
     for _ in range(count):
         event = await anext(events)
         stream.log.append(f"take {event.message.number}")

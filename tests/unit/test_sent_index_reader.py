@@ -10,6 +10,7 @@ from faust.types import TP
 
 from agents.app import App, AppOptions, create_app
 from agents.transport.options import TransportOptions
+from agents.transport.records import NotedOffset
 from agents.transport.sent_index import load_sent_index
 
 _NO_BROKER = "localhost:1"
@@ -49,8 +50,8 @@ def test_reading_an_unreadable_partition_ends_when_unneeded(broker: str) -> None
     options = TransportOptions(
         broker, "g", "0", librdkafka={"log_level": "0", **_UNREADABLE_PROPERTIES}
     )
-    settings = options.changelog_reader()
-    assert load_sent_index(settings, "cause", ["out"], {_INPUT: (0, 0)}, keep_going) is None
+    settings = options.changelog_reader_settings()
+    assert load_sent_index(settings, "cause", ["out"], {_INPUT: NotedOffset(0)}, keep_going) is None
     assert looks > _LOOKS
 
 
@@ -74,7 +75,7 @@ def test_worker_ends_although_its_broker_is_away(
 async def _end(app: App, end: Callable[[App], None]) -> None:
     consumer = app.consumer
     await consumer.on_start()  # type: ignore[attr-defined]
-    consumer._start_offsets = {_INPUT: (0, "")}  # type: ignore[attr-defined]
+    consumer._start_offsets = {_INPUT: NotedOffset(0)}  # type: ignore[attr-defined]
     reading = asyncio.ensure_future(consumer.load_sent_index())  # type: ignore[attr-defined]
     await asyncio.sleep(_BEGIN_S)
     assert not reading.done()

@@ -28,10 +28,10 @@ _WRITER = frozenset({
 def _clients(properties: Mapping[str, str]) -> dict[str, dict[str, object]]:
     options = TransportOptions("localhost:1", "group", "instance", librdkafka=properties)
     return {
-        "consumer": options.consumer(),
-        "changelog reader": options.changelog_reader(),
-        "producer": options.producer(0),
-        "admin": options.admin(),
+        "consumer": options.consumer_settings(),
+        "changelog reader": options.changelog_reader_settings(),
+        "producer": options.producer_settings(0),
+        "admin": options.admin_settings(),
     }
 
 

@@ -7,7 +7,7 @@ from arguments import READY, Arguments, parse
 
 from agents.app import App, AppOptions, create_app
 from agents.run import exempt_from_collection, run
-from agents.transport.runs import in_runs
+from agents.transport.runs import iterate_in_runs
 
 
 def _app(hop: int, arguments: Arguments, pending_hops: set[int]) -> App:
@@ -27,7 +27,7 @@ def _app(hop: int, arguments: Arguments, pending_hops: set[int]) -> App:
     async def pass_on(stream: Any) -> None:
         producer: Any = app.producer
         send = producer.send_raw
-        async for event in in_runs(stream):
+        async for event in iterate_in_runs(stream):
             message = event.message
             table.get_in(message.partition, message.key)
             table.put_in(message.partition, message.key, message.value)
