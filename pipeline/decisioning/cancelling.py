@@ -22,7 +22,9 @@ from pipeline.decisioning.history import CustomerHistory
 from pipeline.decisioning.review import Review
 from pipeline.decisioning.state import ContactState, Deferral, History
 from pipeline.decisioning.suppressions import ActiveSuppression
+from pipeline.model import topics
 from pipeline.model.decision import Cancellation, Contact, DeferredMessage
+from pipeline.model.outcome import Emit, RowTransition
 from pipeline.model.shards import Shards
 
 _Message: TypeAlias = Contact | DeferredMessage
@@ -88,17 +90,14 @@ def needs_review(state: ContactState, config: Configuration, now_ms: int) -> boo
     return False
 
 
-def cancel(
-    key: str, state: ContactState, check: CancellationCheck
-) -> tuple[ContactState, tuple[Cancellation, ...]]:
-    """Return the state of the profile `key` without suppressed messages, and their
-    cancellations."""
+def cancel(key: str, state: ContactState, check: CancellationCheck) -> RowTransition[ContactState]:
+    """Cancel the suppressed messages of the profile `key`."""
     cancellations = (
         *_cancel_deferred(key, state, check),
         *_cancel_reserved(key, check),
     )
     if not cancellations:
-        return state, ()
+        return RowTransition(state)
     state = drop_messages(
         state, lambda deferral, message: check.reason(message, deferral.since) is not None
     )
@@ -109,7 +108,10 @@ def cancel(
     )
     state = holding.withdraw(state, lambda waiting_action: waiting_action.action.action_id in ids)
     parts = {name: _end_wait(part, ids, check) for name, part in state.shards.here.items()}
-    return replace(state, shards=Shards(parts, state.shards.away)), cancellations
+    return RowTransition(
+        replace(state, shards=Shards(parts, state.shards.away)),
+        tuple(Emit(topics.CANCELLATIONS, key, cancellation) for cancellation in cancellations),
+    )
 
 
 def _cancel_deferred(

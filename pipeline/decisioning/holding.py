@@ -14,8 +14,10 @@ from msgspec.structs import replace
 from pipeline.config.compiled import CompiledCandidate
 from pipeline.decisioning.eligibility import Moment
 from pipeline.decisioning.state import AwaitingAction, ContactState, History
+from pipeline.model import topics
 from pipeline.model.belongings import Belonging
 from pipeline.model.decision import Action, Contact, Spend
+from pipeline.model.outcome import Emit, RowTransition
 from pipeline.model.shards import Shards
 from pipeline.model.time import MINUTE_MS
 
@@ -82,8 +84,9 @@ def _earliest_end(until: int | None, deadline_at: int) -> int:
     return deadline_at if until is None else min(until, deadline_at)
 
 
-def confirm(state: ContactState, now_ms: int) -> tuple[ContactState, tuple[Action, ...]]:
-    """Return the state without the actions whose addresses are confirmed, and these actions.
+def confirm(key: str, state: ContactState, now_ms: int) -> RowTransition[ContactState]:
+    """Send the actions whose addresses are confirmed, as actions of the profile `key`: they may
+    have come with a shard of another.
 
     Actions past their deadline, or to another person's address, are withdrawn.
     """
@@ -108,8 +111,11 @@ def confirm(state: ContactState, now_ms: int) -> tuple[ContactState, tuple[Actio
         ),
     )
     parts = {name: _send_actions(part, untils) for name, part in state.shards.here.items()}
-    actions = tuple(waiting_action.action for waiting_action in ready_actions)
-    return replace(state, shards=Shards(parts, state.shards.away)), actions
+    actions = (replace(ready_action.action, profile_id=key) for ready_action in ready_actions)
+    return RowTransition(
+        replace(state, shards=Shards(parts, state.shards.away)),
+        tuple(Emit(topics.actions(action.channel), key, action) for action in actions),
+    )
 
 
 def _send_actions(part: History, untils: Mapping[str, int | None]) -> History:

@@ -47,7 +47,7 @@ from pipeline.model.decision import (
 )
 from pipeline.model.ids import again_id, control_id, decision_id, event_key
 from pipeline.model.interaction import Interaction
-from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome
+from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, RowTransition
 from pipeline.model.shards import Away, Erasure, arrival, destination
 from pipeline.model.stages import IdentitySection, ProfileSection, Segmented
 from pipeline.rules import Rules
@@ -126,14 +126,15 @@ def _decide(
     state = deferral.refresh(_note_clock(state, interaction, rules), record)
     moment = _moment(record, interaction, state, rules)
     suppression_times = suppressions.suppression_times(rules.config.constraints, moment.facts)
-    state, cancellations = _cancel(moment, state, suppression_times, rules)
+    cancellation = _cancel(moment, state, suppression_times, rules)
+    state = cancellation.row
     before = history.customer_history(state)
     extended_history = history.extend(before, History(silenced=suppression_times))
     case = _Case(
         _decision_id(interaction), record, moment, before, extended_history, rules.config.outbound
     )
     decided = _make_decision(case, state, History(silenced=suppression_times), rules)
-    return replace(decided, emits=(*decided.emits, *cancellations))
+    return replace(decided, emits=(*decided.emits, *cancellation.emits))
 
 
 def decide_again(due: DueDeferral, state: ContactState, rules: Rules) -> Ok[ContactState]:
@@ -256,30 +257,19 @@ def _note_clock(state: ContactState, interaction: Interaction, rules: Rules) -> 
 
 def _cancel(
     moment: Moment, state: ContactState, suppression_times: dict[str, int], rules: Rules
-) -> tuple[ContactState, tuple[Emit, ...]]:
+) -> RowTransition[ContactState]:
     """Cancel waiting messages that `suppression_times` or an outcome suppresses, or that newer
     facts rule out."""
     interaction, config = moment.facts.interaction, rules.config
     assert interaction is not None
     silences = suppression_times or (interaction.kind == "outcome" and config.constraints.outcomes)
     if not silences and not needs_review(state, config, moment.now_ms):
-        return state, ()
+        return RowTransition(state)
     extended_history = history.extend(
         history.customer_history(state), History(silenced=suppression_times)
     )
     review = Review.of(config, moment.facts, not state.by_log)
-    return _cancel_waiting(
-        moment.identity.profile_id, state, CancellationCheck.of(extended_history, review)
-    )
-
-
-def _cancel_waiting(
-    key: str, state: ContactState, check: CancellationCheck
-) -> tuple[ContactState, tuple[Emit, ...]]:
-    state, cancellations = cancel(key, state, check)
-    return state, tuple(
-        Emit(topics.CANCELLATIONS, key, cancellation) for cancellation in cancellations
-    )
+    return cancel(moment.identity.profile_id, state, CancellationCheck.of(extended_history, review))
 
 
 def _feedback(
@@ -422,9 +412,11 @@ def _record_outcome(
     moment = _moment(record, interaction, state, rules)
     facts = moment.facts
     suppression_times = suppressions.suppression_times(rules.config.constraints, facts)
-    row, cancellations = _cancel(moment, row, suppression_times, rules)
+    cancellation = _cancel(moment, row, suppression_times, rules)
     additions = History(silenced=suppression_times)
-    row = history.add(row, record.identity.shard, additions, facts.now_ms, _keep_ms(rules))
+    row = history.add(
+        cancellation.row, record.identity.shard, additions, facts.now_ms, _keep_ms(rules)
+    )
     decision = Decision(
         decision_id=_decision_id(interaction),
         event_id=interaction.event_id,
@@ -437,7 +429,8 @@ def _record_outcome(
         decision = replace(decision, spends=funds.spends_of_outcome(str(subject), interaction.name))
     if rules.chooser is not None:
         decision = _add_feedback(decision, str(subject), state, facts, rules.chooser)
-    return Ok(row, (Emit(topics.DECISIONS, record.identity.profile_id, decision), *cancellations))
+    onward = Emit(topics.DECISIONS, record.identity.profile_id, decision)
+    return Ok(row, (onward, *cancellation.emits))
 
 
 def _add_feedback(
@@ -498,7 +491,7 @@ def _review(
     check = CancellationCheck.of(
         history.customer_history(row), Review.of(rules.config, facts, not row.by_log)
     )
-    return Ok(*_cancel_waiting(key, row, check))
+    return cancel(key, row, check).outcome()
 
 
 def _fire(key: str, timer: Control, row: ContactState, rules: Rules) -> Ok[ContactState]:
@@ -523,17 +516,7 @@ def _record_belonging(key: str, change: Control, row: ContactState) -> Ok[Contac
     row = replace(row, belongings=apply_report(row.belongings, change))
     if change.version < 0:
         row = holding.deny(row, change.identifier, change.until)
-    return Ok(*_confirm(key, row, change))
-
-
-def _confirm(
-    key: str, row: ContactState, control: Control
-) -> tuple[ContactState, tuple[Emit, ...]]:
-    """Send the actions with confirmed addresses, under this profile; they may have come with a
-    shard."""
-    row, actions = holding.confirm(row, control.at)
-    own_actions = (replace(action, profile_id=key) for action in actions)
-    return row, tuple(Emit(topics.actions(action.channel), key, action) for action in own_actions)
+    return holding.confirm(key, row, change.at).outcome()
 
 
 def _erase(erase: Control, row: ContactState) -> Outcome[ContactState]:
@@ -566,9 +549,9 @@ def _arrive(key: str, arrive: Control, row: ContactState, rules: Rules) -> Outco
     row = replace(row, shards=shards)
     review = Review(rules.config, None, arrive.at, not row.by_log)
     check = CancellationCheck.of(history.customer_history(row), review)
-    row, cancellations = _cancel_waiting(key, row, check)
-    row, action_emits = _confirm(key, row, arrive)
-    return Ok(row, (*action_emits, *cancellations))
+    cancellation = cancel(key, row, check)
+    confirmation = holding.confirm(key, cancellation.row, arrive.at)
+    return Ok(confirmation.row, (*confirmation.emits, *cancellation.emits))
 
 
 def _send(cause: Control, to: Away, part: History) -> Emit:

@@ -4,7 +4,6 @@ from collections.abc import Collection
 from functools import partial
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.enrichment import named_identifiers, view
@@ -17,7 +16,16 @@ from pipeline.model import topics
 from pipeline.model.belongings import apply_report, remove_identifier
 from pipeline.model.control import Control
 from pipeline.model.ids import control_id
-from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, Redirect
+from pipeline.model.outcome import (
+    DeadLetter,
+    Drop,
+    Emit,
+    Forward,
+    Ok,
+    Outcome,
+    Redirect,
+    RowTransition,
+)
 from pipeline.model.shards import Away, Erasure, arrival, destination
 from pipeline.model.stages import Enriched, Identified, IdentitySection, ProfileSection
 from pipeline.rules import Rules
@@ -27,13 +35,6 @@ _shard_from = msgspec.msgpack.Decoder(Shard)
 _new_aggregates_from = msgspec.msgpack.Decoder(NewAggregates)
 _history_from = msgspec.msgpack.Decoder(ShardHistory)
 _erasure_from = msgspec.msgpack.Decoder(Erasure)
-
-
-class _RowTransition(Struct, frozen=True):
-    """Next row after a control, and the records to write with it."""
-
-    row: ProfileState
-    emits: tuple[Emit, ...] = ()
 
 
 def step(
@@ -67,7 +68,8 @@ def _enrich(
     if row.shown or identity.shown:
         names = named_identifiers.awaited_identifiers(row.shown, row.belongings, identity)
         row = replace(row, shown=names)
-    row, timer_emits = catch_up(key, row, now_ms, rules)
+    transition = catch_up(key, row, now_ms, rules)
+    row = transition.row
     derived_values = derive(interaction, rules.enrichers)
     shard = apply(row.shards.here.get(identity.shard), interaction, rules.config, derived_values)
     row = replace(row, shards=row.shards.put(identity.shard, shard))
@@ -89,7 +91,7 @@ def _enrich(
     onward = Enriched(interaction=interaction, identity=identity, profile=section)
     snapshot = _snapshot(key, row, moment, rules)
     return outcome_with_wake(
-        row, (*timer_emits, Emit(topics.ENRICHED, key, onward), snapshot), moment, rules
+        row, (*transition.emits, Emit(topics.ENRICHED, key, onward), snapshot), moment, rules
     )
 
 
@@ -119,22 +121,23 @@ def _process_control(
     if state is None and control.kind in ("refresh", "timer", "begin", "fill"):
         return Drop("unknown profile")
     root = "" if control.kind == "move" else control.to_root or ""
-    row, timer_emits = catch_up(key, state or ProfileState(root), control.at, rules)
+    by_time = catch_up(key, state or ProfileState(root), control.at, rules)
     if control.kind == "timer":
+        row, emits = by_time.row, by_time.emits
         moment = profile_at(row, row.at, rules)
-        if timer_emits:
-            timer_emits = (*timer_emits, _snapshot(key, row, moment, rules))
-        return outcome_with_wake(row, timer_emits, moment, rules)
-    transition = _apply_control(key, control, row, rules)
-    if not isinstance(transition, _RowTransition):
+        if emits:
+            emits = (*emits, _snapshot(key, row, moment, rules))
+        return outcome_with_wake(row, emits, moment, rules)
+    transition = _apply_control(key, control, by_time.row, rules)
+    if not isinstance(transition, RowTransition):
         return transition
-    row, emits = transition.row, (*timer_emits, *transition.emits)
+    row, emits = transition.row, (*by_time.emits, *transition.emits)
     return outcome_with_wake(row, emits, profile_at(row, control.at, rules), rules)
 
 
 def _apply_control(
     key: str, control: Control, row: ProfileState, rules: Rules
-) -> _RowTransition | Redirect | Drop | DeadLetter:
+) -> RowTransition[ProfileState] | Redirect | Drop | DeadLetter:
     match control.kind:
         case "move":
             return _move(key, control, row, rules)
@@ -147,36 +150,38 @@ def _apply_control(
         case "fill":
             return _fill(control, row)
         case _:
-            return _RowTransition(row, _refresh(key, control, row, rules))
+            return RowTransition(row, _refresh(key, control, row, rules))
 
 
-def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> _RowTransition:
+def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> RowTransition[ProfileState]:
     """Send the shard away; pass the move, and the rest of the profile, on to later stages."""
     shards, leaving = row.shards.depart(move)
     row = replace(row, shards=shards)
     onward = Emit(topics.ENRICHED, key, Enriched(control=move))
     if leaving is None:
-        return _RowTransition(row, (onward,))
+        return RowTransition(row, (onward,))
     if not shards.here:
         row = replace(row, shown={})
     arrive = _send(move, destination(move), leaving)
-    return _RowTransition(row, (onward, arrive, *_refresh(key, move, row, rules)))
+    return RowTransition(row, (onward, arrive, *_refresh(key, move, row, rules)))
 
 
 def _arrive(
     key: str, arrive: Control, row: ProfileState, rules: Rules
-) -> _RowTransition | DeadLetter:
+) -> RowTransition[ProfileState] | DeadLetter:
     if arrive.state is None:
         return DeadLetter("empty-record", "state: an arrival must carry the shard")
     part = _shard_from.decode(arrive.state)
     shards = row.shards.receive(arrive, part, partial(merge, config=rules.config))
     if isinstance(shards, Away):
-        return _RowTransition(row, (_send(arrive, shards, part),))
+        return RowTransition(row, (_send(arrive, shards, part),))
     row = replace(row, root=row.root or arrive.to_root or "", shards=shards)
-    return _RowTransition(row, _refresh(key, arrive, row, rules))
+    return RowTransition(row, _refresh(key, arrive, row, rules))
 
 
-def _record_belonging(key: str, change: Control, row: ProfileState, rules: Rules) -> _RowTransition:
+def _record_belonging(
+    key: str, change: Control, row: ProfileState, rules: Rules
+) -> RowTransition[ProfileState]:
     """Record whether an identifier belongs to the customer, and inform later stages."""
     belongings = apply_report(row.belongings, change)
     row = replace(
@@ -187,8 +192,8 @@ def _record_belonging(key: str, change: Control, row: ProfileState, rules: Rules
     )
     onward = Emit(topics.ENRICHED, key, Enriched(control=change))
     if not row.shards.here:
-        return _RowTransition(row, (onward,))
-    return _RowTransition(row, (onward, *_refresh(key, change, row, rules)))
+        return RowTransition(row, (onward,))
+    return RowTransition(row, (onward, *_refresh(key, change, row, rules)))
 
 
 def _erase(
@@ -201,7 +206,8 @@ def _erase(
     onward = Emit(topics.ENRICHED, key, Enriched(control=erase))
     if state is None:
         return Forward((onward,))
-    row, timer_emits = catch_up(key, state, erase.at, rules)
+    transition = catch_up(key, state, erase.at, rules)
+    row = transition.row
     shards = row.shards.without(erasure.shards)
     parts = {
         name: _strip(shard, shard.identifiers if name in erasure.anonymous else {erase.identifier})
@@ -212,10 +218,10 @@ def _erase(
     if not erasure.shown_only:
         row = replace(row, belongings=remove_identifier(row.belongings, erase.identifier))
     if not (parts or row.shards.away or row.belongings):
-        return Ok(None, (*timer_emits, onward, *_refresh(key, erase, row, rules)))
+        return Ok(None, (*transition.emits, onward, *_refresh(key, erase, row, rules)))
     news = _refresh(key, erase, row, rules) if state.shards.here else ()
     return outcome_with_wake(
-        row, (*timer_emits, onward, *news), profile_at(row, erase.at, rules), rules
+        row, (*transition.emits, onward, *news), profile_at(row, erase.at, rules), rules
     )
 
 
@@ -227,16 +233,18 @@ def _strip(shard: Shard, names: Collection[str | None]) -> Shard:
     return replace(shard, identifiers=rest)
 
 
-def _begin(control: Control, row: ProfileState) -> _RowTransition | DeadLetter:
+def _begin(control: Control, row: ProfileState) -> RowTransition[ProfileState] | DeadLetter:
     """Begin new aggregates; later stages receive a refresh once all are filled."""
     if control.state is None:
         return DeadLetter("empty-record", "state: a begin must name the new aggregates")
     new_aggregates = _new_aggregates_from.decode(control.state)
     parts = {name: begin(shard, new_aggregates) for name, shard in row.shards.here.items()}
-    return _RowTransition(replace(row, shards=replace(row.shards, here=parts)))
+    return RowTransition(replace(row, shards=replace(row.shards, here=parts)))
 
 
-def _fill(control: Control, row: ProfileState) -> _RowTransition | Redirect | Drop | DeadLetter:
+def _fill(
+    control: Control, row: ProfileState
+) -> RowTransition[ProfileState] | Redirect | Drop | DeadLetter:
     """Back-fill a shard's aggregates, wherever the shard moved; drop it for a forgotten shard."""
     name = control.shard
     if control.state is None or name is None:
@@ -249,7 +257,7 @@ def _fill(control: Control, row: ProfileState) -> _RowTransition | Redirect | Dr
     if shard is None:
         return Drop("unknown shard")
     shard = fill(shard, _history_from.decode(control.state))
-    return _RowTransition(replace(row, shards=row.shards.put(name, shard)))
+    return RowTransition(replace(row, shards=row.shards.put(name, shard)))
 
 
 def _send(cause: Control, to: Away, shard: Shard) -> Emit:

@@ -18,7 +18,7 @@ from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.ids import control_id
 from pipeline.model.interaction import FactValue
-from pipeline.model.outcome import Emit, Ok, Wake
+from pipeline.model.outcome import Emit, Ok, RowTransition, Wake
 from pipeline.model.stages import Enriched
 from pipeline.rules import Rules
 
@@ -45,7 +45,7 @@ def profile_at(
 
 def catch_up(
     key: str, row: ProfileState, until_ms: int, rules: Rules
-) -> tuple[ProfileState, tuple[Emit, ...]]:
+) -> RowTransition[ProfileState]:
     """Apply the changes by time alone up to `until_ms` (inclusive), moment by moment.
 
     Identifiers shown by interactions up to a moment count as the customer's.
@@ -67,7 +67,7 @@ def catch_up(
             section = replace(section, shown=by_then)
         emits.append(Emit(topics.ENRICHED, key, Enriched(control=timer, profile=section)))
         row = _advance_to(row, moment, rules)
-    return row, tuple(emits)
+    return RowTransition(row, tuple(emits))
 
 
 def outcome_with_wake(

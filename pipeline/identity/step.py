@@ -26,7 +26,14 @@ from pipeline.config.compile import Configuration
 from pipeline.config.dates import day
 from pipeline.identity.causes import RecordFactory, add_visited, profile_of
 from pipeline.identity.forgetting import orphans, remove_other
-from pipeline.identity.linking import apply_parent_report, disconnect, observe, rejoin, release
+from pipeline.identity.linking import (
+    ShownLink,
+    apply_parent_report,
+    disconnect,
+    observe,
+    rejoin,
+    release,
+)
 from pipeline.identity.mapping import apply_mappings
 from pipeline.identity.naming import ambiguous_alias, rank_identifiers, refuse_unclear
 from pipeline.identity.ownership import adopt_shard, correct_placements, current_shard
@@ -36,7 +43,16 @@ from pipeline.model.control import Control
 from pipeline.model.identity import Evidence, IdentityChange
 from pipeline.model.ids import event_key
 from pipeline.model.interaction import Identifier, Interaction
-from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, Redirect
+from pipeline.model.outcome import (
+    DeadLetter,
+    Drop,
+    Emit,
+    Forward,
+    Ok,
+    Outcome,
+    Redirect,
+    RowTransition,
+)
 from pipeline.model.shards import Erasure
 from pipeline.model.stages import Identified
 from pipeline.model.time import MAX_AHEAD_MS
@@ -76,14 +92,12 @@ def _identify(
     event = event_key(key, interaction)
     records = RecordFactory(key, event, interaction.received_at, rules.config.digest)
     row, shard = current_shard(key, state or IdentityState(root=key), event)
-    row, own_identifiers, links = _link_identifiers(
-        records, add_visited(row, row.root), interaction, rules
-    )
-    interaction = apply_mappings(replace(interaction, identifiers=own_identifiers), rules.config)
-    identified = records.identified(interaction, row, shard)
-    announcements = (records.resolved(row, None),) if state is None else ()
+    links = _link_identifiers(records, add_visited(row, row.root), interaction, rules)
+    interaction = apply_mappings(replace(interaction, identifiers=links.identifiers), rules.config)
+    identified = records.identified(interaction, links.row, shard)
+    announcements = (records.resolved(links.row, None),) if state is None else ()
     questions = tuple(records.alias(previous.key, _evidence(interaction)) for previous in pair[1:])
-    return Ok(row, (identified, *announcements, *links, *questions))
+    return Ok(links.row, (identified, *announcements, *links.emits, *questions))
 
 
 def _check_time_of_event(
@@ -105,10 +119,19 @@ def _check_time_of_event(
     return interaction
 
 
+class _LinkedIdentifiers(Struct, frozen=True):
+    """Identifiers of an interaction that belong to its customer; the next row, and the records to
+    write with it."""
+
+    row: IdentityState
+    identifiers: tuple[Identifier, ...]
+    emits: tuple[Emit, ...]
+
+
 def _link_identifiers(
     records: RecordFactory, row: IdentityState, interaction: Interaction, rules: Rules
-) -> tuple[IdentityState, tuple[Identifier, ...], tuple[Emit, ...]]:
-    """Return the row, its person's identifiers, and records for the weaker ones.
+) -> _LinkedIdentifiers:
+    """Link the weaker identifiers of an interaction to the strongest.
 
     Only an alias links within one namespace.
     """
@@ -119,11 +142,12 @@ def _link_identifiers(
     for child in weaker:
         if child.namespace == strongest.namespace and evidence.rule != "alias":
             continue
-        row, fate, notices = _record_link(records, row, child, evidence, rules)
-        if fate == "linked":
+        link = observe(row, child, evidence, rules.config.identity)
+        if link.fate == "linked":
             own_identifiers.append(child)
-        emits += notices
-    return row, tuple(own_identifiers), tuple(emits)
+        emits += _link_notices(records, link, child, evidence)
+        row = link.state
+    return _LinkedIdentifiers(row, tuple(own_identifiers), tuple(emits))
 
 
 def _evidence(interaction: Interaction) -> Evidence:
@@ -131,17 +155,15 @@ def _evidence(interaction: Interaction) -> Evidence:
     return Evidence(interaction.occurred_at, interaction.event_id, rule)
 
 
-def _record_link(
-    records: RecordFactory, row: IdentityState, child: Identifier, evidence: Evidence, rules: Rules
-) -> tuple[IdentityState, str, tuple[Emit, ...]]:
-    """Return the row after evidence of a weaker identifier, the result, and the records to send."""
-    observation = observe(row, child, evidence, rules.config.identity)
-    if observation.fate == "refused":
-        return observation.state, "refused", (records.refused(child.key, records.key, evidence),)
-    if observation.news is None:
-        return observation.state, observation.fate, ()
-    notice = records.link(child.key, observation.state, observation.news)
-    return observation.state, observation.fate, (notice,)
+def _link_notices(
+    records: RecordFactory, link: ShownLink, child: Identifier, evidence: Evidence
+) -> tuple[Emit, ...]:
+    """Return the records that follow from the `link` to `child`, shown by `evidence`."""
+    if link.fate == "refused":
+        return (records.refused(child.key, records.key, evidence),)
+    if link.news is None:
+        return ()
+    return (records.link(child.key, link.state, link.news),)
 
 
 def _apply_change(
@@ -180,7 +202,7 @@ def _apply_message(
         case "declined":
             return _undo_showing(records, row, other)
         case "conceded":
-            return Ok(*_announce_parent(records, row, other))
+            return _announce_parent(records, row, other).outcome()
         case "returned":
             return _rejoin_child(row, other)
         case _:
@@ -211,8 +233,10 @@ def _apply_alias(
             records.resolved(row, None),
             records.belongs("join", row.root, row.version, 0),
         )
-    row, _, news = _record_link(records, row, Identifier.parse(other), evidence, rules)
-    return Ok(row, (*announcements, *news))
+    child = Identifier.parse(other)
+    link = observe(row, child, evidence, rules.config.identity)
+    notices = _link_notices(records, link, child, evidence)
+    return Ok(link.state, (*announcements, *notices))
 
 
 def _apply_parent_message(
@@ -234,7 +258,8 @@ def _apply_parent_message(
         return Ok(row, (notice, records.refused(records.key, parent, change.evidence)))
     after_report = apply_parent_report(row, change, parent, root)
     loser = parent if change.kind == "link" else None
-    return Ok(*_choose_parent(records, row, after_report, _LinkReport(loser, change.evidence)))
+    report = _LinkReport(loser, change.evidence)
+    return _choose_parent(records, row, after_report, report).outcome()
 
 
 def _release_child(
@@ -283,8 +308,8 @@ def _unlink(
         notices = (*notices, records.link(other, after, news))
     if other in after.children:
         notices = (*notices, records.denied(after, other, records.at))
-    after, emits = _choose_parent(records, row, after, _LinkReport())
-    return Ok(after, (*notices, *emits))
+    choice = _choose_parent(records, row, after, _LinkReport())
+    return Ok(choice.row, (*notices, *choice.emits))
 
 
 class _LinkReport(Struct, frozen=True):
@@ -296,7 +321,7 @@ class _LinkReport(Struct, frozen=True):
 
 def _choose_parent(
     records: RecordFactory, before: IdentityState, row: IdentityState, report: _LinkReport
-) -> tuple[IdentityState, tuple[Emit, ...]]:
+) -> RowTransition[IdentityState]:
     """Choose the parent again, and inform the affected rows and profiles."""
     claim = next(row.claims(), None)
     parent = None if claim is None else claim.parent
@@ -314,14 +339,14 @@ def _choose_parent(
         emits.append(records.returned(parent))
     if parent != before.parent and before.parent is not None:
         row = replace(row, awaited=tuple(dict.fromkeys((*row.awaited, before.parent))))
-    row, announcements = _announce_parent(records, row, report.parent)
-    row, moves = _move_shards(records, row)
-    return row, (*emits, *announcements, *moves)
+    announcement = _announce_parent(records, row, report.parent)
+    move = _move_shards(records, announcement.row)
+    return RowTransition(move.row, (*emits, *announcement.emits, *move.emits))
 
 
 def _announce_parent(
     records: RecordFactory, row: IdentityState, parent: str | None
-) -> tuple[IdentityState, tuple[Emit, ...]]:
+) -> RowTransition[IdentityState]:
     """Inform the parent, the children and the top's profile of this identifier's parent.
 
     This waits until every former parent has answered (`parent` just did), since one may claim it
@@ -329,7 +354,7 @@ def _announce_parent(
     """
     row = replace(row, awaited=tuple(name for name in row.awaited if name != parent))
     if row.awaited or row.told == (row.parent, row.version):
-        return row, ()
+        return RowTransition(row)
     emits = []
     before, version = row.told
     if row.parent is not None and row.parent != before:
@@ -338,7 +363,7 @@ def _announce_parent(
         emits.extend(records.root(child, row) for child in row.children)
         emits.append(records.belongs("join", row.root, row.version, _evidence_until(row)))
         row = add_visited(row, row.root)
-    return replace(row, told=(row.parent, row.version)), tuple(emits)
+    return RowTransition(replace(row, told=(row.parent, row.version)), tuple(emits))
 
 
 def _evidence_until(*rows: IdentityState) -> int:
@@ -351,10 +376,8 @@ def _evidence_times(row: IdentityState) -> tuple[int, ...]:
     return tuple(parent.evidence.occurred_at for parent in row.parents.values() if parent.evidence)
 
 
-def _move_shards(
-    records: RecordFactory, row: IdentityState
-) -> tuple[IdentityState, tuple[Emit, ...]]:
-    """Return the row, and the moves of shards whose owner has changed."""
+def _move_shards(records: RecordFactory, row: IdentityState) -> RowTransition[IdentityState]:
+    """Move the shards whose owner has changed."""
     shards = correct_placements(records.key, row, row.shards)
     adoptions = correct_placements(records.key, row, row.adopted)
     before, after = row.places, {**shards, **adoptions}
@@ -362,7 +385,7 @@ def _move_shards(
     row = replace(row, shards={**row.shards, **shards}, adopted={**row.adopted, **adoptions})
     for place in after.values():
         row = add_visited(row, place.root)
-    return row, emits
+    return RowTransition(row, emits)
 
 
 def _forget(records: RecordFactory, row: IdentityState | None) -> Ok[IdentityState]:
@@ -383,8 +406,8 @@ def _forget_other(records: RecordFactory, row: IdentityState, other: str) -> Ok[
     if missing:
         notices += (records.erase(profile, None, Erasure(missing)) for profile in row.visited)
     is_empty = replace(after, visited=()) == IdentityState(root=records.key)
-    after, announcements = _announce_parent(records, after, other)
-    return Ok(None if is_empty else after, (*notices, *announcements))
+    announcement = _announce_parent(records, after, other)
+    return Ok(None if is_empty else announcement.row, (*notices, *announcement.emits))
 
 
 def _erase(records: RecordFactory, row: IdentityState, informer: str | None) -> Ok[IdentityState]:
@@ -405,7 +428,7 @@ def _adopt(
     if change.shard is None or change.root is None:
         return DeadLetter("incomplete-change", "shard, root: an adopt must name both")
     after = adopt_shard(row, change.shard, change.root, change.version)
-    return Ok(*_move_shards(records, add_visited(after, change.root)))
+    return _move_shards(records, add_visited(after, change.root)).outcome()
 
 
 def _pass_on(key: str, change: IdentityChange, rules: Rules) -> Forward:

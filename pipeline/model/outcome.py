@@ -35,6 +35,17 @@ class Ok(Struct, Generic[S], frozen=True):
     purses: Mapping[str, Purse] = field(default_factory=dict)
 
 
+class RowTransition(Struct, Generic[S], frozen=True):
+    """Next row, and the records to write with it: a part of a step's result."""
+
+    row: S
+    emits: tuple[Emit, ...] = ()
+
+    def outcome(self) -> Ok[S]:
+        """Return the outcome of a step that ends with this transition."""
+        return Ok(self.row, self.emits)
+
+
 class Drop(Struct, frozen=True):
     """Outcome of a record that changes nothing, for a counted reason."""
 

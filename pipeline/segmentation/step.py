@@ -13,7 +13,7 @@ from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.ids import timer_id
 from pipeline.model.interaction import Identifier, Interaction
-from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Outcome
+from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Outcome, RowTransition
 from pipeline.model.profile import Memberships, SegmentChange
 from pipeline.model.stages import (
     Enriched,
@@ -36,13 +36,6 @@ class _Cause(Struct, frozen=True):
     id: str
     reason: str
     at: int
-
-
-class _Transition(Struct, frozen=True):
-    """Next row and the records to write with it."""
-
-    row: MembershipState
-    emits: tuple[Emit, ...] = ()
 
 
 class _Moment(Struct, frozen=True):
@@ -81,7 +74,7 @@ def step(
         profile=profile,
         segments=_segment_section(row, change),
     )
-    return _outcome(_Transition(row, (Emit(topics.SEGMENTED, key, segmented), *transition.emits)))
+    return _outcome(RowTransition(row, (Emit(topics.SEGMENTED, key, segmented), *transition.emits)))
 
 
 def _apply_control(
@@ -99,7 +92,7 @@ def _apply_control(
         return _outcome(_apply_timer(key, row, record.profile, control, rules))
     if control.kind == "refresh":
         return _outcome(_refresh(key, row, record.profile, control, rules))
-    return _outcome(_Transition(row, (onward,)))
+    return _outcome(RowTransition(row, (onward,)))
 
 
 def _apply_timer(
@@ -108,21 +101,21 @@ def _apply_timer(
     profile: ProfileSection,
     timer: Control,
     rules: Rules,
-) -> _Transition:
+) -> RowTransition[MembershipState]:
     """Evaluate the segments as of the moment when enrichment's timer fell due."""
     due = timer.at if timer.due_at is None else max(row.at, timer.due_at)
     change = on_change(row, profile.traits, due, rules.config)
     moment = _Moment(timer_id(key, due, timer.control_id), due, timer.at, profile)
     transition = _change_by_time(key, row, change, moment, rules)
-    return _Transition(_mark_evaluated(transition.row, profile, due, rules), transition.emits)
+    return RowTransition(_mark_evaluated(transition.row, profile, due, rules), transition.emits)
 
 
 def _change_by_time(
     key: str, row: MembershipState, change: MembershipChange, moment: _Moment, rules: Rules
-) -> _Transition:
+) -> RowTransition[MembershipState]:
     """Apply a change by time alone, and publish it as an interaction to be decided like others."""
     if row.identity is None or not row.identity.root or not change:
-        return _Transition(row)
+        return RowTransition(row)
     interaction = Interaction(
         event_id=moment.event_id,
         kind="timer",
@@ -143,7 +136,7 @@ def _change_by_time(
         segments=_segment_section(transition.row, change),
     )
     emits = (Emit(topics.SEGMENTED, key, segmented), *transition.emits)
-    return _Transition(transition.row, emits)
+    return RowTransition(transition.row, emits)
 
 
 def _refresh(
@@ -152,7 +145,7 @@ def _refresh(
     profile: ProfileSection | None,
     refresh: Control,
     rules: Rules,
-) -> _Transition:
+) -> RowTransition[MembershipState]:
     """Evaluate the segments without an interaction; `profile` None: the profile ends, and leaves
     all segments."""
     if profile is None:
@@ -165,9 +158,9 @@ def _refresh(
     transition = _apply_change(key, row, change, cause, rules)
     emits = (Emit(topics.SEGMENTED, key, segmented), *transition.emits)
     if profile is None:
-        return _Transition(MembershipState(), (*emits, Emit(topics.MEMBERSHIPS, key, None)))
+        return RowTransition(MembershipState(), (*emits, Emit(topics.MEMBERSHIPS, key, None)))
     row = replace(transition.row, identity=_identity_of(key, refresh) or row.identity)
-    return _Transition(_mark_evaluated(row, profile, refresh.at, rules), emits)
+    return RowTransition(_mark_evaluated(row, profile, refresh.at, rules), emits)
 
 
 def _identity_of(key: str, refresh: Control) -> IdentitySection | None:
@@ -179,10 +172,10 @@ def _identity_of(key: str, refresh: Control) -> IdentitySection | None:
 
 def _apply_change(
     key: str, row: MembershipState, change: MembershipChange, cause: _Cause, rules: Rules
-) -> _Transition:
+) -> RowTransition[MembershipState]:
     """Update the members; write a record per entry and exit, and a snapshot if there is any."""
     if not change:
-        return _Transition(row)
+        return RowTransition(row)
     members = dict(row.members)
     for name in change.exits:
         del members[name]
@@ -203,7 +196,7 @@ def _apply_change(
         for name, direction in changes
     ]
     emits.append(Emit(topics.MEMBERSHIPS, key, Memberships(key, members, cause.at, digest)))
-    return _Transition(replace(row, members=members), tuple(emits))
+    return RowTransition(replace(row, members=members), tuple(emits))
 
 
 def _mark_evaluated(
@@ -213,7 +206,7 @@ def _mark_evaluated(
     return replace(row, traits=profile.traits, config=rules.config.digest, at=now_ms)
 
 
-def _outcome(transition: _Transition) -> Ok[MembershipState]:
+def _outcome(transition: RowTransition[MembershipState]) -> Ok[MembershipState]:
     """Return the outcome; a row without identity and members is not stored."""
     row = transition.row
     is_empty = row.identity is None and not row.members
