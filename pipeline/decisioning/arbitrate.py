@@ -22,8 +22,7 @@ from pipeline.decisioning.history import CustomerHistory
 from pipeline.decisioning.lineup import Lineup
 from pipeline.decisioning.quiet_hours import begins_at
 from pipeline.decisioning.render import RenderFailure, render
-from pipeline.model import decision as record_of
-from pipeline.model.decision import Choice, Contact, Spend
+from pipeline.model.decision import Candidate, Choice, Contact, Spend
 from pipeline.model.ids import action_id
 from pipeline.rules import Rules
 from pipeline.rules.chooser import PricedCandidate
@@ -60,12 +59,12 @@ class Odds(Struct, frozen=True):
 
     def of(self, choice: Choice) -> Choice:
         """Return the choice with its odds."""
-        if self is SURE:
+        if self is CERTAIN_ODDS:
             return choice
         return replace(choice, propensity=self.propensity, explored=self.explored)
 
 
-SURE: Final = Odds()
+CERTAIN_ODDS: Final = Odds()
 """Odds of a choice without a draw."""
 
 
@@ -87,7 +86,7 @@ class Arbitration:
     choices: list[Choice] = field(default_factory=list)
     wins: list[SlotWinner] = field(default_factory=list)
     contacts: list[Contact] = field(default_factory=list)
-    candidates: list[record_of.Candidate] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)
     spent_tokens: Counter[str] = field(default_factory=Counter)
     spends: list[Spend] = field(default_factory=list)
     chances: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -110,7 +109,7 @@ class Arbitration:
         self.contend(lineup.contenders)
 
     def contend(self, contenders: Iterable[PricedCandidate]) -> None:
-        """Fill the channels with the best contenders; they come best first."""
+        """Fill the channels with the best contenders; the best come first."""
         contest = _Contest({})
         for contender in contenders:
             campaign, channel = contender.candidate.campaign, contender.candidate.channel
@@ -129,7 +128,7 @@ class Arbitration:
         contest: "_Contest",
         claims: tuple[Hashable, ...],
     ) -> None:
-        """Give the candidate its slot, or note why not; a winner takes its `claims`."""
+        """Give the candidate its slot and its `claims`, or note the reason against it."""
         contest.slots.setdefault(slot, False)
         self.note(contender, slot, self._decide_fate(contender, slot, contest, claims))
 
@@ -139,7 +138,7 @@ class Arbitration:
         """Note the fate of a candidate."""
         candidate, worth = contender.candidate, contender.worth
         self.candidates.append(
-            record_of.Candidate(
+            Candidate(
                 slot,
                 candidate.campaign,
                 candidate.offer,
@@ -201,7 +200,11 @@ class Arbitration:
         return (*self.history.contacts, *self.contacts)
 
     def grant(
-        self, contender: PricedCandidate, slot: str, content: dict[str, str], odds: Odds = SURE
+        self,
+        contender: PricedCandidate,
+        slot: str,
+        content: dict[str, str],
+        odds: Odds = CERTAIN_ODDS,
     ) -> str:
         """Give a slot to a candidate; return the candidate's fate."""
         candidate = contender.candidate

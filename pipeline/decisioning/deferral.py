@@ -107,7 +107,7 @@ def entries(messages: Sequence[DeferredMessage], outbound: Iterable[Entry]) -> t
     return tuple(result)
 
 
-def again_of(deferral: Deferral) -> Again:
+def deferral_input(deferral: Deferral) -> Again:
     """Return the part of a decision's record that describes its deferral."""
     segments = deferral.record.segments
     assert segments is not None

@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from pipeline.config.compiled import CompiledCandidate
-from pipeline.decisioning.arbitrate import BEATEN_BY, NOTHING, SURE, Arbitration, Odds, place_in
+from pipeline.decisioning.arbitrate import (
+    BEATEN_BY,
+    CERTAIN_ODDS,
+    NOTHING,
+    Arbitration,
+    Odds,
+    place_in,
+)
 from pipeline.decisioning.lineup import Lineup
 from pipeline.decisioning.render import RenderFailure, render
 from pipeline.model.decision import Choice
@@ -19,7 +26,7 @@ from pipeline.rules.chooser import DrawResult, Field, FieldMaker, PricedCandidat
 
 _Content: TypeAlias = dict[str, str]
 
-SAY_NOTHING: Final = ""
+NO_TREATMENT: Final = ""
 """Name of the empty choice beside those of treatments, in `SlotChances`."""
 
 _SHORTLIST: Final = 16
@@ -47,8 +54,8 @@ class Drawing:
         for place in range(1, limit + 1):
             if not places.fill(place_in(placement, place), last=place == limit):
                 break
-        if places.nothing is not None:
-            self.arbitration.choices.append(places.nothing.of(Choice(placement, lineup.channel)))
+        if places.empty_odds is not None:
+            self.arbitration.choices.append(places.empty_odds.of(Choice(placement, lineup.channel)))
 
     def send(self, lineup: Lineup) -> None:
         """Fill the channels of the treatments that a trigger fires."""
@@ -63,18 +70,18 @@ class Drawing:
 
 @dataclass(slots=True)
 class _Places:
-    """Places of one placement. `open`: remaining candidates; `nothing`: odds of the empty choice,
-    where it was drawn."""
+    """Places of one placement. `indexes`: remaining candidates; `empty_odds`: odds of the
+    empty choice, where it was drawn."""
 
     arbitration: Arbitration
     pool: Sequence[PricedCandidate]
     runners: Field
-    open: list[int] = field(init=False)
+    indexes: list[int] = field(init=False)
     contents: dict[int, _Content] = field(default_factory=dict)
-    nothing: Odds | None = None
+    empty_odds: Odds | None = None
 
     def __post_init__(self) -> None:
-        self.open = list(range(len(self.pool)))
+        self.indexes = list(range(len(self.pool)))
 
     def fill(self, slot: str, *, last: bool) -> bool:
         """Fill a place; return whether another may follow."""
@@ -88,52 +95,52 @@ class _Places:
         contender = self.runners.draw_worth(index, key)
         fate = self.arbitration.grant(contender, slot, content, odds)
         self.arbitration.note(contender, slot, fate, self.runners.evidence(index))
-        self.open.remove(index)
+        self.indexes.remove(index)
         offer = None if last else _offer(contender.candidate)
         self._note_all(slot, key, BEATEN_BY + contender.candidate.treatment, offer)
-        return not last and bool(self.open)
+        return not last and bool(self.indexes)
 
     def _hold_back(self, slot: str, key: str) -> None:
         """Note the candidates that a constraint holds back, and remove them."""
         self.arbitration.refresh()
         constraint_state = self.arbitration.constraint_state
-        for index in tuple(self.open):
+        for index in tuple(self.indexes):
             candidate = self.pool[index].candidate
             if constraint_state.open and not candidate.consents:
                 continue
             objection = constraint_state.objection(candidate)
             if objection is not None:
                 self._remove(index, slot, key, objection)
-        if len(self.open) <= _MAX_PRERENDERS:
-            for index in tuple(self.open):
+        if len(self.indexes) <= _MAX_PRERENDERS:
+            for index in tuple(self.indexes):
                 self._render_content(index, slot, key)
 
     def _find_winner(self, slot: str, key: str) -> tuple[int, _Content, Odds] | None:
         """Return the winner of the place; transactional messages come before all others."""
-        for index in tuple(self.open):
+        for index in tuple(self.indexes):
             if self.pool[index].candidate.transactional:
                 content = self._render_content(index, slot, key)
                 if content is not None:
-                    return index, content, SURE
-        while self.open:
-            lot = self.runners.draw(self.open, key)
-            if lot.index is None:
-                self._say_nothing(slot, lot)
+                    return index, content, CERTAIN_ODDS
+        while self.indexes:
+            result = self.runners.draw(self.indexes, key)
+            if result.index is None:
+                self._say_nothing(slot, result)
                 return None
-            available = tuple(self.open)
-            content = self._render_content(lot.index, slot, key)
+            available = tuple(self.indexes)
+            content = self._render_content(result.index, slot, key)
             if content is not None:
-                odds = Odds(self.runners.chance(available, lot.index), lot.explored)
+                odds = Odds(self.runners.chance(available, result.index), result.explored)
                 self._note_chances(slot, available)
-                return lot.index, content, odds
+                return result.index, content, odds
         self._say_nothing(slot, DrawResult(None))
         return None
 
-    def _say_nothing(self, slot: str, lot: DrawResult) -> None:
+    def _say_nothing(self, slot: str, result: DrawResult) -> None:
         if "#" not in slot:
-            chance = self.runners.chance(self.open, None) if self.open else 1.0
-            self.nothing = Odds(chance, lot.explored)
-            self._note_chances(slot, self.open)
+            chance = self.runners.chance(self.indexes, None) if self.indexes else 1.0
+            self.empty_odds = Odds(chance, result.explored)
+            self._note_chances(slot, self.indexes)
 
     def _note_chances(self, slot: str, available: Sequence[int]) -> None:
         """Note the probabilities of the first place's candidates."""
@@ -157,17 +164,21 @@ class _Places:
         self, slot: str, key: str, fate: str, offer: tuple[str, str] | None = None
     ) -> None:
         """Note the fate of all remaining candidates, or of those of one offer."""
-        leaving, staying = self.open, []
+        noted_indexes, other_indexes = self.indexes, []
         if offer is not None:
-            leaving = [index for index in self.open if _offer(self.pool[index].candidate) == offer]
-            staying = [index for index in self.open if _offer(self.pool[index].candidate) != offer]
+            noted_indexes = [
+                index for index in self.indexes if _offer(self.pool[index].candidate) == offer
+            ]
+            other_indexes = [
+                index for index in self.indexes if _offer(self.pool[index].candidate) != offer
+            ]
         note, draw, evidence = self.arbitration.note, self.runners.draw_worth, self.runners.evidence
-        for index in leaving:
+        for index in noted_indexes:
             note(draw(index, key), slot, fate, evidence(index))
-        self.open = staying
+        self.indexes = other_indexes
 
     def _remove(self, index: int, slot: str, key: str, fate: str) -> None:
-        self.open.remove(index)
+        self.indexes.remove(index)
         self.arbitration.note(
             self.runners.draw_worth(index, key), slot, fate, self.runners.evidence(index)
         )
@@ -175,18 +186,18 @@ class _Places:
 
 @dataclass(slots=True)
 class _Rounds:
-    """Rounds of outbound draws. `held_back`: candidates that a constraint keeps from all rounds,
-    with its name; `left_out`: those whose rendering failed, with the reason."""
+    """Rounds of outbound draws. `objections`: constraint that keeps a candidate from all rounds,
+    by candidate; `render_failures`: reason for which a candidate's content cannot be rendered."""
 
     arbitration: Arbitration
     pool: Sequence[PricedCandidate]
     runners: Field
-    held_back: dict[int, str] = field(default_factory=dict)
-    left_out: dict[int, str] = field(default_factory=dict)
+    objections: dict[int, str] = field(default_factory=dict)
+    render_failures: dict[int, str] = field(default_factory=dict)
     shortlist: frozenset[int] = frozenset()
     contents: dict[int, _Content] = field(default_factory=dict)
-    lots: list[DrawResult] = field(default_factory=list)
-    _free: dict[frozenset[int], tuple[int, ...]] = field(default_factory=dict)
+    results: list[DrawResult] = field(default_factory=list)
+    _available_by_winners: dict[frozenset[int], tuple[int, ...]] = field(default_factory=dict)
 
     def run(self) -> None:
         """Fill the channels."""
@@ -198,16 +209,18 @@ class _Rounds:
                 self._render_content(index)
         contents = self._draw_all()
         chances = self._chances()
-        winners = [lot.index for lot in self.lots if lot.index is not None]
-        key = self._key(max(len(self.lots), 1))
-        fates = self.held_back | self.left_out
-        for lot, content in zip(self.lots, contents, strict=False):
-            assert lot.index is not None
-            contender = self.runners.draw_worth(lot.index, self._key(winners.index(lot.index) + 1))
-            odds = Odds(chances[lot.index], lot.explored)
+        winners = [result.index for result in self.results if result.index is not None]
+        key = self._key(max(len(self.results), 1))
+        fates = self.objections | self.render_failures
+        for result, content in zip(self.results, contents, strict=False):
+            assert result.index is not None
+            contender = self.runners.draw_worth(
+                result.index, self._key(winners.index(result.index) + 1)
+            )
+            odds = Odds(chances[result.index], result.explored)
             fate = self.arbitration.grant(contender, contender.candidate.channel, content, odds)
             self.arbitration.note(
-                contender, contender.candidate.channel, fate, self.runners.evidence(lot.index)
+                contender, contender.candidate.channel, fate, self.runners.evidence(result.index)
             )
         self.arbitration.refresh()
         for index, contender in enumerate(self.pool):
@@ -221,15 +234,17 @@ class _Rounds:
 
     def _shortlist(self) -> frozenset[int]:
         """Return the competitors: all, unless they are many and several may win."""
-        free = [index for index in range(len(self.pool)) if index not in self.held_back]
-        candidates = [self.pool[index].candidate for index in free]
-        single = len({candidate.channel for candidate in candidates}) < 2 or (
+        free_indexes = [index for index in range(len(self.pool)) if index not in self.objections]
+        candidates = [self.pool[index].candidate for index in free_indexes]
+        has_one_winner = len({candidate.channel for candidate in candidates}) < 2 or (
             len({candidate.campaign for candidate in candidates}) < 2
         )
-        if single or len(free) <= _SHORTLIST:
-            return frozenset(free)
+        if has_one_winner or len(free_indexes) <= _SHORTLIST:
+            return frozenset(free_indexes)
         return frozenset(
-            sorted(free, key=lambda index: -self.runners.optimistic(index))[:_SHORTLIST]
+            sorted(free_indexes, key=lambda index: -self.runners.optimistic_score(index))[
+                :_SHORTLIST
+            ]
         )
 
     def _hold_back(self) -> None:
@@ -238,57 +253,59 @@ class _Rounds:
         for index, contender in enumerate(self.pool):
             objection = constraint_state.objection(contender.candidate)
             if objection is not None:
-                self.held_back[index] = objection
+                self.objections[index] = objection
 
     def _draw_all(self) -> list[_Content]:
         """Draw all rounds, and again without candidates whose rendering fails; return the
         contents."""
         while True:
-            self.lots = []
+            self.results = []
             winners: frozenset[int] = frozenset()
-            while free := self._available(winners):
-                lot = self.runners.draw(free, self._key(len(self.lots) + 1))
-                if lot.index is None:
+            while available := self._available(winners):
+                result = self.runners.draw(available, self._key(len(self.results) + 1))
+                if result.index is None:
                     break
-                self.lots.append(lot)
-                winners |= {lot.index}
+                self.results.append(result)
+                winners |= {result.index}
             contents = [
-                self._render_content(lot.index) for lot in self.lots if lot.index is not None
+                self._render_content(result.index)
+                for result in self.results
+                if result.index is not None
             ]
             complete_contents = [content for content in contents if content is not None]
             if len(complete_contents) == len(contents):
                 return complete_contents
-            self._free.clear()
+            self._available_by_winners.clear()
 
     def _render_content(self, index: int) -> _Content | None:
         content = self.contents.get(index)
         if content is None:
             rendering = render(self.pool[index].candidate.content, self.arbitration.moment.facts)
             if isinstance(rendering, RenderFailure):
-                self.left_out[index] = f"content {rendering.reason}"
+                self.render_failures[index] = f"content {rendering.reason}"
                 return None
             content = self.contents[index] = rendering
         return content
 
     def _available(self, winners: frozenset[int]) -> tuple[int, ...]:
         """Return the competitors that can still win once `winners` have."""
-        competitors = self._free.get(winners)
+        competitors = self._available_by_winners.get(winners)
         if competitors is None:
-            competitors = self._free[winners] = tuple(self._remaining(winners))
+            competitors = self._available_by_winners[winners] = tuple(self._remaining(winners))
         return competitors
 
     def _remaining(self, winners: frozenset[int]) -> list[int]:
         winning_candidates = [self.pool[winner].candidate for winner in winners]
         campaigns = {candidate.campaign for candidate in winning_candidates}
         channels = {candidate.channel for candidate in winning_candidates}
-        left = [
+        free_indexes = [
             index
-            for index in sorted(self.shortlist - winners - self.left_out.keys())
+            for index in sorted(self.shortlist - winners - self.render_failures.keys())
             if self.pool[index].candidate.campaign not in campaigns
             and self.pool[index].candidate.channel not in channels
         ]
-        if not winners or not left:
-            return left
+        if not winners or not free_indexes:
+            return free_indexes
         contacts = [
             self.arbitration.contact(candidate, candidate.channel)
             for candidate in winning_candidates
@@ -301,7 +318,7 @@ class _Rounds:
         )
         return [
             index
-            for index in left
+            for index in free_indexes
             if constraint_state.objection(self.pool[index].candidate) is None
         ]
 
@@ -312,9 +329,9 @@ class _Rounds:
         while states:
             after: defaultdict[frozenset[int], float] = defaultdict(float)
             for winners, probability in states.items():
-                free = self._available(winners)
-                for index in free:
-                    chance = probability * self.runners.chance(free, index)
+                available = self._available(winners)
+                for index in available:
+                    chance = probability * self.runners.chance(available, index)
                     chances[index] += chance
                     if chance > 0 and self._available(winners | {index}):
                         after[winners | {index}] += chance
@@ -335,14 +352,14 @@ class _Rounds:
         """Note the channels that send nothing, each with the probability of that."""
         filled_channels = {self.pool[winner].candidate.channel for winner in winners}
         for slot in dict.fromkeys(contender.candidate.channel for contender in self.pool):
-            inside = [
+            indexes = [
                 index
                 for index, contender in enumerate(self.pool)
                 if contender.candidate.channel == slot
             ]
-            nothing = max(1 - sum(chances[index] for index in inside), 0.0)
+            nothing = max(1 - sum(chances[index] for index in indexes), 0.0)
             if self.arbitration.rules.with_chances:
-                by_index = {index: chances[index] for index in inside}
+                by_index = {index: chances[index] for index in indexes}
                 self.arbitration.chances[slot] = _by_treatment(self.pool, by_index, nothing)
             if slot not in filled_channels:
                 self.arbitration.choices.append(Odds(nothing).of(Choice(slot, slot)))
@@ -355,7 +372,7 @@ def _by_treatment(
     pool: Sequence[PricedCandidate], chances: Mapping[int, float], nothing: float
 ) -> dict[str, float]:
     """Return the chances of candidates by the names of their treatments, and that of nothing."""
-    shares = {SAY_NOTHING: nothing}
+    shares = {NO_TREATMENT: nothing}
     for index, chance in chances.items():
         name = pool[index].candidate.treatment
         shares[name] = shares.get(name, 0.0) + chance

@@ -22,8 +22,8 @@ from pipeline.model.decision import HELD_OUT_BY, Assignment, Candidate, Choice
 
 _RANGE: Final = 2**64
 
-Contest: TypeAlias = Callable[[Sequence[Lineup]], Arbitration]
-"""Fills the slots from lineups."""
+SlotFiller: TypeAlias = Callable[[Sequence[Lineup]], Arbitration]
+"""Function that fills the slots from lineups."""
 
 _TreatmentKey: TypeAlias = tuple[str, str, str]
 
@@ -37,7 +37,7 @@ class HoldoutDraws:
     former_draws: Mapping[str, Assignment]
     new_draws: dict[str, Assignment] = field(default_factory=dict)
 
-    def holding(self, candidate: CompiledCandidate) -> tuple[str, ...]:
+    def holdouts_of(self, candidate: CompiledCandidate) -> tuple[str, ...]:
         """Return the holdouts that exclude the customer from `candidate`, drawn if need be;
         transactional messages have none."""
         if candidate.transactional or not candidate.holdouts:
@@ -76,36 +76,36 @@ class FilledSlots(Struct, frozen=True):
     candidates: tuple[Candidate, ...]
 
 
-def fill_slots(lineups: Sequence[Lineup], contest: Contest, draws: HoldoutDraws) -> FilledSlots:
+def fill_slots(lineups: Sequence[Lineup], fill: SlotFiller, draws: HoldoutDraws) -> FilledSlots:
     """Fill the slots of a decision with treatments that the customer is not held out of.
 
     A contest between all candidates finds the winners without holdouts. While a winner is held out,
     the candidates of its holdout are removed and the others compete again: the next winner may be
     held out by another holdout, and both are recorded.
     """
-    holdings = {
-        contender.candidate.tie: holding
+    names_by_treatment = {
+        contender.candidate.tie: names
         for lineup in lineups
         for contender in lineup.contenders
-        if (holding := draws.holding(contender.candidate))
+        if (names := draws.holdouts_of(contender.candidate))
     }
-    open_contest = arbitration = contest(lineups)
-    if not holdings:
+    open_contest = arbitration = fill(lineups)
+    if not names_by_treatment:
         _expose(arbitration, draws)
         return FilledSlots(arbitration, tuple(arbitration.choices), tuple(arbitration.candidates))
-    withheld = _WithheldWinners()
+    withheld_winners = _WithheldWinners()
     holdouts: set[str] = set()
-    while new_holdouts := withheld.note(arbitration, holdings, draws):
+    while new_holdouts := withheld_winners.note(arbitration, names_by_treatment, draws):
         holdouts |= new_holdouts
-        arbitration = contest(_exclude(lineups, holdings, holdouts))
-    all_names = {name for names in holdings.values() for name in names}
-    if any(holdouts.isdisjoint(names) for names in holdings.values()):
-        arbitration = contest(_exclude(lineups, holdings, all_names))
+        arbitration = fill(_exclude(lineups, names_by_treatment, holdouts))
+    all_names = {name for names in names_by_treatment.values() for name in names}
+    if any(holdouts.isdisjoint(names) for names in names_by_treatment.values()):
+        arbitration = fill(_exclude(lineups, names_by_treatment, all_names))
     _expose(arbitration, draws)
     return FilledSlots(
         arbitration,
-        withheld.choices(arbitration),
-        withheld.candidates(open_contest, arbitration, holdings),
+        withheld_winners.choices(arbitration),
+        withheld_winners.candidates(open_contest, arbitration, names_by_treatment),
     )
 
 
@@ -115,7 +115,9 @@ def _expose(arbitration: Arbitration, draws: HoldoutDraws) -> None:
 
 
 def _exclude(
-    lineups: Sequence[Lineup], holdings: Mapping[_TreatmentKey, Sequence[str]], holdouts: set[str]
+    lineups: Sequence[Lineup],
+    names_by_treatment: Mapping[_TreatmentKey, Sequence[str]],
+    holdouts: set[str],
 ) -> tuple[Lineup, ...]:
     """Return the lineups without the candidates of `holdouts`."""
     return tuple(
@@ -124,7 +126,7 @@ def _exclude(
             contenders=[
                 contender
                 for contender in lineup.contenders
-                if holdouts.isdisjoint(holdings.get(contender.candidate.tie, ()))
+                if holdouts.isdisjoint(names_by_treatment.get(contender.candidate.tie, ()))
             ],
         )
         for lineup in lineups
@@ -142,23 +144,23 @@ class _WithheldWinners:
     def note(
         self,
         arbitration: Arbitration,
-        holdings: Mapping[_TreatmentKey, Sequence[str]],
+        names_by_treatment: Mapping[_TreatmentKey, Sequence[str]],
         draws: HoldoutDraws,
     ) -> set[str]:
         """Note the held-out winners of a contest; return the first holdout of each."""
         first_holdouts: set[str] = set()
         candidates = {_treatment_key(candidate): candidate for candidate in arbitration.candidates}
         for win in arbitration.wins:
-            tie, holding = win.candidate.tie, holdings.get(win.candidate.tie)
-            if holding is None:
+            tie, names = win.candidate.tie, names_by_treatment.get(win.candidate.tie)
+            if names is None:
                 continue
             draws.expose(win.candidate)
-            first_holdouts.add(holding[0])
-            self.notes[tie] = replace(candidates[tie], fate=HELD_OUT_BY + holding[0])
+            first_holdouts.add(names[0])
+            self.notes[tie] = replace(candidates[tie], fate=HELD_OUT_BY + names[0])
             would_be = Choice(
                 win.slot,
                 win.candidate.channel,
-                holdout=holding[0],
+                holdout=names[0],
                 would_be=win.candidate.treatment,
             )
             self.slots.setdefault(win.slot, would_be)
@@ -174,7 +176,7 @@ class _WithheldWinners:
         self,
         open_contest: Arbitration,
         arbitration: Arbitration,
-        holdings: Mapping[_TreatmentKey, Sequence[str]],
+        names_by_treatment: Mapping[_TreatmentKey, Sequence[str]],
     ) -> tuple[Candidate, ...]:
         """Return each candidate with its fate; held-out ones as in the contest of all."""
         fates = {
@@ -182,16 +184,16 @@ class _WithheldWinners:
         } | self.notes
         return tuple(
             candidate
-            if _treatment_key(candidate) in holdings.keys() - self.notes.keys()
+            if _treatment_key(candidate) in names_by_treatment.keys() - self.notes.keys()
             else fates.get(_treatment_key(candidate), candidate)
             for candidate in open_contest.candidates
         )
 
     def _add_holdout(self, choice: Choice) -> Choice:
-        withheld = self.slots.get(choice.slot)
-        if withheld is None:
+        withheld_choice = self.slots.get(choice.slot)
+        if withheld_choice is None:
             return choice
-        return replace(choice, holdout=withheld.holdout, would_be=withheld.would_be)
+        return replace(choice, holdout=withheld_choice.holdout, would_be=withheld_choice.would_be)
 
 
 def _treatment_key(candidate: Candidate) -> _TreatmentKey:

@@ -41,10 +41,10 @@ def arm_of(tests: ImpactTests | None, profile_id: str) -> str | None:
     return USUAL
 
 
-def asked_stages(arm: str | None, campaign: CompiledCampaign) -> int:
+def stage_count(arm: str | None, campaign: CompiledCampaign) -> int:
     """Return the number of stages of the engagement policy to evaluate for a campaign."""
-    only_first = arm == ELIGIBILITY and campaign.purpose != "transactional"
-    return APPLICABILITY if only_first else _EVERY_STAGE
+    is_first_only = arm == ELIGIBILITY and campaign.purpose != "transactional"
+    return APPLICABILITY if is_first_only else _EVERY_STAGE
 
 
 def rank_for(arm: str | None, contenders: Sequence[PricedCandidate]) -> list[PricedCandidate]:
@@ -101,5 +101,5 @@ class _ChanceField:
     def chance(self, available: Sequence[int], index: int | None) -> float:
         return 0.0 if index is None else 1 / len(available)
 
-    def optimistic(self, index: int) -> float:
+    def optimistic_score(self, index: int) -> float:
         return self._pool[index].worth.score

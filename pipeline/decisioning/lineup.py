@@ -14,7 +14,7 @@ from pipeline.config.catalogs import BEYOND, template_name
 from pipeline.config.compiled import CatalogItems, CompiledCandidate, Entry
 from pipeline.decisioning.eligibility import Moment, campaign_objection, objection
 from pipeline.decisioning.funds import OUT_OF_STOCK, Funds
-from pipeline.decisioning.impact import asked_stages, rank_for
+from pipeline.decisioning.impact import rank_for, stage_count
 from pipeline.decisioning.price import price_all
 from pipeline.rules.chooser import PricedCandidate
 from pipeline.rules.propensities import Propensities
@@ -41,11 +41,11 @@ class Lineup(Struct, frozen=True):
 
 class DecisionLineups(Struct, frozen=True):
     """Lineups of a decision; `rejections`: treatments rejected by the engagement policy, by rule;
-    `read`: names of the budgets that were read."""
+    `budget_names`: the budgets that were read."""
 
     lineups: tuple[Lineup, ...]
     rejections: Mapping[str, Sequence[str]]
-    read: frozenset[str]
+    budget_names: frozenset[str]
 
 
 def rejected_items_text(treatment: str, count: int) -> str:
@@ -62,19 +62,19 @@ class LineupMaker:
     funds: Funds | None
     arm: str | None
     _rejections: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    _read: set[str] = field(default_factory=set)
+    _budget_names: set[str] = field(default_factory=set)
 
     def line_up(self, vacancies: Iterable[Vacancy]) -> DecisionLineups:
         """Return the lineups of all vacancies."""
         pairs = [(vacancy, _EligibleCandidates()) for vacancy in vacancies]
-        for vacancy, eligible in pairs:
-            self._admit(vacancy, eligible)
-        candidates = [candidate for _, eligible in pairs for candidate in eligible.candidates]
+        for vacancy, collection in pairs:
+            self._admit(vacancy, collection)
+        candidates = [candidate for _, collection in pairs for candidate in collection.candidates]
         contenders = iter(
             price_all(candidates, self.moment.facts, self.propensities, self._prices(candidates))
         )
         lineups = tuple(self._lineup(*pair, contenders) for pair in pairs)
-        return DecisionLineups(lineups, self._rejections, frozenset(self._read))
+        return DecisionLineups(lineups, self._rejections, frozenset(self._budget_names))
 
     def _prices(self, candidates: Iterable[CompiledCandidate]) -> Mapping[str, float]:
         if self.funds is None:
@@ -82,23 +82,23 @@ class LineupMaker:
         return self.funds.prices(dict.fromkeys(candidate.campaign for candidate in candidates))
 
     def _lineup(
-        self, vacancy: Vacancy, eligible: "_EligibleCandidates", pool: Iterator[PricedCandidate]
+        self, vacancy: Vacancy, collection: "_EligibleCandidates", pool: Iterator[PricedCandidate]
     ) -> Lineup:
         """Return the lineup of a vacancy, whose candidates are the next ones of `pool`."""
-        contenders = rank_for(self.arm, [next(pool) for _ in eligible.candidates])
-        if eligible.shortlists:
-            contenders = self._shortlist(contenders, eligible.shortlists)
+        contenders = rank_for(self.arm, [next(pool) for _ in collection.candidates])
+        if collection.shortlists:
+            contenders = self._shortlist(contenders, collection.shortlists)
         if self.funds is not None:
-            self._read.update(
+            self._budget_names.update(
                 name for contender in contenders for name, _ in contender.candidate.draws
             )
         return Lineup(vacancy.placement, vacancy.channel, vacancy.limit, contenders)
 
-    def _admit(self, vacancy: Vacancy, eligible: "_EligibleCandidates") -> None:
+    def _admit(self, vacancy: Vacancy, collection: "_EligibleCandidates") -> None:
         """Collect the candidates that the engagement policy admits; note the others."""
         asked = vacancy.placement is not None
         for entry in vacancy.entries:
-            stages = asked_stages(self.arm, entry.campaign)
+            stages = stage_count(self.arm, entry.campaign)
             refusal = campaign_objection(entry.campaign, self.moment, asked, stages)
             if refusal is not None and refusal.stage <= entry.first_gate:
                 self._rejections[refusal.label].extend(entry.treatments)
@@ -111,19 +111,19 @@ class LineupMaker:
                 if rejection is not None:
                     self._rejections[rejection.label].append(candidate.treatment)
                 elif candidate.items is None:
-                    eligible.candidates.append(candidate)
+                    collection.candidates.append(candidate)
                 else:
-                    eligible.candidates.extend(self._items(candidate, candidate.items))
+                    collection.candidates.extend(self._items(candidate, candidate.items))
                     shortlist = max(vacancy.limit, candidate.items.shortlist)
-                    eligible.shortlists[candidate.items.name] = shortlist
+                    collection.shortlists[candidate.items.name] = shortlist
 
     def _items(self, template: CompiledCandidate, items: CatalogItems) -> list[CompiledCandidate]:
         """Return a catalogue's items for the customer; the others are counted by their rule."""
-        eligible, rejections = items.eligible(self.moment.facts)
+        eligible_items, rejections = items.eligible(self.moment.facts)
         for rule, count in rejections.items():
             if count:
                 self._rejections[rule].append(rejected_items_text(template.treatment, count))
-        return self._in_stock(template, eligible)
+        return self._in_stock(template, eligible_items)
 
     def _in_stock(
         self, template: CompiledCandidate, items: Sequence[CompiledCandidate]
@@ -132,33 +132,33 @@ class LineupMaker:
         funds = self.funds
         if funds is None or template.transactional:
             return list(items)
-        left: list[CompiledCandidate] = []
+        items_in_stock: list[CompiledCandidate] = []
         for item in items:
             if funds.is_out_of_stock(item):
-                self._read.update(name for name, _ in item.draws)
+                self._budget_names.update(name for name, _ in item.draws)
             else:
-                left.append(item)
-        if len(left) < len(items):
-            text = rejected_items_text(template.treatment, len(items) - len(left))
+                items_in_stock.append(item)
+        if len(items_in_stock) < len(items):
+            text = rejected_items_text(template.treatment, len(items) - len(items_in_stock))
             self._rejections[OUT_OF_STOCK].append(text)
-        return left
+        return items_in_stock
 
     def _shortlist(
         self, contenders: list[PricedCandidate], shortlists: Mapping[str, int]
     ) -> list[PricedCandidate]:
         """Return the best items of each catalogue, and all other candidates."""
-        places_left, surplus, eligible = dict(shortlists), Counter[str](), []
+        places_left, surplus, retained_contenders = dict(shortlists), Counter[str](), []
         for contender in contenders:
             catalog = contender.candidate.catalog
             if catalog is None or places_left[catalog] > 0:
-                eligible.append(contender)
+                retained_contenders.append(contender)
                 if catalog is not None:
                     places_left[catalog] -= 1
             else:
                 surplus[template_name(contender.candidate.treatment)] += 1
         for treatment, count in surplus.items():
             self._rejections[BEYOND].append(rejected_items_text(treatment, count))
-        return eligible
+        return retained_contenders
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Slots of one decision, and their filling."""
+"""Slots of one decision: the lineups, the contests and the holdouts that fill them."""
 
 from collections.abc import Iterable, Sequence
 
@@ -18,13 +18,13 @@ from pipeline.rules import Rules
 
 class SlotResults(Struct, frozen=True):
     """Filled slots of a decision; `new_draws`: holdouts that it drew; `arm`: of the impact tests;
-    `read`: the budgets as it read them."""
+    `budget_reads`: the budgets as it read them."""
 
     lineups: DecisionLineups
     filled_slots: FilledSlots
     new_draws: dict[str, Assignment]
     arm: str | None
-    read: tuple[BudgetRead, ...]
+    budget_reads: tuple[BudgetRead, ...]
     context_bin: str
 
 
@@ -53,8 +53,8 @@ class Slots(Struct, frozen=True):
             lambda lineups_to_fill: self._contest(lineups_to_fill, state, arm),
             draws,
         )
-        read = () if funds is None else funds.read_budgets(lineups.read)
-        return SlotResults(lineups, filled_slots, draws.new_draws, arm, read, self.context_bin)
+        reads = () if funds is None else funds.read_budgets(lineups.budget_names)
+        return SlotResults(lineups, filled_slots, draws.new_draws, arm, reads, self.context_bin)
 
     def _contest(
         self, lineups: Sequence[Lineup], state: ConstraintState, arm: str | None

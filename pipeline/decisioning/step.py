@@ -22,8 +22,8 @@ from pipeline.decisioning.eligibility import Moment, address
 from pipeline.decisioning.history import CustomerHistory
 from pipeline.decisioning.learning import feedback
 from pipeline.decisioning.learning.withheld import (
+    campaigns_in_window,
     mark_first,
-    running_windows,
     withheld_contacts,
 )
 from pipeline.decisioning.lineup import Vacancy
@@ -154,7 +154,7 @@ def decide_again(due: DueDeferral, state: ContactState, rules: Rules) -> Ok[Cont
         before=customer_history,
         history=customer_history,
         outbound=deferral.entries(due.deferral.messages, rules.config.outbound),
-        deferral_input=deferral.again_of(due.deferral),
+        deferral_input=deferral.deferral_input(due.deferral),
     )
     return _make_decision(case, state, History(), rules)
 
@@ -171,9 +171,11 @@ def _make_decision(
     if rules.chooser is not None:
         learning = rules.chooser.rules
         if not feedback.is_of_bot(case.moment.facts):
-            running = running_windows(case.history.contacts, case.moment.now_ms, learning)
-            contacts = mark_first(contacts, running, learning)
-            held_out_contacts = withheld_contacts(decision, running, learning)
+            open_campaigns = campaigns_in_window(
+                case.history.contacts, case.moment.now_ms, learning
+            )
+            contacts = mark_first(contacts, open_campaigns, learning)
+            held_out_contacts = withheld_contacts(decision, open_campaigns, learning)
         pairs = zip(contacts, arbitration.wins, strict=True)
         evidence = _feedback(case, pairs, waiting_actions, learning)
         decision = replace(
@@ -183,7 +185,7 @@ def _make_decision(
         )
     if rules.wallet is not None:
         spends = holding.limit_spends(arbitration.spends, waiting_actions)
-        decision = replace(decision, budgets=results.read, spends=spends)
+        decision = replace(decision, budgets=results.budget_reads, spends=spends)
     contacts = (*holding.limit_contacts(contacts, waiting_actions), *held_out_contacts)
     additions = replace(
         additions, contacts=contacts, holdouts=results.new_draws, awaiting=waiting_actions
@@ -238,8 +240,10 @@ def _emits(case: _Case, decision: Decision, actions: list[Action]) -> tuple[Emit
 def _deferrals(
     case: _Case, state: ContactState, messages: tuple[DeferredMessage, ...]
 ) -> tuple[Deferral, ...]:
-    all_times = Deferral(case.first, case.moment.since_ms, 0, messages, case.record, state.by_log)
-    return deferral.split_by_time(all_times)
+    undivided_deferral = Deferral(
+        case.first, case.moment.since_ms, 0, messages, case.record, state.by_log
+    )
+    return deferral.split_by_time(undivided_deferral)
 
 
 def _keep_ms(rules: Rules) -> int:
@@ -262,8 +266,10 @@ def _cancel(
     facts rule out."""
     interaction, config = moment.facts.interaction, rules.config
     assert interaction is not None
-    silences = suppression_times or (interaction.kind == "outcome" and config.constraints.outcomes)
-    if not silences and not needs_review(state, config, moment.now_ms):
+    may_suppress = suppression_times or (
+        interaction.kind == "outcome" and config.constraints.outcomes
+    )
+    if not may_suppress and not needs_review(state, config, moment.now_ms):
         return RowTransition(state)
     extended_history = history.extend(
         history.customer_history(state), History(silenced=suppression_times)
@@ -364,7 +370,7 @@ def _answer(case: _Case, actions: list[Action]) -> tuple[Emit, ...]:
     if request is None:
         return ()
     answers = tuple(
-        _in_placement(name, [action for action in actions if action.placement == name])
+        _placement_answer(name, [action for action in actions if action.placement == name])
         for name in request.placements
     )
     event = case.interaction.event_id
@@ -372,7 +378,7 @@ def _answer(case: _Case, actions: list[Action]) -> tuple[Emit, ...]:
     return (Emit(topics.REPLIES, request.gateway, reply),)
 
 
-def _in_placement(name: str, actions: list[Action]) -> Answer:
+def _placement_answer(name: str, actions: list[Action]) -> Answer:
     return Answer(name, actions[0], tuple(actions[1:])) if actions else Answer(name)
 
 
@@ -429,8 +435,8 @@ def _record_outcome(
         decision = replace(decision, spends=funds.spends_of_outcome(str(subject), interaction.name))
     if rules.chooser is not None:
         decision = _add_feedback(decision, str(subject), state, facts, rules.chooser)
-    onward = Emit(topics.DECISIONS, record.identity.profile_id, decision)
-    return Ok(row, (onward, *cancellation.emits))
+    decision_emit = Emit(topics.DECISIONS, record.identity.profile_id, decision)
+    return Ok(row, (decision_emit, *cancellation.emits))
 
 
 def _add_feedback(
@@ -533,8 +539,8 @@ def _erase(erase: Control, row: ContactState) -> Outcome[ContactState]:
 
 
 def _move(move: Control, row: ContactState) -> Ok[ContactState]:
-    shards, leaving = row.shards.depart(move)
-    emits = () if leaving is None else (_send(move, destination(move), leaving),)
+    shards, part = row.shards.depart(move)
+    emits = () if part is None else (_send(move, destination(move), part),)
     return Ok(replace(row, shards=shards), emits)
 
 

@@ -39,7 +39,7 @@ class Field(Protocol):
     def chance(self, available: Sequence[int], index: int | None) -> float:
         """Return the probability that `draw` gives `index`, or nothing (None)."""
 
-    def optimistic(self, index: int) -> float:
+    def optimistic_score(self, index: int) -> float:
         """Return a score that a candidate may well reach."""
 
 

@@ -19,14 +19,14 @@ class Contest:
     """Slot with its candidates, the best first.
 
     `winner`: of the slot, or, where a holdout left it empty, the candidate that would have won;
-    `everywhere`: the candidates of all slots; `prices`: the shadow prices of budgets, by campaign;
+    `all_candidates`: those of all slots; `prices`: the shadow prices of budgets, by campaign;
     `p_alone`: candidates were compared by `p`, without their value.
     """
 
     choice: Choice
     winner: Candidate | None
     candidates: Sequence[Candidate]
-    everywhere: Sequence[Candidate]
+    all_candidates: Sequence[Candidate]
     rejections: tuple[RejectedTreatment, ...]
     language: Language
     prices: Mapping[str, float]
@@ -41,7 +41,7 @@ class Contest:
         """Return the smallest change that gives the slot to another candidate, or to none."""
         if self.transactional or self.choice.explored or self.p_alone:
             return None
-        slot_candidates = SlotCandidates(self.candidates, self.everywhere, self.prices)
+        slot_candidates = SlotCandidates(self.candidates, self.all_candidates, self.prices)
         return smallest_flip(slot_candidates, self.winner, self.language)
 
     def words(self, flip: Flip | None) -> Iterator[str]:
@@ -102,18 +102,18 @@ class Contest:
     def _explain_loss(self, loser: Candidate, winner: str) -> str:
         if winner == NOTHING:
             return self._phrase("worth nothing")
-        better = next(
-            (candidate for candidate in self.everywhere if candidate.treatment == winner), None
+        rival = next(
+            (candidate for candidate in self.all_candidates if candidate.treatment == winner), None
         )
-        if better is None or better.slot != loser.slot or better.score < loser.score:
+        if rival is None or rival.slot != loser.slot or rival.score < loser.score:
             return self._phrase("another channel", winner=winner)
-        return self._phrase("beaten", gap=better.score - loser.score, winner=winner)
+        return self._phrase("beaten", gap=rival.score - loser.score, winner=winner)
 
     def _result(self) -> Iterator[str]:
         choice, winner = self.choice, self.winner
         if winner is None:
             yield self._phrase("nothing", slot=choice.slot)
-            yield self._best_of_none()
+            yield self._explain_empty_slot()
             return
         if choice.holdout is not None:
             key = "held" if choice.treatment is None else "held instead"
@@ -145,7 +145,7 @@ class Contest:
                 )
                 return
 
-    def _best_of_none(self) -> str:
+    def _explain_empty_slot(self) -> str:
         for candidate in self.candidates:
             if candidate.fate == BEATEN_BY + NOTHING:
                 return self._phrase(

@@ -75,7 +75,7 @@ class Explanation(Struct, frozen=True):
 def explain(decision: Decision, config: Configuration, language: Language) -> Explanation:
     """Explain a decision by the configuration that it names."""
     rules = RuleWords.of(config.bundle, language)
-    rejections = _rejected_by_slot(decision, config, rules)
+    rejections = _rejections_by_slot(decision, config, rules)
     choices = {choice.slot: choice for choice in decision.choices}
     decided_slots = tuple(choices)
     for slot in rejections:
@@ -84,7 +84,7 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
         slot: _slot(choice, decision, tuple(rejections.get(slot, ())), rules)
         for slot, choice in choices.items()
     }
-    silent = "nothing asked" if decision.rejected or decision.candidates else "outcome"
+    empty_key = "nothing asked" if decision.rejected or decision.candidates else "outcome"
     reasons = [slots[slot].words for slot in decided_slots]
     arm = decision.arm if decision.arm not in (None, USUAL) else None
     if reasons and arm is not None:
@@ -101,7 +101,7 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
         config=decision.config,
         snapshot=decision.snapshot,
         slots=tuple(slots.values()),
-        words="\n".join(reasons) if reasons else phrase(language, silent),
+        words="\n".join(reasons) if reasons else phrase(language, empty_key),
         model=UNSET if decision.model is None else decision.model,
         arm=UNSET if arm is None else arm,
     )
@@ -129,7 +129,7 @@ def _moment(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
-def _rejected_by_slot(
+def _rejections_by_slot(
     decision: Decision, config: Configuration, rules: RuleWords
 ) -> dict[str, list[RejectedTreatment]]:
     """Return the treatments rejected before arbitration, by the slot that they were meant for."""
@@ -139,13 +139,13 @@ def _rejected_by_slot(
         if placement in requested_slots:
             for name in (name for entry in entries for name in entry.treatments):
                 slots.setdefault(name, {})[placement] = None
-    for outbound in (candidate for entry in config.outbound for candidate in entry.candidates):
-        slots.setdefault(outbound.treatment, {})[outbound.channel] = None
+    for candidate in (candidate for entry in config.outbound for candidate in entry.candidates):
+        slots.setdefault(candidate.treatment, {})[candidate.channel] = None
     rejections: dict[str, list[RejectedTreatment]] = {}
     for label, names in decision.rejected.items():
         for name in dict.fromkeys(names):
             for slot in slots.get(name.partition(": ")[0], ()):
-                rejections.setdefault(slot, []).append(rules.rejected_by_rule(name, label))
+                rejections.setdefault(slot, []).append(rules.rejection_by_rule(name, label))
     return rejections
 
 
@@ -157,8 +157,8 @@ def _slot(
 ) -> ExplainedSlot:
     all_candidates = decision.candidates
     candidates = [candidate for candidate in all_candidates if candidate.slot == choice.slot]
-    held_back = tuple(
-        rules.rejected_by_constraint(candidate.treatment, candidate.fate, kind)
+    constrained_treatments = tuple(
+        rules.rejection_by_constraint(candidate.treatment, candidate.fate, kind)
         for candidate in candidates
         if (kind := constraint_of(candidate.fate)) is not None
     )
@@ -170,8 +170,8 @@ def _slot(
         choice=choice,
         winner=winner,
         candidates=candidates,
-        everywhere=all_candidates,
-        rejections=(*held_back, *rejections),
+        all_candidates=all_candidates,
+        rejections=(*constrained_treatments, *rejections),
         language=rules.language,
         prices={budget.budget: budget.price for budget in decision.budgets if budget.price > 0},
         p_alone=decision.arm == PROPENSITY,

@@ -41,7 +41,7 @@ class SlotCandidates(Struct, frozen=True):
     """Candidates of a slot, those of all slots, and the shadow prices of budgets by campaign."""
 
     candidates: Sequence[Candidate]
-    everywhere: Sequence[Candidate]
+    all_candidates: Sequence[Candidate]
     prices: Mapping[str, float]
 
 
@@ -51,19 +51,27 @@ def price_of(candidate: Candidate, prices: Mapping[str, float]) -> float:
 
 
 def smallest_flip(
-    field: SlotCandidates, winner: Candidate | None, language: Language
+    slot_candidates: SlotCandidates, winner: Candidate | None, language: Language
 ) -> Flip | None:
     """Return the smallest change of a number that flips a slot; None: no single number does."""
-    changes = [*_winning_changes(field)]
+    changes = [*_winning_changes(slot_candidates)]
     if winner is not None:
-        rivals = [candidate.score for candidate in field.everywhere if _is_rival(candidate, winner)]
-        goal = max([0.0, *rivals])
-        changes += _score_changes(winner, price_of(winner, field.prices), goal, up=False)
+        rivals = [
+            candidate.score
+            for candidate in slot_candidates.all_candidates
+            if _is_rival(candidate, winner)
+        ]
+        target = max([0.0, *rivals])
+        changes += _score_changes(
+            winner, price_of(winner, slot_candidates.prices), target, up=False
+        )
     if changes:
-        smallest = min(changes, key=lambda change: change.size)
-        message = phrase(language, f"{smallest.field} of", treatment=smallest.candidate.treatment)
-        return Flip(message, smallest.start, smallest.end)
-    for candidate in field.candidates:
+        smallest_change = min(changes, key=lambda change: change.size)
+        message = phrase(
+            language, f"{smallest_change.field} of", treatment=smallest_change.candidate.treatment
+        )
+        return Flip(message, smallest_change.start, smallest_change.end)
+    for candidate in slot_candidates.candidates:
         if winner is None and candidate.score > 0 and constraint_of(candidate.fate) is not None:
             message = f"{candidate.fate}, {candidate.treatment}"
             return Flip(message, phrase(language, "in force"), phrase(language, "lifted"))
@@ -78,23 +86,25 @@ def _is_rival(candidate: Candidate, winner: Candidate) -> bool:
     return is_same_placement and candidate.slot != winner.slot and candidate.score <= winner.score
 
 
-def _winning_changes(field: SlotCandidates) -> Iterator[_Change]:
-    """Return the changes that would make a beaten candidate win."""
+def _winning_changes(slot_candidates: SlotCandidates) -> Iterator[_Change]:
+    """Yield the changes that would make a beaten candidate win."""
     unbeaten_candidates = (
-        candidate for candidate in field.everywhere if not candidate.fate.startswith(BEATEN_BY)
+        candidate
+        for candidate in slot_candidates.all_candidates
+        if not candidate.fate.startswith(BEATEN_BY)
     )
     scores = {candidate.treatment: candidate.score for candidate in unbeaten_candidates}
     scores[NOTHING] = 0.0
-    for candidate in field.candidates:
+    for candidate in slot_candidates.candidates:
         if candidate.fate.startswith(BEATEN_BY):
             target = scores.get(candidate.fate.removeprefix(BEATEN_BY))
             if target is not None:
-                price = price_of(candidate, field.prices)
+                price = price_of(candidate, slot_candidates.prices)
                 yield from _score_changes(candidate, price, max(target, 0.0), up=True)
 
 
 def _score_changes(candidate: Candidate, price: float, score: float, up: bool) -> Iterator[_Change]:
-    """Return the changes that bring a candidate just above (`up`) or below a score.
+    """Yield the changes that bring a candidate just above (`up`) or below a score.
 
     `price`: shadow price of each unit of its cost.
     """
@@ -111,22 +121,24 @@ def _score_changes(candidate: Candidate, price: float, score: float, up: bool) -
         )
         if 0 <= p.end <= 1:
             yield p
-    even = (candidate.p * candidate.value * candidate.weight - score) / (candidate.weight + price)
-    cost = _change_beyond(candidate, "cost", candidate.cost, even, not up)
+    break_even = (candidate.p * candidate.value * candidate.weight - score) / (
+        candidate.weight + price
+    )
+    cost = _change_beyond(candidate, "cost", candidate.cost, break_even, not up)
     if cost.end >= 0:
         yield cost
 
 
 def _change_beyond(
-    candidate: Candidate, field: str, start: float, even: float, up: bool
+    candidate: Candidate, field: str, start: float, break_even: float, up: bool
 ) -> _Change:
-    """Return the change of `field` to just beyond the break-even `even`, in six digits.
+    """Return the change of `field` to just beyond `break_even`, in six digits.
 
     A score of 0 loses to `nothing`, so 0 is low enough for a value or a `p`.
     """
-    if even == 0 and not up and field != "cost":
+    if break_even == 0 and not up and field != "cost":
         return _Change(candidate, field, start, 0.0)
-    target = even + max(abs(even), 1e-3) * (_MARGIN if up else -_MARGIN)
+    target = break_even + max(abs(break_even), 1e-3) * (_MARGIN if up else -_MARGIN)
     digits = 6 - math.ceil(math.log10(max(abs(target), 1e-9)))
     factor = 10.0**digits
     end = (math.ceil if up else math.floor)(target * factor) / factor

@@ -23,8 +23,8 @@ from pipeline.rules.knowledge import recorded_knowledge
 def run_again(decision: Decision, record: Segmented, rules: Rules) -> Decision | None:
     """Decide again on the same record and history; None: the record has no decision.
 
-    `rules` are of the configuration that the decision names. It records what it read of its
-    snapshot.
+    `rules` are of the configuration that the decision names. The decision records the part of its
+    snapshot that it read.
     """
     if rules.chooser is not None and decision.snapshot is not None:
         rules = with_fields(
@@ -41,13 +41,15 @@ def run_again(decision: Decision, record: Segmented, rules: Rules) -> Decision |
     if deferral_input is not None:
         record = deferral.without_request(record)
         record = replace(record, profile=deferral_input.profile, segments=deferral_input.segments)
-    others = _of_others(decision, record)
-    rerun = _decide(decision, record, ContactState(Shards({"read": history}), others), rules)
+    foreign_addresses = _foreign_addresses(decision, record)
+    rerun = _decide(
+        decision, record, ContactState(Shards({"read": history}), foreign_addresses), rules
+    )
     confirmations = _shown_belongings(record)
     if rerun == decision or not confirmations:
         return rerun
     # A decision does not record whether an address was already confirmed.
-    state = ContactState(Shards({"read": history}), {**confirmations, **others})
+    state = ContactState(Shards({"read": history}), {**confirmations, **foreign_addresses})
     alternative = _decide(decision, record, state, rules)
     return alternative if alternative == decision else rerun
 
@@ -58,7 +60,7 @@ def _decide(
     if decision.again is None:
         outcome = step(decision.profile_id, record, state, rules)
     else:
-        outcome = decide_again(_due(decision, decision.again, record), state, rules)
+        outcome = decide_again(_due_deferral(decision, decision.again, record), state, rules)
     if not isinstance(outcome, Ok):
         return None
     records = (emit.value for emit in outcome.emits)
@@ -71,25 +73,24 @@ def _shown_belongings(record: Segmented) -> dict[str, Belonging]:
     return {name: Belonging(0, here=True, as_of=0) for name in shown_at}
 
 
-def _due(decision: Decision, deferral_input: Again, record: Segmented) -> DueDeferral:
+def _due_deferral(decision: Decision, deferral_input: Again, record: Segmented) -> DueDeferral:
     """Return the deferral from which `decision` was made."""
     at = decision.decided_at
-    held_back = Deferral(
+    recorded_deferral = Deferral(
         deferral_input.first, deferral_input.since, at, deferral_input.messages, record
     )
-    return DueDeferral("read", held_back, at).of(decision.profile_id, decision.config)
+    return DueDeferral("read", recorded_deferral, at).of(decision.profile_id, decision.config)
 
 
-def _of_others(decision: Decision, record: Segmented) -> dict[str, Belonging]:
-    """Return the addresses of other persons, from the rejections that they caused.
-
-    An address that caused none does not matter.
+def _foreign_addresses(decision: Decision, record: Segmented) -> dict[str, Belonging]:
+    """Return the addresses of other persons, from the rejections that they caused; other
+    addresses have no effect on the decision.
     """
     traits = record.profile.traits if record.profile is not None else {}
-    spaces = [
+    namespaces = [
         rule.removeprefix(FOREIGN_ADDRESS)
         for rule in decision.rejected
         if rule.startswith(FOREIGN_ADDRESS)
     ]
-    names = (f"{space}:{traits.get(address_trait(space))}" for space in spaces)
+    names = (f"{namespace}:{traits.get(address_trait(namespace))}" for namespace in namespaces)
     return {name: Belonging(0, here=False, as_of=0) for name in names}

@@ -10,13 +10,13 @@ from pipeline.config.compiled import STAGES
 from pipeline.decisioning.explain.phrases import Language, phrase
 
 CONSTRAINT: Final = "constraint"
-_BUILT_IN: Final = (
+_BUILT_IN_RULES: Final = (
     "campaign not begun", "campaign over", "treatment not begun", "treatment over", "trigger",
     "deadline passed",
     "interaction too old", "audience", "offer condition", "item not valid now", "not among",
     "excluded", "beyond the best", "out of stock",
 )  # fmt: skip
-_NAMING: Final = ("content needs", "no address:", "address of another:")
+_RULE_PREFIXES: Final = ("content needs", "no address:", "address of another:")
 _CONSTRAINTS: Final = ("consent", "suppression", "quiet hours", "cap", "budget", "content")
 
 
@@ -42,16 +42,17 @@ class RuleWords(Struct, frozen=True):
 
     @classmethod
     def of(cls, bundle: model.Bundle, language: Language) -> "RuleWords":
-        """Return the rules that the configuration has words for."""
-        return cls(language, {key: words for key, words in _own(bundle) if words})
+        """Return the words that a configuration has for its rules."""
+        return cls(language, {key: words for key, words in _own_words(bundle) if words})
 
-    def rejected_by_rule(self, treatment: str, label: str) -> RejectedTreatment:
-        """Return the words of a rule of the engagement policy; `label` is `stage/rule`."""
+    def rejection_by_rule(self, treatment: str, label: str) -> RejectedTreatment:
+        """Return the rejection of a treatment by a rule of the engagement policy; `label` is
+        `stage/rule`."""
         stage, _, rule = label.partition("/")
-        return RejectedTreatment(treatment, stage, rule, self._rule(stage, rule))
+        return RejectedTreatment(treatment, stage, rule, self._rule_words(stage, rule))
 
-    def rejected_by_constraint(self, treatment: str, fate: str, kind: str) -> RejectedTreatment:
-        """Return the words of a constraint of this kind."""
+    def rejection_by_constraint(self, treatment: str, fate: str, kind: str) -> RejectedTreatment:
+        """Return the rejection of a treatment by a constraint of this kind."""
         name = fate.removeprefix(f"{kind} ")
         text = self.own_words.get((kind, name))
         words = phrase(self.language, kind, name=name)
@@ -59,10 +60,10 @@ class RuleWords(Struct, frozen=True):
             treatment, CONSTRAINT, fate, words if text is None else f"{words} {text}"
         )
 
-    def _rule(self, stage: str, rule: str) -> str:
-        if rule in _BUILT_IN:
+    def _rule_words(self, stage: str, rule: str) -> str:
+        if rule in _BUILT_IN_RULES:
             return phrase(self.language, rule)
-        for prefix in _NAMING:
+        for prefix in _RULE_PREFIXES:
             if rule.startswith(f"{prefix} "):
                 name = rule.removeprefix(f"{prefix} ")
                 return phrase(self.language, prefix.rstrip(":"), name=name)
@@ -71,15 +72,15 @@ class RuleWords(Struct, frozen=True):
         return words if text is None else f"{words} {text}"
 
 
-def _own(bundle: model.Bundle) -> Iterator[tuple[tuple[str, str], str]]:
+def _own_words(bundle: model.Bundle) -> Iterator[tuple[tuple[str, str], str]]:
     policies = bundle.policies
-    yield from _of_rules(policies)
+    yield from _words_of_rules(policies)
     for campaign in bundle.campaigns:
-        yield from _of_rules(campaign)
+        yield from _words_of_rules(campaign)
         for offer in campaign.offers:
-            yield from _of_rules(offer)
+            yield from _words_of_rules(offer)
             for treatment in offer.treatments:
-                yield from _of_rules(treatment)
+                yield from _words_of_rules(treatment)
     yield from (
         (("suppression", suppression.suppression), suppression.words)
         for suppression in policies.suppressions
@@ -87,6 +88,6 @@ def _own(bundle: model.Bundle) -> Iterator[tuple[tuple[str, str], str]]:
     yield from ((("consent", consent.consent), consent.words) for consent in policies.consent)
 
 
-def _of_rules(of: model.Engagement) -> Iterator[tuple[tuple[str, str], str]]:
+def _words_of_rules(engagement: model.Engagement) -> Iterator[tuple[tuple[str, str], str]]:
     for stage in STAGES:
-        yield from (((stage, rule.rule), rule.words) for rule in getattr(of, stage))
+        yield from (((stage, rule.rule), rule.words) for rule in getattr(engagement, stage))

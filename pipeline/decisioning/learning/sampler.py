@@ -47,11 +47,11 @@ _MIX: Final = (
 _MAX_RUNNERS: Final = 16_384
 """Maximum of runners in a sampler's cache."""
 
-_STRONGEST: Final = 16
+_MAX_STRONG_RIVALS: Final = 16
 """Number of rivals that are evaluated first."""
 _STRENGTH: Final = 36
 """Column of the quantile that rivals are compared by: each exceeds it in one of ninety draws."""
-_NEGLIGIBLE: Final = 1e-6
+_NEGLIGIBLE_CHANCE: Final = 1e-6
 """Probability that the strongest rivals all stay below a score; under it, others are ignored."""
 
 
@@ -154,8 +154,8 @@ class ThompsonField:
         tables = [runner.chances for runner in runners]
         self._chances = np.concatenate((_NO_TABLE, *tables)).reshape(-1, len(_LEVELS))
         self._scores = np.ascontiguousarray(self._score(self._chances.T).T)
-        certain = self._score(1.0 - np.array([runner.evidence.anyway for runner in runners]))
-        self._pays = (np.where(self._is_learned, certain, self._scores[:, 0]) > 0).tolist()
+        certain_scores = self._score(1.0 - np.array([runner.evidence.anyway for runner in runners]))
+        self._pays = (np.where(self._is_learned, certain_scores, self._scores[:, 0]) > 0).tolist()
         self._draws_by_key: dict[str, tuple[list[float], _Floats]] = {}
 
     def evidence(self, index: int) -> TreatmentEvidence:
@@ -197,9 +197,11 @@ class ThompsonField:
         pays = self._pays
         arms = sum(pays[other_index] for other_index in available) + 1
         uniform_chance = 1 / arms if index is None or pays[index] else 0.0
-        return (1 - self._explore) * self._best(available, index) + self._explore * uniform_chance
+        return (1 - self._explore) * self._best_score_chance(
+            available, index
+        ) + self._explore * uniform_chance
 
-    def optimistic(self, index: int) -> float:
+    def optimistic_score(self, index: int) -> float:
         """Return the score that a candidate exceeds in one of twenty draws."""
         return float(np.interp(0.95, _LEVELS, self._scores[index]))
 
@@ -216,8 +218,10 @@ class ThompsonField:
             levels = _uniforms(key, "p", self._names)
             step = np.searchsorted(_LEVELS, levels, side="right") - 1
             rows = np.arange(len(step))
-            low, high = self._chances[rows, step], self._chances[rows, step + 1]
-            chances = low + (levels - _LEVELS[step]) / _STEPS[step] * (high - low)
+            low_chances, high_chances = self._chances[rows, step], self._chances[rows, step + 1]
+            chances = low_chances + (levels - _LEVELS[step]) / _STEPS[step] * (
+                high_chances - low_chances
+            )
             draws = self._draws_by_key[key] = chances.tolist(), self._score(chances)
         return draws
 
@@ -238,14 +242,14 @@ class ThompsonField:
             runners[other_index].ready and runners[other_index].learned for other_index in available
         )
 
-    def _best(self, available: Sequence[int], index: int | None) -> float:
+    def _best_score_chance(self, available: Sequence[int], index: int | None) -> float:
         """Return the probability that `index`, or no candidate (None), draws the best score above
         0."""
         runners, is_proved = self._runners, self._is_proved(available)
-        surest = self._surest(
+        best_fixed_index = self._best_fixed(
             [other_index for other_index in available if not runners[other_index].learned]
         )
-        threshold = 0.0 if surest is None else float(self._scores[surest, 0])
+        threshold = 0.0 if best_fixed_index is None else float(self._scores[best_fixed_index, 0])
         rivals = [
             (self._scores[other_index], runners[other_index].share if is_proved else 1.0)
             for other_index in available
@@ -254,37 +258,39 @@ class ThompsonField:
         if index is None or not runners[index].learned:
             return (
                 float(_probability_below(np.array([threshold]), rivals)[0])
-                if index == surest
+                if index == best_fixed_index
                 else 0.0
             )
         share = runners[index].share if is_proved else 1.0
         return share * _win_probability(self._scores[index], threshold, rivals)
 
-    def _surest(self, indexes: Sequence[int]) -> int | None:
+    def _best_fixed(self, indexes: Sequence[int]) -> int | None:
         """Return the best candidate with a fixed score above 0."""
-        paying = [index for index in indexes if self._pool[index].worth.score > 0]
-        return min(paying, key=lambda index: self._pool[index].worth.order) if paying else None
+        paying_indexes = [index for index in indexes if self._pool[index].worth.score > 0]
+        if not paying_indexes:
+            return None
+        return min(paying_indexes, key=lambda index: self._pool[index].worth.order)
 
 
 def _win_probability(scores: _Floats, threshold: float, rivals: Sequence[_Rival]) -> float:
     """Return the probability that a draw by `scores` exceeds `threshold` and all rivals."""
     begin = float(np.interp(threshold, scores, _LEVELS))
     knots = np.concatenate(([begin], _LEVELS[begin < _LEVELS]))
-    half = np.diff(knots) / 2
-    levels = (knots[:-1] + half)[:, None] + half[:, None] * _NODES
+    half_widths = np.diff(knots) / 2
+    levels = (knots[:-1] + half_widths)[:, None] + half_widths[:, None] * _NODES
     probabilities = _probability_below(np.interp(levels.ravel(), _LEVELS, scores), rivals)
-    return float((probabilities.reshape(levels.shape) * _WEIGHTS * half[:, None]).sum())
+    return float((probabilities.reshape(levels.shape) * _WEIGHTS * half_widths[:, None]).sum())
 
 
 def _probability_below(at: _Floats, rivals: Sequence[_Rival]) -> _Floats:
     """Return the probability that all rivals draw at most each value of `at`, which ascends."""
-    if len(rivals) <= _STRONGEST or not at.size:
+    if len(rivals) <= _MAX_STRONG_RIVALS or not at.size:
         return _product(at, rivals)
-    order = sorted(rivals, key=lambda rival: -rival[0][_STRENGTH] * rival[1])
-    product = _product(at, order[:_STRONGEST])
-    begin = int(np.searchsorted(product, _NEGLIGIBLE))
+    ranked_rivals = sorted(rivals, key=lambda rival: -rival[0][_STRENGTH] * rival[1])
+    product = _product(at, ranked_rivals[:_MAX_STRONG_RIVALS])
+    begin = int(np.searchsorted(product, _NEGLIGIBLE_CHANCE))
     if begin < at.size:
-        product[begin:] *= _product(at[begin:], order[_STRONGEST:])
+        product[begin:] *= _product(at[begin:], ranked_rivals[_MAX_STRONG_RIVALS:])
     return product
 
 
