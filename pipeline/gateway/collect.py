@@ -13,7 +13,7 @@ from starlette.responses import Response
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.traces import Trace
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
-from pipeline.gateway.receipt import receive
+from pipeline.gateway.request_intake import receive
 from pipeline.gateway.responses import JSON, json_response
 from pipeline.intake.decoding import decode, decode_parts
 from pipeline.intake.draft import RecordForm, take_in

@@ -19,8 +19,8 @@ from pipeline.config.compile import Configuration
 from pipeline.gateway.connections import began_s
 from pipeline.gateway.decision_admission import AdmissionVerdict, DecisionAdmission
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
-from pipeline.gateway.receipt import B, ReceivedRequest, receive
 from pipeline.gateway.replies import PendingReplies
+from pipeline.gateway.request_intake import B, ReceivedRequest, receive
 from pipeline.gateway.responses import json_response
 from pipeline.intake.decoding import decode
 from pipeline.intake.messages import DECIDE, DecideBody, PlacementRequest
@@ -102,7 +102,7 @@ class DecideEndpoint:
         self, gateway: Gateway, post: ReceivedRequest[B], body: DecideBody, trace: Trace
     ) -> Reply | Refusal | NoDecision:
         """Return the reply to a request, or NoDecision if it does not arrive in time."""
-        budget_ms = _budget_ms(body, post.arrival, gateway)
+        budget_ms = budget_of(body, post.arrival, gateway)
         record = _to_interaction(body, post.arrival, gateway.instance, budget_ms)
         if isinstance(record, Refusal):
             return record
@@ -181,7 +181,8 @@ def _fail_answer(
         answer.set_exception(_NotWrittenError(failure))
 
 
-def _budget_ms(body: DecideBody, arrival: Arrival, gateway: Gateway) -> int:
+def budget_of(body: DecideBody, arrival: Arrival, gateway: Gateway) -> int:
+    """Return the time budget (ms) of a request: its own, at most the gateway's."""
     log = arrival.source.clock == "log"
     limit = gateway.limits.log_decide_ms if log else gateway.limits.decide_ms
     return min(body.budget_ms or gateway.limits.decide_ms, limit)
@@ -237,12 +238,12 @@ def _answer(
         placements=placement_answers,
         defaulted=defaulted,
         reason=reply.reason if isinstance(reply, NoDecision) else UNSET,
-        unknown_placements=_unknown(placement_answers, config) or UNSET,
+        unknown_placements=unknown_placements(placement_answers, config) or UNSET,
     )
 
 
-def _unknown(placements: Iterable[str], config: Configuration) -> tuple[str, ...]:
-    """Return the placements that no channel has: a name in a page may be misspelt, or removed."""
+def unknown_placements(placements: Iterable[str], config: Configuration) -> tuple[str, ...]:
+    """Return the placements that no channel has: their names may be misspelt, or removed."""
     names = {name for channel in config.channels.values() for name in channel.placements}
     return tuple(placement for placement in placements if placement not in names)
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.gateway.gateway import Gateway
-from pipeline.gateway.receipt import receive
+from pipeline.gateway.request_intake import receive
 from pipeline.gateway.responses import JSON
 from pipeline.intake.decoding import decode
 from pipeline.intake.messages import COOKIE, MAX_ID

@@ -15,7 +15,7 @@ from pipeline.config.model import ADAPTERS
 from pipeline.decisioning.history import RELEASING_OUTCOMES
 from pipeline.gateway.collect import ValidatedMessage, write_and_answer
 from pipeline.gateway.gateway import Gateway, trace_of
-from pipeline.gateway.receipt import receive
+from pipeline.gateway.request_intake import receive
 from pipeline.intake.decoding import decode, decode_parts
 from pipeline.intake.draft import Draft
 from pipeline.intake.flatten import Flat, flatten

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,9 +17,16 @@ from pipeline.adapters.clock import now_ms
 from pipeline.adapters.coupon_codes import CouponCodes, format_code
 from pipeline.adapters.kafka import OutgoingRecord
 from pipeline.adapters.receipt_paper import as_escpos, as_lines, paper_receipt
-from pipeline.gateway.decide import DecideEndpoint, NoDecision, PlacementAction, to_placement_action
+from pipeline.gateway.decide import (
+    DecideEndpoint,
+    NoDecision,
+    PlacementAction,
+    budget_of,
+    to_placement_action,
+    unknown_placements,
+)
 from pipeline.gateway.gateway import Gateway, trace_of
-from pipeline.gateway.receipt import receive
+from pipeline.gateway.request_intake import receive
 from pipeline.gateway.responses import json_response
 from pipeline.intake.decoding import decode
 from pipeline.intake.messages import DecideBody, SegmentMessage
@@ -31,6 +39,8 @@ from pipeline.model.time import DAY_MS
 _WIDTHS: Final = range(16, 129)
 _USUAL_WIDTH: Final = 42
 """Number of characters per line of 80 mm paper in the default font; 58 mm has 32."""
+
+_COUPON_NOT_ISSUED: Final = "coupon_not_issued"
 
 _USUAL_DAYS: Final = 90
 _MOST_DAYS: Final = 180
@@ -68,11 +78,18 @@ class PrintedReceipt(Struct, frozen=True):
 
 
 class ReceiptAnswer(Struct, frozen=True):
-    """Answer to a payment; `receipt` None: print nothing. `defaulted`: no decision came in time."""
+    """Answer to a payment; `receipt` None: print nothing.
+
+    `defaulted`: there is no decision, for the `reason` `out_of_time` or `pipeline_stalled` as in
+    `/v1/decide`, or its coupon was not acknowledged in time (`coupon_not_issued`).
+    `unknown_placements`: the placement, if no channel of the configuration has it.
+    """
 
     decision_id: str | None
     receipt: PrintedReceipt | None
     defaulted: bool
+    reason: str | UnsetType = UNSET
+    unknown_placements: tuple[str, ...] | UnsetType = UNSET
 
 
 RECEIPT: Final = msgspec.json.Decoder(ReceiptBody)
@@ -99,31 +116,39 @@ class ReceiptEndpoint:
             return refuse(
                 "invalid_field", "width", f"width: {_WIDTHS[0]} to {_WIDTHS[-1]} characters"
             )
-        began_ms = now_ms()
         decide_body = DecideBody(body.interaction, (body.placement,), body.budget_ms)
+        deadline_ms = now_ms() + budget_of(decide_body, post.arrival, gateway)
         reply = await self.decide.decide(gateway, post, decide_body, trace_of(request))
         if isinstance(reply, Refusal):
             return reply
+        answer = await self._answer(gateway, reply, body.width, deadline_ms)
+        unknown = unknown_placements((body.placement,), post.arrival.config)
+        return json_response(replace(answer, unknown_placements=unknown or UNSET))
+
+    async def _answer(
+        self, gateway: Gateway, reply: Reply | NoDecision, width: int, deadline_ms: int
+    ) -> ReceiptAnswer:
         if isinstance(reply, NoDecision):
-            return json_response(ReceiptAnswer(None, None, defaulted=True))
+            return ReceiptAnswer(None, None, defaulted=True, reason=reply.reason)
         action = reply.answers[0].action if reply.answers else None
         if action is None:
-            return json_response(ReceiptAnswer(reply.decision_id, None, defaulted=False))
+            return ReceiptAnswer(reply.decision_id, None, defaulted=False)
         code = None
         if "coupon" in action.content:
-            left_ms = began_ms + (body.budget_ms or gateway.limits.decide_ms) - now_ms()
-            code = await self._issue(gateway, action, left_ms)
+            code = await self._issue(gateway, action, deadline_ms - now_ms())
             if code is None:
                 self.expire(reply)
-                return json_response(ReceiptAnswer(reply.decision_id, None, True))
-        receipt = _print(action, code, body.width)
-        return json_response(ReceiptAnswer(reply.decision_id, receipt, False))
+                return ReceiptAnswer(
+                    reply.decision_id, None, defaulted=True, reason=_COUPON_NOT_ISSUED
+                )
+        receipt = _print(action, code, width)
+        return ReceiptAnswer(reply.decision_id, receipt, defaulted=False)
 
     async def _issue(self, gateway: Gateway, action: Action, left_ms: int) -> str | None:
-        """Issue a coupon; return its code once Kafka has acknowledged it, None after the time
-        limit."""
+        """Issue a coupon; return its code, or None unless Kafka acknowledges it within
+        `left_ms`."""
         code, now = self.codes.code_of(action.action_id), now_ms()
-        record = CouponRecord(code, now, action.token, now + _days(action) * DAY_MS)
+        record = CouponRecord(code, now, action.token, now + _validity_days(action) * DAY_MS)
         value = gateway.codec.encode(topics.COUPONS, record)
         writing = gateway.publisher.publish([OutgoingRecord(topics.COUPONS, code, value)])
         try:
@@ -143,6 +168,6 @@ def _print(action: Action, code: str | None, width: int) -> PrintedReceipt:
     )
 
 
-def _days(action: Action) -> int:
+def _validity_days(action: Action) -> int:
     text = action.content.get("coupon_days", "").strip()
     return min(max(int(text), 1), _MOST_DAYS) if text.isdecimal() else _USUAL_DAYS

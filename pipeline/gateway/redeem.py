@@ -17,7 +17,7 @@ from pipeline.adapters.kafka import OutgoingRecord
 from pipeline.gateway.coupon_book import Coupon, CouponBook
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
 from pipeline.gateway.outcomes import outcome_of
-from pipeline.gateway.receipt import receive
+from pipeline.gateway.request_intake import receive
 from pipeline.gateway.responses import json_response
 from pipeline.intake.decoding import decode
 from pipeline.intake.flatten import Flat, flatten

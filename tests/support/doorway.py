@@ -145,15 +145,15 @@ def configuration(*sources: model.Source, **parts: Any) -> Configuration:
     return configuration
 
 
-def doorway(config: Configuration, folder: Path) -> Doorway:
-    """Return a gateway whose files are in `folder`."""
+def doorway(config: Configuration, folder: Path, decide_ms: int = 1) -> Doorway:
+    """Return a gateway whose files are in `folder`; `decide_ms`: time budget of a decision."""
     log, codec, tokens = Log(), Codec(recorded_versions()), TokenKey("test" * 8)
     settings = Settings(home=folder, secret="test" * 8)
     admission = DecisionAdmission(2, 0.1, time.monotonic)
     pending = PendingReplies(lambda _: None, admission.note_reply)
     gateway = Gateway(
         instance="gateway",
-        limits=Limits(MESSAGE_BYTES, BATCH_BYTES, ITEMS, decide_ms=1, token_ms=TOKEN_MS),
+        limits=Limits(MESSAGE_BYTES, BATCH_BYTES, ITEMS, decide_ms=decide_ms, token_ms=TOKEN_MS),
         configurations=FixedConfigurations(config),  # type: ignore[arg-type]
         publisher=log,  # type: ignore[arg-type]
         codec=codec,

@@ -1,4 +1,4 @@
-"""Receipt of a request: key, body and sender, the same for every writing endpoint."""
+"""Intake of a request: its key, body and sender, the same for every writing endpoint."""
 
 import os
 from collections.abc import Callable
@@ -52,7 +52,7 @@ class ReceivedRequest(Generic[B]):
 
 @dataclass(frozen=True, slots=True)
 class _Post:
-    """Body, with the source of the key in the header, if there was one."""
+    """Body, with the source of the key in the header; `source` None: the header has no key."""
 
     raw: bytes
     source: Source | None
@@ -88,8 +88,8 @@ async def receive(
 async def _read(gateway: Gateway, request: Request, limit: int) -> _Post | Refusal:
     """Read the body, after checking the key in the header.
 
-    Without one the sender is unknown until the body, which must contain the key, has been read: its
-    limit is then that of one message.
+    Without a key in the header, the sender is unknown until the body, which must contain the key,
+    has been read: the body may then have the bytes of one message only.
     """
     config = gateway.configuration()
     if isinstance(config, Refusal):
