@@ -14,7 +14,7 @@ from agents.ports import Message
 from agents.timers import TimerChange, fired_at, next_timer
 from pipeline.model import sizes
 from pipeline.model.budget import Purse
-from pipeline.model.dead_letter import LARGEST
+from pipeline.model.dead_letter import MAX_BYTES
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Forward, Ok, Outcome, Redirect, Wake
 from pipeline.model.time import HOUR_MS
@@ -22,7 +22,7 @@ from pipeline.model.time import HOUR_MS
 LARGE_OUTBOX: Final = 128 << 10
 """Outbox size (bytes) at which a key's inputs are committed early; every row write repeats the
 outbox."""
-LARGEST_ROW: Final = sizes.RECORD - LARGEST - LARGE_OUTBOX - (64 << 10)
+LARGEST_ROW: Final = sizes.RECORD - MAX_BYTES - LARGE_OUTBOX - (64 << 10)
 """Maximum size (bytes) of a row, which leaves room for a dead letter and Kafka's overhead. Outputs
 are smaller than the row that contains them."""
 EMPTY_ROW_MS: Final = HOUR_MS

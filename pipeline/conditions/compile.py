@@ -221,7 +221,7 @@ def _exists(read: Read, expected: bool) -> Test:
 def _is(read: Read, operand: object) -> Test:
     if isinstance(operand, Trait | Property):
         other = reader(operand)
-        return lambda facts: _equal(read(facts), other(facts))
+        return lambda facts: _are_equal(read(facts), other(facts))
     if isinstance(operand, bool):
         return lambda facts: read(facts) is operand
     if isinstance(operand, str):
@@ -229,7 +229,7 @@ def _is(read: Read, operand: object) -> Test:
     return lambda facts: (value := read(facts)) == operand and value.__class__ is not bool
 
 
-def _equal(value: FactValue, operand: FactValue) -> bool:
+def _are_equal(value: FactValue, operand: FactValue) -> bool:
     return (
         value is not None
         and value == operand
@@ -262,12 +262,12 @@ def _compile_order(read: Read, order: _Order, operand: object) -> Test:
 def _compile_order_of_reads(read: Read, other: Read, order: _Order) -> Test:
     def is_in_order(facts: Facts) -> bool:
         value, operand = read(facts), other(facts)
-        return _comparable(value, operand) and order(value, operand)
+        return _are_comparable(value, operand) and order(value, operand)
 
     return is_in_order
 
 
-def _comparable(value: FactValue, operand: FactValue) -> bool:
+def _are_comparable(value: FactValue, operand: FactValue) -> bool:
     if value.__class__ in _NUMBERS:
         return operand.__class__ in _NUMBERS
     return value.__class__ is str and operand.__class__ is str

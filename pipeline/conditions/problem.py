@@ -39,9 +39,9 @@ def did_you_mean(name: str, names: Collection[str]) -> str:
     names_by_casefold = {
         candidate.casefold(): candidate for candidate in sorted(names, reverse=True)
     }
-    close = get_close_matches(name.casefold(), names_by_casefold, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean {names_by_casefold[close[0]]!r}?"
+    close_names = get_close_matches(name.casefold(), names_by_casefold, n=1, cutoff=0.6)
+    if close_names:
+        return f"did you mean {names_by_casefold[close_names[0]]!r}?"
     if not names:
         return "none is defined"
     return f"known: {', '.join(sorted(names)[:12])}{', ...' if len(names) > 12 else ''}"

@@ -95,7 +95,7 @@ def only_names(tree: Condition) -> frozenset[str] | None:
             return None
 
 
-def channels_named(tree: Condition) -> frozenset[str]:
+def named_channels(tree: Condition) -> frozenset[str]:
     """Return the channels with which `tree` compares that of the interaction for equality."""
     checks = [
         check

@@ -81,7 +81,7 @@ _FIELDS: Final[Schema] = {
     "additionalProperties": False,
 }
 
-_SEVERAL: Final[Schema] = {"type": "array", "minItems": 1, "items": _SELF}
+_CONDITIONS: Final[Schema] = {"type": "array", "minItems": 1, "items": _SELF}
 
 _SEQUENCE: Final[Schema] = {
     "type": "object",
@@ -106,8 +106,8 @@ CONDITION: Final[Schema] = {
     "title": "Condition",
     "description": "A condition over an interaction, the profile and its segments.",
     "oneOf": [
-        _one_key("all", _SEVERAL),
-        _one_key("any", _SEVERAL),
+        _one_key("all", _CONDITIONS),
+        _one_key("any", _CONDITIONS),
         _one_key("not", _SELF),
         _one_key("segment", _NAME),
         _one_key("entered", _NAME),

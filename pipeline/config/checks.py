@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pipeline.conditions import Condition, Path, Problem, parse
-from pipeline.conditions.reads import channels_named, patterns, reads
+from pipeline.conditions.reads import named_channels, patterns, reads
 from pipeline.conditions.tree import is_hidden
 from pipeline.config import canonical, model
 from pipeline.config.campaign_checks import campaign_problems
@@ -227,7 +227,7 @@ def _reads(tree: Condition, site: _ConditionSite, names: Names) -> Iterator[Prob
     for kind, references, definitions in (
         ("trait", trait_names, names.traits),
         ("segment", read.segments | read.entered_segments, names.segments),
-        ("channel", channels_named(tree), names.interaction_channels),
+        ("channel", named_channels(tree), names.interaction_channels),
         ("derived value", read.derived_names, names.derived_values),
     ):
         for name in sorted(references):

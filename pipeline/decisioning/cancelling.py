@@ -34,12 +34,12 @@ class CancellationCheck(Struct, frozen=True):
     """Suppressions and rules by which a customer's waiting messages are cancelled.
 
     `contacts`: all contacts, by time; `suppression_times`: time of the last interaction that caused
-    each suppression; `silences`: the suppressions in force.
+    each suppression; `suppressions`: the suppressions in force.
     """
 
     contacts: tuple[Contact, ...]
     suppression_times: dict[str, int]
-    silences: tuple[ActiveSuppression, ...]
+    suppressions: tuple[ActiveSuppression, ...]
     review: Review
 
     @property
@@ -61,10 +61,10 @@ class CancellationCheck(Struct, frozen=True):
     def of(cls, history: CustomerHistory, review: Review) -> "CancellationCheck":
         """Return the check by the whole history of the customer."""
         rules, now_ms = review.config.constraints, review.now_ms
-        silences = suppressions.active_suppressions(
+        active_suppressions = suppressions.active_suppressions(
             rules, history.suppression_times, history.contacts, now_ms
         )
-        return cls(history.contacts, history.suppression_times, silences, review)
+        return cls(history.contacts, history.suppression_times, active_suppressions, review)
 
     def reason(self, message: _Message, since_ms: int) -> str | None:
         """Return the suppression of a message that waits since `since_ms`, if any."""
@@ -75,8 +75,10 @@ class CancellationCheck(Struct, frozen=True):
             is_lasting = at is not None and at + event.duration_ms > since_ms
             if is_lasting and event.scope.covers(message):
                 return event.name
-        silences = (silence for silence in self.silences if silence.silences(message))
-        return next((silence.name for silence in silences), None)
+        names = (
+            suppression.name for suppression in self.suppressions if suppression.covers(message)
+        )
+        return next(names, None)
 
 
 def needs_review(state: ContactState, config: Configuration, now_ms: int) -> bool:
@@ -91,7 +93,7 @@ def needs_review(state: ContactState, config: Configuration, now_ms: int) -> boo
 
 
 def cancel(key: str, state: ContactState, check: CancellationCheck) -> RowTransition[ContactState]:
-    """Cancel the suppressed messages of the profile `key`."""
+    """Cancel the suppressed messages of the profile `key`, and those that the review rules out."""
     cancellations = (
         *_cancel_deferred(key, state, check),
         *_cancel_reserved(key, check),
@@ -142,9 +144,8 @@ def _cancel_reserved(key: str, check: CancellationCheck) -> Iterator[Cancellatio
                 counting_contacts.append(contact)
             continue
         reason = check.reason(contact, contact.at)
-        if (
-            reason is None and contact.channel in check.reporting_channels
-        ):  # else it may have been delivered
+        # On other channels the message may have been delivered.
+        if reason is None and contact.channel in check.reporting_channels:
             reason = check.review.objection(contact, counting_contacts)
         if reason is None:
             counting_contacts.append(contact)
@@ -176,7 +177,7 @@ def _cancellation(
 
 
 def _end_wait(part: History, ids: frozenset[str], check: CancellationCheck) -> History:
-    if not any(part_contact.action_id in ids for part_contact in part.contacts):
+    if not any(contact.action_id in ids for contact in part.contacts):
         return part
 
     def end_contact(contact: Contact) -> Contact:

@@ -25,7 +25,7 @@ class ConstraintState(Struct, frozen=True):
 
     rules: Constraints
     facts: Facts
-    silences: tuple[ActiveSuppression, ...]
+    suppressions: tuple[ActiveSuppression, ...]
     full_caps: tuple[FullCap, ...]
     open: bool
     funds: Funds | None = None
@@ -39,13 +39,13 @@ class ConstraintState(Struct, frozen=True):
         wallet: Wallet | None = None,
     ) -> "ConstraintState":
         """Return the state before the first choice of a decision."""
-        silences = suppressions.active_suppressions(
+        active_suppressions = suppressions.active_suppressions(
             rules, history.suppression_times, history.contacts, facts.now_ms
         )
         full_caps = caps.full_caps(rules.caps, history.contacts, facts.now_ms)
         funds = None if wallet is None else Funds(wallet, facts.now_ms)
-        is_open = not (silences or full_caps or rules.quiet_hours or funds)
-        return cls(rules, facts, silences, full_caps, is_open, funds)
+        is_open = not (active_suppressions or full_caps or rules.quiet_hours or funds)
+        return cls(rules, facts, active_suppressions, full_caps, is_open, funds)
 
     def after(
         self, contacts: Sequence[Contact], spent_tokens: Mapping[str, int]
@@ -53,9 +53,9 @@ class ConstraintState(Struct, frozen=True):
         """Return the state after choices of this decision: with all `contacts`, and the tokens
         `spent_tokens` by budget."""
         full_caps = caps.full_caps(self.rules.caps, contacts, self.facts.now_ms)
-        is_open = not (self.silences or full_caps or self.rules.quiet_hours or self.funds)
+        is_open = not (self.suppressions or full_caps or self.rules.quiet_hours or self.funds)
         funds = self.funds and replace(self.funds, spent_tokens=spent_tokens)
-        return ConstraintState(self.rules, self.facts, self.silences, full_caps, is_open, funds)
+        return ConstraintState(self.rules, self.facts, self.suppressions, full_caps, is_open, funds)
 
     def objection(self, candidate: CompiledCandidate) -> str | None:
         """Return the first constraint that holds `candidate` back, as its fate is recorded."""
@@ -64,10 +64,10 @@ class ConstraintState(Struct, frozen=True):
                 return f"consent {consent.name}"
         if self.open or candidate.transactional:
             return None
-        silence = suppressions.find_suppression(candidate, self.silences)
-        if silence is not None:
-            return f"suppression {silence.name}"
-        hours = quiet_hours.find_quiet(candidate, self.rules.quiet_hours, self.facts)
+        suppression = suppressions.find_suppression(candidate, self.suppressions)
+        if suppression is not None:
+            return f"suppression {suppression.name}"
+        hours = quiet_hours.find_quiet_hours(candidate, self.rules.quiet_hours, self.facts)
         if hours is not None:
             return f"quiet hours {hours.name}"
         cap = caps.exceeded_cap(candidate, self.full_caps)

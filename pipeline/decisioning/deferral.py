@@ -25,7 +25,7 @@ from pipeline.model.shards import Shards
 from pipeline.model.stages import Segmented, SegmentSection
 
 _QUIET: Final = "quiet hours "
-_REPRESENTING: Final = (CHOSEN, HELD_OUT_BY)
+_REPRESENTATIVE_FATES: Final = (CHOSEN, HELD_OUT_BY)
 """Beginnings of the fates of candidates that represent their campaign."""
 
 
@@ -62,7 +62,7 @@ def deferred_messages(
     campaigns = {
         candidate.campaign
         for candidate in filled_slots.candidates
-        if candidate.fate.startswith(_REPRESENTING)
+        if candidate.fate.startswith(_REPRESENTATIVE_FATES)
     }
     return tuple(
         message
@@ -108,7 +108,7 @@ def entries(messages: Sequence[DeferredMessage], outbound: Iterable[Entry]) -> t
 
 
 def deferral_input(deferral: Deferral) -> Again:
-    """Return the part of a decision's record that describes its deferral."""
+    """Return the input that a second decision takes from its deferral, as it is recorded."""
     segments = deferral.record.segments
     assert segments is not None
     return Again(
@@ -128,12 +128,12 @@ def due_deferrals(state: ContactState, timer: Control) -> list[DueDeferral]:
 
 def next_wake(state: ContactState) -> Wake | None:
     """Return the timer of the next deferral."""
-    first = min(
+    next_deferral = min(
         (deferral for _, deferral in all_deferrals(state)),
         key=lambda deferral: deferral.until,
         default=None,
     )
-    return None if first is None else Wake(first.until, first.by_log)
+    return None if next_deferral is None else Wake(next_deferral.until, next_deferral.by_log)
 
 
 def has_deferrals(state: ContactState) -> bool:
@@ -154,11 +154,12 @@ def refresh(state: ContactState, record: Segmented) -> ContactState:
     def update_facts(deferral: Deferral) -> Deferral:
         before = deferral.record.segments
         entered_segments = (
-            () if before is None else tuple(x for x in before.entered if x in members)
+            () if before is None else tuple(name for name in before.entered if name in members)
         )
-        now = SegmentSection(segments.members, entered_segments, ())
+        current_segments = SegmentSection(segments.members, entered_segments, ())
         return replace(
-            deferral, record=replace(deferral.record, profile=record.profile, segments=now)
+            deferral,
+            record=replace(deferral.record, profile=record.profile, segments=current_segments),
         )
 
     return _map_deferrals(
@@ -194,7 +195,7 @@ def drop_identifier(state: ContactState, identifier: str | None) -> ContactState
     def is_from_identifier(deferral: Deferral) -> bool:
         interaction = deferral.record.interaction
         return interaction is not None and any(
-            own.key == identifier for own in interaction.identifiers
+            own_identifier.key == identifier for own_identifier in interaction.identifiers
         )
 
     return _map_deferrals(
@@ -237,13 +238,13 @@ def all_deferrals(state: ContactState) -> Iterator[tuple[str, Deferral]]:
 def _message(candidate: CompiledCandidate, arbitration: Arbitration) -> DeferredMessage | None:
     """Return the deferred form of a message; None: its deadline is not after the quiet hours."""
     facts = arbitration.moment.facts
-    rule = quiet_hours.find_quiet(
+    rule = quiet_hours.find_quiet_hours(
         candidate, arbitration.rules.config.constraints.quiet_hours, facts
     )
     if rule is None:
         return None
     until, deadline_at = (
-        quiet_hours.ends_at(rule, facts),
+        quiet_hours.end_of_quiet_hours(rule, facts),
         arbitration.moment.since_ms + candidate.deadline_ms,
     )
     if until >= deadline_at:

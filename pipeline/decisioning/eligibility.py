@@ -41,6 +41,7 @@ class Moment(Struct, frozen=True):
 
     @property
     def now_ms(self) -> int:
+        """Present time (ms)."""
         return self.facts.now_ms
 
     def deadline_of(self, candidate: CompiledCandidate) -> int:
@@ -98,10 +99,8 @@ def objection(
         return gate
     if before <= SUITABILITY or not candidate.content.needs:
         return None
-    missing = missing_name(candidate.content, facts)
-    return (
-        None if missing is None else Objection(SUITABILITY, f"suitability/content needs {missing}")
-    )
+    name = missing_name(candidate.content, facts)
+    return None if name is None else Objection(SUITABILITY, f"suitability/content needs {name}")
 
 
 def _address_objection(candidate: CompiledCandidate, moment: Moment) -> Objection | None:

@@ -23,7 +23,7 @@ Wallet: TypeAlias = Mapping[str, Purse]
 OUT_OF_STOCK: Final = "eligibility/out of stock"
 """Rule that rejects items without stock."""
 
-_PLENTY: Final = Purse("", 0, None, 0, TOKENS**3)
+_AMPLE_STOCK: Final = Purse("", 0, None, 0, TOKENS**3)
 
 _grants_from = msgspec.msgpack.Decoder(tuple[Grant, ...])
 
@@ -67,8 +67,9 @@ class Funds(Struct, frozen=True):
         purse = self.wallet.get(name)
         if purse is None:
             return BudgetRead(name, "", 0.0, 0.0)
-        now = purse.at(self.now_ms)
-        return BudgetRead(name, now.period, units(now.left(self.now_ms)), now.price)
+        current_purse = purse.at(self.now_ms)
+        left = units(current_purse.left(self.now_ms))
+        return BudgetRead(name, current_purse.period, left, current_purse.price)
 
 
 def reserve(wallet: Wallet, candidate: CompiledCandidate, contact: Contact) -> tuple[Spend, ...]:
@@ -138,4 +139,4 @@ def recorded_wallet(decision: Decision, budgets: Iterable[str]) -> Wallet:
         budget.budget: Purse(budget.period, 0, None, 0, tokens(budget.left), 0, budget.price)
         for budget in decision.budgets
     }
-    return {**{name: _PLENTY for name in budgets if is_stock(name)}, **purses}
+    return {**{name: _AMPLE_STOCK for name in budgets if is_stock(name)}, **purses}

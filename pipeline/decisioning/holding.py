@@ -45,7 +45,7 @@ def hold(action: Action, candidate: CompiledCandidate, moment: Moment) -> Awaiti
 def limit_contacts(
     contacts: Iterable[Contact], waiting_actions: Iterable[AwaitingAction]
 ) -> tuple[Contact, ...]:
-    """Return the contacts; waiting ones count up to their deadlines only."""
+    """Return the contacts; those of waiting actions count up to their deadlines only."""
     deadlines = _deadlines(waiting_actions)
     if not deadlines:
         return tuple(contacts)
@@ -97,20 +97,22 @@ def confirm(key: str, state: ContactState, now_ms: int) -> RowTransition[Contact
         if waiting_action.action.deadline_at > now_ms
         and _is_here(state.belongings.get(waiting_action.identifier))
     )
-    untils = {
+    report_deadlines = {
         waiting_action.action.action_id: waiting_action.until for waiting_action in ready_actions
     }
     state = withdraw(
         state,
         lambda waiting_action: (
-            waiting_action.action.action_id not in untils
+            waiting_action.action.action_id not in report_deadlines
             and (
                 waiting_action.action.deadline_at <= now_ms
                 or _is_void(waiting_action, state.belongings)
             )
         ),
     )
-    parts = {name: _send_actions(part, untils) for name, part in state.shards.here.items()}
+    parts = {
+        name: _send_actions(part, report_deadlines) for name, part in state.shards.here.items()
+    }
     actions = (replace(ready_action.action, profile_id=key) for ready_action in ready_actions)
     return RowTransition(
         replace(state, shards=Shards(parts, state.shards.away)),
@@ -118,22 +120,24 @@ def confirm(key: str, state: ContactState, now_ms: int) -> RowTransition[Contact
     )
 
 
-def _send_actions(part: History, untils: Mapping[str, int | None]) -> History:
+def _send_actions(part: History, report_deadlines: Mapping[str, int | None]) -> History:
     """Return the history without the sent actions, whose contacts count as usual from now on."""
-    if not any(waiting_action.action.action_id in untils for waiting_action in part.awaiting):
+    if not any(
+        waiting_action.action.action_id in report_deadlines for waiting_action in part.awaiting
+    ):
         return part
     return replace(
         part,
         contacts=tuple(
-            replace(contact, until=untils[contact.action_id])
-            if contact.action_id in untils
+            replace(contact, until=report_deadlines[contact.action_id])
+            if contact.action_id in report_deadlines
             else contact
             for contact in part.contacts
         ),
         awaiting=tuple(
             waiting_action
             for waiting_action in part.awaiting
-            if waiting_action.action.action_id not in untils
+            if waiting_action.action.action_id not in report_deadlines
         ),
     )
 

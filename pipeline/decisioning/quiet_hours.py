@@ -12,7 +12,7 @@ from pipeline.config.zones import zone
 _MINUTE: Final = timedelta(minutes=1)
 
 
-def find_quiet(
+def find_quiet_hours(
     candidate: CompiledCandidate, rules: Iterable[CompiledQuietHours], facts: Facts
 ) -> CompiledQuietHours | None:
     """Return the first quiet hours that hold `candidate` back now.
@@ -33,7 +33,7 @@ def is_quiet(rule: CompiledQuietHours, facts: Facts) -> bool:
     return _is_within(rule, now.astimezone(_zone(rule, facts)))
 
 
-def ends_at(rule: CompiledQuietHours, facts: Facts) -> int:
+def end_of_quiet_hours(rule: CompiledQuietHours, facts: Facts) -> int:
     """Return the end (ms) of the customer's current quiet hours.
 
     Where daylight saving skips the end, they end with the skip; where it repeats the end, they end
@@ -51,7 +51,7 @@ def ends_at(rule: CompiledQuietHours, facts: Facts) -> int:
     return round(end.timestamp() * 1000)
 
 
-def begins_at(
+def next_quiet_hours(
     candidate: CompiledCandidate, rules: Iterable[CompiledQuietHours], facts: Facts
 ) -> int | None:
     """Return the beginning (ms) of the next quiet hours that hold `candidate` back; None: never.
@@ -60,15 +60,19 @@ def begins_at(
     """
     if candidate.placement is not None or candidate.transactional:
         return None
-    covering = (rule for rule in rules if rule.begins != rule.ends and rule.scope.covers(candidate))
-    return min((_next_beginning(hours, facts) for hours in covering), default=None)
+    covering_rules = (
+        rule for rule in rules if rule.begins != rule.ends and rule.scope.covers(candidate)
+    )
+    return min((_next_beginning(hours, facts) for hours in covering_rules), default=None)
 
 
 def _next_beginning(rule: CompiledQuietHours, facts: Facts) -> int:
     time_zone = _zone(rule, facts)
     now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
-    local = now.astimezone(time_zone)
-    begin = min(local_time for local_time in _local_times(rule.begins, local) if local_time > now)
+    local_now = now.astimezone(time_zone)
+    begin = min(
+        local_time for local_time in _local_times(rule.begins, local_now) if local_time > now
+    )
     while not _is_within(rule, begin.astimezone(time_zone)):
         begin += _MINUTE
     return round(begin.timestamp() * 1000)
@@ -79,8 +83,8 @@ def _local_times(minute: int, local: datetime) -> Iterator[datetime]:
     at = time(minute // 60, minute % 60, tzinfo=local.tzinfo)
     for days in (0, 1):
         for fold in (0, 1):  # before and after the clocks change
-            on = local.date() + timedelta(days)
-            yield datetime.combine(on, at.replace(fold=fold)).astimezone(UTC)
+            date = local.date() + timedelta(days)
+            yield datetime.combine(date, at.replace(fold=fold)).astimezone(UTC)
 
 
 def _is_within(rule: CompiledQuietHours, local: datetime) -> bool:

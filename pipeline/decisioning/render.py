@@ -8,7 +8,7 @@ from pipeline.conditions import Facts
 from pipeline.config.compiled import Content
 from pipeline.config.templates import RenderError
 
-_ONE_LINE: Final = frozenset(("subject",))
+_ONE_LINE_PARTS: Final = frozenset(("subject",))
 """Parts that become a header, which a line break would end."""
 
 
@@ -38,5 +38,5 @@ def render(content: Content, facts: Facts) -> dict[str, str] | RenderFailure:
             text = template.render(values)
         except RenderError as error:
             return RenderFailure(f"{part}: {error}")
-        texts[part] = " ".join(text.split()) if part in _ONE_LINE else text
+        texts[part] = " ".join(text.split()) if part in _ONE_LINE_PARTS else text
     return texts

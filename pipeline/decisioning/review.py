@@ -39,12 +39,12 @@ class Review(Struct, frozen=True):
     def objection(self, contact: Contact, counting_contacts: Sequence[Contact]) -> str | None:
         """Return the consent, rule or cap that rules a message out; `counting_contacts` count under
         caps."""
-        outbound = self.config.outbound_candidates.get(
+        campaign_candidate = self.config.outbound_candidates.get(
             (contact.campaign, template_name(contact.treatment))
         )
-        if outbound is None or not self.live:
+        if campaign_candidate is None or not self.live:
             return None
-        campaign, candidate = outbound
+        campaign, candidate = campaign_candidate
         if self.facts is not None:
             for consent in candidate.consents:
                 if not _may_hold(consent.condition, self.facts):
@@ -53,7 +53,7 @@ class Review(Struct, frozen=True):
                 if not _may_hold(gate.condition, self.facts):
                     return gate.label
         if contact.transactional:
-            return None  # no cap concerns it, so that none needs to be counted
+            return None  # no cap applies to it
         full_caps = caps.full_caps(self.config.caps, counting_contacts, self.now_ms)
         cap = caps.exceeded_cap(contact, full_caps) if full_caps else None
         return None if cap is None else f"cap {cap.name}"

@@ -12,7 +12,8 @@ class AwaitingAction(Struct, frozen=True):
     """Action held until its address, `identifier`, is confirmed as the customer's; an interaction
     ascribed it to them at `shown_at` (ms).
 
-    `until` (ms): of its contact once it is sent; before that, it counts up to its deadline.
+    `until` (ms): that of its contact once it is sent; before that, the contact counts up to the
+    action's deadline.
     """
 
     identifier: str

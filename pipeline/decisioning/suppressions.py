@@ -31,7 +31,7 @@ class ActiveSuppression(Struct, frozen=True):
     per: str
     subjects: frozenset[str | None]
 
-    def silences(self, message: CompiledCandidate | Contact | DeferredMessage) -> bool:
+    def covers(self, message: CompiledCandidate | Contact | DeferredMessage) -> bool:
         """Return whether a message that is not transactional is suppressed."""
         if not self.scope.covers(message):
             return False
@@ -61,31 +61,34 @@ def active_suppressions(
     now_ms: int,
 ) -> tuple[ActiveSuppression, ...]:
     """Return all suppressions in force, those caused by interactions first."""
-    silences = [
+    suppressions = [
         ActiveSuppression(event.name, event.scope, _EVERYTHING, frozenset(("",)))
         for event in constraints.events
-        if event.name in suppression_times and _lasts(suppression_times[event.name], event, now_ms)
+        if event.name in suppression_times
+        and _is_in_force(suppression_times[event.name], event, now_ms)
     ]
     for outcome in constraints.outcomes:
         subjects = _subjects(outcome, contacts, now_ms)
         if subjects:
-            silences.append(ActiveSuppression(outcome.name, outcome.scope, outcome.per, subjects))
-    return tuple(silences)
+            suppressions.append(
+                ActiveSuppression(outcome.name, outcome.scope, outcome.per, subjects)
+            )
+    return tuple(suppressions)
 
 
 def find_suppression(
-    candidate: CompiledCandidate, silences: Iterable[ActiveSuppression]
+    candidate: CompiledCandidate, suppressions: Iterable[ActiveSuppression]
 ) -> ActiveSuppression | None:
     """Return the first suppression of `candidate`; a transactional message has none."""
     if candidate.transactional:
         return None
-    for silence in silences:
-        if silence.silences(candidate):
-            return silence
+    for suppression in suppressions:
+        if suppression.covers(candidate):
+            return suppression
     return None
 
 
-def _lasts(at: int, suppression: EventSuppression | OutcomeSuppression, now_ms: int) -> bool:
+def _is_in_force(at: int, suppression: EventSuppression | OutcomeSuppression, now_ms: int) -> bool:
     return now_ms < at + suppression.duration_ms
 
 
@@ -102,7 +105,7 @@ def _subjects(
         name
         for name, moments in times.items()
         if (at := _last_reached_at(sorted(moments), suppression)) is not None
-        and _lasts(at, suppression, now_ms)
+        and _is_in_force(at, suppression, now_ms)
     )
 
 

@@ -16,8 +16,7 @@ from pipeline.enrichment.state import Backfill, Shard
 
 class NewAggregates(Struct, frozen=True):
     """Aggregates that the configuration applied at `run` (ms) introduces, by key, and the keys and
-    sequences (`gone`) that are dropped.
-    """
+    sequences (`gone`) that are dropped."""
 
     run: int
     aggregates: tuple[str, ...]
@@ -75,16 +74,16 @@ def merge_backfills(a: dict[str, Backfill], b: dict[str, Backfill]) -> dict[str,
     and idempotent."""
     if not (a and b):
         return a or b
-    better = {
+    better_backfills = {
         key: backfill
         for key, backfill in b.items()
         if key not in a or _rank(backfill) > _rank(a[key])
     }
-    return {**a, **better}
+    return {**a, **better_backfills}
 
 
 def _rank(backfill: Backfill) -> tuple[int, int, bool, int]:
-    return (backfill.run, backfill.covered, backfill.since is None, backfill.since or 0)
+    return (backfill.run, backfill.interaction_count, backfill.since is None, backfill.since or 0)
 
 
 def drop_expired(backfills: dict[str, Backfill], clock: int) -> dict[str, Backfill]:
@@ -99,7 +98,7 @@ def drop_expired(backfills: dict[str, Backfill], clock: int) -> dict[str, Backfi
 
 def _is_over(key: str, backfill: Backfill, clock: int) -> bool:
     shape = shape_of(key)
-    low = floor(shape, clock)
-    if shape.window_ms is None or (backfill.since is not None and backfill.since > low):
+    floor_ms = floor(shape, clock)
+    if shape.window_ms is None or (backfill.since is not None and backfill.since > floor_ms):
         return False
-    return next_to_leave(backfill.part, low) is None
+    return next_to_leave(backfill.part, floor_ms) is None

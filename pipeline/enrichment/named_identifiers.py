@@ -43,7 +43,7 @@ def shown_identifiers(
         **identity.shown,
         **{identifier.key: interaction.occurred_at for identifier in weaker},
     }
-    return {name: at for name, at in times.items() if _is_news(belongings.get(name), at)}
+    return {name: at for name, at in times.items() if _awaits_report(belongings.get(name), at)}
 
 
 def awaited_identifiers(
@@ -55,7 +55,7 @@ def awaited_identifiers(
     """
     if identity.own_version is not None and identity.shown:
         shown_at = {**shown_at, **identity.shown}
-    return {name: at for name, at in shown_at.items() if _is_news(belongings.get(name), at)}
+    return {name: at for name, at in shown_at.items() if _awaits_report(belongings.get(name), at)}
 
 
 def drop_confirmed(
@@ -69,7 +69,7 @@ def drop_confirmed(
     return {
         name: at
         for name, at in shown_at.items()
-        if _is_news(belongings.get(name), at)
+        if _awaits_report(belongings.get(name), at)
         and not (name == change.identifier and at <= void_until)
     }
 
@@ -92,10 +92,10 @@ def restrict_identifiers(shards: tuple[Shard, ...], names: Mapping[str, int]) ->
         return shards
     present_names = {name for shard in shards for name in shard.identifiers}
     missing_names = {name: at for name, at in names.items() if name not in present_names}
-    first, *rest = (_restrict_shard(shard, names) for shard in shards)
+    first_shard, *other_shards = (_restrict_shard(shard, names) for shard in shards)
     if missing_names:
-        first = replace(first, identifiers={**first.identifiers, **missing_names})
-    return (first, *rest)
+        first_shard = replace(first_shard, identifiers={**first_shard.identifiers, **missing_names})
+    return (first_shard, *other_shards)
 
 
 def _restrict_shard(shard: Shard, names: Mapping[str, int]) -> Shard:
@@ -105,5 +105,5 @@ def _restrict_shard(shard: Shard, names: Mapping[str, int]) -> Shard:
     return replace(shard, identifiers=identifiers)
 
 
-def _is_news(belonging: Belonging | None, at: int) -> bool:
+def _awaits_report(belonging: Belonging | None, at: int) -> bool:
     return belonging is None or (not belonging.here and at > belonging.as_of)

@@ -32,25 +32,27 @@ def prune(panes: Panes, floor: int, pane: int) -> Panes:
     if not panes.ats or panes.ats[0] >= begin:
         return panes
     cut = bisect_left(panes.ats, begin)
-    return Panes(panes.ats[cut:], panes.cells[cut:], tuple(w for w in panes.whole if w >= begin))
+    return Panes(
+        panes.ats[cut:], panes.cells[cut:], tuple(end for end in panes.pane_ends if end >= begin)
+    )
 
 
 def merge(a: Panes, b: Panes, pane: int, combine: Combine) -> Panes:
     """Merge the panes of two parts."""
     for at, cell in zip(b.ats, b.cells, strict=True):
-        a = _add(a, at, cell, at in b.whole, pane, combine)
+        a = _add(a, at, cell, at in b.pane_ends, pane, combine)
     return a
 
 
 def _add(panes: Panes, at: int, cell: Cell, is_whole: bool, pane: int, combine: Combine) -> Panes:
     """Add the cell of the moment `at` (ms); `is_whole`: of the whole pane that ends then."""
     end = at // pane * pane + pane - 1
-    is_whole = is_whole or end in panes.whole
+    is_whole = is_whole or end in panes.pane_ends
     panes = _put(panes, end if is_whole else at, cell, combine)
     low, high = bisect_left(panes.ats, end - pane + 1), bisect_right(panes.ats, end)
     if not is_whole and high - low <= _MAX_CELLS:
         return panes
-    ats, cells, whole_ends = panes.ats, panes.cells, panes.whole
+    ats, cells, whole_ends = panes.ats, panes.cells, panes.pane_ends
     return Panes(
         (*ats[:low], end, *ats[high:]),
         (*cells[:low], reduce(combine, cells[low:high]), *cells[high:]),
@@ -63,9 +65,9 @@ def _put(panes: Panes, at: int, cell: Cell, combine: Combine) -> Panes:
     place = bisect_left(ats, at)
     if place < len(ats) and ats[place] == at:
         cell = combine(cells[place], cell)
-        return Panes(ats, (*cells[:place], cell, *cells[place + 1 :]), panes.whole)
+        return Panes(ats, (*cells[:place], cell, *cells[place + 1 :]), panes.pane_ends)
     return Panes(
-        (*ats[:place], at, *ats[place:]), (*cells[:place], cell, *cells[place:]), panes.whole
+        (*ats[:place], at, *ats[place:]), (*cells[:place], cell, *cells[place:]), panes.pane_ends
     )
 
 

@@ -33,7 +33,7 @@ def values(
         elif (value := _READ[trait.rule](trait, all_shards, now_ms)) is not None:
             yield trait.name, value
     if all_shards is not shards:
-        yield from _incomplete(traits, shards, now_ms)
+        yield from _since_traits(traits, shards, now_ms)
 
 
 def with_backfills(shards: Sequence[Shard]) -> Sequence[Shard]:
@@ -52,14 +52,14 @@ def _backfill_shard(shard: Shard) -> Shard:
 
 def next_change(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> int | None:
     """Return the next time after `now_ms` at which time alone may change a trait with a window."""
-    soonest = None
+    shortest_wait_ms = None
     for aggregate in trait.aggregates:
-        low = floor(aggregate, now_ms)
+        floor_ms = floor(aggregate, now_ms)
         for shard in shards:
-            at = next_to_leave(shard.kept.get(aggregate.key), low)
-            if at is not None and (soonest is None or at - low < soonest):
-                soonest = at - low
-    return None if soonest is None else now_ms + soonest
+            at = next_to_leave(shard.kept.get(aggregate.key), floor_ms)
+            if at is not None and (shortest_wait_ms is None or at - floor_ms < shortest_wait_ms):
+                shortest_wait_ms = at - floor_ms
+    return None if shortest_wait_ms is None else now_ms + shortest_wait_ms
 
 
 def _parts(aggregate: Aggregate, shards: Sequence[Shard]) -> list[Any]:
@@ -67,15 +67,15 @@ def _parts(aggregate: Aggregate, shards: Sequence[Shard]) -> list[Any]:
 
 
 def _cells(aggregate: Aggregate, shards: Sequence[Shard], now_ms: int) -> Sequence[Any]:
-    low = floor(aggregate, now_ms)
+    floor_ms = floor(aggregate, now_ms)
     cells: list[Any] = []
     for shard in shards:
         part = shard.kept.get(aggregate.key)
         if part is None:
             continue
         if isinstance(part, Panes):
-            cells.extend(panes.within(part, low))
-        elif not isinstance(part, Value) or part.occurred_at > low:
+            cells.extend(panes.within(part, floor_ms))
+        elif not isinstance(part, Value) or part.occurred_at > floor_ms:
             cells.append(part)
     return cells
 
@@ -86,16 +86,16 @@ def _add_up(aggregate: Aggregate, shards: Sequence[Shard], now_ms: int) -> int |
     return total(cells) if cells or aggregate.window_ms is not None else None
 
 
-def _incomplete(
+def _since_traits(
     traits: Sequence[CompiledTrait], shards: Sequence[Shard], now_ms: int
 ) -> Iterator[tuple[str, FactValue]]:
     for trait in traits:
-        since = max(_since(trait, shards, now_ms), default=None)
+        since = max(_since_times(trait, shards, now_ms), default=None)
         if since is not None and not is_hidden(trait.name):
             yield since_trait(trait.name), since
 
 
-def _since(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Iterator[int]:
+def _since_times(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Iterator[int]:
     for aggregate in trait.aggregates:
         for shard in shards:
             backfill = shard.begun.get(aggregate.key)
@@ -121,7 +121,7 @@ def _average(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Fact
     return total_sum / (count * MILLION) if total_sum is not None and count else None
 
 
-def _best(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> FactValue:
+def _combined_value(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> FactValue:
     [aggregate] = trait.aggregates
     cells = _cells(aggregate, shards, now_ms)
     if not cells:
@@ -157,11 +157,11 @@ def _distinct(
 
 
 _READ: Final[dict[KeptRule, _Read]] = {
-    "latest": _best,
-    "first": _best,
-    "recency": _best,
-    "min": _best,
-    "max": _best,
+    "latest": _combined_value,
+    "first": _combined_value,
+    "recency": _combined_value,
+    "min": _combined_value,
+    "max": _combined_value,
     "count": _count,
     "sum": _sum,
     "avg": _average,

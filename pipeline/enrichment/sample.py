@@ -37,8 +37,8 @@ def of(value: FactValue, at: int) -> Sample:
 def merge(a: Sample, b: Sample, clock: int) -> Sample:
     """Merge two samples into that of all values; `clock` (ms): the latest receipt."""
     levels = _merge_levels(a.levels, b.levels)
-    ats = dict(a.ats) if levels == a.levels else _kept_hashes(a.ats, levels)
-    for value_hash, at in _kept_hashes(b.ats, levels).items():
+    ats = dict(a.ats) if levels == a.levels else _retained_hashes(a.ats, levels)
+    for value_hash, at in _retained_hashes(b.ats, levels).items():
         ats[value_hash] = max(at, ats.get(value_hash, at))
     return _thin(ats, levels, clock)
 
@@ -57,7 +57,7 @@ def count(sample: Sample, floor: int) -> tuple[int, bool]:
     if level == 0:
         return sum(at > floor for at in sample.ats.values()), True
     sampled_count = sum(
-        at > floor and _zeros(value_hash) >= level for value_hash, at in sample.ats.items()
+        at > floor and _leading_zeros(value_hash) >= level for value_hash, at in sample.ats.items()
     )
     return sampled_count << level, False
 
@@ -71,16 +71,16 @@ def next_to_leave(sample: Sample, floor: int) -> int | None:
     return min((at for at in moments if at > floor), default=None)
 
 
-def _zeros(value_hash: int) -> int:
+def _leading_zeros(value_hash: int) -> int:
     return _BITS - value_hash.bit_length()
 
 
-def _kept_hashes(ats: Mapping[int, int], levels: _Levels) -> dict[int, int]:
-    """Return the hashes that a sample of these levels keeps."""
+def _retained_hashes(ats: Mapping[int, int], levels: _Levels) -> dict[int, int]:
+    """Return the hashes that a sample of these levels retains."""
     return {
         value_hash: at
         for value_hash, at in ats.items()
-        if _zeros(value_hash) >= _level_at(levels, at)
+        if _leading_zeros(value_hash) >= _level_at(levels, at)
     }
 
 
@@ -95,7 +95,9 @@ def _thin(ats: dict[int, int], levels: _Levels, clock: int) -> Sample:
     level = 0
     while len(ats) > MAX_HASHES:
         level += 1
-        ats = {value_hash: at for value_hash, at in ats.items() if _zeros(value_hash) >= level}
+        ats = {
+            value_hash: at for value_hash, at in ats.items() if _leading_zeros(value_hash) >= level
+        }
     return Sample(ats, (*(pair for pair in levels if pair[1] > level), (clock, level)))
 
 
@@ -103,7 +105,9 @@ def _merge_levels(a: _Levels, b: _Levels) -> _Levels:
     """Return the higher level of both at every time."""
     if not a or not b:
         return a or b
-    untils = sorted({until for until, _ in (*a, *b)})
-    steps = [(until, max(_level_at(a, until), _level_at(b, until))) for until in untils]
-    following = [level for _, level in steps[1:]] + [0]
-    return tuple(step for step, later in zip(steps, following, strict=True) if step[1] > later)
+    bounds = sorted({until for until, _ in (*a, *b)})
+    steps = [(until, max(_level_at(a, until), _level_at(b, until))) for until in bounds]
+    next_levels = [level for _, level in steps[1:]] + [0]
+    return tuple(
+        step for step, next_level in zip(steps, next_levels, strict=True) if step[1] > next_level
+    )

@@ -3,9 +3,9 @@
 A shard stores marks instead of partial matches, so that shards can be merged and late interactions
 inserted. Marks are sorted by (time, event id).
 
-Of many marks a shard retains only the needed ones (`_needed_marks`): for interactions in order the
-result is that of all marks. Only for late interactions, or those of another shard, among more than
-`MAX_MARKS` marks it is accurate to a pane.
+Above `MAX_MARKS` marks, a shard retains only the needed ones (`_needed_marks`). The result is still
+that of all marks for interactions in order; for late ones, or those of another shard, it is
+accurate to a pane.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from pipeline.model.time import GRACE_MS
 
 MAX_MARKS: Final = 160
 """Maximum of marks of a sequence in a shard; beyond it, unneeded ones are removed."""
-RECENT: Final = 40
+LATEST_MARKS: Final = 40
 """Number of latest marks, which are always retained."""
 PANES: Final = 24
 """Number of panes of older marks, of which the latest mark of each kind is retained: for the time
@@ -46,9 +46,9 @@ def mark(sequence: CompiledSequence, facts: Facts) -> Mark | None:
     return Mark(interaction.occurred_at, interaction.event_id, fits) if fits else None
 
 
-def union(*several: Iterable[Mark]) -> tuple[Mark, ...]:
+def union(*mark_sets: Iterable[Mark]) -> tuple[Mark, ...]:
     """Return all marks in order; commutative and associative."""
-    return tuple(sorted({entry for marks in several for entry in marks}))
+    return tuple(sorted({entry for marks in mark_sets for entry in marks}))
 
 
 def prune_marks(
@@ -83,16 +83,16 @@ def _chains(marks: Iterable[Mark], sequence: CompiledSequence) -> list[_Chain]:
         if entry.fits >> sequence.steps:
             chains = [()] * last
         for step in range(last, 0, -1):
-            before = chains[step - 1]
+            prefix = chains[step - 1]
             if (
-                not (before and entry.fits >> step & 1)
-                or entry.at - before[0].at > sequence.within_ms
+                not (prefix and entry.fits >> step & 1)
+                or entry.at - prefix[0].at > sequence.within_ms
             ):
                 continue
             if step == last:
-                complete_chain = (*before, entry)
-            elif not chains[step] or chains[step][0] != before[0]:
-                chains[step] = (*before, entry)
+                complete_chain = (*prefix, entry)
+            elif not chains[step] or chains[step][0] != prefix[0]:
+                chains[step] = (*prefix, entry)
         if entry.fits & 1:
             chains[0] = (entry,)
     return [*chains, complete_chain]
@@ -107,9 +107,11 @@ def _needed_marks(marks: Sequence[Mark], sequence: CompiledSequence) -> tuple[Ma
     """
     query_ms = max(sequence.keep_ms - GRACE_MS, sequence.within_ms)
     anchors = {
-        *marks[-RECENT:],
-        *_one_per_pane(marks, sequence.keep_ms),
-        *_one_per_pane((entry for entry in marks if entry.at > marks[-1].at - query_ms), query_ms),
+        *marks[-LATEST_MARKS:],
+        *_latest_per_pane(marks, sequence.keep_ms),
+        *_latest_per_pane(
+            (entry for entry in marks if entry.at > marks[-1].at - query_ms), query_ms
+        ),
     }
     anchors.update(entry for chain in _chains(marks, sequence) for entry in chain)
     selection: list[Mark] = []
@@ -126,6 +128,6 @@ def _needed_marks(marks: Sequence[Mark], sequence: CompiledSequence) -> tuple[Ma
     return tuple(selection)
 
 
-def _one_per_pane(marks: Iterable[Mark], span_ms: int) -> Iterable[Mark]:
+def _latest_per_pane(marks: Iterable[Mark], span_ms: int) -> Iterable[Mark]:
     pane_ms = max(span_ms // PANES, 1)
     return {(entry.at // pane_ms, entry.fits): entry for entry in marks}.values()

@@ -35,12 +35,12 @@ the first or latest one."""
 
 
 class Panes(Struct, frozen=True, array_like=True, tag=1):
-    """Cells of a window by time (ms, ascending); see `panes.py`. `whole`: the moments of `ats`
-    whose cell is that of a whole pane."""
+    """Cells of a window by time (ms, ascending); see `panes.py`. `pane_ends`: the moments of
+    `ats` whose cell is that of a whole pane."""
 
     ats: tuple[int, ...]
     cells: tuple[Cell, ...]
-    whole: tuple[int, ...] = ()
+    pane_ends: tuple[int, ...] = ()
 
 
 class Sample(Struct, frozen=True, array_like=True, tag=2):
@@ -63,12 +63,12 @@ AggregatePart: TypeAlias = Cell | Panes | Sample | Terms
 class Backfill(Struct, frozen=True, array_like=True):
     """Interactions from before an aggregate was in the configuration applied at `run` (ms).
 
-    `part` is made of `covered` interactions found in the log (-1: not read yet). Interactions
-    before `since` (ms) may be missing; None: no interaction is missing.
+    `part`: aggregate of the `interaction_count` interactions found in the log (-1: not read yet).
+    Interactions before `since` (ms) may be missing; None: no interaction is missing.
     """
 
     run: int
-    covered: int = -1
+    interaction_count: int = -1
     since: int | None = None
     part: AggregatePart = None
 

@@ -61,9 +61,9 @@ def _enrich(
         identity = replace(identity, root=row.root)
     elif identity.root and not row.root:
         row = replace(row, root=identity.root)
-    onward_to = row.shards.redirect_of(identity.shard, identity.version)
-    if onward_to is not None:
-        return _follow(record, identity, onward_to)
+    redirect = row.shards.redirect_of(identity.shard, identity.version)
+    if redirect is not None:
+        return _follow(record, identity, redirect)
     now_ms = interaction.received_at
     if row.shown or identity.shown:
         names = named_identifiers.awaited_identifiers(row.shown, row.belongings, identity)
@@ -88,10 +88,10 @@ def _enrich(
         identity = replace(identity, shown={})
     if section is not None and derived_values:
         section = view.with_derived(section, derived_values, rules.config)
-    onward = Enriched(interaction=interaction, identity=identity, profile=section)
+    enriched = Enriched(interaction=interaction, identity=identity, profile=section)
     snapshot = _snapshot(key, row, moment, rules)
     return outcome_with_wake(
-        row, (*transition.emits, Emit(topics.ENRICHED, key, onward), snapshot), moment, rules
+        row, (*transition.emits, Emit(topics.ENRICHED, key, enriched), snapshot), moment, rules
     )
 
 
@@ -114,8 +114,8 @@ def _process_control(
     if control.kind in ("probe", "clock"):
         return Forward((Emit(topics.ENRICHED, key, Enriched(control=control)),))
     if control.kind == "forget":
-        onward = Emit(topics.ENRICHED, key, Enriched(control=control))
-        return Ok(None, (onward, Emit(topics.PROFILES, key, None)))
+        output = Emit(topics.ENRICHED, key, Enriched(control=control))
+        return Ok(None, (output, Emit(topics.PROFILES, key, None)))
     if control.kind == "erase":
         return _erase(key, control, state, rules)
     if state is None and control.kind in ("refresh", "timer", "begin", "fill"):
@@ -155,15 +155,15 @@ def _apply_control(
 
 def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> RowTransition[ProfileState]:
     """Send the shard away; pass the move, and the rest of the profile, on to later stages."""
-    shards, leaving = row.shards.depart(move)
+    shards, part = row.shards.depart(move)
     row = replace(row, shards=shards)
-    onward = Emit(topics.ENRICHED, key, Enriched(control=move))
-    if leaving is None:
-        return RowTransition(row, (onward,))
+    output = Emit(topics.ENRICHED, key, Enriched(control=move))
+    if part is None:
+        return RowTransition(row, (output,))
     if not shards.here:
         row = replace(row, shown={})
-    arrive = _send(move, destination(move), leaving)
-    return RowTransition(row, (onward, arrive, *_refresh(key, move, row, rules)))
+    arrive = _send(move, destination(move), part)
+    return RowTransition(row, (output, arrive, *_refresh(key, move, row, rules)))
 
 
 def _arrive(
@@ -190,10 +190,10 @@ def _record_belonging(
         belongings=belongings,
         shown=named_identifiers.drop_confirmed(row.shown, belongings, change),
     )
-    onward = Emit(topics.ENRICHED, key, Enriched(control=change))
+    output = Emit(topics.ENRICHED, key, Enriched(control=change))
     if not row.shards.here:
-        return RowTransition(row, (onward,))
-    return RowTransition(row, (onward, *_refresh(key, change, row, rules)))
+        return RowTransition(row, (output,))
+    return RowTransition(row, (output, *_refresh(key, change, row, rules)))
 
 
 def _erase(
@@ -203,9 +203,9 @@ def _erase(
     if erase.state is None:
         return DeadLetter("empty-record", "state: an erase must name the shards to forget")
     erasure = _erasure_from.decode(erase.state)
-    onward = Emit(topics.ENRICHED, key, Enriched(control=erase))
+    output = Emit(topics.ENRICHED, key, Enriched(control=erase))
     if state is None:
-        return Forward((onward,))
+        return Forward((output,))
     transition = catch_up(key, state, erase.at, rules)
     row = transition.row
     shards = row.shards.without(erasure.shards)
@@ -218,10 +218,10 @@ def _erase(
     if not erasure.shown_only:
         row = replace(row, belongings=remove_identifier(row.belongings, erase.identifier))
     if not (parts or row.shards.away or row.belongings):
-        return Ok(None, (*transition.emits, onward, *_refresh(key, erase, row, rules)))
-    news = _refresh(key, erase, row, rules) if state.shards.here else ()
+        return Ok(None, (*transition.emits, output, *_refresh(key, erase, row, rules)))
+    refresh_emits = _refresh(key, erase, row, rules) if state.shards.here else ()
     return outcome_with_wake(
-        row, (*transition.emits, onward, *news), profile_at(row, erase.at, rules), rules
+        row, (*transition.emits, output, *refresh_emits), profile_at(row, erase.at, rules), rules
     )
 
 
@@ -249,10 +249,10 @@ def _fill(
     name = control.shard
     if control.state is None or name is None:
         return DeadLetter("empty-record", "state, shard: a fill must have both")
-    onward_to = row.shards.redirect_of(name, control.version)
-    if onward_to is not None:
-        onward = replace(control, version=onward_to.version)
-        return Redirect(Emit(topics.IDENTIFIED, onward_to.to_profile, Identified(control=onward)))
+    redirect = row.shards.redirect_of(name, control.version)
+    if redirect is not None:
+        redirected_fill = Identified(control=replace(control, version=redirect.version))
+        return Redirect(Emit(topics.IDENTIFIED, redirect.to_profile, redirected_fill))
     shard = row.shards.here.get(name)
     if shard is None:
         return Drop("unknown shard")
@@ -281,8 +281,8 @@ def _refresh(key: str, cause: Control, row: ProfileState, rules: Rules) -> tuple
         to_root=row.root if latest is not None else None,
         version=cause.version if latest == cause.shard else 0,
     )
-    onward = Enriched(control=refresh, profile=_section(moment, rules))
-    return Emit(topics.ENRICHED, key, onward), _snapshot(key, row, moment, rules)
+    enriched = Enriched(control=refresh, profile=_section(moment, rules))
+    return Emit(topics.ENRICHED, key, enriched), _snapshot(key, row, moment, rules)
 
 
 def _section(moment: ProfileMoment, rules: Rules) -> ProfileSection | None:

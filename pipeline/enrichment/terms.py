@@ -1,4 +1,4 @@
-"""Set of texts; of many, the 100 latest."""
+"""Set of at most 100 texts, the latest ones."""
 
 from typing import Final
 

@@ -2,8 +2,8 @@
 
 from msgspec.structs import replace
 
-from pipeline.identity.causes import profile_of
 from pipeline.identity.ownership import owner_of
+from pipeline.identity.record_factory import profile_of
 from pipeline.identity.state import IdentityState, Placement
 
 

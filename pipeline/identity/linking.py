@@ -20,7 +20,7 @@ class ShownLink(Struct, frozen=True):
 
     state: IdentityState
     fate: Literal["linked", "outdated", "refused"] = "linked"
-    news: Evidence | None = None
+    unsent_evidence: Evidence | None = None
 
 
 def observe(
@@ -30,28 +30,33 @@ def observe(
     key = child.key
     if not state.counts(key, evidence):
         return ShownLink(state, "outdated")
-    former = state.children.get(key)
-    if former is None:
+    former_child = state.children.get(key)
+    if former_child is None:
         if _is_full(state, child.namespace, rules):
             return ShownLink(state, "refused")
         after = _set_child(state, key, Child(evidence, evidence, follows=True))
-        return ShownLink(after, news=evidence)
-    latest = max(former.seen, evidence)
-    if former.follows:
-        return ShownLink(_set_child(state, key, replace(former, seen=latest)))
-    if latest <= former.sent:
+        return ShownLink(after, unsent_evidence=evidence)
+    latest_evidence = max(former_child.seen, evidence)
+    if former_child.follows:
+        return ShownLink(_set_child(state, key, replace(former_child, seen=latest_evidence)))
+    if latest_evidence <= former_child.sent:
         return ShownLink(state, "outdated")
-    return ShownLink(_set_child(state, key, Child(latest, latest, follows=True)), news=latest)
+    return ShownLink(
+        _set_child(state, key, Child(latest_evidence, latest_evidence, follows=True)),
+        unsent_evidence=latest_evidence,
+    )
 
 
 def release(state: IdentityState, child: str) -> tuple[IdentityState, Evidence | None]:
     """Let `child` follow another; return unsent evidence, which may win the child back."""
-    former = state.children.get(child)
-    if former is None:
+    former_child = state.children.get(child)
+    if former_child is None:
         return state, None
-    if former.seen > former.sent and state.counts(child, former.seen):
-        return _set_child(state, child, Child(former.seen, former.seen, follows=True)), former.seen
-    return _set_child(state, child, replace(former, follows=False, confirmed=False)), None
+    if former_child.seen > former_child.sent and state.counts(child, former_child.seen):
+        return _set_child(
+            state, child, Child(former_child.seen, former_child.seen, follows=True)
+        ), former_child.seen
+    return _set_child(state, child, replace(former_child, follows=False, confirmed=False)), None
 
 
 def rejoin(state: IdentityState, child: str) -> IdentityState:
@@ -78,13 +83,13 @@ def apply_parent_report(
     evidence = change.evidence
     if evidence is not None and not state.counts(parent, evidence):
         evidence = None
-    former = state.parents.get(parent)
-    if former is None:
+    former_parent = state.parents.get(parent)
+    if former_parent is None:
         return _set_parent(state, parent, Parent(evidence, root, change.version))
-    latest = max(filter(None, (former.evidence, evidence)), default=None)
-    if change.version < former.version:
-        return _set_parent(state, parent, replace(former, evidence=latest))
-    return _set_parent(state, parent, Parent(latest, root, change.version))
+    latest_evidence = max(filter(None, (former_parent.evidence, evidence)), default=None)
+    if change.version < former_parent.version:
+        return _set_parent(state, parent, replace(former_parent, evidence=latest_evidence))
+    return _set_parent(state, parent, Parent(latest_evidence, root, change.version))
 
 
 def disconnect(
@@ -108,12 +113,14 @@ def disconnect(
 
 
 def _set_parent(state: IdentityState, name: str, parent: Parent) -> IdentityState:
-    former = state.parents.get(name)
-    begins = parent.evidence is not None and (former is None or former.evidence is None)
+    former_parent = state.parents.get(name)
+    is_new_claim = parent.evidence is not None and (
+        former_parent is None or former_parent.evidence is None
+    )
     rest = {
         parent_name: other_parent
         for parent_name, other_parent in state.parents.items()
-        if not (begins and parent_name == name)
+        if not (is_new_claim and parent_name == name)
     }
     return replace(state, parents={**rest, name: parent})
 

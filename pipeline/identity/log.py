@@ -30,21 +30,21 @@ def links(changes: Iterable[IdentityChange]) -> dict[str, Link]:
                 evidence_by_parent.get(other, change.evidence), change.evidence
             )
         elif change.kind in ("unlink", "unlinked"):
-            cut = cuts.setdefault(change.identifier, {})
-            cut[other] = max(cut.get(other, change.at), change.at)
+            cut_times = cuts.setdefault(change.identifier, {})
+            cut_times[other] = max(cut_times.get(other, change.at), change.at)
         elif change.kind in ("refused", "forgotten"):
             evidence_by_parent.pop(other, None)
         elif change.kind == "erased":
             evidence_by_child[change.identifier], cuts[change.identifier] = {}, {}
     by_identifier = {}
     for identifier, parents in evidence_by_child.items():
-        cut = cuts.get(identifier, {})
-        counting = [
-            (e, parent_key)
-            for parent_key, e in parents.items()
-            if e.occurred_at > cut.get(parent_key, -1)
+        cut_times = cuts.get(identifier, {})
+        valid_evidence = [
+            (evidence, parent)
+            for parent, evidence in parents.items()
+            if evidence.occurred_at > cut_times.get(parent, -1)
         ]
-        if counting:
-            evidence, parent = max(counting)
+        if valid_evidence:
+            evidence, parent = max(valid_evidence)
             by_identifier[identifier] = Link(identifier, parent, evidence)
     return by_identifier

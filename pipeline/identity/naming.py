@@ -17,16 +17,16 @@ REUSED_ID: Final = DeadLetter(
 distinguish the two."""
 
 _NO_ID: Final = DeadLetter(
-    "no-event-id", "event_id: it is blank; give every event an id, by which a retry is known"
+    "no-event-id", "event_id: it is blank; give every event an id, by which a retry is recognised"
 )
 
 _PAIR_AND_ANOTHER: Final = 3
 """Identifiers of an alias with an ambiguous previous id: both kinds of it, and the new id."""
 
 
-def refuse_unclear(interaction: Interaction) -> DeadLetter | None:
-    """Return the dead letter of an interaction without an id or with an ambiguous name, both of
-    which the gateway refuses; None for others."""
+def refuse_unclear_interaction(interaction: Interaction) -> DeadLetter | None:
+    """Return the dead letter of an interaction without an id or with an ambiguous name; None for
+    others. The gateway refuses both."""
     if not interaction.event_id.strip():
         return _NO_ID
     name = ambiguous_name(interaction.properties, interaction.lists)
@@ -41,17 +41,17 @@ def rank_identifiers(
     """Return normalised identifiers without the blocked ones; a dead letter when none is left."""
     if not interaction.identifiers:
         return DeadLetter("no-identifiers", "identifiers: the interaction has none")
-    valid: list[Identifier] = []
+    valid_identifiers: list[Identifier] = []
     faults: list[str] = []
     for identifier in interaction.identifiers:
         normal = config.identity.normalise(identifier)
         if isinstance(normal, Identifier):
-            valid.append(normal)
+            valid_identifiers.append(normal)
         else:
             faults.append(f"{identifier.namespace}: {normal}")
-    if not valid:
+    if not valid_identifiers:
         return DeadLetter("no-valid-identifier", "identifiers: " + "; ".join(faults))
-    return config.identity.rank(valid)
+    return config.identity.rank(valid_identifiers)
 
 
 def ambiguous_alias(names: Collection[Identifier], config: Configuration) -> tuple[Identifier, ...]:
@@ -63,12 +63,12 @@ def ambiguous_alias(names: Collection[Identifier], config: Configuration) -> tup
     """
     if len(names) < _PAIR_AND_ANOTHER:
         return ()
-    spaces = config.bundle.identity
-    users = {name.value: name for name in names if name.namespace == spaces.user_id}
-    anonymous = (name for name in names if name.namespace == spaces.anonymous_id)
+    namespaces = config.bundle.identity
+    users = {name.value: name for name in names if name.namespace == namespaces.user_id}
+    anonymous_names = (name for name in names if name.namespace == namespaces.anonymous_id)
     pairs = (
         (users[identifier.value], identifier)
-        for identifier in anonymous
+        for identifier in anonymous_names
         if identifier.value in users
     )
     return next(pairs, ())

@@ -24,7 +24,6 @@ from msgspec.structs import replace
 
 from pipeline.config.compile import Configuration
 from pipeline.config.dates import day
-from pipeline.identity.causes import RecordFactory, add_visited, profile_of
 from pipeline.identity.forgetting import orphans, remove_other
 from pipeline.identity.linking import (
     ShownLink,
@@ -35,8 +34,9 @@ from pipeline.identity.linking import (
     release,
 )
 from pipeline.identity.mapping import apply_mappings
-from pipeline.identity.naming import ambiguous_alias, rank_identifiers, refuse_unclear
+from pipeline.identity.naming import ambiguous_alias, rank_identifiers, refuse_unclear_interaction
 from pipeline.identity.ownership import adopt_shard, correct_placements, current_shard
+from pipeline.identity.record_factory import RecordFactory, add_visited, profile_of
 from pipeline.identity.state import IdentityState
 from pipeline.model import topics
 from pipeline.model.control import Control
@@ -76,19 +76,21 @@ def step(
 def _identify(
     key: str, interaction: Interaction, state: IdentityState | None, rules: Rules
 ) -> Outcome[IdentityState]:
-    result = refuse_unclear(interaction) or _check_time_of_event(interaction, rules.config)
+    result = refuse_unclear_interaction(interaction) or _check_time_of_event(
+        interaction, rules.config
+    )
     if isinstance(result, DeadLetter):
         return result
     names = rank_identifiers(result, rules.config)
     if isinstance(names, DeadLetter):
         return names
     pair = ambiguous_alias(names, rules.config) if interaction.kind == "alias" else ()
-    certain = tuple(name for name in names if name not in pair)
-    if certain[0].key != key:
+    certain_names = tuple(name for name in names if name not in pair)
+    if certain_names[0].key != key:
         return Redirect(
-            Emit(topics.INTERACTIONS, certain[0].key, replace(result, identifiers=names))
+            Emit(topics.INTERACTIONS, certain_names[0].key, replace(result, identifiers=names))
         )
-    interaction = replace(result, identifiers=certain)
+    interaction = replace(result, identifiers=certain_names)
     event = event_key(key, interaction)
     records = RecordFactory(key, event, interaction.received_at, rules.config.digest)
     row, shard = current_shard(key, state or IdentityState(root=key), event)
@@ -161,9 +163,9 @@ def _link_notices(
     """Return the records that follow from the `link` to `child`, shown by `evidence`."""
     if link.fate == "refused":
         return (records.refused(child.key, records.key, evidence),)
-    if link.news is None:
+    if link.unsent_evidence is None:
         return ()
-    return (records.link(child.key, link.state, link.news),)
+    return (records.link(child.key, link.state, link.unsent_evidence),)
 
 
 def _apply_change(
@@ -269,8 +271,8 @@ def _release_child(
     if child not in row.children:
         return Ok(row, (records.conceded(child),))
     until_ms = row.children[child].sent.occurred_at
-    row, news = release(row, child)
-    answer = records.conceded(child) if news is None else records.link(child, row, news)
+    row, evidence = release(row, child)
+    answer = records.conceded(child) if evidence is None else records.link(child, row, evidence)
     return Ok(row, (answer, records.denied(row, child, until_ms)))
 
 
@@ -302,10 +304,10 @@ def _unlink(
     records: RecordFactory, row: IdentityState, other: str, first: bool
 ) -> Ok[IdentityState]:
     """Cut a link; the end with the request (`first`) informs the other."""
-    after, news = disconnect(row, other, records.at)
+    after, evidence = disconnect(row, other, records.at)
     notices = (records.unlinked(other),) if first else ()
-    if news is not None:
-        notices = (*notices, records.link(other, after, news))
+    if evidence is not None:
+        notices = (*notices, records.link(other, after, evidence))
     if other in after.children:
         notices = (*notices, records.denied(after, other, records.at))
     choice = _choose_parent(records, row, after, _LinkReport())
@@ -413,10 +415,10 @@ def _forget_other(records: RecordFactory, row: IdentityState, other: str) -> Ok[
 def _erase(records: RecordFactory, row: IdentityState, informer: str | None) -> Ok[IdentityState]:
     neighbours = dict.fromkeys((*row.children, *row.parents, *row.cuts))
     notices = [records.forgotten(other) for other in neighbours if other != informer]
-    places, others = row.places, orphans(row)
-    notices += (records.adopt(owner, name, places[name]) for name, owner in others.items())
-    missing = tuple(name for name in places if name not in others)
-    erasure = Erasure(missing, anonymous=tuple(others))
+    places, orphan_owners = row.places, orphans(row)
+    notices += (records.adopt(owner, name, places[name]) for name, owner in orphan_owners.items())
+    missing = tuple(name for name in places if name not in orphan_owners)
+    erasure = Erasure(missing, anonymous=tuple(orphan_owners))
     notices += (records.erase(profile, records.key, erasure) for profile in row.visited)
     return Ok(None, (records.forget_profile(), records.erased(), *notices))
 

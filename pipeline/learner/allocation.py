@@ -70,7 +70,7 @@ def _clear_met_wants(account: Account) -> Account:
     leases = {
         number: replace(lease, wanted=0)
         for number, lease in account.leases.items()
-        if lease.wanted and not lease.lacking and not lease.recalled
+        if lease.wanted and not lease.shortage and not lease.recalled
     }
     return replace(account, leases={**account.leases, **leases}) if leases else account
 
@@ -98,7 +98,7 @@ def _grant(account: Account, unit: int, max_tokens: int, now_ms: int) -> Account
 
 
 def _can_get(account: Account, lease: PartitionLease) -> bool:
-    return lease.lacking > 0 and lease.wanted <= account.left
+    return lease.shortage > 0 and lease.wanted <= account.left
 
 
 def _queue(account: Account, now_ms: int) -> list[int]:
@@ -108,7 +108,7 @@ def _queue(account: Account, now_ms: int) -> list[int]:
     return sorted(
         (number for number, lease in leases.items() if _can_get(account, lease)),
         key=lambda number: (
-            leases[number].lacking,
+            leases[number].shortage,
             now_ms - leases[number].asked_at > _RECENT_MS,
             leases[number].wanted_since,
             number,
@@ -117,7 +117,7 @@ def _queue(account: Account, now_ms: int) -> list[int]:
 
 
 def _lacking_tokens(account: Account, queue: Iterable[int]) -> int:
-    return sum(account.leases[number].lacking for number in queue)
+    return sum(account.leases[number].shortage for number in queue)
 
 
 def _poorest_first(account: Account, besides: Iterable[int]) -> list[int]:

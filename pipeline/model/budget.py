@@ -29,7 +29,7 @@ class Purse(Struct, frozen=True, array_like=True):
 
     `spent` of at most `granted` tokens, both since the period began; `number`: of the newest grant;
     the purse is valid for decisions at `begins` <= now < `ends` (ms; None: no end). `price`: shadow
-    price of a unit of cost. `ahead`: the purse of the next period.
+    price of a unit of cost. `next_purse`: the purse of the next period.
     """
 
     period: str
@@ -39,17 +39,17 @@ class Purse(Struct, frozen=True, array_like=True):
     granted: int
     spent: int = 0
     price: float = 0.0
-    ahead: "Purse | None" = None
+    next_purse: "Purse | None" = None
 
     def at(self, now_ms: int) -> "Purse":
         """Return the purse of the period at `now_ms`."""
-        next_purse = self.ahead
-        return self if next_purse is None or now_ms < next_purse.begins else next_purse
+        later_purse = self.next_purse
+        return self if later_purse is None or now_ms < later_purse.begins else later_purse
 
     def pay(self, period: str, amount: int) -> "Purse":
         """Return the purse after spending tokens of a period."""
-        if self.ahead is not None and self.ahead.period == period:
-            return replace(self, ahead=self.ahead.pay(period, amount))
+        if self.next_purse is not None and self.next_purse.period == period:
+            return replace(self, next_purse=self.next_purse.pay(period, amount))
         return replace(self, spent=self.spent + amount)
 
     def left(self, now_ms: int) -> int:
@@ -80,18 +80,26 @@ def accept(purse: Purse | None, grant: Grant) -> Purse | None:
 
     The purse of a period is kept until the next begins.
     """
-    latest = purse if purse is None or purse.ahead is None else purse.ahead
-    if latest is not None and grant.number <= latest.number:
+    latest_purse = purse if purse is None or purse.next_purse is None else purse.next_purse
+    if latest_purse is not None and grant.number <= latest_purse.number:
         return None
-    is_same_period = latest is not None and latest.period == grant.period
-    spent_tokens = latest.spent if latest is not None and is_same_period else 0
+    is_same_period = latest_purse is not None and latest_purse.period == grant.period
+    spent_tokens = latest_purse.spent if latest_purse is not None and is_same_period else 0
     ceiling = max(grant.granted, spent_tokens)
-    after = Purse(
+    granted_purse = Purse(
         grant.period, grant.begins, grant.ends, grant.number, ceiling, spent_tokens, grant.price
     )
-    former = purse if is_same_period else latest
-    is_next_period = former is not None and former.ends is not None and former.ends <= grant.begins
-    return replace(former, ahead=after) if former is not None and is_next_period else after
+    former_purse = purse if is_same_period else latest_purse
+    is_next_period = (
+        former_purse is not None
+        and former_purse.ends is not None
+        and former_purse.ends <= grant.begins
+    )
+    return (
+        replace(former_purse, next_purse=granted_purse)
+        if former_purse is not None and is_next_period
+        else granted_purse
+    )
 
 
 class BudgetLease(Struct, frozen=True):

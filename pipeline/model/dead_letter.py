@@ -12,11 +12,11 @@ from msgspec import Struct, field
 from pipeline.model import sizes
 from pipeline.model.outcome import DeadLetter
 
-LARGEST: Final = sizes.INPUT + (128 << 10)
+MAX_BYTES: Final = sizes.INPUT + (128 << 10)
 """Largest size of a dead letter, in bytes."""
 
-_HEADERS: Final = 64 << 10
-_DETAIL: Final = 4_000
+_MAX_HEADERS_BYTES: Final = 64 << 10
+_MAX_DETAIL: Final = 4_000
 """Maximum of characters of a detail; in UTF-8 each may take four bytes."""
 
 
@@ -52,8 +52,8 @@ class DeadLetterRecord(Struct, frozen=True):
 
 def dead_letter(stage: str, failed_input: FailedInput, fault: DeadLetter) -> DeadLetterRecord:
     """Return the dead letter of an input that `stage` could not process for `fault`."""
-    headers = dict(_fitting_headers(failed_input.headers, _HEADERS))
-    left_out = {
+    headers = dict(_fitting_headers(failed_input.headers, _MAX_HEADERS_BYTES))
+    notes = {
         "key": _cut_note(failed_input.key, sizes.KEY),
         "value": _cut_note(failed_input.value, sizes.INPUT),
         "headers": _count_note(len(headers), len(dict(failed_input.headers))),
@@ -61,7 +61,7 @@ def dead_letter(stage: str, failed_input: FailedInput, fault: DeadLetter) -> Dea
     return DeadLetterRecord(
         stage=stage,
         reason=fault.reason,
-        detail="; ".join((fault.detail[:_DETAIL], *_cut_notes(left_out))),
+        detail="; ".join((fault.detail[:_MAX_DETAIL], *_cut_notes(notes))),
         topic=failed_input.topic,
         partition=failed_input.partition,
         offset=failed_input.offset,
@@ -94,5 +94,5 @@ def _count_note(count: int, total: int) -> str | None:
     return None if count == total else f"{count} of {total}"
 
 
-def _cut_notes(left_out: dict[str, str | None]) -> Iterator[str]:
-    return (f"{part} cut: {note}" for part, note in left_out.items() if note is not None)
+def _cut_notes(notes: dict[str, str | None]) -> Iterator[str]:
+    return (f"{part} cut: {note}" for part, note in notes.items() if note is not None)

@@ -80,9 +80,9 @@ def step(
 def _apply_control(
     key: str, record: Enriched, control: Control, row: MembershipState, rules: Rules
 ) -> Outcome[MembershipState]:
-    onward = Emit(topics.SEGMENTED, key, Segmented(control=control))
+    output = Emit(topics.SEGMENTED, key, Segmented(control=control))
     if control.kind in ("probe", "clock"):
-        return Forward((onward,))
+        return Forward((output,))
     control = replace(control, at=max(row.at, control.at))
     if control.kind == "forget":
         return Ok(None, _refresh(key, row, None, control, rules).emits)
@@ -92,7 +92,7 @@ def _apply_control(
         return _outcome(_apply_timer(key, row, record.profile, control, rules))
     if control.kind == "refresh":
         return _outcome(_refresh(key, row, record.profile, control, rules))
-    return _outcome(RowTransition(row, (onward,)))
+    return _outcome(RowTransition(row, (output,)))
 
 
 def _apply_timer(

@@ -18,7 +18,7 @@ from pipeline.adapters.consumer_groups import stage_groups
 from pipeline.adapters.lag import LagReader
 from pipeline.home.topics import TOPICS, ensure_topics
 from pipeline.identity import requests
-from pipeline.identity.causes import profile_of
+from pipeline.identity.record_factory import profile_of
 from pipeline.model import topics
 from pipeline.model.interaction import Context, Identifier, Interaction
 from pipeline.profile_reads.identity_requests import request_and_wait

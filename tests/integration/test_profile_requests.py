@@ -22,7 +22,7 @@ from pipeline.adapters.lag import LagReader
 from pipeline.flow import STAGES
 from pipeline.home.records import Records
 from pipeline.home.topics import ensure_topics
-from pipeline.identity.causes import profile_of
+from pipeline.identity.record_factory import profile_of
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier, Interaction

@@ -23,7 +23,7 @@ from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.home.load_rules import load_rules
 from pipeline.home.records import Records
 from pipeline.home.topics import ensure_topics
-from pipeline.identity.causes import profile_of
+from pipeline.identity.record_factory import profile_of
 from pipeline.model import topics
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier, Interaction

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pipeline.flow import Flow
-from pipeline.identity.causes import profile_of
+from pipeline.identity.record_factory import profile_of
 from pipeline.model import topics
 from pipeline.model.budget import TOKENS, Purse
 from pipeline.model.decision import Action, Contact, Decision

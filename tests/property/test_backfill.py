@@ -219,7 +219,10 @@ def test_merged_parts_of_a_shard_keep_the_most_complete_fill(
     for key, fill in join(a, b).items():
         own_fills = [fills[key] for fills in (a, b) if key in fills]
         assert fill in own_fills
-        assert all((fill.run, fill.covered) >= (other.run, other.covered) for other in own_fills)
+        assert all(
+            (fill.run, fill.interaction_count) >= (other.run, other.interaction_count)
+            for other in own_fills
+        )
 
 
 class _Log:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pipeline.identity.causes import profile_of
+from pipeline.identity.record_factory import profile_of
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier, Interaction

@@ -3,7 +3,7 @@
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.identity.causes import profile_of
+from pipeline.identity.record_factory import profile_of
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier, Interaction
 from tests.support.cases import cases

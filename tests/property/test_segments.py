@@ -30,7 +30,7 @@ from pipeline.conditions.tree import (
 from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.flow import Flow
-from pipeline.identity.causes import profile_of
+from pipeline.identity.record_factory import profile_of
 from pipeline.model import topics
 from pipeline.model.interaction import FactValue, Identifier, Interaction
 from pipeline.model.outcome import Emit

@@ -202,4 +202,4 @@ def test_budget_that_changes_its_period_begins_at_once() -> None:
     purse = Purse("day 1", 0, 1_000, 3, 10, 4)
     whole_budget = accept(purse, Grant("a", "campaign", 0, None, 4, 7, 0.0))
     assert whole_budget is not None
-    assert (whole_budget.left(500), whole_budget.ahead) == (7, None)
+    assert (whole_budget.left(500), whole_budget.next_purse) == (7, None)

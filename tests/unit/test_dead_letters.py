@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.model import sizes, topics
-from pipeline.model.dead_letter import LARGEST, FailedInput, dead_letter
+from pipeline.model.dead_letter import MAX_BYTES, FailedInput, dead_letter
 from pipeline.model.outcome import DeadLetter
 
 _CODEC = Codec(recorded_versions())
@@ -27,7 +27,7 @@ def test_dead_letter_of_any_input_can_be_written_and_names_it(
     letter = dead_letter("identity", failure, DeadLetter("because", "d" * detail))
     data = _CODEC.encode(topics.DEAD_LETTERS, letter)
     assert data is not None
-    assert len(letter.key or b"") + len(data) <= LARGEST
+    assert len(letter.key or b"") + len(data) <= MAX_BYTES
     assert (letter.topic, letter.partition, letter.offset) == (topics.INTERACTIONS, 2, 77)
     assert letter.key is not None
     assert failure.key is not None

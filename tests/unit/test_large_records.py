@@ -13,7 +13,7 @@ from agents.ports import Message
 from agents.stage import OutboxFullError, StageShell
 from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.flow import stage
-from pipeline.identity.causes import profile_of
+from pipeline.identity.record_factory import profile_of
 from pipeline.model import sizes, topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Identifier, Interaction

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from pipeline.decisioning.state import ContactState
 from pipeline.flow import Flow
-from pipeline.identity.causes import profile_of
+from pipeline.identity.record_factory import profile_of
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.decision import Action

@@ -52,7 +52,7 @@ _NO_OBJECTS_IN_PACKAGES: Final = _NO_OBJECTS | _words("how when where why")
 _FIELD_TERMS: Final = _words("committed processed unprocessed left decided")
 """Offsets, records and tokens, by the field's terms."""
 
-_BY_KIND: Final = Path("pipeline/identity/causes.py")
+_BY_KIND: Final = Path("pipeline/identity/record_factory.py")
 """Module whose functions have the names of the kinds of changes that they make."""
 
 _HISTORY: Final = re.compile(

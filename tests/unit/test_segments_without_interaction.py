@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.config import model
 from pipeline.flow import Flow
-from pipeline.identity.causes import profile_of
+from pipeline.identity.record_factory import profile_of
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.time import DAY_MS, HOUR_MS
 from tests.support.worlds import rules

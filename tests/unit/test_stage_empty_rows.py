@@ -8,7 +8,7 @@ from agents.ports import Message
 from agents.stage import StageShell
 from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.flow import stage
-from pipeline.identity.causes import profile_of
+from pipeline.identity.record_factory import profile_of
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.interaction import Identifier, Interaction

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.config import model
 from pipeline.flow import Flow
-from pipeline.identity.causes import profile_of
+from pipeline.identity.record_factory import profile_of
 from pipeline.model.interaction import FactValue, Identifier, Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import Profile

@@ -23,7 +23,7 @@ from pipeline.model.decision import Decision, Spend
 from pipeline.model.time import DAY_MS, MINUTE_MS
 
 _HOLD_MS: Final = 2_000
-_LONGEST_HOLD_MS: Final = 64_000
+_MAX_HOLD_MS: Final = 64_000
 
 
 class PartitionLease(Struct, frozen=True):
@@ -65,7 +65,7 @@ class PartitionLease(Struct, frozen=True):
         return self.ceiling < self.promised
 
     @property
-    def lacking(self) -> int:
+    def shortage(self) -> int:
         """Tokens that are wanted and not left; 0 while a recall is under way."""
         return 0 if self.recalled else max(self.wanted - self.left, 0)
 
@@ -89,13 +89,13 @@ class PartitionLease(Struct, frozen=True):
 
     def recall(self) -> "PartitionLease":
         """Return the lease with nothing more to spend, once the partition has received it."""
-        hold_ms = min(self.hold_ms * (2 if self.unused else 1), _LONGEST_HOLD_MS)
+        hold_ms = min(self.hold_ms * (2 if self.unused else 1), _MAX_HOLD_MS)
         return replace(
             self, number=self.number + 1, ceiling=self.spent, unused=False, hold_ms=hold_ms
         )
 
     def want(self, amount: int, now_ms: int) -> "PartitionLease":
-        """Return the lease once a candidate lacked `amount` tokens; the least that was lacked
+        """Return the lease once a candidate lacked `amount` tokens; the smallest shortage
         counts."""
         since = self.wanted_since if self.wanted else now_ms
         need = min(self.wanted or amount, amount)
@@ -175,25 +175,25 @@ class Account(Struct, frozen=True):
         return replace(self, leases={**self.leases, partition: lease})
 
 
-_REMEMBERED_MS: Final = 40 * DAY_MS
+_ACTION_RETENTION_MS: Final = 40 * DAY_MS
 """Retention of an action's spending: longer than outcomes are accepted."""
-_UNKNOWN_MS: Final = 60 * MINUTE_MS
+_OUTCOME_RETENTION_MS: Final = 60 * MINUTE_MS
 """Retention of an outcome that was read before its decision."""
 OVERDUE: Final = "overdue"
 """Status of a reservation that had expired when the account's record was published: released,
 unless the learner had received it late (see `Account.expiring`)."""
-_AHEAD_MS: Final = 10_000
+_EARLY_OPENING_MS: Final = 10_000
 _NO_LEASE: Final = PartitionLease()
 
 
 def open_account(rule: BudgetRule, account: Account | None, now_ms: int) -> Account:
     """Return the account of a budget in the period that runs at `now_ms` or begins shortly after.
 
-    A period is opened `_AHEAD_MS` before it begins, so that its first decisions find its leases.
-    Meanwhile partitions spend their leases of the previous one. A new period begins with nothing
-    spent; grant numbers continue, so that old grants are recognised.
+    A period is opened `_EARLY_OPENING_MS` before it begins, so that its first decisions find its
+    leases. Meanwhile partitions spend their leases of the previous one. A new period begins with
+    nothing spent; grant numbers continue, so that old grants are recognised.
     """
-    period = rule.period(now_ms + _AHEAD_MS)
+    period = rule.period(now_ms + _EARLY_OPENING_MS)
     if account is None:
         return Account(rule.name, period, rule.amount, pace=BudgetPace(at=now_ms, since=now_ms))
     if account.period.name == period.name:
@@ -240,7 +240,7 @@ class Count(Struct):
                 self._reserve(spend, decision.decided_at, partition, offset)
             else:
                 self._settle(spend.action_id, spend.what, partition, offset)
-        for name, amount in _lacking(decision):
+        for name, amount in _shortages(decision):
             account = self._account(name)
             if account is not None:
                 lease = account.at(partition).want(amount, self.now_ms)
@@ -263,7 +263,7 @@ class Count(Struct):
             until = account.counted_at + until - at
         elif not is_counted and until is not None and until <= self.now_ms:
             until = self.now_ms + until - at  # a log's own time, or received late
-        forget_at = max(at, self.now_ms) + _REMEMBERED_MS
+        forget_at = max(at, self.now_ms) + _ACTION_RETENTION_MS
         parts = (*action.parts, part)
         self.actions[spend.action_id] = SpentAction(parts, status, until, forget_at)
         if account is None or is_counted:
@@ -278,7 +278,7 @@ class Count(Struct):
     def _settle(self, action_id: str, status: str, partition: int, offset: int) -> None:
         action = self._action(action_id)
         if action is None:
-            forget_at = self.now_ms + _UNKNOWN_MS
+            forget_at = self.now_ms + _OUTCOME_RETENTION_MS
             self.actions[action_id] = SpentAction((), status, None, forget_at)
             return
         if action.status in (status, "committed"):
@@ -323,7 +323,7 @@ def _is_counted(account: Account, partition: int, offset: int) -> bool:
     return offset < account.counted.get(str(partition), 0)
 
 
-def _lacking(decision: Decision) -> Iterable[tuple[str, int]]:
+def _shortages(decision: Decision) -> Iterable[tuple[str, int]]:
     """Yield the budgets that held a candidate back, each with the tokens that it wanted."""
     for candidate in decision.candidates:
         if candidate.fate.startswith(BUDGET):

@@ -18,13 +18,14 @@ from msgspec.structs import replace
 from pipeline.config.budgets import BudgetRule
 from pipeline.decisioning.budgets.accounts import Account, BudgetPace
 
-_EVERY_MS: Final = 1_000
+_MIN_INTERVAL_MS: Final = 1_000
 """Shortest time between two prices."""
-_RESPONSES: Final = 50
-"""Spending twice as fast as the plan for this part of the period multiplies 1 + λ by e."""
+_RESPONSES_PER_PERIOD: Final = 50
+"""Number of parts of a period: spending twice as fast as planned for one part multiplies 1 + λ
+by e."""
 _MIN_PRICES: Final = 500
 """Minimum number of prices in a period where few messages are planned."""
-_LONGEST_STEP: Final = 0.5
+_MAX_STEP: Final = 0.5
 """Largest change of the logarithm of 1 + λ in one step."""
 _MAX_PRICE: Final = 1e6
 """Maximum of a shadow price."""
@@ -45,12 +46,12 @@ def reprice(account: Account, rule: BudgetRule, now_ms: int) -> Account:
         return account  # nothing is left to pace
     plan = max((account.left + spent_tokens) * elapsed_ms / (ends - pace.at), 1.0)
     is_early = plan < rule.unit and elapsed_ms < length / _MIN_PRICES
-    if elapsed_ms < _EVERY_MS or is_early:
+    if elapsed_ms < _MIN_INTERVAL_MS or is_early:
         return account
     excess = spent_tokens / plan - 1
     if _is_held_back(account, rule, now_ms):
         excess = max(excess, 1.0)
-    step = min(excess * elapsed_ms * _RESPONSES / length, _LONGEST_STEP)
+    step = min(excess * elapsed_ms * _RESPONSES_PER_PERIOD / length, _MAX_STEP)
     price = min(max((1 + pace.price) * math.exp(step) - 1, 0.0), _MAX_PRICE)
     return replace(account, pace=BudgetPace(price, now_ms, account.gross, pace.since))
 
@@ -62,9 +63,9 @@ def allowance(account: Account, rule: BudgetRule, now_ms: int) -> int:
     if span is None or now_ms >= span[1]:
         return account.free
     begins = span[0] if span[0] is not None else account.pace.since
-    part = min(max((now_ms - begins) / max(span[1] - begins, 1), 0.0) + _ADVANCE_SHARE, 1.0)
-    out = account.amount - account.free
-    return max(round(account.amount * part) - out, 0)
+    share = min(max((now_ms - begins) / max(span[1] - begins, 1), 0.0) + _ADVANCE_SHARE, 1.0)
+    granted_tokens = account.amount - account.free
+    return max(round(account.amount * share) - granted_tokens, 0)
 
 
 def _is_held_back(account: Account, rule: BudgetRule, now_ms: int) -> bool:

@@ -14,7 +14,7 @@ _UTM: Final = {
     "utm_term": "term",
     "utm_content": "content",
 }
-_MARKS: Final = {
+_CLICK_PARAMETERS: Final = {
     "gclid": "google",
     "gbraid": "google",
     "wbraid": "google",
@@ -27,7 +27,7 @@ _MARKS: Final = {
 }
 """Advertising network by the parameter that it adds to URLs."""
 _MAX_PARAMETERS: Final = 100
-_LONGEST_URL: Final = 8_192
+_MAX_URL_LENGTH: Final = 8_192
 
 
 class CampaignEnricher:
@@ -44,7 +44,7 @@ class CampaignEnricher:
         for part in CAMPAIGN_PARTS:
             if tag := context.campaign.get(part):
                 values[CAMPAIGN + part] = tag
-        for name, network in _MARKS.items():
+        for name, network in _CLICK_PARAMETERS.items():
             if name in parameters:
                 values |= {AD_NETWORK: network, CLICK_ID: parameters[name]}
                 break
@@ -56,7 +56,7 @@ def _parameters(url: str | None) -> dict[str, str]:
     if url is None or "?" not in url:
         return {}
     try:
-        query = urlsplit(url[:_LONGEST_URL]).query
+        query = urlsplit(url[:_MAX_URL_LENGTH]).query
         pairs = parse_qsl(query, max_num_fields=_MAX_PARAMETERS)
     except ValueError:
         return {}

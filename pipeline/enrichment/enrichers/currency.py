@@ -19,9 +19,9 @@ class CurrencyEnricher:
     """Enricher of each configured amount, or of `unknown_currency`."""
 
     def __init__(self, rules: model.Currency) -> None:
-        self._to = rules.to
+        self._target = rules.to
         self._code = reader(rules.currency)
-        self._amounts = {name: reader(of) for name, of in rules.amounts.items()}
+        self._amounts = {name: reader(field) for name, field in rules.amounts.items()}
         self._rates: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
         for rate in sorted(rules.rates, key=lambda entry: start_ms(entry.since)):
             self._rates[rate.currency].append((start_ms(rate.since), rate.rate))
@@ -34,14 +34,14 @@ class CurrencyEnricher:
         if not amounts:
             return {}
         code = self._code(facts) if self._code is not None else None
-        currency = self._to if code is None else str(code).strip().upper()
+        currency = self._target if code is None else str(code).strip().upper()
         rate = self._rate(currency, interaction.occurred_at)
         if rate is None:
             return {UNKNOWN_CURRENCY: currency}
         return {name: round(value * rate, _DECIMALS) for name, value in amounts.items()}
 
     def _rate(self, currency: str, at: int) -> float | None:
-        if currency == self._to:
+        if currency == self._target:
             return 1
         rates = self._rates.get(currency, [])
         place = bisect_right(rates, at, key=lambda rate: rate[0])

@@ -14,13 +14,13 @@ from pipeline.model.interaction import Interaction, Scalar
 
 _CACHE_SIZE: Final = 10_000
 """Size of the cache: a few thousand user agents make up nearly all traffic."""
-_LONGEST: Final = 1_024
+_MAX_LENGTH: Final = 1_024
 """Maximum of parsed characters, so that the cache stays small."""
 
-_HANDHELD: Final = frozenset(
+_HANDHELD_SYSTEMS: Final = frozenset(
     ("iOS", "Android", "Windows Phone", "KaiOS", "BlackBerry OS", "Sailfish")
 )
-_SCREENS: Final = frozenset(
+_TELEVISION_SYSTEMS: Final = frozenset(
     ("Tizen", "WebOS", "Web0S", "tvOS", "ATV OS X", "Chromecast Linux", "Chromecast", "FireTV",
      "Roku")
 )  # fmt: skip
@@ -41,7 +41,7 @@ _CONSOLE: Final = re.compile(r"Xbox|PlayStation|Nintendo")
 _AUTOMATION: Final = re.compile(r"HeadlessChrome|PhantomJS|Chrome-Lighthouse")
 _BROWSER: Final = re.compile(r"AppleWebKit/|Gecko/")
 
-_DESKS: Final = frozenset(
+_DESKTOP_SYSTEMS: Final = frozenset(
     (
         "Windows",
         "Mac OS X",
@@ -63,7 +63,7 @@ class UserAgentEnricher:
 
     def derive(self, interaction: Interaction) -> Mapping[str, Scalar]:
         text = interaction.context.user_agent
-        return {} if not text else _parse(text[:_LONGEST])
+        return {} if not text else _parse(text[:_MAX_LENGTH])
 
 
 @cache
@@ -90,15 +90,15 @@ def _parse(text: str) -> Mapping[str, Scalar]:
 
 def _device_type(text: str, result: Result) -> str:
     os = "" if result.os is None else result.os.family
-    if os in _SCREENS or _TELEVISION.search(text):
+    if os in _TELEVISION_SYSTEMS or _TELEVISION.search(text):
         return "tv"
     if _CONSOLE.search(text):
         return "other"
     if _is_tablet(text, os, result):
         return "tablet"
-    if os in _HANDHELD or "Mobile" in text:
+    if os in _HANDHELD_SYSTEMS or "Mobile" in text:
         return "mobile"
-    return "desktop" if os in _DESKS else "other"
+    return "desktop" if os in _DESKTOP_SYSTEMS else "other"
 
 
 def _is_tablet(text: str, os: str, result: Result) -> bool:
