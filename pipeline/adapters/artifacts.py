@@ -17,7 +17,7 @@ def digest_of(file: Path) -> str:
 
 
 class Artifacts:
-    """Store in one folder."""
+    """Store of artifacts in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -31,7 +31,7 @@ class Artifacts:
             os.close(descriptor)
             draft = Path(name)
             shutil.copyfile(file, draft)
-            sha256 = digest_of(draft)
+            sha256 = digest_of(draft)  # the file may have changed meanwhile
             draft.replace(self.folder / sha256)
         return sha256
 

@@ -1,4 +1,4 @@
-"""Newest records of `budgets`, by name."""
+"""Reader of the newest records of `budgets`."""
 
 import logging
 from collections.abc import Mapping
@@ -12,8 +12,11 @@ from pipeline.model.budget import BudgetRecord
 _log = logging.getLogger(__name__)
 
 
-def newest_budgets(client: Mapping[str, Property], codec: Codec) -> dict[str, BudgetRecord]:
-    """Return the newest record of each budget and stock. Raises KafkaException, TimeoutError."""
+def read_budgets(client: Mapping[str, Property], codec: Codec) -> dict[str, BudgetRecord]:
+    """Return the newest record of each budget and stock, by name.
+
+    Raises KafkaException, TimeoutError.
+    """
     budgets: dict[str, BudgetRecord] = {}
     for row in scan(client, topics.BUDGETS):
         record = None if row.value is None else codec.decode(topics.BUDGETS, row.value)

@@ -64,35 +64,37 @@ def _read_items(catalog: Catalog, folder: Path) -> tuple[CatalogItem, ...] | lis
     return _first_faults(faults) or tuple(item for item in items if isinstance(item, CatalogItem))
 
 
-def ids_alike(catalog: Catalog, folder: Path) -> Iterator[TableFault]:
+def warn_of_similar_ids(catalog: Catalog, folder: Path) -> Iterator[TableFault]:
     """Yield a warning for each row of a valid catalogue whose id differs from an earlier one only
-    by its case: these are two items, perhaps by mistake."""
+    in its case: these are two items, perhaps by mistake."""
     counts = Counter(item.id.casefold() for item in catalog.items)
     if len(counts) == len(catalog.items):
         return
     table, column = read_table(folder, catalog.table), catalog.columns.id
     assert isinstance(table, TextTable)  # the catalogue is valid
-    first: dict[str, TableRow] = {}
+    first_rows: dict[str, TableRow] = {}
     for row in table.rows:
         name = row.cells[column]
         if counts[name.casefold()] < 2:
             continue
-        before = first.setdefault(name.casefold(), row)
+        before = first_rows.setdefault(name.casefold(), row)
         if before is not row:
             other = before.cells[column]
-            message = f"{column} {name!r} is {other!r} of line {before.line} but for its case: "
-            remedy = "they are two items; if they are one, write both alike in a single row"
+            message = (
+                f"{column} {name!r} differs only in its case from {other!r} on line {before.line}: "
+            )
+            remedy = "they are two items; if they are one, write one row for both"
             yield TableFault(table.file, row.line, message + remedy)
 
 
 def _first_faults(faults: Sequence[TableFault]) -> list[TableFault]:
-    """Return the first faults, and one more that states the number of the others."""
-    first = list(faults[:_MAX_FAULTS])
+    """Return the first faults, and one more with the number of the others."""
+    faults_to_show = list(faults[:_MAX_FAULTS])
     if len(faults) > _MAX_FAULTS:
-        after = faults[_MAX_FAULTS]
+        next_fault = faults[_MAX_FAULTS]
         message = f"and {len(faults) - _MAX_FAULTS:,} more faults from here on"
-        first.append(TableFault(after.file, after.line, message))
-    return first
+        faults_to_show.append(TableFault(next_fault.file, next_fault.line, message))
+    return faults_to_show
 
 
 def write_recipes(path: Path, rows: Iterable[Sequence[object]]) -> None:
@@ -139,18 +141,18 @@ def _items(table: TextTable, catalog: Catalog) -> Iterator[CatalogItem | TableFa
 def _footer(table: TextTable, key: str) -> frozenset[int]:
     """Return the lines of the table's footer."""
     rule = FooterRule([table.columns.index(key)], len(table.columns))
-    begins = len(table.rows)
-    while begins and _may_end(rule, table.rows[begins - 1]):
-        begins -= 1
-    if not begins or len(table.rows) - begins > MOST_LINES:
+    start = len(table.rows)
+    while start and _may_end(rule, table.rows[start - 1]):
+        start -= 1
+    if not start or len(table.rows) - start > MOST_LINES:
         return frozenset()
-    for row in table.rows[:begins]:
+    for row in table.rows[:start]:
         cells = tuple(row.cells.values())
         rule.is_ambiguous = rule.is_ambiguous or rule.may_be(cells, str)
         rule.add(cells)
     return frozenset(
         row.line
-        for row in table.rows[begins:]
+        for row in table.rows[start:]
         if not rule.lacks_identity(cells := tuple(row.cells.values())) and rule.is_footer(cells)
     )
 
@@ -175,7 +177,7 @@ class _ItemReader:
         """Return the item; None where it is out of stock. Raises ValueError."""
         columns = self._columns
         name = self._id(row)
-        price, own = self._amount(row, columns.price), self._amount(row, columns.value)
+        price, own_value = self._amount(row, columns.price), self._amount(row, columns.value)
         starts, ends = _date(row, columns.starts, start_ms), _date(row, columns.ends, end_ms)
         if starts is not None and ends is not None and start_ms(starts) >= end_ms(ends):
             raise ValueError(f"{columns.ends}: {ends} is before {starts}, where it starts")
@@ -186,7 +188,9 @@ class _ItemReader:
         attributes = self._attribute_values(row)
         if stock == 0:
             return None
-        value = own if own is not None else None if price is None else price * self._margin
+        value = (
+            own_value if own_value is not None else None if price is None else price * self._margin
+        )
         count = None if stock is None else int(stock)
         return CatalogItem(name, value, starts, ends, attributes, count)
 
@@ -197,7 +201,7 @@ class _ItemReader:
         if fault is not None:
             raise ValueError(f"{column}: {fault}")
         if not name or len(name) > _LONGEST_ID or not name.isprintable():
-            raise ValueError(f"{column}: {name[:40]!r} is no id of 1 to {_LONGEST_ID} signs")
+            raise ValueError(f"{column}: {name[:40]!r} is no id of 1 to {_LONGEST_ID} characters")
         return name
 
     def _amount(self, row: TableRow, column: str | None) -> float | None:
@@ -237,8 +241,8 @@ class _ItemReader:
 def _attributes(table: TextTable, columns: ItemColumns) -> tuple[str, ...]:
     if columns.attributes is not None:
         return columns.attributes
-    others = (columns.id, columns.value, columns.stock, columns.starts, columns.ends)
-    return tuple(name for name in table.columns if name not in others)
+    other_columns = (columns.id, columns.value, columns.stock, columns.starts, columns.ends)
+    return tuple(name for name in table.columns if name not in other_columns)
 
 
 def _is_numeric(table: TextTable, name: str) -> bool:
@@ -278,11 +282,13 @@ def _recipes(folder: Path, name: str | None) -> dict[str, dict[str, tuple[str, .
         if score is None:
             message = f"score: {row.cells['score'][:40]!r} is no number: "
             return (TableFault(name, row.line, message + number_mend(row.cells["score"])),)
-        of_recipe = related_items.setdefault(row.cells["recipe"], {})
-        of_recipe.setdefault(row.cells["item"], []).append((-score, row.cells["related"]))
+        items_of_recipe = related_items.setdefault(row.cells["recipe"], {})
+        items_of_recipe.setdefault(row.cells["item"], []).append((-score, row.cells["related"]))
     return {
-        recipe: {item: tuple(name for _, name in sorted(ranking)) for item, ranking in of.items()}
-        for recipe, of in related_items.items()
+        recipe: {
+            item: tuple(name for _, name in sorted(ranking)) for item, ranking in rankings.items()
+        }
+        for recipe, rankings in related_items.items()
     }
 
 

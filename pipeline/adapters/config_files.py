@@ -28,7 +28,7 @@ from pipeline.config.schema import FILE_KINDS, FileKind
 from pipeline.config.shape import shape_problems
 
 _MAX_BYTES: Final = 1_000_000
-_MAX_BYTES_TOGETHER: Final = 10_000_000
+_MAX_TOTAL_BYTES: Final = 10_000_000
 
 _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "channels.yaml": ("secret", "url", "password", "key", "links", "returned"),
@@ -149,7 +149,7 @@ def load_file(
 def _read_config_files(
     folder: Path, names: list[str], environment: Mapping[str, str]
 ) -> Iterator[ConfigFile | _UnreadableFile]:
-    remaining_bytes = _MAX_BYTES_TOGETHER
+    remaining_bytes = _MAX_TOTAL_BYTES
     for name, kind in FILE_KINDS.items():
         parts = (
             [file_name for file_name in names if _is_part(file_name, name)] if kind.many else [name]
@@ -163,7 +163,7 @@ def _read_config_files(
             file = _read_config_file(folder, part, kind, environment)
             remaining_bytes -= file.size if isinstance(file, ConfigFile) else 0
             if remaining_bytes < 0:
-                message = f"the files together are larger than {_MAX_BYTES_TOGETHER:,} bytes"
+                message = f"the files together are larger than {_MAX_TOTAL_BYTES:,} bytes"
                 yield _UnreadableFile(kind, ConfigError(part, 1, 1, message))
                 return
             yield file

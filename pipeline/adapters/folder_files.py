@@ -27,19 +27,19 @@ class TooManyFilesError(Exception):
 
 def find_file(folder: Path, name: str, max_bytes: int) -> Path | FileRefusal:
     """Return the path of a regular file inside `folder` with at most `max_bytes`."""
-    relative = PurePosixPath(name)
-    if not name or "\0" in name or relative.is_absolute() or ".." in relative.parts:
+    relative_path = PurePosixPath(name)
+    if not name or "\0" in name or relative_path.is_absolute() or ".." in relative_path.parts:
         return FileRefusal(
             "is not a file of this folder: name it relative to the folder, without .."
         )
-    path = folder / relative
+    path = folder / relative_path
     try:
-        inside = path.resolve(strict=True).is_relative_to(folder.resolve())
+        is_inside = path.resolve(strict=True).is_relative_to(folder.resolve())
         status = path.stat()
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "its links form a circle"
         return FileRefusal(f"cannot be read: {reason}")
-    if not inside:
+    if not is_inside:
         return FileRefusal("is a link out of this folder: put the file itself there")
     if not stat.S_ISREG(status.st_mode):
         return FileRefusal("is not a regular file")

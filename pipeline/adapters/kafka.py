@@ -1,4 +1,4 @@
-"""Kafka for asyncio programs, which await Kafka's acknowledgement of a write."""
+"""Common types and settings of Kafka's clients, and a producer for asyncio programs."""
 
 import asyncio
 import time

@@ -47,41 +47,48 @@ class ModelRegistry:
         self._artifacts = artifacts
         self._promotions = Promotions(artifacts)
 
-    def in_force(self) -> dict[str, ModelVersion]:
+    def versions_in_force(self) -> dict[str, ModelVersion]:
         """Return the versions in force by name."""
         promotions = (
             (key, record.model) for key, record in self._records.items() if key != SNAPSHOT
         )
         return {key: version for key, version in promotions if version is not None}
 
-    def promote(self, manifest: ModelManifest, files: ModelFiles, by: str) -> str | None:
+    def promote(self, manifest: ModelManifest, files: ModelFiles, user: str) -> str | None:
         """Put a version into force, or return the reason of its refusal. Raises OSError."""
         digest = self._artifacts.store(files.text)
-        of_manifest = self._artifacts.store(files.manifest)
+        manifest_digest = self._artifacts.store(files.manifest)
         if digest != manifest.digest:
             return f"{files.text} is damaged: its digest is not that in its manifest"
-        model = load_model(digest, of_manifest, self._artifacts)
+        model = load_model(digest, manifest_digest, self._artifacts)
         if isinstance(model, str):
             return model
-        promotion = Promotion(manifest.name, manifest.version, digest, of_manifest, now_ms(), by)
+        promotion = Promotion(
+            manifest.name, manifest.version, digest, manifest_digest, now_ms(), user
+        )
         self._promotions.add(promotion)
         self._publish(promotion.name, self._record(promotion, model.manifest))
         return None
 
-    def rollback(self, name: str, by: str) -> Promotion | None:
-        """Put the previous version into force again, or withdraw the model if there is none (None).
+    def roll_back(self, name: str, user: str) -> Promotion | None:
+        """Put the previous version into force again, and return its promotion.
 
+        Where there is no previous version, withdraw the model, and return None.
         Raises LookupError if no version is in force, ValueError if the previous one has become
         unusable.
         """
         stack = self._promotions.stack(name)
-        if not stack or name not in self.in_force():
+        if not stack or name not in self.versions_in_force():
             raise LookupError(f"no version of {name} is in force")
-        before = stack[-2] if len(stack) > 1 else None
-        record = None if before is None else self._record(before, self._manifest(before))
-        self._promotions.add(replace(stack[-1], at=now_ms(), by=by, rolled_back=True))
+        previous_promotion = stack[-2] if len(stack) > 1 else None
+        record = (
+            None
+            if previous_promotion is None
+            else self._record(previous_promotion, self._manifest(previous_promotion))
+        )
+        self._promotions.add(replace(stack[-1], at=now_ms(), by=user, rolled_back=True))
         self._publish(name, record)
-        return before
+        return previous_promotion
 
     def _manifest(self, promotion: Promotion) -> ModelManifest:
         model = load_model(promotion.digest, promotion.manifest, self._artifacts)

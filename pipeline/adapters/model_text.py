@@ -27,7 +27,7 @@ _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,9})")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,3})?")
 _TEXT: Final = re.compile(r"[\n\x20-\x7e]*")
 _OBJECTIVE: Final = re.compile(r"[a-z_0-9]{1,40}(?: [a-z_]{1,40}(?::[0-9.eE+-]{1,40})?){0,4}")
-_LARGEST: Final = 2**31
+_MAX_INTEGER: Final = 2**31
 
 _HEAD: Final = frozenset(
     {
@@ -87,24 +87,24 @@ def problem(data: bytes, features: int) -> str | None:
         return f"larger than {MAX_BYTES:,} bytes"
     try:
         text = data.decode("ascii")
-        _check(text, features)
+        _check_model(text, features)
     except UnicodeDecodeError:
-        return "not a LightGBM text model: it has bytes that are no ASCII"
+        return "not a LightGBM text model: it has bytes that are not ASCII"
     except _MalformedError as error:
         return f"not a sound LightGBM text model: {error}"
     return None
 
 
-def _require(holds: bool, otherwise: str) -> None:
+def _require(holds: bool, fault: str) -> None:
     if not holds:
-        raise _MalformedError(otherwise)
+        raise _MalformedError(fault)
 
 
 def _integer(text: str, field: str) -> int:
     """Parse a whole number; other forms, such as 2_0, +2 or 02, differ in C."""
     _require(_INTEGER.fullmatch(text) is not None, f"{field}: {text[:40]!r} is no whole number")
     value = int(text)
-    _require(-_LARGEST <= value < _LARGEST, f"{field}: {text} is too large")
+    _require(-_MAX_INTEGER <= value < _MAX_INTEGER, f"{field}: {text} is too large")
     return value
 
 
@@ -115,30 +115,32 @@ def _number(text: str, field: str) -> float:
     return value
 
 
-def _check(text: str, features: int) -> None:
+def _check_model(text: str, features: int) -> None:
     _require(_TEXT.fullmatch(text) is not None, "it has control characters")
     head, separator, _ = text.partition("\n\n")
     _require(bool(separator) and head.startswith("tree\n"), "it has no header")
     fields = _fields(head.removeprefix("tree\n"), _HEAD, "head")
     _require(fields.get("version") in ("v3", "v4"), "unknown version")
-    single = fields.get("num_class") == fields.get("num_tree_per_iteration") == "1"
-    _require(single, "it predicts several numbers")
+    is_single = fields.get("num_class") == fields.get("num_tree_per_iteration") == "1"
+    _require(is_single, "it predicts several numbers")
     count = _integer(fields.get("max_feature_idx", ""), "max_feature_idx") + 1
     _require(count == features, f"it was trained on {count} features, not on {features}")
     _check_head(fields, features)
     for number, block in enumerate(_blocks(text, len(head) + 2, fields.get("tree_sizes", ""))):
         _require(number < _MAX_TREES, f"more than {_MAX_TREES:,} trees")
-        inside = _fields(block, _TREE, f"tree {number}")
-        _require(inside.get("Tree") == str(number), f"tree {number} is missing or out of order")
-        leaves = _integer(inside.get("num_leaves", ""), f"tree {number}: num_leaves")
-        _check_tree(_Tree(number, leaves, inside), features)
+        tree_fields = _fields(block, _TREE, f"tree {number}")
+        _require(
+            tree_fields.get("Tree") == str(number), f"tree {number} is missing or out of order"
+        )
+        leaves = _integer(tree_fields.get("num_leaves", ""), f"tree {number}: num_leaves")
+        _check_tree(_Tree(number, leaves, tree_fields), features)
 
 
 def _check_head(fields: Mapping[str, str], features: int) -> None:
     _integer(fields.get("label_index", "0"), "label_index")
     objective = fields.get("objective")
-    plain = objective is None or _OBJECTIVE.fullmatch(objective) is not None
-    _require(plain, "objective is unknown")
+    is_plain = objective is None or _OBJECTIVE.fullmatch(objective) is not None
+    _require(is_plain, "objective is unknown")
     for name in ("feature_names", "feature_infos"):
         count_of_name = len(fields.get(name, "").split(" "))
         _require(count_of_name == features, f"{name} has {count_of_name} values, not {features}")
@@ -151,13 +153,13 @@ def _check_head(fields: Mapping[str, str], features: int) -> None:
 
 def _blocks(text: str, start: int, sizes: str) -> Iterator[str]:
     """Yield the trees, by the sizes in the head; require the end after them."""
-    begin = start
+    position = start
     for written_size in sizes.split(" ") if sizes else []:
         size = _integer(written_size, "tree_sizes")
-        _require(0 < size <= len(text) - begin, "a tree has no size, or exceeds the text")
-        yield text[begin : begin + size]
-        begin += size
-    _require(text.startswith("end of trees\n", begin), "sizes of trees do not add up")
+        _require(0 < size <= len(text) - position, "a tree has no size, or exceeds the text")
+        yield text[position : position + size]
+        position += size
+    _require(text.startswith("end of trees\n", position), "sizes of trees do not add up")
 
 
 def _fields(block: str, names: frozenset[str], block_name: str) -> dict[str, str]:
@@ -202,26 +204,35 @@ def _check_splits(tree: _Tree, features: int) -> None:
     _require(
         all(split_type in _PLAIN_SPLITS for split_type in types), f"{tree.name}: decision_type"
     )
-    lefts, rights = tree.integers("left_child", splits), tree.integers("right_child", splits)
-    _require(_is_tree(lefts, rights, tree.leaves), f"{tree.name}: its branches form no tree")
-    _require(_depth(lefts, rights) <= _MAX_DEPTH, f"{tree.name} is deeper than {_MAX_DEPTH}")
+    left_children, right_children = (
+        tree.integers("left_child", splits),
+        tree.integers("right_child", splits),
+    )
+    _require(
+        _is_tree(left_children, right_children, tree.leaves),
+        f"{tree.name}: its branches form no tree",
+    )
+    _require(
+        _depth(left_children, right_children) <= _MAX_DEPTH,
+        f"{tree.name} is deeper than {_MAX_DEPTH}",
+    )
 
 
-def _is_tree(lefts: list[int], rights: list[int], leaves: int) -> bool:
-    """Return whether `lefts` and `rights`, the children of each node, form a tree.
+def _is_tree(left_children: list[int], right_children: list[int], leaves: int) -> bool:
+    """Return whether `left_children` and `right_children`, the children of each node, form a tree.
 
     Each node except the first has one earlier parent, and each leaf (negative) one parent.
     """
-    pairs = (*enumerate(lefts), *enumerate(rights))
+    pairs = (*enumerate(left_children), *enumerate(right_children))
     is_ordered = all(child < 0 or child > node for node, child in pairs)
-    children = sorted((*lefts, *rights))
+    children = sorted((*left_children, *right_children))
     return is_ordered and children == [*range(-leaves, 0), *range(1, leaves - 1)]
 
 
-def _depth(lefts: list[int], rights: list[int]) -> int:
+def _depth(left_children: list[int], right_children: list[int]) -> int:
     """Return the depth of the deepest node; nodes come after their parents."""
-    depths = [0] * len(lefts)
-    for node, children in enumerate(zip(lefts, rights, strict=True)):
+    depths = [0] * len(left_children)
+    for node, children in enumerate(zip(left_children, right_children, strict=True)):
         for child in children:
             if child >= 0:
                 depths[child] = depths[node] + 1

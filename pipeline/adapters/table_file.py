@@ -19,8 +19,8 @@ _WORKBOOKS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 """First bytes of .xlsx and .ods, and of .xls."""
 
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
-_MAX_SIGNS: Final = 131_072
-_LONG_CELL: Final = f"a cell of more than {_MAX_SIGNS:,} signs: close its quotation mark"
+_MAX_CHARACTERS: Final = 131_072
+_LONG_CELL: Final = f"a cell of more than {_MAX_CHARACTERS:,} characters: close its quotation mark"
 _CSV_REMEDIES: Final = {
     "unexpected end of data": "a quotation mark that opens here is not closed",
     "field larger than": _LONG_CELL,
@@ -140,7 +140,8 @@ class _CsvTable:
         try:
             for cells in reader:
                 begins, line = line, reader.line_num + 1 + self._before
-                if max(map(len, cells), default=0) > _MAX_SIGNS:  # the reader's limit is global
+                # csv's own limit would hold for all readers of the process.
+                if max(map(len, cells), default=0) > _MAX_CHARACTERS:
                     self._refuse(begins, _LONG_CELL)
                     return
                 stripped_cells = [cell.strip() for cell in cells]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from pipeline.adapters.catalog_table import ids_alike
+from pipeline.adapters.catalog_table import warn_of_similar_ids
 from pipeline.adapters.config_artifacts import store_files
 from pipeline.adapters.config_files import ConfigError, load, load_file, locate_problem
 from pipeline.adapters.config_log import ConfigurationLog, open_configuration_log
@@ -231,7 +231,7 @@ def doubtful_items(folder: Path, bundle: Bundle) -> list[ConfigError]:
     warnings = [
         ConfigError(fault.file, fault.line, 1, fault.message)
         for catalog in bundle.catalogs
-        for fault in ids_alike(catalog, folder)
+        for fault in warn_of_similar_ids(catalog, folder)
     ]
     if len(warnings) > _MAX_WARNINGS:
         left, after = len(warnings) - _MAX_WARNINGS, warnings[_MAX_WARNINGS]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from pipeline.adapters.budget_log import newest_budgets
+from pipeline.adapters.budget_log import read_budgets
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
 from pipeline.cli.insights_options import (
     AsOfOption,
@@ -75,7 +75,7 @@ def campaigns(  # noqa: PLR0913 - a command's options
 
 
 def _budgets(settings: Settings) -> tuple[BudgetStatus, ...]:
-    return campaign_budgets(newest_budgets(settings.kafka(), open_codec(settings)).values())
+    return campaign_budgets(read_budgets(settings.kafka(), open_codec(settings)).values())
 
 
 def load_statistics(

@@ -143,7 +143,7 @@ def promote(
 def rollback(name: NameArgument, json: JsonOption = False) -> None:
     """Restore the version that was in force before; the first version is withdrawn."""
     try:
-        before = _registry(Settings()).rollback(name, getpass.getuser())
+        before = _registry(Settings()).roll_back(name, getpass.getuser())
     except (LookupError, ValueError, LearningLogError) as error:
         fail(str(error.args[0]))
     _say(ModelChange(name, None if before is None else before.version), json)
@@ -238,6 +238,6 @@ def _registry(settings: Settings) -> ModelRegistry:
 
 def _in_force(settings: Settings) -> dict[str, ModelVersion] | None:
     try:
-        return _registry(settings).in_force()
+        return _registry(settings).versions_in_force()
     except (NoBrokerError, LearningLogError):
         return None

@@ -10,7 +10,7 @@ import typer
 from msgspec.structs import replace
 
 from agents.stored_rows import read_stored_states
-from pipeline.adapters.budget_log import newest_budgets
+from pipeline.adapters.budget_log import read_budgets
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.latest_learning import follow_learning
 from pipeline.cli.console import JsonOption, fail, print_json
@@ -166,7 +166,7 @@ def _preview(
     follower.stop()
     rules = load_rules(config, settings, learning.knowledge())
     if config.budgets:
-        budgets = newest_budgets(settings.kafka(), open_codec(settings))
+        budgets = read_budgets(settings.kafka(), open_codec(settings))
         rules = replace_rules(rules, wallet=wallet_of(budgets.values()))
     flow = Flow(learning.models.equip(rules), rows)
     records = [emit.value for emit in flow.run(interaction)]

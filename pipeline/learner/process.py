@@ -14,7 +14,7 @@ from typing import Final
 from prometheus_client import start_http_server
 
 from pipeline.adapters.avro import Codec
-from pipeline.adapters.budget_log import newest_budgets
+from pipeline.adapters.budget_log import read_budgets
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.config_follower import ConfigurationFollower
 from pipeline.adapters.private_files import make_folder
@@ -142,7 +142,7 @@ class _Learner:
         snapshot = self._publisher.newest()
         number = 0 if snapshot is None else snapshot.number
         if self._ledger.is_new:
-            budgets = newest_budgets(settings.kafka(), codec)
+            budgets = read_budgets(settings.kafka(), codec)
             if snapshot is not None or budgets:
                 _log.warning(
                     "the ledger is new: it is restored from the published snapshot and budgets",

@@ -20,7 +20,7 @@ from pipeline.adapters.broker.jars import pinned_jars
 from pipeline.adapters.broker.java import MINIMUM_MAJOR, find_java
 from pipeline.adapters.broker.options import BrokerError
 from pipeline.adapters.broker.ports import is_free
-from pipeline.adapters.budget_log import newest_budgets
+from pipeline.adapters.budget_log import read_budgets
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.lag import record_counts
 from pipeline.config.compile import Configuration
@@ -227,7 +227,7 @@ def _budgets(settings: Settings, configuration: Configuration | None) -> Iterato
     """Report the campaigns that are out of budget."""
     if configuration is None or not configuration.budgets:
         return
-    records = newest_budgets(settings.kafka(), open_codec(settings)).values()
+    records = read_budgets(settings.kafka(), open_codec(settings)).values()
     mend = "raise its budget, or narrow its audience: `kairos insights campaigns` has its results"
     out = tuple(spent_early(records, configuration, now_ms()))
     yield from (Finding("budget", "note", text, mend) for text in out)

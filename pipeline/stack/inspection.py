@@ -2,7 +2,7 @@
 
 from confluent_kafka import KafkaException
 
-from pipeline.adapters.budget_log import newest_budgets
+from pipeline.adapters.budget_log import read_budgets
 from pipeline.adapters.consumer_groups import all_groups
 from pipeline.adapters.lag import LagReader
 from pipeline.home.applied_configuration import applied_configuration
@@ -23,7 +23,7 @@ def inspect(settings: Settings) -> StackStatus:
         configuration = applied_configuration(settings)
         lag = LagReader(settings.kafka(), all_groups(configuration)).lag()
         if configuration is not None and configuration.budgets:
-            budgets = newest_budgets(settings.kafka(), open_codec(settings))
+            budgets = read_budgets(settings.kafka(), open_codec(settings))
     except (NoBrokerError, KafkaException, TimeoutError):
         pass
     digest = configuration.digest if configuration else None

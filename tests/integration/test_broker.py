@@ -113,7 +113,7 @@ def test_storage_is_formatted_for_any_cluster_id(options: BrokerOptions) -> None
     Broker(options).stop()
     shutil.rmtree(files.data)
     jars = ensure_jars(options.cache_dir, pinned_jars())
-    command = KafkaJvm(find_java(), jars, options.cache_dir).format(files, "-" * 21 + "A")
+    command = KafkaJvm(find_java(), jars, options.cache_dir).format_command(files, "-" * 21 + "A")
     subprocess.run(command, check=True, capture_output=True)
     assert "cluster.id=-----" in files.format_record.read_text()
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from pipeline.adapters.budget_log import newest_budgets
+from pipeline.adapters.budget_log import read_budgets
 from pipeline.model import topics
 from pipeline.model.budget import BudgetRecord
 from pipeline.model.decision import Action, Decision
@@ -59,7 +59,7 @@ def _sum_spent(shop: Stack, budget: str) -> float:
 
 
 def _record(shop: Stack, budget: str) -> BudgetRecord:
-    return newest_budgets(shop.settings.kafka(), shop.records.codec)[budget]
+    return read_budgets(shop.settings.kafka(), shop.records.codec)[budget]
 
 
 def test_budgets_are_spent_exactly_over_kills_under_traffic(shop: Stack) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.adapters.avro import Codec, MalformedRecord, recorded_versions
 from pipeline.adapters.avro.subjects import CLASSES
-from pipeline.adapters.avro.versions import current
+from pipeline.adapters.avro.versions import current_schemas
 from pipeline.model.stages import Enriched, Segmented
 from tests.records import records
 from tests.support.cases import cases
@@ -19,7 +19,7 @@ from tests.support.cases import cases
 CODEC = Codec(recorded_versions())
 APACHE = {
     name: avro.schema.parse(msgspec.json.encode(schema).decode())
-    for name, schema in current().items()
+    for name, schema in current_schemas().items()
 }
 HEADER = 5
 

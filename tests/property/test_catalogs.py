@@ -118,7 +118,7 @@ def test_ids_that_differ_in_case_are_two_items_and_a_warning(tmp_path: Path) -> 
     assert isinstance(bundle, Bundle)
     assert [item.id for item in bundle.catalogs[0].items] == ["a1", "b", "A1"]
     [warning] = doubtful_items(folder, bundle)
-    assert str(warning).startswith("products.csv:4:1: sku 'A1' is 'a1' of line 2 but for its case")
+    assert str(warning).startswith("products.csv:4:1: sku 'A1' differs only in its case from 'a1'")
     result = CliRunner().invoke(build_app("config"), ["config", "validate", str(folder)])
     assert (result.exit_code, result.stderr) == (0, f"warning: {warning}\n")
 

@@ -86,12 +86,12 @@ def test_server_and_tool_load_classes_from_the_archive_that_a_server_wrote(
     files: BrokerFiles, tmp_path: Path
 ) -> None:
     jvm = KafkaJvm(Java(Path("java"), "21.0.2"), [], tmp_path)
-    [write] = [flag for flag in jvm.server(files) if "Archive" in flag]
-    assert not any("Archive" in flag for flag in jvm.format(files, "id"))
+    [write] = [flag for flag in jvm.server_command(files) if "Archive" in flag]
+    assert not any("Archive" in flag for flag in jvm.format_command(files, "id"))
     Path(write.removeprefix("-XX:ArchiveClassesAtExit=")).touch()
     publish_archives(files, tmp_path)
-    [use] = [flag for flag in jvm.server(files) if "Archive" in flag]
-    assert use in jvm.format(files, "id")
+    [use] = [flag for flag in jvm.server_command(files) if "Archive" in flag]
+    assert use in jvm.format_command(files, "id")
     assert Path(use.removeprefix("-XX:SharedArchiveFile=")).exists()
 
 

@@ -12,10 +12,10 @@ from msgspec import NODEFAULT
 from pipeline.adapters.avro.compatibility import incompatibility, schema_fault
 from pipeline.adapters.avro.record import next_versions, refusal, unrecorded_schemas
 from pipeline.adapters.avro.subjects import CLASSES
-from pipeline.adapters.avro.versions import FOLDER, Schema, current, recorded_versions
+from pipeline.adapters.avro.versions import FOLDER, Schema, current_schemas, recorded_versions
 from pipeline.model.interaction import FactValue, Scalar
 
-SCHEMAS = current()
+SCHEMAS = current_schemas()
 HOW_TO_RECORD = "run: python -m pipeline.adapters.avro.record"
 SCALAR = ["null", "string", "boolean", "long", "double"]
 PRIMITIVES = {NoneType: "null", bool: "boolean", int: "long", float: "double", str: "string"} | {

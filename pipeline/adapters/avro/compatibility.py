@@ -1,8 +1,8 @@
 """Validity of schemas, and compatibility of one with another.
 
 Apache's own `avro` package checks them, as FULL_TRANSITIVE: the new version reads the records of
-every older one, and vice versa. Topics are kept, and readers and writers outside Kairos upgrade at
-any time.
+every older one, and vice versa. Topics keep old records, and
+readers and writers outside Kairos upgrade at any time.
 """
 
 from collections.abc import Iterable
@@ -28,12 +28,12 @@ def schema_fault(schema: Schema) -> str | None:
     return None
 
 
-def incompatibility(new: Schema, older: Iterable[Schema]) -> str | None:
-    """Return the incompatibility of `new` with one of the `older` schemas; None: there is none."""
+def incompatibility(new_schema: Schema, older_schemas: Iterable[Schema]) -> str | None:
+    """Return the incompatibility of `new_schema` with one of `older_schemas`; None: none."""
     checker = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]
-    new_schema = _parse(new)
-    for schema in map(_parse, older):
-        for reader, writer in ((new_schema, schema), (schema, new_schema)):
+    parsed_new = _parse(new_schema)
+    for parsed_older in map(_parse, older_schemas):
+        for reader, writer in ((parsed_new, parsed_older), (parsed_older, parsed_new)):
             result = checker.get_compatibility(reader, writer)
             if result.compatibility is not SchemaCompatibilityType.compatible:
                 return "; ".join(sorted(result.messages) + sorted(result.locations))

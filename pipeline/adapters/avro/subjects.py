@@ -59,9 +59,9 @@ def subject(topic: str) -> str:
 
 def subjects(name: str, channels: Iterable[str]) -> tuple[str, ...]:
     """Return all subjects of a schema: its own, and those of the other topics that carry it."""
-    others: Iterable[str] = ()
+    other_topics: Iterable[str] = ()
     if name == ACTIONS:
-        others = map(topics.actions, channels)
+        other_topics = map(topics.actions, channels)
     elif name == topics.IDENTITIES:
-        others = (topics.PROBES,)
-    return tuple(map(subject, (name, *others)))
+        other_topics = (topics.PROBES,)
+    return tuple(map(subject, (name, *other_topics)))

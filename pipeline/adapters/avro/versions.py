@@ -31,7 +31,7 @@ class SchemaVersion(Struct, frozen=True):
     schema: Schema
 
 
-def current() -> Mapping[str, Schema]:
+def current_schemas() -> Mapping[str, Schema]:
     """Return the schemas of the `.avsc` files, by name."""
     return {name: msgspec.json.decode(_avsc(name).read_bytes()) for name in CLASSES}
 

@@ -16,32 +16,32 @@ Add: TypeAlias = Callable[[bytes], None]
 Writer: TypeAlias = Callable[[Add, Any], None]
 """Function that appends the bytes of a value."""
 
-_SMALLEST: Final = -(2**63)
-_LARGEST: Final = 2**63 - 1
-_LENGTHS: Final = 1_024
-"""Size of the table of encoded lengths."""
+_MIN_LONG: Final = -(2**63)
+_MAX_LONG: Final = 2**63 - 1
+_LENGTH_COUNT: Final = 1_024
+"""Number of lengths whose encoding is in a table."""
 
 
 def compile_writer(schema: Any) -> Writer:
     """Return the writer of a record, from its schema as parsed by fastavro."""
-    return _record(schema, {})
+    return _record_writer(schema, {})
 
 
 @lru_cache(4_096, typed=True)
 def _varint(number: int) -> bytes:
     """Encode a long; cached, since many records share the same times and counts."""
-    if not _SMALLEST <= number <= _LARGEST:
+    if not _MIN_LONG <= number <= _MAX_LONG:
         raise OverflowError(f"{number} has more than 64 bits")
     rest = (number << 1) ^ (number >> 63)
-    out = bytearray()
+    data = bytearray()
     while rest > 0x7F:
-        out.append(rest & 0x7F | 0x80)
+        data.append(rest & 0x7F | 0x80)
         rest >>= 7
-    out.append(rest)
-    return bytes(out)
+    data.append(rest)
+    return bytes(data)
 
 
-_LENGTH: Final = tuple(map(_varint, range(_LENGTHS)))
+_ENCODED_LENGTHS: Final = tuple(map(_varint, range(_LENGTH_COUNT)))
 _END: Final = _varint(0)
 _TRUE, _FALSE = b"\1", b"\0"
 _NULL, _NOT_NULL = _varint(0), _varint(1)
@@ -69,7 +69,7 @@ def _put_bytes(add: Add, value: bytes) -> None:
 def _put_text(add: Add, value: str) -> None:
     data = value.encode()
     length = len(data)
-    add(_LENGTH[length] if length < _LENGTHS else _varint(length))
+    add(_ENCODED_LENGTHS[length] if length < _LENGTH_COUNT else _varint(length))
     add(data)
 
 
@@ -78,7 +78,7 @@ def _put_texts(add: Add, values: Sequence[str]) -> None:
     for value in values:
         data = value.encode()
         length = len(data)
-        add(_LENGTH[length] if length < _LENGTHS else _varint(length))
+        add(_ENCODED_LENGTHS[length] if length < _LENGTH_COUNT else _varint(length))
         add(data)
 
 
@@ -107,33 +107,33 @@ _CLASSES: Final[Mapping[str, tuple[type, ...]]] = {
 
 
 def _writer(schema: Any, writers: dict[str, Writer]) -> Writer:
-    """Return the writer of any schema; `named`: writers of the records defined so far."""
+    """Return the writer of any schema; `writers`: those of the records defined so far."""
     if isinstance(schema, str):
         return _PRIMITIVES.get(schema) or writers[schema]
     if isinstance(schema, list):
-        return _union(schema, writers)
+        return _union_writer(schema, writers)
     match schema["type"]:
         case "record":
-            return _record(schema, writers)
+            return _record_writer(schema, writers)
         case "array":
-            return _array(schema["items"], writers)
+            return _array_writer(schema["items"], writers)
         case "map":
-            return _map(_writer(schema["values"], writers))
+            return _map_writer(_writer(schema["values"], writers))
     return _writer(schema["type"], writers)
 
 
-def _record(schema: Any, writers: dict[str, Writer]) -> Writer:
-    parts = tuple(_parts(schema["fields"], writers))
+def _record_writer(schema: Any, writers: dict[str, Writer]) -> Writer:
+    field_writers = tuple(_field_writers(schema["fields"], writers))
 
     def put_record(add: Add, record: Any) -> None:
-        for get, put in parts:
+        for get, put in field_writers:
             put(add, get(record))
 
     writers[schema["name"]] = put_record
     return put_record
 
 
-def _parts(
+def _field_writers(
     fields: Sequence[Any], writers: dict[str, Writer]
 ) -> Iterator[tuple[Callable[[Any], Any], Writer]]:
     """Yield getter and writer of the next fields of a record."""
@@ -142,13 +142,13 @@ def _parts(
         if len(names) > 1 and kind == "string":
             yield attrgetter(*names), _put_texts
         elif len(names) > 1 and kind == "double":
-            yield attrgetter(*names), _doubles(len(names))
+            yield attrgetter(*names), _doubles_writer(len(names))
         else:
             put = _writer(kind, writers)
             yield from ((attrgetter(name), put) for name in names)
 
 
-def _doubles(count: int) -> Writer:
+def _doubles_writer(count: int) -> Writer:
     pack = Layout(f"<{count}d").pack
 
     def put_doubles(add: Add, values: Sequence[float]) -> None:
@@ -157,7 +157,7 @@ def _doubles(count: int) -> Writer:
     return put_doubles
 
 
-def _array(items: Any, writers: dict[str, Writer]) -> Writer:
+def _array_writer(items: Any, writers: dict[str, Writer]) -> Writer:
     put = _writer(items, writers)
 
     def put_array(add: Add, values: Sequence[Any]) -> None:
@@ -176,7 +176,7 @@ def _array(items: Any, writers: dict[str, Writer]) -> Writer:
     return put_text_array if items == "string" else put_array
 
 
-def _map(put: Writer) -> Writer:
+def _map_writer(put: Writer) -> Writer:
     def put_map(add: Add, values: Mapping[str, Any]) -> None:
         if values:
             add(_varint(len(values)))
@@ -188,20 +188,20 @@ def _map(put: Writer) -> Writer:
     return put_map
 
 
-def _union(branches: Sequence[Any], writers: dict[str, Writer]) -> Writer:
+def _union_writer(branches: Sequence[Any], writers: dict[str, Writer]) -> Writer:
     """Return the writer of null or another type, or of several primitives and an array."""
     if len(branches) == 2 and branches[0] == "null":
-        return _optional(_writer(branches[1], writers))
-    by_class: dict[type, tuple[bytes, Writer]] = {}
+        return _optional_writer(_writer(branches[1], writers))
+    branches_by_class: dict[type, tuple[bytes, Writer]] = {}
     for index, branch in enumerate(branches):
         kind = branch if isinstance(branch, str) else branch["type"]
         entry = (_varint(index), _writer(branch, writers))
-        by_class |= dict.fromkeys(_CLASSES[kind], entry)
-    double = by_class.get(float)
+        branches_by_class |= dict.fromkeys(_CLASSES[kind], entry)
+    double = branches_by_class.get(float)
 
     def put_union(add: Add, value: Any) -> None:
-        index, put = by_class[value.__class__]
-        if value.__class__ is int and double and not _SMALLEST <= value <= _LARGEST:
+        index, put = branches_by_class[value.__class__]
+        if value.__class__ is int and double and not _MIN_LONG <= value <= _MAX_LONG:
             index, put = double
         add(index)
         put(add, value)
@@ -209,7 +209,7 @@ def _union(branches: Sequence[Any], writers: dict[str, Writer]) -> Writer:
     return put_union
 
 
-def _optional(put: Writer) -> Writer:
+def _optional_writer(put: Writer) -> Writer:
     def put_optional(add: Add, value: Any) -> None:
         if value is None:
             add(_NULL)

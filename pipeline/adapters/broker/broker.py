@@ -91,7 +91,7 @@ class Broker:
             self._configure(ports)
             self._format(jvm)
             self._files.stopping.unlink(missing_ok=True)
-            process = spawn(jvm.server(self._files), self._files, ports.client)
+            process = spawn(jvm.server_command(self._files), self._files, ports.client)
             running = RunningBroker(f"{HOST}:{ports.client}", process.pid, ports.client)
             if wait_until_listening(process, ports.client) and wait_until_answering(
                 running, self._files
@@ -130,7 +130,7 @@ class Broker:
         if self._files.format_record.exists():
             return
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = jvm.format(self._files, cluster_id)
+        command = jvm.format_command(self._files, cluster_id)
         process = subprocess.run(command, capture_output=True, text=True, timeout=_FORMAT_TIMEOUT_S)
         if process.returncode != 0:
             reason = (process.stderr or process.stdout).strip().splitlines()[-1:]

@@ -26,7 +26,7 @@ class Java:
 
 
 def find_java(java_home: Path | None = None) -> Java:
-    """Return the Java of `java_home`, or without one the first new enough Java.
+    """Return the Java of `java_home`, or otherwise the first that is new enough.
 
     Raises BrokerError.
     """
@@ -64,7 +64,7 @@ def _inspect(executable: Path) -> Java | None:
     """
     release = executable.parent.parent / "release"
     try:
-        text = release.read_text() if release.is_file() else _ask(executable)
+        text = release.read_text() if release.is_file() else _print_version(executable)
     except (OSError, subprocess.SubprocessError):
         return None
     match = re.search(r'(?:JAVA_VERSION=|version )"([\d.]+)', text)
@@ -73,7 +73,7 @@ def _inspect(executable: Path) -> Java | None:
     return Java(executable, match[1])
 
 
-def _ask(executable: Path) -> str:
+def _print_version(executable: Path) -> str:
     return subprocess.run(
         [executable, "-version"], capture_output=True, text=True, timeout=30, check=True
     ).stderr

@@ -32,22 +32,22 @@ class KafkaJvm:
     jars: list[Path]
     cache_dir: Path
 
-    def server(self, files: BrokerFiles) -> list[str]:
+    def server_command(self, files: BrokerFiles) -> list[str]:
         """Return the command that runs the broker until TERM.
 
-        At its end it writes a class archive into the home, unless there is a shared one.
+        At its end the broker writes a class archive into the home, unless there is a shared one.
         """
         logging = (
             f"-Dlog4j2.configurationFile={PINS / 'log4j2.properties'}",
             f"-Dkairos.broker.log={files.log}",
         )
-        write = f"-XX:ArchiveClassesAtExit={files.root / self._archive.name}"
-        flags = (*_SERVER_FLAGS, *(self._shared_classes() or (write,)), *logging)
+        archive_flag = f"-XX:ArchiveClassesAtExit={files.root / self._archive.name}"
+        flags = (*_SERVER_FLAGS, *(self._shared_classes() or (archive_flag,)), *logging)
         return self._command(flags, "kafka.Kafka", str(files.properties))
 
-    def format(self, files: BrokerFiles, cluster_id: str) -> list[str]:
+    def format_command(self, files: BrokerFiles, cluster_id: str) -> list[str]:
         """Return the command that prepares an empty data directory."""
-        # With "=", since one id in 64 begins with "-", like an option.
+        # Joined by "=", since one id in 64 begins with "-", as an option does.
         arguments = (f"--cluster-id={cluster_id}", f"--config={files.properties}")
         flags = (*_TOOL_FLAGS, *self._shared_classes())
         return self._command(

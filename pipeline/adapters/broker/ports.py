@@ -1,4 +1,4 @@
-"""Choice of the broker's two ports: those of its last start, else the preferred, else free ones."""
+"""Choice of the broker's ports: those of its last start, otherwise the preferred, or free ones."""
 
 import random
 import socket
@@ -40,8 +40,8 @@ def choose_ports(
             ports.controller, release_s
         ):
             return ports
-    client = options.port if options.port and is_free(options.port) else find_free_port()
-    return BrokerPorts(client, find_free_port())
+    client_port = options.port if options.port and is_free(options.port) else find_free_port()
+    return BrokerPorts(client_port, find_free_port())
 
 
 def is_free(port: int) -> bool:

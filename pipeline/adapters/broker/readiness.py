@@ -1,4 +1,4 @@
-"""Readiness of a broker: waits for its answer, and its last error."""
+"""Waits for a broker that starts, and the last error that it logged."""
 
 import socket
 import time
@@ -27,13 +27,13 @@ def wait_until_listening(process: psutil.Process, port: int) -> bool:
     return False
 
 
-def wait_until_answering(running: RunningBroker, files: BrokerFiles) -> bool:
+def wait_until_answering(broker: RunningBroker, files: BrokerFiles) -> bool:
     """Wait until this home's cluster answers a metadata call; return False if the process ended.
 
     Raises BrokerError when it runs without answering.
     """
     expected = cluster_id(files)
-    admin = AdminClient({"bootstrap.servers": running.bootstrap, "log_level": 0})
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         if recorded_process(files) is None:
@@ -46,7 +46,7 @@ def wait_until_answering(running: RunningBroker, files: BrokerFiles) -> bool:
             return True
         time.sleep(_POLL_S)
     raise BrokerError(
-        f"the broker (pid {running.pid}) does not answer: {last_error(files)}; "
+        f"the broker (pid {broker.pid}) does not answer: {last_error(files)}; "
         "`kairos broker stop` ends it"
     )
 
