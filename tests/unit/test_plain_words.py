@@ -51,7 +51,7 @@ _HOMEMADE: Final = re.compile(
     r"\b(tell_due|own_anew|came_of_it|let_go|own anew|tells? due|rings|unhurried)\b"
 )
 
-_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+_DocumentedNode = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
@@ -131,7 +131,7 @@ def test_docstrings_name_their_results() -> None:
         f"{file}:{getattr(node, 'lineno', 1)}: {' '.join(words)}"
         for file, tree in modules()
         for node in nodes(tree)
-        if isinstance(node, _Documented)
+        if isinstance(node, _DocumentedNode)
         if (words := (ast.get_docstring(node) or "").split()[:2])[:1] in (["Return"], ["Yield"])
         if words[1] in (_NO_OBJECTS if file.parts[0] == "tests" else _NO_OBJECTS_IN_PACKAGES)
     ]
@@ -184,7 +184,7 @@ def test_homemade_terms_are_gone() -> None:
 
 
 def _first_word(node: ast.AST) -> str:
-    return _word(ast.get_docstring(node) or "") if isinstance(node, _Documented) else ""
+    return _word(ast.get_docstring(node) or "") if isinstance(node, _DocumentedNode) else ""
 
 
 def _word(text: str) -> str:
