@@ -59,8 +59,8 @@ def take(
     _show(task, as_json=json)
 
 
-@app.command()
-def done(
+@app.command("done")
+def finish(
     task_id: _Id,
     result: Annotated[DeskResult, typer.Option(help="Result of the task.")],
     channel: _Channel = "call",

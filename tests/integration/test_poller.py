@@ -61,11 +61,11 @@ class _SlowListener:
         self.most_waiting = max(self.waiting, self.most_waiting)
         for record in batch.records:
             self.offsets[record.partition()].append(record.offset())
-        asyncio.get_running_loop().call_later(_SLOW_S, self._done, batch)
+        asyncio.get_running_loop().call_later(_SLOW_S, self._finish, batch)
         if sum(map(len, self.offsets.values())) >= _RECORDS:
             self.everything.set()
 
-    def _done(self, batch: Batch) -> None:
+    def _finish(self, batch: Batch) -> None:
         assert self.poller is not None
         self.waiting -= 1
         self.poller.finish_batch(batch)
