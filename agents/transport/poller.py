@@ -158,7 +158,7 @@ class Poller(threading.Thread):
         `timeout_s`: longest time that an unreachable coordinator may block the thread during a
         rebalance.
         """
-        parts = [TopicPartition(*tp, noted.offset, noted.note) for tp, noted in offsets.items()]
+        parts = [TopicPartition(*tp, offset.offset, offset.note) for tp, offset in offsets.items()]
         future: asyncio.Future[KafkaError | None] = self._loop.create_future()
         self._enqueue(lambda: self._commit(parts, timeout_s, future))
         return await future
