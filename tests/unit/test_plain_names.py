@@ -42,7 +42,7 @@ _NO_LAWS_ANYWHERE: Final = _words(
     "what whatever whoever whichever wherever however told tell tells so"
 )
 
-_BY_KIND: Final = Path("pipeline/identity/causes.py")
+_BY_KIND: Final = Path("pipeline/identity/record_factory.py")
 """Module whose functions have the names of the kinds of changes that they make."""
 
 _BY_CONTRACT: Final = {
