@@ -1,4 +1,4 @@
-"""Notifications through a provider that wants access tokens: Firebase's shape, on a real server."""
+"""Notifications through a provider that requires access tokens, as Firebase does."""
 
 import asyncio
 from typing import Any
@@ -27,8 +27,8 @@ from tests.support.providers import expiring_parcel, shipped_provider, to_pem
 from tests.unit.test_courier import _ACTION
 
 _ISSUER = "kairos@shop.iam.gserviceaccount.com"
-_BRIEF_S = 2.0
-"""Time to a deadline that passes; a busy machine asks for a token before it."""
+_SHORT_DEADLINE_S = 2.0
+"""Time to a deadline that is missed, long enough to request a token on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -136,10 +136,10 @@ def test_token_is_kept_until_it_expires_or_is_refused(pem: str) -> None:
     assert (len(strict_firebase.assertions), len(strict_firebase.messages)) == (2, 1)
 
 
-def test_message_waits_while_no_token_is_given(pem: str) -> None:
+def test_message_waits_while_no_token_is_issued(pem: str) -> None:
     firebase = _Firebase(pem)
     firebase.token_status = 503
-    [result] = _deliver(firebase, seconds=_BRIEF_S)
+    [result] = _deliver(firebase, seconds=_SHORT_DEADLINE_S)
     assert isinstance(result, MissedDeadline)
     assert "no access token: status 503" in result.last
     assert (result.unsure, firebase.messages) == (False, [])
@@ -150,7 +150,7 @@ def test_message_waits_while_the_key_is_wrong(
     pem: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FCM_KEY", key)
-    [result] = _deliver(_Firebase(pem), seconds=_BRIEF_S)
+    [result] = _deliver(_Firebase(pem), seconds=_SHORT_DEADLINE_S)
     assert isinstance(result, MissedDeadline)
     assert "no access token" in result.last
     assert "nonsense" not in result.last
@@ -170,15 +170,15 @@ def test_errors_follow_the_documentation_of_firebase(pem: str) -> None:
         (429, _error("QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED")),
         (503, _error("UNAVAILABLE", "UNAVAILABLE")),
     ]
-    unknown_device, invalid, foreign, late_result = _deliver(firebase, messages=4)
+    unknown_device, invalid_message, foreign_device, late_result = _deliver(firebase, messages=4)
     assert unknown_device == Bounce(404, {"bounce": "address", "error": "UNREGISTERED"})
-    assert invalid == Bounce(400, {"bounce": "refused", "error": "INVALID_ARGUMENT"})
-    assert foreign == Bounce(403, {"bounce": "address", "error": "SENDER_ID_MISMATCH"})
+    assert invalid_message == Bounce(400, {"bounce": "refused", "error": "INVALID_ARGUMENT"})
+    assert foreign_device == Bounce(403, {"bounce": "address", "error": "SENDER_ID_MISMATCH"})
     assert isinstance(late_result, Acceptance)
     assert len(firebase.messages) == 6
 
 
-def test_token_without_an_exchange_is_the_signed_one_itself(
+def test_token_without_an_exchange_is_the_signed_assertion(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     key = to_pem(ec.generate_private_key(ec.SECP256R1()))
@@ -186,11 +186,11 @@ def test_token_without_an_exchange_is_the_signed_one_itself(
     token_rule = ProviderToken("ES256", "TEAM", "${TEAM_KEY}", key_id="KEY1")
     request = replace(shipped_provider("fcm").request, access_token=token_rule)
 
-    async def find() -> str:
+    async def find_token() -> str:
         async with ClientSession() as client:
             return await AccessTokens(client).find(Provider("p", request))
 
-    claims = jwt.decode(asyncio.run(find()), ECKey.import_key(key))
+    claims = jwt.decode(asyncio.run(find_token()), ECKey.import_key(key))
     assert (claims.header["kid"], claims.header["alg"]) == ("KEY1", "ES256")
     assert claims.claims["iss"] == "TEAM"
     assert "exp" not in claims.claims

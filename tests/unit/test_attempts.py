@@ -12,14 +12,14 @@ _BODY = b'{"type": "page", "userId": "u"}'
 def test_equal_body_is_a_retry_for_five_minutes_after_a_failure(passed_s: float) -> None:
     now_s = [0.0]
     attempts = Attempts(lambda: now_s[0])
-    first = attempts.ids("shop", _BODY)
-    attempts.add("shop", _BODY, first)
+    first_ids = attempts.ids("shop", _BODY)
+    attempts.add("shop", _BODY, first_ids)
     now_s[0] = passed_s
-    assert (attempts.ids("shop", _BODY)() == first()) is (passed_s <= 300)
+    assert (attempts.ids("shop", _BODY)() == first_ids()) is (passed_s <= 300)
     assert attempts.ids("bank", _BODY)() != attempts.ids("shop", _BODY)()
 
 
-def test_equal_body_after_an_acknowledged_one_is_about_other_events() -> None:
+def test_equal_body_after_an_acknowledgement_gets_new_ids() -> None:
     attempts = Attempts()
     attempts.add("shop", _BODY, attempts.ids("shop", _BODY))
     retry = attempts.ids("shop", _BODY)

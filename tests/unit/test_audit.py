@@ -1,4 +1,4 @@
-"""Audit reports are read right: every advisory is a finding, a failure is none."""
+"""Dependency audits: every advisory is a finding, and a failed audit returns its reason."""
 
 from pathlib import Path
 

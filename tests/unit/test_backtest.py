@@ -1,4 +1,4 @@
-"""Files are played through the stages themselves, by the files' own clock, without Kafka."""
+"""Backtests: files are played through the stages by the files' own clock, without Kafka."""
 
 import random
 import shutil
@@ -63,7 +63,7 @@ def play(invoke: Callable[..., Result]) -> Callable[..., Any]:
 
 @pytest.fixture
 def table(tmp_path: Path) -> Callable[[str], list[Any]]:
-    """Function that answers a query over the tables, each by its name."""
+    """Function that queries the tables that the command has written, each by its name."""
 
     def ask(query: str) -> list[Any]:
         with duckdb.connect() as database:
@@ -75,7 +75,7 @@ def table(tmp_path: Path) -> Callable[[str], list[Any]]:
 
 
 def _run_stages(log: Sequence[Interaction]) -> tuple[Flow, list[Emit]]:
-    """Run the stages in the test."""
+    """Run the stages on the log, and return the flow and its outputs."""
     bundle = load(_DEMO)
     assert isinstance(bundle, Bundle)
     flow = Flow(rules(bundle))
@@ -176,7 +176,7 @@ def test_cart_left_for_an_hour_of_the_log_gives_one_mail(
 ) -> None:
     names = ("customer_id:c", "email:c@example.com")
     file = _write(tmp_path / "a.ndjson", [visit(1, "add_to_cart", BEGIN_MS, *names)])
-    end_option = () if until is None else ("--until", _iso(until))
+    end_option = () if until is None else ("--until", _iso_time(until))
     report = play(file, *end_option)
     mails = table("SELECT campaign, epoch_ms(created_at) FROM actions WHERE channel = 'email'")
     due = until == BEGIN_MS + HOUR_MS
@@ -184,7 +184,7 @@ def test_cart_left_for_an_hour_of_the_log_gives_one_mail(
     assert report["until"] == (until or BEGIN_MS)
 
 
-def _iso(at: int) -> str:
+def _iso_time(at: int) -> str:
     with duckdb.connect() as database:
         [(text,)] = database.execute(
             f"SELECT strftime(make_timestamp({at} * 1000), '%xT%H:%M:%S.%g')"
@@ -194,11 +194,11 @@ def _iso(at: int) -> str:
 
 def test_interactions_after_the_end_are_left_out(tmp_path: Path, play: Callable[..., Any]) -> None:
     log = shop_log()
-    middle = log[150].received_at
-    full_report = play(_write(tmp_path / "a.ndjson", log), "--until", _iso(middle))
-    first = [interaction for interaction in log if interaction.received_at <= middle]
-    part_report = play(_write(tmp_path / "b.ndjson", first))
-    assert full_report["after_until"] == len(log) - len(first) > 0
+    middle_ms = log[150].received_at
+    full_report = play(_write(tmp_path / "a.ndjson", log), "--until", _iso_time(middle_ms))
+    first_half = [interaction for interaction in log if interaction.received_at <= middle_ms]
+    part_report = play(_write(tmp_path / "b.ndjson", first_half))
+    assert full_report["after_until"] == len(log) - len(first_half) > 0
     assert full_report["decision_hash"] == part_report["decision_hash"]
 
 
@@ -242,16 +242,16 @@ def test_messages_of_segment_count_at_their_own_time(
 def test_another_configuration_decides_otherwise(
     tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
 ) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(_DEMO, other)
-    (other / "campaigns" / "cart-recovery.yaml").unlink()
+    other_config = tmp_path / "other"
+    shutil.copytree(_DEMO, other_config)
+    (other_config / "campaigns" / "cart-recovery.yaml").unlink()
     file = _write(tmp_path / "a.ndjson", shop_log())
-    now = play(file)
+    report = play(file)
     count_with_campaign = table("SELECT count(*) FROM actions WHERE campaign = 'cart-recovery'")
-    other_report = play(file, config=other)
+    other_report = play(file, config=other_config)
     count_without_campaign = table("SELECT count(*) FROM actions WHERE campaign = 'cart-recovery'")
     assert count_with_campaign > [(0,)] == count_without_campaign
-    assert other_report["decision_hash"] != now["decision_hash"]
+    assert other_report["decision_hash"] != report["decision_hash"]
 
 
 def test_outcomes_of_messages_that_were_not_sent_are_left_out(
@@ -344,6 +344,11 @@ def test_memberships_are_those_of_the_end_of_the_backtest(
     # A year after the log every window is over.
     file = _write(tmp_path / "a.ndjson", shop_log())
     play(file)
-    now = table("SELECT segment, count(*) FROM memberships GROUP BY 1 ORDER BY 1")
-    play(file, "--until", _iso(BEGIN_MS + 365 * DAY_MS))
-    assert table("SELECT segment, count(*) FROM memberships GROUP BY 1 ORDER BY 1") != now
+    memberships_at_log_end = table(
+        "SELECT segment, count(*) FROM memberships GROUP BY 1 ORDER BY 1"
+    )
+    play(file, "--until", _iso_time(BEGIN_MS + 365 * DAY_MS))
+    assert (
+        table("SELECT segment, count(*) FROM memberships GROUP BY 1 ORDER BY 1")
+        != memberships_at_log_end
+    )

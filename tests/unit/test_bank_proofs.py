@@ -54,22 +54,22 @@ _FALSE_ALARM = 0.001
 
 
 def _regrets(rounds: Sequence[ChoiceRound], value: Callable[[ChoiceRound], float]) -> list[float]:
-    """Return the cumulative regret of choices of this value."""
+    """Return the cumulative regret after each round of choices that are worth `value`."""
     return list(accumulate(choice_round.best - value(choice_round) for choice_round in rounds))
 
 
-def _best_fixed(rounds: Sequence[ChoiceRound]) -> float:
-    """Return the least regret of taking one treatment, or one channel, always."""
+def _least_fixed_regret(rounds: Sequence[ChoiceRound]) -> float:
+    """Return the least regret of always choosing the same treatment, or the same channel."""
     treatments = {name for choice_round in rounds for name in choice_round.worth}
-    by_treatment = (
+    treatment_regrets = (
         _regrets(rounds, lambda choice_round, x=name: choice_round.value(x))[-1]
         for name in treatments
     )  # type: ignore[misc]
-    by_channel = (
+    channel_regrets = (
         _regrets(rounds, lambda choice_round, x=name: _value_in(choice_round, x))[-1]  # type: ignore[misc]
         for name in _CHANNELS
     )
-    return min(*by_treatment, *by_channel)
+    return min(*treatment_regrets, *channel_regrets)
 
 
 def _value_in(choice_round: ChoiceRound, channel: str) -> float:
@@ -79,7 +79,7 @@ def _value_in(choice_round: ChoiceRound, channel: str) -> float:
 
 
 @lru_cache(1)
-def _thompson(customers: int) -> BankPlay:
+def _play_thompson(customers: int) -> BankPlay:
     return BankPlay(rules(bank_bundle()), WorldSize(customers, 30, 5), MemoryLearner()).play()
 
 
@@ -91,15 +91,18 @@ _SIZES = pytest.mark.parametrize("customers", [400, pytest.param(2_000, marks=py
 def test_thompson_beats_random_and_the_best_fixed_choice_with_sublinear_regret(
     customers: int,
 ) -> None:
-    rounds = list(choice_rounds(_thompson(customers)))
+    rounds = list(choice_rounds(_play_thompson(customers)))
     regrets = _regrets(rounds, lambda choice_round: choice_round.value(choice_round.choice))
     assert regrets[-1] < 0.5 * _regrets(rounds, lambda choice_round: choice_round.mean)[-1]
-    assert regrets[-1] < 0.5 * _best_fixed(rounds)
+    assert regrets[-1] < 0.5 * _least_fixed_regret(rounds)
     # A policy that learns nothing loses the same share of the regret of random choices in the last
     # quarter as in the first, within its standard error.
     quarter = len(rounds) // 4
-    first, last = _loss(rounds[:quarter]), _loss(rounds[-quarter:])
-    assert last.share + _CRITICAL_ERRORS * hypot(first.error, last.error) < first.share
+    first_loss, last_loss = _loss(rounds[:quarter]), _loss(rounds[-quarter:])
+    assert (
+        last_loss.share + _CRITICAL_ERRORS * hypot(first_loss.error, last_loss.error)
+        < first_loss.share
+    )
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def test_lightgbm_beats_random_and_the_best_fixed_choice_for_new_customers(
     customers: int, tmp_path: Path
 ) -> None:
     # The model is trained on decisions of Thompson sampling in one world, and decides in another.
-    play_of_thompson = _thompson(customers)
+    play_of_thompson = _play_thompson(customers)
     decisions = write(tmp_path / "decisions", DECISIONS, play_of_thompson.decisions)
     segmented = write(tmp_path / "segmented", SEGMENTED, play_of_thompson.segmented)
     request = TrainingRequest("bank", MessageGoal("conversion", WINDOW_MS), frozenset(), 0)
@@ -140,8 +143,8 @@ def test_lightgbm_beats_random_and_the_best_fixed_choice_for_new_customers(
     rounds = list(choice_rounds(BankPlay(equipped_rules, WorldSize(customers // 2, 30, 6)).play()))
     regret = _regrets(rounds, lambda choice_round: choice_round.value(choice_round.choice))[-1]
     assert regret < 0.3 * _regrets(rounds, lambda choice_round: choice_round.mean)[-1]
-    assert regret < 0.3 * _best_fixed(rounds)
-    # The other policy predicts the same probability for all, so that only values and costs decide.
+    assert regret < 0.3 * _least_fixed_regret(rounds)
+    # A policy that predicts the same probability for all decides by values and costs alone.
     assert regret < 0.7 * _regrets(rounds, _value_at_one_chance)[-1]
 
 
@@ -151,8 +154,7 @@ def _value_at_one_chance(choice_round: ChoiceRound) -> float:
 
 
 _MODELLED_SHARE = 0.5
-"""Share of the true probability that the estimate's model predicts, so that the model is wrong by
-itself."""
+"""Share of the true probability that the estimate's model predicts: the model alone is biased."""
 
 
 def _policy_log(seed: int, customers: int) -> Log:
@@ -177,7 +179,7 @@ def _is_covering(estimate: Estimate | None, truth: float) -> bool:
 @pytest.mark.parametrize("worlds", [120, pytest.param(1_000, marks=pytest.mark.chaos)])
 def test_doubly_robust_intervals_cover_the_policys_true_value_at_their_rate(worlds: int) -> None:
     truth = statement()["policy"]["target_value"]
-    coverage_count, model_coverage_count, narrower = 0, 0, 0
+    coverage_count, model_coverage_count, narrower_count = 0, 0, 0
     ips_values: list[float] = []
     for seed in range(worlds):
         log = _policy_log(1_000 + seed, 300)
@@ -188,16 +190,16 @@ def test_doubly_robust_intervals_cover_the_policys_true_value_at_their_rate(worl
         assert log.q_target is not None
         model_alone = Log(log.q_target, np.ones_like(log.weights))
         model_coverage_count += _is_covering(evaluate(model_alone).ips, truth)
-        narrower += _width(estimates.dr) < _width(estimates.ips)
+        narrower_count += _width(estimates.dr) < _width(estimates.ips)
     assert (
         binom.ppf(_FALSE_ALARM, worlds, 0.95)
         <= coverage_count
         <= binom.ppf(1 - _FALSE_ALARM, worlds, 0.95)
     )
     assert not model_coverage_count
-    assert narrower > 0.9 * worlds
-    # A propensity that is logged wrong hardly changes doubly robust values, but biases values that
-    # are only weighted by it.
+    assert narrower_count > 0.9 * worlds
+    # A wrongly logged propensity hardly changes doubly robust values, but biases values that are
+    # only weighted by it.
     error = float(np.std(ips_values, ddof=1)) / sqrt(worlds)
     assert abs(float(np.mean(ips_values)) - truth) < norm.ppf(1 - _FALSE_ALARM / 2) * error
 
@@ -291,16 +293,16 @@ def _true_lift(play: BankPlay, lift: Lift, until: int) -> float:
         )
         if is_treated:
             entry_times.setdefault(decision.profile_id, decision.decided_at)
-    old_entries = {
+    finished_entries = {
         customer_id: at for customer_id, at in entry_times.items() if at + lift.window_ms < until
     }
-    assert len(old_entries) == lift.treated.customers
+    assert len(finished_entries) == lift.treated.customers
     added_chance = sum(
         message.chance
         for message in play.messages
         if message.campaign == lift.campaign
-        and message.profile_id in old_entries
-        and old_entries[message.profile_id] <= message.at
-        and message.goal_at <= old_entries[message.profile_id] + lift.window_ms
+        and message.profile_id in finished_entries
+        and finished_entries[message.profile_id] <= message.at
+        and message.goal_at <= finished_entries[message.profile_id] + lift.window_ms
     )
-    return added_chance / len(old_entries) if old_entries else 0.0
+    return added_chance / len(finished_entries) if finished_entries else 0.0

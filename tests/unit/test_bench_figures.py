@@ -13,11 +13,11 @@ _RECORDS = 300
 _SECONDS = 3.0
 
 
-def _sample(latency_ms: float, late_s: float = 0.0, cores: float = 0.5) -> Sample:
+def _sample(latency_ms: float, delay_s: float = 0.0, cores: float = 0.5) -> Sample:
     return Sample(
         record_count=_RECORDS,
         planned_seconds=_SECONDS,
-        seconds=_SECONDS + late_s,
+        seconds=_SECONDS + delay_s,
         latencies_ms=[latency_ms] * _RECORDS,
         headers=[],
         cpu={"floor": cores, "broker": 0.3},
@@ -31,7 +31,7 @@ def test_repeat_that_did_not_reach_the_rate_fell_behind() -> None:
 
 
 def test_repeat_that_reached_the_rate_may_fall_behind_too() -> None:
-    latency = summarise("floor", _RATE, [_sample(2.0), _sample(4.0, late_s=2.0)], repeats=3)
+    latency = summarise("floor", _RATE, [_sample(2.0), _sample(4.0, delay_s=2.0)], repeats=3)
     assert (latency.reached, latency.sustained, latency.behind_count) == (2, 1, 2)
 
 
@@ -40,15 +40,18 @@ def test_no_repeat_is_behind_where_all_sustain_the_rate() -> None:
 
 
 def test_wait_after_a_kill_is_that_of_the_partition_that_waits_longest() -> None:
-    before = [Passage(due=1.0, at=1.1, partition=partition) for partition in (0, 1)]
-    held_up = [Passage(due=1.9, at=2.5, partition=1)]
-    after = [
+    passages_before = [Passage(due=1.0, at=1.1, partition=partition) for partition in (0, 1)]
+    delayed_passages = [Passage(due=1.9, at=2.5, partition=1)]
+    passages_after = [
         Passage(due=2.1, at=5.0, partition=1),
         Passage(due=2.5, at=4.0, partition=1),
         Passage(due=2.2, at=3.0, partition=0),
         Passage(due=2.3, at=8.0, partition=0),
     ]
-    assert Passages(7, [*before, *held_up, *after]).longest_wait_after(2.0) == 2.0
+    assert (
+        Passages(7, [*passages_before, *delayed_passages, *passages_after]).longest_wait_after(2.0)
+        == 2.0
+    )
 
 
 def test_partition_without_output_after_the_kill_has_an_infinite_wait() -> None:

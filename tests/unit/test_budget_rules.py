@@ -105,10 +105,10 @@ def test_transactional_messages_are_sent_beyond_any_budget() -> None:
 
 
 def test_unknown_zone_is_named() -> None:
-    unknown_zone = campaign(
+    campaign_in_unknown_zone = campaign(
         "mail", offer("mail", 2), budget={"amount": 1, "zone": "Europe/Atlantis"}
     )
-    assert problems(campaigns=[unknown_zone]) == [
+    assert problems(campaigns=[campaign_in_unknown_zone]) == [
         (
             "campaigns/0/budget/zone",
             "no time zone 'Europe/Atlantis': use an IANA name such as Europe/Madrid",
@@ -133,8 +133,8 @@ def test_day_of_a_zone_is_as_long_as_its_clocks_make_it(zone: str, day: str, hou
     assert period.name == f"day {day}"
     assert period.ends is not None
     assert period.ends - period.begins == hours * 3_600_000
-    before, after = rule.period(period.begins - 1), rule.period(period.ends)
-    assert (before.ends, after.begins) == (period.begins, period.ends)
+    previous_period, next_period = rule.period(period.begins - 1), rule.period(period.ends)
+    assert (previous_period.ends, next_period.begins) == (period.begins, period.ends)
 
 
 @pytest.mark.parametrize(
@@ -157,12 +157,12 @@ def test_only_a_newer_grant_changes_a_purse_and_never_below_its_spending() -> No
     purse = Purse("campaign", 0, None, 3, 10, 4)
     old_grant = Grant("a", "campaign", 0, None, 3, 99, 0.0)
     assert accept(purse, old_grant) is None
-    lower = accept(purse, with_fields(old_grant, number=4, granted=1))
-    assert lower is not None
-    assert (lower.granted, lower.spent, lower.left(0)) == (4, 4, 0)
-    new_period = accept(purse, with_fields(old_grant, number=5, granted=7, period="day 2"))
-    assert new_period is not None
-    assert (new_period.spent, new_period.left(0)) == (0, 7)
+    reduced_purse = accept(purse, with_fields(old_grant, number=4, granted=1))
+    assert reduced_purse is not None
+    assert (reduced_purse.granted, reduced_purse.spent, reduced_purse.left(0)) == (4, 4, 0)
+    next_purse = accept(purse, with_fields(old_grant, number=5, granted=7, period="day 2"))
+    assert next_purse is not None
+    assert (next_purse.spent, next_purse.left(0)) == (0, 7)
 
 
 def test_campaign_out_of_budget_is_named_early() -> None:
@@ -182,24 +182,24 @@ def test_campaign_out_of_budget_is_named_early() -> None:
 
 
 def test_grant_for_the_next_period_leaves_the_present_one_unchanged() -> None:
-    today = Purse("day 1", 0, 1_000, 3, 10, 4)
-    both_grants = accept(today, Grant("a", "day 2", 1_000, 2_000, 4, 7, 0.5))
-    assert both_grants is not None
-    assert (both_grants.left(999), both_grants.left(1_000)) == (6, 7)
-    assert (both_grants.at(999).price, both_grants.at(1_000).price) == (0.0, 0.5)
-    reduced_purse = both_grants.pay("day 1", 2).pay("day 2", 3)
+    purse = Purse("day 1", 0, 1_000, 3, 10, 4)
+    purse_of_two_days = accept(purse, Grant("a", "day 2", 1_000, 2_000, 4, 7, 0.5))
+    assert purse_of_two_days is not None
+    assert (purse_of_two_days.left(999), purse_of_two_days.left(1_000)) == (6, 7)
+    assert (purse_of_two_days.at(999).price, purse_of_two_days.at(1_000).price) == (0.0, 0.5)
+    reduced_purse = purse_of_two_days.pay("day 1", 2).pay("day 2", 3)
     assert (reduced_purse.left(999), reduced_purse.left(1_000)) == (4, 4)
     larger_purse = accept(reduced_purse, Grant("a", "day 2", 1_000, 2_000, 5, 9, 0.5))
     assert larger_purse is not None
     assert (larger_purse.left(999), larger_purse.left(1_000)) == (4, 6)
     assert accept(larger_purse, Grant("a", "day 2", 1_000, 2_000, 5, 90, 0.5)) is None
-    later = accept(larger_purse, Grant("a", "day 3", 2_000, 3_000, 6, 8, 0.0))
-    assert later is not None
-    assert [later.left(at) for at in (999, 1_500, 2_000)] == [0, 6, 8]
+    purse_of_next_days = accept(larger_purse, Grant("a", "day 3", 2_000, 3_000, 6, 8, 0.0))
+    assert purse_of_next_days is not None
+    assert [purse_of_next_days.left(at) for at in (999, 1_500, 2_000)] == [0, 6, 8]
 
 
 def test_budget_that_changes_its_period_begins_at_once() -> None:
     purse = Purse("day 1", 0, 1_000, 3, 10, 4)
-    whole_budget = accept(purse, Grant("a", "campaign", 0, None, 4, 7, 0.0))
-    assert whole_budget is not None
-    assert (whole_budget.left(500), whole_budget.next_purse) == (7, None)
+    campaign_purse = accept(purse, Grant("a", "campaign", 0, None, 4, 7, 0.0))
+    assert campaign_purse is not None
+    assert (campaign_purse.left(500), campaign_purse.next_purse) == (7, None)

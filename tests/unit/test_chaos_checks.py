@@ -83,7 +83,7 @@ def _run_undisturbed() -> World:
 
 
 def _step(customer: int, step: int) -> Interaction:
-    """Return the interactions of one step of a customer of the traffic."""
+    """Return the interaction of one step of a customer of the traffic."""
     cookie = [("cookie", f"k{customer}")] * (step <= 2)
     identifiers = [("customer_id", f"c{customer}"), ("email", f"{customer}@x")] * (step >= 2)
     name = "Order" if step == 2 or (step == 4 and customer != _ABSENT_CUSTOMER) else "Viewed"
@@ -107,9 +107,9 @@ def _alter_contacts(change: Callable[[tuple[Contact, ...]], tuple[Contact, ...]]
 
 
 def _swap_steps(world: World) -> None:
-    log, later, _ = world.find(topics.DECISIONS, is_about("e0-4"))
-    other, earlier, _ = world.find(topics.DECISIONS, is_about("e0-3"))
-    log[later], other[earlier] = other[earlier], log[later]
+    log, later_index, _ = world.find(topics.DECISIONS, is_about("e0-4"))
+    other_log, earlier_index, _ = world.find(topics.DECISIONS, is_about("e0-3"))
+    log[later_index], other_log[earlier_index] = other_log[earlier_index], log[later_index]
 
 
 def _decide_differently(world: World) -> None:
@@ -123,11 +123,11 @@ def _send_another_message(world: World) -> None:
     world.delivered_ids.add("another")
 
 
-def _refuse_downstream(world: World) -> None:
+def _refuse_stage_output(world: World) -> None:
     _put_dead_letter(world, "enrichment", "no-such-kind", topics.IDENTIFIED)
 
 
-def _refuse_accepted(world: World) -> None:
+def _refuse_accepted_interaction(world: World) -> None:
     _put_dead_letter(world, "identity", "no-identifier", topics.INTERACTIONS)
 
 
@@ -146,11 +146,11 @@ def _deliver_nothing(world: World) -> None:
     world.delivered_ids.pop()
 
 
-def _deliver_more(world: World) -> None:
+def _deliver_unknown_action(world: World) -> None:
     world.delivered_ids.add("of no action")
 
 
-def _deliver_altered(world: World) -> None:
+def _alter_delivery(world: World) -> None:
     world.altered_ids.add(next(iter(world.delivered_ids)))
 
 
@@ -164,7 +164,7 @@ def _remove_shard(state: Any) -> Any:
     return replace(state, shards=replace(state.shards, here=parts_here))
 
 
-def _ask_one_only(world: World) -> None:
+def _shrink_roll_call(world: World) -> None:
     world.roll_call = {"roll-0"}
 
 
@@ -180,7 +180,7 @@ def _is_of_absent_customer(record: Any) -> bool:
     return bool(record is not None and record.profile_id == person)
 
 
-def _leave_idle(memberships: Memberships) -> Memberships:
+def _remove_idle_segment(memberships: Memberships) -> Memberships:
     assert "idle" in memberships.segments
     return replace(
         memberships,
@@ -195,8 +195,8 @@ def _is_outcome(record: Any) -> bool:
 def _repeat_the_first_snapshot(world: World) -> None:
     """Append the first snapshot once more, as a stopped worker might."""
     entries = (entry for entry in world.every(topics.PROFILES) if _is_person(entry[2]))
-    log, place, _ = next(entries)
-    log.append(log[place])
+    log, index, _ = next(entries)
+    log.append(log[index])
 
 
 TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
@@ -225,10 +225,10 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
         checks.check_processing,
         delete(topics.DECISIONS, is_about("e2-1")),
     ),
-    "a stage refuses what another wrote": (checks.check_inner_dead_letters, _refuse_downstream),
+    "a stage refuses what another wrote": (checks.check_inner_dead_letters, _refuse_stage_output),
     "an accepted interaction is a dead letter": (
         checks.check_accepted_dead_letters,
-        _refuse_accepted,
+        _refuse_accepted_interaction,
     ),
     "a step fails": (checks.check_accepted_dead_letters, _fail_step),
     "an interaction is decided twice, each time differently": (
@@ -263,13 +263,13 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     ),
     "a change that time causes is missing": (
         checks.check_memberships,
-        alter(topics.MEMBERSHIPS, _is_of_absent_customer, _leave_idle),
+        alter(topics.MEMBERSHIPS, _is_of_absent_customer, _remove_idle_segment),
     ),
     "a shard of a profile is missing": (
         checks.check_states,
         alter_state(stage("enrichment"), _remove_shard),
     ),
-    "a contact is forgotten": (
+    "a contact is missing": (
         checks.check_contact_histories,
         _alter_contacts(lambda contacts: contacts[1:]),
     ),
@@ -292,7 +292,7 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     "a message reaches nobody": (checks.check_deliveries, _deliver_nothing),
     "a message is delivered without an action": (
         checks.check_deliveries,
-        _deliver_more,
+        _deliver_unknown_action,
     ),
     "a customer gets a second message": (
         checks.check_deliveries,
@@ -300,7 +300,7 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     ),
     "a message is delivered again with other content": (
         checks.check_deliveries,
-        _deliver_altered,
+        _alter_delivery,
     ),
     "an action is decided and not written": (
         checks.check_deliveries,
@@ -319,7 +319,7 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
         checks.check_roll_call,
         delete(topics.DECISIONS, is_about("roll-0")),
     ),
-    "a partition is not asked": (checks.check_roll_call, _ask_one_only),
+    "a partition is not asked": (checks.check_roll_call, _shrink_roll_call),
 }
 
 

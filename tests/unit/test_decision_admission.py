@@ -16,7 +16,7 @@ class _Pipeline:
 
     per_s: float
     now_s: float = 0.0
-    in_time: int = 0
+    timely_replies: int = 0
     late_replies: int = 0
     refusals: int = 0
     stalls: int = 0
@@ -28,14 +28,14 @@ class _Pipeline:
         self.admission = DecisionAdmission(1, _BUDGET_S, lambda: self.now_s)
 
     def run(self, arrivals_per_s: float, seconds: float) -> None:
-        """Ask at this rate for `seconds`, one request after the other."""
+        """Request decisions at this rate for `seconds`, one after the other."""
         end_s = self.now_s + seconds
         while self.now_s < end_s:
             self.now_s += 1 / arrivals_per_s
             self._deliver_replies()
-            self._ask()
+            self._request_decision()
 
-    def _ask(self) -> None:
+    def _request_decision(self) -> None:
         match self.admission.judge(_KEY, _BUDGET_S):
             case AdmissionVerdict.ADMIT:
                 request = str(next(self._ids))
@@ -47,17 +47,17 @@ class _Pipeline:
                 self.stalls += 1
 
     def _deliver_replies(self) -> None:
-        until_s, now_s = self.now_s, self.now_s
+        now_s = self.now_s
         while self._queue and self.per_s:
             request, asked_s = self._queue[0]
             done_s = max(self._free_at_s, asked_s) + 1 / self.per_s
-            if done_s > until_s:
+            if done_s > now_s:
                 break
             self._queue.popleft()
             self._free_at_s = self.now_s = done_s
             self.admission.note_reply(request)
             if done_s - asked_s <= _BUDGET_S:
-                self.in_time += 1
+                self.timely_replies += 1
             else:
                 self.late_replies += 1
         self.now_s = now_s
@@ -73,13 +73,13 @@ def test_overload_is_refused_and_admitted_decisions_come_in_time() -> None:
     # At three times its capacity the pipeline still decides at nearly its full rate.
     pipeline = _Pipeline(per_s=300)
     pipeline.run(arrivals_per_s=900, seconds=20)
-    assert pipeline.in_time > 0.9 * 300 * 20
-    assert pipeline.late_replies < 0.08 * pipeline.in_time
+    assert pipeline.timely_replies > 0.9 * 300 * 20
+    assert pipeline.late_replies < 0.08 * pipeline.timely_replies
     assert pipeline.refusals > 0.9 * 600 * 20
     assert pipeline.stalls == 0
 
 
-def test_after_an_overload_nothing_is_refused_any_more() -> None:
+def test_nothing_is_refused_after_an_overload() -> None:
     pipeline = _Pipeline(per_s=300)
     pipeline.run(arrivals_per_s=3_000, seconds=10)
     pipeline.run(arrivals_per_s=100, seconds=0.5)
@@ -118,7 +118,7 @@ def test_slow_machine_within_its_budget_is_asked() -> None:
 
 
 def test_short_stall_is_tolerated() -> None:
-    # As long as a garbage collection or a commit takes.
+    # The stall lasts as long as a garbage collection or a commit.
     gate = DelayGate(target_s=0.05, interval_s=0.1)
     for delay_ms in range(0, 140, 10):
         assert gate.is_open(delay_ms / 1000, now_s=delay_ms / 1000), delay_ms
@@ -126,7 +126,7 @@ def test_short_stall_is_tolerated() -> None:
     assert gate.is_open(0.06, now_s=0.16)
 
 
-def test_unanswered_decision_is_forgotten_with_the_next_answer() -> None:
+def test_unanswered_decision_is_dropped_with_the_next_answer() -> None:
     now_s = 0.0
     admission = DecisionAdmission(1, _BUDGET_S, lambda: now_s)
     admission.ask("on an event that was decided before", _KEY)
@@ -150,14 +150,14 @@ def test_stalled_partition_stalls_no_other() -> None:
         for key in keys:
             admission.judge(key, _BUDGET_S)
         if step == 0:
-            stuck = admission._queue_of(keys[0])
+            stalled_queue = admission._queue_of(keys[0])
             for number, key in enumerate(keys):
-                if admission._queue_of(key) is not stuck:
+                if admission._queue_of(key) is not stalled_queue:
                     admission.note_reply(str(number))
     verdicts = {key: admission.judge(key, _BUDGET_S) for key in keys}
     for key, verdict in verdicts.items():
-        is_stuck = admission._queue_of(key) is stuck
-        assert verdict is (AdmissionVerdict.STALLED if is_stuck else AdmissionVerdict.ADMIT)
+        is_stalled = admission._queue_of(key) is stalled_queue
+        assert verdict is (AdmissionVerdict.STALLED if is_stalled else AdmissionVerdict.ADMIT)
 
 
 def test_longer_budget_tolerates_a_longer_delay() -> None:

@@ -213,7 +213,7 @@ def test_login_and_message_are_encrypted(
     assert server.mails[0].session.authenticated
 
 
-def test_nothing_is_sent_where_encryption_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_sent_where_encryption_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     server = MailServer()
     brief_action = _action()
     brief_action = replace(brief_action, deadline_at=brief_action.created_at + 500)
@@ -263,11 +263,8 @@ def test_temporary_answer_is_tried_again_and_sent_once(stage: str, answer: str) 
     server = MailServer()
     server.plan(stage, answer)
     [result] = _send(server, EMAIL, _action())
-    # After the data a nonsensical answer leaves the delivery open.
-    if (stage, answer) == (
-        "data",
-        "what?",
-    ):
+    # After the data, a nonsensical answer leaves open whether the message was accepted.
+    if (stage, answer) == ("data", "what?"):
         assert isinstance(result, UnconfirmedAttempt)
     else:
         assert result == Acceptance()
@@ -284,7 +281,7 @@ def test_connection_cut_before_the_data_is_tried_again(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", ["data", "accepted"])
 def test_connection_cut_after_the_data_is_not_tried_again(tmp_path: Path, stage: str) -> None:
-    # The second courier stands for the successor of the first one's process.
+    # The second courier represents the process that succeeds the first one's.
     server, outcomes = MailServer(), _Outcomes()
     server.plan(stage, CUT)
     action = _action()
@@ -297,7 +294,7 @@ def test_connection_cut_after_the_data_is_not_tried_again(tmp_path: Path, stage:
 
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "accepted"])
 def test_process_ended_at_any_stage_sends_at_most_once(tmp_path: Path, stage: str) -> None:
-    # Ended while the server does not answer; a second process then has its turn.
+    # The first process ends while the server does not answer; a second one delivers again.
     server, outcomes = MailServer(), _Outcomes()
     action = _action()
     server.plan(stage, HANG)
@@ -312,7 +309,7 @@ def test_process_ended_at_any_stage_sends_at_most_once(tmp_path: Path, stage: st
 def test_server_that_does_not_answer_in_time_gets_a_message_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # The message is sent again only after a failure before the data; later the server may have it.
+    # After the data the server may have the message: it is sent again only after earlier failures.
     monkeypatch.setattr(pool, "_TIMEOUT_S", 5.0)
     stages = ("mail", "rcpt", "data", "accepted")
     servers = [MailServer() for _ in stages]
@@ -445,7 +442,7 @@ def _run_courier(
     action: Action,
     until: asyncio.Event | None = None,
 ) -> None:
-    """Deliver the action in a courier that stands for a process; end it once `until` is set."""
+    """Deliver the action in a courier that represents a process; end it once `until` is set."""
 
     async def run() -> None:
         async with server.listening() as port:

@@ -1,4 +1,4 @@
-"""Values that each enricher derives from an interaction, and from nonsense."""
+"""Values that each enricher derives from valid and from malformed interactions."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from pipeline.enrichment.enrichers.local_time import LocalTimeEnricher
 from pipeline.enrichment.enrichers.user_agent import UserAgentEnricher
 from pipeline.model.interaction import Context, Identifier, Interaction
 
-DAY = 86_400_000
+DAY_MS = 86_400_000
 MONDAY_NOON = 1_704_110_400_000
 """2024-01-01 12:00 UTC."""
 
@@ -263,7 +263,7 @@ _RATES = model.Currency(
     [
         (MONDAY_NOON, {"total": 8, "currency": "USD"}, {"total": 2.0}),
         (MONDAY_NOON, {"total": 8, "currency": " usd "}, {"total": 2.0}),
-        (MONDAY_NOON + 31 * DAY, {"total": 8, "currency": "USD"}, {"total": 4.0}),
+        (MONDAY_NOON + 31 * DAY_MS, {"total": 8, "currency": "USD"}, {"total": 4.0}),
         (MONDAY_NOON, {"total": 8, "currency": "EUR"}, {"total": 8.0}),
         (MONDAY_NOON, {"total": 8}, {"total": 8.0}),
         (

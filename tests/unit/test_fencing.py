@@ -13,12 +13,12 @@ from agents.transport.errors import ChangelogTakenError
 from agents.transport.fencing import ChangelogFence
 
 _TOPIC: Final = "changelog"
-_BEGIN: Final = 7
+_FIRST_OFFSET: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
 class _DeliveredRecord:
-    at: int
+    position: int
 
     def topic(self) -> str:
         return _TOPIC
@@ -27,7 +27,7 @@ class _DeliveredRecord:
         return 0
 
     def offset(self) -> int:
-        return self.at
+        return self.position
 
 
 def _epoch(offsets: list[int]) -> Epoch:
@@ -40,15 +40,15 @@ def _epoch(offsets: list[int]) -> Epoch:
 
 @given(st.lists(st.lists(st.booleans(), max_size=5), max_size=5))
 def test_foreign_record_before_an_owners_record_is_noticed(epochs: list[list[bool]]) -> None:
-    # The log by the owner's epochs; each flag: whether the owner wrote the record.
+    # The log is divided into the owner's epochs; a flag states whether the owner wrote a record.
     ownership = ChangelogFence()
-    ownership.begin_ownership(TP(_TOPIC, 0), token=3, end=_BEGIN)
+    ownership.begin_ownership(TP(_TOPIC, 0), token=3, end=_FIRST_OFFSET)
     own_flags: list[bool] = []
     for writers in epochs:
-        first = _BEGIN + len(own_flags)
-        own_offsets = [first + index for index, is_own in enumerate(writers) if is_own]
+        first_offset = _FIRST_OFFSET + len(own_flags)
+        own_offsets = [first_offset + index for index, is_own in enumerate(writers) if is_own]
         own_flags += writers
-        if own_offsets and not all(own_flags[: own_offsets[-1] - _BEGIN]):
+        if own_offsets and not all(own_flags[: own_offsets[-1] - _FIRST_OFFSET]):
             with pytest.raises(ChangelogTakenError, match="another worker has written"):
                 ownership.check(_epoch(own_offsets))
             return

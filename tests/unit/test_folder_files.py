@@ -20,9 +20,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _write_outside(folder: Path) -> Path:
-    outside = folder.parent.parent / "outside.yaml"
-    outside.write_bytes((DEMO / "policies.yaml").read_bytes())
-    return outside
+    outside_file = folder.parent.parent / "outside.yaml"
+    outside_file.write_bytes((DEMO / "policies.yaml").read_bytes())
+    return outside_file
 
 
 def _make_fifo(path: Path) -> None:
@@ -126,10 +126,10 @@ def test_file_that_grows_while_it_is_read_is_cut_off(tmp_path: Path) -> None:
 def _name_file(folder: Path, field: str, name: str) -> None:
     profile = folder / "profile.yaml"
     if field == "model":
-        scores_text = f'scores:\n  - {{name: buys, model: "{name}", features: [views]}}\n'
+        section = f'scores:\n  - {{name: buys, model: "{name}", features: [views]}}\n'
     else:
-        scores_text = f'enrichers:\n  geo: {{database: "{name}"}}\n'
-    profile.write_text(profile.read_text() + scores_text)
+        section = f'enrichers:\n  geo: {{database: "{name}"}}\n'
+    profile.write_text(profile.read_text() + section)
 
 
 def _errors(folder: Path) -> list[str]:

@@ -156,14 +156,14 @@ def test_short_paths_do_the_same_as_the_long_ones(door: Doorway) -> None:
         for path in (short_path, kind):
             body = {**MESSAGE, "writeKey": SHOP, "groupId": "g", "previousId": "p"}
             assert post(door, f"/v1/{path}", body).status_code == 200
-        interaction, other = door.interactions()[-2:]
-        assert interaction.kind == kind
-        assert _remove_times(interaction) == _remove_times(other)
+        short_interaction, long_interaction = door.interactions()[-2:]
+        assert short_interaction.kind == kind
+        assert _remove_times(short_interaction) == _remove_times(long_interaction)
     for path in ("b", "batch"):
         body = {"batch": [{**MESSAGE, "type": "track"}], "writeKey": SHOP}
         assert post(door, f"/v1/{path}", body).status_code == 200
-    interaction, other = door.interactions()[-2:]
-    assert _remove_times(interaction) == _remove_times(other)
+    short_interaction, long_interaction = door.interactions()[-2:]
+    assert _remove_times(short_interaction) == _remove_times(long_interaction)
 
 
 def test_metrics_of_clients_are_accepted_and_dropped(door: Doorway) -> None:
@@ -218,12 +218,12 @@ def test_one_address_may_make_its_number_of_requests_a_minute(maximum: int, trie
 
 
 def test_addresses_of_one_ipv6_network_count_together() -> None:
-    limits, one_a_minute = RateLimits(), source(SHOP, requests_per_minute=1)
-    assert limits.check(one_a_minute, "2001:db8:1:2:3::1") is None
-    assert limits.check(one_a_minute, "2001:db8:1:2:ffff::9") is not None
-    assert limits.check(one_a_minute, "2001:db8:1:3::1") is None
-    assert limits.check(one_a_minute, "::ffff:10.0.0.1") is None
-    assert limits.check(one_a_minute, "::ffff:10.0.0.2") is None
+    limits, limited_source = RateLimits(), source(SHOP, requests_per_minute=1)
+    assert limits.check(limited_source, "2001:db8:1:2:3::1") is None
+    assert limits.check(limited_source, "2001:db8:1:2:ffff::9") is not None
+    assert limits.check(limited_source, "2001:db8:1:3::1") is None
+    assert limits.check(limited_source, "::ffff:10.0.0.1") is None
+    assert limits.check(limited_source, "::ffff:10.0.0.2") is None
 
 
 def test_trusted_keys_have_no_limit_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +235,7 @@ def test_trusted_keys_have_no_limit_by_default(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("key", [SHOP, None])
-def test_request_that_is_one_too_many_writes_nothing(tmp_path: Path, key: str | None) -> None:
+def test_request_beyond_the_rate_limit_writes_nothing(tmp_path: Path, key: str | None) -> None:
     door = doorway(configuration(source(SHOP, requests_per_minute=3)), tmp_path)
     body = json.dumps({**MESSAGE, "writeKey": SHOP})
     answers = [
@@ -286,7 +286,7 @@ def test_mobile_clients_requests_are_taken_whole(door: Doorway, request_file: Pa
 
 _SWIFT = json.loads((Path(__file__).parents[1] / "support/clients/swift.json").read_text())
 _FILE_BYTES = 475_000
-"""Size from which the Swift client begins another file, once an event is beyond it."""
+"""Size beyond which the Swift client begins another file after the event that exceeds it."""
 
 
 def _swift_file(events: list[dict[str, Any]]) -> bytes:
@@ -316,8 +316,8 @@ def test_largest_file_of_the_swift_client_is_taken(door: Doorway) -> None:
 def test_file_that_the_swift_client_continued_after_its_end_is_refused_for_good(
     door: Doorway,
 ) -> None:
-    # Versions before 1.9 do so after a crash. The client drops a file only if the answer is 400,
-    # and posts it for ever if it is any other refusal.
+    # The Swift client before 1.9 appends to a finished file after a crash. It drops a file only if
+    # the answer is 400, and repeats the request for ever after any other refusal.
     events = _SWIFT["body"]["batch"]
     content = _swift_file(events[:2]) + b"," + _swift_file(events[2:])
     assert _post_swift(door, content).status_code == 400

@@ -24,13 +24,13 @@ def door(tmp_path: Path) -> Doorway:
     return doorway(configuration(model.Source("shop", "web", "server-key-1")), tmp_path)
 
 
-async def ask(door: Doorway, times: int) -> list[httpx.Response]:
+async def request_readiness(door: Doorway, count: int) -> list[httpx.Response]:
     async with door.client() as client:
-        return await asyncio.gather(*(client.get("/readyz") for _ in range(times)))
+        return await asyncio.gather(*(client.get("/readyz") for _ in range(count)))
 
 
 def answer_probes(door: Doorway) -> None:
-    """Put the four stages behind the topic of probes."""
+    """Let the four stages reply to each published probe."""
     flow = Flow(plain_rules())
 
     def run(records: Sequence[OutgoingRecord]) -> None:
@@ -45,7 +45,7 @@ def answer_probes(door: Doorway) -> None:
 
 def test_many_readiness_requests_cause_one_probe_a_partition(door: Doorway) -> None:
     answer_probes(door)
-    answers = asyncio.run(ask(door, 50))
+    answers = asyncio.run(request_readiness(door, 50))
     assert {answer.status_code for answer in answers} == {200}
     assert len(door.log.records) == 2
 
@@ -54,7 +54,7 @@ def test_probes_are_in_a_topic_that_is_soon_deleted(
     door: Doorway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "_WAIT_MS", 50)
-    [answer] = asyncio.run(ask(door, 1))
+    [answer] = asyncio.run(request_readiness(door, 1))
     assert answer.status_code == 503
     assert len(answer.json()["missing"]) == 2
     assert door.log.topics() == {topics.PROBES}
