@@ -1,13 +1,13 @@
 """Conditions: parsed from a written form to a typed tree, compiled once to closures.
 
     tree = parse({"trait": "age", "gte": 18})     # Condition, or the problems found
-    adult = compile(tree)                         # Compiled
+    adult = compile(tree)                         # CompiledCondition
     adult.test(facts)                             # bool
 
 The written form is described in `parse.py`, its meaning in `tree.py`.
 """
 
-from pipeline.conditions.compile import ALWAYS_TRUE, Compiled, compile
+from pipeline.conditions.compile import ALWAYS_TRUE, CompiledCondition, compile
 from pipeline.conditions.duration import duration_ms
 from pipeline.conditions.facts import Facts
 from pipeline.conditions.parse import parse
@@ -17,7 +17,7 @@ from pipeline.conditions.tree import Condition
 
 __all__ = [
     "ALWAYS_TRUE",
-    "Compiled",
+    "CompiledCondition",
     "Condition",
     "Facts",
     "Path",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 
 from pipeline.conditions.facts import Facts
-from pipeline.conditions.reads import Reads, only_names, reads
+from pipeline.conditions.reads import Reads, possible_names, reads
 from pipeline.conditions.tree import (
     Absence,
     All,
@@ -43,7 +43,7 @@ _ORDERS: Final[dict[str, _Order]] = {"gt": op.gt, "gte": op.ge, "lt": op.lt, "lt
 
 
 @dataclass(frozen=True, slots=True)
-class Compiled:
+class CompiledCondition:
     """Condition ready to run.
 
     `names`: the condition can hold only for interactions of these names. `is_certain` and
@@ -59,14 +59,14 @@ class Compiled:
     is_possible: Test
 
 
-def compile(tree: Condition) -> Compiled:
+def compile(tree: Condition) -> CompiledCondition:
     """Compile a condition; call it once per condition and configuration."""
     test, inputs = _test(tree), reads(tree)
-    return Compiled(
+    return CompiledCondition(
         tree=tree,
         test=test,
         reads=inputs,
-        names=only_names(tree),
+        names=possible_names(tree),
         is_certain=_test(certain_form(tree)) if inputs.interaction else test,
         is_possible=_test(possible_form(tree)) if inputs.interaction else test,
     )

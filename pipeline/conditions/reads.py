@@ -80,15 +80,15 @@ def patterns(tree: Condition) -> Iterator[Sequence | Absence]:
             yield leaf
 
 
-def only_names(tree: Condition) -> frozenset[str] | None:
+def possible_names(tree: Condition) -> frozenset[str] | None:
     """Return the names of interactions for which `tree` can hold; None: it can for any name."""
     match tree:
         case Compare(EventField("name"), checks):
             return _intersect([_names_of(check) for check in checks])
         case All(parts):
-            return _intersect([only_names(part) for part in parts])
+            return _intersect([possible_names(part) for part in parts])
         case Any(parts):
-            name_sets = [only_names(part) for part in parts]
+            name_sets = [possible_names(part) for part in parts]
             limits = [names for names in name_sets if names is not None]
             return frozenset().union(*limits) if len(limits) == len(name_sets) else None
         case _:

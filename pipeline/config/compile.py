@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
-from pipeline.conditions import Compiled, Problem, duration_ms
+from pipeline.conditions import CompiledCondition, Problem, duration_ms
 from pipeline.conditions.compile import Read
 from pipeline.conditions.reads import reads
 from pipeline.config import canonical, model, policies
@@ -269,7 +269,7 @@ def _channel(channel: model.Channel, bundle: model.Bundle) -> CompiledChannel:
 
 def _conditions(
     bundle: model.Bundle, segments: tuple[CompiledSegment, ...], all_proposals: tuple[Proposal, ...]
-) -> Iterator[Compiled]:
+) -> Iterator[CompiledCondition]:
     """Return every condition on a profile, each once."""
     every_condition = _every_condition(bundle, segments, all_proposals)
     return iter({id(condition): condition for condition in every_condition}.values())
@@ -277,7 +277,7 @@ def _conditions(
 
 def _every_condition(
     bundle: model.Bundle, segments: tuple[CompiledSegment, ...], all_proposals: tuple[Proposal, ...]
-) -> Iterator[Compiled]:
+) -> Iterator[CompiledCondition]:
     for segment in segments:
         yield segment.condition
     goals = (

@@ -7,7 +7,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from pipeline.conditions import Compiled, Facts
+from pipeline.conditions import CompiledCondition, Facts
 from pipeline.conditions.compile import Read, Test
 from pipeline.config.aggregates import Aggregate
 from pipeline.config.model import Email, KeptRule, Pos, Purpose, Push
@@ -95,7 +95,7 @@ class CompiledSegment:
 
     name: str
     test: Test
-    condition: Compiled
+    condition: CompiledCondition
     channels: frozenset[str]
 
 
@@ -123,7 +123,7 @@ class Gate:
 
     stage: int
     label: str
-    condition: Compiled
+    condition: CompiledCondition
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class CompiledCampaign:
 
     name: str
     purpose: Purpose
-    trigger: Compiled
+    trigger: CompiledCondition
     starts_ms: int | None
     ends_ms: int | None
     gates: tuple[Gate, ...]
@@ -163,7 +163,7 @@ class CompiledConsent:
     """Consent that a customer must have given."""
 
     name: str
-    condition: Compiled
+    condition: CompiledCondition
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class CompiledWeight:
 
     name: str
     factor: float
-    condition: Compiled
+    condition: CompiledCondition
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +290,7 @@ class EventSuppression:
 
     name: str
     duration_ms: int
-    condition: Compiled
+    condition: CompiledCondition
     scope: CompiledScope
 
 
@@ -343,7 +343,7 @@ class Constraints:
 class GoalRule:
     """Goal of a campaign: `condition` within `window_ms` of the message."""
 
-    condition: Compiled
+    condition: CompiledCondition
     window_ms: int
 
 
@@ -357,7 +357,7 @@ class LearningRules:
     """
 
     goals: Mapping[str, GoalRule]
-    bins: tuple[tuple[str, Compiled], ...]
+    bins: tuple[tuple[str, CompiledCondition], ...]
     half_life_ms: int
     explore: float
     prior: float

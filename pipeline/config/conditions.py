@@ -1,10 +1,10 @@
 """Compilation of a checked bundle's conditions."""
 
-from pipeline.conditions import ALWAYS_TRUE, Compiled, compile, parse
+from pipeline.conditions import ALWAYS_TRUE, CompiledCondition, compile, parse
 from pipeline.config import model
 
 
-def compile_condition(raw: model.Condition | None) -> Compiled:
+def compile_condition(raw: model.Condition | None) -> CompiledCondition:
     """Compile a condition; without one, it always holds."""
     if raw is None:
         return ALWAYS_TRUE

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
-from pipeline.conditions import Compiled, duration_ms
+from pipeline.conditions import CompiledCondition, duration_ms
 from pipeline.config import amounts, model, policies
 from pipeline.config.budgets import BudgetRule, budget_rules
 from pipeline.config.catalogs import compile_items, traits_of
@@ -41,7 +41,7 @@ class Proposal:
     candidates: tuple[CompiledCandidate, ...]
     traits: frozenset[str]
 
-    def conditions(self) -> Iterator[Compiled]:
+    def conditions(self) -> Iterator[CompiledCondition]:
         """Yield all conditions of the campaign and its candidates."""
         yield self.campaign.trigger
         yield from (gate.condition for gate in self.campaign.gates)

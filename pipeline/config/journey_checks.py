@@ -6,7 +6,7 @@ from math import fsum
 from typing import Final
 
 from pipeline.conditions import Condition, Path, Problem, parse
-from pipeline.conditions.reads import only_names
+from pipeline.conditions.reads import possible_names
 from pipeline.conditions.tree import Compare, EventField
 from pipeline.config import model
 from pipeline.config.model.journeys import Journey, JourneyStage, JourneyStep
@@ -96,7 +96,7 @@ def _steps(journey: Journey) -> Iterator[tuple[int, Path, JourneyStep]]:
 def _placed_steps(journey: Journey) -> Iterator[_PlacedStep]:
     for stage, path, step in _steps(journey):
         tree = parse(step.reached)
-        names = None if isinstance(tree, tuple) else only_names(tree)
+        names = None if isinstance(tree, tuple) else possible_names(tree)
         yield _PlacedStep(step, path, stage, names)
 
 
@@ -151,7 +151,7 @@ def _plain_names(raw: model.Condition) -> frozenset[str]:
     tree = parse(raw)
     if isinstance(tree, tuple) or not _of_name(tree):
         return frozenset()
-    return only_names(tree) or frozenset()
+    return possible_names(tree) or frozenset()
 
 
 def _of_name(tree: Condition) -> bool:

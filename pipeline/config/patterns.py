@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from pipeline.conditions import Compiled, Condition, compile
+from pipeline.conditions import CompiledCondition, Condition, compile
 from pipeline.conditions import tree as conditions
 from pipeline.conditions.reads import patterns
 from pipeline.config import readers
@@ -63,7 +63,7 @@ def _sequence(pattern: conditions.Sequence) -> CompiledSequence:
     )
 
 
-def _names(parts: Iterable[Compiled]) -> frozenset[str] | None:
+def _names(parts: Iterable[CompiledCondition]) -> frozenset[str] | None:
     """Return the names of interactions that may fit a part; None: any name."""
     names: set[str] = set()
     for part in parts:

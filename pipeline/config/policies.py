@@ -5,7 +5,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Final, get_args
 
-from pipeline.conditions import Compiled, duration_ms
+from pipeline.conditions import CompiledCondition, duration_ms
 from pipeline.config import model
 from pipeline.config.compiled import (
     STAGES,
@@ -136,7 +136,7 @@ def _learned_goals(bundle: model.Bundle) -> Iterator[model.Goal]:
         yield from (campaign.goal for campaign in bundle.campaigns if campaign.goal is not None)
 
 
-def conditions(policies: model.Policies) -> Iterator[Compiled]:
+def conditions(policies: model.Policies) -> Iterator[CompiledCondition]:
     """Yield the conditions of policies.yaml that no candidate contains."""
     yield from (
         compile_condition(suppression.when)

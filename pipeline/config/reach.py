@@ -5,7 +5,7 @@ from math import inf
 from typing import Final, TypeAlias
 
 from pipeline.conditions import Condition, Path, Problem, parse
-from pipeline.conditions.reads import only_names
+from pipeline.conditions.reads import possible_names
 from pipeline.conditions.tree import All, Any, Check, Compare, Entered, Member, Not, Subject
 from pipeline.config import model
 
@@ -38,7 +38,7 @@ def is_contradictory(conditions: Iterable[Condition]) -> bool:
     """Return True if the conditions certainly cannot all hold."""
     together = All(tuple(conditions))
     parts = list(_conjuncts(together))
-    names = only_names(together)
+    names = possible_names(together)
     if names is not None and not names:
         return True
     if any(

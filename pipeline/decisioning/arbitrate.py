@@ -130,9 +130,9 @@ class Arbitration:
     ) -> None:
         """Give the candidate its slot and its `claims`, or note the reason against it."""
         contest.slots.setdefault(slot, False)
-        self.note(contender, slot, self._decide_fate(contender, slot, contest, claims))
+        self.note_fate(contender, slot, self._decide_fate(contender, slot, contest, claims))
 
-    def note(
+    def note_fate(
         self, contender: PricedCandidate, slot: str, fate: str, evidence: TreatmentEvidence = NONE
     ) -> None:
         """Note the fate of a candidate."""

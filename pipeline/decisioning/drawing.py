@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from msgspec import Struct
+
 from pipeline.config.compiled import CompiledCandidate
 from pipeline.decisioning.arbitrate import (
     BEATEN_BY,
@@ -68,6 +70,14 @@ class Drawing:
             _Rounds(self.arbitration, pool, self.chooser.field(pool, self.context_bin)).run()
 
 
+class _PlaceWinner(Struct, frozen=True):
+    """Winner of a place: the index of its candidate, its content, and its odds."""
+
+    index: int
+    content: _Content
+    odds: Odds
+
+
 @dataclass(slots=True)
 class _Places:
     """Places of one placement. `indexes`: remaining candidates; `empty_odds`: odds of the
@@ -91,10 +101,10 @@ class _Places:
         if winner is None:
             self._note_all(slot, key, BEATEN_BY + NOTHING)
             return False
-        index, content, odds = winner
+        index = winner.index
         contender = self.runners.draw_worth(index, key)
-        fate = self.arbitration.grant(contender, slot, content, odds)
-        self.arbitration.note(contender, slot, fate, self.runners.evidence(index))
+        fate = self.arbitration.grant(contender, slot, winner.content, winner.odds)
+        self.arbitration.note_fate(contender, slot, fate, self.runners.evidence(index))
         self.indexes.remove(index)
         offer = None if last else _offer(contender.candidate)
         self._note_all(slot, key, BEATEN_BY + contender.candidate.treatment, offer)
@@ -115,13 +125,13 @@ class _Places:
             for index in tuple(self.indexes):
                 self._render_content(index, slot, key)
 
-    def _find_winner(self, slot: str, key: str) -> tuple[int, _Content, Odds] | None:
+    def _find_winner(self, slot: str, key: str) -> _PlaceWinner | None:
         """Return the winner of the place; transactional messages come before all others."""
         for index in tuple(self.indexes):
             if self.pool[index].candidate.transactional:
                 content = self._render_content(index, slot, key)
                 if content is not None:
-                    return index, content, CERTAIN_ODDS
+                    return _PlaceWinner(index, content, CERTAIN_ODDS)
         while self.indexes:
             result = self.runners.draw(self.indexes, key)
             if result.index is None:
@@ -132,7 +142,7 @@ class _Places:
             if content is not None:
                 odds = Odds(self.runners.chance(available, result.index), result.explored)
                 self._note_chances(slot, available)
-                return result.index, content, odds
+                return _PlaceWinner(result.index, content, odds)
         self._say_nothing(slot, DrawResult(None))
         return None
 
@@ -172,14 +182,14 @@ class _Places:
             other_indexes = [
                 index for index in self.indexes if _offer(self.pool[index].candidate) != offer
             ]
-        note, draw, evidence = self.arbitration.note, self.runners.draw_worth, self.runners.evidence
+        note_fate, draw_worth = self.arbitration.note_fate, self.runners.draw_worth
         for index in noted_indexes:
-            note(draw(index, key), slot, fate, evidence(index))
+            note_fate(draw_worth(index, key), slot, fate, self.runners.evidence(index))
         self.indexes = other_indexes
 
     def _remove(self, index: int, slot: str, key: str, fate: str) -> None:
         self.indexes.remove(index)
-        self.arbitration.note(
+        self.arbitration.note_fate(
             self.runners.draw_worth(index, key), slot, fate, self.runners.evidence(index)
         )
 
@@ -219,7 +229,7 @@ class _Rounds:
             )
             odds = Odds(chances[result.index], result.explored)
             fate = self.arbitration.grant(contender, contender.candidate.channel, content, odds)
-            self.arbitration.note(
+            self.arbitration.note_fate(
                 contender, contender.candidate.channel, fate, self.runners.evidence(result.index)
             )
         self.arbitration.refresh()
@@ -227,7 +237,7 @@ class _Rounds:
             if index not in winners:
                 fate = fates.get(index) or self._fate(contender.candidate, winners)
                 drawn_contender = self.runners.draw_worth(index, key)
-                self.arbitration.note(
+                self.arbitration.note_fate(
                     drawn_contender, contender.candidate.channel, fate, self.runners.evidence(index)
                 )
         self._say_nothing(winners, chances)

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.conditions import Facts
-from pipeline.conditions.compile import Compiled
+from pipeline.conditions.compile import CompiledCondition
 from pipeline.config.catalogs import template_name
 from pipeline.config.compile import Configuration
 from pipeline.decisioning import caps
@@ -59,6 +59,6 @@ class Review(Struct, frozen=True):
         return None if cap is None else f"cap {cap.name}"
 
 
-def _may_hold(condition: Compiled, facts: Facts) -> bool:
+def _may_hold(condition: CompiledCondition, facts: Facts) -> bool:
     """Return whether a condition holds, or depends on the interaction that caused the message."""
     return bool(condition.reads.entered_segments) or condition.is_possible(facts)

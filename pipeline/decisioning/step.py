@@ -23,7 +23,7 @@ from pipeline.decisioning.history import CustomerHistory
 from pipeline.decisioning.learning import feedback
 from pipeline.decisioning.learning.withheld import (
     campaigns_in_window,
-    mark_first,
+    mark_first_messages,
     withheld_contacts,
 )
 from pipeline.decisioning.lineup import Vacancy
@@ -90,14 +90,14 @@ def _step(
 
 
 class _Case(Struct, frozen=True):
-    """Input of a decision: the record, the history `before` it, and that history with the record's
+    """Input of a decision: the record, the history before it, and that history with the record's
     suppressions (`history`). `outbound`: entries that may be sent; `deferral_input`: set for a
     second decision on the record."""
 
     decision_id: str
     record: Segmented
     moment: Moment
-    before: CustomerHistory
+    history_before: CustomerHistory
     history: CustomerHistory
     outbound: tuple[Entry, ...]
     deferral_input: Again | None = None
@@ -123,15 +123,20 @@ def _decide(
     record: Segmented, interaction: Interaction, state: ContactState, rules: Rules
 ) -> Ok[ContactState]:
     """Decide on an interaction, after cancelling the messages that it suppresses."""
-    state = deferral.refresh(_note_clock(state, interaction, rules), record)
+    state = deferral.refresh(_update_clock(state, interaction, rules), record)
     moment = _moment(record, interaction, state, rules)
     suppression_times = suppressions.suppression_times(rules.config.constraints, moment.facts)
     cancellation = _cancel(moment, state, suppression_times, rules)
     state = cancellation.row
-    before = history.customer_history(state)
-    extended_history = history.extend(before, History(silenced=suppression_times))
+    history_before = history.customer_history(state)
+    extended_history = history.extend(history_before, History(silenced=suppression_times))
     case = _Case(
-        _decision_id(interaction), record, moment, before, extended_history, rules.config.outbound
+        _decision_id(interaction),
+        record,
+        moment,
+        history_before,
+        extended_history,
+        rules.config.outbound,
     )
     decided = _make_decision(case, state, History(silenced=suppression_times), rules)
     return replace(decided, emits=(*decided.emits, *cancellation.emits))
@@ -151,7 +156,7 @@ def decide_again(due: DueDeferral, state: ContactState, rules: Rules) -> Ok[Cont
         decision_id=again_id(due.deferral.first, due.at),
         record=record,
         moment=replace(moment, facts=facts, stale=False, since_ms=due.deferral.since),
-        before=customer_history,
+        history_before=customer_history,
         history=customer_history,
         outbound=deferral.entries(due.deferral.messages, rules.config.outbound),
         deferral_input=deferral.deferral_input(due.deferral),
@@ -174,7 +179,7 @@ def _make_decision(
             open_campaigns = campaigns_in_window(
                 case.history.contacts, case.moment.now_ms, learning
             )
-            contacts = mark_first(contacts, open_campaigns, learning)
+            contacts = mark_first_messages(contacts, open_campaigns, learning)
             held_out_contacts = withheld_contacts(decision, open_campaigns, learning)
         pairs = zip(contacts, arbitration.wins, strict=True)
         evidence = _feedback(case, pairs, waiting_actions, learning)
@@ -193,7 +198,9 @@ def _make_decision(
     if decision.deferred:
         state = deferral.drop_campaigns(state, decision.deferred)
         additions = replace(additions, deferred=_deferrals(case, state, decision.deferred))
-    row = history.add(state, case.identity.shard, additions, case.moment.now_ms, _keep_ms(rules))
+    row = history.add(
+        state, case.identity.shard, additions, case.moment.now_ms, _retention_ms(rules)
+    )
     emits = _emits(case, decision, actions)
     if rules.with_chances:
         chances = SlotChances(case.decision_id, arbitration.chances)
@@ -219,7 +226,7 @@ def _decision(case: _Case, results: SlotResults, rules: Rules) -> Decision:
         choices=filled_slots.choices,
         candidates=filled_slots.candidates,
         rejected={rule: tuple(names) for rule, names in sorted(results.lineups.rejections.items())},
-        contacts=case.before.contacts,
+        contacts=case.history_before.contacts,
         silenced=case.history.suppression_times,
         holdouts=tuple(holdout for _, holdout in sorted(holdouts.items())),
         model=rules.propensities.label if rules.propensities and filled_slots.candidates else None,
@@ -246,11 +253,11 @@ def _deferrals(
     return deferral.split_by_time(undivided_deferral)
 
 
-def _keep_ms(rules: Rules) -> int:
+def _retention_ms(rules: Rules) -> int:
     return rules.config.constraints.longest_ms
 
 
-def _note_clock(state: ContactState, interaction: Interaction, rules: Rules) -> ContactState:
+def _update_clock(state: ContactState, interaction: Interaction, rules: Rules) -> ContactState:
     """Return the state with the interaction's clock; one of kind `timer` does not change the
     clock."""
     by_log = interaction.source in rules.config.log_sources
@@ -288,7 +295,7 @@ def _feedback(
     facts = case.moment.facts
     if feedback.is_of_bot(facts):
         return ()
-    contacts = case.before.contacts if case.deferral_input is None else ()
+    contacts = case.history_before.contacts if case.deferral_input is None else ()
     goals = feedback.of_interaction(case.interaction, contacts, rules, facts)
     held_ids = {waiting_action.action.action_id for waiting_action in waiting_actions}
     deliveries = (
@@ -412,16 +419,16 @@ def _record_outcome(
 ) -> Ok[ContactState]:
     """Record the outcome of an action in a Decision without choices; nothing is sent."""
     assert record.identity is not None
-    subject = interaction.properties.get("action_id")
+    action_id = str(interaction.properties.get("action_id"))
     at = min(interaction.occurred_at, interaction.received_at)
-    row = deferral.refresh(history.apply_outcome(state, str(subject), interaction.name, at), record)
+    row = deferral.refresh(history.apply_outcome(state, action_id, interaction.name, at), record)
     moment = _moment(record, interaction, state, rules)
     facts = moment.facts
     suppression_times = suppressions.suppression_times(rules.config.constraints, facts)
     cancellation = _cancel(moment, row, suppression_times, rules)
     additions = History(silenced=suppression_times)
     row = history.add(
-        cancellation.row, record.identity.shard, additions, facts.now_ms, _keep_ms(rules)
+        cancellation.row, record.identity.shard, additions, facts.now_ms, _retention_ms(rules)
     )
     decision = Decision(
         decision_id=_decision_id(interaction),
@@ -432,9 +439,9 @@ def _record_outcome(
         silenced=suppression_times,
     )
     if rules.wallet is not None:
-        decision = replace(decision, spends=funds.spends_of_outcome(str(subject), interaction.name))
+        decision = replace(decision, spends=funds.spends_of_outcome(action_id, interaction.name))
     if rules.chooser is not None:
-        decision = _add_feedback(decision, str(subject), state, facts, rules.chooser)
+        decision = _add_feedback(decision, action_id, state, facts, rules.chooser)
     decision_emit = Emit(topics.DECISIONS, record.identity.profile_id, decision)
     return Ok(row, (decision_emit, *cancellation.emits))
 
@@ -539,9 +546,11 @@ def _erase(erase: Control, row: ContactState) -> Outcome[ContactState]:
 
 
 def _move(move: Control, row: ContactState) -> Ok[ContactState]:
-    shards, part = row.shards.depart(move)
-    emits = () if part is None else (_send(move, destination(move), part),)
-    return Ok(replace(row, shards=shards), emits)
+    departure = row.shards.depart(move)
+    row = replace(row, shards=departure.shards)
+    if departure.part is None:
+        return Ok(row)
+    return Ok(row, (_send(move, destination(move), departure.part),))
 
 
 def _arrive(key: str, arrive: Control, row: ContactState, rules: Rules) -> Outcome[ContactState]:

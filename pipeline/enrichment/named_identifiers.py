@@ -58,7 +58,7 @@ def awaited_identifiers(
     return {name: at for name, at in shown_at.items() if _awaits_report(belongings.get(name), at)}
 
 
-def drop_confirmed(
+def drop_confirmed_identifiers(
     shown_at: Mapping[str, int], belongings: Belongings, change: Control
 ) -> dict[str, int]:
     """Return the identifiers of `shown_at` without those that a `join` or `leave` settles.

@@ -87,7 +87,7 @@ def _enrich(
     if identity.shown:
         identity = replace(identity, shown={})
     if section is not None and derived_values:
-        section = view.with_derived(section, derived_values, rules.config)
+        section = view.with_derived_values(section, derived_values, rules.config)
     enriched = Enriched(interaction=interaction, identity=identity, profile=section)
     snapshot = _snapshot(key, row, moment, rules)
     return outcome_with_wake(
@@ -155,14 +155,14 @@ def _apply_control(
 
 def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> RowTransition[ProfileState]:
     """Send the shard away; pass the move, and the rest of the profile, on to later stages."""
-    shards, part = row.shards.depart(move)
-    row = replace(row, shards=shards)
+    departure = row.shards.depart(move)
+    row = replace(row, shards=departure.shards)
     output = Emit(topics.ENRICHED, key, Enriched(control=move))
-    if part is None:
+    if departure.part is None:
         return RowTransition(row, (output,))
-    if not shards.here:
+    if not row.shards.here:
         row = replace(row, shown={})
-    arrive = _send(move, destination(move), part)
+    arrive = _send(move, destination(move), departure.part)
     return RowTransition(row, (output, arrive, *_refresh(key, move, row, rules)))
 
 
@@ -188,7 +188,7 @@ def _record_belonging(
         row,
         root=row.root or change.to_root or "",
         belongings=belongings,
-        shown=named_identifiers.drop_confirmed(row.shown, belongings, change),
+        shown=named_identifiers.drop_confirmed_identifiers(row.shown, belongings, change),
     )
     output = Emit(topics.ENRICHED, key, Enriched(control=change))
     if not row.shards.here:

@@ -96,7 +96,7 @@ def section(known_traits: dict[str, FactValue], config: Configuration) -> Profil
     )
 
 
-def with_derived(
+def with_derived_values(
     section: ProfileSection, derived_values: dict[str, Scalar], config: Configuration
 ) -> ProfileSection:
     """Return the section with the derived values that later stages read."""

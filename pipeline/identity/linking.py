@@ -47,16 +47,25 @@ def observe(
     )
 
 
-def release(state: IdentityState, child: str) -> tuple[IdentityState, Evidence | None]:
-    """Let `child` follow another; return unsent evidence, which may win the child back."""
+class LinkChange(Struct, frozen=True):
+    """Row after a link has changed, and evidence of the link that the child has not received."""
+
+    state: IdentityState
+    unsent_evidence: Evidence | None = None
+
+
+def release(state: IdentityState, child: str) -> LinkChange:
+    """Let `child` follow another; unsent evidence may win the child back."""
     former_child = state.children.get(child)
     if former_child is None:
-        return state, None
+        return LinkChange(state)
     if former_child.seen > former_child.sent and state.counts(child, former_child.seen):
-        return _set_child(
-            state, child, Child(former_child.seen, former_child.seen, follows=True)
-        ), former_child.seen
-    return _set_child(state, child, replace(former_child, follows=False, confirmed=False)), None
+        evidence = former_child.seen
+        after = _set_child(state, child, Child(evidence, evidence, follows=True))
+        return LinkChange(after, evidence)
+    return LinkChange(
+        _set_child(state, child, replace(former_child, follows=False, confirmed=False))
+    )
 
 
 def rejoin(state: IdentityState, child: str) -> IdentityState:
@@ -92,15 +101,10 @@ def apply_parent_report(
     return _set_parent(state, parent, Parent(latest_evidence, root, change.version))
 
 
-def disconnect(
-    state: IdentityState, other: str, until_ms: int
-) -> tuple[IdentityState, Evidence | None]:
-    """Cut the link with `other`, a parent or a child, until newer evidence comes.
-
-    Return the evidence of the link that the child has not received.
-    """
+def disconnect(state: IdentityState, other: str, until_ms: int) -> LinkChange:
+    """Cut the link with `other`, a parent or a child, until newer evidence comes."""
     if state.cuts.get(other, -1) >= until_ms:
-        return state, None
+        return LinkChange(state)
     state = replace(state, cuts={**state.cuts, other: until_ms})
     parent = state.parents.get(other)
     if parent is not None and parent.evidence and not state.counts(other, parent.evidence):
@@ -108,7 +112,7 @@ def disconnect(
         state = replace(state, parents={**state.parents, other: parent_after})
     child = state.children.get(other)
     if child is None or state.counts(other, child.sent):
-        return state, None
+        return LinkChange(state)
     return release(state, other)
 
 

@@ -271,7 +271,8 @@ def _release_child(
     if child not in row.children:
         return Ok(row, (records.conceded(child),))
     until_ms = row.children[child].sent.occurred_at
-    row, evidence = release(row, child)
+    change = release(row, child)
+    row, evidence = change.state, change.unsent_evidence
     answer = records.conceded(child) if evidence is None else records.link(child, row, evidence)
     return Ok(row, (answer, records.denied(row, child, until_ms)))
 
@@ -304,7 +305,8 @@ def _unlink(
     records: RecordFactory, row: IdentityState, other: str, first: bool
 ) -> Ok[IdentityState]:
     """Cut a link; the end with the request (`first`) informs the other."""
-    after, evidence = disconnect(row, other, records.at)
+    change = disconnect(row, other, records.at)
+    after, evidence = change.state, change.unsent_evidence
     notices = (records.unlinked(other),) if first else ()
     if evidence is not None:
         notices = (*notices, records.link(other, after, evidence))

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.conditions import Condition, Facts, compile, did_you_mean, duration_ms, parse
 from pipeline.conditions.compile import Test
-from pipeline.conditions.reads import only_names, reads
+from pipeline.conditions.reads import possible_names, reads
 from pipeline.config.model.journeys import Journey
 from pipeline.insights.events import EventLog
 from pipeline.insights.tables import TableError
@@ -122,7 +122,7 @@ def _load_marks(log: EventLog, journey: Journey, plan: JourneyPlan, file: Path) 
 
 
 def _unreached_step_words(step: str, tree: Condition, names: set[str]) -> str:
-    event_names = sorted(only_names(tree) or ())
+    event_names = sorted(possible_names(tree) or ())
     hint = f" ({event_names[0]!r}: {did_you_mean(event_names[0], names)})" if event_names else ""
     return f"no event reaches the step {step!r}{hint}"
 

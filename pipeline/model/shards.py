@@ -50,17 +50,14 @@ class Shards(Struct, Generic[T], frozen=True):
         """Return the shards with `part` as the state of `shard`, which belongs to this profile."""
         return Shards({**self.here, shard: part}, _without(self.away, shard))
 
-    def depart(self, move: Control) -> tuple["Shards[T]", T | None]:
-        """Obey a `move`; return the other shards, and the part that leaves.
-
-        The part is None where the profile does not have it, or the move is outdated.
-        """
+    def depart(self, move: Control) -> "Departure[T]":
+        """Return the other shards, and the part that a `move` sends away."""
         shard, target = _target(move)
         redirect = self.away.get(shard)
         if redirect is not None and redirect.version >= target.version:
-            return self, None
+            return Departure(self)
         rest = Shards(_without(self.here, shard), {**self.away, shard: target})
-        return rest, self.here.get(shard)
+        return Departure(rest, self.here.get(shard))
 
     def without(self, shards: Collection[str]) -> "Shards[T]":
         """Return all other shards than these, which were forgotten."""
@@ -79,6 +76,14 @@ class Shards(Struct, Generic[T], frozen=True):
             return redirect
         present = self.here.get(shard)
         return self.put(shard, part if present is None else merge(present, part))
+
+
+class Departure(Struct, Generic[T], frozen=True):
+    """Shards after a `move`, and the part to send away; None: the profile does not have it, or the
+    move is outdated."""
+
+    shards: Shards[T]
+    part: T | None = None
 
 
 def arrival(move: Control, to: Away, state: bytes, control_id: str) -> Control:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from pipeline.conditions import Facts, compile, parse
-from pipeline.conditions.reads import only_names
+from pipeline.conditions.reads import possible_names
 from pipeline.conditions.schema import CONDITION
 from pipeline.model.interaction import Context, Identifier, Interaction
 
@@ -211,7 +211,7 @@ def test_compiled_condition_means_its_written_form(form: dict[str, Any], facts: 
 def test_condition_holds_only_for_its_names(form: dict[str, Any], facts: Facts) -> None:
     tree = parse(form)
     assert not isinstance(tree, tuple)
-    event_names = only_names(tree)
+    event_names = possible_names(tree)
     if event_names is not None and compile(tree).test(facts):
         assert facts.interaction is not None
         assert facts.interaction.name in event_names

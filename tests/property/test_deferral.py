@@ -246,7 +246,8 @@ def test_decision_that_was_made_again_runs_again_with_the_same_result() -> None:
     for decision in (first, second_decision):
         assert run_again(decision, record, life.flow.rules) == decision
     words = explain(second_decision, life.flow.rules.config, "en").words
-    assert words.startswith("This decides again what quiet hours held back at 2024-01-15T21:30:00")
+    subject = "the messages that quiet hours held back at 2024-01-15T21:30:00"
+    assert words.startswith(f"This decides again on {subject}")
     assert "waits for the end of quiet hours" in explain(first, life.flow.rules.config, "en").words
 
 

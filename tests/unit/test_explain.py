@@ -119,7 +119,7 @@ def test_spanish_explanation_has_the_same_content() -> None:
     decision, life = _decide()
     spanish = _explain(decision, life, "es")
     assert "puntuación 3 = (0,50 × 6 − 0) × 1" in spanish.words
-    assert "no se dice nada" in spanish.words
+    assert "no se elige ningún mensaje" in spanish.words
     english = _explain(decision, life)
     assert [slot.candidates[0].score for slot in spanish.slots] == [
         slot.candidates[0].score for slot in english.slots
@@ -217,14 +217,14 @@ _HOLDOUT_WORDS = {
     "en": (
         (
             "hero: sale-hero would have won, but the customer is held out of it by campaign/sales; "
-            "the best of the rest is said."
+            "the best of the rest is chosen."
         ),
         "the customer is held out by campaign/sales.",
     ),
     "es": (
         (
             "hero: habría ganado sale-hero, pero el cliente está en su grupo de control "
-            "campaign/sales; se dice lo mejor del resto."
+            "campaign/sales; se elige lo mejor del resto."
         ),
         "el cliente está en el grupo de control campaign/sales.",
     ),
@@ -261,13 +261,13 @@ def test_holdout_is_explained_beside_the_next_best_message(
 @pytest.mark.parametrize(
     ("language", "sentence"),
     [
-        ("en", ("hero: nothing is said, for the customer is held out by all; it would have been "
-         "sale-hero.")),
-        ("es", ("hero: no se dice nada, porque el cliente está en el grupo de control all; habría "
-         "sido sale-hero.")),
+        ("en", ("hero: no message is chosen, since the customer is held out by all; it would have "
+         "been sale-hero.")),
+        ("es", ("hero: no se elige ningún mensaje, porque el cliente está en el grupo de control "
+         "all; habría sido sale-hero.")),
     ],
 )  # fmt: skip
-def test_holdout_of_everything_is_explained_with_the_message_kept_back(
+def test_holdout_of_everything_is_explained_with_the_held_out_message(
     language: Any, sentence: str
 ) -> None:
     sales = campaign("sales", offer("sale", 9, hero("sale-hero")))

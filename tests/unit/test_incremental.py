@@ -145,7 +145,7 @@ def _rules_with_holdout(holdout: float = 0.999_999) -> Rules:
     return world(campaigns=[sale], policies={"learning": {"ramp": 0}})
 
 
-def test_first_message_kept_back_in_a_window_is_a_trial_and_its_goal_a_success() -> None:
+def test_first_held_out_message_in_a_window_is_a_trial_and_its_goal_a_success() -> None:
     life = Life(_rules_with_holdout())
     first = life.interact("Home", 1, ask=["hero"])
     assert first.choices[0].would_be == "shoes"

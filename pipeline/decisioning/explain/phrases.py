@@ -8,7 +8,8 @@ Language: TypeAlias = Literal["en", "es"]
 PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
     "en": {
         "nothing asked": "No answer was requested and no trigger fired, so nothing was decided.",
-        "again": "This decides again what quiet hours held back at {since} (decision {first}).",
+        "again": "This decides again on the messages that quiet hours held back at {since} "
+        "(decision {first}).",
         "deferred": "{slot}: {treatment} waits for the end of quiet hours, at {until}, when it is "
         "decided again; it is worth sending until {deadline}.",
         "outcome": "This records the outcome of a message; it sends nothing.",
@@ -17,18 +18,18 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "transactional": "It is transactional, so it competes with nothing else.",
         "explored": "It was drawn uniformly from all that could pay, to learn (propensity "
         "{propensity}).",
-        "drawn": "Its p was drawn from what was learned (propensity {propensity}).",
+        "drawn": "Its p was drawn from the learned evidence (propensity {propensity}).",
         "learned": "tried {tried} times, which weigh {trials} by age; successes weigh {successes}",
         "runner-up": "The next best, {treatment}, scores {score}.",
-        "nothing": "{slot}: nothing is said.",
+        "nothing": "{slot}: no message is chosen.",
         "nothing pays": "The best candidate, {treatment}, scores {score} = {sum}; a score that is "
         "not positive loses to sending nothing.",
-        "instead": "{winner} is said instead.",
+        "instead": "{winner} is chosen instead.",
         "nothing left": "No candidate was left to compete.",
-        "held": "{slot}: nothing is said, for the customer is held out by {holdout}; it would have "
-        "been {treatment}.",
+        "held": "{slot}: no message is chosen, since the customer is held out by {holdout}; it "
+        "would have been {treatment}.",
         "held instead": "{slot}: {treatment} would have won, but the customer is held out of it by "
-        "{holdout}; the best of the rest is said.",
+        "{holdout}; the best of the rest is chosen.",
         "rejected": "Not {treatment}: {words}",
         "more rejected": "Rules reject {count} more.",
         "flip": "The smallest change that flips it: {what} from {start} to {end}.",
@@ -105,15 +106,15 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "learned": "probado {tried} veces, que por su antigüedad pesan {trials}; los éxitos "
         "pesan {successes}",
         "runner-up": "El siguiente mejor, {treatment}, puntúa {score}.",
-        "nothing": "{slot}: no se dice nada.",
+        "nothing": "{slot}: no se elige ningún mensaje.",
         "nothing pays": "El mejor candidato, {treatment}, puntúa {score} = {sum}, y lo que no es "
-        "positivo pierde frente a no decir nada.",
-        "instead": "En su lugar se dice {winner}.",
+        "positivo pierde frente a no enviar nada.",
+        "instead": "En su lugar se elige {winner}.",
         "nothing left": "No quedó ningún candidato para competir.",
-        "held": "{slot}: no se dice nada, porque el cliente está en el grupo de control {holdout}; "
-        "habría sido {treatment}.",
+        "held": "{slot}: no se elige ningún mensaje, porque el cliente está en el grupo de control "
+        "{holdout}; habría sido {treatment}.",
         "held instead": "{slot}: habría ganado {treatment}, pero el cliente está en su grupo de "
-        "control {holdout}; se dice lo mejor del resto.",
+        "control {holdout}; se elige lo mejor del resto.",
         "rejected": "No {treatment}: {words}",
         "more rejected": "Y {count} más que las reglas rechazan.",
         "flip": "El menor cambio que lo invierte: {what} de {start} a {end}.",
@@ -143,7 +144,7 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "lowered": "cuenta solo {weight} veces en este contexto y por sus palancas",
         "beaten": "puntúa {gap} menos que {winner}",
         "worth nothing": "no compensa",
-        "another channel": "{winner} ya habla por la campaña o en el canal",
+        "another channel": "{winner} ya representa a la campaña o usa el canal",
         "campaign not begun": "la campaña no ha empezado.",
         "campaign over": "la campaña ha terminado.",
         "treatment not begun": "sus fechas no han empezado.",
@@ -189,7 +190,7 @@ def number(language: Language, value: float) -> str:
 def phrase(language: Language, key: str, /, **parts: object) -> str:
     """Return the sentence of `key`, with figures and names filled in."""
     texts = {
-        of: number(language, part) if isinstance(part, float) else part
-        for of, part in parts.items()
+        name: number(language, part) if isinstance(part, float) else part
+        for name, part in parts.items()
     }
     return PHRASES[language][key].format_map(texts)

@@ -31,7 +31,7 @@ def campaigns_in_window(
     )
 
 
-def mark_first(
+def mark_first_messages(
     contacts: Iterable[Contact], open_campaigns: Iterable[str], rules: LearningRules
 ) -> tuple[Contact, ...]:
     """Return a decision's messages; those that begin a window are marked as first.
