@@ -22,9 +22,9 @@ from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.footers import MOST_LINES, FooterRule
 from pipeline.config.model import Catalog, CatalogItem, ItemColumns
 from pipeline.config.odd_texts import (
+    ambiguous_amount_remedy,
     id_fault,
-    number_mend,
-    perhaps_thousands,
+    number_remedy,
     serial_date,
     text_fault,
 )
@@ -148,19 +148,19 @@ def _footer(table: TextTable, key: str) -> frozenset[int]:
         return frozenset()
     for row in table.rows[:start]:
         cells = tuple(row.cells.values())
-        rule.is_ambiguous = rule.is_ambiguous or rule.may_be(cells, str)
+        rule.is_ambiguous = rule.is_ambiguous or rule.resembles_footer(cells, str)
         rule.add(cells)
     return frozenset(
         row.line
         for row in table.rows[start:]
-        if not rule.lacks_identity(cells := tuple(row.cells.values())) and rule.is_footer(cells)
+        if not rule.has_no_identity(cells := tuple(row.cells.values())) and rule.is_footer(cells)
     )
 
 
 def _may_end(rule: FooterRule, row: TableRow) -> bool:
     """Return whether a row may belong to the footer: by its id, or without one."""
     cells = tuple(row.cells.values())
-    return rule.may_be(cells, str) or rule.lacks_identity(cells)
+    return rule.resembles_footer(cells, str) or rule.has_no_identity(cells)
 
 
 class _ItemReader:
@@ -214,13 +214,13 @@ class _ItemReader:
         try:
             amount = float(text)
         except ValueError:
-            message = f"{text[:40]!r} is no number: {number_mend(text)}"
+            message = f"{text[:40]!r} is no number: {number_remedy(text)}"
             raise ValueError(f"{column}: {message}") from None
         if not isfinite(amount) or amount < 0:
             raise ValueError(f"{column}: {text[:40]!r} is no number of 0 or more")
         if amount > _MAX_AMOUNT:
             raise ValueError(f"{column}: {amount:g} is too many: {_MAX_AMOUNT:,} at most")
-        remedy = None if column in self._number_columns else perhaps_thousands(text)
+        remedy = None if column in self._number_columns else ambiguous_amount_remedy(text)
         if remedy is not None:
             message = "could be grouped by thousands"
             raise ValueError(f"{column}: {text!r} {message}: {remedy}")
@@ -281,7 +281,7 @@ def _recipes(folder: Path, name: str | None) -> dict[str, dict[str, tuple[str, .
         score = _score(row.cells["score"])
         if score is None:
             message = f"score: {row.cells['score'][:40]!r} is no number: "
-            return (TableFault(name, row.line, message + number_mend(row.cells["score"])),)
+            return (TableFault(name, row.line, message + number_remedy(row.cells["score"])),)
         items_of_recipe = related_items.setdefault(row.cells["recipe"], {})
         items_of_recipe.setdefault(row.cells["item"], []).append((-score, row.cells["related"]))
     return {

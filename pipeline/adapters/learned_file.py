@@ -20,7 +20,7 @@ def write_learned(path: Path, learning: Learned) -> None:
     """Write or replace the file at `path`. Raises OSError."""
     rows = []
     for evidence in learning.evidence:
-        row = CommentedMap(canonical.plain(evidence))
+        row = CommentedMap(canonical.explicit_fields(evidence))
         row.fa.set_flow_style()
         rows.append(row)
     document = CommentedMap({"number": learning.number, "evidence": rows})

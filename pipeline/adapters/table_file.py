@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from pipeline.adapters.folder_files import FileRefusal, find_file
 from pipeline.config.delimiters import DELIMITERS, declared_delimiter, delimiter_by_name
-from pipeline.config.odd_texts import unseen_in_name
+from pipeline.config.odd_texts import invisible_character_in_name
 from pipeline.model.interaction import text_of
 
 _MAX_BYTES: Final = 50_000_000
@@ -222,11 +222,13 @@ def _cell(value: Any) -> str:
 def column_faults(table: TextTable) -> Iterator[TableFault]:
     """Yield a fault for each column with an unusable name, or without any value."""
     for name in table.columns:
-        unseen = unseen_in_name(name)
+        invisible_character = invisible_character_in_name(name)
         if not name:
             yield TableFault(table.file, table.header, "a column has no name")
-        elif unseen is not None:
-            message = f"column {name!r} has an invisible character ({unseen}): remove it"
+        elif invisible_character is not None:
+            message = (
+                f"column {name!r} has an invisible character ({invisible_character}): remove it"
+            )
             yield TableFault(table.file, table.header, message)
         elif all(not row.cells[name] for row in table.rows):
             message = f"column {name!r} is empty in every row: fill it, or take it out"

@@ -20,7 +20,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from pipeline.conditions import Path
-from pipeline.config.odd_texts import code_point, perhaps_thousands, unseen_space
+from pipeline.config.odd_texts import ambiguous_amount_remedy, code_point, odd_space
 
 Position: TypeAlias = tuple[int, int]
 """Line and column, counted from 1."""
@@ -155,9 +155,9 @@ def _syntax_fault(error: MarkedYAMLError, text: str) -> YamlFault:
     left_open = any(sign in context for sign in _LEFT_OPEN)
     place = _position(begin if left_open else error.problem_mark or begin)
     lines = text.splitlines()
-    unseen = unseen_space(lines[place[0] - 1]) if place[0] <= len(lines) else None
-    if unseen is not None:
-        remedy = f"a character there only looks like a space ({unseen}): type a space"
+    odd_character = odd_space(lines[place[0] - 1]) if place[0] <= len(lines) else None
+    if odd_character is not None:
+        remedy = f"a character there only looks like a space ({odd_character}): type a space"
     return YamlFault(place, f"YAML: {' '.join(problem.split())}; {remedy}")
 
 
@@ -216,7 +216,7 @@ class _ValueBuilder:
             if _TYPOGRAPHIC.fullmatch(text):
                 message = "typographic quotation marks belong to the text: write straight ones"
                 raise _RefusedError(place, f"{text[:60]}: {message}")
-            remedy = perhaps_thousands(text) if path and path[-1] in _MONEY else None
+            remedy = ambiguous_amount_remedy(text) if path and path[-1] in _MONEY else None
             if remedy is not None:
                 raise _RefusedError(place, f"{text} could be grouped by thousands: {remedy}")
         elif _begins_comment(self.lines, node):

@@ -23,7 +23,7 @@ AggregateRule: TypeAlias = Literal[
     "count", "sum", "min", "max", "first", "latest", "distinct", "union"
 ]
 
-READS_NOTHING: Final = ("count", "recency")
+RULES_WITHOUT_VALUE: Final = ("count", "recency")
 """Rules of traits that read no value (`of`)."""
 
 
@@ -150,7 +150,7 @@ def _key(shape: Shape, trait: model.TraitDefinition) -> str:
 
 
 def _reader(rule: AggregateRule, trait: model.TraitDefinition) -> Read:
-    if trait.rule in READS_NOTHING:
+    if trait.rule in RULES_WITHOUT_VALUE:
         return readers.count_one if trait.rule == "count" else readers.occurred_at
     assert trait.of is not None, trait
     read = readers.reader(trait.of)

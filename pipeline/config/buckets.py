@@ -9,7 +9,7 @@ from pipeline.config import model
 from pipeline.config.compiled import Bucket
 from pipeline.config.names import Names, check_name
 
-OF_TRAIT: Final = "trait."
+TRAIT_PREFIX: Final = "trait."
 """Prefix of the trait in `of`."""
 
 
@@ -28,12 +28,12 @@ def bucket(trait: model.TraitDefinition, timed: bool) -> Bucket:
 
 def source_trait(trait: model.TraitDefinition) -> str:
     """Return the trait that a bucket classifies."""
-    return (trait.of or "").removeprefix(OF_TRAIT)
+    return (trait.of or "").removeprefix(TRAIT_PREFIX)
 
 
 def bucket_problems(trait: model.TraitDefinition, names: Names, path: Path) -> Iterator[Problem]:
     """Check a bucket, and yield its problems."""
-    if trait.of is None or not trait.of.startswith(OF_TRAIT):
+    if trait.of is None or not trait.of.startswith(TRAIT_PREFIX):
         yield Problem((*path, "rule"), "bucket needs `of: trait.NAME`, which names another trait")
     elif source_trait(trait) in names.buckets:
         yield Problem(

@@ -13,7 +13,7 @@ from pipeline.model.budget import TOKENS, tokens
 
 Per: TypeAlias = Literal["day", "week", "month", "campaign", "stock"]
 
-_SIGN: Final = "/"
+_SEPARATOR: Final = "/"
 
 
 class BudgetPeriod(Struct, frozen=True):
@@ -50,12 +50,12 @@ class BudgetRule(Struct, frozen=True):
             day -= timedelta(days=day.weekday())
         elif self.per == "month":
             day = day.replace(day=1)
-        after = day + timedelta(days={"day": 1, "week": 7, "month": 31}[self.per])
+        end_day = day + timedelta(days={"day": 1, "week": 7, "month": 31}[self.per])
         if self.per == "month":
-            after = after.replace(day=1)
+            end_day = end_day.replace(day=1)
         begins, ends = (
             round(datetime(date.year, date.month, date.day, tzinfo=self.zone).timestamp() * 1000)
-            for date in (day, after)
+            for date in (day, end_day)
         )
         return BudgetPeriod(f"{self.per} {day.isoformat()}", begins, ends)
 
@@ -69,12 +69,12 @@ class BudgetRule(Struct, frozen=True):
 
 def stock_name(catalog: str, item: str) -> str:
     """Return the name of an item's stock among budgets."""
-    return f"{catalog}{_SIGN}{item}"
+    return f"{catalog}{_SEPARATOR}{item}"
 
 
 def is_stock(name: str) -> bool:
     """Return whether a budget's name is that of a stock."""
-    return _SIGN in name
+    return _SEPARATOR in name
 
 
 def has_budget(campaign: model.Campaign, bundle: model.Bundle) -> bool:
@@ -85,11 +85,11 @@ def has_budget(campaign: model.Campaign, bundle: model.Bundle) -> bool:
 
 def budget_rules(bundle: model.Bundle) -> Mapping[str, BudgetRule]:
     """Return the budgets and stocks of a configuration by name."""
-    rules = (*_campaigns(bundle), *_stocks(bundle))
+    rules = (*_campaign_budgets(bundle), *_stocks_of_items(bundle))
     return {rule.name: rule for rule in rules}
 
 
-def _campaigns(bundle: model.Bundle) -> Iterator[BudgetRule]:
+def _campaign_budgets(bundle: model.Bundle) -> Iterator[BudgetRule]:
     channels = {channel.name: channel.cost for channel in bundle.channels.channels}
     for campaign in bundle.campaigns:
         if not has_budget(campaign, bundle) or campaign.budget is None:
@@ -112,7 +112,7 @@ def _campaigns(bundle: model.Bundle) -> Iterator[BudgetRule]:
         )
 
 
-def _stocks(bundle: model.Bundle) -> Iterator[BudgetRule]:
+def _stocks_of_items(bundle: model.Bundle) -> Iterator[BudgetRule]:
     catalog_names = {
         offer.catalog
         for campaign in bundle.campaigns

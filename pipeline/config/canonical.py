@@ -22,7 +22,7 @@ _decoder = msgspec.json.Decoder(Bundle)
 def to_json(bundle: Bundle) -> str:
     """Return canonical JSON. Raises ValueError when a bundle breaks the rules of its classes."""
     typed_bundle = _decoder.decode(_encoder.encode(bundle))
-    return _encoder.encode(plain(typed_bundle)).decode()
+    return _encoder.encode(explicit_fields(typed_bundle)).decode()
 
 
 def from_json(body: str) -> Bundle:
@@ -35,19 +35,21 @@ def digest_of(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()[:DIGEST_LENGTH]
 
 
-def plain(part: Struct) -> dict[str, object]:
+def explicit_fields(part: Struct) -> dict[str, object]:
     """Return the fields of `part`, nested ones included, that differ from their defaults."""
     values = {
         field.encode_name: (getattr(part, field.name), _default(field)) for field in fields(part)
     }
-    return {name: _plain(value) for name, (value, usual) in values.items() if value != usual}
+    return {
+        name: _plain_value(value) for name, (value, default) in values.items() if value != default
+    }
 
 
-def _plain(value: object) -> object:
+def _plain_value(value: object) -> object:
     if isinstance(value, Struct):
-        return plain(value)
+        return explicit_fields(value)
     if isinstance(value, tuple | list):
-        return [_plain(part) for part in value]
+        return [_plain_value(part) for part in value]
     return value
 
 

@@ -16,10 +16,10 @@ from pipeline.model.budget import TOKENS
 from pipeline.model.interaction import text_of
 from pipeline.model.item import ItemValues
 
-EXCLUDED: Final = "applicability/excluded"
-NOT_FOR_THEM: Final = "applicability/not among"
-OUT_OF_DATE: Final = "eligibility/item not valid now"
-BEYOND: Final = "applicability/beyond the best"
+EXCLUDED_LABEL: Final = "applicability/excluded"
+NOT_AMONG_LABEL: Final = "applicability/not among"
+OUT_OF_DATE_LABEL: Final = "eligibility/item not valid now"
+BEYOND_BEST_LABEL: Final = "applicability/beyond the best"
 
 ITEM_SIGN: Final = "/"
 """Separator of a treatment's name and its item's id."""
@@ -35,7 +35,7 @@ EVERYBODY: Final = ""
 
 _NOTHING: Final[frozenset[int]] = frozenset()
 
-_MOST_TEXTS: Final = 64
+_MAX_TEXTS: Final = 64
 """Maximum of distinct texts of an attribute that models read; more would identify single items."""
 
 
@@ -49,7 +49,7 @@ class _Rule:
     factor: float
     default: frozenset[int]
 
-    def of(self, facts: Facts) -> frozenset[int]:
+    def items_for(self, facts: Facts) -> frozenset[int]:
         """Return the items of the rule for a customer."""
         places = (self.items.get(key, _NOTHING) for key in self._recipe_keys(facts))
         return _NOTHING.union(*places) or self.default
@@ -67,14 +67,14 @@ class _Rule:
 class CompiledItems:
     """Items of a catalogue for one treatment, sorted by their worth for any customer.
 
-    `moments`: times (ms) at which items begin or end; `valid`: the valid items before the first
-    moment, between each two, and after the last.
+    `moments`: times (ms) at which items begin or end; `valid_items`: the valid items before the
+    first moment, between each two, and after the last.
     """
 
     name: str
     candidates: tuple[CompiledCandidate, ...]
     moments: tuple[int, ...]
-    valid: tuple[frozenset[int], ...]
+    valid_items: tuple[frozenset[int], ...]
     only: tuple[_Rule, ...]
     exclude: tuple[_Rule, ...]
     boost: tuple[_Rule, ...]
@@ -82,39 +82,41 @@ class CompiledItems:
     shortlist: int
     boost_cache: dict[tuple[int, float], CompiledCandidate] = field(default_factory=dict)
 
-    def eligible(self, facts: Facts) -> tuple[Sequence[CompiledCandidate], Mapping[str, int]]:
+    def eligible_items(self, facts: Facts) -> tuple[Sequence[CompiledCandidate], Mapping[str, int]]:
         """Return the items for a customer now, and the number that each rule rejects."""
-        valid = self.valid[bisect_right(self.moments, facts.now_ms)]
-        selection = valid
+        valid_items = self.valid_items[bisect_right(self.moments, facts.now_ms)]
+        selection = valid_items
         if self.only:
-            selection = valid & _NOTHING.union(*(rule.of(facts) for rule in self.only))
+            selection = valid_items & _NOTHING.union(*(rule.items_for(facts) for rule in self.only))
         remainder = selection
         if self.exclude:
-            remainder = selection - _NOTHING.union(*(rule.of(facts) for rule in self.exclude))
+            remainder = selection - _NOTHING.union(
+                *(rule.items_for(facts) for rule in self.exclude)
+            )
         factors = self._factors(remainder, facts)
-        best = (
+        best_items = (
             sorted(remainder)
             if len(remainder) <= self.max_items
             else self._best(remainder, factors)
         )
         rejections = {
-            OUT_OF_DATE: len(self.candidates) - len(valid),
-            NOT_FOR_THEM: len(valid) - len(selection),
-            EXCLUDED: len(selection) - len(remainder),
-            BEYOND: len(remainder) - len(best),
+            OUT_OF_DATE_LABEL: len(self.candidates) - len(valid_items),
+            NOT_AMONG_LABEL: len(valid_items) - len(selection),
+            EXCLUDED_LABEL: len(selection) - len(remainder),
+            BEYOND_BEST_LABEL: len(remainder) - len(best_items),
         }
         candidates = self.candidates
         if not factors:
-            return [candidates[place] for place in best], rejections
+            return [candidates[place] for place in best_items], rejections
         return [
             self._boost_item(place, factors[place]) if place in factors else candidates[place]
-            for place in best
+            for place in best_items
         ], rejections
 
     def _factors(self, items: frozenset[int], facts: Facts) -> dict[int, float]:
         factors: dict[int, float] = {}
         for rule in self.boost:
-            for place in rule.of(facts) & items:
+            for place in rule.items_for(facts) & items:
                 factors[place] = factors.get(place, 1.0) * rule.factor
         return factors
 
@@ -148,21 +150,21 @@ def compile_items(
 ) -> CompiledItems:
     """Compile the items of a catalogue in the form of `template`; items without an attribute that
     the content needs are left out. `budgets`: names of the budgets and stocks that are spent."""
-    read = frozenset(model_attributes(catalog))
+    attribute_names = frozenset(model_attributes(catalog))
     pairs = [
-        (item, replace(candidate, item=_item_values(item, candidate, read)))
+        (item, replace(candidate, item=_item_values(item, candidate, attribute_names)))
         for item in catalog.items
         if (candidate := _candidate(item, _with_stock(item, catalog, template, budgets), p))
         is not None
     ]
-    pairs.sort(key=lambda pair: _order(pair[1]))
+    pairs.sort(key=lambda pair: _sort_key(pair[1]))
     items = [item for item, _ in pairs]
-    moments, valid = _validity([candidate for _, candidate in pairs])
+    moments, valid_items = _validity([candidate for _, candidate in pairs])
     return CompiledItems(
         name=catalog.catalog,
         candidates=tuple(candidate for _, candidate in pairs),
         moments=moments,
-        valid=valid,
+        valid_items=valid_items,
         only=_rules(catalog, catalog.only, items),
         exclude=_rules(catalog, catalog.exclude, items),
         boost=_rules(catalog, catalog.boost, items),
@@ -177,17 +179,15 @@ def model_attributes(catalog: model.Catalog) -> Iterator[str]:
     for item in catalog.items:
         for name, value in item.attributes.items():
             distinct_texts = texts.setdefault(name, set())
-            if isinstance(value, str) and len(distinct_texts) <= _MOST_TEXTS:
+            if isinstance(value, str) and len(distinct_texts) <= _MAX_TEXTS:
                 distinct_texts.add(value)
-    yield from (
-        name for name, distinct_texts in texts.items() if len(distinct_texts) <= _MOST_TEXTS
-    )
+    yield from (name for name, distinct_texts in texts.items() if len(distinct_texts) <= _MAX_TEXTS)
 
 
 def _item_values(
-    item: model.CatalogItem, candidate: CompiledCandidate, read: Container[str]
+    item: model.CatalogItem, candidate: CompiledCandidate, attribute_names: Container[str]
 ) -> ItemValues:
-    attributes = {name: value for name, value in item.attributes.items() if name in read}
+    attributes = {name: value for name, value in item.attributes.items() if name in attribute_names}
     return ItemValues.of(attributes, candidate.starts_ms)
 
 
@@ -197,23 +197,27 @@ def catalog_problems(catalog: model.Catalog, path: Path, names: Names) -> Iterat
         ("only", catalog.only), ("exclude", catalog.exclude), ("boost", catalog.boost)
     ):  # fmt: skip
         for place, rule in enumerate(rules):
-            at = (*path, kind, place)
+            rule_path = (*path, kind, place)
             if rule.trait is not None:
-                yield from check_name("trait", rule.trait, names.traits, (*at, "trait"))
+                yield from check_name("trait", rule.trait, names.traits, (*rule_path, "trait"))
             elif rule.recipe is None:
-                yield Problem(at, "name a `trait`, or a `recipe` for the customer's segments")
+                yield Problem(
+                    rule_path, "name a `trait`, or a `recipe` for the customer's segments"
+                )
             if rule.attribute is not None and rule.recipe is not None:
-                yield Problem((*at, "recipe"), "name either an `attribute` or a `recipe`")
+                yield Problem((*rule_path, "recipe"), "name either an `attribute` or a `recipe`")
             if rule.attribute is not None and catalog.items:
                 attribute_names = {name for item in catalog.items for name in item.attributes}
                 yield from check_name(
-                    "attribute", rule.attribute, attribute_names, (*at, "attribute")
+                    "attribute", rule.attribute, attribute_names, (*rule_path, "attribute")
                 )
             if rule.recipe is not None and catalog.recipes is None:
                 message = "name the table of recipes in `recipes`: recipe, item, related, score"
-                yield Problem((*at, "recipe"), message)
+                yield Problem((*rule_path, "recipe"), message)
             elif rule.recipe is not None and catalog.related:
-                yield from check_name("recipe", rule.recipe, catalog.related, (*at, "recipe"))
+                yield from check_name(
+                    "recipe", rule.recipe, catalog.related, (*rule_path, "recipe")
+                )
 
 
 def item_events(catalog: model.Catalog) -> Iterator[tuple[str, model.ItemEvent]]:
@@ -275,7 +279,7 @@ def _worth(
     return amounts.worth(p, value, candidate.cost, weight, candidate.transactional, candidate.tie)
 
 
-def _order(candidate: CompiledCandidate) -> tuple[float, str]:
+def _sort_key(candidate: CompiledCandidate) -> tuple[float, str]:
     return (-candidate.worth.score if candidate.worth is not None else 0.0, candidate.offer)
 
 
@@ -284,14 +288,14 @@ def _validity(
 ) -> tuple[tuple[int, ...], tuple[frozenset[int], ...]]:
     times = (time for candidate in candidates for time in (candidate.starts_ms, candidate.ends_ms))
     moments = sorted({time for time in times if time is not None})
-    firsts = [None, *moments]
-    valid = tuple(
+    starts = [None, *moments]
+    valid_items = tuple(
         frozenset(
-            place for place, candidate in enumerate(candidates) if _is_valid(candidate, first)
+            place for place, candidate in enumerate(candidates) if _is_valid(candidate, start)
         )
-        for first in firsts
+        for start in starts
     )
-    return tuple(moments), valid
+    return tuple(moments), valid_items
 
 
 def _is_valid(candidate: CompiledCandidate, at: int | None) -> bool:

@@ -38,16 +38,16 @@ def channel_problems(
     providers = [provider.provider for provider in bundle.providers]
     yield from repeated_values("provider", ("providers",), "provider", providers)
     for index, provider in enumerate(bundle.providers):
-        yield from _provider(provider, ("providers", index), names, environment)
+        yield from _provider_problems(provider, ("providers", index), names, environment)
     for index, channel in enumerate(bundle.channels.channels):
         path: Path = ("channels", "channels", index)
-        yield from _of_provider(channel, path, frozenset(providers))
-        yield from _push(channel, path, names)
-        yield from _pos(channel, path, environment)
+        yield from _provider_name_problems(channel, path, frozenset(providers))
+        yield from _push_problems(channel, path, names)
+        yield from _pos_problems(channel, path, environment)
         if channel.adapter == _EMAIL:
-            yield from _email_channel(channel, path, environment)
+            yield from _email_channel_problems(channel, path, environment)
         elif channel.adapter != _POS:
-            yield from _other_channel(channel, path, environment)
+            yield from _other_channel_problems(channel, path, environment)
         for place, placement in enumerate(channel.placements):
             if placement in channel_by_placement:
                 other_channel = channel_by_placement[placement]
@@ -97,7 +97,7 @@ def _route_problems(
         yield Problem((*path, "treatment"), message)
 
 
-def _of_provider(
+def _provider_name_problems(
     channel: model.Channel, path: Path, providers: frozenset[str]
 ) -> Iterator[Problem]:
     if (channel.adapter == _SMS) is (channel.provider is None):
@@ -106,7 +106,7 @@ def _of_provider(
         yield from check_name("provider", channel.provider, providers, (*path, "provider"))
 
 
-def _push(channel: model.Channel, path: Path, names: Names) -> Iterator[Problem]:
+def _push_problems(channel: model.Channel, path: Path, names: Names) -> Iterator[Problem]:
     if (channel.adapter == _PUSH) is (channel.push is None):
         yield Problem((*path, "adapter"), "`adapter: push` and `push` go together")
     elif channel.push is not None:
@@ -114,7 +114,9 @@ def _push(channel: model.Channel, path: Path, names: Names) -> Iterator[Problem]
         yield from check_name("namespace", channel.push.namespace, names.namespaces, namespace_path)
 
 
-def _pos(channel: model.Channel, path: Path, environment: Mapping[str, str]) -> Iterator[Problem]:
+def _pos_problems(
+    channel: model.Channel, path: Path, environment: Mapping[str, str]
+) -> Iterator[Problem]:
     if (channel.adapter == _POS) is (channel.pos is None):
         yield Problem((*path, "adapter"), "`adapter: pos` and `pos` go together")
     if channel.adapter != _POS:
@@ -130,7 +132,7 @@ def _pos(channel: model.Channel, path: Path, environment: Mapping[str, str]) -> 
         yield Problem((*path, "url"), reason)
 
 
-def _provider(
+def _provider_problems(
     provider: Provider, path: Path, names: Names, environment: Mapping[str, str]
 ) -> Iterator[Problem]:
     request, callbacks = provider.request, provider.callbacks
@@ -158,7 +160,7 @@ def _provider(
         yield Problem((*path, "callbacks", "links"), reason)
 
 
-def _other_channel(
+def _other_channel_problems(
     channel: model.Channel, path: Path, environment: Mapping[str, str]
 ) -> Iterator[Problem]:
     if channel.email is not None:
@@ -170,7 +172,7 @@ def _other_channel(
         yield Problem((*path, "url"), reason)
 
 
-def _email_channel(
+def _email_channel_problems(
     channel: model.Channel, path: Path, environment: Mapping[str, str]
 ) -> Iterator[Problem]:
     if channel.email is None:
@@ -182,10 +184,12 @@ def _email_channel(
         reason = _smtp_problem(channel.url, channel.email, environment)
         if reason is not None:
             yield Problem((*path, "url"), reason)
-    yield from _email(channel.email, (*path, "email"), environment)
+    yield from _email_problems(channel.email, (*path, "email"), environment)
 
 
-def _email(email: model.Email, path: Path, environment: Mapping[str, str]) -> Iterator[Problem]:
+def _email_problems(
+    email: model.Email, path: Path, environment: Mapping[str, str]
+) -> Iterator[Problem]:
     mailboxes = (
         ("from", email.sender),
         ("reply_to", email.reply_to),

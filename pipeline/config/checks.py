@@ -27,12 +27,13 @@ from pipeline.config.policy_checks import (
 from pipeline.config.profile_checks import profile_problems
 from pipeline.config.regex import PatternProblem, pattern
 
-_UNKNOWN: Final[Mapping[str, str]] = MappingProxyType({})
+_EMPTY_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class _ConditionSite:
-    """Place of a condition, and the kinds of values that it may read."""
+    """Place of a condition. `profile`: whether it may read traits and segments;
+    `entered`: whether it may use `entered`."""
 
     path: Path
     raw: model.Condition | None
@@ -40,29 +41,31 @@ class _ConditionSite:
     entered: bool = False
 
 
-def check(bundle: model.Bundle, environment: Mapping[str, str] = _UNKNOWN) -> Iterator[Problem]:
+def check(
+    bundle: model.Bundle, environment: Mapping[str, str] = _EMPTY_ENVIRONMENT
+) -> Iterator[Problem]:
     """Yield every problem, with its path in the bundle.
 
     A URL is checked with its variables where `environment` defines them.
     """
     names = names_of(bundle)
-    yield from _duplicates(bundle)
-    yield from _sources(bundle.sources, names)
-    yield from _identity(bundle.identity, names)
+    yield from _duplicate_problems(bundle)
+    yield from _source_problems(bundle.sources, names)
+    yield from _identity_problems(bundle.identity, names)
     yield from profile_problems(bundle, names)
     yield from channel_problems(bundle, names, environment)
     yield from policy_problems(bundle, names)
-    yield from _segments(bundle, names)
+    yield from _segment_problems(bundle, names)
     yield from ingest_problems(bundle, names)
     yield from learned_problems(bundle)
     for index, campaign in enumerate(bundle.campaigns):
         yield from campaign_problems(campaign, ("campaigns", index), bundle, names)
     for index, catalog in enumerate(bundle.catalogs):
         yield from catalog_problems(catalog, ("catalogs", index), names)
-    conditions = list(_conditions(bundle, names))
-    yield from conditions
-    if not conditions:
-        yield from _cycles(bundle)
+    problems_of_conditions = list(_condition_problems(bundle, names))
+    yield from problems_of_conditions
+    if not problems_of_conditions:
+        yield from _cycle_problems(bundle)
 
 
 def segment_order(bundle: model.Bundle) -> list[model.Segment]:
@@ -77,17 +80,17 @@ def _segments_read(segment: model.Segment) -> frozenset[str]:
     return frozenset() if isinstance(tree, tuple) else reads(tree).segments
 
 
-def _cycles(bundle: model.Bundle) -> Iterator[Problem]:
+def _cycle_problems(bundle: model.Bundle) -> Iterator[Problem]:
     try:
         segment_order(bundle)
     except CycleError as error:
         names = list(reversed(error.args[1]))
         index = [segment.segment for segment in bundle.segments].index(names[0])
-        circle = " -> ".join(names)
-        yield Problem(("segments", index, "when"), f"segments depend on themselves: {circle}")
+        cycle = " -> ".join(names)
+        yield Problem(("segments", index, "when"), f"segments depend on themselves: {cycle}")
 
 
-def _duplicates(bundle: model.Bundle) -> Iterator[Problem]:
+def _duplicate_problems(bundle: model.Bundle) -> Iterator[Problem]:
     sources, servers = bundle.sources.sources, bundle.sources.server_keys
     yield from repeated_values(
         "source", ("sources", "sources"), "name", [source.name for source in sources]
@@ -95,12 +98,12 @@ def _duplicates(bundle: model.Bundle) -> Iterator[Problem]:
     yield from repeated_values(
         "write key", ("sources", "sources"), "write_key", [source.write_key for source in sources]
     )
-    writes = {source.write_key for source in sources}
+    write_keys = {source.write_key for source in sources}
     yield from repeated_values(
         "server key", ("sources", "server_keys"), "key", [server.key for server in servers]
     )
     for index, server in enumerate(servers):
-        if server.key in writes:
+        if server.key in write_keys:
             message = "this is also a write key, and write keys must not read: make another key"
             yield Problem(("sources", "server_keys", index, "key"), message)
     spaces = [space.name for space in bundle.identity.namespaces]
@@ -121,7 +124,7 @@ def _duplicates(bundle: model.Bundle) -> Iterator[Problem]:
     )
 
 
-def _sources(sources: model.Sources, names: Names) -> Iterator[Problem]:
+def _source_problems(sources: model.Sources, names: Names) -> Iterator[Problem]:
     for index, source in enumerate(sources.sources):
         path: Path = ("sources", "sources", index)
         for place, name in enumerate(source.asserts or ()):
@@ -142,8 +145,8 @@ def _sources(sources: model.Sources, names: Names) -> Iterator[Problem]:
             yield Problem((*path, "trust"), "the source of Kairos's own adapters cannot be public")
 
 
-def _identity(identity: model.Identity, names: Names) -> Iterator[Problem]:
-    settings = canonical.plain(identity)
+def _identity_problems(identity: model.Identity, names: Names) -> Iterator[Problem]:
+    settings = canonical.explicit_fields(identity)
     for field in ("user_id", "anonymous_id"):
         if field in settings:
             name = getattr(identity, field)
@@ -158,20 +161,20 @@ def _identity(identity: model.Identity, names: Names) -> Iterator[Problem]:
             yield Problem(("identity", "blocked_patterns", index), compiled_pattern.reason)
 
 
-def _segments(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
+def _segment_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     for index, segment in enumerate(bundle.segments):
         for place, channel in enumerate(segment.channels):
             path = ("segments", index, "channels", place)
             yield from check_name("channel", channel, names.interaction_channels, path)
 
 
-def _conditions(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
+def _condition_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     for site in _sites(bundle):
         tree = parse(site.raw) if site.raw is not None else None
         if isinstance(tree, tuple):
             yield from (problem.under(site.path) for problem in tree)
         elif tree is not None:
-            yield from _reads(tree, site, names)
+            yield from _reference_problems(tree, site, names)
 
 
 def _sites(bundle: model.Bundle) -> Iterator[_ConditionSite]:
@@ -188,13 +191,13 @@ def _sites(bundle: model.Bundle) -> Iterator[_ConditionSite]:
         yield _ConditionSite((*path, "trigger"), campaign.trigger, entered=True)
         if campaign.goal is not None:
             yield _ConditionSite((*path, "goal", "when"), campaign.goal.when)
-        yield from _rules(campaign, path)
+        yield from _rule_sites(campaign, path)
         for place, offer in enumerate(campaign.offers):
-            inside: Path = (*path, "offers", place)
-            yield _ConditionSite((*inside, "when"), offer.when)
-            yield from _rules(offer, inside)
+            offer_path: Path = (*path, "offers", place)
+            yield _ConditionSite((*offer_path, "when"), offer.when)
+            yield from _rule_sites(offer, offer_path)
             for number, treatment in enumerate(offer.treatments):
-                yield from _rules(treatment, (*inside, "treatments", number))
+                yield from _rule_sites(treatment, (*offer_path, "treatments", number))
     for path, raw in (*_item_sites(bundle.catalogs), *policy_sites(bundle.policies)):
         yield _ConditionSite(path, raw)
 
@@ -207,39 +210,45 @@ def _item_sites(
             yield ("catalogs", index, "events", name, "when"), event.when
 
 
-def _rules(of: model.Engagement, path: Path) -> Iterator[_ConditionSite]:
+def _rule_sites(of: model.Engagement, path: Path) -> Iterator[_ConditionSite]:
     for site_path, raw in engagement_sites(of, path):
         yield _ConditionSite(site_path, raw)
 
 
-def _reads(tree: Condition, site: _ConditionSite, names: Names) -> Iterator[Problem]:
-    read = reads(tree)
-    if not site.profile and (read.traits or read.segments or read.entered_segments):
+def _reference_problems(tree: Condition, site: _ConditionSite, names: Names) -> Iterator[Problem]:
+    references = reads(tree)
+    if not site.profile and (
+        references.traits or references.segments or references.entered_segments
+    ):
         message = "the condition of a trait can read only interactions, no traits or segments"
         yield Problem(site.path, message)
         return
-    if read.entered_segments and not site.entered:
+    if references.entered_segments and not site.entered:
         yield Problem(site.path, "entered belongs in a campaign's trigger: use segment here")
-    if any(not _of_interaction(part) for pattern in patterns(tree) for part in pattern.parts):
+    if any(
+        not _reads_interactions_only(part) for pattern in patterns(tree) for part in pattern.parts
+    ):
         message = "sequences and absences match interactions: they cannot read traits or segments"
         yield Problem(site.path, message)
-    trait_names = frozenset(name for name in read.traits if not is_hidden(name))
-    for kind, references, definitions in (
+    trait_names = frozenset(name for name in references.traits if not is_hidden(name))
+    for kind, reference_names, definitions in (
         ("trait", trait_names, names.traits),
-        ("segment", read.segments | read.entered_segments, names.segments),
+        ("segment", references.segments | references.entered_segments, names.segments),
         ("channel", named_channels(tree), names.interaction_channels),
-        ("derived value", read.derived_names, names.derived_values),
+        ("derived value", references.derived_names, names.derived_values),
     ):
-        for name in sorted(references):
-            yield from check_name(kind, name, definitions, (*site.path, *_where(site.raw, name)))
+        for name in sorted(reference_names):
+            yield from check_name(
+                kind, name, definitions, (*site.path, *_path_to_name(site.raw, name))
+            )
 
 
-def _of_interaction(part: Condition) -> bool:
-    read = reads(part)
-    return not (read.traits or read.segments or read.entered_segments)
+def _reads_interactions_only(part: Condition) -> bool:
+    references = reads(part)
+    return not (references.traits or references.segments or references.entered_segments)
 
 
-def _where(raw: object, name: str) -> Path:
+def _path_to_name(raw: object, name: str) -> Path:
     """Return the path of `name` in a condition."""
     parts: Iterable[tuple[str | int, object]] = ()
     if isinstance(raw, dict):
@@ -249,6 +258,6 @@ def _where(raw: object, name: str) -> Path:
     for key, value in parts:
         if value == name and key != "property":
             return (key,)
-        if inner := _where(value, name):
+        if inner := _path_to_name(value, name):
             return (key, *inner)
     return ()

@@ -30,8 +30,8 @@ from pipeline.config.compiled import (
 )
 from pipeline.config.conditions import compile_condition
 from pipeline.config.dates import start_ms
-from pipeline.config.derived import BOT, derived_in
-from pipeline.config.entries import Proposal, by_placement, outbound, proposals
+from pipeline.config.derived import BOT, derived_names_read
+from pipeline.config.entries import Proposal, entries_by_placement, outbound_entries, proposals
 from pipeline.config.identity import IdentityRules, identity_rules
 from pipeline.config.keys import key_digest, stored_key
 from pipeline.config.origins import Origins, origins_by_source
@@ -130,7 +130,7 @@ class Configuration:
     def allows_origin(self, origin: str) -> bool:
         """Return whether pages of this origin may send with the key of any source."""
         return len(self.origins) < len(self.sources) or any(
-            origins.allow(origin) for origins in self.origins.values()
+            origins.allows(origin) for origins in self.origins.values()
         )
 
     def server_with(self, key: str) -> str | None:
@@ -159,7 +159,7 @@ def compile_bundle(bundle: model.Bundle) -> Configuration | tuple[Problem, ...]:
 
 def _compile(bundle: model.Bundle) -> Configuration:
     all_proposals = proposals(bundle)
-    outbound_entries = outbound(all_proposals)
+    all_outbound = outbound_entries(all_proposals)
     segments = tuple(_segment(segment) for segment in segment_order(bundle))
     profile, sources = bundle.profile, bundle.sources.sources
     agent = profile.enrichers.user_agent
@@ -181,7 +181,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
         earliest={source.name: start_ms(source.earliest) for source in sources},
         mappings={source.name: _mapping(source) for source in sources if source.properties},
         session_gap_ms=duration_ms(profile.session_gap),
-        derived_values=derived_in(profile, trees) | bots,
+        derived_values=derived_names_read(profile, trees) | bots,
         carried_values=bots.union(*(reads(tree).derived_names for tree in trees)),
         bots_count=agent is None or agent.count_bots,
         aggregates=index_aggregates(chain.from_iterable(trait.aggregates for trait in traits)),
@@ -192,9 +192,9 @@ def _compile(bundle: model.Bundle) -> Configuration:
         read_traits=tuple(sorted(set(_read_traits(bundle, segments, all_proposals)))),
         segments=segments,
         segment_index=index,
-        by_placement=by_placement(all_proposals),
-        outbound=outbound_entries,
-        outbound_candidates=_candidates_by_treatment(outbound_entries),
+        by_placement=entries_by_placement(all_proposals),
+        outbound=all_outbound,
+        outbound_candidates=_candidates_by_treatment(all_outbound),
         reporting_channels=_reporting_channels(bundle.channels),
         constraints=policies.constraints(bundle),
         learning=policies.learning(bundle),

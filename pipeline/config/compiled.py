@@ -101,7 +101,7 @@ class CompiledSegment:
 
 @dataclass(frozen=True, slots=True)
 class CompiledScope:
-    """Scope of a policy: messages of which every field in `fields` has one of its names."""
+    """Scope of a policy: messages that have, in every field of `fields`, one of its names."""
 
     fields: tuple[tuple[Callable[[object], str | None], frozenset[str | None]], ...]
 
@@ -254,7 +254,7 @@ class CatalogItems(Protocol):
     def shortlist(self) -> int:
         """Minimum of items that a decision records."""
 
-    def eligible(self, facts: Facts) -> tuple[Sequence[CompiledCandidate], Mapping[str, int]]:
+    def eligible_items(self, facts: Facts) -> tuple[Sequence[CompiledCandidate], Mapping[str, int]]:
         """Return the items for a customer now, and the number that each rule rejects."""
 
 

@@ -22,13 +22,13 @@ def day(at_ms: int) -> str:
 
 def _parse(text: str, whole_day: bool) -> int:
     try:
-        began = datetime.combine(date.fromisoformat(text), time())
+        midnight = datetime.combine(date.fromisoformat(text), time())
     except ValueError:
         return _ms(datetime.fromisoformat(text))
-    # The last day that there is, 9999-12-31, has no day after it.
-    return _ms(began) + (DAY_MS if whole_day else 0)
+    # Added in ms, because `date` cannot hold the day after 9999-12-31.
+    return _ms(midnight) + (DAY_MS if whole_day else 0)
 
 
 def _ms(moment: datetime) -> int:
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return round(aware.timestamp() * 1000)
+    zoned_moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return round(zoned_moment.timestamp() * 1000)

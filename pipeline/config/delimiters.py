@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 DELIMITERS: Final = (",", ";", "\t", "|")
-"""Delimiters that are found without being named."""
+"""Delimiters that are detected where none is named."""
 
 _NAMES: Final = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 _UNUSABLE: Final = '"\r\n '

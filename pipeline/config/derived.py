@@ -47,17 +47,17 @@ def derived_names(enrichers: Enrichers) -> Iterator[str]:
         yield from LOCAL_TIME
 
 
-def derived_in(profile: ProfileRules, trees: Iterable[Condition]) -> frozenset[str]:
+def derived_names_read(profile: ProfileRules, trees: Iterable[Condition]) -> frozenset[str]:
     """Return the derived values that traits, conditions and the counting of bots read."""
-    read: set[str] = set()
+    names: set[str] = set()
     for trait in profile.traits:
-        read |= reads(compile_condition(trait.when).tree).derived_names
+        names |= reads(compile_condition(trait.when).tree).derived_names
         if trait.of is not None and trait.of.startswith(PREFIX):
-            read.add(trait.of.removeprefix(PREFIX))
+            names.add(trait.of.removeprefix(PREFIX))
     for tree in trees:
-        read |= reads(tree).derived_names
+        names |= reads(tree).derived_names
         for pattern in patterns(tree):
-            read = read.union(*(reads(part).derived_names for part in pattern.parts))
+            names = names.union(*(reads(part).derived_names for part in pattern.parts))
     if profile.enrichers.user_agent is not None and not profile.enrichers.user_agent.count_bots:
-        read.add(BOT)
-    return frozenset(read)
+        names.add(BOT)
+    return frozenset(names)

@@ -57,21 +57,21 @@ def proposals(bundle: model.Bundle) -> tuple[Proposal, ...]:
     return tuple(_proposal(campaign, parts) for campaign in bundle.campaigns)
 
 
-def by_placement(proposals: Iterable[Proposal]) -> Mapping[str, tuple[Entry, ...]]:
+def entries_by_placement(proposals: Iterable[Proposal]) -> Mapping[str, tuple[Entry, ...]]:
     """Return the candidates of each placement."""
     slots: dict[str, tuple[Entry, ...]] = {}
     for proposal in proposals:
-        filling: dict[str, list[CompiledCandidate]] = {}
+        candidates_by_placement: dict[str, list[CompiledCandidate]] = {}
         for candidate in proposal.candidates:
             if candidate.placement is not None:
-                filling.setdefault(candidate.placement, []).append(candidate)
-        for placement, candidates in filling.items():
+                candidates_by_placement.setdefault(candidate.placement, []).append(candidate)
+        for placement, candidates in candidates_by_placement.items():
             entry = _entry(proposal.campaign, candidates)
             slots[placement] = (*slots.get(placement, ()), entry)
     return slots
 
 
-def outbound(proposals: Iterable[Proposal]) -> tuple[Entry, ...]:
+def outbound_entries(proposals: Iterable[Proposal]) -> tuple[Entry, ...]:
     """Return the candidates without a placement, on all channels together."""
     groups = (
         (
@@ -85,11 +85,11 @@ def outbound(proposals: Iterable[Proposal]) -> tuple[Entry, ...]:
 
 def _entry(campaign: CompiledCampaign, candidates: list[CompiledCandidate]) -> Entry:
     names = tuple(candidate.treatment for candidate in candidates)
-    first = min(_first_gate(candidate) for candidate in candidates)
-    return Entry(campaign, tuple(candidates), names, first)
+    first_gate = min(_earliest_stage(candidate) for candidate in candidates)
+    return Entry(campaign, tuple(candidates), names, first_gate)
 
 
-def _first_gate(candidate: CompiledCandidate) -> int:
+def _earliest_stage(candidate: CompiledCandidate) -> int:
     if (
         candidate.address is not None
         or candidate.starts_ms is not None
@@ -185,8 +185,8 @@ def _campaign(campaign: model.Campaign, parts: _PolicyParts) -> CompiledCampaign
     fields = _ScopeFields(None, None, None, campaign.campaign, None, None, campaign.purpose)
     gates = [
         gate
-        for of, gate in parts.gates
-        if policies.only_of_campaigns(of) and policies.scope(of).covers(fields)
+        for gate_scope, gate in parts.gates
+        if policies.only_of_campaigns(gate_scope) and policies.scope(gate_scope).covers(fields)
     ]
     gates += [
         policies.gate(stage, rule)
@@ -194,23 +194,23 @@ def _campaign(campaign: model.Campaign, parts: _PolicyParts) -> CompiledCampaign
         if policies.only_of_campaigns(rule.scope) and policies.scope(rule.scope).covers(fields)
     ]
     if campaign.audience is not None:
-        gates.insert(0, _built_in(ELIGIBILITY, "audience", campaign.audience))
+        gates.insert(0, _built_in_gate(ELIGIBILITY, "audience", campaign.audience))
     return CompiledCampaign(
         name=campaign.campaign,
         purpose=campaign.purpose,
         trigger=compile_condition(campaign.trigger),
         starts_ms=None if campaign.starts is None else start_ms(campaign.starts),
         ends_ms=None if campaign.ends is None else end_ms(campaign.ends),
-        gates=_by_stage(gates),
+        gates=_sort_by_stage(gates),
         defers=campaign.defer,
     )
 
 
-def _built_in(stage: int, rule: str, condition: model.Condition) -> Gate:
+def _built_in_gate(stage: int, rule: str, condition: model.Condition) -> Gate:
     return Gate(stage, f"{STAGES[stage]}/{rule}", compile_condition(condition))
 
 
-def _by_stage(gates: Iterable[Gate]) -> tuple[Gate, ...]:
+def _sort_by_stage(gates: Iterable[Gate]) -> tuple[Gate, ...]:
     return tuple(sorted(gates, key=lambda gate: gate.stage))
 
 
@@ -253,12 +253,12 @@ def _candidate(
         deadline_ms=duration_ms(treatment.deadline or channel.deadline),
         confirm_ms=None if channel.confirm_within is None else duration_ms(channel.confirm_within),
         content=content(treatment, channel),
-        gates=_by_stage(_gates(campaign, offer, treatment, parts, fields)),
-        consents=tuple(consent for of, consent in parts.consents if of.covers(fields)),
-        weights=tuple(weight for of, weight in parts.weights if of.covers(fields)),
+        gates=_sort_by_stage(_gates(campaign, offer, treatment, parts, fields)),
+        consents=tuple(consent for scope, consent in parts.consents if scope.covers(fields)),
+        weights=tuple(weight for scope, weight in parts.weights if scope.covers(fields)),
         holdouts=(
-            *(holdout for of, holdout in parts.holdouts if of.covers(fields)),
-            *_own_holdout(campaign),
+            *(holdout for scope, holdout in parts.holdouts if scope.covers(fields)),
+            *_campaign_holdouts(campaign),
         ),
         tie=(campaign.campaign, offer.offer, treatment.treatment),
         draws=_draws(campaign.campaign, cost, parts),
@@ -301,7 +301,7 @@ def _worth(candidate: CompiledCandidate, value: model.Amount, p: model.Probabili
     )
 
 
-def _own_holdout(campaign: model.Campaign) -> Iterator[CompiledHoldout]:
+def _campaign_holdouts(campaign: model.Campaign) -> Iterator[CompiledHoldout]:
     if campaign.holdout > 0 and campaign.purpose != "transactional":
         yield CompiledHoldout(f"campaign/{campaign.campaign}", campaign.holdout)
 
@@ -315,9 +315,9 @@ def _gates(
 ) -> Iterator[Gate]:
     """Yield the conditions of a candidate beyond those of its campaign."""
     if offer.when is not None:
-        yield _built_in(APPLICABILITY, "offer condition", offer.when)
-    for of, gate in parts.gates:
-        if not policies.only_of_campaigns(of) and policies.scope(of).covers(fields):
+        yield _built_in_gate(APPLICABILITY, "offer condition", offer.when)
+    for scope, gate in parts.gates:
+        if not policies.only_of_campaigns(scope) and policies.scope(scope).covers(fields):
             yield gate
     for stage, rule in policies.rules_of(campaign):
         if not policies.only_of_campaigns(rule.scope) and policies.scope(rule.scope).covers(fields):

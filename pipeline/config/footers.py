@@ -3,8 +3,8 @@
 Unless it is configured, a footer is recognised by the key cells (identifiers, the row's id) of a
 last row: they hold a word such as `Total`, or a sentence. Because a customer may have such a name,
 a row with a word alone and with texts in its other cells is a footer only if the rows above differ:
-all their keys are codes, or none of them has so few filled cells. Rows like it among other rows are
-rows.
+all their keys are codes, or none of them has so few filled cells. A row like a footer
+that has other rows below it is an ordinary row.
 """
 
 import re
@@ -27,7 +27,7 @@ _UNITS: Final = (
     r"(?:rows?|records?|lines?|entries|customers?|filas?|registros?|l[ií]neas?|clientes?"
     r"|zeilen?|datens[aä]tze?|kunden|lignes?|enregistrements?|righe|linhas?)"
 )
-_COUNTED: Final = (
+_PARTICIPLES: Final = (
     r"(?:affected|selected|exported|found|total|in total|en total|gesamt|exportad[oa]s)"
 )
 _FILE: Final = (
@@ -44,13 +44,13 @@ _PHRASE: Final = re.compile(
     rf"\W*{_WORDS}(?: \w+){{0,3}} ?[:=] ?{_NUMBER}{_CURRENCY}\W*"
     rf"|\W*{_WORDS} (?:\w+ )?{_UNITS} {_NUMBER}\W*"
     rf"|\W*{_UNITS}(?: \w+){{0,2}} ?[:=] ?{_NUMBER}\W*"
-    rf"|\W*{_NUMBER} {_UNITS}(?: {_COUNTED})?\W*"
+    rf"|\W*{_NUMBER} {_UNITS}(?: {_PARTICIPLES})?\W*"
     rf"|[\W_]*(?:end|fin|fine|fim|ende) (?:of|del?|du|der|do|d[ie]) (?:\w+ )?{_FILE}[\W_]*",
     re.IGNORECASE,
 )
 """Total: 1; Total rows 7; Rows: 7; (3 rows affected); *** END OF FILE ***"""
 
-_BEGINS: Final = re.compile(
+_match_beginning: Final = re.compile(
     rf"[\W_]*(?:total|grand|sub|report|file|sum|gesamt|insgesamt|som|eof|trailer|{_UNITS})",
     re.IGNORECASE,
 ).match
@@ -66,7 +66,7 @@ _WORDS_OF_SENTENCE: Final = 3
 _SAMPLE_ROWS: Final = 1_000
 """Rows after which the form of keys is known."""
 
-_LONGEST: Final = 200
+_MAX_CELL_LENGTH: Final = 200
 """Maximum of characters of a footer's cell."""
 
 
@@ -102,18 +102,18 @@ class FooterRule:
             self._has_codes_only = self._has_codes_only and _CODE.search(key) is not None
             self._has_spaces = self._has_spaces or " " in key
 
-    def may_be(self, cells: Sequence[str], text: Callable[[], str]) -> bool:
+    def resembles_footer(self, cells: Sequence[str], text: Callable[[], str]) -> bool:
         """Return whether a row looks like a footer, wherever it is."""
         if self.line_pattern is not None:
             return self.line_pattern.matches(text().strip())
         for place in self.keys:
             key = cells[place] if place < len(cells) else ""
-            if " " in key or _BEGINS(key) is not None:
+            if " " in key or _match_beginning(key) is not None:
                 keys = self._key_cells(cells)
                 return any(map(_is_summary, keys)) or self._is_sentence(cells, keys)
         return False
 
-    def lacks_identity(self, cells: Sequence[str]) -> bool:
+    def has_no_identity(self, cells: Sequence[str]) -> bool:
         """Return whether a row names no person, like lines beside a total."""
         return not self._key_cells(cells)
 
@@ -143,7 +143,7 @@ class FooterRule:
         """Return whether a row is a single sentence, in a table of several columns."""
         if self.columns == 1 or len(keys) != 1 or sum(map(bool, cells)) != 1:
             return False
-        words = keys[0][:_LONGEST].split()
+        words = keys[0][:_MAX_CELL_LENGTH].split()
         return len(words) >= _WORDS_OF_SENTENCE and any(map(str.isalpha, words))
 
     def _are_codes(self) -> bool:
@@ -156,7 +156,7 @@ class FooterRule:
 
 def is_summary_word(text: str) -> bool:
     """Return whether a text is a word alone by which tables name a total."""
-    return len(text) <= _LONGEST and _WORD.fullmatch(text) is not None
+    return len(text) <= _MAX_CELL_LENGTH and _WORD.fullmatch(text) is not None
 
 
 def _is_summary(key: str) -> bool:
@@ -164,9 +164,9 @@ def _is_summary(key: str) -> bool:
 
 
 def _is_phrase(key: str) -> bool:
-    is_wordy = len(key) <= _LONGEST and (" " in key or ":" in key or "=" in key)
+    is_wordy = len(key) <= _MAX_CELL_LENGTH and (" " in key or ":" in key or "=" in key)
     return is_wordy and _PHRASE.fullmatch(key) is not None
 
 
 def _is_summary_or_number(key: str) -> bool:
-    return _is_summary(key) or _PLAIN_NUMBER.fullmatch(key[:_LONGEST]) is not None
+    return _is_summary(key) or _PLAIN_NUMBER.fullmatch(key[:_MAX_CELL_LENGTH]) is not None

@@ -11,7 +11,7 @@ from pipeline.config.normalise import Normaliser, normaliser
 from pipeline.config.regex import Pattern, pattern
 from pipeline.model.interaction import Identifier
 
-_AROUND: Final = " \t'\"`()[]{}<>"
+_QUOTES_AND_BRACKETS: Final = " \t'\"`()[]{}<>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,49 +30,56 @@ class IdentityRules:
     blocked_patterns: tuple[Pattern, ...]
     max_length: int
 
-    def rank(self, valid: Iterable[Identifier]) -> tuple[Identifier, ...]:
-        """Return each identifier once, the strongest first; all namespaces are known."""
+    def rank(self, identifiers: Iterable[Identifier]) -> tuple[Identifier, ...]:
+        """Return each identifier once, the strongest first; their namespaces must be in `ranks`."""
         return tuple(
             sorted(
-                set(valid),
+                set(identifiers),
                 key=lambda identifier: (self.ranks[identifier.namespace], identifier.value),
             )
         )
 
     def normalise(self, identifier: Identifier) -> Identifier | str:
         """Return the identifier in its normal form, or the reason why it is invalid."""
-        normal = self.normalisers.get(identifier.namespace)
-        if normal is None:
+        normalise_value = self.normalisers.get(identifier.namespace)
+        if normalise_value is None:
             hint = did_you_mean(identifier.namespace, self.ranks)
             return f"unknown namespace {identifier.namespace[:100]!r}: {hint}"
         if len(identifier.value) > self.max_length:
             return f"longer than {self.max_length} characters"
         if not _is_text(identifier.value):
             return f"{identifier.value[:100]!r} has characters that are not text"
-        if self._blocks(identifier.value):
+        if self._is_blocked(identifier.value):
             return _blocked_reason(identifier)
-        value = normal(identifier.value)
+        value = normalise_value(identifier.value)
         if value is None:
             return f"{identifier.value[:100]!r} is no {identifier.namespace}"
         if value == identifier.value:
             return identifier
         return (
             _blocked_reason(identifier)
-            if self._blocks(value)
+            if self._is_blocked(value)
             else Identifier(identifier.namespace, value)
         )
 
-    def _blocks(self, value: str) -> bool:
+    def _is_blocked(self, value: str) -> bool:
         """Return whether a value is blocked, also in quotes or brackets, or a placeholder.
 
         A value without a letter and without a digit other than 0 is a placeholder.
         """
-        bare = value.strip()
-        if {bare.lower(), bare.strip(_AROUND).lower()} & self.blocked_values:
+        trimmed_value = value.strip()
+        if {
+            trimmed_value.lower(),
+            trimmed_value.strip(_QUOTES_AND_BRACKETS).lower(),
+        } & self.blocked_values:
             return True
-        if not bare or (not _is_significant(bare[0]) and not any(map(_is_significant, bare))):
+        if not trimmed_value or (
+            not _is_significant(trimmed_value[0]) and not any(map(_is_significant, trimmed_value))
+        ):
             return True
-        return any(blocked_pattern.matches(bare) for blocked_pattern in self.blocked_patterns)
+        return any(
+            blocked_pattern.matches(trimmed_value) for blocked_pattern in self.blocked_patterns
+        )
 
 
 def identity_rules(identity: model.Identity) -> IdentityRules:
@@ -91,8 +98,8 @@ def identity_rules(identity: model.Identity) -> IdentityRules:
 
 def _compile_patterns(texts: tuple[str, ...]) -> tuple[Pattern, ...]:
     """Compile patterns, into a single one where RE2 accepts it."""
-    together = pattern("|".join(f"(?:{text})" for text in texts)) if texts else None
-    patterns = (together,) if isinstance(together, Pattern) else map(pattern, texts)
+    combined_pattern = pattern("|".join(f"(?:{text})" for text in texts)) if texts else None
+    patterns = (combined_pattern,) if isinstance(combined_pattern, Pattern) else map(pattern, texts)
     return tuple(
         compiled_pattern for compiled_pattern in patterns if isinstance(compiled_pattern, Pattern)
     )

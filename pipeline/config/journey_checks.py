@@ -11,7 +11,7 @@ from pipeline.conditions.tree import Compare, EventField
 from pipeline.config import model
 from pipeline.config.model.journeys import Journey, JourneyStage, JourneyStep
 
-_OF_A_STEP: Final = ("reached", "mandatory", "within", "prompts")
+_STEP_FIELDS: Final = ("reached", "mandatory", "within", "prompts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def journey_problems(journey: Journey) -> Iterator[Problem]:
     yield from _condition_problems(journey)
     placed_steps = list(_placed_steps(journey))
     yield from _repeated_names(placed_steps)
-    yield from _unreachable(journey, placed_steps)
+    yield from _unreachable_steps(journey, placed_steps)
     if not (
         journey.goal or journey.exit or any(placement.step.mandatory for placement in placed_steps)
     ):
@@ -48,7 +48,7 @@ def _stage_problems(stage: JourneyStage, path: Path) -> Iterator[Problem]:
         yield Problem((*path, kinds[1]), f"{kinds[0]} and {kinds[1]} are two parts: write each as "
                       "an item of its own")  # fmt: skip
     if stage.step is None:
-        for name in _OF_A_STEP:
+        for name in _STEP_FIELDS:
             if getattr(stage, name) not in (None, ()):
                 yield Problem((*path, name), f"{name} belongs to a step: name the step")
     elif stage.reached is None:
@@ -119,24 +119,24 @@ def _repeated_names(placed_steps: list[_PlacedStep]) -> Iterator[Problem]:
             by_name.setdefault(event_name, name)
 
 
-def _unreachable(journey: Journey, placed_steps: list[_PlacedStep]) -> Iterator[Problem]:
+def _unreachable_steps(journey: Journey, placed_steps: list[_PlacedStep]) -> Iterator[Problem]:
     """Yield steps whose interactions end the journey, or that come after its end."""
-    leaving = frozenset().union(*(_plain_names(raw) for raw in journey.exit))
-    goal = _plain_names(journey.goal.when) if journey.goal else frozenset()
+    exit_names = frozenset().union(*(_plain_names(raw) for raw in journey.exit))
+    goal_names = _plain_names(journey.goal.when) if journey.goal else frozenset()
     end: tuple[int, str] | None = None
     for placed_step in placed_steps:
         path, name = (*placed_step.path, "step"), placed_step.step.step
         if end is not None and placed_step.stage > end[0]:
             yield Problem(path, f"nobody can reach the step {name!r}: {end[1]}")
             continue
-        if placed_step.names is not None and placed_step.names <= leaving:
+        if placed_step.names is not None and placed_step.names <= exit_names:
             if placed_step.names:
                 reason = f"{min(placed_step.names)!r} is an exit, by which the journey ends before"
             else:
                 reason = "no interaction has two names at once; for one or the other use any"
             yield Problem(path, f"nobody can reach the step {name!r}: {reason}")
             reason = f"the step {name!r} before it is mandatory, and nobody can reach it"
-        elif placed_step.names is not None and placed_step.names <= goal:
+        elif placed_step.names is not None and placed_step.names <= goal_names:
             reason = (
                 f"the step {name!r} before it is mandatory, and reaches the goal, which ends it"
             )
@@ -149,12 +149,12 @@ def _unreachable(journey: Journey, placed_steps: list[_PlacedStep]) -> Iterator[
 def _plain_names(raw: model.Condition) -> frozenset[str]:
     """Return the names by which alone an interaction fulfils the condition."""
     tree = parse(raw)
-    if isinstance(tree, tuple) or not _of_name(tree):
+    if isinstance(tree, tuple) or not _is_comparison_of_name(tree):
         return frozenset()
     return possible_names(tree) or frozenset()
 
 
-def _of_name(tree: Condition) -> bool:
+def _is_comparison_of_name(tree: Condition) -> bool:
     return (
         isinstance(tree, Compare) and tree.subject == EventField("name") and len(tree.checks) == 1
     )

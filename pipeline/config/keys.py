@@ -37,23 +37,24 @@ def stored_key(text: str) -> str:
 
 def without_keys(bundle: Bundle) -> Bundle:
     """Return the bundle with digests in place of keys."""
-    original = bundle.sources
+    original_sources = bundle.sources
     sources = [
-        replace(source, write_key=stored_key(source.write_key)) for source in original.sources
+        replace(source, write_key=stored_key(source.write_key))
+        for source in original_sources.sources
     ]
-    servers = [replace(key, key=stored_key(key.key)) for key in original.server_keys]
-    new_sources = replace(original, sources=tuple(sources), server_keys=tuple(servers))
+    servers = [replace(key, key=stored_key(key.key)) for key in original_sources.server_keys]
+    new_sources = replace(original_sources, sources=tuple(sources), server_keys=tuple(servers))
     return replace(bundle, sources=new_sources)
 
 
 def expand_variables(text: str, environment: Mapping[str, str]) -> str | None:
     """Return `text` with every `${NAME}` and `${NAME:-default}` replaced; None where one without a
     default is not set."""
-    unset = (
+    unset_variables = (
         name not in environment and default is None
         for name, default in map(re.Match.groups, _REFERENCE.finditer(text))
     )
-    return None if any(unset) else _substitute(text, environment)
+    return None if any(unset_variables) else _substitute(text, environment)
 
 
 def variable_names(bundle: Bundle) -> frozenset[str]:
@@ -93,19 +94,19 @@ def mask_secrets(bundle: Bundle) -> Bundle:
 
     Configurations that earlier versions applied may hold keys and secrets in clear.
     """
-    original = bundle.sources
+    original_sources = bundle.sources
     sources = [
         replace(source, write_key=_mask_key(source.write_key), secret=_mask_secret(source.secret))
-        for source in original.sources
+        for source in original_sources.sources
     ]
-    servers = [replace(key, key=_mask_key(key.key)) for key in original.server_keys]
+    servers = [replace(key, key=_mask_key(key.key)) for key in original_sources.server_keys]
     channels = [
         replace(channel, secret=_mask_secret(channel.secret), url=_mask_url(channel.url))
         for channel in bundle.channels.channels
     ]
     return replace(
         bundle,
-        sources=replace(original, sources=tuple(sources), server_keys=tuple(servers)),
+        sources=replace(original_sources, sources=tuple(sources), server_keys=tuple(servers)),
         channels=replace(bundle.channels, channels=tuple(channels)),
     )
 

@@ -9,8 +9,8 @@ from typing import Final
 from pipeline.config.dates import day
 from pipeline.model.time import DAY_MS
 
-_UNSEEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_UNSEEN_IN_NAMES: Final = re.compile(
+_INVISIBLE_CHARACTER: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_INVISIBLE_IN_NAMES: Final = re.compile(
     "[\x00-\x1f\x7f\xa0\xad\u200b-\u200f\u2028-\u202f\u2060\ufeff]"
 )
 _LOST_LETTER: Final = "\ufffd"
@@ -23,11 +23,13 @@ ROUNDED_NUMBER: Final = re.compile(r"[0-9]([.,][0-9]+)?E\+[0-9]{2,3}")
 FORMULA: Final = '="'
 """Beginning of a text that a spreadsheet must not take for a number."""
 
-_WRONG_ENCODING: Final = re.compile("[ÂÃâ]")
+_SIGN_OF_WRONG_ENCODING: Final = re.compile("[ÂÃâ]")
 
 _MONEY_SIGN: Final = re.compile(r"[€$£¥]|\b[A-Z]{3}\b")
-_PLAIN: Final = re.compile(r"-?\d+(\.\d+)?")
-_COMMA: Final = re.compile(r"-?(\d+|\d{1,3}([. '\u2019\xa0\u202f]\d{3})+),(\d{1,2}|\d{4,})|-?0,\d+")
+_PLAIN_NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
+_DECIMAL_COMMA: Final = re.compile(
+    r"-?(\d+|\d{1,3}([. '\u2019\xa0\u202f]\d{3})+),(\d{1,2}|\d{4,})|-?0,\d+"
+)
 _GROUPED_BY_COMMA: Final = re.compile(r"-?\d{1,3}(,\d{3})+\.\d+|-?\d{1,3}(,\d{3}){2,}")
 _GROUPED_BY_SPACE: Final = re.compile(r"-?\d{1,3}([ '\u2019\xa0\u202f]\d{3})+(\.\d+)?")
 _GROUPED_BY_POINT: Final = re.compile(r"-?\d{1,3}(\.\d{3}){2,}")
@@ -39,14 +41,14 @@ _SERIALS: Final = range(20_000, 80_000)
 
 def text_fault(text: str) -> str | None:
     """Return the fault of a text for customers, with the remedy; None without a fault."""
-    unseen = _UNSEEN.search(text)
-    if unseen is not None:
-        return f"an invisible character ({code_point(unseen[0])}): remove it"
+    invisible_character = _INVISIBLE_CHARACTER.search(text)
+    if invisible_character is not None:
+        return f"an invisible character ({code_point(invisible_character[0])}): remove it"
     if _LOST_LETTER in text:
         return "a letter was lost (\ufffd): save it as UTF-8 where it comes from"
     if _SPREADSHEET_ERROR.fullmatch(text):
         return f"{text} is an error of the spreadsheet: mend its formula"
-    if _WRONG_ENCODING.search(text):
+    if _SIGN_OF_WRONG_ENCODING.search(text):
         for encoding in ("latin-1", "cp1252"):
             with suppress(UnicodeError):
                 original = text.encode(encoding).decode()
@@ -57,9 +59,9 @@ def text_fault(text: str) -> str | None:
 
 def id_fault(text: str) -> str | None:
     """Return the fault of an identifier in a cell, with the remedy; None without a fault."""
-    unseen = unseen_in_name(text)
-    if unseen is not None:
-        return f"{text[:40]!r} has an invisible character ({unseen}): remove it"
+    invisible_character = invisible_character_in_name(text)
+    if invisible_character is not None:
+        return f"{text[:40]!r} has an invisible character ({invisible_character}): remove it"
     if ROUNDED_NUMBER.fullmatch(text):
         return f"{text!r} is a number that a spreadsheet shortened: format the column as text"
     if text.startswith((FORMULA, "'")):
@@ -67,15 +69,15 @@ def id_fault(text: str) -> str | None:
     return text_fault(text)
 
 
-def unseen_in_name(text: str) -> str | None:
+def invisible_character_in_name(text: str) -> str | None:
     """Return the code of an invisible character in a name; None without one."""
-    match = _UNSEEN_IN_NAMES.search(text)
+    match = _INVISIBLE_IN_NAMES.search(text)
     return None if match is None else code_point(match[0])
 
 
-def unseen_space(line: str) -> str | None:
+def odd_space(line: str) -> str | None:
     """Return the code of a character in a line that looks like a space, or is invisible."""
-    return unseen_in_name(line.replace("\t", " ").rstrip("\r\n"))
+    return invisible_character_in_name(line.replace("\t", " ").rstrip("\r\n"))
 
 
 def code_point(character: str) -> str:
@@ -83,23 +85,23 @@ def code_point(character: str) -> str:
     return f"U+{ord(character):04X}"
 
 
-def number_mend(text: str) -> str:
+def number_remedy(text: str) -> str:
     """Return the remedy for a number in another notation (`1.234,50 €`, `5 %`)."""
-    bare = _MONEY_SIGN.sub("", text).strip().replace("\u2212", "-")
-    share = bare.endswith("%")
-    number = _number_meant(bare.rstrip("% \xa0\u202f"))
+    number_text = _MONEY_SIGN.sub("", text).strip().replace("\u2212", "-")
+    is_percentage = number_text.endswith("%")
+    number = _likely_number(number_text.rstrip("% \xa0\u202f"))
     if number is None:
         return "write 1234.50"
-    if share:
+    if is_percentage:
         return f"write {number / 100:f} for {text.strip()}"
     unit = ", without its unit" if _MONEY_SIGN.search(text) else ""
     return f"write {number:f}{unit}"
 
 
-def _number_meant(text: str) -> Decimal | None:
-    if _PLAIN.fullmatch(text):
+def _likely_number(text: str) -> Decimal | None:
+    if _PLAIN_NUMBER.fullmatch(text):
         return Decimal(text)
-    if _COMMA.fullmatch(text):
+    if _DECIMAL_COMMA.fullmatch(text):
         return Decimal(re.sub(r"[^\d,-]", "", text).replace(",", "."))
     if _GROUPED_BY_COMMA.fullmatch(text) or _GROUPED_BY_SPACE.fullmatch(text):
         return Decimal(re.sub(r"[^\d.-]", "", text))
@@ -108,7 +110,7 @@ def _number_meant(text: str) -> Decimal | None:
     return None
 
 
-def perhaps_thousands(text: str) -> str | None:
+def ambiguous_amount_remedy(text: str) -> str | None:
     """Return the remedy for an ambiguous amount such as `1.000`, either one or a thousand; None for
     any other."""
     if not _AMBIGUOUS_AMOUNT.fullmatch(text):

@@ -21,7 +21,7 @@ class Origins:
     full_origins: frozenset[str]
     ends: tuple[tuple[str, str], ...]
 
-    def allow(self, origin: str) -> bool:
+    def allows(self, origin: str) -> bool:
         """Return whether a page with this `Origin` header may send."""
         return origin in self.full_origins or any(
             origin.startswith(scheme) and origin.endswith(end) for scheme, end in self.ends

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from pipeline.conditions import Path, Problem
 from pipeline.config import model
-from pipeline.config.aggregates import READS_NOTHING
+from pipeline.config.aggregates import RULES_WITHOUT_VALUE
 from pipeline.config.buckets import bucket_problems
 from pipeline.config.dates import start_ms
 from pipeline.config.derived import PREFIX, derived_names
@@ -51,7 +51,7 @@ def _traits(profile: model.ProfileRules, names: Names) -> Iterator[Problem]:
             continue
         if trait.thresholds:
             yield Problem((*path, "thresholds"), "only a bucket has thresholds")
-        alone = trait.rule in READS_NOTHING
+        alone = trait.rule in RULES_WITHOUT_VALUE
         if alone and trait.of is not None:
             yield Problem((*path, "of"), f"{trait.rule} has no `of`: leave it out, or use sum")
         if not alone and trait.of is None:

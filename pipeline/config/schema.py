@@ -12,7 +12,7 @@ from pipeline.config import model
 from pipeline.config.model.journeys import Journey
 from pipeline.config.model.providers import Provider
 
-_LOOSE: Final[Schema] = {"type": "object"}
+_ANY_MAPPING: Final[Schema] = {"type": "object"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ def complete_schema(kind: FileKind) -> Schema:
     return _schema(kind, CONDITION)
 
 
-def without_conditions(kind: FileKind) -> Schema:
+def schema_without_conditions(kind: FileKind) -> Schema:
     """Return a schema that accepts any mapping as a condition, for the parser to check."""
-    return _schema(kind, _LOOSE)
+    return _schema(kind, _ANY_MAPPING)
 
 
 def _schema(kind: FileKind, condition: Schema) -> Schema:
-    schema = msgspec.json.schema(kind.record, schema_hook=_anything)
+    schema = msgspec.json.schema(kind.record, schema_hook=_condition_schema)
     parts = cast(Schema, _tidy(schema["$defs"]))
     if kind.has_conditions:
         parts["Condition"] = condition
@@ -69,7 +69,7 @@ def _schema(kind: FileKind, condition: Schema) -> Schema:
     }
 
 
-def _anything(_: type) -> Schema:
+def _condition_schema(_: type) -> Schema:
     """Return the schema of a condition's contents, which has a schema of its own."""
     return {"description": "See Condition."}
 

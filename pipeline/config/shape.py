@@ -8,8 +8,8 @@ from pipeline.conditions.duration import DURATION_PATTERN
 from pipeline.conditions.parse import NAME_PATTERN
 from pipeline.conditions.schema import Schema
 from pipeline.config.model import CURRENCY_PATTERN, SECRET_PATTERN, TIME_OF_DAY_PATTERN
-from pipeline.config.odd_texts import number_mend, serial_date, unseen_in_name
-from pipeline.config.schema import FileKind, without_conditions
+from pipeline.config.odd_texts import invisible_character_in_name, number_remedy, serial_date
+from pipeline.config.schema import FileKind, schema_without_conditions
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -26,7 +26,7 @@ _TYPES: Final = {
 _SECRETS: Final = ("write_key", "key", "secret", "private_key", "passphrase", "password")
 """Fields whose values are not shown in messages."""
 
-_HIDDEN: Final = "what is written"
+_HIDDEN_VALUE: Final = "what is written"
 _DATES: Final = ("starts", "ends", "since", "earliest")
 _PATTERNS: Final = {
     NAME_PATTERN: "not a name: a letter, then letters, digits, '_', '.' or '-'",
@@ -41,15 +41,15 @@ def shape_problems(kind: FileKind, value: object) -> list[Problem]:
     """Return all problems of the form of `value`, except its conditions."""
     from jsonschema import Draft202012Validator  # needed only for folders
 
-    errors = Draft202012Validator(without_conditions(kind)).iter_errors(value)
+    errors = Draft202012Validator(schema_without_conditions(kind)).iter_errors(value)
     return [problem for error in errors for problem in _problems(error)]
 
 
 def _problems(error: "ValidationError") -> Iterator[Problem]:
     path = tuple(error.absolute_path)
     if error.validator == "anyOf" and error.context:
-        for nearest in _nearest(error.context):
-            yield from _problems(nearest)
+        for alternative_error in _nearest_errors(error.context):
+            yield from _problems(alternative_error)
     elif error.validator == "additionalProperties":
         fields: Any = cast(Schema, error.schema)["properties"]
         for name in cast(Any, error.instance):
@@ -57,13 +57,13 @@ def _problems(error: "ValidationError") -> Iterator[Problem]:
                 message = f"unknown field {name!r}: {did_you_mean(name, fields)}"
                 yield Problem((*path, name), message)
     elif error.validator == "required":
-        yield Problem(path, f"{_missing(error)} is missing here")
+        yield Problem(path, f"{_missing_field(error)} is missing here")
     else:
-        value_text = _shown_at(path, error.instance)
-        yield Problem(path, _words(error, value_text) + _mend(error, path, value_text))
+        value_text = _value_text(path, error.instance)
+        yield Problem(path, _description(error, value_text) + _remedy(error, path, value_text))
 
 
-def _nearest(context: Sequence["ValidationError"]) -> list["ValidationError"]:
+def _nearest_errors(context: Sequence["ValidationError"]) -> list["ValidationError"]:
     """Return the errors of the first alternative with the value's type, or else of the first that
     is not `null`."""
     alternatives: dict[object, list[ValidationError]] = {}
@@ -78,16 +78,16 @@ def _is_of_other_type(error: "ValidationError") -> bool:
     return error.validator == "type" and not error.relative_path
 
 
-def _missing(error: "ValidationError") -> str:
-    absent = (
+def _missing_field(error: "ValidationError") -> str:
+    absent_fields = (
         repr(name)
         for name in cast(Any, error.validator_value)
         if name not in cast(Any, error.instance)
     )
-    return next(name for name in absent if error.message.startswith(name))
+    return next(name for name in absent_fields if error.message.startswith(name))
 
 
-def _words(error: "ValidationError", value_text: str) -> str:
+def _description(error: "ValidationError", value_text: str) -> str:
     requirement: Any = error.validator_value
     value: Any = error.instance
     match error.validator:
@@ -113,31 +113,31 @@ def _words(error: "ValidationError", value_text: str) -> str:
             return error.message
 
 
-def _mend(error: "ValidationError", path: tuple[str | int, ...], value_text: str) -> str:
+def _remedy(error: "ValidationError", path: tuple[str | int, ...], value_text: str) -> str:
     """Return the remedy for the value, if it follows from the value."""
     value: Any = error.instance
     match error.validator, error.validator_value, value:
-        case "type", "number" | "integer", str() if value_text != _HIDDEN:
-            return f": {number_mend(value)}"
-        case "type", "string", bool() | int() | float() if value_text != _HIDDEN:
-            return f": {_text_mend(error, path, value)}"
+        case "type", "number" | "integer", str() if value_text != _HIDDEN_VALUE:
+            return f": {number_remedy(value)}"
+        case "type", "string", bool() | int() | float() if value_text != _HIDDEN_VALUE:
+            return f": {_text_remedy(error, path, value)}"
         case "type", "string", None:
             return ": put a text that begins with # in quotation marks"
-        case "pattern", _, str() if unseen_in_name(value.strip()) is not None:
-            return f"; it has an invisible character ({unseen_in_name(value.strip())})"
+        case "pattern", _, str() if invisible_character_in_name(value.strip()) is not None:
+            return f"; it has an invisible character ({invisible_character_in_name(value.strip())})"
         case "maximum" | "exclusiveMaximum", 1, int() | float() if 1 < value <= 100:
             return f" ({value:g} % is {value / 100:g})"
         case _:
             return ""
 
 
-def _text_mend(error: "ValidationError", path: tuple[str | int, ...], value: float) -> str:
+def _text_remedy(error: "ValidationError", path: tuple[str | int, ...], value: float) -> str:
     pattern = cast(Schema, error.schema).get("pattern")
     date = serial_date(value) if path[-1:] and path[-1] in _DATES else None
     if date is not None:
         return f"write {date}"
     if pattern == DURATION_PATTERN:
-        return "say of what, such as 30s, 5m, 12h, 7d"
+        return "add its unit: 30s, 5m, 12h or 7d"
     return f'put it in quotation marks, "{str(value).lower()}"'
 
 
@@ -147,9 +147,9 @@ def _choice(value: object, choices: Sequence[Any]) -> str:
     return f"one of {', '.join(map(str, choices))}"
 
 
-def _shown_at(path: tuple[str | int, ...], value: object) -> str:
-    secret = bool(path) and path[-1] in _SECRETS and isinstance(value, str | int | float)
-    return _HIDDEN if secret else _format_value(value)
+def _value_text(path: tuple[str | int, ...], value: object) -> str:
+    is_secret = bool(path) and path[-1] in _SECRETS and isinstance(value, str | int | float)
+    return _HIDDEN_VALUE if is_secret else _format_value(value)
 
 
 def _format_value(value: object) -> str:

@@ -53,5 +53,5 @@ def parse_smtp_url(url: str) -> SmtpServer | SmtpUrlProblem:
         return SmtpUrlProblem("the URL has no host: write smtp+starttls://HOST:587")
     if parts.has_more:
         return SmtpUrlProblem("the URL of an SMTP server ends with its port")
-    encryption, usual = _SCHEMES[parts.scheme]
-    return SmtpServer(parts.host, parts.port or usual, encryption)
+    encryption, default_port = _SCHEMES[parts.scheme]
+    return SmtpServer(parts.host, parts.port or default_port, encryption)

@@ -93,8 +93,10 @@ def _address_problem(
 def _client_problem(url: str) -> str | None:
     """Return the problem that the HTTP client's own parser finds in the URL."""
     try:
-        read = URL(url)
-        usable = read.raw_host and read.port in _PORTS
+        parsed_url = URL(url)
+        is_usable = parsed_url.raw_host and parsed_url.port in _PORTS
     except ValueError:
-        usable = False
-    return None if usable else "HTTP clients refuse this URL: look for invisible characters in it"
+        is_usable = False
+    return (
+        None if is_usable else "HTTP clients refuse this URL: look for invisible characters in it"
+    )

@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 
 _CACHE_SIZE: Final = 512
 """Size of the cache: somewhat more than the zones in use."""
-_LONGEST: Final = 64
+_MAX_NAME_LENGTH: Final = 64
 """Maximum of characters in a name."""
 _OFFSET: Final = re.compile(
     r"(?:utc|gmt|z)?\s*([+-])\s*([0-9]{1,2})(?::?([0-5][0-9]))?", re.IGNORECASE
 )
-_FURTHEST: Final = timedelta(hours=14)
+_MAX_OFFSET: Final = timedelta(hours=14)
 
 
 def zone(name: str) -> tzinfo | None:
@@ -25,7 +25,7 @@ def zone(name: str) -> tzinfo | None:
     `+02:00`, `GMT+2`, `UTC-0330`, east of Greenwich with a plus. (`Etc/GMT+2` is an IANA name, in
     which the plus is west.)
     """
-    return _zone(name) if len(name) <= _LONGEST else None
+    return _zone(name) if len(name) <= _MAX_NAME_LENGTH else None
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
@@ -56,6 +56,6 @@ def _load(name: str) -> ZoneInfo:
 
 def _fixed_zone(sign: str, hours: str, minutes: str | None) -> timezone | None:
     offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
-    if offset > _FURTHEST:
+    if offset > _MAX_OFFSET:
         return None
     return timezone(offset if sign == "+" else -offset)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from pipeline.config.catalogs import BEYOND, template_name
+from pipeline.config.catalogs import BEYOND_BEST_LABEL, template_name
 from pipeline.config.compiled import CatalogItems, CompiledCandidate, Entry
 from pipeline.decisioning.eligibility import Moment, campaign_objection, objection
 from pipeline.decisioning.funds import OUT_OF_STOCK, Funds
@@ -119,7 +119,7 @@ class LineupMaker:
 
     def _items(self, template: CompiledCandidate, items: CatalogItems) -> list[CompiledCandidate]:
         """Return a catalogue's items for the customer; the others are counted by their rule."""
-        eligible_items, rejections = items.eligible(self.moment.facts)
+        eligible_items, rejections = items.eligible_items(self.moment.facts)
         for rule, count in rejections.items():
             if count:
                 self._rejections[rule].append(rejected_items_text(template.treatment, count))
@@ -157,7 +157,7 @@ class LineupMaker:
             else:
                 surplus[template_name(contender.candidate.treatment)] += 1
         for treatment, count in surplus.items():
-            self._rejections[BEYOND].append(rejected_items_text(treatment, count))
+            self._rejections[BEYOND_BEST_LABEL].append(rejected_items_text(treatment, count))
         return retained_contenders
 
 

@@ -23,7 +23,7 @@ _EXPOSED: Final = "Retry-After"
 def check_origin(request: Request, source: str, config: Configuration) -> Refusal | None:
     """Return the refusal of a page whose origin the source does not allow."""
     origin, rule = request.headers.get("origin"), config.origins.get(source)
-    if origin is None or rule is None or rule.allow(origin.lower()):
+    if origin is None or rule is None or rule.allows(origin.lower()):
         return None
     message = f"the key is not for pages of {origin[:200]}: add it to the source's `origins`"
     return Refusal(403, "origin_not_allowed", message, "Origin")

@@ -38,9 +38,9 @@ def read_last_file(folder: Path) -> LastFile | None:
     return read_json(folder / _FILE, LastFile)
 
 
-def write_last_file(folder: Path, last: LastFile) -> None:
+def write_last_file(folder: Path, last_file: LastFile) -> None:
     """Replace the record of the last file."""
-    write_json(folder / _FILE, last)
+    write_json(folder / _FILE, last_file)
 
 
 def find_incomplete_lists(home: Path) -> tuple[LastFile, ...]:

@@ -97,7 +97,7 @@ _ACTIONS_RETENTION_H: Final = 7 * _DAY_H
 
 @dataclass(frozen=True, slots=True)
 class PartitionMismatch:
-    """Existing topic with another number of partitions than Kairos expects."""
+    """Existing topic whose number of partitions is not the expected one."""
 
     topic: str
     expected: int
@@ -106,7 +106,8 @@ class PartitionMismatch:
     def __str__(self) -> str:
         return (
             f"topic {self.topic} has {self.actual} partitions where {self.expected} are expected: "
-            f"set KAIROS_PARTITIONS to what its kind of topic has, or use another cluster"
+            "set KAIROS_PARTITIONS to the number that topics of its kind have, or use another "
+            "cluster"
         )
 
 
@@ -121,7 +122,7 @@ class SizeMismatch:
     def __str__(self) -> str:
         return (
             f"topic {self.topic} takes records of {self.actual} bytes where up to {self.expected} "
-            f"are written: set its {LARGEST_RECORD} to that"
+            f"are written: set its {LARGEST_RECORD} to {self.expected}"
         )
 
 
@@ -129,8 +130,8 @@ class SizeMismatch:
 class TimeMismatch:
     """Existing topic whose records have their writers' timestamps.
 
-    Stages rely on the broker's timestamps: for how long an event id is remembered, which times are
-    in the future, which records a killed worker sent.
+    Stages rely on the broker's timestamps to expire event ids, to detect times in the future, and
+    to find the records that a killed worker sent.
     """
 
     topic: str
@@ -138,8 +139,8 @@ class TimeMismatch:
 
     def __str__(self) -> str:
         return (
-            f"topic {self.topic} keeps its writers' times ({self.actual}) where the broker's are "
-            f"needed: set its {TIMESTAMPS} to {BROKER_TIME}"
+            f"topic {self.topic} has its writers' timestamps ({self.actual}) where the broker's "
+            f"are needed: set its {TIMESTAMPS} to {BROKER_TIME}"
         )
 
 
@@ -208,7 +209,7 @@ def _properties(admin: AdminClient, topics: Iterable[str]) -> dict[str, dict[str
         return {}
     futures = admin.describe_configs(resources, request_timeout=_TIMEOUT_S)
     descriptions = (
-        (resource.name, _unless_unauthorized(future)) for resource, future in futures.items()
+        (resource.name, _result_unless_unauthorized(future)) for resource, future in futures.items()
     )
     return {
         name: {key: entry.value for key, entry in config.items()}
@@ -217,7 +218,7 @@ def _properties(admin: AdminClient, topics: Iterable[str]) -> dict[str, dict[str
     }
 
 
-def _unless_unauthorized(future: Future[Any]) -> Any:
+def _result_unless_unauthorized(future: Future[Any]) -> Any:
     try:
         return future.result()
     except KafkaException as error:
@@ -230,23 +231,23 @@ def _mismatches(
     admin: AdminClient, expected: Sequence[Topic], existing: Mapping[str, int], settings: Settings
 ) -> tuple[Mismatch, ...]:
     existing_topics = [topic for topic in expected if topic.name in existing]
-    counts = (
+    count_mismatches = (
         PartitionMismatch(topic.name, topic.partitions(settings), existing[topic.name])
         for topic in existing_topics
         if existing[topic.name] != topic.partitions(settings)
     )
     properties = _properties(admin, (topic.name for topic in existing_topics))
-    small = (
+    size_mismatches = (
         SizeMismatch(name, sizes.TOPIC, limit)
         for name, config in properties.items()
         if (limit := int(config[LARGEST_RECORD])) < sizes.TOPIC
     )
-    times = (
+    time_mismatches = (
         TimeMismatch(name, kind)
         for name, config in properties.items()
         if (kind := config[TIMESTAMPS]) != BROKER_TIME
     )
-    return (*counts, *small, *times)
+    return (*count_mismatches, *size_mismatches, *time_mismatches)
 
 
 def _partition_counts(admin: AdminClient) -> dict[str, int]:

@@ -212,12 +212,12 @@ def _without_footer(
 
 
 def _may_be_footer(record: _Record, rule: FooterRule) -> bool:
-    return record.fault is None and rule.may_be(record.cells, record.text)
+    return record.fault is None and rule.resembles_footer(record.cells, record.text)
 
 
 def _belongs_to_footer(record: _Record, rule: FooterRule) -> bool:
     """Return whether a refused record that does not look like a footer may be part of one."""
-    return record.fault is not None or rule.lacks_identity(record.cells)
+    return record.fault is not None or rule.has_no_identity(record.cells)
 
 
 def _release_rows(candidates: Sequence[_Record], rule: FooterRule) -> Iterator[_Record]:

@@ -129,7 +129,7 @@ _YAML_CASES = [
     ("duration in words", CAMPAIGN, "window: 7d", "window: 7 days", "30s, 5m, 12h, 7d"),
     ("duration in weeks", CAMPAIGN, "window: 7d", "window: 1w", "30s, 5m, 12h, 7d"),
     ("ISO duration", CAMPAIGN, "window: 7d", "window: P7D", "30s, 5m, 12h, 7d"),
-    ("duration without unit", CAMPAIGN, "window: 7d", "window: 7", "say of what, such as 30s"),
+    ("duration without unit", CAMPAIGN, "window: 7d", "window: 7", "add its unit: 30s, 5m"),
     ("too long a duration", CAMPAIGN, "window: 7d", f"window: {'9' * 20}d", "not a duration"),
     ("zone without its continent", CAMPAIGN, "Europe/Madrid", "Madrid", "no time zone 'Madrid'"),
     ("abbreviation of a zone", CAMPAIGN, "Europe/Madrid", "CEST", "no time zone 'CEST'"),

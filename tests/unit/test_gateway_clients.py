@@ -148,7 +148,7 @@ def test_origin_that_is_accepted_allows_itself_as_browsers_write_it(text: str) -
     assert origin_problem(text) is None
     [origins] = origins_by_source([source(SHOP, origins=(text,))]).values()
     page = httpx.URL(text.lower().replace("*", "any"))
-    assert origins.allow(f"{page.scheme}://{page.netloc.decode()}")
+    assert origins.allows(f"{page.scheme}://{page.netloc.decode()}")
 
 
 def test_short_paths_do_the_same_as_the_long_ones(door: Doorway) -> None:
