@@ -10,8 +10,8 @@ from pipeline.adapters.model_promotions import Promotions
 from pipeline.adapters.propensity_model import (
     PropensityModel,
     PropensityModels,
-    ill_fitting,
     load_model,
+    model_misfit,
 )
 from pipeline.config.compile import Configuration
 from pipeline.model.learning import LearningRecord
@@ -76,7 +76,7 @@ class ModelShelf:
     ) -> PropensityModel | None:
         """Return the first of a model's versions, the newest first, that fits; log the others."""
         for model in versions:
-            misfit = ill_fitting(model.manifest, config)
+            misfit = model_misfit(model.manifest, config)
             if misfit is None:
                 return model
             label = model.manifest.label

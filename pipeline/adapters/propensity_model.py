@@ -137,7 +137,7 @@ def open_model(file: Path, manifest: ModelManifest, artifacts: Artifacts) -> Pro
         return f"LightGBM cannot be used on this machine: {error}"
 
 
-def ill_fitting(manifest: ModelManifest, config: Configuration) -> str | None:
+def model_misfit(manifest: ModelManifest, config: Configuration) -> str | None:
     """Return the reason why a model does not fit a configuration; None: it fits."""
     names: Mapping[str, frozenset[str]] = {
         "trait": frozenset(config.read_traits),

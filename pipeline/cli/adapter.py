@@ -25,7 +25,7 @@ def run(
             help="Name of this process among those of its adapter; each has its own ledger."
         ),
     ] = "0",
-    attempt: Annotated[
+    trial_address: Annotated[
         str | None,
         typer.Option(
             "--try",
@@ -45,10 +45,10 @@ def run(
         message = f"{kind!r} is not an adapter; there is {_KINDS} (calls are tasks: `kairos desk`)"
         raise typer.BadParameter(message)
     settings = Settings()
-    if attempt is not None:
+    if trial_address is not None:
         if kind not in TRIALS:
             raise typer.BadParameter(f"there is no trial of {kind!r}", param_hint="--try")
-        typer.echo(asyncio.run(TRIALS[kind](attempt, server, settings.signing_secret())))
+        typer.echo(asyncio.run(TRIALS[kind](trial_address, server, settings.signing_secret())))
         return
     logs.configure(settings)
     run_adapter(settings, Role(kind, adapter_name(kind, instance), adapter_group(kind), instance))

@@ -24,7 +24,9 @@ from pipeline.replay import backtest
 from pipeline.replay.input_files import OpenFile, open_files
 from pipeline.settings import Settings
 
-_OWN = Source(name="file", channel="file", write_key="no key: nobody sends by it", clock="log")
+_FILE_SOURCE = Source(
+    name="file", channel="file", write_key="no key: nobody sends by it", clock="log"
+)
 
 
 _InputOption: TypeAlias = Annotated[
@@ -93,7 +95,10 @@ def run(  # noqa: PLR0913 - a command's options
     end_ms = optional_ms(until)
     files = open_files(input_path, settings.gateway_message_bytes)
     rules = replace(backtest.rules_in(config, settings), with_chances=log is not None)
-    origin, max_bytes = named_source(rules.config, source) or _OWN, settings.gateway_message_bytes
+    origin, max_bytes = (
+        named_source(rules.config, source) or _FILE_SOURCE,
+        settings.gateway_message_bytes,
+    )
     inputs = backtest.BacktestInput(files, origin, end_ms, max_bytes, now_ms())
     with progress_bar() as bar:
         report = backtest.backtest(inputs, rules, folder, _progress(bar))

@@ -13,7 +13,7 @@ app = typer.Typer()
 def start(json: JsonOption = False) -> None:
     """Start the broker; if it is running, only print its address."""
     settings = Settings()
-    if _uses_existing_cluster(settings, json):
+    if _report_existing_cluster(settings, json):
         return
     result = settings.broker().start()
     if isinstance(result, BrokerFailure):
@@ -25,7 +25,7 @@ def start(json: JsonOption = False) -> None:
 def stop(json: JsonOption = False) -> None:
     """Stop the broker, and keep its data."""
     settings = Settings()
-    if _uses_existing_cluster(settings, json):
+    if _report_existing_cluster(settings, json):
         return
     _show("stopped", settings.broker().stop(), json)
 
@@ -34,13 +34,14 @@ def stop(json: JsonOption = False) -> None:
 def status(json: JsonOption = False) -> None:
     """Report whether the broker is running, and its address."""
     settings = Settings()
-    if _uses_existing_cluster(settings, json):
+    if _report_existing_cluster(settings, json):
         return
-    running = settings.broker().status()
-    _show("running" if running else "stopped", running, json)
+    broker = settings.broker().status()
+    _show("running" if broker else "stopped", broker, json)
 
 
-def _uses_existing_cluster(settings: Settings, json: bool) -> bool:
+def _report_existing_cluster(settings: Settings, json: bool) -> bool:
+    """Report an existing cluster, and return whether the settings name one."""
     if settings.bootstrap_servers is None:
         return False
     if json:

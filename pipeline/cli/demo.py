@@ -75,8 +75,8 @@ def run(
     if partitions is not None:
         settings = settings.model_copy(update={"partitions": partitions})
     err.print(_INTRODUCTION.format(seed=seed))
-    first, play_s = _limits(days)
-    options = Options(seed, reset, settings.workers, first, play_s, live)
+    day_count, play_s = _limits(days)
+    options = Options(seed, reset, settings.workers, day_count, play_s, live)
     result = _play(settings, options)
     if json:
         print_json(result)
@@ -109,14 +109,16 @@ def _play(settings: Settings, options: Options) -> Result:
     with bars.Progress(*columns, console=err, refresh_per_second=4) as bar:
         task = bar.add_task("starting", total=None)
 
-        def show(now: PlayProgress) -> None:
-            text = f"log of {now.day}" if now.events < now.total else f"live, {RATE}/s"
-            bar.update(task, description=text, completed=now.events, total=now.total)
-            for line in now.lines:
-                _say(line)
+        def show(progress: PlayProgress) -> None:
+            text = (
+                f"log of {progress.day}" if progress.events < progress.total else f"live, {RATE}/s"
+            )
+            bar.update(task, description=text, completed=progress.events, total=progress.total)
+            for line in progress.lines:
+                _print_progress(line)
 
         try:
-            return run_demo(settings, options, _say, show)
+            return run_demo(settings, options, _print_progress, show)
         except StackError as error:
             err.print(error.logs, soft_wrap=True)
             raise
@@ -233,5 +235,5 @@ def _figures(percentiles: Percentiles | None) -> list[str]:
     ]
 
 
-def _say(line: str) -> None:
+def _print_progress(line: str) -> None:
     err.print(f"  {line}")

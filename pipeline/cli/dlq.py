@@ -67,13 +67,13 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show one dead letter in full, with the original record decoded if possible."""
-    matching = _records().every(
+    matches = _records().every(
         topics.DEAD_LETTERS, DeadLetterRecord, lambda stored_record: _id(stored_record) == letter_id
     )
-    dead_letter = next((letter for _, letter in matching), None)
+    dead_letter = next((letter for _, letter in matches), None)
     if dead_letter is None:
         fail(f"there is no dead letter {letter_id}: `kairos dlq list` shows them")
-    plain = {
+    entry = {
         "id": letter_id,
         "stage": dead_letter.stage,
         "reason": dead_letter.reason,
@@ -87,9 +87,9 @@ def show(
         "value": _original(dead_letter),
     }
     if json:
-        print_json(plain)
+        print_json(entry)
         return
-    for name, value in plain.items():
+    for name, value in entry.items():
         out.print(Text(f"{name:10}", style="bold"), end="")
         out.print(_pretty(value))
 

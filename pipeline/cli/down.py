@@ -1,4 +1,4 @@
-"""`kairos down`: stop of everything in this home."""
+"""`kairos down`: end of all processes of this home."""
 
 from pipeline.cli.console import JsonOption, err, out, print_json
 from pipeline.settings import Settings

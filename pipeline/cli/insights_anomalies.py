@@ -37,7 +37,7 @@ _NO_DAY: Final = (
     "There is no whole day in the table, or none after its last silence of more than eight weeks: "
     "--until TIME examines the time before."
 )
-_NO_COURSE: Final[dict[str, Any]] = {
+_EMPTY_OVERVIEW: Final[dict[str, Any]] = {
     **dict.fromkeys(("first_day", "last_day", "goal")),
     **dict.fromkeys(("series", "quiet"), 0),
     **dict.fromkeys(("incidents", "trends", "forecasts"), ()),
@@ -92,25 +92,27 @@ def anomalies(  # noqa: PLR0913 - a command's options
     with open_engine(engine, memory) as queries:
         if events is not None:
             log = read_events(queries, events, EventOptions(until_ms, timezone))
-            overview = find_course(log, goal, seed)
+            overview = find_overview(log, goal, seed)
         else:
             with _topic_log(queries, topics, by, until_ms) as log:
-                overview = find_course(log, goal, seed)
+                overview = find_overview(log, goal, seed)
     words = (
         [incident_words(incident, goal, worth, language) for incident in overview.incidents]
         if overview
         else []
     )
     if json:
-        plain_course = dict(_NO_COURSE) if overview is None else msgspec.to_builtins(overview)
-        print_json({**plain_course, "words": words})
+        overview_fields = (
+            dict(_EMPTY_OVERVIEW) if overview is None else msgspec.to_builtins(overview)
+        )
+        print_json({**overview_fields, "words": words})
     elif overview is None:
         out.print(_NO_DAY, soft_wrap=True)
     else:
         _print(overview, words, language)
 
 
-def find_course(log: EventLog, goal: str | None, seed: int) -> SeriesOverview | None:
+def find_overview(log: EventLog, goal: str | None, seed: int) -> SeriesOverview | None:
     """Return incidents, trends and forecasts of the events; None without a whole day."""
     series = daily_series(log, goal)
     if goal is not None and series and not any(daily.step == goal for daily in series):

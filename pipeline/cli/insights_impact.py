@@ -18,7 +18,7 @@ from pipeline.insights.goals import CampaignGoal, campaign_goals
 from pipeline.insights.impact_effects import ImpactEffects, impact_effects
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 
-_LEAVES_OUT: Final = {
+_OMISSIONS: Final = {
     "chance": "all of arbitration",
     "propensity": "value, cost, levers and context",
     "no-levers": "levers and context weights",
@@ -42,15 +42,15 @@ def impact(  # noqa: PLR0913 - a command's options
     """
     period = Period(optional_ms(since), optional_ms(until))
     goals = campaign_goals(campaigns_of(config, topics))
-    measurable = [goal for goal in goals if isinstance(goal, CampaignGoal)]
-    if not measurable:
+    measurable_goals = [goal for goal in goals if isinstance(goal, CampaignGoal)]
+    if not measurable_goals:
         fail("no campaign's goal is known: give one in the configuration (--config DIR)")
     with (
         topic_folder(topics, (DECISIONS, SEGMENTED)) as folder,
         open_engine(engine, memory) as queries,
     ):
         support = load_facts(queries, folder, period)
-        load_goals(queries, measurable)
+        load_goals(queries, measurable_goals)
         effects = impact_effects(queries, support.until_ms or 0)
     if json:
         print_json(effects)
@@ -65,7 +65,7 @@ def _print(effects: ImpactEffects) -> None:
         [
             (
                 factor.arm,
-                _LEAVES_OUT.get(factor.arm, ""),
+                _OMISSIONS.get(factor.arm, ""),
                 factor.customers.customers,
                 factor.customers.converted,
                 difference_words(factor.conversion),
@@ -80,4 +80,4 @@ def _print(effects: ImpactEffects) -> None:
         f"{effects.left_out:,} left out, whose window is not over or whose arm changed."
     )
     if not effects.factors:
-        out.print("No customer is in an arm: policies.yaml has no impact_tests, or not yet.")
+        out.print("No customer is in an arm yet: does policies.yaml have impact_tests?")

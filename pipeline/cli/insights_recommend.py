@@ -170,7 +170,7 @@ def recommendations(  # noqa: PLR0913 - a command's options
     is recommended if its options were randomised (Tested); a difference that was only observed
     (Adjusted, Observed only) is recommended as a test. Without evidence nothing is recommended.
     """
-    weighing = _weights(follow_time, value, cost, day_cost, opt_out, opt_out_cost)
+    weighing = _result_weights(follow_time, value, cost, day_cost, opt_out, opt_out_cost)
     options = PromptOptions(weighing, tuple(adjust or ()), timezone)
     plan = _Plan.of(plan_file, forbid or [])
     if drafts is not None and drafts.exists():
@@ -184,7 +184,7 @@ def recommendations(  # noqa: PLR0913 - a command's options
     _show(result, lang.language, as_json=json)
 
 
-def _weights(
+def _result_weights(
     follow_time: str,
     value: float,
     costs: list[str] | None,

@@ -67,8 +67,8 @@ def main() -> NoReturn:
 def _run(arguments: list[str]) -> int:
     try:
         build_app(_command_in(arguments))()
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     except Exception as error:
         if _DEBUG in arguments:
             traceback.print_exc()
@@ -107,7 +107,7 @@ def build_app(command: str | None) -> typer.Typer:
         if name == command:
             _add(app, name, summary)
         else:
-            app.command(name, help=summary)(_not_imported)
+            app.command(name, help=summary)(_placeholder)
     return app
 
 
@@ -130,5 +130,5 @@ def _root(
     """Declare options before the command; `main` reads --debug."""
 
 
-def _not_imported() -> None:
+def _placeholder() -> None:
     raise AssertionError("only the command that was called is imported, and only that one runs")

@@ -11,7 +11,7 @@ from msgspec import Struct
 from pipeline.adapters.learned_file import write_learned
 from pipeline.adapters.learning_follower import LearningLogError
 from pipeline.adapters.model_registry import ModelFiles, ModelRegistry
-from pipeline.adapters.propensity_model import ill_fitting
+from pipeline.adapters.propensity_model import model_misfit
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
 from pipeline.cli.plain import plain
 from pipeline.cli.times import iso
@@ -59,7 +59,8 @@ class ModelChange(Struct, frozen=True):
 
 
 class WrittenSnapshot(Struct, frozen=True):
-    """Snapshot in a file; `treatments`: with evidence, in each context bin."""
+    """Snapshot in a file; `treatments`: number of treatments with evidence, counted once for each
+    context bin."""
 
     file: str
     number: int
@@ -70,8 +71,10 @@ class WrittenSnapshot(Struct, frozen=True):
 def list_models(folder: FolderOption = None, json: JsonOption = False) -> None:
     """List the trained models, and show which are in force."""
     settings = Settings()
-    force = _in_force(settings)
-    entries = [_listed_model(model.manifest, force) for model in _models(settings, folder)]
+    versions_in_force = _versions_in_force(settings)
+    entries = [
+        _listed_model(model.manifest, versions_in_force) for model in _models(settings, folder)
+    ]
     if json:
         print_json(entries)
         return
@@ -126,7 +129,7 @@ def promote(
     if manifest.kind != "propensity":
         fail(f"{manifest.label} is a {manifest.kind}: `kairos config apply` puts it into force")
     config = applied_configuration(settings)
-    misfit = None if config is None else ill_fitting(manifest, config)
+    misfit = None if config is None else model_misfit(manifest, config)
     if misfit is not None:
         fail(f"{manifest.label} is refused: {misfit}")
     files = ModelFiles(model.model, model.manifest_file)
@@ -136,17 +139,19 @@ def promote(
         fail(str(error))
     if refusal is not None:
         fail(f"{manifest.label} is refused: {refusal}")
-    _say(ModelChange(name, manifest.version), json)
+    _print_change(ModelChange(name, manifest.version), json)
 
 
 @app.command()
 def rollback(name: NameArgument, json: JsonOption = False) -> None:
     """Restore the version that was in force before; the first version is withdrawn."""
     try:
-        before = _registry(Settings()).roll_back(name, getpass.getuser())
+        restored_version = _registry(Settings()).roll_back(name, getpass.getuser())
     except (LookupError, ValueError, LearningLogError) as error:
         fail(str(error.args[0]))
-    _say(ModelChange(name, None if before is None else before.version), json)
+    _print_change(
+        ModelChange(name, None if restored_version is None else restored_version.version), json
+    )
 
 
 @app.command()
@@ -184,7 +189,7 @@ def snapshot(
         out.print(f"snapshot {result.number}: {result.treatments} treatments in {result.file}")
 
 
-def _say(change: ModelChange, json: bool) -> None:
+def _print_change(change: ModelChange, json: bool) -> None:
     if json:
         print_json(change)
     elif change.version is None:
@@ -195,8 +200,10 @@ def _say(change: ModelChange, json: bool) -> None:
         out.print(f"{change.name}@{change.version} is in force")
 
 
-def _listed_model(manifest: ModelManifest, force: dict[str, ModelVersion] | None) -> ListedModel:
-    in_force = None if force is None else force.get(manifest.name)
+def _listed_model(
+    manifest: ModelManifest, versions_in_force: dict[str, ModelVersion] | None
+) -> ListedModel:
+    in_force = None if versions_in_force is None else versions_in_force.get(manifest.name)
     return ListedModel(
         name=manifest.name,
         version=manifest.version,
@@ -207,7 +214,7 @@ def _listed_model(manifest: ModelManifest, force: dict[str, ModelVersion] | None
         auc=manifest.metrics.auc,
         calibration_error=manifest.metrics.calibration_error,
         in_force=None
-        if force is None
+        if versions_in_force is None
         else in_force is not None and in_force.version == manifest.version,
     )
 
@@ -236,7 +243,7 @@ def _registry(settings: Settings) -> ModelRegistry:
     return ModelRegistry(settings.kafka(), open_codec(settings), settings.kept_artifacts())
 
 
-def _in_force(settings: Settings) -> dict[str, ModelVersion] | None:
+def _versions_in_force(settings: Settings) -> dict[str, ModelVersion] | None:
     try:
         return _registry(settings).versions_in_force()
     except (NoBrokerError, LearningLogError):

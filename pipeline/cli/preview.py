@@ -1,6 +1,6 @@
 """`kairos preview`: decision for a customer as of now, without writing anything."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace as replace_rules
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,7 +37,7 @@ from pipeline.row_files.rows import open_rows
 from pipeline.settings import Settings
 
 _NAME = "Preview"
-_OWN = Source(name="preview", channel="web", write_key="no key: nobody sends by it")
+_PREVIEW_SOURCE = Source(name="preview", channel="web", write_key="no key: nobody sends by it")
 
 
 def run(
@@ -119,7 +119,7 @@ def _interaction(
     file: Path | None, identifier: Identifier, channel: str | None, config: Configuration
 ) -> Interaction:
     received_at = now_ms()
-    source = replace(_OWN, channel=channel or _OWN.channel)
+    source = replace(_PREVIEW_SOURCE, channel=channel or _PREVIEW_SOURCE.channel)
     if file is None:
         return Interaction(
             event_id=str(uuid4()),
@@ -183,14 +183,9 @@ def _affected_keys(settings: Settings, names: Iterable[str]) -> tuple[set[str], 
     """Return the keys of all identifiers and profiles that the interaction may affect."""
     people = TopicScan(Records.of(settings))
     identifiers, profiles = set(names), {profile_id(Identifier.parse(name)) for name in names}
-    for person in _persons(people, names):
-        identifiers |= person[0]
-        profiles.add(person[1])
-    return identifiers, profiles
-
-
-def _persons(people: TopicScan, names: Iterable[str]) -> Iterator[tuple[set[str], str]]:
     for name in names:
         person = find_person(people, Identifier.parse(name))
         if person is not None:
-            yield {link.identifier for link in person.tree}, person.profile_id
+            identifiers |= {link.identifier for link in person.tree}
+            profiles.add(person.profile_id)
+    return identifiers, profiles

@@ -32,8 +32,8 @@ from pipeline.settings import Settings
 
 app = typer.Typer()
 
-_WAITING = " (once the stages run: they did not answer in time)"
-_WORDS = {"link": "linked", "unlink": "unlinked"}
+_PENDING_NOTE = " (once the stages run: they did not answer in time)"
+_CHANGE_WORDS = {"link": "linked", "unlink": "unlinked"}
 
 IdentifierArgument = Annotated[
     str, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier of the person.")
@@ -50,11 +50,11 @@ class PersonReport(Person, frozen=True, kw_only=True):
 @app.command()
 def show(text: IdentifierArgument, json: JsonOption = False) -> None:
     """Show a person: identifiers, traits, segments, and the last decisions."""
-    dossier = _dossier(_identifier(text, Settings()))
+    report = _person_report(_identifier(text, Settings()))
     if json:
-        print_json(dossier)
+        print_json(report)
     else:
-        _print(dossier)
+        _print(report)
 
 
 @app.command()
@@ -89,7 +89,7 @@ def export(
     are JSON text: in DuckDB, `SELECT attributes->>'platform' FROM 'DIR/profiles.parquet'`.
     """
     if text is not None and not everybody and out_folder is None and at is None:
-        print_json(_dossier(_identifier(text, Settings())))
+        print_json(_person_report(_identifier(text, Settings())))
     elif text is None and everybody and out_folder is not None:
         _export_all(out_folder, optional_ms(at), json)
     else:
@@ -133,7 +133,7 @@ def unlink(
         print_json({"unlinked": [first.key, second.key], "done": is_done, "profiles": profiles})
         return
     out.print(
-        plain(f"{first.key} and {second.key} are no longer linked") + _WAITING * (not is_done)
+        plain(f"{first.key} and {second.key} are no longer linked") + _PENDING_NOTE * (not is_done)
     )
     for person in people.values():
         if person is not None:
@@ -153,15 +153,17 @@ def forget(text: IdentifierArgument, json: JsonOption = False) -> None:
     at = now_ms()
     is_done = request_and_wait(settings, requests.forget(identifier, at))
     configuration = applied_configuration(settings)
-    left = remaining_records(settings, tuple(configuration.channels) if configuration else (), at)
+    remaining = remaining_records(
+        settings, tuple(configuration.channels) if configuration else (), at
+    )
     names = [link.identifier for link in person.tree]
     if json:
-        print_json({"forgotten": names, "done": is_done, "at": at, "remaining": left})
+        print_json({"forgotten": names, "done": is_done, "at": at, "remaining": remaining})
         return
-    out.print(plain(f"forgotten: {', '.join(names)}") + _WAITING * (not is_done))
+    out.print(plain(f"forgotten: {', '.join(names)}") + _PENDING_NOTE * (not is_done))
     rows = [
         [place.topic, "it is deleted there" if place.until is None else iso(place.until)]
-        for place in left
+        for place in remaining
     ]
     print_table("Records of the past remain in", ["place", "until, at the latest"], rows)
 
@@ -196,7 +198,7 @@ def _find(identifier: Identifier) -> Person:
     return person
 
 
-def _dossier(identifier: Identifier) -> PersonReport:
+def _person_report(identifier: Identifier) -> PersonReport:
     people, person = _people(), _find(identifier)
     return PersonReport(
         **asdict(person),
@@ -242,19 +244,19 @@ def _tree(person: Person) -> Tree:
     """
     top = Tree(Text(plain(person.root)))
     nodes = {person.root: top}
-    waiting = [link for link in person.tree if link.identifier != person.root]
-    while waiting:
-        next_links = [link for link in waiting if link.parent in nodes] or waiting
+    unplaced_links = [link for link in person.tree if link.identifier != person.root]
+    while unplaced_links:
+        next_links = [link for link in unplaced_links if link.parent in nodes] or unplaced_links
         for link in next_links:
             parent = nodes.get(link.parent or "", top)
             nodes[link.identifier] = parent.add(
-                Text.assemble(plain(link.identifier), (plain(_why(link)), "dim"))
+                Text.assemble(plain(link.identifier), (plain(_evidence_note(link)), "dim"))
             )
-        waiting = [link for link in waiting if link.identifier not in nodes]
+        unplaced_links = [link for link in unplaced_links if link.identifier not in nodes]
     return top
 
 
-def _why(link: Link) -> str:
+def _evidence_note(link: Link) -> str:
     if link.evidence is None:
         return ""
     evidence = link.evidence
@@ -265,7 +267,7 @@ def _history(person: PersonReport) -> list[list[str]]:
     return [
         [
             iso(change.at),
-            _WORDS.get(change.kind, change.kind),
+            _CHANGE_WORDS.get(change.kind, change.kind),
             change.identifier,
             change.other or "",
             change.evidence.event_id if change.evidence else "",

@@ -6,6 +6,6 @@ from pipeline.cli.console import err
 
 
 def progress_bar(*extra_columns: ProgressColumn) -> Progress:
-    """Return a bar with `more` columns, on stderr and a terminal only; it disappears at its end."""
+    """Return a bar on stderr, on a terminal only, with `extra_columns`; it vanishes at its end."""
     columns = (TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn())
     return Progress(*columns, *extra_columns, console=err, transient=True)

@@ -100,7 +100,7 @@ def run(  # noqa: PLR0913 - one for each option
     if begin_ms is not None and end_ms is not None and begin_ms >= end_ms:
         raise typer.BadParameter(f"--from {since} is not before --to {until}")
     if (topic is None) == (other is None):
-        raise typer.BadParameter("say either --topic, or --what-if")
+        raise typer.BadParameter("give either --topic or --what-if")
     if offsets and (since or until or other):
         raise typer.BadParameter("--offsets goes with --topic, without --from and --to")
     if other is not None:

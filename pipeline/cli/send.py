@@ -31,7 +31,7 @@ from pipeline.row_files.sending import FilePublisher, NotDeliveredError, SendRep
 from pipeline.settings import Settings
 from pipeline.stack.configure import ensure_configuration
 
-_OWN = Source(name="file", channel="file", write_key="no key: nobody sends by it")
+_FILE_SOURCE = Source(name="file", channel="file", write_key="no key: nobody sends by it")
 
 _LINGER_MS: Final = 20
 _PACED_LINGER_MS: Final = 1
@@ -178,7 +178,7 @@ class _RowOrigin:
         keys = tuple(name.strip() for name in self.key.split(",")) if self.key else ()
         return RowIntake(
             configuration,
-            named_source(configuration, self.source) or _OWN,
+            named_source(configuration, self.source) or _FILE_SOURCE,
             max_bytes,
             now_ms(),
             RowIds(self.file_id, keys),
@@ -212,7 +212,7 @@ def _send(rows: RowFile, intake: RowIntake, settings: Settings, *, at_once: bool
             publisher.finish()
         except KeyboardInterrupt:
             bar.stop()
-            _end_interrupted(publisher)
+            _end_after_interrupt(publisher)
         bar.update(task, completed=rows.size)
     return report
 
@@ -225,7 +225,7 @@ def _pace_puts(publisher: FilePublisher, pace: Pace) -> Callable[[Interaction], 
     return take
 
 
-def _end_interrupted(publisher: FilePublisher) -> NoReturn:
+def _end_after_interrupt(publisher: FilePublisher) -> NoReturn:
     """Report the records sent so far, once Kafka has those in flight; a second Ctrl-C does not
     wait."""
     with suppress(KeyboardInterrupt, NotDeliveredError):

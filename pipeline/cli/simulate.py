@@ -118,7 +118,7 @@ def _print_play(report: PlayReport) -> None:
             for treatment in report.treatments
         ]
         columns = ["campaign", "treatment", "messages", "reached the goal", "share"]
-        print_table("What the stack has learned so far", columns, evidence)
+        print_table("Evidence so far", columns, evidence)
     part = "the whole world" if report.finished else "a part of the world"
     out.print(
         f"A synthetic bank, {part}: {report.events:,} interactions sent to {report.url}, "

@@ -31,14 +31,14 @@ def run(
     configuration."""
     settings = Settings()
     if until_idle is not None:
-        _wait(settings, until_idle)
+        _wait_until_idle(settings, until_idle)
     if json:
         print_json(inspect(settings))
     elif until_idle is None:
         _print(inspect(settings))
 
 
-def _wait(settings: Settings, seconds: float) -> None:
+def _wait_until_idle(settings: Settings, seconds: float) -> None:
     reader = LagReader(settings.kafka(), all_groups(applied_configuration(settings)))
     if not reader.wait_until_idle(seconds):
         backlog = ", ".join(f"{group} {lag}" for group, lag in reader.lag().items() if lag)

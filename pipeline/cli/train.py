@@ -210,7 +210,7 @@ def _written_to(place: Path) -> Iterator[None]:
 def print_model(stored_model: StoredModel, json: bool) -> None:
     """Print the path of a model and its quality."""
     if json:
-        print_json({"folder": str(stored_model.folder), **_plain(stored_model.manifest)})
+        print_json({"folder": str(stored_model.folder), **_manifest_fields(stored_model.manifest)})
         return
     print_manifest(stored_model.manifest)
     out.print(f"written to {stored_model.folder}", soft_wrap=True)
@@ -255,7 +255,7 @@ def _print_policy(policy: PolicyValue) -> None:
     print_table(title, ["policy", "value", "low", "high"], rows)
 
 
-def _plain(manifest: ModelManifest) -> dict[str, object]:
+def _manifest_fields(manifest: ModelManifest) -> dict[str, object]:
     return {name: getattr(manifest, name) for name in manifest.__struct_fields__}
 
 

@@ -46,7 +46,7 @@ def run(
     if partitions is not None:
         settings = settings.model_copy(update={"partitions": partitions})
     try:
-        result = up(settings, config, workers or settings.workers, _say)
+        result = up(settings, config, workers or settings.workers, _print_progress)
     except StackError as error:
         err.print(error.logs, soft_wrap=True)
         raise
@@ -74,5 +74,5 @@ def _effect(settings: Settings) -> RolloutResult:
         return roll_out(settings, log, every=False)
 
 
-def _say(line: str) -> None:
+def _print_progress(line: str) -> None:
     err.print(f"  {line}")

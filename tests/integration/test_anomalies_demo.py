@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline.cli.insights_anomalies import find_course
+from pipeline.cli.insights_anomalies import find_overview
 from pipeline.demo import dataset
 from pipeline.insights.engines import open_duckdb
 from pipeline.insights.events import EventOptions, read_events
@@ -26,10 +26,10 @@ def test_incidents_of_the_demo_are_found_without_their_names(tmp_path: Path) -> 
             if event.name not in _TELL_TALES:
                 writer.writerow([event.user, event.at, event.name, event.platform])
     with open_duckdb(Engine()) as connection:
-        course = find_course(read_events(connection, file, EventOptions()), "purchase", 0)
-    assert course is not None
-    assert msgspec.json.encode(course)
-    evidence = [item for incident in course.incidents for item in incident.evidence]
+        overview = find_overview(read_events(connection, file, EventOptions()), "purchase", 0)
+    assert overview is not None
+    assert msgspec.json.encode(overview)
+    evidence = [item for incident in overview.incidents for item in incident.evidence]
     checkout = [item for item in evidence if _is_mostly_within(item, 99, 130)]
     payment = [item for item in evidence if _is_mostly_within(item, 139, 159)]
     assert any(
@@ -38,7 +38,7 @@ def test_incidents_of_the_demo_are_found_without_their_names(tmp_path: Path) -> 
     )
     assert any((item.step, item.to) == ("payment_details", "purchase") for item in payment)
     assert len(evidence) - len(checkout) - len(payment) <= 2
-    assert all(incident.loss is not None for incident in course.incidents[:2])
+    assert all(incident.loss is not None for incident in overview.incidents[:2])
 
 
 def _is_mostly_within(evidence: SeriesEvidence, first: int, last: int) -> bool:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from typer.testing import CliRunner
 
-from pipeline.cli.insights_anomalies import find_course
+from pipeline.cli.insights_anomalies import find_overview
 from pipeline.cli.main import build_app
 from pipeline.insights.anomalies import Anomaly, scan
 from pipeline.insights.baseline import fit
@@ -36,7 +36,7 @@ _DAYS = 150
 _WEEKDAYS = np.array([1.2, 1.1, 1.0, 1.0, 1.1, 0.8, 0.6])
 
 
-def _course_of(
+def _overview_of(
     rows: list[tuple[str, int, str, str]], goal: str | None = None
 ) -> SeriesOverview | None:
     with TemporaryDirectory() as folder, open_duckdb(Engine()) as connection:
@@ -45,7 +45,7 @@ def _course_of(
             writer = csv.writer(table)
             writer.writerow(["case_id", "occurred_at", "name", "channel"])
             writer.writerows(rows)
-        return find_course(read_events(connection, file, EventOptions()), goal, 0)
+        return find_overview(read_events(connection, file, EventOptions()), goal, 0)
 
 
 def _quiet_series(random: np.random.Generator, number: int) -> DailySeries:
@@ -226,10 +226,10 @@ def test_short_or_empty_series_have_no_forecast() -> None:
     ids=["one event", "one customer", "many channels"],
 )
 def test_little_data_gives_no_anomaly_and_no_nan(rows: list[tuple[str, int, str, str]]) -> None:
-    course = _course_of(rows, "buy")
-    assert course is None or course.incidents == ()
-    if course is not None:
-        assert all(np.isfinite(trend.level) for trend in course.trends)
+    overview = _overview_of(rows, "buy")
+    assert overview is None or overview.incidents == ()
+    if overview is not None:
+        assert all(np.isfinite(trend.level) for trend in overview.trends)
 
 
 def test_topics_give_the_same_events_as_a_table(tmp_path: Path) -> None:
@@ -282,14 +282,14 @@ def test_days_before_a_long_silence_are_left_out() -> None:
         for day in [*range(40), *range(97, 160)]
         for number in range(5)
     ]
-    overview = _course_of(rows)
+    overview = _overview_of(rows)
     assert overview is not None
     assert (overview.first_day, overview.incidents) == (_MONDAY + 97, ())
-    later_overview = _course_of([row for row in rows if (row[1] - start) // _DAY not in (97, 98)])
+    later_overview = _overview_of([row for row in rows if (row[1] - start) // _DAY not in (97, 98)])
     assert later_overview is not None
     assert later_overview.first_day == _MONDAY + 99
     nearer = [(f"c41-{number}", start + 41 * _DAY, "visit", "web") for number in range(5)]
-    nearer_overview = _course_of([*rows, *nearer])
+    nearer_overview = _overview_of([*rows, *nearer])
     assert nearer_overview is not None
     assert nearer_overview.first_day == _MONDAY
 

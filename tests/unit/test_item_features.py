@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.adapters.artifacts import Artifacts
 from pipeline.adapters.model_shelf import ModelShelf
-from pipeline.adapters.propensity_model import ill_fitting
+from pipeline.adapters.propensity_model import model_misfit
 from pipeline.conditions import Facts
 from pipeline.config.compiled import CompiledCandidate
 from pipeline.config.model import Catalog, CatalogItem
@@ -172,7 +172,7 @@ def test_model_of_attributes_that_no_catalogue_has_is_refused(
     trained_model: TrainedModel,
 ) -> None:
     items = [CatalogItem(f"p{n}", 1.0, attributes={"price": 1.0 + n}) for n in range(3)]
-    problem = ill_fitting(trained_model.manifest, _shop(*items).config)
+    problem = model_misfit(trained_model.manifest, _shop(*items).config)
     assert problem is not None
     assert "item.kind" in problem
     assert "add the column to a catalogue's table" in problem

@@ -11,7 +11,7 @@ from pipeline.adapters.artifacts import Artifacts
 from pipeline.adapters.latest_learning import LatestLearning
 from pipeline.adapters.model_promotions import Promotion, Promotions
 from pipeline.adapters.model_shelf import ModelShelf, rules_with_models
-from pipeline.adapters.propensity_model import ill_fitting
+from pipeline.adapters.propensity_model import model_misfit
 from pipeline.decisioning.explain import explain, run_again
 from pipeline.decisioning.model_manifest import manifest_from
 from pipeline.model.learning import SNAPSHOT, LearningRecord, Posterior
@@ -162,7 +162,7 @@ def test_model_with_features_unknown_to_decisions_is_not_used(
     shelf = ModelShelf(artifacts)
     shelf.apply_record("bank", promote(_store(trained_model, tmp_path), artifacts))
     rules_without_traits = bank(policies={})  # where no condition reads the traits
-    problem = ill_fitting(trained_model.manifest, rules_without_traits.config)
+    problem = model_misfit(trained_model.manifest, rules_without_traits.config)
     assert problem is not None
     assert "features` of profile.yaml" in problem
     assert shelf.equip(rules_without_traits).propensities is None

@@ -24,7 +24,7 @@ class Email(Part, frozen=True):
 
     `from` is an address, or `Name <address>`; `return_path` is where bounces go, `from` unless it
     is given. `user` and `password` log in. `per_second` limits the messages to one recipient
-    domain, `connections` those to the server.
+    domain, `connections` the connections to the server.
 
     `links` is the gateway's URL as customers reach it (variables as in `url`): needed for links to
     unsubscribe, which every message but a transactional one then has, and for `track`. `track`

@@ -46,8 +46,9 @@ class Cap(Part, frozen=True):
     """Maximum of `max` messages in any `window`, per offer, group, issue, campaign or channel, or
     in total.
 
-    `channel` limits it to one channel, `for` to any messages. Transactional messages neither count
-    nor are capped, and a message counts from its decision on until it bounces or expires.
+    `channel` limits it to the messages on a channel, `for` to those in a scope. Transactional
+    messages neither count nor are capped, and a message counts from its decision on until it
+    bounces or expires.
     """
 
     cap: Name

@@ -66,8 +66,8 @@ class PgpSecret(Part, frozen=True):
 
 class RowTime(Part, frozen=True):
     """Form of the times in the column that is mapped to `time`: one of `formats`, in the notation
-    of `strptime` (`%d/%m/%Y %H:%M`); without any ISO 8601, or a number since 1970. `zone` (IANA) is
-    that of times without a zone."""
+    of `strptime` (`%d/%m/%Y %H:%M`). Without `formats`, times are ISO 8601 or numbers since 1970.
+    `zone` (IANA) is that of times without a zone."""
 
     zone: str = "UTC"
     formats: tuple[str, ...] = ()
@@ -79,13 +79,13 @@ PermissionState: TypeAlias = Literal["given", "withdrawn", "bounce", "complaint"
 class Permissions(Part, frozen=True):
     """Meaning of the rows of a consent or suppression list: how customers may be reached.
 
-    A row says a state for all of `channels` and `purposes`, or for those that its columns
+    A row gives a state for all of `channels` and `purposes`, or for those that its columns
     `permission.channel` and `permission.purpose` name. The state is in the column
-    `permission.state`, or else it is `state`. Or a column for each is
-    `permission.CHANNEL.PURPOSE`, with yes or no in it. `given` and `withdrawn` are consent, as by
+    `permission.state`, or else it is `state`. Alternatively, each channel and purpose has a column
+    `permission.CHANNEL.PURPOSE` with yes or no in it. `given` and `withdrawn` are consent, as by
     the links in messages: traits `consent.CHANNEL.PURPOSE`. `bounce` (nobody is at this address)
-    and `complaint` are the outcomes of these names. `words` are what the cells of a file mean,
-    beside the usual ones (`yes`, `opt-out`, `hard bounce`, `spam`): `{withdrawn: [ja]}`.
+    and `complaint` are the outcomes of these names. `words` are further words for
+    the states beside the usual ones (`yes`, `opt-out`, `hard bounce`, `spam`): `{withdrawn: [ja]}`.
     """
 
     channels: Annotated[tuple[Name, ...], Meta(min_length=1)]

@@ -13,8 +13,8 @@ CallbackOutcome: TypeAlias = Literal["delivered", "impression", "bounce", "compl
 
 class ProviderToken(Part, frozen=True):
     """Access token that is renewed in time: a JWT of the `issuer`, signed by the private `key` (in
-    PEM) with `algorithm`, or, with `url`, the token for which that JWT is exchanged there (RFC
-    7523), for `scope`.
+    PEM) with `algorithm`; with `url`, the token that the server at `url` issues in exchange for
+    that JWT, for `scope` (RFC 7523).
 
     `key_id` is part of the JWT.
     """
