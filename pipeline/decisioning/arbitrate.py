@@ -20,7 +20,7 @@ from pipeline.decisioning.eligibility import Moment
 from pipeline.decisioning.funds import reserve
 from pipeline.decisioning.history import CustomerHistory
 from pipeline.decisioning.lineup import Lineup
-from pipeline.decisioning.quiet_hours import next_quiet_hours
+from pipeline.decisioning.quiet_hours import begin_of_next_quiet_hours
 from pipeline.decisioning.render import RenderFailure, render
 from pipeline.model.decision import Candidate, Choice, Contact, Spend
 from pipeline.model.ids import action_id
@@ -265,7 +265,7 @@ class Arbitration:
         campaign, _ = config.outbound_candidates[candidate.campaign, template]
         quiet_at = None
         if config.constraints.quiet_hours:
-            quiet_at = next_quiet_hours(
+            quiet_at = begin_of_next_quiet_hours(
                 candidate, config.constraints.quiet_hours, self.moment.facts
             )
         ends = candidate.ends_ms, campaign.ends_ms, quiet_at

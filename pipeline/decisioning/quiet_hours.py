@@ -51,7 +51,7 @@ def end_of_quiet_hours(rule: CompiledQuietHours, facts: Facts) -> int:
     return round(end.timestamp() * 1000)
 
 
-def next_quiet_hours(
+def begin_of_next_quiet_hours(
     candidate: CompiledCandidate, rules: Iterable[CompiledQuietHours], facts: Facts
 ) -> int | None:
     """Return the beginning (ms) of the next quiet hours that hold `candidate` back; None: never.

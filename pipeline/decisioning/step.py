@@ -550,7 +550,7 @@ def _move(move: Control, row: ContactState) -> Ok[ContactState]:
     row = replace(row, shards=departure.shards)
     if departure.part is None:
         return Ok(row)
-    return Ok(row, (_send(move, destination(move), departure.part),))
+    return Ok(row, (_send_shard(move, destination(move), departure.part),))
 
 
 def _arrive(key: str, arrive: Control, row: ContactState, rules: Rules) -> Outcome[ContactState]:
@@ -560,7 +560,7 @@ def _arrive(key: str, arrive: Control, row: ContactState, rules: Rules) -> Outco
     part = _history_from.decode(arrive.state)
     shards = row.shards.receive(arrive, part, history.merge)
     if isinstance(shards, Away):
-        return Ok(row, (_send(arrive, shards, part),))
+        return Ok(row, (_send_shard(arrive, shards, part),))
     row = replace(row, shards=shards)
     review = Review(rules.config, None, arrive.at, not row.by_log)
     check = CancellationCheck.of(history.customer_history(row), review)
@@ -569,9 +569,9 @@ def _arrive(key: str, arrive: Control, row: ContactState, rules: Rules) -> Outco
     return Ok(confirmation.row, (*confirmation.emits, *cancellation.emits))
 
 
-def _send(cause: Control, to: Away, part: History) -> Emit:
-    subject = f"decisioning/{cause.shard}/{to.version}"
+def _send_shard(cause: Control, target: Away, part: History) -> Emit:
+    subject = f"decisioning/{cause.shard}/{target.version}"
     arrive = arrival(
-        cause, to, _history_bytes.encode(part), control_id(cause.control_id, "arrive", subject)
+        cause, target, _history_bytes.encode(part), control_id(cause.control_id, "arrive", subject)
     )
-    return Emit(topics.SEGMENTED, to.to_profile, Segmented(control=arrive))
+    return Emit(topics.SEGMENTED, target.to_profile, Segmented(control=arrive))

@@ -95,17 +95,19 @@ def _enrich(
     )
 
 
-def _follow(record: Identified, identity: IdentitySection, to: Away) -> Redirect:
+def _follow(record: Identified, identity: IdentitySection, target: Away) -> Redirect:
     """Redirect an interaction whose shard moved on, without the ownership of its identifiers."""
     new_identity = replace(
         identity,
-        profile_id=to.to_profile,
+        profile_id=target.to_profile,
         root="",
-        version=to.version,
+        version=target.version,
         own_version=None,
         shown={},
     )
-    return Redirect(Emit(topics.IDENTIFIED, to.to_profile, replace(record, identity=new_identity)))
+    return Redirect(
+        Emit(topics.IDENTIFIED, target.to_profile, replace(record, identity=new_identity))
+    )
 
 
 def _process_control(
@@ -162,7 +164,7 @@ def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> RowTransi
         return RowTransition(row, (output,))
     if not row.shards.here:
         row = replace(row, shown={})
-    arrive = _send(move, destination(move), departure.part)
+    arrive = _send_shard(move, destination(move), departure.part)
     return RowTransition(row, (output, arrive, *_refresh(key, move, row, rules)))
 
 
@@ -174,7 +176,7 @@ def _arrive(
     part = _shard_from.decode(arrive.state)
     shards = row.shards.receive(arrive, part, partial(merge, config=rules.config))
     if isinstance(shards, Away):
-        return RowTransition(row, (_send(arrive, shards, part),))
+        return RowTransition(row, (_send_shard(arrive, shards, part),))
     row = replace(row, root=row.root or arrive.to_root or "", shards=shards)
     return RowTransition(row, _refresh(key, arrive, row, rules))
 
@@ -260,12 +262,12 @@ def _fill(
     return RowTransition(replace(row, shards=row.shards.put(name, shard)))
 
 
-def _send(cause: Control, to: Away, shard: Shard) -> Emit:
-    subject = f"enrichment/{cause.shard}/{to.version}"
+def _send_shard(cause: Control, target: Away, shard: Shard) -> Emit:
+    subject = f"enrichment/{cause.shard}/{target.version}"
     arrive = arrival(
-        cause, to, _shard_bytes.encode(shard), control_id(cause.control_id, "arrive", subject)
+        cause, target, _shard_bytes.encode(shard), control_id(cause.control_id, "arrive", subject)
     )
-    return Emit(topics.IDENTIFIED, to.to_profile, Identified(control=arrive))
+    return Emit(topics.IDENTIFIED, target.to_profile, Identified(control=arrive))
 
 
 def _refresh(key: str, cause: Control, row: ProfileState, rules: Rules) -> tuple[Emit, Emit]:

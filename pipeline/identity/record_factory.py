@@ -130,18 +130,18 @@ class RecordFactory:
         """Record for readers that no earlier record of this identifier counts."""
         return self._change("erased", self.key, None)
 
-    def move(self, shard: str, source: str, to: Placement) -> Emit:
+    def move(self, shard: str, source: str, target: Placement) -> Emit:
         """Make the profile under `source` send a shard on."""
         control = Control(
-            control_id=self._id("move", f"{shard}/{to.version}"),
+            control_id=self._id("move", f"{shard}/{target.version}"),
             kind="move",
             at=self.at,
             cause=self._cause,
             config=self._config,
             shard=shard,
-            to_profile=profile_of(to.root),
-            to_root=to.root,
-            version=to.version,
+            to_profile=profile_of(target.root),
+            to_root=target.root,
+            version=target.version,
         )
         return Emit(topics.IDENTIFIED, profile_of(source), Identified(control=control))
 

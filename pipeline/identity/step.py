@@ -67,7 +67,7 @@ def step(
     if isinstance(record, Interaction):
         return _identify(key, record, state, rules)
     if record.kind in ("probe", "clock"):
-        return _pass_on(key, record, rules)
+        return _forward_control(key, record, rules)
     if record.kind in ("resolved", "refused", "erased"):
         return Drop("announcement")
     return _apply_change(key, record, state, rules)
@@ -202,7 +202,7 @@ def _apply_message(
         case "forgotten":
             return _forget_other(records, row, other)
         case "declined":
-            return _undo_showing(records, row, other)
+            return _remove_declined_child(records, row, other)
         case "conceded":
             return _announce_parent(records, row, other).outcome()
         case "returned":
@@ -277,7 +277,9 @@ def _release_child(
     return Ok(row, (answer, records.denied(row, child, until_ms)))
 
 
-def _undo_showing(records: RecordFactory, row: IdentityState, child: str) -> Outcome[IdentityState]:
+def _remove_declined_child(
+    records: RecordFactory, row: IdentityState, child: str
+) -> Outcome[IdentityState]:
     """Remove a child that has too many parents: its forgetting would not inform this row."""
     if child not in row.children:
         return Drop("unknown child")
@@ -385,7 +387,7 @@ def _move_shards(records: RecordFactory, row: IdentityState) -> RowTransition[Id
     shards = correct_placements(records.key, row, row.shards)
     adoptions = correct_placements(records.key, row, row.adopted)
     before, after = row.places, {**shards, **adoptions}
-    emits = tuple(records.move(name, before[name].root, to) for name, to in after.items())
+    emits = tuple(records.move(name, before[name].root, place) for name, place in after.items())
     row = replace(row, shards={**row.shards, **shards}, adopted={**row.adopted, **adoptions})
     for place in after.values():
         row = add_visited(row, place.root)
@@ -435,7 +437,7 @@ def _adopt(
     return _move_shards(records, add_visited(after, change.root)).outcome()
 
 
-def _pass_on(key: str, change: IdentityChange, rules: Rules) -> Forward:
+def _forward_control(key: str, change: IdentityChange, rules: Rules) -> Forward:
     """Pass on a control for all stages."""
     control = Control(
         control_id=change.change_id,

@@ -86,8 +86,8 @@ class Departure(Struct, Generic[T], frozen=True):
     part: T | None = None
 
 
-def arrival(move: Control, to: Away, state: bytes, control_id: str) -> Control:
-    """Return the `arrive` that takes `state` to `to`, following from `move`.
+def arrival(move: Control, target: Away, state: bytes, control_id: str) -> Control:
+    """Return the `arrive` that takes `state` to `target`, following from `move`.
 
     It names the root only if the shard stays at the destination of the move: an identifier stored
     in any other profile could not be forgotten.
@@ -97,9 +97,9 @@ def arrival(move: Control, to: Away, state: bytes, control_id: str) -> Control:
         control_id=control_id,
         kind="arrive",
         cause=move.control_id,
-        to_profile=to.to_profile,
-        to_root=move.to_root if to.to_profile == move.to_profile else None,
-        version=to.version,
+        to_profile=target.to_profile,
+        to_root=move.to_root if target.to_profile == move.to_profile else None,
+        version=target.version,
         state=state,
     )
 

@@ -12,7 +12,7 @@ from pipeline.conditions import Facts
 from pipeline.config.compiled import CompiledCandidate, CompiledQuietHours, CompiledScope
 from pipeline.config.zones import zone
 from pipeline.decisioning.explain import explain, run_again
-from pipeline.decisioning.quiet_hours import end_of_quiet_hours, is_quiet, next_quiet_hours
+from pipeline.decisioning.quiet_hours import begin_of_next_quiet_hours, end_of_quiet_hours, is_quiet
 from pipeline.decisioning.state import ContactState
 from pipeline.identity.requests import forget
 from pipeline.model.decision import Cancellation, Decision
@@ -222,7 +222,7 @@ def test_deferral_ends_with_the_first_minute_that_is_not_quiet(
 def test_no_message_may_wait_into_the_next_quiet_minute(now: int, rule: CompiledQuietHours) -> None:
     if rule.begins == rule.ends or is_quiet(rule, _facts_at(now)):
         return
-    begin = next_quiet_hours(_mail(), (rule,), _facts_at(now))
+    begin = begin_of_next_quiet_hours(_mail(), (rule,), _facts_at(now))
     assert begin is not None
     assert is_quiet(rule, _facts_at(begin))
     assert not is_quiet(rule, _facts_at(begin - 1))
