@@ -114,12 +114,13 @@ def _is_same(records: Records, decision: Decision, config: Configuration) -> boo
     if isinstance(rules, str):
         fail(rules)
     event = decision.event_id.encode()
-    merged = decision.again is not None  # it may have been deferred before its profile merged
+    # A decision may have been deferred under another key, before its profile merged.
+    was_deferred = decision.again is not None
     inputs = records.every(
         topics.SEGMENTED,
         Segmented,
         lambda stored_record: (
-            (merged or stored_record.key == decision.profile_id)
+            (was_deferred or stored_record.key == decision.profile_id)
             and stored_record.value is not None
             and event in stored_record.value
         ),

@@ -73,7 +73,7 @@ def _print(group: DecisionGroup) -> None:
         )
     )
     print_table(
-        "Without the factor another would win",
+        "Contests that another treatment would win without the factor",
         ["factor", "contests", "changed", "share"],
         [
             (entry.factor, entry.contests, entry.changed, f"{entry.share:.1%}")
@@ -107,7 +107,15 @@ def _print_rules(group: DecisionGroup) -> None:
     optionality = {entry.after: entry for entry in group.optionality}
     print_table(
         "Candidates by rule",
-        ["stage", "rule", "fell", "left", "share left", "left a decision", "customers with none"],
+        [
+            "stage",
+            "rule",
+            "rejected",
+            "left",
+            "share left",
+            "left per decision",
+            "customers with none",
+        ],
         [
             (
                 rule.stage,

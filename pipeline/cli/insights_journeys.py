@@ -200,7 +200,7 @@ def _print_steps(details: JourneyDetails) -> None:
 
 def _print_flows(details: JourneyDetails) -> None:
     print_table(
-        "Ways between steps",
+        "Transitions between steps",
         ["from", "to", "cases"],
         [
             (flow.after or "(beginning)", flow.to or f"({flow.end})", flow.cases)
@@ -210,7 +210,7 @@ def _print_flows(details: JourneyDetails) -> None:
     if rest := details.flows[_MAX_ROWS:]:
         cases = sum(flow.cases for flow in rest)
         out.print(
-            f"{len(rest):,} more ways of {cases:,} cases are not shown; they are no drop-offs"
+            f"{len(rest):,} more transitions of {cases:,} cases are not shown; none is a drop-off"
         )
 
 

@@ -66,7 +66,7 @@ def _print_off_policy(policy: OffPolicy) -> None:
             if estimate is not None
         ],
     )
-    out.print(f"{policy.n:,} decisions, worth {policy.ess:,.1f} of the target policy's own")
+    out.print(f"{policy.n:,} decisions; effective sample size {policy.ess:,.1f}")
 
 
 def _number(estimate: Estimate) -> str:

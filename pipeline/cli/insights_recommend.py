@@ -271,10 +271,12 @@ def _question_of_topics(
     if plan.journey is None or plan.file is None:
         raise typer.BadParameter(_TOPIC_OPTIONS)
     log = load_topic_events(queries, topics, None, None)
-    steps, others = _steps(log, plan, options.weighing)
+    steps, journey_choices = _steps(log, plan, options.weighing)
     load_decision_prompts(queries, topics, plan.journey, plan.file)
     prompts = follow_prompts(log, topics, options, steps)
-    return RecommendationQuestion(prompts, others, options.weighing, options.adjust, plan.journey)
+    return RecommendationQuestion(
+        prompts, journey_choices, options.weighing, options.adjust, plan.journey
+    )
 
 
 def _question_of_tables(
@@ -284,14 +286,14 @@ def _question_of_tables(
         raise typer.BadParameter("give --events FILE and --prompts FILE, or --topics DIR")
     weighing, goal_journey = options.weighing, None
     log = read_events(queries, tables.events, EventOptions(zone=options.zone))
-    steps, others = _steps(log, plan, weighing)
+    steps, journey_choices = _steps(log, plan, weighing)
     if tables.order is not None:
         order = tables.order
         goal_journey = implied_journey(log, order.goal, order.window, order.events)
-        others = _orders(log, goal_journey, tables.events, weighing)
+        journey_choices = _orders(log, goal_journey, tables.events, weighing)
     prompts = read_prompts(log, tables.prompts, options, steps)
     return RecommendationQuestion(
-        prompts, others, weighing, options.adjust, plan.journey, goal_journey
+        prompts, journey_choices, weighing, options.adjust, plan.journey, goal_journey
     )
 
 

@@ -88,7 +88,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _setting_error(details: ErrorDetails) -> str:
-    if details["type"] == "value_error":  # our own, which names the variable
+    if details["type"] == "value_error":  # from Settings, whose messages name the variable
         return str(details["ctx"]["error"])
     return f"KAIROS_{'_'.join(map(str, details['loc'])).upper()}: {details['msg']}"
 

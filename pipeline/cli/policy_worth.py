@@ -58,8 +58,8 @@ def print_worth(worth: PolicyWorth) -> None:
     )
     _print_gains(worth)
     out.print(
-        f"From {worth.slots:,} slots of {worth.customers:,} customers, worth "
-        f"{worth.other.ess:,.0f} of its own; {_left_out(worth)}",
+        f"From {worth.slots:,} slots of {worth.customers:,} customers, effective sample "
+        f"size {worth.other.ess:,.0f}; {_left_out(worth)}",
         soft_wrap=True,
     )
     if worth.covered is not None and worth.covered < _MIN_COVERAGE:

@@ -63,7 +63,7 @@ def _scorers(
     config: Configuration, artifacts: Artifacts, budget_us: float
 ) -> Iterator[tuple[str, Scorer]]:
     for score in config.bundle.profile.scores:
-        if score.model is None:  # it is yet to be trained
+        if score.model is None:  # not trained yet
             continue
         scorer = _scorer(score, artifacts, budget_us)
         if isinstance(scorer, str):

@@ -286,7 +286,7 @@ def test_tables_for_people_show_the_details(tmp_path: Path) -> None:
     journey = write_journey(tmp_path)
     code, output, _ = run("--events", str(events), "--defined", str(journey), "--details")
     assert code == 0
-    for title in ("Outcomes", "Ways between steps", "The plan was kept", "Associated with"):
+    for title in ("Outcomes", "Transitions between steps", "The plan was kept", "Associated with"):
         assert title in output
 
 
