@@ -31,7 +31,7 @@ from tests.support.cases import cases
 from tests.support.replayed import as_segmented, event, write_topic
 
 _MONDAY = 19_723  # 2024-01-01
-_DAY = 86_400_000
+_DAY_MS = 86_400_000
 _DAYS = 150
 _WEEKDAYS = np.array([1.2, 1.1, 1.0, 1.0, 1.1, 0.8, 0.6])
 
@@ -59,7 +59,7 @@ def _quiet_series(random: np.random.Generator, number: int) -> DailySeries:
     return DailySeries("goes on", f"step {number}", "next", "web", _MONDAY, hits, counts)
 
 
-def test_series_without_anomaly_seldom_have_one() -> None:
+def test_quiet_series_seldom_raise_a_false_alarm() -> None:
     worlds, false_alarms = 40, 0
     for seed in range(worlds):
         random = np.random.default_rng(seed)
@@ -68,9 +68,10 @@ def test_series_without_anomaly_seldom_have_one() -> None:
     assert false_alarms <= binom.ppf(0.999, worlds, 0.05)
 
 
-def _plant(kind: str, seed: int) -> tuple[DailySeries, list[DailySeries]]:
+def _plant_anomaly(kind: str, seed: int) -> tuple[DailySeries, list[DailySeries]]:
+    """Return a series with a planted anomaly of this kind, and series without one."""
     random = np.random.default_rng(seed)
-    others = [_quiet_series(random, number) for number in range(12)]
+    other_series = [_quiet_series(random, number) for number in range(12)]
     planted_series = _quiet_series(random, 12 if kind == "goes on" else 13)
     counts, trials = planted_series.counts.copy(), planted_series.trials
     if trials is None:
@@ -79,33 +80,36 @@ def _plant(kind: str, seed: int) -> tuple[DailySeries, list[DailySeries]]:
         counts[60:81] = random.binomial(trials[60:81].astype(int), 0.15)
     return DailySeries(
         planted_series.kind, "hit", planted_series.to, "web", _MONDAY, counts, trials
-    ), others
+    ), other_series
 
 
 @pytest.mark.parametrize(
-    ("kind", "first", "last", "direction"),
+    ("kind", "first_day", "last_day", "direction"),
     [("goes on", 60, 80, "fewer"), ("volume", 90, 99, "more")],
 )
 def test_planted_anomaly_is_found_with_its_days(
-    kind: str, first: int, last: int, direction: str
+    kind: str, first_day: int, last_day: int, direction: str
 ) -> None:
     hits, false_alarms = 0, 0
     for seed in range(10):
-        planted_series, others = _plant(kind, seed)
+        planted_series, other_series = _plant_anomaly(kind, seed)
         anomalies = {
-            record.series.step: record.anomalies for record in scan([planted_series, *others], seed)
+            record.series.step: record.anomalies
+            for record in scan([planted_series, *other_series], seed)
         }
-        hits += any(_is_at(anomaly, first, last, direction) for anomaly in anomalies.pop("hit"))
+        hits += any(
+            _is_at(anomaly, first_day, last_day, direction) for anomaly in anomalies.pop("hit")
+        )
         false_alarms += sum(map(len, anomalies.values()))
     assert hits >= 9
     assert false_alarms <= 4
 
 
-def _is_at(anomaly: Anomaly, first: int, last: int, direction: str) -> bool:
+def _is_at(anomaly: Anomaly, first_day: int, last_day: int, direction: str) -> bool:
     return (
         anomaly.direction == direction
-        and abs(anomaly.first - first) <= 3
-        and abs(anomaly.last - last) <= 3
+        and abs(anomaly.first - first_day) <= 3
+        and abs(anomaly.last - last_day) <= 3
     )
 
 
@@ -116,7 +120,7 @@ def test_baseline_fits_the_weekdays() -> None:
     assert weekdays == pytest.approx(tuple(_WEEKDAYS / np.exp(np.log(_WEEKDAYS).mean())), rel=0.15)
 
 
-_visits = st.lists(
+_VISIT_ROWS = st.lists(
     st.tuples(
         st.sampled_from(["ann", "bob"]),
         st.integers(0, 3 * 24 * 6),
@@ -128,14 +132,14 @@ _visits = st.lists(
 )
 
 
-@given(_visits)
+@given(_VISIT_ROWS)
 @settings(max_examples=cases(25), deadline=None)
 def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> None:
-    # Times in steps of ten minutes; a fourth day ends the table.
+    # Times are in steps of ten minutes; an event on a fourth day ends the table.
     events = sorted(
-        (case, _MONDAY * _DAY + at * 600_000, name, channel) for case, at, name, channel in rows
+        (case, _MONDAY * _DAY_MS + at * 600_000, name, channel) for case, at, name, channel in rows
     )
-    end = ("end", (_MONDAY + 4) * _DAY, "home", "web")
+    end = ("end", (_MONDAY + 4) * _DAY_MS, "home", "web")
     with TemporaryDirectory() as folder, open_duckdb(Engine()) as connection:
         file = Path(folder) / "events.csv"
         lines = [",".join(map(str, row)) for row in (*events, end)]
@@ -147,15 +151,14 @@ def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> No
         for daily in series
         if daily.kind == "volume" and daily.channel and daily.counts.sum()
     } == volume
-    visit_of: dict[tuple[str, int], int] = {}
     visits: dict[int, set[tuple[str, str, int]]] = {}
-    last: dict[str, int] = {}
+    last_times: dict[str, int] = {}
     number = 0
     for case, at, name, channel in events:
-        if case not in last or at - last[case] > 1_800_000:
+        if case not in last_times or at - last_times[case] > 1_800_000:
             number += 1
-        last[case], visit_of[case, at] = at, number
-        visits.setdefault(number, set()).add((name, channel, at // _DAY))
+        last_times[case] = at
+        visits.setdefault(number, set()).add((name, channel, at // _DAY_MS))
     for daily in series:
         if daily.kind != "goes on" or daily.to != "buy" or daily.channel is None:
             continue
@@ -179,26 +182,26 @@ def test_cost_of_an_incident_is_the_number_of_goals_prevented() -> None:
     share = np.where((day >= 100) & (day < 115), 0.2, 0.5)
     hits = random.binomial(trials.astype(int), share).astype(float)
     series = [DailySeries("goes on", "pay", "buy", "web", _MONDAY, hits, trials)]
-    outcome = series_overview(series, scan(series, 0), "buy")
-    assert outcome is not None
-    (incident,) = outcome.incidents
+    overview = series_overview(series, scan(series, 0), "buy")
+    assert overview is not None
+    (incident,) = overview.incidents
     assert incident.loss is not None
     assert incident.loss.low <= 0.3 * trials[100:115].sum() <= incident.loss.high
     words = incident_words(incident, "buy", 10.0)
     assert words.startswith("From 2024-04-10 to 2024-04-24 fewer visits than usual went from pay")
-    spanish = incident_words(incident, "buy", 10.0, "es")
-    assert spanish.startswith("Del 2024-04-10 al 2024-04-24 menos visitas")
+    spanish_words = incident_words(incident, "buy", 10.0, "es")
+    assert spanish_words.startswith("Del 2024-04-10 al 2024-04-24 menos visitas")
 
 
 def test_forecast_beats_the_seasonal_naive_one_and_covers_the_future() -> None:
-    better, covered_days, worlds = 0, [], 12
+    win_count, covered_days, worlds = 0, [], 12
     for seed in range(worlds):
         random = np.random.default_rng(seed)
         day = np.arange(200 + HORIZON)
         counts = random.poisson(20 * _WEEKDAYS[day % 7]).astype(float)
         prediction = forecast(counts[:200], _MONDAY)
         assert prediction is not None
-        better += prediction.back_test.error < prediction.back_test.naive_error
+        win_count += prediction.back_test.error < prediction.back_test.naive_error
         is_covered = [
             day.low <= actual <= day.high
             for day, actual in zip(prediction.days, counts[200:], strict=True)
@@ -206,7 +209,7 @@ def test_forecast_beats_the_seasonal_naive_one_and_covers_the_future() -> None:
         covered_days.append(np.mean(is_covered))
         assert prediction.days[0].day == _MONDAY + 200
         assert prediction.total == pytest.approx(sum(day.expected for day in prediction.days))
-    assert better == worlds
+    assert win_count == worlds
     assert 0.8 <= np.mean(covered_days) <= 1.0
 
 
@@ -218,10 +221,10 @@ def test_short_or_empty_series_have_no_forecast() -> None:
 @pytest.mark.parametrize(
     "rows",
     [
-        [("one", _MONDAY * _DAY, "home", "web")],
-        [("one", _MONDAY * _DAY + day * _DAY, "home", "web") for day in range(100)],
-        [("one", _MONDAY * _DAY, "home", f"channel {n}") for n in range(300)]
-        + [("one", _MONDAY * _DAY + 40 * _DAY, "home", "web")],
+        [("one", _MONDAY * _DAY_MS, "home", "web")],
+        [("one", _MONDAY * _DAY_MS + day * _DAY_MS, "home", "web") for day in range(100)],
+        [("one", _MONDAY * _DAY_MS, "home", f"channel {n}") for n in range(300)]
+        + [("one", _MONDAY * _DAY_MS + 40 * _DAY_MS, "home", "web")],
     ],
     ids=["one event", "one customer", "many channels"],
 )
@@ -233,7 +236,7 @@ def test_little_data_gives_no_anomaly_and_no_nan(rows: list[tuple[str, int, str,
 
 
 def test_topics_give_the_same_events_as_a_table(tmp_path: Path) -> None:
-    at = _MONDAY * _DAY
+    at = _MONDAY * _DAY_MS
     records = [
         as_segmented("ann", event("1", "home", at, platform="mobile")),
         as_segmented("ann", event("1", "home", at, platform="mobile")),
@@ -256,7 +259,7 @@ def test_command_names_invalid_cells_and_prints_json(tmp_path: Path) -> None:
     command = ["insights", "anomalies", "--events", str(file)]
     refusal = CliRunner().invoke(build_app("insights"), command)
     assert f"{file}:2: occurred_at" in str(refusal.exception)
-    rows = "".join(f"a,{(_MONDAY + day) * _DAY},home,web\n" for day in range(90))
+    rows = "".join(f"a,{(_MONDAY + day) * _DAY_MS},home,web\n" for day in range(90))
     file.write_text("case_id,occurred_at,name,channel\n" + rows)
     result = CliRunner().invoke(build_app("insights"), [*command, "--json"])
     assert result.exit_code == 0, result.output
@@ -276,22 +279,24 @@ def test_baseline_of_a_series_that_ends_stays_near_zero(silent_days: int) -> Non
 
 
 def test_days_before_a_long_silence_are_left_out() -> None:
-    start = _MONDAY * _DAY
+    start = _MONDAY * _DAY_MS
     rows = [
-        (f"c{day}-{number}", start + day * _DAY + number * 60_000, "visit", "web")
+        (f"c{day}-{number}", start + day * _DAY_MS + number * 60_000, "visit", "web")
         for day in [*range(40), *range(97, 160)]
         for number in range(5)
     ]
     overview = _overview_of(rows)
     assert overview is not None
     assert (overview.first_day, overview.incidents) == (_MONDAY + 97, ())
-    later_overview = _overview_of([row for row in rows if (row[1] - start) // _DAY not in (97, 98)])
+    later_overview = _overview_of(
+        [row for row in rows if (row[1] - start) // _DAY_MS not in (97, 98)]
+    )
     assert later_overview is not None
     assert later_overview.first_day == _MONDAY + 99
-    nearer = [(f"c41-{number}", start + 41 * _DAY, "visit", "web") for number in range(5)]
-    nearer_overview = _overview_of([*rows, *nearer])
-    assert nearer_overview is not None
-    assert nearer_overview.first_day == _MONDAY
+    bridging_rows = [(f"c41-{number}", start + 41 * _DAY_MS, "visit", "web") for number in range(5)]
+    bridged_overview = _overview_of([*rows, *bridging_rows])
+    assert bridged_overview is not None
+    assert bridged_overview.first_day == _MONDAY
 
 
 def test_words_group_thousands_as_the_language_does() -> None:

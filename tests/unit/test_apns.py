@@ -1,4 +1,4 @@
-"""Notifications through Apple's shape of API: HTTP/2, tokens signed by the team's key."""
+"""Notifications through an API like Apple's: HTTP/2, tokens signed by the team's key."""
 
 import asyncio
 import time
@@ -68,9 +68,9 @@ def test_message_has_the_form_that_apple_documents(key: ECKey) -> None:
     apple = Http2Server()
     results, _ = _deliver(apple, messages=2)
     assert all(isinstance(result, Acceptance) for result in results)
-    first, second = apple.posts
-    assert first.path == "/3/device/00fc13adff785122"
-    assert first.content == {
+    first_post, second_post = apple.posts
+    assert first_post.path == "/3/device/00fc13adff785122"
+    assert first_post.content == {
         "aps": {"alert": {"title": "Shoes", "body": "Until Sunday"}},
         "url": "https://shop.example",
         "token": _ACTION.token,
@@ -81,13 +81,13 @@ def test_message_has_the_form_that_apple_documents(key: ECKey) -> None:
         "apns-priority": "10",
         "apns-collapse-id": _ACTION.action_id,
     }
-    assert expected.items() <= first.headers.items()
-    scheme, _, token = first.headers["authorization"].partition(" ")
+    assert expected.items() <= first_post.headers.items()
+    scheme, _, token = first_post.headers["authorization"].partition(" ")
     claims = jwt.decode(token, key)
     assert (scheme, claims.header["alg"], claims.header["kid"]) == ("bearer", "ES256", "KEY1234567")
     assert claims.claims["iss"] == "TEAM123456"
     assert abs(claims.claims["iat"] - time.time()) < 60
-    assert second.headers["authorization"] == first.headers["authorization"]
+    assert second_post.headers["authorization"] == first_post.headers["authorization"]
     assert apple.connections == 1
 
 
@@ -113,7 +113,7 @@ def test_refused_token_is_replaced_by_a_new_one() -> None:
     assert len({post.headers["authorization"] for post in apple.posts}) == 2
 
 
-def test_busy_or_cut_connection_gets_a_repeat_that_replaces_the_first() -> None:
+def test_message_is_repeated_after_a_busy_answer_or_a_cut_connection() -> None:
     apple = Http2Server(answers=[(429, {"reason": "TooManyRequests"}), None, (500, None)])
     results, _ = _deliver(apple)
     assert isinstance(results[0], Acceptance)

@@ -30,8 +30,8 @@ from tests.support.attribution import (
 SHARES = (0.1, 0.2, 0.3, 0.7, 1 / 3)
 PATH_MODELS = [model for model in MODELS if model != TIME_DECAY]
 
-# Anderl et al.'s kind of example: C1 > C2 > C3 converts, C1 does not, C2 > C3 does not.
-BOOK = [
+# Example as in Anderl et al.: C1 > C2 > C3 converts, C1 does not, C2 > C3 does not.
+TEXTBOOK_ROWS = [
     PathRow(("C1", "C2", "C3"), 1.0, 10.0),
     PathRow(("C1",), 0.0, 0.0, 1.0),
     PathRow(("C2", "C3"), 0.0, 0.0, 1.0),
@@ -74,17 +74,17 @@ def _values(attribution: Attribution) -> dict[str, float]:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_equal_credits_are_ordered_by_channel_in_any_order_of_addition(seed: int) -> None:
-    thirds = [PathRow(path, share, 7 * share) for path in (("b",), ("a",)) for share in SHARES]
-    random.Random(seed).shuffle(thirds)
-    attribution = attribute("linear", ModelOptions(), _paths_of(thirds))
+    rows = [PathRow(path, share, 7 * share) for path in (("b",), ("a",)) for share in SHARES]
+    random.Random(seed).shuffle(rows)
+    attribution = attribute("linear", ModelOptions(), _paths_of(rows))
     assert [channel.channel for channel in attribution.channels] == ["a", "b"]
 
 
 def test_removal_effects_equal_those_of_the_textbook_chain() -> None:
     # P(conversion) = ⅓: start → C1 ⅔, C2 ⅓; C1 → C2 ½; C2 → C3; C3 → conversion ½.
-    effects = removal_effects(count_paths(BOOK), 1)
+    effects = removal_effects(count_paths(TEXTBOOK_ROWS), 1)
     assert effects.conversions == pytest.approx([0.5, 1.0, 1.0], abs=1e-12)
-    credit = _credits("markov", BOOK)
+    credit = _credits("markov", TEXTBOOK_ROWS)
     assert credit == pytest.approx({"C1": 0.2, "C2": 0.4, "C3": 0.4}, abs=1e-12)
 
 
@@ -98,11 +98,11 @@ def test_removal_effects_equal_those_of_whole_matrices(order: int, seed: int, nu
     )
     attribution = attribute("markov", ModelOptions(order=order, nulls=nulls), count_paths(rows))
     expected = removal_effects_by_matrix(counted_rows, order, lambda row: row.conversions)
-    by_value = removal_effects_by_matrix(counted_rows, order, lambda row: row.value)
+    value_effects = removal_effects_by_matrix(counted_rows, order, lambda row: row.value)
     effects = {channel.channel: channel.removal_effect for channel in attribution.channels}
     assert effects == pytest.approx(expected, abs=1e-10)
-    total = sum(by_value.values())
-    shares = {channel: effect / total for channel, effect in by_value.items()}
+    total = sum(value_effects.values())
+    shares = {channel: effect / total for channel, effect in value_effects.items()}
     assert {
         channel: value / attribution.value for channel, value in _values(attribution).items()
     } == (pytest.approx(shares, abs=1e-10))
@@ -112,10 +112,10 @@ def test_consecutive_identical_states_count_as_one() -> None:
     # a a a b: at order 1 as a b; at order 2 as (a a) (a b), which is not a b.
     repeat_rows = [PathRow(("a", "a", "a", "b"), 1.0, 1.0, 2.0), PathRow(("b", "b"), 2.0, 2.0, 1.0)]
     single_rows = [PathRow(("a", "b"), 1.0, 1.0, 2.0), PathRow(("b",), 2.0, 2.0, 1.0)]
-    first_order = [
+    first_order_effects = [
         removal_effects(count_paths(rows), 1).conversions for rows in (repeat_rows, single_rows)
     ]
-    assert first_order[0] == pytest.approx(first_order[1], abs=1e-15)
+    assert first_order_effects[0] == pytest.approx(first_order_effects[1], abs=1e-15)
     expected = removal_effects_by_matrix(repeat_rows, 2, lambda row: row.conversions)
     effects = removal_effects(count_paths(repeat_rows), 2).conversions
     assert effects == pytest.approx(list(expected.values()), abs=1e-12)
@@ -134,7 +134,7 @@ def test_credits_add_up(model: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("model", PATH_MODELS)
-def test_only_channel_gets_everything(model: str) -> None:
+def test_only_channel_gets_all_credit(model: str) -> None:
     rows = [PathRow(("mail",), 2.0, 20.0, 5.0), PathRow(("mail", "mail"), 1.0, 4.0)]
     attribution = attribute(model, ModelOptions(), count_paths(rows))
     assert _values(attribution) == pytest.approx({"mail": 24.0})
@@ -159,11 +159,13 @@ def test_no_paths_at_all_have_no_channels(model: str) -> None:
 
 @pytest.mark.parametrize("model", PATH_MODELS)
 def test_conversions_without_touch_are_no_channels(model: str) -> None:
-    attribution = attribute(model, ModelOptions(), count_paths([PathRow((), 2.0, 9.0, 1.0), *BOOK]))
+    attribution = attribute(
+        model, ModelOptions(), count_paths([PathRow((), 2.0, 9.0, 1.0), *TEXTBOOK_ROWS])
+    )
     no_touch = next(channel for channel in attribution.channels if channel.channel == NO_TOUCH)
     assert (no_touch.conversions, no_touch.value) == (2.0, 9.0)
     assert no_touch.removal_effect is None
-    plain_attribution = attribute(model, ModelOptions(), count_paths(BOOK))
+    plain_attribution = attribute(model, ModelOptions(), count_paths(TEXTBOOK_ROWS))
     credit = {
         channel.channel: channel.conversions
         for channel in attribution.channels
@@ -181,7 +183,7 @@ def test_heuristics_on_one_path_of_each_length() -> None:
         PathRow(("c", "a", "b", "Direct"), 100.0),
         PathRow(("direct",), 1000.0),
     ]
-    everything = {"a": 0.0, "b": 0.0, "c": 0.0, "Direct": 0.0, "direct": 0.0}
+    zero_credits = {"a": 0.0, "b": 0.0, "c": 0.0, "Direct": 0.0, "direct": 0.0}
     expected = {
         "first": {"a": 11.0, "c": 100.0, "direct": 1000.0},
         "last": {"a": 1.0, "b": 10.0, "Direct": 100.0, "direct": 1000.0},
@@ -190,7 +192,7 @@ def test_heuristics_on_one_path_of_each_length() -> None:
         "position": {"a": 16.0, "b": 15.0, "c": 40.0, "Direct": 40.0, "direct": 1000.0},
     }
     for model, credit in expected.items():
-        assert _credits(model, rows) == pytest.approx({**everything, **credit}), model
+        assert _credits(model, rows) == pytest.approx({**zero_credits, **credit}), model
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -227,8 +229,10 @@ def test_full_game_by_rate_is_refused_where_touches_add_nothing() -> None:
 
 
 def test_full_game_takes_twelve_channels() -> None:
-    longest = [PathRow(tuple(f"c{index}" for index in range(12)), 12.0)]
-    assert _credits("shapley-full", longest) == pytest.approx({f"c{i}": 1.0 for i in range(12)})
+    longest_path = [PathRow(tuple(f"c{index}" for index in range(12)), 12.0)]
+    assert _credits("shapley-full", longest_path) == pytest.approx(
+        {f"c{i}": 1.0 for i in range(12)}
+    )
     with pytest.raises(TooLargeError, match="at most 12"):
         _credits("shapley-full", [PathRow(tuple(f"c{index}" for index in range(13)), 1.0)])
 
@@ -247,8 +251,8 @@ def test_shao_li_equals_its_formula_path_by_path(seed: int) -> None:
         path_channels = sorted(set(row.path))
         weights = {}
         for channel in path_channels:
-            others = [other for other in path_channels if other != channel]
-            gains = [rate(channel, other) - rate(channel) - rate(other) for other in others]
+            other_channels = [other for other in path_channels if other != channel]
+            gains = [rate(channel, other) - rate(channel) - rate(other) for other in other_channels]
             gain = sum(gains) / (2 * len(gains)) if gains else 0.0
             weights[channel] = max(rate(channel) + gain, 0.0)
         total = sum(weights.values())
@@ -260,13 +264,15 @@ def test_shao_li_equals_its_formula_path_by_path(seed: int) -> None:
 
 def test_journey_credit_of_a_markov_model_follows_removal_effects() -> None:
     # The only converting path has effects ½, 1, 1: it is divided 1 : 2 : 2.
-    assert _credits("markov-journey", BOOK) == pytest.approx({"C1": 0.2, "C2": 0.4, "C3": 0.4})
-    rows = [*BOOK, PathRow(("C1",), 4.0)]
+    assert _credits("markov-journey", TEXTBOOK_ROWS) == pytest.approx(
+        {"C1": 0.2, "C2": 0.4, "C3": 0.4}
+    )
+    rows = [*TEXTBOOK_ROWS, PathRow(("C1",), 4.0)]
     assert _credits("markov-journey", rows)["C1"] > 4.0
 
 
 def test_large_chains_agree_with_whole_matrices() -> None:
-    # More states than are factorised in one block.
+    # The chain has more states than are factorised in one block.
     chance = random.Random(3)
     names = [f"c{index}" for index in range(8)]
     rows = [
@@ -300,21 +306,24 @@ def test_circles_of_too_many_channels_are_refused() -> None:
 
 def test_order_of_the_generating_chain_is_found() -> None:
     # The next channel depends on the last one, or on whether the last two are both b.
-    def make(order: int) -> list[PathRow]:
+    def generate_rows(order: int) -> list[PathRow]:
         chance = random.Random(order)
         rows = []
         for _ in range(4_000):
             path = [chance.choice("ab")]
             while chance.random() < 0.8:
-                before = path[-order:]
-                likely = "ab"[len(before) == order and before[0] == before[-1] == "ab"[order - 1]]
-                path.append(likely if chance.random() < 0.9 else chance.choice("ab"))
+                previous_channels = path[-order:]
+                likely_channel = "ab"[
+                    len(previous_channels) == order
+                    and previous_channels[0] == previous_channels[-1] == "ab"[order - 1]
+                ]
+                path.append(likely_channel if chance.random() < 0.9 else chance.choice("ab"))
             rows.append(PathRow(tuple(path), float(chance.random() < 0.3), 0.0, 1.0))
         return rows
 
-    assert choose_order(count_paths(make(1)), seed=0) == 1
-    assert choose_order(count_paths(make(2)), seed=0) == 2
-    scores = order_scores(count_paths(make(2)), seed=0)
+    assert choose_order(count_paths(generate_rows(1)), seed=0) == 1
+    assert choose_order(count_paths(generate_rows(2)), seed=0) == 2
+    scores = order_scores(count_paths(generate_rows(2)), seed=0)
     assert all(math.isfinite(score) and score < 0 for score in scores.values())
 
 
@@ -341,10 +350,10 @@ def test_bootstrap_draws_customers_not_paths() -> None:
     narrow_interval = bootstrap(paths, Customers.of_paths(paths), model_fit, 500, seed=0)
     assert wide_interval is not None
     assert narrow_interval is not None
-    width, naive = (
+    width, naive_width = (
         interval.high[0] - interval.low[0] for interval in (wide_interval, narrow_interval)
     )
-    assert 5 * naive < width <= 1_000
+    assert 5 * naive_width < width <= 1_000
 
 
 @pytest.mark.parametrize("rows", [[], [PathRow(("a",), 1.0)], [PathRow(("a",), 2.5, 0.0, 1.5)]])
@@ -355,7 +364,7 @@ def test_interval_needs_customers_to_draw(rows: list[PathRow]) -> None:
 
 
 def test_rows_of_the_same_path_add_up() -> None:
-    paths = count_paths([*BOOK, *BOOK])
-    assert len(paths.conversions) == len(BOOK)
-    assert paths.conversions.sum() == 2 * sum(row.conversions for row in BOOK)
+    paths = count_paths([*TEXTBOOK_ROWS, *TEXTBOOK_ROWS])
+    assert len(paths.conversions) == len(TEXTBOOK_ROWS)
+    assert paths.conversions.sum() == 2 * sum(row.conversions for row in TEXTBOOK_ROWS)
     assert list(paths.codes) == list(chain([0, 1, 2], [0], [1, 2]))

@@ -60,7 +60,7 @@ def test_header_is_a_zero_byte_and_the_big_endian_schema_id() -> None:
     assert encode_interaction()[:5] == b"\0" + struct.pack(">I", version.id)
 
 
-def test_record_of_none_is_a_tombstone() -> None:
+def test_none_is_encoded_as_a_tombstone() -> None:
     assert CODEC.encode("profiles", None) is None
 
 
@@ -160,7 +160,7 @@ def test_truncated_record_is_refused_at_any_length(name: str) -> None:
 
 @pytest.mark.parametrize("count", [2**31, 2**62, 2**63 - 1, -1, -(2**62), -(2**63)])
 @pytest.mark.parametrize(
-    "before",
+    "prefix",
     [
         HEADER,
         UP_TO_IDENTIFIERS,
@@ -169,44 +169,50 @@ def test_truncated_record_is_refused_at_any_length(name: str) -> None:
     ],
     ids=["string", "array", "map", "union"],
 )
-@pytest.mark.parametrize("after", [b"", encode_text("a") * 2], ids=["nothing", "something"])
-def test_absurd_lengths_are_refused_at_once(before: bytes, count: int, after: bytes) -> None:
+@pytest.mark.parametrize("suffix", [b"", encode_text("a") * 2], ids=["nothing", "something"])
+def test_absurd_lengths_are_refused_at_once(prefix: bytes, count: int, suffix: bytes) -> None:
     # An allocation of such a length would raise MemoryError.
-    record = CODEC.decode("interactions", before + encode_long(count) + after)
+    record = CODEC.decode("interactions", prefix + encode_long(count) + suffix)
     assert isinstance(record, MalformedRecord)
     assert record.reason == "malformed-avro"
 
 
 @dataclass(frozen=True)
 class Evolution:
-    """Two codecs: `old` has version 1 only, `new` also version 2, which has one field more."""
+    """Codec of version 1 only, and codec of versions 1 and 2, the latter with one field more."""
 
-    old: Codec
-    new: Codec
+    old_codec: Codec
+    new_codec: Codec
 
 
 @pytest.fixture
 def evolution() -> Evolution:
     """Version 1 of `memberships` lacks its last field, `config`, which version 2 defaults to ''."""
-    (current,) = (version for version in recorded_versions() if version.name == "memberships")
-    *fields, last = current.schema["fields"]
-    first = SchemaVersion(901, "memberships", 1, current.schema | {"fields": fields})
-    new_fields = [*fields, last | {"default": "unknown"}]
-    second = SchemaVersion(902, "memberships", 2, current.schema | {"fields": new_fields})
-    return Evolution(Codec([first]), Codec([first, second]))
+    (current_version,) = (
+        version for version in recorded_versions() if version.name == "memberships"
+    )
+    *fields, last_field = current_version.schema["fields"]
+    first_version = SchemaVersion(
+        901, "memberships", 1, current_version.schema | {"fields": fields}
+    )
+    new_fields = [*fields, last_field | {"default": "unknown"}]
+    second_version = SchemaVersion(
+        902, "memberships", 2, current_version.schema | {"fields": new_fields}
+    )
+    return Evolution(Codec([first_version]), Codec([first_version, second_version]))
 
 
 def test_older_version_resolves_to_the_current_one(evolution: Evolution) -> None:
     record = example(Memberships)
-    data = evolution.old.encode("memberships", record)
+    data = evolution.old_codec.encode("memberships", record)
     assert data is not None
     assert data[:5] == b"\0" + struct.pack(">I", 901)
     expected = msgspec.structs.replace(record, config="unknown")
-    assert evolution.new.decode("memberships", data) == expected
+    assert evolution.new_codec.decode("memberships", data) == expected
 
 
 def test_newest_version_is_written(evolution: Evolution) -> None:
-    data = evolution.new.encode("memberships", example(Memberships))
+    data = evolution.new_codec.encode("memberships", example(Memberships))
     assert data is not None
     assert data[:5] == b"\0" + struct.pack(">I", 902)
-    assert evolution.new.decode("memberships", data) == example(Memberships)
+    assert evolution.new_codec.decode("memberships", data) == example(Memberships)

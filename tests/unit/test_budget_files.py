@@ -12,7 +12,7 @@ from pipeline.config.model import Bundle
 from tests.support.damaged_config import errors_after_change
 
 _CONFIGURATION = Path(__file__).parents[1] / "integration" / "budgets"
-_GIFT, _DAILY = "campaigns/gift.yaml", "campaigns/paced.yaml"
+_GIFT, _PACED_CAMPAIGN = "campaigns/gift.yaml", "campaigns/paced.yaml"
 _TABLE, _CATALOG, _CHANNELS = "shelf.csv", "catalogs/shelf.yaml", "channels.yaml"
 
 
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "words"),
+    ("file", "old_text", "new_text", "words"),
     [
         (_GIFT, "budget: 60", "budget: -1", "-1 is too small: 0 or more"),
         (_GIFT, "budget: 60", "budget: .nan", "the number is not finite"),
@@ -34,9 +34,9 @@ def folder(tmp_path: Path) -> Path:
         (_GIFT, "campaign: gift", "campaign: shelf/lamp", "is not a name"),
         (_GIFT, "email}", "email, content: {text: '{{ nobody }}'}}", "unknown trait 'nobody'"),
         (_GIFT, "email}", "email, address: mail}", "unknown namespace 'mail'"),
-        (_DAILY, "per: day", "per: hour", "known: campaign, day, month, week"),
-        (_DAILY, "per: day", "per: day, currency: USD", "enrichers.currency.to"),
-        (_DAILY, "Europe/Madrid", "Europe/Madird", "no time zone 'Europe/Madird'"),
+        (_PACED_CAMPAIGN, "per: day", "per: hour", "known: campaign, day, month, week"),
+        (_PACED_CAMPAIGN, "per: day", "per: day, currency: USD", "enrichers.currency.to"),
+        (_PACED_CAMPAIGN, "Europe/Madrid", "Europe/Madird", "no time zone 'Europe/Madird'"),
         (_TABLE, "chair,4", "lamp,4", "sku 'lamp' is on line 2 too: an item has one row"),
         (_TABLE, "chair,4", ",4", "'' is no id"),
         (_TABLE, "chair,4", "chair,-4", "stock: '-4' is no number of 0 or more"),
@@ -50,9 +50,9 @@ def folder(tmp_path: Path) -> Path:
     ],
 )  # fmt: skip
 def test_mistake_is_named_with_its_line(
-    folder: Path, file: str, old: str, new: str, words: str
+    folder: Path, file: str, old_text: str, new_text: str, words: str
 ) -> None:
-    errors, line = errors_after_change(folder, file, old, new)
+    errors, line = errors_after_change(folder, file, old_text, new_text)
     matches = [error for error in errors if words in error.message]
     assert matches, errors
     assert abs(matches[0].line - line) <= 1 or "twice" in words
@@ -70,9 +70,9 @@ def test_item_starts_on_an_existing_day(folder: Path) -> None:
 
 
 def test_budget_is_in_the_currency_of_the_deployment(folder: Path) -> None:
-    money = "enrichers:\n  currency: {to: EUR, amounts: {total: properties.total}, rates: []}\n"
-    (folder / "profile.yaml").write_text(money)
-    campaign_file = folder / _DAILY
+    enrichers = "enrichers:\n  currency: {to: EUR, amounts: {total: properties.total}, rates: []}\n"
+    (folder / "profile.yaml").write_text(enrichers)
+    campaign_file = folder / _PACED_CAMPAIGN
     campaign_file.write_text(
         campaign_file.read_text().replace("per: day", "per: day, currency: USD")
     )

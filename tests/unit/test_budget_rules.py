@@ -18,8 +18,8 @@ from pipeline.stack.budgets import spent_early
 from tests.support.deciding import Life, campaign, hero, offer, problems, world
 
 
-def _purse(remaining: float, price: float = 0.0) -> Purse:
-    return Purse("campaign", 0, None, 1, tokens(remaining), 0, price)
+def _purse(amount: float, price: float = 0.0) -> Purse:
+    return Purse("campaign", 0, None, 1, tokens(amount), 0, price)
 
 
 def _rules(**purses: Purse) -> Rules:

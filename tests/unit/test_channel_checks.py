@@ -32,12 +32,8 @@ def _problems(
         f"{{campaign: c, purpose: {purpose}, trigger: {{name: x}}, offers: [{{offer: o, value: 1, "
         f"treatments: [{{treatment: t, channel: mail, {treatment}}}]}}]}}"
     )
-    loaded_errors: Any = load(folder, {"SET": "smtps://mx.example:99"})
-    return (
-        []
-        if isinstance(loaded_errors, model.Bundle)
-        else [str(error.message) for error in loaded_errors]
-    )
+    result: Any = load(folder, {"SET": "smtps://mx.example:99"})
+    return [] if isinstance(result, model.Bundle) else [str(error.message) for error in result]
 
 
 def test_channel_and_treatment_that_fit_are_accepted(tmp_path: Path) -> None:

@@ -32,9 +32,9 @@ def validate(folder: Path, *options: str) -> Result:
 
 
 def test_valid_folder_exits_with_0(folder: Path) -> None:
-    outcome = validate(folder)
-    assert (outcome.exit_code, outcome.stderr) == (0, "")
-    assert "is valid: " in " ".join(outcome.stdout.split())  # lines are broken at any width
+    result = validate(folder)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "is valid: " in " ".join(result.stdout.split())  # the output is wrapped at any width
 
 
 @pytest.mark.parametrize(
@@ -58,20 +58,20 @@ def test_valid_folder_exits_with_0(folder: Path) -> None:
 def test_mistake_exits_with_1_and_its_place(folder: Path, line: str, message: str) -> None:
     text = (folder / _BUYERS).read_text()
     (folder / _BUYERS).write_text(text.replace(_WHEN, line))
-    outcome = validate(folder)
-    assert (outcome.exit_code, outcome.stdout) == (1, "")
+    result = validate(folder)
+    assert (result.exit_code, result.stdout) == (1, "")
     expected = [f"{_BUYERS}:3:{message}", f"kairos: {folder} has 1 error"]
-    assert outcome.stderr.splitlines() == expected
+    assert result.stderr.splitlines() == expected
     errors = msgspec.json.decode(validate(folder, "--json").stdout)["errors"]
     assert [
         f"{error['file']}:{error['line']}:{error['column']}: {error['message']}" for error in errors
-    ] == (expected[:1])
+    ] == expected[:1]
 
 
 def test_campaign_that_reaches_nobody_is_named_with_its_line() -> None:
     # `plan` names the campaign, since only the data show its reach.
-    reach = (CampaignReach("loyalty", 0, False), CampaignReach("welcome", 3, False))
-    rollout = RolloutPlan("d", True, 7, (), (), (), reach)
+    reaches = (CampaignReach("loyalty", 0, False), CampaignReach("welcome", 3, False))
+    rollout = RolloutPlan("d", True, 7, (), (), (), reaches)
     [warning] = places_without_reach(_DEMO, rollout)
     file = _DEMO / "campaigns" / "loyalty.yaml"
     assert warning.file == str(file)

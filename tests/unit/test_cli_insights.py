@@ -78,8 +78,8 @@ def test_off_policy_prints_its_contract(tmp_path: Path) -> None:
     assert document["dr"] is None
     model_log = write_csv(tmp_path / "m.csv", [f"{LOG},q_logged,q_target", "1,0.5,0.5,0.4,0.6"])
     assert _run_for_json("off-policy", "--log", str(model_log))["dr"]["value"] == pytest.approx(1.2)
-    anytime = _run_for_json("off-policy", "--log", str(plain_log), "--anytime")
-    assert 0 <= anytime["ips"]["low"] <= anytime["ips"]["high"] <= 1
+    anytime_document = _run_for_json("off-policy", "--log", str(plain_log), "--anytime")
+    assert 0 <= anytime_document["ips"]["low"] <= anytime_document["ips"]["high"] <= 1
 
 
 def test_names_from_data_are_shown_unchanged(tmp_path: Path) -> None:

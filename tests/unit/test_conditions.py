@@ -5,8 +5,8 @@ import pytest
 from pipeline.conditions import ALWAYS_TRUE, Facts, Problem, compile, parse
 from pipeline.model.interaction import Context, Identifier, Interaction, Scalar
 
-NOW = 1_000_000_000
-HOUR = 3_600_000
+NOW_MS = 1_000_000_000
+HOUR_MS = 3_600_000
 
 
 def interaction(**properties: Scalar) -> Interaction:
@@ -16,8 +16,8 @@ def interaction(**properties: Scalar) -> Interaction:
         name="Order Completed",
         channel="web",
         source="shop",
-        occurred_at=NOW,
-        received_at=NOW,
+        occurred_at=NOW_MS,
+        received_at=NOW_MS,
         identifiers=(Identifier("email", "ada@example.com"),),
         properties=properties,
         context=Context(locale="es", campaign={"source": "ads"}, consent={"marketing": True}),
@@ -29,7 +29,7 @@ def is_met(form: object, traits: dict[str, Scalar] | None = None, **properties: 
     assert not isinstance(tree, tuple), tree
     segments, new_segments = frozenset({"buyers", "loyal"}), frozenset({"loyal"})
     return compile(tree).test(
-        Facts(interaction(**properties), traits or {}, segments, new_segments, NOW)
+        Facts(interaction(**properties), traits or {}, segments, new_segments, NOW_MS)
     )
 
 
@@ -62,13 +62,13 @@ def is_met(form: object, traits: dict[str, Scalar] | None = None, **properties: 
         ("starts_with", "oo", "food", False),
         ("exists", True, "", True),
         ("exists", False, 0, False),
-        ("within", "1h", NOW, True),
-        ("within", "1h", NOW + 1, False),
-        ("within", "1h", NOW - HOUR + 1, True),
-        ("within", "1h", NOW - HOUR, False),
-        ("older_than", "1h", NOW - HOUR, True),
-        ("older_than", "1h", NOW - HOUR + 1, False),
-        ("within", "1h", str(NOW), False),
+        ("within", "1h", NOW_MS, True),
+        ("within", "1h", NOW_MS + 1, False),
+        ("within", "1h", NOW_MS - HOUR_MS + 1, True),
+        ("within", "1h", NOW_MS - HOUR_MS, False),
+        ("older_than", "1h", NOW_MS - HOUR_MS, True),
+        ("older_than", "1h", NOW_MS - HOUR_MS + 1, False),
+        ("within", "1h", str(NOW_MS), False),
         ("older_than", "1h", True, False),
     ],
 )
@@ -106,18 +106,18 @@ def test_missing_value_fits_absence_and_negations_only(
 
 
 def test_two_traits_are_compared_if_of_one_type() -> None:
-    later = {"trait": "cart", "gt": {"trait": "bought"}}
-    assert is_met(later, {"cart": 2, "bought": 1})
-    assert not is_met(later, {"cart": 1, "bought": 1})
-    assert not is_met(later, {"cart": 1})
-    assert not is_met(later, {"cart": 1, "bought": "0"})
+    condition = {"trait": "cart", "gt": {"trait": "bought"}}
+    assert is_met(condition, {"cart": 2, "bought": 1})
+    assert not is_met(condition, {"cart": 1, "bought": 1})
+    assert not is_met(condition, {"cart": 1})
+    assert not is_met(condition, {"cart": 1, "bought": "0"})
     assert is_met({"property": "total", "gte": {"trait": "usual"}}, {"usual": 10}, total=10)
 
 
 def test_several_operators_must_all_hold() -> None:
-    adult = {"trait": "age", "gte": 18, "lt": 65}
-    assert is_met(adult, {"age": 18})
-    assert not is_met(adult, {"age": 65})
+    condition = {"trait": "age", "gte": 18, "lt": 65}
+    assert is_met(condition, {"age": 18})
+    assert not is_met(condition, {"age": 65})
 
 
 @pytest.mark.parametrize(
@@ -143,12 +143,12 @@ def test_several_operators_must_all_hold() -> None:
         ({"any": [{"segment": "x"}, {"segment": "y"}, {"segment": "z"}]}, False),
     ],
 )
-def test_each_form_means_its_definition(form: object, expected: bool) -> None:
+def test_each_form_is_evaluated_by_its_definition(form: object, expected: bool) -> None:
     assert is_met(form) is expected
 
 
 def test_without_an_interaction_its_fields_are_missing() -> None:
-    facts = Facts(None, {}, frozenset(), frozenset(), NOW)
+    facts = Facts(None, {}, frozenset(), frozenset(), NOW_MS)
     for form in ({"name": "A"}, {"property": "p", "exists": True}, {"context": "ip", "is": "x"}):
         tree = parse(form)
         assert not isinstance(tree, tuple)
@@ -157,7 +157,7 @@ def test_without_an_interaction_its_fields_are_missing() -> None:
 
 
 def test_always_holds_without_an_interaction() -> None:
-    assert ALWAYS_TRUE.test(Facts(None, {}, frozenset(), frozenset(), NOW))
+    assert ALWAYS_TRUE.test(Facts(None, {}, frozenset(), frozenset(), NOW_MS))
 
 
 def test_compiled_condition_has_its_reads_and_names() -> None:

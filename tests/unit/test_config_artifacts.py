@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     """Demo's configuration, with a geo database."""
     folder = Path(shutil.copytree(DEMO, tmp_path / "config"))
     write_geo(folder / "geo.mmdb")
-    _use(folder, "geo.mmdb")
+    _use_database(folder, "geo.mmdb")
     return folder
 
 
@@ -41,7 +41,7 @@ def folder_with_model(folder: Path) -> Path:
     return folder
 
 
-def _use(folder: Path, database: str, more_settings: str = "") -> None:
+def _use_database(folder: Path, database: str, more_settings: str = "") -> None:
     profile = (DEMO / "profile.yaml").read_text()
     geo = f"enrichers:\n  geo: {{database: {database}{more_settings}}}\n"
     trait = "  - {name: country, rule: latest, of: derived.country}\n"
@@ -86,14 +86,14 @@ def test_bundle_names_its_files_by_digest(folder: Path, tmp_path: Path) -> None:
 
 
 def test_another_file_of_the_same_name_is_another_configuration(folder: Path) -> None:
-    before = _bundle(folder)
+    bundle = _bundle(folder)
     with (folder / "geo.mmdb").open("ab") as file:
         file.write(b"\0")
-    assert _bundle(folder) != before
+    assert _bundle(folder) != bundle
 
 
 @pytest.mark.parametrize(
-    ("database", "more_settings", "at", "words"),
+    ("database", "more_settings", "place", "words"),
     [
         ("gone.mmdb", "", "gone.mmdb", "gone.mmdb cannot be read: No such file"),
         ("profile.yaml", "", "profile.yaml", "not a geo database in MaxMind's format"),
@@ -102,16 +102,16 @@ def test_another_file_of_the_same_name_is_another_configuration(folder: Path) ->
     ],
 )
 def test_wrong_file_is_reported_at_the_line_that_names_it(
-    folder: Path, database: str, more_settings: str, at: str, words: str
+    folder: Path, database: str, more_settings: str, place: str, words: str
 ) -> None:
-    _use(folder, database, more_settings)
+    _use_database(folder, database, more_settings)
     errors = load(folder, {})
     assert isinstance(errors, list)
     [error] = errors
     assert isinstance(error, ConfigError)
     assert words in error.message
     line = (folder / "profile.yaml").read_text().splitlines()[error.line - 1]
-    assert line[error.column - 1 :].startswith((at, "database", "sha256"))
+    assert line[error.column - 1 :].startswith((place, "database", "sha256"))
 
 
 def test_file_that_a_worker_lacks_is_reported_once_and_its_values_are_missing(

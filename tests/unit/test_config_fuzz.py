@@ -33,9 +33,9 @@ def test_any_text_is_a_document_or_is_refused_at_a_place_in_it(text: str) -> Non
         if isinstance(result, YamlFault)
         else [refusal.fault for refusal in result.refusals]
     )
-    for error in faults:
-        assert error.message
-        assert 1 <= error.place[0] <= len(text.splitlines()) + 2
+    for fault in faults:
+        assert fault.message
+        assert 1 <= fault.place[0] <= len(text.splitlines()) + 2
 
 
 @settings(max_examples=cases(40), deadline=None)
@@ -49,8 +49,8 @@ def test_changed_folder_is_a_configuration_or_has_errors_with_places(
         text = path.read_bytes().decode(errors="replace")
         start = data.draw(st.integers(0, len(text)))
         end = start + data.draw(st.integers(0, 20))
-        new = data.draw(TEXTS).encode(errors="surrogatepass")
-        path.write_bytes(text[:start].encode() + new + text[end:].encode())
+        replacement = data.draw(TEXTS).encode(errors="surrogatepass")
+        path.write_bytes(text[:start].encode() + replacement + text[end:].encode())
     result = load(folder, {"A": "1"})
     if isinstance(result, Bundle):
         configuration = compile_bundle(result)

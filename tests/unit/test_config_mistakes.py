@@ -38,14 +38,14 @@ def _errors(folder: Path) -> list[str]:
     return [f"{error['file']}:{error['line']}: {error['message']}" for error in report["errors"]]
 
 
-def _put_mistake(folder: Path, file: str, old: str, new: str) -> int:
+def _put_mistake(folder: Path, file: str, old_text: str, new_text: str) -> int:
     """Put a mistake into a file of the folder; return its line."""
     path = folder / file
     text = path.read_bytes().decode()
-    assert text.count(old) == 1, f"{old!r} is there {text.count(old)} times"
-    path.write_bytes(text.replace(old, new).encode())
-    same_start = takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False))
-    return text[: text.index(old) + len(list(same_start))].count("\n") + 1
+    assert text.count(old_text) == 1, f"{old_text!r} is there {text.count(old_text)} times"
+    path.write_bytes(text.replace(old_text, new_text).encode())
+    same_start = takewhile(lambda pair: pair[0] == pair[1], zip(old_text, new_text, strict=False))
+    return text[: text.index(old_text) + len(list(same_start))].count("\n") + 1
 
 
 def test_folder_without_a_mistake_is_valid(tmp_path: Path) -> None:
@@ -181,15 +181,20 @@ _IDS_WITHOUT_LINE = (
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "remedy"),
+    ("file", "old_text", "new_text", "remedy"),
     [case[1:] for case in _YAML_CASES],
     ids=[case[0] for case in _YAML_CASES],
 )
 def test_mistake_in_yaml_is_named_with_line_and_remedy(
-    tmp_path: Path, file: str, old: str, new: str, remedy: str, request: pytest.FixtureRequest
+    tmp_path: Path,
+    file: str,
+    old_text: str,
+    new_text: str,
+    remedy: str,
+    request: pytest.FixtureRequest,
 ) -> None:
     folder = write_marketer_folder(tmp_path / "config")
-    line = _put_mistake(folder, file, old, new)
+    line = _put_mistake(folder, file, old_text, new_text)
     messages = _errors(folder)
     matches = [message for message in messages if remedy in message]
     assert matches, "\n".join(messages) or "it is accepted"
@@ -322,7 +327,7 @@ def test_forms_of_spreadsheets_with_one_meaning_are_accepted(
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("old_text", "new_text"),
     [
         ("campaign: shop", "\ufeffcampaign: shop"),
         ("ends: 2030-12-31", "ends: 9999-12-31"),
@@ -334,9 +339,11 @@ def test_forms_of_spreadsheets_with_one_meaning_are_accepted(
         ("cost: 0.01", "cost: 0.015"),
     ],
 )
-def test_forms_of_yaml_with_one_meaning_are_accepted(tmp_path: Path, old: str, new: str) -> None:
+def test_forms_of_yaml_with_one_meaning_are_accepted(
+    tmp_path: Path, old_text: str, new_text: str
+) -> None:
     folder = write_marketer_folder(tmp_path / "config")
-    _put_mistake(folder, CAMPAIGN, old, new)
+    _put_mistake(folder, CAMPAIGN, old_text, new_text)
     assert _errors(folder) == []
 
 

@@ -100,8 +100,8 @@ def is_convertible(value: object, record: type[Part]) -> bool:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.schema)
 def test_classes_accept_the_forms_that_the_schemas_accept(kind: FileKind) -> None:
-    valid = VALID_VALUES[kind.schema]
-    assert is_convertible(valid, kind.record)
-    assert not shape_problems(kind, valid)
-    for value in damage(valid):
+    valid_value = VALID_VALUES[kind.schema]
+    assert is_convertible(valid_value, kind.record)
+    assert not shape_problems(kind, valid_value)
+    for value in damage(valid_value):
         assert is_convertible(value, kind.record) is not bool(shape_problems(kind, value)), value

@@ -1,4 +1,4 @@
-"""URLs that actions are posted to: every one that passes can be asked for, by aiohttp."""
+"""URLs that actions are posted to: aiohttp can request every URL that is accepted."""
 
 import pytest
 from hypothesis import example, given

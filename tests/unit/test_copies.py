@@ -43,7 +43,7 @@ class _IdentityStage:
         self._offset = 0
 
     def receive(self, event_id: str, claimed_ms: int, at_ms: int) -> bool:
-        """Write an interaction with a claimed time at a time of the log; return whether it is
+        """Write an interaction that claims one time into the log at another; return whether it is
         processed."""
         copy = replace(_VIEW, event_id=event_id, occurred_at=claimed_ms, received_at=claimed_ms)
         return topics.IDENTIFIED in self.process(copy, at_ms)
@@ -84,7 +84,7 @@ def test_id_after_twice_the_grace_is_another_event(identity: _IdentityStage) -> 
 
 
 @pytest.mark.parametrize(
-    "other",
+    "other_interaction",
     [
         replace(_VIEW, source="app"),
         replace(_VIEW, identifiers=(Identifier("email", "bob@x"),)),
@@ -94,26 +94,26 @@ def test_id_after_twice_the_grace_is_another_event(identity: _IdentityStage) -> 
     ids=["source", "customer", "kind", "name"],
 )
 def test_id_is_scoped_by_source_customer_kind_and_name(
-    identity: _IdentityStage, other: Interaction
+    identity: _IdentityStage, other_interaction: Interaction
 ) -> None:
     assert topics.IDENTIFIED in identity.process(_VIEW)
-    assert topics.IDENTIFIED in identity.process(other)
+    assert topics.IDENTIFIED in identity.process(other_interaction)
     assert identity.process(_VIEW) == []
-    assert identity.process(other) == []
+    assert identity.process(other_interaction) == []
 
 
 def test_id_used_again_for_other_contents_is_a_dead_letter(identity: _IdentityStage) -> None:
-    cheap_view, dear_view = (replace(_VIEW, properties={"total": total}) for total in (1, 2))
+    cheap_view, expensive_view = (replace(_VIEW, properties={"total": total}) for total in (1, 2))
     assert topics.IDENTIFIED in identity.process(cheap_view)
-    assert identity.process(dear_view) == [topics.DEAD_LETTERS]
+    assert identity.process(expensive_view) == [topics.DEAD_LETTERS]
     assert identity.process(cheap_view) == []
 
 
-@pytest.mark.parametrize("blank", ["", " ", "\t\n"])
+@pytest.mark.parametrize("blank_id", ["", " ", "\t\n"])
 def test_interaction_without_id_is_a_dead_letter_and_no_copy(
-    identity: _IdentityStage, blank: str
+    identity: _IdentityStage, blank_id: str
 ) -> None:
-    copy = replace(_VIEW, event_id=blank)
+    copy = replace(_VIEW, event_id=blank_id)
     assert identity.process(copy) == [topics.DEAD_LETTERS]
     assert identity.process(copy) == [topics.DEAD_LETTERS]
 
@@ -124,20 +124,20 @@ def test_outcome_counts_once_from_any_reporter(identity: _IdentityStage) -> None
     assert identity.process(replace(impression, source="app", properties={"place": "top"})) == []
 
 
-def test_decisions_on_one_id_of_two_sources_are_two() -> None:
-    streams = [_VIEW, replace(_VIEW, source="app"), replace(_VIEW, name="Order Completed")]
+def test_interactions_with_one_id_and_different_sources_have_different_decisions() -> None:
+    interactions = [_VIEW, replace(_VIEW, source="app"), replace(_VIEW, name="Order Completed")]
     decision_ids = [
         emit.value.decision_id
-        for stream in streams
-        for emit in Flow(plain_rules()).run(stream)
+        for interaction in interactions
+        for emit in Flow(plain_rules()).run(interaction)
         if isinstance(emit.value, Decision)
     ]
-    assert len(set(decision_ids)) == len(streams)
+    assert len(set(decision_ids)) == len(interactions)
 
 
 @pytest.mark.parametrize("rule", ["first", "latest"])
 def test_values_of_one_id_at_one_time_do_not_depend_on_their_order(rule: str) -> None:
     combine = COMBINE[rule]
     values = [Value(value, _NOW_MS, "e") for value in ("gold", None, 2, ("a", "b"), True)]
-    for value, other in product(values, values):
-        assert combine(value, other) == combine(other, value)
+    for value, other_value in product(values, values):
+        assert combine(value, other_value) == combine(other_value, value)

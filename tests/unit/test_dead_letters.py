@@ -14,17 +14,20 @@ _CODEC = Codec(recorded_versions())
 _LENGTHS = st.sampled_from([0, 1, 100, 20_000, 70_000, sizes.INPUT, sizes.INPUT + 1, sizes.TOPIC])
 
 
-def _failed_input(key: int, value: int, headers: Sequence[tuple[str, bytes]]) -> FailedInput:
-    return FailedInput(topics.INTERACTIONS, 1, b"v" * value, b"k" * key, tuple(headers), 2, 77)
+def _failed_input(
+    key_bytes: int, value_bytes: int, headers: Sequence[tuple[str, bytes]]
+) -> FailedInput:
+    key, value = b"k" * key_bytes, b"v" * value_bytes
+    return FailedInput(topics.INTERACTIONS, 1, value, key, tuple(headers), 2, 77)
 
 
 @given(_LENGTHS, _LENGTHS, st.lists(_LENGTHS, max_size=3), _LENGTHS)
 def test_dead_letter_of_any_input_can_be_written_and_names_it(
-    key: int, value: int, headers: list[int], detail: int
+    key_bytes: int, value_bytes: int, header_lengths: list[int], detail_length: int
 ) -> None:
-    original = [(f"h{number}", b"h" * length) for number, length in enumerate(headers)]
-    failure = _failed_input(key, value, original)
-    letter = dead_letter("identity", failure, DeadLetter("because", "d" * detail))
+    headers = [(f"h{number}", b"h" * length) for number, length in enumerate(header_lengths)]
+    failure = _failed_input(key_bytes, value_bytes, headers)
+    letter = dead_letter("identity", failure, DeadLetter("because", "d" * detail_length))
     data = _CODEC.encode(topics.DEAD_LETTERS, letter)
     assert data is not None
     assert len(letter.key or b"") + len(data) <= MAX_BYTES
@@ -32,11 +35,11 @@ def test_dead_letter_of_any_input_can_be_written_and_names_it(
     assert letter.key is not None
     assert failure.key is not None
     assert failure.key.startswith(letter.key)
-    assert letter.value == b"v" * min(value, sizes.INPUT)
+    assert letter.value == b"v" * min(value_bytes, sizes.INPUT)
     for field, is_whole in {
         "key": letter.key == failure.key,
         "value": letter.value == failure.value,
-        "headers": letter.headers == dict(original),
+        "headers": letter.headers == dict(headers),
     }.items():
         assert is_whole is (f"; {field} cut: " not in letter.detail)
 

@@ -15,7 +15,7 @@ class _Text(Struct, frozen=True):
 
 
 class _Codec:
-    """Codec that counts what it has to decode."""
+    """Codec that counts how often it decodes."""
 
     def __init__(self) -> None:
         self.decode_count = 0
@@ -39,8 +39,8 @@ def test_each_record_is_handed_over_once_and_equals_the_written_one(
     cache = DecodedCache(codec, [_TOPIC])  # type: ignore[arg-type]
     known_keys: set[str] = set()
     misses = 0
-    for write, word in operations:
-        if write:
+    for is_write, word in operations:
+        if is_write:
             cache.encode(_TOPIC, _Text(word))
             known_keys.add(word)
         else:

@@ -125,10 +125,10 @@ def test_message_is_read_back_as_it_was_written(subject: str, text: list[str]) -
     action = _action(content={"subject": subject, "text": body}, purpose="transactional")
     mailbox = Address("Tienda Ñandú", addr_spec="hello@shop.example")
     sender = Sender(mailbox, None, LINKS, False, False, None)
-    raw = compose(action, Address(addr_spec="a@b.example"), sender, LinkMaker(SECRET), _NOW)
-    assert raw.isascii()
-    assert max(map(len, raw.split(b"\r\n"))) <= 998
-    message = message_from_bytes(raw, policy=default)
+    mail = compose(action, Address(addr_spec="a@b.example"), sender, LinkMaker(SECRET), _NOW)
+    assert mail.isascii()
+    assert max(map(len, mail.split(b"\r\n"))) <= 998
+    message = message_from_bytes(mail, policy=default)
     assert message["Subject"] == subject
     assert _lines(message.get_content()) == _lines(body)
     assert message["Date"].datetime == _NOW

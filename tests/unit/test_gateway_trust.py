@@ -163,7 +163,7 @@ def test_batch_with_a_proof_that_cannot_be_checked_is_refused_until_it_can(
     assert not door.interactions()
 
 
-def test_without_a_device_a_claim_is_refused_by_name(door: Doorway) -> None:
+def test_claim_without_a_device_is_refused_by_name(door: Doorway) -> None:
     for body in ({"userId": "ana", "event": "Viewed"}, {"userId": "new", "event": "Viewed"}):
         answer = post(door, WEB, "/v1/track", body)
         error = answer.json()["error"]
@@ -182,7 +182,7 @@ def test_identifiers_of_a_trusted_key_are_accepted(door: Doorway) -> None:
     assert interaction.identifiers == (ANA, Identifier("email", "ana@example.com"))
 
 
-def run(door: Doorway, config: Configuration) -> list[Any]:
+def run_pipeline(door: Doorway, config: Configuration) -> list[Any]:
     """Return the pipeline's outputs for all interactions that the gateway has written."""
     flow = Flow(Rules(config, TokenKey("test" * 8), 300_000))
     return [emit.value for interaction in door.interactions() for emit in flow.run(interaction)]
@@ -191,19 +191,19 @@ def run(door: Doorway, config: Configuration) -> list[Any]:
 def test_order_is_confirmed_to_the_address_that_the_shop_sent(
     door: Doorway, config: Configuration
 ) -> None:
-    evil = {"userId": "ana", "anonymousId": "thief", "traits": {"email": MAIL.value}}
-    ana = {"userId": "ana", "traits": {"email": "ana@example.com"}}
+    forged_message = {"userId": "ana", "anonymousId": "thief", "traits": {"email": MAIL.value}}
+    shop_message = {"userId": "ana", "traits": {"email": "ana@example.com"}}
     alias = {"userId": "ana", "previousId": "thief"}
     posts = [
-        (WEB, "identify", evil),
-        (SHOP, "identify", ana),
-        (WEB, "identify", evil),
+        (WEB, "identify", forged_message),
+        (SHOP, "identify", shop_message),
+        (WEB, "identify", forged_message),
         (WEB, "alias", {**alias, "anonymousId": "thief"}),
         (SHOP, "track", {"userId": "ana", "event": "Order"}),
     ]
     for key, kind, body in posts:
         assert post(door, key, f"/v1/{kind}", body).status_code == 200
-    actions = [output for output in run(door, config) if isinstance(output, Action)]
+    actions = [output for output in run_pipeline(door, config) if isinstance(output, Action)]
     assert [action.address for action in actions] == ["ana@example.com"]
 
 
@@ -216,17 +216,17 @@ def test_offers_are_shown_to_a_proven_customer(
     visit = {"type": "page", "userId": "ana", "anonymousId": "c", "context": proof}
     question = {"interaction": visit, "placements": ["hero"]}
     assert post(door, WEB, "/v1/decide", question).status_code == 200
-    [reply] = [output for output in run(door, config) if isinstance(output, Reply)]
+    [reply] = [output for output in run_pipeline(door, config) if isinstance(output, Reply)]
     [answer] = reply.answers
     assert (answer.action and answer.action.offer) == offer
 
 
 def test_shop_without_a_trusted_source_needs_no_proof(tmp_path: Path) -> None:
-    only = (
+    sources_without_trust = (
         model.Source("open", "web", OPEN, trust="public"),
         model.Source("adapters", "email", "adapters-key-1"),
     )
-    door = doorway(configuration(*only), tmp_path)
+    door = doorway(configuration(*sources_without_trust), tmp_path)
     message = {"userId": "ana", "anonymousId": "mine", "traits": {"email": "ana@example.com"}}
     assert post(door, OPEN, "/v1/identify", message).status_code == 200
     [interaction] = door.interactions()
@@ -260,7 +260,7 @@ def test_device_that_messages_are_addressed_to_is_not_asserted() -> None:
         (model.Source("web", "web", WEB, asserts=("cookie",)), "asserts"),
     ],
 )
-def test_sources_that_make_no_sense_are_refused(source: model.Source, field: str) -> None:
+def test_contradictory_sources_are_refused(source: model.Source, field: str) -> None:
     bundle = configuration(model.Source("shop", "web", SHOP)).bundle
     bad_bundle = replace(bundle, sources=model.Sources((source,)))
     problems = compile_bundle(bad_bundle)
@@ -268,7 +268,7 @@ def test_sources_that_make_no_sense_are_refused(source: model.Source, field: str
     assert field in problems[0].path
 
 
-def test_decide_request_of_a_public_key_is_the_devices(door: Doorway) -> None:
+def test_decide_request_of_a_public_key_stays_with_its_device(door: Doorway) -> None:
     question = {
         "interaction": {"type": "page", "userId": "ana", "anonymousId": "thief"},
         "placements": ["hero"],

@@ -1,4 +1,4 @@
-"""Geo databases of other shapes are refused, and cost no event where they are in use."""
+"""Geo databases of other shapes are refused, and lose no event where they are in use."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ SHAPES: list[Any] = [
 ]
 
 
-def write(file: Path, record: object) -> Path:
+def write_database(file: Path, record: object) -> Path:
     writer = MMDBWriter(ip_version=6, ipv4_compatible=True, database_type="Test")
     writer.insert_network(IPSet(["192.0.2.0/24", "2001:db8::/32"]), record)
     writer.to_db_file(str(file))
@@ -49,7 +49,7 @@ def write(file: Path, record: object) -> Path:
 def test_other_shape_of_database_is_refused_and_gives_no_place(
     tmp_path: Path, shape: object
 ) -> None:
-    file = write(tmp_path / "geo.mmdb", shape)
+    file = write_database(tmp_path / "geo.mmdb", shape)
     assert geo_problem(file)
     places = open_places(file)
     assert not isinstance(places, str)
@@ -63,7 +63,7 @@ def test_usual_shape_of_database_passes(tmp_path: Path) -> None:
 
 @settings(max_examples=cases(60), deadline=None)
 @given(data=st.data())
-def test_changed_database_costs_no_event(
+def test_changed_database_raises_no_error(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     # Fuzzing: bytes are changed, or the end is cut off.

@@ -22,6 +22,7 @@ from pipeline.stack.strays import end, stray_brokers, strays
 
 
 def modes(folder: Path) -> set[int]:
+    """Return the rights that group and others have on the folder and its content."""
     return {path.lstat().st_mode & 0o077 for path in (folder, *folder.rglob("*"))}
 
 
@@ -48,13 +49,12 @@ def test_home_of_an_earlier_version_is_closed_to_others(tmp_path: Path) -> None:
 
 def test_files_of_commands_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     environment = {**os.environ, "KAIROS_HOME": str(tmp_path / "home")}
-    command = [
-        sys.executable,
-        "-c",
-        "import os; os.umask(0o022); from pipeline.cli.main import main",
-    ]
-    command[-1] += "; import sys; sys.argv = ['kairos', 'config', 'schemas', sys.argv[1]]; main()"
-    subprocess.run([*command, str(tmp_path / "out")], env=environment, check=True)
+    program = (
+        "import os, sys; os.umask(0o022); from pipeline.cli.main import main; "
+        "sys.argv = ['kairos', 'config', 'schemas', sys.argv[1]]; main()"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "out")]
+    subprocess.run(command, env=environment, check=True)
     assert modes(tmp_path / "out") == {0}
 
 
@@ -63,7 +63,7 @@ def test_folder_of_the_secret_is_private(tmp_path: Path) -> None:
     assert modes(tmp_path / "new") == {0}
 
 
-def test_folder_that_was_open_is_closed(tmp_path: Path) -> None:
+def test_readable_folder_is_made_private(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir(mode=0o755)
     make_private_folder(tmp_path / "a")
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
@@ -97,15 +97,15 @@ def test_start_time_is_read_behind_a_name_with_brackets_and_spaces(tmp_path: Pat
     shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
     process = subprocess.Popen([program, "30"])
     try:
-        first = ProcessHandle.of(process.pid)
+        handle = ProcessHandle.of(process.pid)
         time.sleep(0.05)
-        assert first is not None
-        assert ProcessHandle.of(process.pid) == first
-        assert first.started.partition("/")[2].isdecimal()
+        assert handle is not None
+        assert ProcessHandle.of(process.pid) == handle
+        assert handle.started.partition("/")[2].isdecimal()
     finally:
         process.kill()
         process.wait()
-    assert first.process() is None
+    assert handle.process() is None
 
 
 def test_home_has_one_holder_at_a_time(tmp_path: Path) -> None:
@@ -132,19 +132,18 @@ def _hold(home: Path, log: Path) -> None:
 
 def test_killed_holder_releases_the_home(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    holder: Any = context.Process(target=_hold_for_ever, args=(tmp_path / "home", ready))
+    ready_event = context.Event()
+    holder: Any = context.Process(target=_hold_for_ever, args=(tmp_path / "home", ready_event))
     holder.start()
-    assert ready.wait(120)
+    assert ready_event.wait(120)
     holder.kill()
-    messages: list[str] = []
-    with home_lock(tmp_path / "home", messages.append):
+    with home_lock(tmp_path / "home", lambda _: None):
         pass
 
 
-def _hold_for_ever(home: Path, ready: Any) -> None:
+def _hold_for_ever(home: Path, ready_event: Any) -> None:
     with home_lock(home, lambda _: None):
-        ready.set()
+        ready_event.set()
         time.sleep(600)
 
 
@@ -158,10 +157,14 @@ def test_home_that_is_removed_and_made_again_can_be_held_again(tmp_path: Path) -
 
 def test_processes_of_a_home_that_was_removed_are_found(tmp_path: Path) -> None:
     home = tmp_path / "gone"
-    idle = "import time; time.sleep(60)"
-    child = subprocess.Popen([sys.executable, "-c", idle], env={SUPERVISED: str(home)})
-    broker = subprocess.Popen([sys.executable, "-c", idle, f"{home}/broker/server.properties"])
-    other = subprocess.Popen([sys.executable, "-c", idle], env={SUPERVISED: str(tmp_path)})
+    idle_program = "import time; time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", idle_program], env={SUPERVISED: str(home)})
+    broker = subprocess.Popen(
+        [sys.executable, "-c", idle_program, f"{home}/broker/server.properties"]
+    )
+    other_process = subprocess.Popen(
+        [sys.executable, "-c", idle_program], env={SUPERVISED: str(tmp_path)}
+    )
     try:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not (strays(home) and stray_brokers(home)):
@@ -170,9 +173,9 @@ def test_processes_of_a_home_that_was_removed_are_found(tmp_path: Path) -> None:
         assert [stray_broker.pid for stray_broker in stray_brokers(home)] == [broker.pid]
         assert end(strays(home)) == 1
         assert end(stray_brokers(home)) == 1
-        assert other.poll() is None
+        assert other_process.poll() is None
     finally:
-        for process in (child, broker, other):
+        for process in (child, broker, other_process):
             process.kill()
             process.wait()
 

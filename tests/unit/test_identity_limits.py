@@ -13,7 +13,7 @@ from tests.support.worlds import rules
 
 
 def flow(maximum: int, cookies: int | None = None) -> Flow:
-    spaces = (
+    namespaces = (
         model.Namespace("customer_id"),
         model.Namespace("email", "lower"),
         model.Namespace("cookie", limit=cookies),
@@ -22,7 +22,7 @@ def flow(maximum: int, cookies: int | None = None) -> Flow:
         rules(
             model.Bundle(
                 sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),
-                identity=model.Identity(spaces, max_identifiers=maximum),
+                identity=model.Identity(namespaces, max_identifiers=maximum),
                 channels=model.Channels((model.Channel("web"),)),
             )
         )

@@ -27,6 +27,6 @@ def test_token_contains_exactly_the_signed_claims(claims: Claims, data: st.DataO
     token = key.sign(claims)
     assert key.verify(token) == claims
     assert TokenKey("another").verify(token) is None
-    place = data.draw(st.integers(0, len(token) - 2))  # the last character has unused bits
-    other = data.draw(st.characters(codec="utf-8").filter(lambda char: char != token[place]))
-    assert key.verify(token[:place] + other + token[place + 1 :]) is None
+    index = data.draw(st.integers(0, len(token) - 2))  # the last character has unused bits
+    substitute = data.draw(st.characters(codec="utf-8").filter(lambda char: char != token[index]))
+    assert key.verify(token[:index] + substitute + token[index + 1 :]) is None

@@ -29,7 +29,7 @@ _OFFERS = (
         "banned", 9_000, hero("banned", p=0.1), eligibility=[{"rule": "may", "when": _NO_CUSTOMER}]
     ),
 )
-_BEST = {
+_BEST_TREATMENTS = {
     USUAL: "raised",
     "propensity": "likely",
     "no-levers": "worthy",
@@ -43,7 +43,7 @@ def _rules(*offers: Any, **policies: Any) -> Rules:
 
 
 def _customer_in(arm: str) -> tuple[Identifier, ...]:
-    """Return a customer who is in the arm."""
+    """Return the identifier of a customer who is in the arm."""
     tests = ImpactTests(0.1)
     names = (Identifier("customer_id", f"c{number}") for number in range(1_000))
     return (next(name for name in names if arm_of(tests, profile_id(name)) == arm),)
@@ -54,33 +54,36 @@ def _decide(rules: Rules, arm: str) -> tuple[Life, Decision]:
     return life, life.interact("Seen", 0, ask=("hero",))
 
 
-@pytest.mark.parametrize(("arm", "best"), _BEST.items())
-def test_each_arm_leaves_a_factor_out(arm: str, best: str) -> None:
+@pytest.mark.parametrize(("arm", "best_treatment"), _BEST_TREATMENTS.items())
+def test_each_arm_leaves_a_factor_out(arm: str, best_treatment: str) -> None:
     _, decision = _decide(_rules(), arm)
     [choice] = decision.choices
-    assert (decision.arm, choice.treatment, choice.propensity) == (arm, best, 1.0)
+    assert (decision.arm, choice.treatment, choice.propensity) == (arm, best_treatment, 1.0)
 
 
-@pytest.mark.parametrize("arm", [*_BEST, "chance"])
+@pytest.mark.parametrize("arm", [*_BEST_TREATMENTS, "chance"])
 @pytest.mark.parametrize("policies", [{}, {"learning": {"ramp": 0}}], ids=["fixed", "learned"])
 def test_choices_are_as_frequent_as_their_propensity(arm: str, policies: dict[str, Any]) -> None:
     life = Life(_rules(**policies), _customer_in(arm))
-    times, counts_by_arm, likely = 500, Counter[str](), {}
-    for number in range(times):
+    decision_count, counts_by_arm, propensities = 500, Counter[str](), {}
+    for number in range(decision_count):
         [choice] = life.interact("Seen", number * 86_400_000, ask=("hero",)).choices
         name = choice.treatment or "nothing"
         counts_by_arm[name] += 1
-        likely[name] = choice.propensity
-    for name, propensity in likely.items():
-        deviation = sqrt(times * propensity * (1 - propensity)) + 0.5
-        assert abs(counts_by_arm[name] - times * propensity) < 4.5 * deviation, (name, propensity)
+        propensities[name] = choice.propensity
+    for name, propensity in propensities.items():
+        deviation = sqrt(decision_count * propensity * (1 - propensity)) + 0.5
+        assert abs(counts_by_arm[name] - decision_count * propensity) < 4.5 * deviation, (
+            name,
+            propensity,
+        )
     # A rare choice may be absent from the sample.
-    assert sum(likely.values()) == pytest.approx(1, abs=0.03)
-    assert "banned" not in likely
-    assert ("unfit" in likely) == (arm == "eligibility")
+    assert sum(propensities.values()) == pytest.approx(1, abs=0.03)
+    assert "banned" not in propensities
+    assert ("unfit" in propensities) == (arm == "eligibility")
 
 
-@pytest.mark.parametrize("arm", [*_BEST, "chance"])
+@pytest.mark.parametrize("arm", [*_BEST_TREATMENTS, "chance"])
 @pytest.mark.parametrize("policies", [{}, {"learning": {"ramp": 0}}], ids=["fixed", "learned"])
 def test_repeated_decision_is_the_same_and_names_its_arm(
     arm: str, policies: dict[str, Any]
@@ -94,13 +97,13 @@ def test_repeated_decision_is_the_same_and_names_its_arm(
 
 
 def test_transactional_messages_are_the_same_in_all_arms() -> None:
-    fit = {"suitability": [{"rule": "fit", "when": _NO_CUSTOMER}]}
+    suitability = {"suitability": [{"rule": "fit", "when": _NO_CUSTOMER}]}
     receipt = campaign(
-        "receipt", offer("paid", 1), offer("unfit", 9, **fit), purpose="transactional"
+        "receipt", offer("paid", 1), offer("unfit", 9, **suitability), purpose="transactional"
     )
     sale = campaign("sale", offer("sale", 5), offer("more", 4))
     rules = world(campaigns=[receipt, sale], policies={"impact_tests": _TESTS})
-    for arm in (*_BEST, "chance"):
+    for arm in (*_BEST_TREATMENTS, "chance"):
         life = Life(rules, _customer_in(arm))
         life.interact("Go", 0)
         assert "paid-email" in life.treatments()
@@ -108,10 +111,12 @@ def test_transactional_messages_are_the_same_in_all_arms() -> None:
 
 
 def test_outbound_messages_keep_their_triggers_and_caps() -> None:
-    cap = [{"cap": "once", "per": "all", "max": 1, "window": "1d"}]
-    sale, other = campaign("sale", offer("sale", 5)), campaign("other", offer("other", 4))
-    rules = world(campaigns=[sale, other], policies={"impact_tests": _TESTS, "caps": cap})
-    for arm in (*_BEST, "chance"):
+    caps = [{"cap": "once", "per": "all", "max": 1, "window": "1d"}]
+    sale, second_campaign = campaign("sale", offer("sale", 5)), campaign("other", offer("other", 4))
+    rules = world(
+        campaigns=[sale, second_campaign], policies={"impact_tests": _TESTS, "caps": caps}
+    )
+    for arm in (*_BEST_TREATMENTS, "chance"):
         life = Life(rules, _customer_in(arm))
         assert life.interact("Stay", 0).candidates == ()
         life.interact("Go", 1)
@@ -120,7 +125,7 @@ def test_outbound_messages_keep_their_triggers_and_caps() -> None:
         assert life.treatments() == []
 
 
-def test_shares_are_as_stated_and_others_are_as_usual() -> None:
+def test_arms_have_their_shares_and_other_customers_are_in_the_usual_one() -> None:
     tests = ImpactTests(0.05)
     counts_by_arm = Counter(
         arm_of(tests, profile_id(Identifier("customer_id", f"{number}")))

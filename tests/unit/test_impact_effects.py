@@ -1,4 +1,4 @@
-"""The planted worth of a factor is found, from decisions that the stage itself made."""
+"""Effects of factors, estimated from decisions of the stage, are those that were planted."""
 
 from math import sqrt
 from pathlib import Path
@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         trigger={"name": "Never"},
     )
     rules = world(campaigns=[sale], policies={"impact_tests": {"share": 0.1}})
-    chance, decisions, segmented = Random(1), list[Decision](), list[Segmented]()
+    random, decisions, segmented = Random(1), list[Decision](), list[Segmented]()
     for number in range(_CUSTOMERS):
         life = Life(rules, (Identifier("customer_id", f"c{number}"),))
         at = _START + number * DAY_MS // 100
@@ -63,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         decisions.append(decision)
         profile_id = decision.profile_id
         segmented.append(as_segmented(profile_id, event(decision.event_id, "Seen", at)))
-        if chance.random() < _TRUTH[str(decision.choices[0].treatment)]:
+        if random.random() < _TRUTH[str(decision.choices[0].treatment)]:
             purchase = event(f"b{number}", "Bought", at + DAY_MS, value=10.0)
             segmented.append(as_segmented(profile_id, purchase))
     segmented.append(as_segmented("nobody", event("last", "Seen", _START + 60 * DAY_MS)))

@@ -34,7 +34,7 @@ class _Kind(NamedTuple):
 
     name: Literal["keen", "quiet"]
     visits: int
-    anyway: float
+    base_chance: float
 
 
 _KINDS: Final = (_Kind("keen", 5, 0.4), _Kind("quiet", 1, 0.05))
@@ -45,11 +45,11 @@ _CUSTOMERS: Final = 5_000
 @cache
 def _rules() -> Rules:
     """Return rules with two treatments; one is for keen customers only, and has no effect."""
-    only_keen = {"property": "kind", "is": "keen"}
+    keen_condition = {"property": "kind", "is": "keen"}
     sale = campaign(
         "sale",
         offer("shoes", 10, hero("plain", p=0.3)),
-        offer("boots", 10, hero("flattering", p=0.3), when=only_keen),
+        offer("boots", 10, hero("flattering", p=0.3), when=keen_condition),
         goal={"when": {"name": "Bought"}, "window": "3d"},
         trigger={"name": "Never"},
         holdout=0.3,
@@ -60,7 +60,7 @@ def _rules() -> Rules:
 
 
 @cache
-def _visit() -> Segmented:
+def _visit_record() -> Segmented:
     request = DecideRequest("r", "g", ("hero",), 2_000)
     interaction = Interaction(
         "e", "track", "Home", "web", "shop", 1_000, 1_000, ADA, request=request
@@ -73,23 +73,23 @@ class _Customer:
     """Customer who visits, is shown what is decided, and buys at most once."""
 
     def __init__(self, number: int, kind: _Kind, random: Random) -> None:
-        self.first: str | None = None
+        self.first_message: str | None = None
         self.is_held = False
         self._profile = f"p{number}"
         self._kind = kind
         self._random = random
         self._state: ContactState | None = None
-        self._events = 0
+        self._event_count = 0
 
     def live(self, begin_ms: int, learner: MemoryLearner) -> None:
         """Visit until something is bought."""
         random, kind = self._random, self._kind
-        later = (random.random() * _WINDOW_MS * 0.9 for _ in range(kind.visits - 1))
-        visits = sorted(round(begin_ms + after) for after in (0, *later))
+        delays = (random.random() * _WINDOW_MS * 0.9 for _ in range(kind.visits - 1))
+        visit_times = sorted(round(begin_ms + delay) for delay in (0, *delays))
         purchase_at: float = float("inf")
-        if random.random() < kind.anyway:
+        if random.random() < kind.base_chance:
             purchase_at = begin_ms + random.uniform(0.01, 0.99) * _WINDOW_MS
-        for at in visits:
+        for at in visit_times:
             if at >= purchase_at:
                 break
             if self._visit(at, learner) == "plain" and random.random() < _PERSUASION:
@@ -100,20 +100,20 @@ class _Customer:
     def _visit(self, at: int, learner: MemoryLearner) -> str | None:
         """Return the message that is shown, if it is the customer's first."""
         [choice] = self._send("Home", at, learner).choices
-        is_first = self.first is None
-        self.first = self.first or choice.treatment or choice.would_be
+        is_first = self.first_message is None
+        self.first_message = self.first_message or choice.treatment or choice.would_be
         self.is_held = self.is_held or choice.would_be is not None
         return choice.treatment if is_first else None
 
     def _send(self, name: str, at: int, learner: MemoryLearner) -> Decision:
-        record, self._events = _visit(), self._events + 1
+        record, self._event_count = _visit_record(), self._event_count + 1
         assert record.interaction is not None
         assert record.identity is not None
         own_record = replace(
             record,
             interaction=replace(
                 record.interaction,
-                event_id=f"{self._profile}-{self._events}",
+                event_id=f"{self._profile}-{self._event_count}",
                 name=name,
                 occurred_at=at,
                 received_at=at,
@@ -136,7 +136,7 @@ class _LearnedWorld(NamedTuple):
 
 
 @cache
-def _measure() -> _LearnedWorld:
+def _measure_world() -> _LearnedWorld:
     learner, random, customers = MemoryLearner(), Random(3), []
     for number in range(_CUSTOMERS):
         kind = _KINDS[number % 2]
@@ -150,19 +150,21 @@ def _truth(treatment: str) -> float:
     """Return the effect of a treatment on the customers whose first message it is."""
     gain = _PERSUASION if treatment == "plain" else 0.0
     effects = [
-        gain * (1 - kind.anyway)
-        for kind, customer in _measure().customers
-        if customer.first == treatment and not customer.is_held
+        gain * (1 - kind.base_chance)
+        for kind, customer in _measure_world().customers
+        if customer.first_message == treatment and not customer.is_held
     ]
     return sum(effects) / len(effects)
 
 
 @pytest.mark.parametrize("treatment", ["plain", "flattering"])
 def test_added_probability_is_the_true_effect(treatment: str) -> None:
-    knowledge, customers = _measure()
+    knowledge, customers = _measure_world()
     evidence = knowledge.about(("sale", _OFFERS[treatment], treatment), "")
     rate = evidence.successes / evidence.trials
-    anyway = knowledge.anyway(("sale", _OFFERS[treatment], treatment), "")
-    held_count = sum(customer.is_held and customer.first == treatment for _, customer in customers)
-    sigma = (rate * (1 - rate) / evidence.trials + anyway * (1 - anyway) / held_count) ** 0.5
-    assert abs(rate - anyway - _truth(treatment)) < 4 * sigma
+    base_rate = knowledge.anyway(("sale", _OFFERS[treatment], treatment), "")
+    held_count = sum(
+        customer.is_held and customer.first_message == treatment for _, customer in customers
+    )
+    sigma = (rate * (1 - rate) / evidence.trials + base_rate * (1 - base_rate) / held_count) ** 0.5
+    assert abs(rate - base_rate - _truth(treatment)) < 4 * sigma

@@ -51,7 +51,7 @@ def test_valid_file_is_loaded(tmp_path: Path, text: str) -> None:
     assert bundle.ingest.watches[0].watch == "crm"
 
 
-def test_secrets_stay_names_of_variables(tmp_path: Path) -> None:
+def test_references_to_sftp_secrets_are_kept(tmp_path: Path) -> None:
     bundle = load_text(tmp_path, _SFTP)
     assert isinstance(bundle, Bundle)
     sftp = bundle.ingest.watches[0].sftp
@@ -59,7 +59,7 @@ def test_secrets_stay_names_of_variables(tmp_path: Path) -> None:
     assert sftp.private_key == "${CRM_KEY}"
 
 
-def test_names_of_pgp_keys_and_of_sources_secrets_stay_too(
+def test_references_to_pgp_keys_and_source_secrets_are_kept(
     tmp_path: Path,
 ) -> None:
     text = _FOLDER.replace(
@@ -77,7 +77,7 @@ def test_names_of_pgp_keys_and_of_sources_secrets_stay_too(
 
 
 @pytest.mark.parametrize(
-    ("text", "old", "new", "line", "words"),
+    ("text", "old_text", "new_text", "line", "words"),
     [
         (_FOLDER, "source: crm", "source: crn", 3, "unknown source 'crn': did you mean"),
         (_FOLDER, "/srv/in", "in", 4, "no absolute path"),
@@ -107,10 +107,10 @@ def test_names_of_pgp_keys_and_of_sources_secrets_stay_too(
     ],
 )
 def test_mistake_is_named_with_its_line(
-    tmp_path: Path, text: str, old: str, new: str, line: int, words: str
+    tmp_path: Path, text: str, old_text: str, new_text: str, line: int, words: str
 ) -> None:
-    assert old in text
-    errors = load_text(tmp_path, text.replace(old, new, 1))
+    assert old_text in text
+    errors = load_text(tmp_path, text.replace(old_text, new_text, 1))
     assert isinstance(errors, list)
     assert [(error.file, error.line) for error in errors if words in error.message] == [
         ("ingest.yaml", line)
@@ -144,8 +144,8 @@ def test_watch_of_a_catalogue_names_one_and_maps_nothing(tmp_path: Path) -> None
     catalog: goods
     kind: track
 """
-    words = load(write_configuration(tmp_path / "config", text), {})
-    assert isinstance(words, list)
-    messages = " ".join(word.message for word in words)
+    errors = load(write_configuration(tmp_path / "config", text), {})
+    assert isinstance(errors, list)
+    messages = " ".join(error.message for error in errors)
     assert "goods" in messages
     assert "kind is for interactions" in messages

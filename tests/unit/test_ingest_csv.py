@@ -1,4 +1,4 @@
-"""CSV as people really send it: readable rows are read, and an unreadable one costs only itself."""
+"""CSV as it is sent in practice: readable rows are read, and unreadable ones are refused alone."""
 
 import tracemalloc
 from pathlib import Path
@@ -11,13 +11,13 @@ from pipeline.row_files.row import FileFormat, FileRow, UnreadableError
 from pipeline.row_files.rows import open_rows
 
 _MAX = 1_000
-_HEAD = "type,event,userId,properties.price\n"
+_HEADER = "type,event,userId,properties.price\n"
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Any:
-    """Function that reads a CSV of this content: each row's line with its record, or its
-    refusal."""
+def read_table(tmp_path: Path) -> Any:
+    """Function that reads a CSV, and returns each row's line with its record, or with code and
+    field of its refusal."""
 
     def read(content: str | bytes, **options: Any) -> list[tuple[int, Any]]:
         path = tmp_path / "a.csv"
@@ -38,7 +38,7 @@ def order(price: object = 1, user: str = "u") -> dict[str, Any]:
     return {"type": "track", "event": "Order", "userId": user, "properties": {"price": price}}
 
 
-def test_columns_are_nested_fields_and_properties_have_types(table: Any) -> None:
+def test_columns_are_nested_fields_and_properties_have_types(read_table: Any) -> None:
     text = (
         "type,event,userId,timestamp,properties.price,properties.sku,properties.gift,context\n"
         'track,Order,007,1700000000000,12.5,0042,true,"{""ip"": ""192.0.2.1""}"\n'
@@ -61,15 +61,15 @@ def test_columns_are_nested_fields_and_properties_have_types(table: Any) -> None
         "timestamp": "2024-01-01",
         "properties": {"price": -3, "gift": False},
     }
-    assert table(text) == [
+    assert read_table(text) == [
         (2, first_row),
         (3, second_row),
         (6, {"type": "track", "event": "Short", "userId": "9"}),
     ]
 
 
-def test_context_is_nested_as_deep_as_its_fields_are(table: Any) -> None:
-    [(_, row)] = table(
+def test_context_is_nested_as_deep_as_its_fields_are(read_table: Any) -> None:
+    [(_, row)] = read_table(
         "type,anonymousId,context.page.url,context.campaign.name,context.device.id,"
         "context.traits.plan,context.consent.categoryPreferences.ads\n"
         "page,c,https://a.example,spring,d1,3,TRUE\n"
@@ -83,15 +83,15 @@ def test_context_is_nested_as_deep_as_its_fields_are(table: Any) -> None:
     }
 
 
-def test_identifiers_are_those_of_an_interaction(table: Any) -> None:
-    assert table("kind,identifiers.email,identifiers.cookie\npage,ada@a.example,\n") == [
+def test_identifiers_are_those_of_an_interaction(read_table: Any) -> None:
+    assert read_table("kind,identifiers.email,identifiers.cookie\npage,ada@a.example,\n") == [
         (2, {"kind": "page", "identifiers": [{"namespace": "email", "value": "ada@a.example"}]})
     ]
 
 
-def test_list_is_a_list_and_text_that_is_none_is_text(table: Any) -> None:
-    text = _HEAD + 'track,Order,u,"[""a"", 2]"\ntrack,Order,u,[sic]\ntrack,[1],u,\n'
-    assert [row for _, row in table(text)] == [
+def test_json_lists_are_parsed_and_other_brackets_are_text(read_table: Any) -> None:
+    text = _HEADER + 'track,Order,u,"[""a"", 2]"\ntrack,Order,u,[sic]\ntrack,[1],u,\n'
+    assert [row for _, row in read_table(text)] == [
         order(["a", 2]),
         order("[sic]"),
         {"type": "track", "event": "[1]", "userId": "u"},
@@ -113,13 +113,13 @@ def test_list_is_a_list_and_text_that_is_none_is_text(table: Any) -> None:
         ("shift_jis", "shift_jis"),
     ],
 )
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_encodings_are_found_or_named(
-    table: Any, encoding: str, encoding_option: str | None, end: str
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_encodings_are_detected_or_configured(
+    read_table: Any, encoding: str, encoding_option: str | None, line_end: str
 ) -> None:
     name = "Ñandú" if encoding != "shift_jis" else "日本"
-    text = (_HEAD + f"track,Order,{name},1\ntrack,Order,b,2\n").replace("\n", end)
-    assert table(text.encode(encoding), encoding=encoding_option) == [
+    text = (_HEADER + f"track,Order,{name},1\ntrack,Order,b,2\n").replace("\n", line_end)
+    assert read_table(text.encode(encoding), encoding=encoding_option) == [
         (2, order(1, name)),
         (3, order(2, "b")),
     ]
@@ -137,8 +137,10 @@ def test_encodings_are_found_or_named(
         ('"type";"event";"userId";"properties.a,b,c,d"\ntrack;Order;u;1\n', None),
     ],
 )
-def test_delimiters_are_found_or_named(table: Any, text: str, delimiter_option: str | None) -> None:
-    [(_, row)] = table(text, delimiter=delimiter_option)
+def test_delimiters_are_detected_or_configured(
+    read_table: Any, text: str, delimiter_option: str | None
+) -> None:
+    [(_, row)] = read_table(text, delimiter=delimiter_option)
     assert (row["event"], row["userId"], *row["properties"].values()) == ("Order", "u", 1)
 
 
@@ -154,11 +156,11 @@ def test_delimiters_are_found_or_named(table: Any, text: str, delimiter_option: 
         ("007", "007"),
     ],
 )
-def test_decimal_comma_is_named(table: Any, cell: str, value: object) -> None:
+def test_decimal_comma_is_an_option(read_table: Any, cell: str, value: object) -> None:
     text = f"type;event;userId;properties.price\ntrack;Order;u;{cell}\n"
     expected = value if isinstance(value, tuple) else order(value)
-    assert table(text, decimal_comma=True) == [(2, expected)]
-    assert table(text.replace(cell, "1.234,50")) == [(2, order("1.234,50"))]
+    assert read_table(text, decimal_comma=True) == [(2, expected)]
+    assert read_table(text.replace(cell, "1.234,50")) == [(2, order("1.234,50"))]
 
 
 _ROW = "track,Order,u,1\n"
@@ -177,42 +179,42 @@ _ROW = "track,Order,u,1\n"
         (b'track,"' + b"x" * 2_000 + b'",u,1\n', "too_large", None),
     ],
 )
-def test_bad_row_costs_itself_and_names_its_line_and_column(
-    table: Any, bad_row: bytes, code: str, field: str | None
+def test_bad_row_is_refused_alone_with_its_line_and_column(
+    read_table: Any, bad_row: bytes, code: str, field: str | None
 ) -> None:
     good_row = _ROW.encode()
     content = (
-        _HEAD.encode() + good_row + bad_row + good_row + b'track,"two\nlines",u,1\n' + good_row
+        _HEADER.encode() + good_row + bad_row + good_row + b'track,"two\nlines",u,1\n' + good_row
     )
-    broken_row = {**order(), "event": "two\nlines"}
-    assert table(content) == [
+    multiline_row = {**order(), "event": "two\nlines"}
+    assert read_table(content) == [
         (2, order()),
         (3, (code, field)),
         (4, order()),
-        (5, broken_row),
+        (5, multiline_row),
         (7, order()),
     ]
 
 
-def test_unclosed_quote_costs_its_own_line_in_a_file_of_any_length(table: Any) -> None:
-    rows = table(_HEAD + 'track,"Order,u,1\n' + _ROW * 500)
+def test_unclosed_quote_refuses_one_line_in_a_file_of_any_length(read_table: Any) -> None:
+    rows = read_table(_HEADER + 'track,"Order,u,1\n' + _ROW * 500)
     assert rows[0] == (2, ("too_large", None))
     assert rows[1:] == [(line, order()) for line in range(3, 503)]
-    assert table(_HEAD + _ROW + 'track,"Order,u,1\n' + _ROW)[1:] == [
+    assert read_table(_HEADER + _ROW + 'track,"Order,u,1\n' + _ROW)[1:] == [
         (3, ("invalid_csv", None)),
         (4, order()),
     ]
 
 
-def test_lines_that_are_no_rows_are_not_counted(table: Any) -> None:
-    text = _HEAD + "\n" + _ROW + ",,,\n" + _HEAD + _ROW.strip() + ",,\n" + "\n\n  \n"
-    rows = table(text)
+def test_blank_lines_and_repeated_headers_are_no_rows(read_table: Any) -> None:
+    text = _HEADER + "\n" + _ROW + ",,,\n" + _HEADER + _ROW.strip() + ",,\n" + "\n\n  \n"
+    rows = read_table(text)
     assert rows == [(3, order()), (6, order())]
 
 
-def test_last_row_that_is_cut_off_is_refused(table: Any) -> None:
-    assert table(_HEAD + _ROW + "track,Order,u") == [(2, order()), (3, ("cut_off", None))]
-    assert table(_HEAD + "track,Order,u,1") == [(2, order())]
+def test_last_row_that_is_cut_off_is_refused(read_table: Any) -> None:
+    assert read_table(_HEADER + _ROW + "track,Order,u") == [(2, order()), (3, ("cut_off", None))]
+    assert read_table(_HEADER + "track,Order,u,1") == [(2, order())]
 
 
 @pytest.mark.parametrize(
@@ -235,35 +237,37 @@ def test_last_row_that_is_cut_off_is_refused(table: Any) -> None:
     ],
 )
 def test_columns_that_would_be_lost_are_refused_by_name(
-    table: Any, header: str, words: str | None
+    read_table: Any, header: str, words: str | None
 ) -> None:
     if words is None:
-        assert table(header + "\n") == []
+        assert read_table(header + "\n") == []
         return
     with pytest.raises(UnreadableError, match=words):
-        table(header + "\n")
+        read_table(header + "\n")
 
 
-def test_column_may_be_left_out(table: Any) -> None:
+def test_configured_columns_are_ignored(read_table: Any) -> None:
     text = "type,event,userId,price,properties.price\ntrack,Order,u,9,1\n"
-    assert table(text, ignored_columns=frozenset({"price"})) == [(2, order())]
+    assert read_table(text, ignored_columns=frozenset({"price"})) == [(2, order())]
 
 
-def test_no_cell_overwrites_another(table: Any) -> None:
+def test_no_cell_overwrites_another(read_table: Any) -> None:
     text = "type,event,userId,properties,properties.price\n"
-    assert table(text + 'track,Order,u,"{""price"": 2}",1\n') == [
+    assert read_table(text + 'track,Order,u,"{""price"": 2}",1\n') == [
         (2, ("given_twice", "properties.price"))
     ]
-    assert table(text + 'track,Order,u,"{""a"": 2}",1\n') == [
+    assert read_table(text + 'track,Order,u,"{""a"": 2}",1\n') == [
         (2, {**order(), "properties": {"a": 2, "price": 1}})
     ]
-    assert table(text + "track,Order,u,no json,1\n") == [(2, ("invalid_field", "properties.price"))]
+    assert read_table(text + "track,Order,u,no json,1\n") == [
+        (2, ("invalid_field", "properties.price"))
+    ]
 
 
-def test_file_larger_than_memory_is_read_in_little_of_it(tmp_path: Path) -> None:
+def test_large_file_is_read_in_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "large.csv"
     with path.open("w") as file:
-        file.write(_HEAD)
+        file.write(_HEADER)
         file.write(_ROW * 200_000)
         file.write('track,"open ' + "x" * 5_000_000 + "\n")
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""Files as people really send them, with columns that are mapped to fields of an interaction."""
+"""Files as they are sent in practice: their columns are mapped to fields of an interaction."""
 
 import gzip
 import zipfile
@@ -35,8 +35,8 @@ _WATCH = model.Watch(
 )
 
 
-def read(path: Path, watch: model.Watch) -> list[Any]:
-    """Return each row's record, or the refusal of it with line, code and field."""
+def read_records(path: Path, watch: model.Watch) -> list[Any]:
+    """Return the record of each row, or line, code and field of its refusal."""
     file_format = watched_format(with_feed(watch), 1_000)
     return [
         (row.line, row.code, row.field)
@@ -67,24 +67,27 @@ def test_european_spreadsheet_is_read(tmp_path: Path) -> None:
     )
     path.write_bytes(text.encode("iso-8859-1"))
     csv = model.CsvFormat(encoding="iso-8859-1", decimal_comma=True)
-    assert read(path, replace(_WATCH, csv=csv)) == [
+    assert read_records(path, replace(_WATCH, csv=csv)) == [
         person("7", properties={"spent": 1234.5}, occurred_at=_NEW_YEAR_MS),
         person("8", properties={"spent": 12}, occurred_at=_NEW_YEAR_MS),
         (6, "invalid_time", "occurred_at"),
     ]
 
 
-def test_byte_order_mark_is_skipped_and_a_row_without_identifier_named(tmp_path: Path) -> None:
+def test_byte_order_mark_is_skipped_and_row_without_identifier_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes("\ufeffKunde,E-Mail,Umsatz,Datum,Notiz\n7\n,,5\n".encode())
-    assert read(path, _WATCH) == [person("7"), (3, "missing_identifier", "identifiers.customer_id")]
+    assert read_records(path, _WATCH) == [
+        person("7"),
+        (3, "missing_identifier", "identifiers.customer_id"),
+    ]
 
 
 def test_file_without_header_and_quotes_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('7|a@a.example|"5|01/01/2026|\n')
     csv = model.CsvFormat(names=("Kunde", "E-Mail", "Umsatz", "Datum", "Notiz"), quote="")
-    [row] = read(path, replace(_WATCH, csv=csv))
+    [row] = read_records(path, replace(_WATCH, csv=csv))
     assert row["properties"] == {"spent": '"5'}
     assert row["identifiers"][1] == {"namespace": "email", "value": "a@a.example"}
 
@@ -94,9 +97,9 @@ def test_row_marked_delete_clears_the_traits(tmp_path: Path) -> None:
     path.write_text("id,plan,city,op\n1,gold,Vigo,D\n2,gold,,U\n")
     columns = {"id": "identifiers.email", "plan": "traits.plan", "city": "traits.city"}
     watch = replace(_WATCH, columns={**columns, "op": "delete"}, delete=("d",))
-    first, second = read(path, watch)
-    assert first["properties"] == {"plan": None, "city": None}
-    assert second["properties"] == {"plan": "gold"}
+    deleted_row, updated_row = read_records(path, watch)
+    assert deleted_row["properties"] == {"plan": None, "city": None}
+    assert updated_row["properties"] == {"plan": "gold"}
 
 
 def test_json_and_parquet_are_mapped_alike(tmp_path: Path) -> None:
@@ -106,14 +109,14 @@ def test_json_and_parquet_are_mapped_alike(tmp_path: Path) -> None:
     path.write_text(
         '{"who": {"id": 7, "age": 3}, "plan": "gold"}\n{"who": {"id": 7}, "x": 1}\n[]\n'
     )
-    assert read(path, watch) == [
+    assert read_records(path, watch) == [
         person("7", properties={"plan": "gold"}),
         (2, "unknown_column", "x"),
         (3, "invalid_json", None),
     ]
     table = pa.table({"who.id": [7, None], "plan": ["gold", "tin"]})
     pq.write_table(table, tmp_path / "a.parquet")
-    assert read(tmp_path / "a.parquet", watch) == [
+    assert read_records(tmp_path / "a.parquet", watch) == [
         person("7", properties={"plan": "gold"}),
         (2, "missing_identifier", "identifiers.customer_id"),
     ]
@@ -130,13 +133,13 @@ def test_json_and_parquet_are_mapped_alike(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_header_that_is_not_the_mapped_one_is_refused(
+def test_header_that_differs_from_the_mapping_is_refused(
     tmp_path: Path, header: str, words: str
 ) -> None:
     path = tmp_path / "a.csv"
     path.write_text(header + "\n1,2,3,4,5,6\n")
     with pytest.raises(UnreadableError, match=words):
-        read(path, _WATCH)
+        read_records(path, _WATCH)
 
 
 def test_users_of_interaction_studio_come_unchanged(tmp_path: Path) -> None:
@@ -154,7 +157,7 @@ def test_users_of_interaction_studio_come_unchanged(tmp_path: Path) -> None:
         columns={"attribute:emailAddress": "identifiers.email"},
     )
     email = {"namespace": "email", "value": "John@a.example"}
-    assert read(path, watch) == [
+    assert read_records(path, watch) == [
         {
             "kind": "identify",
             "identifiers": [{"namespace": "customer_id", "value": "jdoe"}, email],
@@ -175,12 +178,12 @@ def test_users_of_several_identities_come_without_a_user_id(tmp_path: Path) -> N
         columns={"attribute:emailAddress": "identifiers.email"},
     )
     identifier = {"namespace": "email", "value": "john.doe@example.com"}
-    assert read(path, watch) == [
+    assert read_records(path, watch) == [
         {"kind": "identify", "identifiers": [identifier], "properties": {"userLevel": 5}},
         (3, "missing_identifier", "identifiers.email"),
     ]
     with pytest.raises(UnreadableError, match="no column 'userId'"):
-        read(path, replace(watch, columns={}))
+        read_records(path, replace(watch, columns={}))
 
 
 def test_email_events_of_interaction_studio_come_unchanged(tmp_path: Path) -> None:
@@ -191,15 +194,15 @@ def test_email_events_of_interaction_studio_come_unchanged(tmp_path: Path) -> No
         "a30bkcqfo941afc,11042020_DirectMail,Direct Mail,Unsubscribe,USPS,2020-04-01\n"
     )
     watch = model.Watch("mailed", "s", folder="/in", feed="interaction-studio-email-events")
-    first, second = read(path, watch)
-    assert first == {
+    sent_event, unsubscribe_event = read_records(path, watch)
+    assert sent_event == {
         "kind": "track",
         "name": "External Email Event",
         "identifiers": [{"namespace": "customer_id", "value": "jdoe"}],
         "properties": {"campaign_id": 3823923, "event": "Send", "system": "Salesforce"},
         "occurred_at": 1_500_290_663_000,
     }
-    assert (second["properties"]["event"], second["occurred_at"]) == (
+    assert (unsubscribe_event["properties"]["event"], unsubscribe_event["occurred_at"]) == (
         "Unsubscribe",
         1_585_699_200_000,
     )
@@ -208,7 +211,7 @@ def test_email_events_of_interaction_studio_come_unchanged(tmp_path: Path) -> No
         "jdoe@ac.com,123456,newsletter,Click,2020-07-07T10:11:34Z\n"
     )
     columns = {"attribute:emailAddress": "identifiers.email"}
-    [click] = read(path, replace(watch, columns=columns))
+    [click] = read_records(path, replace(watch, columns=columns))
     assert click["identifiers"] == [{"namespace": "email", "value": "jdoe@ac.com"}]
     assert click["properties"] == {
         "customerId": 123456,
@@ -221,7 +224,7 @@ def test_changes_of_manual_segments_come_with_all_their_columns(tmp_path: Path) 
     path = tmp_path / "segment-delta-2026-11-01_03-00-00.csv"
     path.write_text("userId,segment,operation\njdoe,Gold club,add\ntester,Gold club,remove\n")
     watch = model.Watch("segments", "s", folder="/in", feed="interaction-studio-segments")
-    assert [row["properties"] for row in read(path, watch)] == [
+    assert [row["properties"] for row in read_records(path, watch)] == [
         {"segment": "Gold club", "operation": "add"},
         {"segment": "Gold club", "operation": "remove"},
     ]
@@ -238,7 +241,7 @@ def test_changes_of_manual_segments_of_many_identities_name_one_of_them(tmp_path
         "segments", "s", folder="/in", feed="interaction-studio-segments", columns=columns
     )
     assert fnmatchcase(path.name, with_feed(watch).pattern or "")
-    [change] = read(path, watch)
+    [change] = read_records(path, watch)
     assert change["identifiers"] == [{"namespace": "email", "value": "jdoe@ac.com"}]
     assert change["properties"] == {
         "customerId": 123456,
@@ -247,7 +250,7 @@ def test_changes_of_manual_segments_of_many_identities_name_one_of_them(tmp_path
     }
 
 
-def test_transactions_of_interaction_studio_come_unchanged_an_item_each(tmp_path: Path) -> None:
+def test_transactions_of_interaction_studio_become_one_event_per_item(tmp_path: Path) -> None:
     path = tmp_path / "transaction-2026-11-01_03-00-00.csv"
     path.write_text(
         "transactionId,userId,purchaseDate,productId,price,quantity,attribute:store\n"
@@ -258,13 +261,17 @@ def test_transactions_of_interaction_studio_come_unchanged_an_item_each(tmp_path
         watch="bought", source="s", folder="/in", feed="interaction-studio-transactions"
     )
     purchase = {"transaction_id": "t-1", "product_id": "sku-1", "price": 19.9, "quantity": 2}
-    moment = {"kind": "track", "name": "Product Purchased", "occurred_at": 1_793_440_800_000}
+    common_fields = {"kind": "track", "name": "Product Purchased", "occurred_at": 1_793_440_800_000}
     identifiers = [{"namespace": "customer_id", "value": "jdoe"}]
-    raw_rows = read(path, watch)
+    raw_rows = read_records(path, watch)
     assert raw_rows == [
-        {**moment, "identifiers": identifiers, "properties": {**purchase, "store": "Madrid"}},
         {
-            **moment,
+            **common_fields,
+            "identifiers": identifiers,
+            "properties": {**purchase, "store": "Madrid"},
+        },
+        {
+            **common_fields,
             "identifiers": identifiers,
             "properties": {
                 "transaction_id": "t-1",
@@ -276,8 +283,8 @@ def test_transactions_of_interaction_studio_come_unchanged_an_item_each(tmp_path
     ]
     ids = RowIds("", with_feed(watch).key)
     rows = [FileRow(line, msgspec.json.encode(row), 0) for line, row in enumerate(raw_rows)]
-    first, second, repeated_id = (ids.next_id(row) for row in (*rows, rows[0]))
-    assert first == repeated_id != second
+    first_id, second_id, repeated_id = (ids.next_id(row) for row in (*rows, rows[0]))
+    assert first_id == repeated_id != second_id
 
 
 def _limits(max_bytes: int, max_ratio: float = 500.0) -> ContentLimits:
@@ -286,17 +293,17 @@ def _limits(max_bytes: int, max_ratio: float = 500.0) -> ContentLimits:
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.zip"])
 def test_file_that_would_fill_the_disk_is_refused(tmp_path: Path, name: str) -> None:
-    nothing, pieces = bytes(1024 * 1024), 70
+    zeros, count = bytes(1024 * 1024), 70
     bomb = tmp_path / name
     if name.endswith(".gz"):
         with gzip.open(bomb, "wb") as packed_file:
-            packed_file.writelines([nothing] * pieces)
+            packed_file.writelines([zeros] * count)
     else:
         with (
             zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive,
             archive.open("a.csv", "w") as entry,
         ):
-            entry.writelines([nothing] * pieces)
+            entry.writelines([zeros] * count)
     target = tmp_path / "out"
     with pytest.raises(UnreadableError, match="more than 500 times its size"):
         unpack(bomb, name, target, _limits(10**10))

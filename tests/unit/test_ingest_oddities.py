@@ -1,4 +1,4 @@
-"""Oddities of real exports: each is read by its meaning, or refused with its fault."""
+"""Oddities of real exports: each is read by its meaning, or refused with a reason."""
 
 import zipfile
 from pathlib import Path
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from pipeline.config import model
 from pipeline.row_files.row import UnreadableError
 from pipeline.row_files.unpacking import ContentLimits, unpack
-from tests.unit.test_ingest_mapping import read
+from tests.unit.test_ingest_mapping import read_records
 
 _WATCH = model.Watch(
     watch="w",
@@ -26,20 +26,20 @@ _WATCH = model.Watch(
         "note": "traits.note",
     },
 )
-_HEAD = "id,spent,at,note\n"
+_HEADER = "id,spent,at,note\n"
 _COMMA_OPTIONS = {"delimiter": ";", "decimal_comma": True}
 
 
 def _rows(folder: Path, text: str | bytes, **csv: Any) -> list[Any]:
     path = folder / "a.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read(path, replace(_WATCH, csv=model.CsvFormat(**csv)))
+    return read_records(path, replace(_WATCH, csv=model.CsvFormat(**csv)))
 
 
 def _row(folder: Path, cells: str, **csv: Any) -> dict[str, Any]:
     """Return the traits and the customer of a row."""
-    head = _HEAD.replace(",", csv.get("delimiter", ","))
-    [row] = _rows(folder, f"{head}{cells}\n", **csv)
+    header = _HEADER.replace(",", csv.get("delimiter", ","))
+    [row] = _rows(folder, f"{header}{cells}\n", **csv)
     assert isinstance(row, dict), row
     return {"id": row["identifiers"][0]["value"], **row.get("properties", {})}
 
@@ -75,7 +75,7 @@ def test_cells_are_read_as_they_were_meant(
 
 @pytest.mark.parametrize("text", ["1.23457E+11", "1,23457E+11", "1E+11"])
 def test_number_that_a_spreadsheet_has_rounded_identifies_nobody(tmp_path: Path, text: str) -> None:
-    [refusal] = _rows(tmp_path, f'{_HEAD}"{text}",1,,\n')
+    [refusal] = _rows(tmp_path, f'{_HEADER}"{text}",1,,\n')
     assert refusal == (2, "invalid_identifier", "identifiers.customer_id")
     assert _row(tmp_path, "1E5,1,,")["id"] == "1E5"
 
@@ -83,11 +83,11 @@ def test_number_that_a_spreadsheet_has_rounded_identifies_nobody(tmp_path: Path,
 @pytest.mark.parametrize(
     ("text", "csv"),
     [
-        ("\ufeff\ufeff" + _HEAD + "7,1,,\n", {}),
-        (_HEAD.replace("id", "\u200bid").replace("note", "note\u00a0") + "7,1,,\n", {}),
-        (_HEAD + "7,1,,\n\x1a", {}),
-        ("Report of November\n\n" + _HEAD + "7,1,,\n", {"skip": 1}),
-        ("sep=,\n" + _HEAD + "7,1,,\n", {}),
+        ("\ufeff\ufeff" + _HEADER + "7,1,,\n", {}),
+        (_HEADER.replace("id", "\u200bid").replace("note", "note\u00a0") + "7,1,,\n", {}),
+        (_HEADER + "7,1,,\n\x1a", {}),
+        ("Report of November\n\n" + _HEADER + "7,1,,\n", {"skip": 1}),
+        ("sep=,\n" + _HEADER + "7,1,,\n", {}),
     ],
 )
 def test_lines_around_the_table_are_no_rows(tmp_path: Path, text: str, csv: dict[str, Any]) -> None:
@@ -96,8 +96,11 @@ def test_lines_around_the_table_are_no_rows(tmp_path: Path, text: str, csv: dict
 
 
 def test_concatenated_files_are_read_as_one(tmp_path: Path) -> None:
-    table, other = _HEAD + "7,1,,\n", "\ufeff" + _HEAD + "8,2,,\n"
-    assert [row["properties"]["spent"] for row in _rows(tmp_path, table + other)] == [1, 2]
+    first_file, second_file = _HEADER + "7,1,,\n", "\ufeff" + _HEADER + "8,2,,\n"
+    assert [row["properties"]["spent"] for row in _rows(tmp_path, first_file + second_file)] == [
+        1,
+        2,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -108,10 +111,10 @@ def test_concatenated_files_are_read_as_one(tmp_path: Path) -> None:
         ("a.csv", b"\x1f\x8b\x08", "a gzip archive"),
         ("a.csv", b"PAR1", "Parquet"),
         ("a.ndjson", b"Obj\x01", "an Avro container"),
-        ("a.csv", _HEAD.encode("utf-32"), "UTF-32"),
+        ("a.csv", _HEADER.encode("utf-32"), "UTF-32"),
         ("a.ndjson", b'[\n {"id": 7},\n {"id": 8}\n]\n', "one JSON array"),
         ("a.ndjson", b'[{"id": 7},\n{"id": 8}]', "one JSON array"),
-        ("a.csv", b"Report of November\n" + _HEAD.encode(), "begins with 'Report of November'"),
+        ("a.csv", b"Report of November\n" + _HEADER.encode(), "begins with 'Report of November'"),
     ],
 )
 def test_file_of_another_kind_is_named_by_its_kind(
@@ -120,20 +123,20 @@ def test_file_of_another_kind_is_named_by_its_kind(
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(UnreadableError, match=words):
-        read(path, _WATCH)
+        read_records(path, _WATCH)
 
 
 def test_archive_of_a_file_manager_holds_one_file(tmp_path: Path) -> None:
     packed_file = tmp_path / "a.csv.zip"
     with zipfile.ZipFile(packed_file, "w") as archive:
-        archive.writestr("out/a.csv", _HEAD)
+        archive.writestr("out/a.csv", _HEADER)
         for litter in ("__MACOSX/out/._a.csv", "out/.DS_Store", "Thumbs.db"):
             archive.writestr(litter, "x")
     assert (
         unpack(packed_file, packed_file.name, tmp_path / "a.csv", ContentLimits(1_000, 500.0))
         == "a.csv"
     )
-    assert (tmp_path / "a.csv").read_text() == _HEAD
+    assert (tmp_path / "a.csv").read_text() == _HEADER
 
 
 def test_whole_numbers_stored_as_floats_identify_the_same_customers(tmp_path: Path) -> None:
@@ -141,17 +144,19 @@ def test_whole_numbers_stored_as_floats_identify_the_same_customers(tmp_path: Pa
     path = tmp_path / "a.parquet"
     table = {"id": [7.0, None, 8.5], "spent": [1, 2, 3], "at": [None] * 3, "note": ["x"] * 3}
     pq.write_table(pa.table(table), path)
-    first, second, third = read(path, _WATCH)
-    assert first["identifiers"] == [{"namespace": "customer_id", "value": "7"}]
-    assert second == (2, "missing_identifier", "identifiers.customer_id")
+    whole_row, empty_row, fraction_row = read_records(path, _WATCH)
+    assert whole_row["identifiers"] == [{"namespace": "customer_id", "value": "7"}]
+    assert empty_row == (2, "missing_identifier", "identifiers.customer_id")
     # A later step, intake, refuses such an id.
-    assert third["identifiers"] == [{"namespace": "customer_id", "value": 8.5}]
+    assert fraction_row["identifiers"] == [{"namespace": "customer_id", "value": 8.5}]
 
 
 def test_identifier_that_is_an_object_identifies_nobody(tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson"
     path.write_text('{"id": {"$numberLong": "7"}}\n{"id": 7.0}\n')
-    export_row, plain_row = read(path, replace(_WATCH, columns={"id": "identifiers.customer_id"}))
+    export_row, plain_row = read_records(
+        path, replace(_WATCH, columns={"id": "identifiers.customer_id"})
+    )
     # A later step, intake, refuses such an id.
     assert export_row["identifiers"][0]["value"] == {"$numberLong": "7"}
     assert plain_row["identifiers"][0]["value"] == "7"

@@ -65,7 +65,7 @@ def test_file_that_changes_while_it_is_read_is_not_taken(tmp_path: Path) -> None
             place.fetch(stamp, BytesIO(), 100)
 
 
-def test_moving_is_denied_where_done_cannot_be_made(tmp_path: Path) -> None:
+def test_move_is_denied_where_its_folder_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
     (tmp_path / "done").write_text("a file in the way")
     with open_folder(tmp_path) as place, pytest.raises(DeniedError):

@@ -14,13 +14,13 @@ from pipeline.row_files.row_ids import RowIds
 from pipeline.row_files.row_intake import RowIntake
 from tests.support.worlds import plain_rules
 
-_NOW = 1_800_000_000_000
-_HOUR = 3_600_000
+_NOW_MS = 1_800_000_000_000
+_HOUR_MS = 3_600_000
 _SOURCE = Source("file", "file", "unused-key")
 
 
 def intake_of(file: str = "a.ndjson", keys: tuple[str, ...] = ()) -> RowIntake:
-    return RowIntake(plain_rules().config, _SOURCE, 10_000, _NOW, RowIds(file, keys))
+    return RowIntake(plain_rules().config, _SOURCE, 10_000, _NOW_MS, RowIds(file, keys))
 
 
 _COMPLETE_RECORD: Mapping[str, Any] = {
@@ -66,10 +66,10 @@ def test_interaction_is_taken_unchanged_with_identifiers_ranked_and_normalised()
     )
 
 
-def test_missing_fields_of_an_interaction_are_those_of_the_file_and_now() -> None:
+def test_missing_fields_default_to_the_file_and_the_present_time() -> None:
     interaction = take({"kind": "page", "identifiers": [{"namespace": "cookie", "value": "c"}]})
     assert (interaction.name, interaction.source, interaction.channel) == ("page", "file", "file")
-    assert (interaction.occurred_at, interaction.received_at) == (_NOW, _NOW)
+    assert (interaction.occurred_at, interaction.received_at) == (_NOW_MS, _NOW_MS)
 
 
 def test_segment_message_is_read_as_the_gateway_reads_it() -> None:
@@ -104,7 +104,7 @@ def test_file_sent_again_without_its_refused_rows_has_the_same_ids() -> None:
     assert ids(mended_rows)[1:] == ids(rows)
 
 
-def test_equal_rows_of_two_files_are_two() -> None:
+def test_equal_rows_of_two_files_have_different_ids() -> None:
     assert not set(ids([_ORDER, _PAGE], "a.csv")) & set(ids([_ORDER, _PAGE], "b.csv"))
 
 
@@ -127,9 +127,10 @@ def test_empty_key_column_is_named() -> None:
 
 def test_key_columns_are_read_beside_half_a_surrogate_pair() -> None:
     raw = rb'{"type": "track", "event": "Cut \ud83d", "userId": "u1", "properties": {"id": 7}}'
-    text = raw.replace(rb"\ud83d", rb"\ufffd")
+    replaced_raw = raw.replace(rb"\ud83d", rb"\ufffd")
     interactions = [
-        intake_of("a.ndjson", ("properties.id",)).take_in(FileRow(1, row, 0)) for row in (raw, text)
+        intake_of("a.ndjson", ("properties.id",)).take_in(FileRow(1, row, 0))
+        for row in (raw, replaced_raw)
     ]
     assert isinstance(interactions[0], Interaction)
     assert interactions[0] == interactions[1]
@@ -193,8 +194,12 @@ def _remove_field(field: str) -> dict[str, Any]:
             "ambiguous_name",
             "lists.a",
         ),
-        ({**_COMPLETE_RECORD, "received_at": _NOW + 2 * _HOUR}, "in_the_future", "received_at"),
-        ({**_COMPLETE_RECORD, "occurred_at": _NOW}, "in_the_future", "occurred_at"),
+        (
+            {**_COMPLETE_RECORD, "received_at": _NOW_MS + 2 * _HOUR_MS},
+            "in_the_future",
+            "received_at",
+        ),
+        ({**_COMPLETE_RECORD, "occurred_at": _NOW_MS}, "in_the_future", "occurred_at"),
         ({**_COMPLETE_RECORD, "occurred_at": "yesterday"}, "invalid_time", "occurred_at"),
         ({**_COMPLETE_RECORD, "occurred_at": "1960-01-01"}, "invalid_time", "occurred_at"),
         (
@@ -211,6 +216,6 @@ def test_refusal_names_the_field(value: object, code: str, field: str | None) ->
     assert (refusal.code, refusal.field) == (code, field)
 
 
-def test_blank_times_of_an_interaction_are_those_of_the_file() -> None:
+def test_blank_times_of_an_interaction_are_the_present_time() -> None:
     interaction = take({**_COMPLETE_RECORD, "occurred_at": "", "received_at": " "})
-    assert (interaction.occurred_at, interaction.received_at) == (_NOW, _NOW)
+    assert (interaction.occurred_at, interaction.received_at) == (_NOW_MS, _NOW_MS)

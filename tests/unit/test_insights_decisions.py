@@ -110,7 +110,7 @@ def _query_duckdb(
 
 
 def _contests(decisions: list[Decision]) -> Iterator[tuple[Candidate | None, list[Candidate]]]:
-    """Yield the winner and the competitors by score, of every slot."""
+    """Yield each slot's winner, and all candidates that compete by their scores."""
     for decision in decisions:
         for slot in {candidate.slot for candidate in decision.candidates}:
             own_candidates = [
@@ -128,9 +128,9 @@ def _contests(decisions: list[Decision]) -> Iterator[tuple[Candidate | None, lis
                 yield (winners[0] if winners else None), winners + losers
 
 
-def _best(scores: dict[str, float]) -> str | None:
-    best = max(scores, key=lambda treatment: scores[treatment])
-    return best if scores[best] > 0 else None
+def _best_treatment(scores: dict[str, float]) -> str | None:
+    treatment = max(scores, key=lambda treatment: scores[treatment])
+    return treatment if scores[treatment] > 0 else None
 
 
 def test_sensitivity_counts_decisions_that_differ_without_the_factor(
@@ -153,8 +153,10 @@ def test_sensitivity_counts_decisions_that_differ_without_the_factor(
             "weight": lambda candidate: candidate.p * candidate.value - candidate.cost,
         }
         for factor, score in scores_without.items():
-            best = _best({candidate.treatment: score(candidate) for candidate in own_candidates})
-            changes[factor] += best != (winner and winner.treatment)
+            treatment = _best_treatment(
+                {candidate.treatment: score(candidate) for candidate in own_candidates}
+            )
+            changes[factor] += treatment != (winner and winner.treatment)
     assert {factor.factor: factor.changed for factor in group.sensitivity} == dict(changes)
     assert {factor.contests for factor in group.sensitivity} == {contests}
     assert all(factor.changed for factor in group.sensitivity)
@@ -174,25 +176,25 @@ def test_funnel_begins_with_all_and_ends_with_the_chosen(
     for by in ("all", "segment", "day", "week", "month"):
         for group in _query_duckdb(folder, by):
             assert group.funnel[-1].left == group.chosen
-            before = group.candidates
+            remaining_count = group.candidates
             for rule in group.funnel:
-                assert rule.left == before - rule.fell
-                before = rule.left
+                assert rule.left == remaining_count - rule.fell
+                remaining_count = rule.left
             means = {step.after: step.mean_left for step in group.optionality}
             for rule in group.funnel:
                 assert means[rule.rule] == pytest.approx(rule.left / group.decisions)
             for step in group.optionality:
                 assert sum(step.customers.values()) == group.customers
-    [whole_log] = _query_duckdb(folder)
+    [all_decisions] = _query_duckdb(folder)
     rejection_counts = Counter(
         rule for decision in decisions for rule, names in decision.rejected.items() for _ in names
     )
     assert {
-        row.rule: row.fell for row in whole_log.funnel if row.rule in _RULES
+        row.rule: row.fell for row in all_decisions.funnel if row.rule in _RULES
     } == rejection_counts
-    assert [row.stage for row in whole_log.funnel][:2] == ["trigger", "eligibility"]
+    assert [row.stage for row in all_decisions.funnel][:2] == ["trigger", "eligibility"]
     [loser] = [
-        treatment for treatment in whole_log.never_won if treatment.treatment == "never-shown"
+        treatment for treatment in all_decisions.never_won if treatment.treatment == "never-shown"
     ]
     assert (loser.offer, loser.candidate, loser.mostly) == (
         None,
@@ -220,13 +222,13 @@ def test_groups_are_the_decisions_of_their_customers_and_times(
         for segment in members[decision.event_id]
     )
     assert {group.group: group.decisions for group in _query_duckdb(folder, "segment")} == expected
-    days = Counter(
+    counts_by_day = Counter(
         datetime.fromtimestamp(decision.decided_at / 1000, UTC).date().isoformat()
         for decision in considered_decisions.values()
     )
-    assert {group.group: group.decisions for group in _query_duckdb(folder, "day")} == days
-    [part] = _query_duckdb(folder, since=_BEGIN + _DAY_MS, until=_BEGIN + 2 * _DAY_MS)
-    assert part.decisions == days["2024-01-02"]
+    assert {group.group: group.decisions for group in _query_duckdb(folder, "day")} == counts_by_day
+    [one_day] = _query_duckdb(folder, since=_BEGIN + _DAY_MS, until=_BEGIN + 2 * _DAY_MS)
+    assert one_day.decisions == counts_by_day["2024-01-02"]
 
 
 @pytest.mark.skipif(not spark_problem(), reason="Spark is there")
@@ -264,14 +266,14 @@ def test_spark_gives_the_same_figures(
     assert sizes == [(group.group, group.decisions) for group in weeks]
 
 
-def _create_catalog_table(place: Path) -> None:
+def _create_catalog_table(folder: Path) -> None:
     """Create the table that a sink of the topic writes: times in ms, no columns of Kafka."""
     from pyspark.sql import SparkSession
 
     session = SparkSession.getActiveSession()
     assert session is not None
     session.sql("CREATE DATABASE IF NOT EXISTS kairos")
-    session.read.parquet(str(place)).createOrReplaceTempView("replayed")
+    session.read.parquet(str(folder)).createOrReplaceTempView("replayed")
     session.sql(
         "CREATE TABLE kairos.decisions USING parquet AS SELECT decision_id, event_id, profile_id, "
         "unix_millis(decided_at) AS decided_at, choices, candidates, rejected FROM replayed"

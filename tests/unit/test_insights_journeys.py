@@ -25,7 +25,7 @@ from tests.support.journeys import (
 HEADER = "case_id,occurred_at,name,channel"
 KEYS = ["cases", "variants", "fits_share", "mean_fitness", "funnel", "drop_offs"]
 LATER_EVENT = case("late", 60, "other")
-"""Event of another customer, at a time when the windows of all others are over."""
+"""Event of another customer after the windows of all others."""
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -86,7 +86,7 @@ def test_defined_journey_prints_its_contract(tmp_path: Path) -> None:
     ]
 
 
-def test_csv_and_parquet_give_the_same(tmp_path: Path) -> None:
+def test_csv_and_parquet_give_the_same_answer(tmp_path: Path) -> None:
     lines = [*case("a", 0, "start", "terms", "income"), *case("b", 9, "terms"), *LATER_EVENT]
     keys = HEADER.split(",")
     rows = [dict(zip(keys, line.split(","), strict=True)) for line in lines]
@@ -123,15 +123,19 @@ def test_exit_ends_a_case_before_its_window_does(tmp_path: Path) -> None:
 
 
 def test_goal_counts_within_its_window_from_entering(tmp_path: Path) -> None:
-    window = 30
+    window_days = 30
 
-    def gap(name: str, begin: float, end: float) -> list[str]:
+    def case_with_goal(name: str, begin: float, end: float) -> list[str]:
         return [*case(name, begin, "start"), *case(name, end, "open")]
 
-    inside, after = gap("inside", 1, window + 0.99), gap("after", 1, window + 1)
-    before = [*case("before", 0, "open"), *case("before", 1, "start")]
+    timely_case, late_case = (
+        case_with_goal("inside", 1, window_days + 0.99),
+        case_with_goal("after", 1, window_days + 1),
+    )
+    early_case = [*case("before", 0, "open"), *case("before", 1, "start")]
     answer = analyse(
-        write_events(tmp_path, inside, after, before, LATER_EVENT), write_journey(tmp_path)
+        write_events(tmp_path, timely_case, late_case, early_case, LATER_EVENT),
+        write_journey(tmp_path),
     )
     assert drop_offs(answer) == {None: 2}
 
@@ -145,11 +149,14 @@ def test_last_mandatory_step_is_the_goal_by_default(tmp_path: Path) -> None:
 
 
 def test_events_come_in_the_order_of_their_times_then_of_the_table(tmp_path: Path) -> None:
-    backwards = case("a", 0, "terms", "income")[::-1]
+    reversed_case = case("a", 0, "terms", "income")[::-1]
     moment = START + 5 * DAY
-    same_moment = [f"b,{moment},Terms Accepted,", f"b,{moment},Income Given,"]
-    other = [f"c,{moment},Income Given,", f"c,{moment},Terms Accepted,"]
-    answer = analyse(write_events(tmp_path, backwards, same_moment, other), write_journey(tmp_path))
+    simultaneous_case = [f"b,{moment},Terms Accepted,", f"b,{moment},Income Given,"]
+    swapped_case = [f"c,{moment},Income Given,", f"c,{moment},Terms Accepted,"]
+    answer = analyse(
+        write_events(tmp_path, reversed_case, simultaneous_case, swapped_case),
+        write_journey(tmp_path),
+    )
     paths = {tuple(variant["path"]): variant["cases"] for variant in answer["variants"]}
     assert paths == {("terms", "income"): 2, ("income", "terms"): 1}
 
@@ -165,7 +172,7 @@ def test_event_id_counts_once(tmp_path: Path) -> None:
     ]
 
 
-def test_step_may_ask_for_a_channel(tmp_path: Path) -> None:
+def test_step_may_require_a_channel(tmp_path: Path) -> None:
     text = ONBOARDING.replace("{name: Terms Accepted}", "{name: Terms Accepted, channel: app}")
     events = write_events(tmp_path, case("a", 0, "terms"), case("b", 0, "terms", channel="app"))
     assert funnel(analyse(events, write_journey(tmp_path, text)))["terms"] == 1
@@ -362,8 +369,8 @@ def test_more_cases_than_memory_holds_go_to_disk(tmp_path: Path, options: tuple[
     spill = tmp_path / "spill"
     spill.mkdir()
     plan = write_journey(tmp_path)
-    words = [str(plan) if option == "plan" else option for option in options]
-    arguments = ("--events", str(events), *words, "--json", "--spill", str(spill))
+    options_with_file = [str(plan) if option == "plan" else option for option in options]
+    arguments = ("--events", str(events), *options_with_file, "--json", "--spill", str(spill))
     code, output, error = run(*arguments, "--memory", "300MB")
     assert code == 0, error
     assert json.loads(output)["cases"] == 400_000

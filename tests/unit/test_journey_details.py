@@ -32,7 +32,7 @@ def events_at(name: str, *events: tuple[float, str], channel: str = "web") -> li
     return [line for day, event in events for line in case(name, day, event, channel=channel)]
 
 
-def random_cases(number: int, seed: int) -> list[list[str]]:
+def random_cases(count: int, seed: int) -> list[list[str]]:
     chance = random.Random(seed)
     names = ("start", "terms", "income", "photo", "open", "cancel", "page")
     return [
@@ -42,7 +42,7 @@ def random_cases(number: int, seed: int) -> list[list[str]]:
             *chance.choices(names, (4, 3, 3, 3, 2, 1, 2), k=chance.randint(1, 8)),
             channel=chance.choice(("web", "app")),
         )
-        for index in range(number)
+        for index in range(count)
     ]
 
 
@@ -88,12 +88,12 @@ def test_channels_add_up(tmp_path: Path) -> None:
     events, journey = write_events(tmp_path, *random_cases(300, 3)), write_journey(tmp_path)
     full_answer = analyse(events, journey, "--details")
     answer = full_answer["details"]
-    by_step: Counter[str] = Counter()
+    step_counts: Counter[str] = Counter()
     drop_offs_by_step: Counter[str] = Counter()
     for channel_step in answer["channel_steps"]:
-        by_step[channel_step["step"]] += channel_step["cases"]
+        step_counts[channel_step["step"]] += channel_step["cases"]
         drop_offs_by_step[channel_step["step"]] += channel_step["dropped"]
-    assert by_step == funnel(full_answer)
+    assert step_counts == funnel(full_answer)
     assert drop_offs_by_step == {name: step["dropped"] for name, step in steps(answer).items()}
     curves = answer["by_channel"]
     assert sum(curve["curve"]["cases"] for curve in curves) == 300
@@ -111,9 +111,10 @@ def test_deviations_are_counted_by_step(tmp_path: Path) -> None:
         case("swapped", 0, "start", "photo", "terms", "income"),
         case("skipped", 0, "start", "income"),
     )
-    by_step = steps(details(events, write_journey(tmp_path)))
+    steps_by_name = steps(details(events, write_journey(tmp_path)))
     deviations = {
-        name: (step["skipped"], step["repeated"], step["swapped"]) for name, step in by_step.items()
+        name: (step["skipped"], step["repeated"], step["swapped"])
+        for name, step in steps_by_name.items()
     }
     assert deviations == {"terms": (1, 1, 0), "income": (0, 0, 0), "photo": (0, 0, 1)}
 
@@ -127,14 +128,14 @@ def test_step_is_late_after_its_limit_from_the_part_before(tmp_path: Path) -> No
         events_at("in-time", (0, "start"), (6.9, "terms"), (8.8, "income")),
         events_at("late", (0, "start"), (7, "terms"), (9, "income")),
     )
-    by_step = steps(details(events, write_journey(tmp_path, text)))
-    assert {name: step["late"] for name, step in by_step.items()} == {
+    steps_by_name = steps(details(events, write_journey(tmp_path, text)))
+    assert {name: step["late"] for name, step in steps_by_name.items()} == {
         "terms": 1,
         "income": 1,
         "photo": 0,
     }
-    assert by_step["terms"]["median_ms"] == pytest.approx(6.95 * DAY)
-    assert by_step["photo"]["median_ms"] is None
+    assert steps_by_name["terms"]["median_ms"] == pytest.approx(6.95 * DAY)
+    assert steps_by_name["photo"]["median_ms"] is None
 
 
 def test_time_to_convert_is_that_of_kaplan_and_meier(tmp_path: Path) -> None:
@@ -189,9 +190,9 @@ def test_plan_is_compared_from_its_first_step_on(tmp_path: Path) -> None:
 
 def test_arms_are_compared_with_the_holdout(tmp_path: Path) -> None:
     lines = ["case_id,occurred_at,name,channel,arm"]
-    for arm, winners in (("a", 3), ("holdout", 1), ("z", 2)):
+    for arm, winner_count in (("a", 3), ("holdout", 1), ("z", 2)):
         for number in range(4):
-            name, last_event = f"{arm}{number}", "open" if number < winners else "page"
+            name, last_event = f"{arm}{number}", "open" if number < winner_count else "page"
             lines += [f"{line},{arm}" for line in case(name, 0, "start", last_event)]
     lines += [f"{line}," for line in LATER_EVENT]
     arms = details(write_csv(tmp_path / "e.csv", lines), write_journey(tmp_path))["arms"]
@@ -200,11 +201,11 @@ def test_arms_are_compared_with_the_holdout(tmp_path: Path) -> None:
     assert differences == pytest.approx([0.5, 0.25])
 
 
-def test_associations_with_conversion_come_from_early_events_and_later_counts(
+def test_associations_compare_early_events_with_later_conversions(
     tmp_path: Path,
 ) -> None:
-    def cases(name: str, number: int, *events: tuple[float, str]) -> list[list[str]]:
-        return [events_at(f"{name}{index}", (0, "start"), *events) for index in range(number)]
+    def cases(name: str, count: int, *events: tuple[float, str]) -> list[list[str]]:
+        return [events_at(f"{name}{index}", (0, "start"), *events) for index in range(count)]
 
     events = write_events(
         tmp_path,
@@ -219,22 +220,31 @@ def test_associations_with_conversion_come_from_early_events_and_later_counts(
     )
     answer = details(events, write_journey(tmp_path))
     assert answer["early_ms"] == 3 * DAY
-    error = next(
+    association_of_error = next(
         association for association in answer["associations"] if association["name"] == "error"
     )
-    assert (error["outcome"], error["after"], error["kind"]) == ("conversion", None, "event")
-    assert table(error["odds"]) == (10, 1, 11, 8)
-    assert error["odds"]["odds_ratio"] == pytest.approx((1.5 * 3.5) / (9.5 * 8.5))
-    assert error["odds"]["low"] < error["odds"]["odds_ratio"] < error["odds"]["high"] < 1
-    shorter = details(events, write_journey(tmp_path), "--early", "1d")
-    assert all(association["name"] != "error" for association in shorter["associations"])
+    assert (
+        association_of_error["outcome"],
+        association_of_error["after"],
+        association_of_error["kind"],
+    ) == ("conversion", None, "event")
+    assert table(association_of_error["odds"]) == (10, 1, 11, 8)
+    assert association_of_error["odds"]["odds_ratio"] == pytest.approx((1.5 * 3.5) / (9.5 * 8.5))
+    assert (
+        association_of_error["odds"]["low"]
+        < association_of_error["odds"]["odds_ratio"]
+        < association_of_error["odds"]["high"]
+        < 1
+    )
+    answer_of_one_day = details(events, write_journey(tmp_path), "--early", "1d")
+    assert all(association["name"] != "error" for association in answer_of_one_day["associations"])
 
 
 def test_drop_off_is_associated_with_the_channel_of_the_step(tmp_path: Path) -> None:
-    def cases(channel: str, number: int, *events: str) -> list[list[str]]:
+    def cases(channel: str, count: int, *events: str) -> list[list[str]]:
         return [
             case(f"{channel}-{len(events)}-{index}", 0, "start", *events, channel=channel)
-            for index in range(number)
+            for index in range(count)
         ]
 
     events = write_events(
@@ -246,12 +256,12 @@ def test_drop_off_is_associated_with_the_channel_of_the_step(tmp_path: Path) -> 
         LATER_EVENT,
     )
     associations = details(events, write_journey(tmp_path))["associations"]
-    after_terms = {
+    tables_after_terms = {
         association["name"]: table(association["odds"])
         for association in associations
         if (association["outcome"], association["after"]) == ("drop-off", "terms")
     }
-    assert after_terms == {"web": (4, 3, 5, 1), "app": (5, 1, 4, 3)}
+    assert tables_after_terms == {"web": (4, 3, 5, 1), "app": (5, 1, 4, 3)}
 
 
 def test_few_associations_are_found_in_a_world_without_effect(tmp_path: Path) -> None:

@@ -28,9 +28,9 @@ def _journey(folder: Path, text: str) -> Journey:
     return journey
 
 
-def _replace(old: str, new: str) -> str:
-    assert old in ONBOARDING
-    return ONBOARDING.replace(old, new, 1)
+def _replace(old_text: str, new_text: str) -> str:
+    assert old_text in ONBOARDING
+    return ONBOARDING.replace(old_text, new_text, 1)
 
 
 def test_journey_becomes_its_plan(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ TERMS = "reached: {name: Terms Accepted}"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "at", "words"),
+    ("old_text", "new_text", "at", "words"),
     [
         ("mandatory:", "mandatry:", "mandatry", "unknown field 'mandatry': did you mean 'manda"),
         ("window:", "windw:", "windw", "unknown field 'windw': did you mean 'window'?"),
@@ -111,14 +111,14 @@ TERMS = "reached: {name: Terms Accepted}"
     ],
 )
 def test_mistakes_are_named_with_line_and_remedy(
-    tmp_path: Path, old: str, new: str, at: str, words: str
+    tmp_path: Path, old_text: str, new_text: str, at: str, words: str
 ) -> None:
-    text = _replace(old, new)
+    text = _replace(old_text, new_text)
     errors = _load(tmp_path, text)
     assert isinstance(errors, list), "this should not have been accepted"
     matches = [error for error in errors if words in error.message]
     assert matches, errors
-    place = new if at not in text else at
+    place = new_text if at not in text else at
     line = text[: text.index(place)].count("\n") + 1
     assert line in [error.line for error in matches], (line, matches)
     assert all(error.file == str(tmp_path / "onboarding.yaml") for error in errors)

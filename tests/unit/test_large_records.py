@@ -97,12 +97,12 @@ def test_bytes_of_rows_of_a_hot_key_do_not_grow_with_the_square_of_its_inputs() 
 
 def test_largest_input_passes_and_a_larger_one_is_a_dead_letter() -> None:
     identity = _Stage("identity")
-    room = sizes.INPUT - len(_ADA.key)
+    maximum = sizes.INPUT - len(_ADA.key)
     overhead = (
         len(_CODEC.encode(topics.INTERACTIONS, _interaction(0, 2_000_000)) or b"") - 2_000_000
     )
-    identity.process(_interaction(0, room - overhead))
-    identity.process(_interaction(1, room - overhead + 1))
+    identity.process(_interaction(0, maximum - overhead))
+    identity.process(_interaction(1, maximum - overhead + 1))
     identity.process(b"x" * sizes.TOPIC)
     identity.process(_interaction(2, 1))
     assert [letter.offset for letter in identity.dead_letters()] == [1, 2]
@@ -111,29 +111,31 @@ def test_largest_input_passes_and_a_larger_one_is_a_dead_letter() -> None:
 
 
 def test_key_may_be_as_long_as_its_dead_letter_can_hold() -> None:
-    long = Identifier("email", "x" * sizes.KEY)
+    long_identifier = Identifier("email", "x" * sizes.KEY)
     identity = _Stage("identity")
-    identity.process(replace(_interaction(0, 1), identifiers=(long,)), long.key)
+    identity.process(
+        replace(_interaction(0, 1), identifiers=(long_identifier,)), long_identifier.key
+    )
     [letter] = identity.dead_letters()
-    assert letter.detail.startswith(f"the key has {len(long.key)} bytes")
-    assert letter.key == long.key.encode()[: sizes.KEY]
+    assert letter.detail.startswith(f"the key has {len(long_identifier.key)} bytes")
+    assert letter.key == long_identifier.key.encode()[: sizes.KEY]
     assert not identity.ports.rows
 
 
 def test_input_with_too_large_an_output_is_a_dead_letter_and_changes_no_state() -> None:
-    enrichment, other = _Stage("enrichment"), _Stage("enrichment")
+    enrichment, undisturbed_stage = _Stage("enrichment"), _Stage("enrichment")
     enrichment.process(_identified_record(0, 6_000_000))
     [letter] = enrichment.dead_letters()
     assert (letter.reason, letter.stage, letter.offset) == ("too-large", "enrichment", 0)
     assert enrichment.largest_row < sizes.RECORD
-    for receiver in (enrichment, other):
-        receiver.process(_identified_record(1, 1))
-    [after] = enrichment.outputs_to(topics.ENRICHED)
-    [expected] = other.outputs_to(topics.ENRICHED)
-    assert after.value == expected.value
+    for agent in (enrichment, undisturbed_stage):
+        agent.process(_identified_record(1, 1))
+    [output] = enrichment.outputs_to(topics.ENRICHED)
+    [expected] = undisturbed_stage.outputs_to(topics.ENRICHED)
+    assert output.value == expected.value
 
 
-def test_dead_letters_of_a_key_are_not_in_its_row_at_once_either() -> None:
+def test_dead_letters_of_a_key_are_not_in_its_row_at_once() -> None:
     enrichment = _Stage("enrichment")
     for number in range(6):
         enrichment.process(_identified_record(number, 6_000_000))
@@ -149,7 +151,7 @@ def test_process_ends_before_a_row_is_too_large_while_nothing_is_committed() -> 
         enrichment.process(_identified_record(1, 4_000_000))
 
 
-def test_input_that_is_too_large_beside_a_small_one_is_a_dead_letter_as_well() -> None:
+def test_input_that_is_too_large_beside_a_small_one_is_a_dead_letter() -> None:
     enrichment = _Stage("enrichment")
     enrichment.process(_identified_record(0, 1))
     enrichment.process(_identified_record(1, 6_000_000))
@@ -167,7 +169,7 @@ class _NoCommits(dict[str, int]):
         return
 
 
-def test_timing_that_only_grows_is_dropped() -> None:
+def test_timing_header_that_grows_too_long_is_dropped() -> None:
     timing = b""
     for _ in range(100):
         timing = onward_timing([("kairos-timing", timing)], "identity", 0.1, 0.1)

@@ -55,9 +55,9 @@ def test_written_snapshot_is_loaded_as_it_was_to_six_decimals(folder: Path) -> N
 
 
 def test_snapshot_is_part_of_the_configurations_digest(folder: Path) -> None:
-    before = _compile(folder).digest
+    first_digest = _compile(folder).digest
     write_learned(folder / "learned.yaml", learned_file(_NEWER_RECORD))
-    assert _compile(folder).digest != before
+    assert _compile(folder).digest != first_digest
 
 
 class _Log:
@@ -121,15 +121,17 @@ _MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "words"), _MISTAKES)
-def test_mistake_is_named_with_its_line(folder: Path, old: str, new: str, words: str) -> None:
+@pytest.mark.parametrize(("old_text", "new_text", "words"), _MISTAKES)
+def test_mistake_is_named_with_its_line(
+    folder: Path, old_text: str, new_text: str, words: str
+) -> None:
     text = f"number: 3\nevidence:\n{_LINE}, trials: 1, tried: 1}}\n"
-    assert old in text
-    (folder / "learned.yaml").write_text(text.replace(old, new))
+    assert old_text in text
+    (folder / "learned.yaml").write_text(text.replace(old_text, new_text))
     errors = load(folder, {})
     assert not isinstance(errors, Bundle)
     [error] = errors
-    line = text[: text.index(old)].count("\n") + 1
+    line = text[: text.index(old_text)].count("\n") + 1
     assert (error.file, error.line) == ("learned.yaml", line)
     assert words in error.message
 

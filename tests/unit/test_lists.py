@@ -70,7 +70,7 @@ def is_met(condition: Mapping[str, Any], interaction: Interaction) -> bool:
     return compile(tree).test(Facts.of(interaction))
 
 
-@pytest.mark.parametrize("arrive", [_read_http, _read_file, _read_avro])
+@pytest.mark.parametrize("read", [_read_http, _read_file, _read_avro])
 @pytest.mark.parametrize(
     ("values", "condition", "expected"),
     [
@@ -92,10 +92,10 @@ def is_met(condition: Mapping[str, Any], interaction: Interaction) -> bool:
     ],
 )
 def test_membership_is_that_of_the_list(
-    arrive: Any, values: list[Any], condition: dict[str, Any], expected: bool
+    read: Any, values: list[Any], condition: dict[str, Any], expected: bool
 ) -> None:
-    assert is_met({"property": "tags", **condition}, arrive({"tags": values})) is expected
-    nested_interaction = arrive({"cart": {"tags": values}})
+    assert is_met({"property": "tags", **condition}, read({"tags": values})) is expected
+    nested_interaction = read({"cart": {"tags": values}})
     assert is_met({"property": "cart.tags", **condition}, nested_interaction) is expected
 
 
@@ -187,13 +187,13 @@ def _traits(*lists: list[Any]) -> dict[str, FactValue]:
 
 
 def test_traits_of_lists_are_of_their_elements() -> None:
-    traits = _traits(["red", "blue"], ["blue", "green"])
-    assert traits["latest"] == ("blue", "green")
-    assert traits["first"] == ("red", "blue")
-    assert traits["union"] == traits["recent"] == ("blue", "green", "red")
-    assert traits["distinct"] == traits["different"] == 3
-    assert traits["most"] == 2
-    assert not traits.keys() & {"sum", "min", "max", "avg"}
+    values_by_trait = _traits(["red", "blue"], ["blue", "green"])
+    assert values_by_trait["latest"] == ("blue", "green")
+    assert values_by_trait["first"] == ("red", "blue")
+    assert values_by_trait["union"] == values_by_trait["recent"] == ("blue", "green", "red")
+    assert values_by_trait["distinct"] == values_by_trait["different"] == 3
+    assert values_by_trait["most"] == 2
+    assert not values_by_trait.keys() & {"sum", "min", "max", "avg"}
     assert _traits(_LONG_LIST, _LONG_LIST)["distinct"] == 1_000
 
 
@@ -209,11 +209,11 @@ def test_lists_reach_segments_and_profiles() -> None:
 
 def test_source_may_rename_a_list() -> None:
     source = model.Source("till", "pos", "write-key-2", properties={"tags": "properties.labels"})
-    world = msgspec.structs.replace(_WORLD.config.bundle, sources=model.Sources((_SHOP, source)))
+    bundle = msgspec.structs.replace(_WORLD.config.bundle, sources=model.Sources((_SHOP, source)))
     interaction = msgspec.structs.replace(
         _read_http({"labels": ["red"], "tags": "none"}), source="till"
     )
-    flow = Flow(rules(world))
+    flow = Flow(rules(bundle))
     [identified_record] = [e.value for e in flow.run(interaction) if e.topic == topics.IDENTIFIED]
     assert identified_record.interaction.lists == {"labels": ("red",), "tags": ("red",)}
     assert "tags" not in identified_record.interaction.properties
@@ -222,13 +222,15 @@ def test_source_may_rename_a_list() -> None:
 def test_older_and_newer_versions_read_each_others_records() -> None:
     # A client that has only the first version reads new records without their lists.
     versions = [version for version in recorded_versions() if version.name == topics.INTERACTIONS]
-    old, new = Codec([versions[0]]), Codec(recorded_versions())
+    old_codec, new_codec = Codec([versions[0]]), Codec(recorded_versions())
     interaction = _read_http({"tags": ["red"], "total": 9})
-    old_bytes = old.encode(topics.INTERACTIONS, msgspec.structs.replace(interaction, lists={}))
+    old_bytes = old_codec.encode(
+        topics.INTERACTIONS, msgspec.structs.replace(interaction, lists={})
+    )
     assert old_bytes is not None
-    record = new.decode(topics.INTERACTIONS, old_bytes)
+    record = new_codec.decode(topics.INTERACTIONS, old_bytes)
     assert record == msgspec.structs.replace(interaction, lists={})
-    data = new.encode(topics.INTERACTIONS, interaction)
+    data = new_codec.encode(topics.INTERACTIONS, interaction)
     assert data is not None
     body, first_schema, newest_schema = BytesIO(data[5:]), versions[0].schema, versions[-1].schema
     fields = schemaless_reader(body, parse_schema(newest_schema), parse_schema(first_schema))

@@ -25,14 +25,15 @@ def timer_stage() -> TimerStage:
     return timers
 
 
-def _ticks(timer_stage: TimerStage, count: int, since_ms: int = _DUE_MS) -> list[int]:
+def _fire_counts(timer_stage: TimerStage, count: int, since_ms: int = _DUE_MS) -> list[int]:
+    """Fire due timers at `count` ticks, and return the number fired at each."""
     return [timer_stage.fire_due_timers(since_ms + tick * _TICK_MS) for tick in range(count)]
 
 
 def test_window_of_timers_is_in_flight_and_each_fires_once(timer_stage: TimerStage) -> None:
-    assert _ticks(timer_stage, 3) == [WINDOW, 0, 0]
+    assert _fire_counts(timer_stage, 3) == [WINDOW, 0, 0]
     timer_stage.process(7)
-    assert _ticks(timer_stage, 2) == [7, 0]
+    assert _fire_counts(timer_stage, 2) == [7, 0]
     while timer_stage.unprocessed:
         timer_stage.process(1)
         timer_stage.fire_due_timers(_DUE_MS)
@@ -64,7 +65,7 @@ def test_at_most_a_window_of_timers_is_in_flight_under_a_backlog(
     timer_stage: TimerStage,
 ) -> None:
     timer_stage.ports.inputs = _CONGESTION
-    assert sum(_ticks(timer_stage, WINDOW)) == WINDOW
+    assert sum(_fire_counts(timer_stage, WINDOW)) == WINDOW
 
 
 def test_backlog_reduces_the_timers_fired(timer_stage: TimerStage) -> None:
@@ -74,7 +75,7 @@ def test_backlog_reduces_the_timers_fired(timer_stage: TimerStage) -> None:
 
 def test_no_timer_fires_while_the_backlog_is_unknown(timer_stage: TimerStage) -> None:
     timer_stage.ports.inputs = None
-    assert _ticks(timer_stage, 3) == [0, 0, 0]
+    assert _fire_counts(timer_stage, 3) == [0, 0, 0]
 
 
 def test_lost_timer_fires_again_once_there_is_no_backlog(timer_stage: TimerStage) -> None:
@@ -82,7 +83,7 @@ def test_lost_timer_fires_again_once_there_is_no_backlog(timer_stage: TimerStage
     timer_stage.drop_inputs(5)
     timer_stage.process(WINDOW)
     late_ms = _DUE_MS + LOST_MS
-    assert _ticks(timer_stage, 2) == [WINDOW - 5, 0]
+    assert _fire_counts(timer_stage, 2) == [WINDOW - 5, 0]
     timer_stage.process(WINDOW)
     assert timer_stage.fire_due_timers(late_ms) == WINDOW - 5
     timer_stage.ports.inputs = 1
@@ -94,7 +95,7 @@ def test_lost_timer_fires_again_once_there_is_no_backlog(timer_stage: TimerStage
 def test_armed_timers_fire_again_after_a_new_assignment(timer_stage: TimerStage) -> None:
     timer_stage.fire_due_timers(_DUE_MS)
     timer_stage.on_assignment()
-    assert _ticks(timer_stage, 2) == [WINDOW, 0]
+    assert _fire_counts(timer_stage, 2) == [WINDOW, 0]
 
 
 def test_new_owner_fires_the_timers_that_another_armed(timer_stage: TimerStage) -> None:

@@ -16,23 +16,23 @@ class _Client:
 
     def __init__(self, window_s: float = _WINDOW_S) -> None:
         self.errors: list[Exception] = []
-        self.delivered_at: list[tuple[int, float]] = []
+        self.deliveries: list[tuple[int, float]] = []
         self.batch = MicroBatch(window_s, self.errors.append)
 
     def send(self, number: int) -> None:
         now = asyncio.get_running_loop().time
-        self.batch.add(lambda: self.delivered_at.append((number, now())))
+        self.batch.add(lambda: self.deliveries.append((number, now())))
 
     @property
     def numbers(self) -> list[int]:
-        return [number for number, _ in self.delivered_at]
+        return [number for number, _ in self.deliveries]
 
 
 async def test_added_records_leave_together_in_order() -> None:
     client = _Client()
     for number in (1, 2, 3):
         client.send(number)
-    assert not client.delivered_at
+    assert not client.deliveries
     assert len(client.batch) == 3
     client.batch.flush()
     assert client.numbers == [1, 2, 3]
@@ -66,4 +66,4 @@ async def test_failure_is_reported_and_dropped_records_do_not_leave() -> None:
     client.send(1)
     client.batch.drop()
     await asyncio.sleep(3 * _WINDOW_S)
-    assert not client.delivered_at
+    assert not client.deliveries

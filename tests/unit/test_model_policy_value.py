@@ -37,13 +37,13 @@ _Rates = Mapping[str, float]
 @dataclass(frozen=True)
 class DrawnWorld:
     """World in which gold customers react by `rates`, and others so seldom that no message pays.
-    `best`: true worth of each slot by the greedy choices for gold customers; `best_held_out`: the
-    same for gold customers who are held out of campaign `a`."""
+    `best_worths`: true worth of each slot by the greedy choices for gold customers;
+    `held_out_worths`: the same for gold customers who are held out of campaign `a`."""
 
     campaigns: tuple[dict[str, Any], ...]
     rates: _Rates
-    best: tuple[float, ...]
-    best_held_out: tuple[float, ...] = ()
+    best_worths: tuple[float, ...]
+    held_out_worths: tuple[float, ...] = ()
 
     def rules(self) -> Rules:
         """Return rules that draw by wrong evidence, by which every message may pay."""
@@ -71,7 +71,7 @@ class DrawnWorld:
         return self.rates[treatment] if tier == "gold" else _PLAIN_RATE
 
 
-def _goal_of(*offers: Mapping[str, Any], name: str, **parts: Any) -> dict[str, Any]:
+def _campaign_with_goal(*offers: Mapping[str, Any], name: str, **parts: Any) -> dict[str, Any]:
     goal = {"when": {"name": "Bought"}, "window": "1d"}
     return campaign(name, *offers, goal=goal, **parts)
 
@@ -82,7 +82,7 @@ def _sale(name: str, *treatments: Mapping[str, Any]) -> dict[str, Any]:
 
 _PLACEMENT_WORLD: Final = DrawnWorld(
     (
-        _goal_of(
+        _campaign_with_goal(
             _sale("x", hero("x", p=0.1, cost=2)),
             _sale("y", hero("y", p=0.1, cost=2)),
             name="a",
@@ -90,11 +90,11 @@ _PLACEMENT_WORLD: Final = DrawnWorld(
         ),
     ),
     {"x": 0.15, "y": 0.3},
-    best=(0.3 * _VALUE - 2,),
+    best_worths=(0.3 * _VALUE - 2,),
 )
 _OUTBOUND_WORLD: Final = DrawnWorld(
     (
-        _goal_of(
+        _campaign_with_goal(
             _sale(
                 "card",
                 {"treatment": "card-email", "channel": "email", "p": 0.1, "cost": 1.5},
@@ -102,25 +102,27 @@ _OUTBOUND_WORLD: Final = DrawnWorld(
             ),
             name="a",
         ),
-        _goal_of(
+        _campaign_with_goal(
             _sale("loan", {"treatment": "loan-email", "channel": "email", "p": 0.1, "cost": 1.5}),
             name="b",
         ),
     ),
     {"card-email": 0.3, "card-call": 0.45, "loan-email": 0.2},
     # The call pays most; it takes its campaign, so the other one has the e-mail.
-    best=(0.45 * _VALUE - 4, 0.2 * _VALUE - 2),
+    best_worths=(0.45 * _VALUE - 4, 0.2 * _VALUE - 2),
 )
 _HOLDOUT_WORLD: Final = DrawnWorld(
     (
-        _goal_of(
+        _campaign_with_goal(
             _sale("x", hero("x", p=0.1, cost=2)), name="a", trigger={"name": "Never"}, holdout=0.3
         ),
-        _goal_of(_sale("y", hero("y", p=0.1, cost=2)), name="b", trigger={"name": "Never"}),
+        _campaign_with_goal(
+            _sale("y", hero("y", p=0.1, cost=2)), name="b", trigger={"name": "Never"}
+        ),
     ),
     {"x": 0.3, "y": 0.2},
-    best=(0.3 * _VALUE - 2,),
-    best_held_out=(0.2 * _VALUE - 2,),
+    best_worths=(0.3 * _VALUE - 2,),
+    held_out_worths=(0.2 * _VALUE - 2,),
 )
 
 
@@ -181,10 +183,10 @@ def _live(drawn_world: DrawnWorld) -> _Life:
         for choice in decision.choices:
             if choice.treatment and chance.random() < drawn_world.rate(choice.treatment, tier):
                 life.segmented.append(_conversion(segmented, choice.action_id or ""))
-    end = replace(
+    last_interaction = replace(
         visit, event_id="end", occurred_at=0, received_at=_BEGIN + 60 * DAY_MS, request=None
     )
-    life.segmented.append(replace(segmented, interaction=end))
+    life.segmented.append(replace(segmented, interaction=last_interaction))
     return life
 
 
@@ -208,7 +210,7 @@ def _true_value(drawn_world: DrawnWorld, decision: DrawnDecision, is_held: bool)
     """Return the true worth of the greedy choices of a decision, over all its slots."""
     if decision.facts.traits["tier"] != "gold":
         return 0.0
-    return sum(drawn_world.best_held_out if is_held else drawn_world.best)
+    return sum(drawn_world.held_out_worths if is_held else drawn_world.best_worths)
 
 
 def _is_within(estimate: PolicyEstimate, truth: float) -> bool:
@@ -240,17 +242,17 @@ def test_value_per_slot_covers_the_truth_where_many_slots_are_best_left_empty(
         == sum(len(decision.slots) for decision in drawn_decisions)
         > _CUSTOMERS * _VISITS * 0.9
     )
-    silent_slots = sum(
+    silent_slot_count = sum(
         slot.choice is None for decision in drawn_decisions for slot in decision.slots
     )
-    assert 0.2 < silent_slots / whole_estimate.n < 0.8
+    assert 0.2 < silent_slot_count / whole_estimate.n < 0.8
     held_profiles = {
         decision.profile_id
         for decision in life.decisions
         for holdout in decision.holdouts
         if holdout.held
     }
-    assert bool(held_profiles) == bool(drawn_world.best_held_out)
+    assert bool(held_profiles) == bool(drawn_world.held_out_worths)
     truth = (
         sum(
             _true_value(drawn_world, decision, decision.profile_id in held_profiles)

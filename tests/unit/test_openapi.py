@@ -1,4 +1,4 @@
-"""The description of the HTTP API names the routes that others rely on, and only records that it
+"""The description of the HTTP API names the routes that clients use, and only records that it
 defines."""
 
 import json

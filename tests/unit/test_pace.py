@@ -10,7 +10,7 @@ from pipeline.home.pace import RoundTripWindow
 _PROBES = 4
 
 
-def _round_trips(window: RoundTripWindow, per_s: float, empty_s: float, seconds: float) -> int:
+def _run_stages(window: RoundTripWindow, per_s: float, empty_s: float, seconds: float) -> int:
     """Run stages of `per_s` records a second, `empty_s` (s) from end to end when idle, under the
     window; return the number of records that they processed."""
     now_s = free_at_s = 0.0
@@ -31,21 +31,21 @@ def _round_trips(window: RoundTripWindow, per_s: float, empty_s: float, seconds:
 @given(st.floats(300, 20_000), st.floats(0.003, 0.03))
 def test_window_keeps_stages_busy_with_little_waiting(per_s: float, empty_s: float) -> None:
     window = RoundTripWindow()
-    _round_trips(window, per_s, empty_s, 3)
-    count = _round_trips(window, per_s, empty_s, 5)
+    _run_stages(window, per_s, empty_s, 3)
+    count = _run_stages(window, per_s, empty_s, 5)
     assert count > 0.75 * per_s * 5
     assert window.size / per_s < 1.5 * (empty_s + 2 / per_s) + 0.01
 
 
 def test_slow_stages_get_few_records_in_flight() -> None:
-    # Enough to measure the time of a record, few enough to add no waiting.
+    # The window is large enough to measure the time of a record, and adds no waiting.
     window = RoundTripWindow()
-    assert _round_trips(window, per_s=20, empty_s=0.1, seconds=60) > 0.6 * 20 * 60
+    assert _run_stages(window, per_s=20, empty_s=0.1, seconds=60) > 0.6 * 20 * 60
     assert window.size < 24
 
 
 def test_single_late_round_trips_change_nothing() -> None:
-    # As from a stage's garbage collection, or a broker that syncs its disk.
+    # A stage's garbage collection or a broker that syncs its disk makes single round trips late.
     window, now_s = RoundTripWindow(), 0.0
     for number in range(1_000):
         now_s += 0.01

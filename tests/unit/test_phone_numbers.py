@@ -1,4 +1,4 @@
-"""Phone numbers: every way of writing one is one identifier, and numbers of two people stay two."""
+"""Phone numbers: every notation of a number is one identifier, and other numbers are others."""
 
 import pytest
 
@@ -9,7 +9,7 @@ _PHONE = Namespace("phone", normalise="phone")
 
 
 @pytest.mark.parametrize(
-    ("region", "raw", "normal"),
+    ("region", "text", "identifier"),
     [
         ("ES", "911 234 567", "+34911234567"),
         ("ES", "+34 911-234-567", "+34911234567"),
@@ -26,14 +26,14 @@ _PHONE = Namespace("phone", normalise="phone")
         ("EG", "٠٢٢٧٩٢٨٠٠٠", "+20227928000"),
     ],
 )
-def test_every_way_of_writing_a_number_is_one_identifier(
-    region: str | None, raw: str, normal: str
+def test_every_notation_of_a_number_is_one_identifier(
+    region: str | None, text: str, identifier: str
 ) -> None:
-    assert normaliser(_PHONE, region)(raw) == normal
+    assert normaliser(_PHONE, region)(text) == identifier
 
 
 @pytest.mark.parametrize(
-    "raw",
+    "text",
     [
         "911 234 567 x12",
         "911234567 ext. 12",
@@ -43,16 +43,16 @@ def test_every_way_of_writing_a_number_is_one_identifier(
         "911234567#12",
     ],
 )
-def test_extension_is_part_of_the_number(raw: str) -> None:
+def test_extension_is_part_of_the_number(text: str) -> None:
     normalise = normaliser(_PHONE, "ES")
-    assert normalise(raw) == "+34911234567;ext=12"
+    assert normalise(text) == "+34911234567;ext=12"
     assert normalise("+34911234567;ext=12") == "+34911234567;ext=12"
     assert normalise("911234567 ext. 012") == "+34911234567;ext=012"
     assert normalise("911234567") == "+34911234567"
 
 
 @pytest.mark.parametrize(
-    ("region", "raw"),
+    ("region", "text"),
     [
         (None, "911234567"),
         ("ES", "hello"),
@@ -64,5 +64,5 @@ def test_extension_is_part_of_the_number(raw: str) -> None:
         ("US", "0034911234567"),
     ],
 )
-def test_incomplete_phone_numbers_identify_nobody(region: str | None, raw: str) -> None:
-    assert normaliser(_PHONE, region)(raw) is None
+def test_incomplete_phone_numbers_identify_nobody(region: str | None, text: str) -> None:
+    assert normaliser(_PHONE, region)(text) is None

@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "words"),
+    ("file", "old_text", "new_text", "words"),
     [
         (_POLICIES, "max: 3, window: 30d", "max: -3, window: 30d", "-3 is too small: 0 or more"),
         (_POLICIES, "per: offer, max: 3", "per: ofer, max: 3", "did you mean 'offer'?"),
@@ -45,8 +45,8 @@ def folder(tmp_path: Path) -> Path:
     ],
 )  # fmt: skip
 def test_mistake_is_named_with_its_line(
-    folder: Path, file: str, old: str, new: str, words: str
+    folder: Path, file: str, old_text: str, new_text: str, words: str
 ) -> None:
-    errors, line = errors_after_change(folder, file, old, new)
+    errors, line = errors_after_change(folder, file, old_text, new_text)
     matches = [error for error in errors if error.file == file and words in error.message]
     assert [abs(error.line - line) <= 1 for error in matches] == [True], errors
