@@ -99,7 +99,7 @@ def test_lookback_is_open_at_its_beginning(connection: DuckQueries, tmp_path: Pa
     assert paths == {("at the edge",): (0, 0, 1), ("within",): (1, 5, 0)}
 
 
-def test_journeys_without_conversion_are_parted_by_a_lookback_and_censored(
+def test_journeys_without_conversion_are_split_by_a_lookback_and_censored(
     connection: DuckQueries, tmp_path: Path
 ) -> None:
     lines = [
@@ -250,13 +250,13 @@ def test_times_are_read_in_every_form(tmp_path: Path, zone: str) -> None:
     assert [channel.conversions for channel in answer.attribution.channels] == pytest.approx(
         [1 / 3] * 3
     )
-    local = write_csv(tmp_path / "l.csv", [HEADER, "p,2024-01-01 10:00:00,a,touch,0"])
+    local_times = write_csv(tmp_path / "l.csv", [HEADER, "p,2024-01-01 10:00:00,a,touch,0"])
     with pytest.raises(TableError, match=r"l\.csv:2: occurred_at: .* has no time zone"):
-        _answer(local)
-    naive = [
+        _answer(local_times)
+    naive_rows = [
         {"profile_id": "p", "occurred_at": datetime(2024, 1, 1), "channel": "a", "kind": "touch"}
     ]
-    file = write_parquet(tmp_path / "n.parquet", naive)
+    file = write_parquet(tmp_path / "n.parquet", naive_rows)
     with pytest.raises(TableError, match=r"row 1: occurred_at: .* has no time zone"):
         _answer(file)
     assert _answer(file, zone=zone).attribution.channels[0].channel == "a"
@@ -299,7 +299,7 @@ def _expected_paths(
 
 
 def _runs(touches: Sequence[_Touch], gap: int) -> Iterator[list[_Touch]]:
-    """Yield the touches in runs, which pauses of at least `gap` part."""
+    """Yield runs of touches, separated by pauses of at least `gap`."""
     run: list[_Touch] = []
     for touch in touches:
         if run and touch[0] - run[-1][0] >= gap:

@@ -44,16 +44,16 @@ def test_every_version_gets_the_registrys_id(client: SchemaRegistryClient) -> No
 
 def test_every_topic_has_a_subject(client: SchemaRegistryClient) -> None:
     register_schemas(client, channels=["web", "email"])
-    others = {"actions.web", "actions.email", "probes", "other"}
-    topics = {version.name for version in recorded_versions()} | others
+    other_topics = {"actions.web", "actions.email", "probes", "other"}
+    topics = {version.name for version in recorded_versions()} | other_topics
     assert set(client.get_subjects()) == {f"{topic}-value" for topic in topics}
 
 
 def test_registering_again_changes_nothing(client: SchemaRegistryClient) -> None:
     register_schemas(client, channels=[])
-    before = with_registry_ids(client)
+    versions = with_registry_ids(client)
     register_schemas(client, channels=["web"])
-    assert with_registry_ids(client) == before
+    assert with_registry_ids(client) == versions
     assert client.get_versions("profiles-value") == [1]
 
 

@@ -117,6 +117,8 @@ def test_row_that_is_no_interaction_is_named(
     assert report["code"] == 1
     file_report = next(file for file in report["files"] if file["refused"])
     assert "is no interaction" in file_report["first"][0]["message"]
-    other = _write_replay(tmp_path / "other", [Memberships("p", {}, 0, "c")], topics.MEMBERSHIPS)
+    other_replay = _write_replay(
+        tmp_path / "other", [Memberships("p", {}, 0, "c")], topics.MEMBERSHIPS
+    )
     with pytest.raises(Exception, match="replay of another topic"):
-        open_files(other, 1 << 20)
+        open_files(other_replay, 1 << 20)

@@ -33,9 +33,9 @@ def mirror(tmp_path: Path) -> Iterator[str]:
 def test_jars_are_downloaded_once_and_then_used_without_the_repository(
     tmp_path: Path, mirror: str
 ) -> None:
-    [first] = ensure_jars(tmp_path / "cache", (JAR,), mirror)
-    assert first.read_bytes() == CONTENT
-    assert ensure_jars(tmp_path / "cache", (JAR,), "http://127.0.0.1:1") == [first]
+    [jar_file] = ensure_jars(tmp_path / "cache", (JAR,), mirror)
+    assert jar_file.read_bytes() == CONTENT
+    assert ensure_jars(tmp_path / "cache", (JAR,), "http://127.0.0.1:1") == [jar_file]
 
 
 def test_download_that_was_cut_short_is_made_again(tmp_path: Path, mirror: str) -> None:
@@ -46,9 +46,9 @@ def test_download_that_was_cut_short_is_made_again(tmp_path: Path, mirror: str) 
 
 
 def test_jar_that_does_not_fit_its_digest_is_named_and_deleted(tmp_path: Path, mirror: str) -> None:
-    other = PinnedJar("0" * 64, JAR.group, JAR.artifact, JAR.version)
+    mismatched_jar = PinnedJar("0" * 64, JAR.group, JAR.artifact, JAR.version)
     with pytest.raises(BrokerError, match=r"thing-1\.2\.jar does not have its pinned digest"):
-        ensure_jars(tmp_path / "cache", (other,), mirror)
+        ensure_jars(tmp_path / "cache", (mismatched_jar,), mirror)
     assert not list(tmp_path.glob("cache/**/*.jar"))
 
 

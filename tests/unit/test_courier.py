@@ -258,7 +258,7 @@ class _KilledAdapter(_BusyAdapter):
 
 
 @pytest.mark.parametrize(("tries", "expected_calls"), [(1, ["a"]), (2, [])])
-def test_try_without_an_answer_is_remembered_where_a_later_one_failed(
+def test_try_without_an_answer_is_recorded_where_a_later_one_failed(
     tmp_path: Path, now_ms: int, tries: int, expected_calls: list[str]
 ) -> None:
     with pytest.raises(_KilledError):

@@ -44,8 +44,8 @@ def test_first_to_take_a_task_has_it_and_a_result_ends_it(
 
 def test_outcomes_of_other_actions_change_nothing() -> None:
     entry = StoredRecord("key", b"", 0, 0, 500, ())
-    other = Interaction(
+    other_outcome = Interaction(
         "e", "outcome", "sent", "call", "adapters", 0, 0, (), {"action_id": "b", "by": "ana"}
     )
-    [task] = tasks_of([(entry, _ACTION)], [other], 0)
+    [task] = tasks_of([(entry, _ACTION)], [other_outcome], 0)
     assert (task.state, task.by) == ("open", None)

@@ -117,21 +117,21 @@ def test_every_stage_explains_each_rejected_treatment() -> None:
 
 def test_spanish_explanation_has_the_same_content() -> None:
     decision, life = _decide()
-    spanish = _explain(decision, life, "es")
-    assert "puntuación 3 = (0,50 × 6 − 0) × 1" in spanish.words
-    assert "no se elige ningún mensaje" in spanish.words
-    english = _explain(decision, life)
-    assert [slot.candidates[0].score for slot in spanish.slots] == [
-        slot.candidates[0].score for slot in english.slots
+    spanish_explanation = _explain(decision, life, "es")
+    assert "puntuación 3 = (0,50 × 6 − 0) × 1" in spanish_explanation.words
+    assert "no se elige ningún mensaje" in spanish_explanation.words
+    english_explanation = _explain(decision, life)
+    assert [slot.candidates[0].score for slot in spanish_explanation.slots] == [
+        slot.candidates[0].score for slot in english_explanation.slots
     ]
 
 
 def test_each_sentence_is_in_every_language_with_the_same_parts() -> None:
-    english, spanish = PHRASES["en"], PHRASES["es"]
-    assert english.keys() == spanish.keys()
-    for key, text in english.items():
+    english_phrases, spanish_phrases = PHRASES["en"], PHRASES["es"]
+    assert english_phrases.keys() == spanish_phrases.keys()
+    for key, text in english_phrases.items():
         parts = [{part for _, part, *_ in Formatter().parse(line) if part}
-                 for line in (text, spanish[key])]  # fmt: skip
+                 for line in (text, spanish_phrases[key])]  # fmt: skip
         assert parts[0] == parts[1], key
 
 
@@ -193,7 +193,7 @@ def test_named_change_flips_the_decision_and_half_of_it_does_not(
         dict(zip(("value", "p", "cost", "lever"), figures, strict=True))
         for figures in figures_of_offers
     ]
-    before, explanation = _decide_with(numbers)
+    treatments, explanation = _decide_with(numbers)
     flip = _json(explanation)["slots"][0]["flip"]
     assert flip is not None
     match = re.fullmatch(r"(value|p|cost) of t(\d)", flip["what"])
@@ -203,9 +203,9 @@ def test_named_change_flips_the_decision_and_half_of_it_does_not(
     for share, is_flip in ((1.0, True), (0.5, False)):
         changed_numbers = [dict(number) for number in numbers]
         changed_numbers[place][field] = flip["from"] + share * (flip["to"] - flip["from"])
-        after, _ = _decide_with(changed_numbers)
+        changed_treatments, _ = _decide_with(changed_numbers)
         if abs(flip["to"] - flip["from"]) > 1e-4 or is_flip:
-            assert (after != before) is is_flip
+            assert (changed_treatments != treatments) is is_flip
 
 
 def test_flip_of_an_only_offer_without_cost_is_a_value_of_zero() -> None:

@@ -1,4 +1,4 @@
-"""A worker that is stopped while it waits for room in its queue writes nothing more either."""
+"""A worker that is stopped while it waits for room in its queue writes nothing more."""
 
 import asyncio
 from pathlib import Path

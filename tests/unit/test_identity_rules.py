@@ -38,7 +38,7 @@ SPANISH_RULES = rules(
 
 
 @pytest.mark.parametrize(
-    ("raw", "expected"),
+    ("text", "expected"),
     [
         ("email: Ada@Example.COM ", "email:ada@example.com"),
         ("phone:600 11-12.22", "phone:+34600111222"),
@@ -50,14 +50,14 @@ SPANISH_RULES = rules(
         ("raw: AbC ", "raw: AbC "),
     ],
 )
-def test_normalised_values_are_equal_and_stay_as_they_are(raw: str, expected: str) -> None:
-    normal = SPANISH_RULES.normalise(Identifier.parse(raw))
-    assert normal == Identifier.parse(expected)
-    assert SPANISH_RULES.normalise(normal) == normal
+def test_normalised_values_are_equal_and_stay_as_they_are(text: str, expected: str) -> None:
+    identifier = SPANISH_RULES.normalise(Identifier.parse(text))
+    assert identifier == Identifier.parse(expected)
+    assert SPANISH_RULES.normalise(identifier) == identifier
 
 
 @pytest.mark.parametrize(
-    ("raw", "reason"),
+    ("text", "reason"),
     [
         *((f"customer_id:{value}", "identifies no person") for value in ("null", " NULL ", "0")),
         *((f"raw:{value}", "identifies no person") for value in ("undefined", "Anonymous", "  ")),
@@ -73,8 +73,8 @@ def test_normalised_values_are_equal_and_stay_as_they_are(raw: str, expected: st
         ("telephone:600111222", "unknown namespace"),
     ],
 )
-def test_identifiers_that_name_no_person_are_refused_in_words(raw: str, reason: str) -> None:
-    refusal = SPANISH_RULES.normalise(Identifier.parse(raw))
+def test_identifiers_that_name_no_person_are_refused_in_words(text: str, reason: str) -> None:
+    refusal = SPANISH_RULES.normalise(Identifier.parse(text))
     assert isinstance(refusal, str)
     assert reason in refusal
 

@@ -41,8 +41,8 @@ def _goal(name: str) -> dict[str, Any]:
 
 
 def _bank(incremental: bool) -> Rules:
-    """Return the bank's confounded loan, which many would ask for anyway, beside bringing a friend;
-    each is worth as much."""
+    """Return rules with the bank's confounded loan, which many customers request without a message,
+    and with an offer for bringing a friend; both have the same value."""
     campaigns = [
         campaign(
             name,
@@ -147,9 +147,9 @@ def _rules_with_holdout(holdout: float = 0.999_999) -> Rules:
 
 def test_first_held_out_message_in_a_window_is_a_trial_and_its_goal_a_success() -> None:
     life = Life(_rules_with_holdout())
-    first = life.interact("Home", 1, ask=["hero"])
-    assert first.choices[0].would_be == "shoes"
-    [trial] = first.feedback
+    first_decision = life.interact("Home", 1, ask=["hero"])
+    assert first_decision.choices[0].would_be == "shoes"
+    [trial] = first_decision.feedback
     assert (trial.what, trial.until) == ("tried", 1 + 3 * _DAY)
     assert not life.interact("Home", 2, ask=["hero"]).feedback
     purchase = life.interact("Bought", 5)
@@ -164,9 +164,9 @@ def test_first_held_out_message_in_a_window_is_a_trial_and_its_goal_a_success() 
 
 def test_first_message_in_a_window_is_a_trial_whether_it_is_shown_or_not() -> None:
     life = Life(_rules_with_holdout(0.000_001))
-    first = life.interact("Home", 1, ask=["hero"])
+    first_decision = life.interact("Home", 1, ask=["hero"])
     [action] = life.actions()
-    assert [feedback.what for feedback in first.feedback] == ["tried"]
+    assert [feedback.what for feedback in first_decision.feedback] == ["tried"]
     for at, outcome in enumerate(("expired", "impression", "conversion"), 2):
         assert not life.react(action, outcome, at).feedback
     second_decision = life.interact("Home", 10, ask=["hero"])
@@ -178,8 +178,8 @@ def test_first_message_in_a_window_is_a_trial_whether_it_is_shown_or_not() -> No
         (message, "reached") for message in messages
     ]
     assert [contact.first for contact in purchase.contacts] == [True, False]
-    later = life.interact("Home", 2 + 3 * _DAY, ask=["hero"])
-    assert [feedback.what for feedback in later.feedback] == ["tried"]
+    third_decision = life.interact("Home", 2 + 3 * _DAY, ask=["hero"])
+    assert [feedback.what for feedback in third_decision.feedback] == ["tried"]
 
 
 def test_rate_without_a_message_is_learned_by_treatment() -> None:
@@ -189,10 +189,10 @@ def test_rate_without_a_message_is_learned_by_treatment() -> None:
     ]
     knowledge = knowledge_of(LearningRecord(1, "d" * 64, 0, posteriors=tuple(baselines)))
     overall_rate = 500 / 1980
-    anyway = {
+    base_rates = {
         name: knowledge.anyway(("sale", name, name), "") for name in ("shoes", "boots", "hat")
     }
-    assert anyway == {
+    assert base_rates == {
         "shoes": pytest.approx((490 + 20 * overall_rate) / 1000),
         "boots": pytest.approx((10 + 20 * overall_rate) / 1000),
         "hat": pytest.approx(overall_rate),

@@ -65,12 +65,12 @@ def test_packed_file_may_be_encrypted(key: Tsk, tmp_path: Path) -> None:
 
 def test_file_that_cannot_be_decrypted_is_refused_with_the_reason(key: Tsk, tmp_path: Path) -> None:
     data = _encrypt(key, tmp_path / "a.csv.pgp").read_bytes()
-    other = PgpKey(str(Tsk.generate("somebody else")))
+    other_key = PgpKey(str(Tsk.generate("somebody else")))
     damaged_data = bytearray(data)
     damaged_data[len(damaged_data) // 2] ^= 1
     for content, used_key, words in (
         (data, None, "give its watch a key"),
-        (data, other, "No key to decrypt"),
+        (data, other_key, "No key to decrypt"),
         (data[: len(data) // 2], PgpKey(str(key)), "cannot be decrypted"),
         (bytes(damaged_data), PgpKey(str(key)), "cannot be decrypted"),
         (_CSV, PgpKey(str(key)), "cannot be decrypted"),
@@ -95,7 +95,7 @@ def test_file_that_holds_too_much_is_refused(key: Tsk, tmp_path: Path) -> None:
 def test_file_that_is_made_to_fill_the_disk_is_refused_in_time(
     key: Tsk, tmp_path: Path, times: int
 ) -> None:
-    # OpenPGP packs within: 256 MB of nothing are 250 KB, and packed again a few hundred bytes.
+    # OpenPGP compresses 256 MB of zeros to 250 KB, and these to a few hundred bytes.
     file, target = tmp_path / "a.csv.pgp", tmp_path / "out"
     content = _pack(_literal_packets(), 256 * 1024 * 1024)
     for _ in range(times - 1):
@@ -108,7 +108,7 @@ def test_file_that_is_made_to_fill_the_disk_is_refused_in_time(
 
 
 def _literal_packets() -> Iterator[bytes]:
-    """Yield a packet of literal data, but for the zeros that are its content."""
+    """Yield the beginning of a packet of literal data, whose content of zeros follows."""
     body = b"b\0" + bytes(4)
     yield b"\xcb\xff" + (len(body) + 256 * 1024 * 1024).to_bytes(4) + body
 

@@ -117,14 +117,14 @@ def test_every_type_has_its_value(kind: Any, element: Any, value: Any) -> None:
     ],
 )
 def test_columns_without_a_value_are_named(kind: Any, element: Any) -> None:
-    [first, refusal, last] = values(_array([None, element, None], kind))
-    assert first is None
-    assert last is None
+    [first_value, refusal, last_value] = values(_array([None, element, None], kind))
+    assert first_value is None
+    assert last_value is None
     assert isinstance(refusal, NoValue)
     assert refusal.reason
 
 
-def test_encoded_arrays_have_the_values_that_they_stand_for() -> None:
+def test_encoded_arrays_have_the_values_that_they_represent() -> None:
     times = pa.array([_NS, None, _NS], pa.timestamp("ns"))
     expected = "2024-01-31T12:00:00.123456789"
     assert list(values(times.dictionary_encode())) == [expected, None, expected]
@@ -136,7 +136,7 @@ def test_nan_is_an_empty_cell() -> None:
         assert list(values(pa.array([float("nan"), 1.0], kind))) == [None, 1.0]
 
 
-def test_text_that_is_not_utf_8_costs_its_row() -> None:
+def test_text_that_is_not_utf_8_refuses_its_row() -> None:
     array = pa.StringArray.from_buffers(
         2, pa.py_buffer(b"\0\0\0\0\1\0\0\0\5\0\0\0"), pa.py_buffer(b"acaf\xe9")
     )
@@ -211,7 +211,7 @@ def test_columns_that_would_be_lost_are_refused(
         open_rows(path, _FORMAT)
 
 
-def test_damaged_row_group_costs_its_rows_alone(tmp_path: Path) -> None:
+def test_damaged_row_group_refuses_its_rows_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     table = pa.table({"type": ["page"] * 300, "userId": [f"user-{n}" for n in range(300)]})
     pq.write_table(table, path, row_group_size=100, compression="gzip", use_dictionary=False)
@@ -249,10 +249,10 @@ def test_long_text_shared_by_many_rows_is_read_in_bounded_memory(tmp_path: Path)
     columns = {"userId": customer_ids, "type": ["track"] * rows, "event": ["E"] * rows}
     pq.write_table(pa.table({**columns, "properties.note": notes}), path)
     assert path.stat().st_size < 1_000_000
-    before = pa.total_allocated_bytes()
+    allocated_bytes = pa.total_allocated_bytes()
     opened_rows = open_rows(path, _FORMAT).rows()
     for _, row in zip(range(100), opened_rows, strict=False):
         assert isinstance(row, FileRow)
         assert len(row.raw) > len(long_text)
-        assert pa.total_allocated_bytes() - before < 100_000_000
+        assert pa.total_allocated_bytes() - allocated_bytes < 100_000_000
     assert sum(1 for _ in opened_rows) == rows - 100

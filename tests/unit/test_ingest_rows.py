@@ -35,7 +35,7 @@ def test_line_too_long_is_refused_and_the_next_is_whole(tmp_path: Path) -> None:
     assert read(path) == [(1, ("too_large", None)), (2, {"type": "track"})]
 
 
-def test_line_that_is_no_text_costs_itself(tmp_path: Path) -> None:
+def test_line_that_is_no_text_is_refused_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson"
     path.write_bytes(b'{"event": "a"}\n{"event": "caf\xe9"}\n{"event": "b"}\n')
     [_, refusal, _] = open_rows(path, _FORMAT).rows()

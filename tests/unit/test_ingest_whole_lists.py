@@ -43,8 +43,8 @@ class _Lists:
         assert members is not None
         self.identities.append(members.known_by(digest))
         changes = list(members.changes(rows.rows(), self.folder / "members"))
-        last = members.next_last(digest, self.identities[-1], "a.csv")
-        members.store(self.folder / "members", last)
+        last_file = members.next_last(digest, self.identities[-1], "a.csv")
+        members.store(self.folder / "members", last_file)
         assert len({change.line for change in changes}) == len(changes)
         return [_change_of(change) for change in changes if isinstance(change, FileRow)]
 
@@ -87,9 +87,9 @@ def test_earlier_content_again_is_another_file_and_the_last_content_is_the_same_
     large_list, small_list = "userId,segment\nana,Gold\nbo,Gold\n", "userId,segment\nana,Gold\n"
     for text in (large_list, small_list, large_list, large_list):
         lists.take(text)
-    first, second, third, fourth = lists.identities
-    assert len({first, second, third}) == 3
-    assert third == fourth
+    first_id, second_id, third_id, fourth_id = lists.identities
+    assert len({first_id, second_id, third_id}) == 3
+    assert third_id == fourth_id
 
 
 def test_customer_is_the_same_in_any_spelling_and_with_another_address(tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ class _SharedPlace:
             memory.recall(digest, self._open_former)
             identity = members.known_by(digest)
             changes = list(members.changes(rows.rows(), home / "members"))
-            last = memory.note(members.next_last(digest, identity, name), home / "note")
-            members.store(home / "members", last)
+            last_file = memory.note(members.next_last(digest, identity, name), home / "note")
+            members.store(home / "members", last_file)
             place.move(name, "done", name)
         all_changes = [_change_of(change) for change in changes if isinstance(change, FileRow)]
         removed_identifiers = [
@@ -176,15 +176,15 @@ def test_loss_of_a_lists_memory_everywhere_is_reported_once(tmp_path: Path, loss
 def test_doctor_names_a_list_that_removed_nobody(tmp_path: Path) -> None:
     folder = ingest_folder(tmp_path) / "lists" / "gold" / "1"
     folder.mkdir(parents=True)
-    last = LastFile("d", "k", "b.csv", '{"segment":"Gold"}', "renewed")
-    write_last_file(folder, last)
+    last_file = LastFile("d", "k", "b.csv", '{"segment":"Gold"}', "renewed")
+    write_last_file(folder, last_file)
     findings = [
         finding for finding in examine(Settings(home=tmp_path)) if "Gold" in finding.subject
     ]
     assert [(finding.grade, "removed nobody" in finding.text) for finding in findings] == [
         ("note", True)
     ]
-    write_last_file(folder, replace(last, memory="kept"))
+    write_last_file(folder, replace(last_file, memory="kept"))
     assert not [
         finding for finding in examine(Settings(home=tmp_path)) if "Gold" in finding.subject
     ]
@@ -197,11 +197,11 @@ def test_list_is_kept_in_the_home_where_nothing_can_be_written_beside_its_files(
     (tmp_path / "done").write_text("a file in the way")
     with open_folder(tmp_path) as folder:
         memory = ListMemory(whole_list, folder)
-        last = memory.note(whole_list.next_last("d", "k", "a.csv"), tmp_path / "note")
-        assert not last.is_shared
-        whole_list.store(tmp_path / "members", last)
+        last_file = memory.note(whole_list.next_last("d", "k", "a.csv"), tmp_path / "note")
+        assert not last_file.is_shared
+        whole_list.store(tmp_path / "members", last_file)
         memory.recall("e", lambda _: nullcontext(("", RowFile(0, lambda: iter(())))))
-    assert whole_list.last() == last
+    assert whole_list.last() == last_file
 
 
 @pytest.mark.parametrize("operation", ["time", "id"])

@@ -50,7 +50,7 @@ def test_times_are_counted_as_prometheus_counts_them() -> None:
     for second in seconds:
         reference.labels("s").observe(second)
         collector.stage_counts("s").processing_times.observe(second)
-    bare = {
+    reference_samples = {
         (s.name, *sorted(s.labels.items())): s.value
         for family in reference.collect()
         for s in family.samples
@@ -63,7 +63,7 @@ def test_times_are_counted_as_prometheus_counts_them() -> None:
         for s in family.samples
         if s.name.startswith("kairos_stage_spent")
     }
-    assert own_samples == bare
+    assert own_samples == reference_samples
 
 
 def test_engine_metrics_are_documented(monkeypatch: pytest.MonkeyPatch) -> None:

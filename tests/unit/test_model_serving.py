@@ -202,12 +202,16 @@ def test_snapshots_and_models_of_one_topic_reach_their_readers(
 def test_versions_are_distinguished_by_their_content(
     trained_model: TrainedModel, tmp_path: Path
 ) -> None:
-    first, second = _store(trained_model, tmp_path), _store(trained_model, tmp_path)
-    other = _store(trained_model, tmp_path, tweak=0.5)
-    assert (first.manifest.version, second.manifest.version, other.manifest.version) == (1, 1, 2)
+    first_model, same_model = _store(trained_model, tmp_path), _store(trained_model, tmp_path)
+    other_model = _store(trained_model, tmp_path, tweak=0.5)
+    assert (
+        first_model.manifest.version,
+        same_model.manifest.version,
+        other_model.manifest.version,
+    ) == (1, 1, 2)
     assert [model.manifest.label for model in read_models(tmp_path)] == ["bank@1", "bank@2"]
-    stored_manifest = manifest_from(first.manifest_file.read_bytes())
-    assert stored_manifest == first.manifest
+    stored_manifest = manifest_from(first_model.manifest_file.read_bytes())
+    assert stored_manifest == first_model.manifest
     assert isinstance(manifest_from(b"{}"), str)
 
 

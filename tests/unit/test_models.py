@@ -182,7 +182,7 @@ def test_numbers_have_one_form(field: str, number: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("old_text", "new_text"),
     [
         ("num_cat=0\n", "num_cat=0\ncat_threshold=9\n"),
         ("num_cat=0\n", "num_cat=0\r\n"),
@@ -195,9 +195,9 @@ def test_numbers_have_one_form(field: str, number: str) -> None:
         ("feature_infos=", "forced=1\nfeature_infos="),
     ],
 )
-def test_only_the_known_grammar_passes(old: str, new: str) -> None:
-    assert old in model_text()
-    text = _correct_sizes(model_text().replace(old, new, 1))
+def test_only_the_known_grammar_passes(old_text: str, new_text: str) -> None:
+    assert old_text in model_text()
+    text = _correct_sizes(model_text().replace(old_text, new_text, 1))
     assert problem(text.encode(), FEATURES) is not None
 
 
@@ -252,8 +252,8 @@ def test_changed_model_is_refused_or_predicts(
     for _ in range(data.draw(st.integers(1, 3))):
         start = data.draw(st.integers(5, end - 1))
         length = data.draw(st.integers(0, 3))
-        new = data.draw(st.text(st.sampled_from("0123456789-.e =\nx_"), max_size=3))
-        text = text[:start] + new + text[start + length :]
+        replacement = data.draw(st.text(st.sampled_from("0123456789-.e =\nx_"), max_size=3))
+        text = text[:start] + replacement + text[start + length :]
     path = tmp_path_factory.mktemp("changed") / "model.txt"
     path.write_text(_correct_sizes(text))
     if problem(path.read_bytes(), FEATURES) is None:

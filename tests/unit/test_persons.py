@@ -44,21 +44,21 @@ def device_interactions(customers: int) -> list[Interaction]:
     return stream
 
 
-def unlinks(first: int, last: int, minute: int) -> list[Record]:
+def unlinks(first_owner: int, last_owner: int, minute: int) -> list[Record]:
     return [
         unlink(f"customer_id:c{number}", "cookie:k", minute * MINUTE_MS)
-        for number in range(first, last + 1)
+        for number in range(first_owner, last_owner + 1)
     ]
 
 
-def test_without_the_last_four_of_six_owners_a_device_is_the_second_owners() -> None:
+def test_device_without_the_last_four_of_six_owners_belongs_to_the_second() -> None:
     counts_by_root = counts(last_profiles([*device_interactions(6), *unlinks(2, 5, 20)]))
     assert counts_by_root["customer_id:c0"] == 2
     assert counts_by_root["customer_id:c1"] == 2 + 4
     assert [counts_by_root[f"customer_id:c{number}"] for number in range(2, 6)] == [1] * 4
 
 
-def test_without_its_last_99_owners_a_device_is_that_of_the_one_before() -> None:
+def test_device_without_its_last_99_owners_belongs_to_the_owner_before() -> None:
     counts_by_root = counts(last_profiles([*device_interactions(100), *unlinks(1, 99, 300)]))
     assert counts_by_root["customer_id:c0"] == 1 + 100
     assert counts_by_root["customer_id:c50"] == 1
@@ -78,7 +78,7 @@ def test_hundred_and_first_owner_of_a_device_is_refused_and_not_named_with_it() 
     assert profiles["customer_id:c100"].identifiers == ("customer_id:c100",)
 
 
-def test_late_interaction_of_a_device_is_its_present_owners() -> None:
+def test_late_interaction_of_a_device_belongs_to_its_present_owner() -> None:
     late_view = Interaction(
         "late", "track", "View", "web", "shop", 2, 400_000, at(1, "cookie:k").identifiers
     )
@@ -86,7 +86,7 @@ def test_late_interaction_of_a_device_is_its_present_owners() -> None:
     assert counts(last_profiles(stream)) == {"customer_id:A": 1, "customer_id:B": 2}
 
 
-def test_unlink_older_than_the_evidence_takes_nothing_away() -> None:
+def test_unlink_older_than_the_evidence_removes_nothing() -> None:
     stream = [at(3, "customer_id:A", "cookie:k"), at(4, "cookie:k")]
     cut_link = unlink("customer_id:A", "cookie:k", 2 * MINUTE_MS)
     assert counts(last_profiles([*stream, cut_link])) == {"customer_id:A": 2}

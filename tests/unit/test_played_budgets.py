@@ -103,8 +103,10 @@ def test_daily_budget_is_renewed_each_day_and_lasts_for_the_day() -> None:
         play.ask_for_offer(number, _START + number * _HOUR // 10)
     by_day = Counter((action.created_at - _START) // DAY_MS for action in play.actions)
     assert all(15 <= by_day[day] <= 20 for day in range(3)), by_day
-    first = [action for action in play.actions if action.created_at < _START + DAY_MS // 2]
-    assert len(first) <= 13  # half of the day's 20, with a tenth of tolerance
+    morning_actions = [
+        action for action in play.actions if action.created_at < _START + DAY_MS // 2
+    ]
+    assert len(morning_actions) <= 13  # half of the day's 20, with a tenth of tolerance
     assert any(budget.price > 0 for decision in play.decisions for budget in decision.budgets)
 
 
@@ -152,19 +154,19 @@ def test_spending_never_exceeds_the_budget_and_an_ample_budget_changes_no_decisi
     def budget(amount: float) -> Any:
         return amount if per == "campaign" else {"amount": amount, "per": per}
 
-    scarce, plenty, free = (
+    scarce_play, ample_play, free_play = (
         _Play(_sale(budget(messages * 0.5))),
         _Play(_sale(budget(10_000_000))),
         _Play(_sale(None)),
     )
-    for play in (scarce, plenty, free):
+    for play in (scarce_play, ample_play, free_play):
         at = _START
-        for person, after, outcome in steps:
-            at += after
-            before = len(play.actions)
+        for person, delay, outcome in steps:
+            at += delay
+            action_count = len(play.actions)
             play.ask_for_offer(person, at)
-            if outcome and len(play.actions) > before:
+            if outcome and len(play.actions) > action_count:
                 play.react(play.actions[-1], outcome, at + 1)
-            if play is scarce:
+            if play is scarce_play:
                 assert 0 <= play.spending() <= messages * 0.5
-    assert fingerprint(plenty.decisions) == fingerprint(free.decisions)
+    assert fingerprint(ample_play.decisions) == fingerprint(free_play.decisions)

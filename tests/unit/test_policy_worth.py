@@ -157,7 +157,7 @@ def _chances(rules: Rules) -> Mapping[str, float]:
 
 
 @pytest.mark.parametrize(
-    "other",
+    "other_rules",
     [
         _rules("a", "b", "c", a=2.0, b=14.0, c=5.0),
         _rules("a", "c", a=9.0, c=5.0),
@@ -166,10 +166,10 @@ def _chances(rules: Rules) -> Mapping[str, float]:
     ],
     ids=["mostly b", "without b", "b by learning", "b without a draw"],
 )
-def test_estimate_covers_the_truth(worth: Callable[..., PolicyWorth], other: Rules) -> None:
+def test_estimate_covers_the_truth(worth: Callable[..., PolicyWorth], other_rules: Rules) -> None:
     own_truth = _truth(_rules("a", "b", "c", a=8.0, b=6.0, c=7.0))
-    truth = _truth(other) if other.chooser else _RATES["b"] * _VALUE - _COST
-    result = worth(other)
+    truth = _truth(other_rules) if other_rules.chooser else _RATES["b"] * _VALUE - _COST
+    result = worth(other_rules)
     assert (result.slots, result.customers) == (2 * _CUSTOMERS, _CUSTOMERS)
     assert (result.undrawn, result.unfinished, result.unplayed) == (0, 0, 0)
     assert result.covered == pytest.approx(1, abs=0.1)
@@ -193,10 +193,10 @@ def test_estimate_covers_the_truth(worth: Callable[..., PolicyWorth], other: Rul
 
 def test_gains_of_offers_cover_the_truth_and_add_up(worth: Callable[..., PolicyWorth]) -> None:
     own_rules = _rules("a", "b", "c", a=8.0, b=6.0, c=7.0)
-    other = _rules("a", "b", "c", a=2.0, b=14.0, c=5.0)
-    result = worth(other, own_rules=own_rules)
+    other_rules = _rules("a", "b", "c", a=2.0, b=14.0, c=5.0)
+    result = worth(other_rules, own_rules=own_rules)
     assert {worth.name for worth in result.offers} == {"a", "b", "c"}
-    own_chances, next_chances = _chances(own_rules), _chances(other)
+    own_chances, next_chances = _chances(own_rules), _chances(other_rules)
     for offer_worth in result.offers:
         truth = result.slots * (next_chances[offer_worth.name] - own_chances[offer_worth.name])
         assert offer_worth.after - offer_worth.before == pytest.approx(
@@ -299,15 +299,15 @@ def test_gain_is_relative_to_the_replay_where_it_differs_from_the_log(
     for estimate in same_rules.offers:
         assert estimate.before == estimate.after > 0
         assert (estimate.gain.value, estimate.gain.low) == (0.0, None)
-    other = _rules("a", "b", "c", a=2.0, b=14.0, c=5.0)
-    result = worth(other, own_rules=own_rules)
+    other_rules = _rules("a", "b", "c", a=2.0, b=14.0, c=5.0)
+    result = worth(other_rules, own_rules=own_rules)
     assert result.replayed is not None
     assert result.replayed.low is not None
     assert result.replayed.high is not None
     assert result.replayed.low < _truth(own_rules) < result.replayed.high
     assert result.gain.low is not None
     assert result.gain.high is not None
-    assert result.gain.low < _truth(other) - _truth(own_rules) < result.gain.high
+    assert result.gain.low < _truth(other_rules) - _truth(own_rules) < result.gain.high
 
 
 def test_unchanged_slot_without_a_draw_gains_nothing(

@@ -192,13 +192,17 @@ def test_click_counts_once_per_link_and_leads_on(door: Doorway) -> None:
             302,
             "https://shop.example/?a=1",
         )
-    first, second = door.interactions()
-    assert (first.kind, first.name, first.channel) == ("outcome", "click", "email")
-    assert first.event_id == second.event_id
-    assert first.properties["url"] == "https://shop.example/?a=1"
-    other = _tracked_link(door, _ms_before_now(60_000), "https://shop.example/other")
-    _request(door, "GET", CLICK, other, BROWSER)
-    assert door.interactions()[2].event_id != first.event_id
+    first_click, second_click = door.interactions()
+    assert (first_click.kind, first_click.name, first_click.channel) == (
+        "outcome",
+        "click",
+        "email",
+    )
+    assert first_click.event_id == second_click.event_id
+    assert first_click.properties["url"] == "https://shop.example/?a=1"
+    other_link = _tracked_link(door, _ms_before_now(60_000), "https://shop.example/other")
+    _request(door, "GET", CLICK, other_link, BROWSER)
+    assert door.interactions()[2].event_id != first_click.event_id
 
 
 def test_picture_is_an_impression(door: Doorway) -> None:

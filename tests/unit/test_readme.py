@@ -25,8 +25,8 @@ def test_tables_equal_those_made_from_the_code(document: Path) -> None:
 @pytest.mark.parametrize("document", _DOCUMENTS, ids=str)
 def test_every_linked_file_exists(document: Path) -> None:
     links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", (ROOT / document).read_text())
-    missing = [link for link in links if not (ROOT / document.parent / link).exists()]
-    assert not missing
+    missing_files = [link for link in links if not (ROOT / document.parent / link).exists()]
+    assert not missing_files
 
 
 @pytest.mark.parametrize("document", _DOCUMENTS, ids=str)

@@ -27,8 +27,8 @@ from tests.unit.test_courier import _ACTION
 _CONTENT = {"title": "¡Gracias!", "text": "Ahorra 10 € en su próxima compra."}
 _RECEIPT = as_escpos(paper_receipt(_CONTENT, None), 32)
 
-_BRIEF_S = 2.0
-"""Time to a deadline that passes; a busy machine asks the printer before it."""
+_SHORT_DEADLINE_S = 2.0
+"""Time to a deadline that is missed, long enough to ask the printer on a busy machine."""
 
 
 def _print(
@@ -74,7 +74,7 @@ def test_printer_without_paper_prints_after_a_refill() -> None:
 def test_printer_that_stays_without_paper_expires_the_message_unprinted() -> None:
     printer = LocalPrinter()
     printer.state = PAPER_END
-    assert _print(printer, _BRIEF_S) == (MissedDeadline("the printer has no paper"), [])
+    assert _print(printer, _SHORT_DEADLINE_S) == (MissedDeadline("the printer has no paper"), [])
     assert printer.receipts == []
 
 
@@ -82,7 +82,10 @@ def test_printer_that_stays_without_paper_expires_the_message_unprinted() -> Non
 def test_printer_that_answers_nonsense_gets_no_receipt(state: int) -> None:
     printer = LocalPrinter()
     printer.state = state
-    assert _print(printer, _BRIEF_S) == (MissedDeadline("the printer's answer is invalid"), [])
+    assert _print(printer, _SHORT_DEADLINE_S) == (
+        MissedDeadline("the printer's answer is invalid"),
+        [],
+    )
     assert printer.receipts == []
 
 
@@ -93,7 +96,7 @@ def test_slow_printer_keeps_its_receipts_in_turn() -> None:
 
 
 def test_printer_that_is_away_expires_the_message() -> None:
-    result, attempts = _print(LocalPrinter(), _BRIEF_S, url="tcp://127.0.0.1:1")
+    result, attempts = _print(LocalPrinter(), _SHORT_DEADLINE_S, url="tcp://127.0.0.1:1")
     assert isinstance(result, MissedDeadline)
     assert (result.unsure, attempts) == (False, [])
 
@@ -103,9 +106,9 @@ class _SlowPrinter(LocalPrinter):
 
     async def _serve(self, reader: Any, writer: Any) -> None:
         for _ in range(2):
-            before = (await reader.readuntil(ASK_STATE)).removesuffix(ASK_STATE)
+            receipt = (await reader.readuntil(ASK_STATE)).removesuffix(ASK_STATE)
             await asyncio.sleep(0.3)
-            self.receipts += [before] if before else []
+            self.receipts += [receipt] if receipt else []
             writer.write(b"\0")
         writer.close()
 

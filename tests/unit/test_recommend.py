@@ -119,10 +119,12 @@ def test_calls_to_willing_customers_are_not_recommended(
     }
     goals = [row for person in people for row in tables.goals(person) if row[2] == LOAN.goal]
     askers = {row[0] for row in goals}
-    others = {person.profile_id for person in people} - callees
-    naive = len(callees & askers) / len(callees) - len(others & askers) / len(others)
-    assert naive == pytest.approx(naive_difference(LOAN), abs=0.06)
-    assert naive > 3 * effect(LOAN, "call")
+    other_customers = {person.profile_id for person in people} - callees
+    difference = len(callees & askers) / len(callees) - len(other_customers & askers) / len(
+        other_customers
+    )
+    assert difference == pytest.approx(naive_difference(LOAN), abs=0.06)
+    assert difference > 3 * effect(LOAN, "call")
     prompts = [row for person in people for row in tables.prompts(person) if row[5] == LOAN.offer]
     write_tables(tmp_path, prompts, goals)
     document = msgspec.json.decode(invoke("--json", "--adjust", "tier").stdout)
@@ -130,7 +132,7 @@ def test_calls_to_willing_customers_are_not_recommended(
     assert "only one option" in document["journey"][0]["words"]
     start = tables.iso(1_704_067_200_000 + 86_400_000)
     silent_prompts = [
-        (case, start, LOAN.goal, "nothing", "", "", None, "x") for case in sorted(others)
+        (case, start, LOAN.goal, "nothing", "", "", None, "x") for case in sorted(other_customers)
     ]
     write_tables(tmp_path, [*prompts, *silent_prompts], goals)
     document = msgspec.json.decode(invoke("--json", "--within", "27d").stdout)

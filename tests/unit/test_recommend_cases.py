@@ -86,9 +86,9 @@ def test_forbidden_order_is_no_option(run: Callable[..., Any]) -> None:
 def test_tested_order_becomes_the_order_of_the_journey(tmp_path: Path) -> None:
     arms = ("photo-then-income", "income-then-photo")
     answer = recommend_for_cases(tmp_path, TEST_OF_ORDER, cases_of_test(arms, 0.3, 1))
-    change, *others = answer["changes"]
+    change, *other_changes = answer["changes"]
     assert (change["kind"], change["do"], change["grade"]) == ("order", "change", "Tested")
-    assert {other["do"] for other in others} <= {"test"}
+    assert {other_change["do"] for other_change in other_changes} <= {"test"}
     assert change["gain"]["low"] < 0.15 < change["gain"]["high"]
     shape = answer["shape"]
     assert shape["steps"] == ["photo", "income", "tour", "sign"]
@@ -105,7 +105,7 @@ def test_tested_order_becomes_the_order_of_the_journey(tmp_path: Path) -> None:
         (("without-tour", "with-tour"), ["income", "photo", "sign"], "Leave the optional step"),
     ],
 )
-def test_test_of_a_step_shows_whether_it_is_worth_its_place(
+def test_experiment_on_a_step_shows_whether_it_is_worth_its_place(
     tmp_path: Path, arms: tuple[str, str], steps: list[str], advice: str
 ) -> None:
     answer = recommend_for_cases(tmp_path, TEST_OF_TOUR, cases_of_test(arms, 0.3, 2))
@@ -119,8 +119,8 @@ def test_test_of_a_step_shows_whether_it_is_worth_its_place(
     assert step_names == steps
 
 
-def test_test_of_the_number_of_steps_shows_the_best_number(tmp_path: Path) -> None:
-    """Draw customers who convert best by far after one optional step, of none, one and two."""
+def test_experiment_on_the_number_of_steps_shows_the_best_number(tmp_path: Path) -> None:
+    """Draw customers with none, one or two optional steps, of whom those with one convert best."""
     arms = [f"optional-steps-{number}" for number in range(3)]
     shares = "{optional-steps-0: 0.3, optional-steps-1: 0.4, optional-steps-2: 0.3}"
     journey = JOURNEY.replace("{mail-first: 0.5, call-first: 0.5}", shares).replace(

@@ -69,12 +69,12 @@ def test_draft_of_a_rule_by_customers_is_segments_and_policies(tmp_path: Path) -
     assert isinstance(bundle, Bundle), bundle
     present_bundle = load(_BANK)
     assert isinstance(present_bundle, Bundle)
-    new = {segment.segment for segment in bundle.segments} - {
+    new_segments = {segment.segment for segment in bundle.segments} - {
         segment.segment for segment in present_bundle.segments
     }
-    assert new == {"for-call-gold", "for-email-standard"}
+    assert new_segments == {"for-call-gold", "for-email-standard"}
     rules = {rule.rule for rule in bundle.policies.suitability}
-    assert {f"only-{rule}" for rule in new} <= rules
+    assert {f"only-{rule}" for rule in new_segments} <= rules
 
 
 def test_draft_of_a_prompt_changes_the_journey_and_the_campaign(tmp_path: Path) -> None:

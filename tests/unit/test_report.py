@@ -150,8 +150,8 @@ def test_every_language_has_the_same_content() -> None:
             return {path}
         return {key for name, inner in value.items() for key in keys(inner, f"{path}/{name}")}
 
-    english, spanish = keys(texts["en"]), keys(texts["es"])
-    assert {key for key in english ^ spanish if "/reasons" not in key} == set()
+    english_keys, spanish_keys = keys(texts["en"]), keys(texts["es"])
+    assert {key for key in english_keys ^ spanish_keys if "/reasons" not in key} == set()
     for figure in texts["es"]["figures"].values():
         assert figure["title"]
         assert len(figure["meaning"]) > 40

@@ -27,8 +27,8 @@ def test_rerun_rejects_the_address_of_another_person_again() -> None:
     record = replace(record, profile=replace(record.profile, shown={}))
     key = record.identity.profile_id
     assert record.profile.traits["identifier.email"] == "ada@example.com"
-    others = {"email:ada@example.com": Belonging(1, here=False, as_of=9)}
-    outcome = step(key, record, ContactState(belongings=others), life.flow.rules)
+    belongings = {"email:ada@example.com": Belonging(1, here=False, as_of=9)}
+    outcome = step(key, record, ContactState(belongings=belongings), life.flow.rules)
     assert isinstance(outcome, Ok)
     [decision] = [emit.value for emit in outcome.emits if isinstance(emit.value, Decision)]
     assert felling_rules(decision)["mail"] == "eligibility/address of another: email"
@@ -41,6 +41,6 @@ def test_rerun_of_an_altered_decision_differs() -> None:
     life = Life(world(campaigns=[campaign("c", offer("o", 5))]))
     decision = life.interact("Go", 0)
     record = _record(life)
-    other = world(campaigns=[campaign("c", offer("o", 6))])
+    other_rules = world(campaigns=[campaign("c", offer("o", 6))])
     assert run_again(decision, record, life.flow.rules) == decision
-    assert run_again(decision, record, other) != decision
+    assert run_again(decision, record, other_rules) != decision

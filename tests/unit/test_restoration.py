@@ -1,4 +1,4 @@
-"""A table that could not be rebuilt after a restart is refused, not forgotten."""
+"""A table that could not be rebuilt after a restart is refused."""
 
 import asyncio
 from pathlib import Path

@@ -166,11 +166,11 @@ def test_every_version_is_compatible_with_all_before_it(name: str) -> None:
 
 
 def test_field_with_a_default_may_be_added_and_removed() -> None:
-    old = SCHEMAS["profiles"]
-    new = deepcopy(old)
-    new["fields"].append({"name": "score", "type": ["null", "double"], "default": None})
-    assert incompatibility(new, [old]) is None
-    assert incompatibility(old, [new]) is None
+    old_schema = SCHEMAS["profiles"]
+    new_schema = deepcopy(old_schema)
+    new_schema["fields"].append({"name": "score", "type": ["null", "double"], "default": None})
+    assert incompatibility(new_schema, [old_schema]) is None
+    assert incompatibility(old_schema, [new_schema]) is None
 
 
 def remove_field(index: int) -> Schema:
@@ -203,22 +203,22 @@ def test_breaking_change_is_refused(schema: Schema) -> None:
 
 
 def test_breaking_change_deep_inside_is_refused() -> None:
-    old = SCHEMAS["interactions.segmented"]
-    new = deepcopy(old)
-    interaction = next(r for r in named_types(new) if r["name"] == "Interaction")
+    old_schema = SCHEMAS["interactions.segmented"]
+    new_schema = deepcopy(old_schema)
+    interaction = next(r for r in named_types(new_schema) if r["name"] == "Interaction")
     interaction["fields"].append({"name": "tenant", "type": "string"})
-    assert incompatibility(new, [old]) is not None
+    assert incompatibility(new_schema, [old_schema]) is not None
     interaction["fields"][-1]["default"] = ""
-    assert incompatibility(new, [old]) is None
+    assert incompatibility(new_schema, [old_schema]) is None
 
 
 def test_compatibility_is_with_every_version_not_only_the_last() -> None:
-    first = SCHEMAS["profiles"]
-    second = add_field(name="score", type="double", default=0.0)
-    third = add_field(name="score", type="string", default="")
-    assert incompatibility(second, [first]) is None
-    assert incompatibility(third, [first]) is None
-    assert incompatibility(third, [first, second]) is not None
+    first_schema = SCHEMAS["profiles"]
+    second_schema = add_field(name="score", type="double", default=0.0)
+    third_schema = add_field(name="score", type="string", default="")
+    assert incompatibility(second_schema, [first_schema]) is None
+    assert incompatibility(third_schema, [first_schema]) is None
+    assert incompatibility(third_schema, [first_schema, second_schema]) is not None
 
 
 def test_schema_that_is_not_avro_is_refused() -> None:
@@ -229,8 +229,8 @@ def test_schema_that_is_not_avro_is_refused() -> None:
 
 def test_changed_schema_gets_the_next_version_and_id() -> None:
     earlier_versions = recorded_versions()[:-1]
-    (new,) = next_versions(earlier_versions)
-    assert (new.id, new.name, new.version) == (
+    (new_version,) = next_versions(earlier_versions)
+    assert (new_version.id, new_version.name, new_version.version) == (
         len(earlier_versions) + 1,
         recorded_versions()[-1].name,
         recorded_versions()[-1].version,

@@ -54,8 +54,8 @@ def test_files_are_those_of_the_folder_and_the_same_each_time(door: Doorway) -> 
 
 
 def test_browser_with_the_current_sdk_gets_no_body(door: Doorway) -> None:
-    first = ask(door, "GET", "/sdk.js")
-    etags = f'"x", W/{first.headers["etag"]}'
+    first_answer = ask(door, "GET", "/sdk.js")
+    etags = f'"x", W/{first_answer.headers["etag"]}'
     second_answer = ask(door, "GET", "/sdk.js", headers={"If-None-Match": etags})
     assert (second_answer.status_code, second_answer.content) == (304, b"")
     assert ask(door, "GET", "/sdk.js", headers={"If-None-Match": '"x"'}).status_code == 200
@@ -125,7 +125,7 @@ def test_debug_tokens_are_issued_to_server_keys_and_expire(door: Doorway) -> Non
         question = {"token": invalid_token, "decisionId": "d"}
         answer = ask(door, "POST", "/v1/explain", json=question)
         assert (answer.status_code, answer.json()["error"]["field"]) == (401, "token")
-    later = token_answer.json()["expires_at"] / 1000 + 1
-    with patch("itsdangerous.timed.time.time", lambda: later):
+    later_s = token_answer.json()["expires_at"] / 1000 + 1
+    with patch("itsdangerous.timed.time.time", lambda: later_s):
         answer = ask(door, "POST", "/v1/explain", json={"token": token, "decisionId": "d"})
     assert answer.status_code == 401

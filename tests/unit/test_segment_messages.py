@@ -63,9 +63,9 @@ def context(**fields: Any) -> Context:
 )
 @pytest.mark.parametrize("field", ["userId", "anonymousId"])
 def test_useless_id_is_left_out_beside_a_good_one(field: str, useless_id: object) -> None:
-    other = "anonymousId" if field == "userId" else "userId"
-    good_key = {"userId": "customer_id:good", "anonymousId": "cookie:good"}[other]
-    assert keys("track", **{field: useless_id, other: "good"}) == [good_key]
+    other_field = "anonymousId" if field == "userId" else "userId"
+    good_key = {"userId": "customer_id:good", "anonymousId": "cookie:good"}[other_field]
+    assert keys("track", **{field: useless_id, other_field: "good"}) == [good_key]
     refusal = read("track", {"event": "Viewed", field: useless_id})
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.field) == ("invalid_identifier", field)
@@ -177,12 +177,14 @@ def test_previous_id_of_an_alias_has_its_known_namespace(user: str) -> None:
     ] in (root, "customer_id:anon-123")
 
 
-@pytest.mark.parametrize(("user", "previous"), [("42", "41"), ("41", "42"), ("zoe", "ann")])
+@pytest.mark.parametrize(("user", "previous_user"), [("42", "41"), ("41", "42"), ("zoe", "ann")])
 @pytest.mark.parametrize("is_known", [True, False])
-def test_alias_of_two_customers_makes_them_one(user: str, previous: str, is_known: bool) -> None:
-    customers = [("track", {"userId": name}) for name in (user, previous)] if is_known else []
-    alias = ("alias", {"userId": user, "previousId": previous})
-    both_names = {f"customer_id:{name}" for name in (user, previous)}
+def test_alias_of_two_customers_makes_them_one(
+    user: str, previous_user: str, is_known: bool
+) -> None:
+    customers = [("track", {"userId": name}) for name in (user, previous_user)] if is_known else []
+    alias = ("alias", {"userId": user, "previousId": previous_user})
+    both_names = {f"customer_id:{name}" for name in (user, previous_user)}
     assert _persons(*customers, alias) == dict.fromkeys(both_names, min(both_names))
 
 
@@ -323,9 +325,11 @@ def test_own_traits_of_identify_precede_those_of_its_context() -> None:
         assert "city" not in take(kind, userId="u1", context={"traits": context_traits}).properties
 
 
-@pytest.mark.parametrize("invalid", [7, True, None, [], {}, ["es"], {"a": "b"}])
+@pytest.mark.parametrize("invalid_value", [7, True, None, [], {}, ["es"], {"a": "b"}])
 @pytest.mark.parametrize("name", ["ip", "userAgent", "locale", "timezone", "page", "campaign"])
-def test_context_field_of_the_wrong_type_costs_that_field(name: str, invalid: object) -> None:
+def test_context_field_of_the_wrong_type_is_left_out_alone(
+    name: str, invalid_value: object
+) -> None:
     fields = {
         "ip": "192.0.2.7",
         "userAgent": "agent",
@@ -337,10 +341,10 @@ def test_context_field_of_the_wrong_type_costs_that_field(name: str, invalid: ob
     }
     remains: dict[str, Any] = {
         "page": {"url": None, "referrer": None},
-        "campaign": {"campaign": {"a": "b"} if invalid == {"a": "b"} else {}},
+        "campaign": {"campaign": {"a": "b"} if invalid_value == {"a": "b"} else {}},
         "userAgent": {"user_agent": None},
     }
-    assert context(**{**fields, name: invalid}) == replace(
+    assert context(**{**fields, name: invalid_value}) == replace(
         context(**fields), **remains.get(name, {name: None})
     )
     assert context(**fields).consent == {"ads": True}
@@ -357,10 +361,10 @@ def test_empty_list_is_read_as_the_empty_object_of_php(kind: Kind) -> None:
     assert (message.properties, message.lists) == ({}, {})
 
 
-@pytest.mark.parametrize("invalid", ["text", 7, True, [1]])
-def test_properties_that_are_no_object_are_refused_by_name(invalid: object) -> None:
+@pytest.mark.parametrize("invalid_value", ["text", 7, True, [1]])
+def test_properties_that_are_no_object_are_refused_by_name(invalid_value: object) -> None:
     for kind, field in (("track", "properties"), ("identify", "traits"), ("group", "traits")):
-        refusal = read(kind, {"event": "Viewed", "userId": "u1", field: invalid})
+        refusal = read(kind, {"event": "Viewed", "userId": "u1", field: invalid_value})
         assert isinstance(refusal, Refusal)
         assert (refusal.code, refusal.field) == ("invalid_field", field)
 
@@ -380,11 +384,11 @@ def test_time_that_was_corrected_on_the_way_is_not_corrected_again() -> None:
     assert take("track", userId="u1", **times).occurred_at == _NOW - 60 * _MINUTE
 
 
-@pytest.mark.parametrize("blank", [None, "", " \t"])
-def test_blank_message_id_is_replaced_by_a_new_one(blank: str | None) -> None:
-    message, other = (take("track", userId="u1", messageId=blank) for _ in range(2))
+@pytest.mark.parametrize("blank_id", [None, "", " \t"])
+def test_blank_message_id_is_replaced_by_a_new_one(blank_id: str | None) -> None:
+    message, other_message = (take("track", userId="u1", messageId=blank_id) for _ in range(2))
     assert message.event_id.strip()
-    assert message.event_id != other.event_id
+    assert message.event_id != other_message.event_id
 
 
 def test_alias_of_a_customers_own_two_names_is_accepted() -> None:

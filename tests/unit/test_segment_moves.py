@@ -67,9 +67,9 @@ def test_members_equal_a_plain_count(rows: list[tuple[str, str, bool, int]]) -> 
 def test_median_stay_counts_present_members() -> None:
     changes = [change for number in range(4) for change in (_change(f"p{number}", "vip", True, 0),)]
     exits = [_change("p0", "vip", False, 10), _change("p1", "vip", False, 20)]
-    last = [_change("late", "new", True, 100)]
-    assert _moves([*changes, *exits, *last])["vip"].median_stay_ms == 20 * _HOUR
-    assert _moves([*changes, exits[0], *last])["vip"].median_stay_ms is None
+    last_changes = [_change("late", "new", True, 100)]
+    assert _moves([*changes, *exits, *last_changes])["vip"].median_stay_ms == 20 * _HOUR
+    assert _moves([*changes, exits[0], *last_changes])["vip"].median_stay_ms is None
     assert _moves([*changes, *exits], _START + 15 * _HOUR)["vip"].members == 3
 
 

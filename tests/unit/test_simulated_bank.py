@@ -96,12 +96,12 @@ def write_by_command(folder: Path, seed: int, hash_seed: str) -> SimulatedWorld:
 
 
 def test_same_seed_writes_the_same_bytes_in_any_process(tmp_path: Path) -> None:
-    first = write_by_command(tmp_path / "a", 3, "1")
+    first_run = write_by_command(tmp_path / "a", 3, "1")
     second_run = write_by_command(tmp_path / "b", 3, "2")
-    other = write_by_command(tmp_path / "c", 4, "1")
-    assert first.digests() == second_run.digests()
-    assert not set(first.digests().values()) & set(other.digests().values())
-    assert {path.name for path in first.folder.iterdir()} == set(NAMES)
+    other_run = write_by_command(tmp_path / "c", 4, "1")
+    assert first_run.digests() == second_run.digests()
+    assert not set(first_run.digests().values()) & set(other_run.digests().values())
+    assert {path.name for path in first_run.folder.iterdir()} == set(NAMES)
 
 
 def test_customers_life_is_the_same_in_a_larger_world(tmp_path: Path) -> None:
@@ -204,8 +204,8 @@ def person_of(large_world: SimulatedWorld) -> dict[str, str]:
 
 
 def key(event: dict[str, Any]) -> str:
-    first = event["identifiers"][0]
-    return f"{first['namespace']}:{first['value']}"
+    identifier = event["identifiers"][0]
+    return f"{identifier['namespace']}:{identifier['value']}"
 
 
 _RANDOM_ARMS = [
@@ -244,13 +244,13 @@ def test_confounded_comparison_overstates_the_effect(large_world: SimulatedWorld
         elif event["name"] == "Message Sent" and event["properties"]["offer"] == offer:
             callees.add(persons[key(event)])
     treated_share = Share(len(callees & buyers), len(callees))
-    others = Share(len((customers - callees) & buyers), len(customers - callees))
-    naive, error = (
-        treated_share.value - others.value,
-        sqrt(treated_share.variance + others.variance),
+    other_share = Share(len((customers - callees) & buyers), len(customers - callees))
+    difference, error = (
+        treated_share.value - other_share.value,
+        sqrt(treated_share.variance + other_share.variance),
     )
-    assert naive - comparison["effect"] > 5 * error
-    assert naive > 3 * comparison["effect"]
+    assert difference - comparison["effect"] > 5 * error
+    assert difference > 3 * comparison["effect"]
 
 
 @pytest.mark.parametrize(("offer", "channel"), [*_RANDOM_ARMS, ("personal-loan", "call")])

@@ -427,11 +427,14 @@ def test_word_in_a_reply_changes_consent(door: Doorway, text: str, consent: bool
     fields = {"MessageSid": "SM2", "From": PHONE, "Body": text}
     assert _post_as_twilio(door, fields, link=False).status_code == 204
     _post_as_sinch(door, {"id": "m", "from": "34600111222", "body": text})
-    first, second = door.interactions()
-    assert first.kind == "identify"
-    assert first.identifiers == (Identifier("phone", PHONE),)
-    assert first.properties == {"consent.sms.marketing": consent, "consent.sms.service": consent}
-    assert "consent.text.marketing" in second.properties
+    consent_change, received_message = door.interactions()
+    assert consent_change.kind == "identify"
+    assert consent_change.identifiers == (Identifier("phone", PHONE),)
+    assert consent_change.properties == {
+        "consent.sms.marketing": consent,
+        "consent.sms.service": consent,
+    }
+    assert "consent.text.marketing" in received_message.properties
 
 
 def test_number_in_a_reply_without_its_plus_is_international(door: Doorway) -> None:

@@ -49,13 +49,13 @@ def test_stateless_outcome_is_counted_once(
     timer_stage = TimerStage()
     timer_stage.stage = replace(timer_stage.stage, step=step)
     timer_stage.start()
-    before = _counts()
+    counts = _counts()
     timer_stage.write_input("ada", START_MS)
     timer_stage.process(1)
-    assert {counter for counter, count in _counts().items() if count > before[counter]} == {
+    assert {counter for counter, count in _counts().items() if count > counts[counter]} == {
         counter_name
     }
-    assert _counts()[counter_name] == before[counter_name] + 1
+    assert _counts()[counter_name] == counts[counter_name] + 1
 
 
 def _counts() -> dict[str, float]:

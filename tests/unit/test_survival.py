@@ -31,13 +31,13 @@ def test_estimates_equal_the_published_ones_of_the_leukaemia_data() -> None:
 
 def test_intervals_equal_the_published_log_log_ones() -> None:
     curve = kaplan_meier(LEUKAEMIA)
-    first, last = curve.share_converted(0), curve.share_converted(-1)
-    assert first.low is not None
-    assert first.high is not None
-    assert (1 - first.high, 1 - first.low) == pytest.approx((0.6197, 0.9516), abs=5e-5)
-    assert last.low is not None
-    assert last.high is not None
-    assert (1 - last.high, 1 - last.low) == pytest.approx((0.1881, 0.6801), abs=5e-5)
+    first_share, last_share = curve.share_converted(0), curve.share_converted(-1)
+    assert first_share.low is not None
+    assert first_share.high is not None
+    assert (1 - first_share.high, 1 - first_share.low) == pytest.approx((0.6197, 0.9516), abs=5e-5)
+    assert last_share.low is not None
+    assert last_share.high is not None
+    assert (1 - last_share.high, 1 - last_share.low) == pytest.approx((0.1881, 0.6801), abs=5e-5)
 
 
 def test_medians_equal_the_published_ones() -> None:

@@ -46,7 +46,7 @@ class _ScriptedClient:
         return self._messages.pop(0) if self._messages else None
 
     def close(self) -> None:
-        """Keep nothing."""
+        """Release nothing: the stand-in holds no resources."""
 
 
 def _script(topic: str, key: str, value: bytes | None) -> Callable[[Any], _ScriptedClient]:

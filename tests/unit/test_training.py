@@ -80,7 +80,7 @@ def test_examples_use_no_later_interaction(
     played_world: PlayedWorld, folders: ReplayFolders
 ) -> None:
     # `bought` is the planted leak: it is set when the goal is reached.
-    first: dict[str, Example] = {}
+    first_examples: dict[str, Example] = {}
     purchases: dict[str, int] = {}
     for record in played_world.segmented:
         assert record.interaction is not None
@@ -89,14 +89,14 @@ def test_examples_use_no_later_interaction(
             purchases.setdefault(record.identity.profile_id, record.interaction.received_at)
     examples = _examples(folders)
     for example in examples:
-        first.setdefault(example.profile_id, example)
+        first_examples.setdefault(example.profile_id, example)
         has_bought = "bought" in example.facts.traits
         assert has_bought == (
             purchases.get(example.profile_id, example.decided_at) < example.decided_at
         )
-    reached_examples = [example for example in first.values() if example.reached]
+    reached_examples = [example for example in first_examples.values() if example.reached]
     assert len(reached_examples) > 20
-    assert not any("bought" in example.facts.traits for example in first.values())
+    assert not any("bought" in example.facts.traits for example in first_examples.values())
 
 
 def test_every_message_whose_window_is_over_is_an_example_once(

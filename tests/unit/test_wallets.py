@@ -14,9 +14,9 @@ from tests.support.shells import ONLY, Rows
 def test_heartbeat_leaves_the_purses_of_its_partition() -> None:
     rows, rules = Rows(), world(campaigns=[campaign("mail", offer("mail", 2), budget=10)])
     purse = Purse("campaign", 0, None, 1, 5)
-    first = Wallets(rows)
-    first.equip(rules, Position("in", ONLY, 1, None))
-    first.write(Position("in", ONLY, 1, None), {"mail": purse})
+    wallets = Wallets(rows)
+    wallets.equip(rules, Position("in", ONLY, 1, None))
+    wallets.write(Position("in", ONLY, 1, None), {"mail": purse})
     Heartbeat(stage("decisioning"), rows, 1_000).beat(1_900_000_000_000)
     rows.put_in(ONLY, b"beat", b"1900000000000")
     equipped_rules = Wallets(rows).equip(rules, Position("in", ONLY, 2, None))
@@ -29,8 +29,11 @@ def test_redelivered_input_finds_the_purses_of_its_first_delivery() -> None:
     wallets = Wallets(rows)
     wallets.equip(rules, at)
     wallets.write(at, {"mail": purse})
-    spent_purse, later = msgspec.structs.replace(purse, spent=2), Position("in", ONLY, 2, None)
-    wallets.equip(rules, later)
-    wallets.write(later, {"mail": spent_purse})
-    assert Wallets(rows).equip(rules, later).wallet == {"mail": purse}
+    spent_purse, later_position = (
+        msgspec.structs.replace(purse, spent=2),
+        Position("in", ONLY, 2, None),
+    )
+    wallets.equip(rules, later_position)
+    wallets.write(later_position, {"mail": spent_purse})
+    assert Wallets(rows).equip(rules, later_position).wallet == {"mail": purse}
     assert Wallets(rows).equip(rules, Position("in", ONLY, 3, None)).wallet == {"mail": purse}

@@ -271,9 +271,9 @@ def test_subscription_of_another_key_is_lost_where_this_key_was_accepted(
     announce(tmp_path, "adapter-push", "starting")
     faults = ChannelFaults.of_process(tmp_path, "adapter-push")
     removals: list[tuple[Identifier, Identifier]] = []
-    first, second = _send_all(browser, faults, removals, {}, {"action_id": "a-2"})
+    first_result, second_result = _send_all(browser, faults, removals, {}, {"action_id": "a-2"})
     bounce = {"bounce": "address", "reason": "it was made with another VAPID key"}
-    assert (first, second) == (Acceptance(), Bounce(status, bounce))
+    assert (first_result, second_result) == (Acceptance(), Bounce(status, bounce))
     [(lost_identifier, owner)] = removals
     assert (lost_identifier.namespace, owner) == ("push", ANA)
     assert find_channel_faults(tmp_path) == ()
