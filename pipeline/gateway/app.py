@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline.adapters.signed_links import CLICK, OPEN, PREFERENCES, PROVIDERS
-from pipeline.gateway.collect import Endpoint, batch, single
+from pipeline.gateway.collect import Endpoint, accept_batch, message_endpoint
 from pipeline.gateway.cors import add_headers, answer_preflight
 from pipeline.gateway.coupon_book import CouponDesk
 from pipeline.gateway.debugging import DebugEndpoints
@@ -24,7 +24,7 @@ from pipeline.gateway.gateway import Gateway
 from pipeline.gateway.id_cookie import set_id_cookie
 from pipeline.gateway.joined_paths import JoinedPaths
 from pipeline.gateway.openapi import openapi_document
-from pipeline.gateway.outcomes import outcomes
+from pipeline.gateway.outcomes import accept_outcomes
 from pipeline.gateway.preferences import save_preferences, show_preferences
 from pipeline.gateway.profiles import ProfileEndpoints
 from pipeline.gateway.providers import take_callback
@@ -73,13 +73,13 @@ def create_app(
 ) -> Starlette:
     """Make the application that serves the whole HTTP API."""
     posts: dict[str, Endpoint] = {"/v1/decide": decide}
-    posts |= {"/v1/receipts": ReceiptEndpoint(decide, coupons.codes, decide.waiting.expire)}
+    posts |= {"/v1/receipts": ReceiptEndpoint(decide, coupons.codes, decide.pending_replies.expire)}
     posts |= {"/v1/coupons/redeem": RedeemEndpoint(coupons.book)}
-    posts |= {f"/v1/{kind}": single(kind) for kind in get_args(Kind)}
-    posts |= dict.fromkeys(_BATCH_PATHS, batch)
-    posts |= {f"/v1/{path}": single(kind) for path, kind in SHORT_PATHS.items()}
+    posts |= {f"/v1/{kind}": message_endpoint(kind) for kind in get_args(Kind)}
+    posts |= dict.fromkeys(_BATCH_PATHS, accept_batch)
+    posts |= {f"/v1/{path}": message_endpoint(kind) for path, kind in SHORT_PATHS.items()}
     debugging = DebugEndpoints(profiles.settings)
-    posts |= {"/v1/outcomes": outcomes, "/v1/m": ignore_metrics, "/v1/cookie": set_id_cookie}
+    posts |= {"/v1/outcomes": accept_outcomes, "/v1/m": ignore_metrics, "/v1/cookie": set_id_cookie}
     posts["/v1/explain"] = debugging.explain
     app = Starlette(
         routes=[
@@ -144,7 +144,7 @@ def _count_requests(path: str, endpoint: Endpoint, gateway: Gateway) -> _Handler
 
 def _health_routes(gateway: Gateway, readiness: GatewayReadiness) -> Iterable[Route]:
     async def readyz(_: Request) -> Response:
-        readiness_report = await readiness.ready()
+        readiness_report = await readiness.check()
         return json_response(readiness_report, 200 if readiness_report.ready else 503)
 
     async def metrics(_: Request) -> Response:

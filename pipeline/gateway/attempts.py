@@ -1,9 +1,9 @@
 """Cache of the message ids of unacknowledged bodies, so that a retry gets the same ids.
 
-Messages that Kafka acknowledged in the first attempt then count once. The cache is of this process,
-and short-lived, since a later equal body is about other events. Where another gateway gets the
-retry, or the sender changes the body (a new `sentAt`), messages count once only with the sender's
-own ids.
+Messages that Kafka acknowledged in the first attempt then count once. Each process has its own
+cache, which is short-lived because a later equal body is about other events. If another gateway
+gets the retry, or if the sender changes the body (a new `sentAt`), messages count once only with
+the sender's own ids.
 """
 
 import time
@@ -16,7 +16,7 @@ from uuid import UUID
 from pipeline.intake.message_ids import MessageIds
 
 _MAX_ATTEMPTS: Final = 10_000
-_KEPT_S: Final = 300.0
+_RETENTION_S: Final = 300.0
 """Longer than the interval of common HTTP clients' retries."""
 
 
@@ -41,7 +41,7 @@ class Attempts:
     def ids(self, source: str, body: bytes) -> MessageIds:
         """Return the ids of an attempt that failed in the last five minutes, or new ids."""
         attempt = self._attempts.get(_digest(source, body)) if self._attempts else None
-        if attempt is None or self._clock() - attempt.at_s > _KEPT_S:
+        if attempt is None or self._clock() - attempt.at_s > _RETENTION_S:
             return MessageIds()
         return MessageIds(attempt.seed)
 

@@ -12,7 +12,7 @@ _GZIP: Final = ("gzip", "x-gzip")
 """Both names of gzip in HTTP."""
 
 _MAX_MEMBERS: Final = 64
-"""Maximum of members in a gzip body, since unpacking each copies all bytes after it."""
+"""Maximum number of members in a gzip body, since unpacking each copies all bytes after it."""
 
 _CONTENT_TYPES: Final = ("", "application/json", "text/plain")
 """Accepted content types; browsers send text/plain to avoid a preflight request."""

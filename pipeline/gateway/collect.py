@@ -59,8 +59,8 @@ class ValidatedMessage:
     trace: Trace | None = None
 
 
-def single(kind: Kind) -> Endpoint:
-    """Make the endpoint of one kind of message."""
+def message_endpoint(kind: Kind) -> Endpoint:
+    """Return the endpoint of one kind of message."""
 
     async def accept(gateway: Gateway, request: Request) -> Response | Refusal:
         parse = partial(decode, decoder=MESSAGE)
@@ -79,7 +79,7 @@ def single(kind: Kind) -> Endpoint:
     return accept
 
 
-async def batch(gateway: Gateway, request: Request) -> Response | Refusal:
+async def accept_batch(gateway: Gateway, request: Request) -> Response | Refusal:
     """Accept the valid messages; the others become dead letters, listed in the answer."""
     limits = gateway.limits
     parse = partial(decode_parts, decoder=BATCH, parts="batch", max_items=limits.items)

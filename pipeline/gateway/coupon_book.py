@@ -43,7 +43,7 @@ class Redemption(Struct, frozen=True, array_like=True):
 
 
 class Coupon(Struct, frozen=True, array_like=True):
-    """Issued coupon; `redemption` None: not yet."""
+    """Issued coupon; `redemption` None: not redeemed yet."""
 
     token: str
     expires_at: int
@@ -51,13 +51,13 @@ class Coupon(Struct, frozen=True, array_like=True):
 
 
 class CouponBook:
-    """State of every coupon, up to the read end of the topic."""
+    """State of every coupon, as far as the topic has been read."""
 
     def __init__(self, rows: RowMap) -> None:
         self._rows = rows
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(Coupon)
-        self._waiting: defaultdict[tuple[str, str], list[asyncio.Future[Coupon]]] = defaultdict(
+        self._futures: defaultdict[tuple[str, str], list[asyncio.Future[Coupon]]] = defaultdict(
             list
         )
         self.is_current = False
@@ -70,14 +70,14 @@ class CouponBook:
     def watch_redemption(self, code: str, redemption_id: str) -> "Iterator[asyncio.Future[Coupon]]":
         """Yield a future of the coupon after this redemption, once it is read from the topic."""
         future: asyncio.Future[Coupon] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting[code, redemption_id]
-        waiting.append(future)
+        futures = self._futures[code, redemption_id]
+        futures.append(future)
         try:
             yield future
         finally:
-            waiting.remove(future)
-            if not waiting:
-                self._waiting.pop((code, redemption_id), None)
+            futures.remove(future)
+            if not futures:
+                self._futures.pop((code, redemption_id), None)
 
     def apply(self, records: Sequence[CouponRecord]) -> None:
         """Apply records in the order of the topic."""
@@ -97,7 +97,7 @@ class CouponBook:
         return replace(coupon, redemption=redemption)
 
     def _resolve_waiting(self, record: CouponRecord, coupon: Coupon) -> None:
-        for future in self._waiting.get((record.code, record.redemption_id or ""), ()):
+        for future in self._futures.get((record.code, record.redemption_id or ""), ()):
             if not future.done():
                 future.set_result(coupon)
 
@@ -164,14 +164,14 @@ class CouponReader:
     def _run(self) -> None:
         try:
             while not self._closing:
-                first = self._consumer.poll(_POLL_S)
-                if first is not None:
-                    self._take([first, *self._consumer.consume(_BATCH, 0)])
+                message = self._consumer.poll(_POLL_S)
+                if message is not None:
+                    self._hand_over([message, *self._consumer.consume(_BATCH, 0)])
         except Exception as error:
             _log.exception("coupons cannot be read")
             self._fail(f"coupons: {error}")
 
-    def _take(self, messages: Sequence[Message]) -> None:
+    def _hand_over(self, messages: Sequence[Message]) -> None:
         records = [record for record in map(self._record, messages) if record is not None]
         self._loop.call_soon_threadsafe(self._apply, records, not self._unread_partitions)
 

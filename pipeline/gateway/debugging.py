@@ -1,6 +1,6 @@
-"""Explanations for the SDK's debug overlay, by tokens that a server key makes.
+"""Explanations for the SDK's debug overlay, by tokens for holders of a server key.
 
-A token is valid for half an hour, and for decisions of the last half hour.
+A token is valid for half an hour, and explains decisions of the last half hour.
 """
 
 import asyncio

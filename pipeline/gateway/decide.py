@@ -81,7 +81,7 @@ class NoDecision(Struct, frozen=True):
 class DecideEndpoint:
     """Endpoint that waits for the reply of the decisioning stage, where it can arrive in time."""
 
-    waiting: PendingReplies
+    pending_replies: PendingReplies
     admission: DecisionAdmission
 
     async def __call__(self, gateway: Gateway, request: Request) -> Response | Refusal:
@@ -136,29 +136,29 @@ class DecideEndpoint:
         request = record.interaction.request
         assert request is not None
         request_id = request.request_id
-        answer = self.waiting.ask(request_id)
+        answer = self.pending_replies.register(request_id)
         self.admission.ask(request_id, record.interaction.identifiers[0].key)
-        writing = gateway.start_write(record)
-        writing.result.add_done_callback(lambda future: _fail_answer(future, answer))
+        publication = gateway.start_write(record)
+        publication.result.add_done_callback(lambda future: _fail_answer(future, answer))
         try:
             return await asyncio.wait_for(answer, budget_ms / 1000)
         except TimeoutError:
-            self.waiting.give_up(request_id)
-            no_decision = writing.failure or NoDecision(_OUT_OF_TIME)
-            return no_decision if writing.is_over else _NOT_YET
+            self.pending_replies.give_up(request_id)
+            no_decision = publication.failure or NoDecision(_OUT_OF_TIME)
+            return no_decision if publication.is_over else _NOT_YET
         except _NotWrittenError as failure:
-            self.waiting.give_up(request_id)
+            self.pending_replies.give_up(request_id)
             return failure.reason
 
     async def _write_plain(
         self, gateway: Gateway, record: TracedInteraction, budget_ms: int
     ) -> NoDecision | UnacknowledgedWrite:
         """Write an interaction without a request for a decision."""
-        writing = asyncio.create_task(gateway.write((record,)))
-        await asyncio.wait((writing,), timeout=budget_ms / 1000)
-        if not writing.done():
+        publication = asyncio.create_task(gateway.write((record,)))
+        await asyncio.wait((publication,), timeout=budget_ms / 1000)
+        if not publication.done():
             return _NOT_YET
-        return writing.result() or NoDecision(_STALLED)
+        return publication.result() or NoDecision(_STALLED)
 
 
 class _NotWrittenError(Exception):
@@ -174,9 +174,9 @@ def _refuse_overload(reason: str, retry_after_s: int) -> Refusal:
 
 
 def _fail_answer(
-    writing: "asyncio.Future[UnacknowledgedWrite | None]", answer: "asyncio.Future[Reply]"
+    publication: "asyncio.Future[UnacknowledgedWrite | None]", answer: "asyncio.Future[Reply]"
 ) -> None:
-    failure = writing.result()
+    failure = publication.result()
     if failure is not None and not answer.done():
         answer.set_exception(_NotWrittenError(failure))
 

@@ -24,7 +24,7 @@ class LateReplies:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._writing: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def expire(self, reply: Reply) -> None:
         """Start writing and return at once; retry while Kafka is away."""
@@ -33,16 +33,16 @@ class LateReplies:
             return
         self._gateway.metrics.count_expired(len(actions))
         task = asyncio.create_task(self._write(expired_outcomes(actions)))
-        self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """Wait for the writes in flight."""
-        if self._writing:
-            await asyncio.wait(self._writing)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _write(self, outcomes: list[Interaction]) -> None:
-        retrying = AsyncRetrying(
+        retry = AsyncRetrying(
             retry=retry_if_result(lambda failure: failure is not None),
             wait=wait_exponential_jitter(max=_LONGEST_WAIT_S),
             stop=stop_after_delay(_GIVE_UP_S),
@@ -50,7 +50,7 @@ class LateReplies:
         trace = traces.new_trace()
         records = [TracedInteraction(outcome, trace) for outcome in outcomes]
         try:
-            await retrying(self._gateway.write, records)
+            await retry(self._gateway.write, records)
         except RetryError:
             ids = [outcome.event_id for outcome in outcomes]
             _log.error("expired outcomes of late decisions could not be written: %s", ids)

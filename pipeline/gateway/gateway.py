@@ -24,7 +24,7 @@ from pipeline.rules.token import TokenKey
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits on bytes of an unpacked body, items of a request, and milliseconds.
+    """Limits of requests: bytes of an unpacked body, number of items, and times in ms.
 
     `decide_ms` is the time budget of a decision, `token_ms` the maximum age of a token.
     """
@@ -74,22 +74,24 @@ class Gateway:
     async def write(
         self,
         interactions: Sequence[TracedInteraction],
-        dead: Sequence[DeadLetterRecord] = (),
+        dead_letters: Sequence[DeadLetterRecord] = (),
     ) -> UnacknowledgedWrite | None:
         """Write each interaction with its trace; return None once Kafka has acknowledged them."""
         records = [self._record(interaction) for interaction in interactions]
-        records += map(self._dead_letter, dead)
+        records += map(self._dead_letter, dead_letters)
         failure = await self.publisher.publish(records)
-        self._count(interactions, failure)
+        self._count_interactions(interactions, failure)
         return failure
 
     def start_write(self, record: TracedInteraction) -> Publication:
-        """Write an interaction whose reply is the acknowledgement."""
+        """Start to write an interaction, whose reply will serve as its acknowledgement."""
         publication = self.publisher.start((self._record(record),), is_awaited=False)
-        publication.result.add_done_callback(lambda future: self._count((record,), future.result()))
+        publication.result.add_done_callback(
+            lambda future: self._count_interactions((record,), future.result())
+        )
         return publication
 
-    def _count(
+    def _count_interactions(
         self, interactions: Sequence[TracedInteraction], failure: UnacknowledgedWrite | None
     ) -> None:
         if failure is None:
@@ -106,8 +108,8 @@ class Gateway:
             ((traces.HEADER, record.trace.hop_header()),),
         )
 
-    def _dead_letter(self, dead: DeadLetterRecord) -> OutgoingRecord:
-        value = self.codec.encode(topics.DEAD_LETTERS, dead)
+    def _dead_letter(self, dead_letter: DeadLetterRecord) -> OutgoingRecord:
+        value = self.codec.encode(topics.DEAD_LETTERS, dead_letter)
         return OutgoingRecord(topics.DEAD_LETTERS, self.instance, value)
 
 

@@ -9,7 +9,7 @@ _BEGINNING: Final = re.compile("/+v1/+")
 
 
 class JoinedPaths:
-    """Application whose routes of posts also match with doubled slashes before, or one after, them.
+    """Application that also accepts posts to `//v1//track` and `/v1/track/` as `/v1/track`.
 
     A redirect would not help pages, since browsers' preflight requests follow none.
     """

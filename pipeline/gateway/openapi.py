@@ -136,10 +136,10 @@ def openapi_document() -> bytes:
     paths = {
         **_describe_posts(),
         **_describe_profiles(),
-        **{path: {"get": _describe_open(path, _GETS[path])} for path in _GETS},
+        **{path: {"get": _describe_keyless_operation(path, _GETS[path])} for path in _GETS},
     }
     for path, (status, summary) in _SIGNED_POSTS.items():
-        post = _describe_open(path, summary, status)
+        post = _describe_keyless_operation(path, summary, status)
         paths[path] = {**paths.get(path, {}), "post": post}
     api = {
         "openapi": "3.1.0",
@@ -158,30 +158,32 @@ def openapi_document() -> bytes:
 
 def _describe_posts() -> dict[str, Any]:
     message = _refer_to("SegmentMessage")
-    either = {"oneOf": [_refer_to("OutcomeBody"), _refer_to("Outcomes")]}
-    kinds = {f"/v1/{kind}": f"A {kind} message" for kind in get_args(Kind)}
-    short = {f"/v1/{path}": f"As /v1/{kind}" for path, kind in SHORT_PATHS.items()}
-    token = _describe_keyed("A token for /v1/explain", "DebugToken", (401, 403, 503))
+    outcome_body = {"oneOf": [_refer_to("OutcomeBody"), _refer_to("Outcomes")]}
+    summaries_by_kind = {f"/v1/{kind}": f"A {kind} message" for kind in get_args(Kind)}
+    short_path_summaries = {f"/v1/{path}": f"As /v1/{kind}" for path, kind in SHORT_PATHS.items()}
+    token = _describe_keyed_operation("A token for /v1/explain", "DebugToken", (401, 403, 503))
     return {
         **{
             path: _describe_post(summary, message, "IntakeAnswer")
-            for path, summary in (kinds | short).items()
+            for path, summary in (summaries_by_kind | short_path_summaries).items()
         },
         **{
             path: _describe_post(summary, _refer_to(body), answer)
             for path, (summary, body, answer) in _POSTS.items()
         },
         "/v1/m": _describe_post("Metrics of the client, ignored", {}, "IntakeAnswer"),
-        "/v1/outcomes": _describe_post("Outcomes of actions", either, "IntakeAnswer"),
+        "/v1/outcomes": _describe_post("Outcomes of actions", outcome_body, "IntakeAnswer"),
         "/v1/debug-tokens": {"post": token},
     }
 
 
 def _describe_profiles() -> dict[str, Any]:
     path = "/v1/profiles/{namespace}/{value}"
-    read = _describe_keyed("The person of an identifier", "Person")
-    export = _describe_keyed("All data of the person, and the topics with more", "PersonExport")
-    erase = _describe_keyed(
+    read = _describe_keyed_operation("The person of an identifier", "Person")
+    export = _describe_keyed_operation(
+        "All data of the person, and the topics with more", "PersonExport"
+    )
+    erase = _describe_keyed_operation(
         "Forget the person: 202 once Kafka has acknowledged the request",
         "ErasureAnswer",
         status=202,
@@ -193,7 +195,7 @@ def _describe_profiles() -> dict[str, Any]:
     }
 
 
-def _describe_keyed(
+def _describe_keyed_operation(
     summary: str, answer: str, error_statuses: tuple[int, ...] = _PROFILE_ERRORS, status: int = 200
 ) -> dict[str, Any]:
     """Describe an operation that needs a server key."""
@@ -226,7 +228,7 @@ def _describe_post(summary: str, body: dict[str, Any], answer: str) -> dict[str,
     }
 
 
-def _describe_open(path: str, summary: str, status: int = 200) -> dict[str, Any]:
+def _describe_keyless_operation(path: str, summary: str, status: int = 200) -> dict[str, Any]:
     """Describe an operation without a key."""
     return {
         "summary": summary,

@@ -42,7 +42,7 @@ class _OutcomeIntake:
     token_ms: int
 
 
-async def outcomes(gateway: Gateway, request: Request) -> Response | Refusal:
+async def accept_outcomes(gateway: Gateway, request: Request) -> Response | Refusal:
     """Accept one outcome, or the valid ones of several under `outcomes`."""
     parse = partial(_envelope, max_items=gateway.limits.items)
     post = await receive(gateway, request, gateway.limits.batch_bytes, parse)
@@ -90,8 +90,9 @@ def _validate(raw: bytes, intake: _OutcomeIntake) -> ValidatedMessage:
     report = decode(raw, OUTCOME)
     if isinstance(report, Refusal):
         return ValidatedMessage(raw, report)
-    own = None if report.traceparent is None else traces.continue_trace(report.traceparent)
-    return ValidatedMessage(raw, _outcome(report, intake), own)
+    header = report.traceparent
+    trace = None if header is None else traces.continue_trace(header)
+    return ValidatedMessage(raw, _outcome(report, intake), trace)
 
 
 def _outcome(report: OutcomeBody, intake: _OutcomeIntake) -> Interaction | Refusal:
@@ -139,8 +140,10 @@ def _event_id(report: OutcomeBody, action_id: str, properties: dict[str, Scalar]
     if report.outcome == "conversion":
         goal = properties.get("goal")
         return outcome_id(action_id, report.outcome, "" if goal is None else str(goal))
-    own = message_id(report.message_id, str)
-    return own if isinstance(own, Refusal) else outcome_id(action_id, report.outcome, own)
+    own_id = message_id(report.message_id, str)
+    if isinstance(own_id, Refusal):
+        return own_id
+    return outcome_id(action_id, report.outcome, own_id)
 
 
 def action_properties(action: Action | Claims) -> dict[str, Scalar]:

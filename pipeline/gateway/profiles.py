@@ -145,12 +145,12 @@ def _resolve_identifier(
     config: Configuration, namespace: str, value: str, *, export: bool
 ) -> _ProfileRequest | Refusal:
     identifier = Identifier(namespace, value)
-    normal = config.identity.normalise(identifier)
-    if isinstance(normal, Identifier):
-        return _ProfileRequest(normal, config, export)
+    normal_form = config.identity.normalise(identifier)
+    if isinstance(normal_form, Identifier):
+        return _ProfileRequest(normal_form, config, export)
     if namespace not in config.identity.ranks:
-        return refuse("invalid_identifier", "namespace", f"namespace: {normal}")
-    refusal = refuse("invalid_identifier", "value", f"value: {normal}")
+        return refuse("invalid_identifier", "namespace", f"namespace: {normal_form}")
+    refusal = refuse("invalid_identifier", "value", f"value: {normal_form}")
     return _ProfileRequest(identifier, config, export, refusal)
 
 

@@ -48,11 +48,15 @@ class _Post:
 async def take_callback(gateway: Gateway, request: Request) -> Response | Refusal:
     """Accept a status or a reply; answer 204 once Kafka has acknowledged the interaction, if
     any."""
-    post = await _read(gateway, request)
+    post = await _read_post(gateway, request)
     if isinstance(post, Refusal):
         return post
     reply = text_at(post.fields, post.callbacks.reply)
-    outcome = _status(gateway, request, post) if reply is None else _reply(post, reply)
+    outcome = (
+        _status_outcome(gateway, request, post)
+        if reply is None
+        else _reply_interaction(post, reply)
+    )
     if isinstance(outcome, Refusal):
         return outcome
     if outcome is not None:
@@ -62,7 +66,7 @@ async def take_callback(gateway: Gateway, request: Request) -> Response | Refusa
     return Response(status_code=204)
 
 
-async def _read(gateway: Gateway, request: Request) -> _Post | Refusal:
+async def _read_post(gateway: Gateway, request: Request) -> _Post | Refusal:
     config = gateway.configuration()
     if isinstance(config, Refusal):
         return config
@@ -130,7 +134,9 @@ def _expected_signature(
     return b64encode(hmac.new(secret, signed_bytes, sha256).digest())
 
 
-def _status(gateway: Gateway, request: Request, post: _Post) -> Interaction | Refusal | None:
+def _status_outcome(
+    gateway: Gateway, request: Request, post: _Post
+) -> Interaction | Refusal | None:
     """Return the outcome of a status; None for one that is not final."""
     outcome = post.callbacks.outcomes.get(text_at(post.fields, post.callbacks.status) or "")
     if outcome is None:
@@ -147,7 +153,7 @@ def _status(gateway: Gateway, request: Request, post: _Post) -> Interaction | Re
     return outcome_of(claims, outcome, now_ms(), properties)
 
 
-def _reply(post: _Post, text: str) -> Interaction | Refusal | None:
+def _reply_interaction(post: _Post, text: str) -> Interaction | Refusal | None:
     """Return the change of consent that a keyword asks for, or else the received message."""
     provider = post.provider
     address = Identifier(provider.namespace, _sender(post))
@@ -160,20 +166,20 @@ def _reply(post: _Post, text: str) -> Interaction | Refusal | None:
         channel.name for channel in post.config.channels.values() if channel.provider == provider
     ] or [provider.provider]
     word = text.strip().strip(".!\"'").upper()
-    consents = word in provider.start
+    is_start = word in provider.start
+    is_change = is_start or word in provider.stop
     now = now_ms()
-    changes = consents or word in provider.stop
     properties: dict[str, Scalar] = {"text": text[:_MOST_TEXT]}
-    if changes:
+    if is_change:
         properties = {
-            f"consent.{channel}.{purpose}": consents
+            f"consent.{channel}.{purpose}": is_start
             for channel in channels
             for purpose in _PURPOSES
         }
     return Interaction(
         event_id=_reply_id(post),
-        kind="identify" if changes else "track",
-        name="identify" if changes else "Message Received",
+        kind="identify" if is_change else "track",
+        name="identify" if is_change else "Message Received",
         channel=channels[0],
         source=OWN_SOURCE,
         occurred_at=now,
@@ -196,5 +202,5 @@ def _sender(post: _Post) -> str:
 def _reply_id(post: _Post) -> str:
     """Return the provider's id of a reply, or else a digest of its content, so that it counts
     once."""
-    own = text_at(post.fields, post.callbacks.reply_id) or sha256(post.raw).hexdigest()
-    return f"{post.provider.provider}/{own}"[:256]
+    reply_id = text_at(post.fields, post.callbacks.reply_id) or sha256(post.raw).hexdigest()
+    return f"{post.provider.provider}/{reply_id}"[:256]

@@ -37,32 +37,36 @@ class _ProbeResult:
     """Result of the probes sent at `at_ms` (epoch ms)."""
 
     at_ms: int
-    ready: ReadyAnswer
+    answer: ReadyAnswer
 
 
 class GatewayReadiness:
     """Prober that runs at most once a second, and once in five seconds while all parts work."""
 
-    def __init__(self, gateway: Gateway, waiting: PendingReplies, partitions: int) -> None:
+    def __init__(self, gateway: Gateway, pending_replies: PendingReplies, partitions: int) -> None:
         self._gateway = gateway
-        self._waiting = waiting
+        self._pending_replies = pending_replies
         self._keys = key_per_partition("probe", partitions)
-        self._probing = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._latest = _ProbeResult(0, ReadyAnswer(False, ()))
 
-    async def ready(self) -> ReadyAnswer:
-        async with self._probing:
-            fresh_ms = _READY_MS if self._latest.ready.ready else _FRESH_MS
+    async def check(self) -> ReadyAnswer:
+        """Return the latest answer, after new probes if it is too old."""
+        async with self._lock:
+            fresh_ms = _READY_MS if self._latest.answer.ready else _FRESH_MS
             if now_ms() - self._latest.at_ms > fresh_ms:
                 self._latest = _ProbeResult(now_ms(), await self._probe())
-        return self._latest.ready
+        return self._latest.answer
 
     async def _probe(self) -> ReadyAnswer:
         config = self._gateway.configuration()
         if isinstance(config, Refusal):
             return ReadyAnswer(False, (config.message,))
         requests = {key: self._request() for key in self._keys}
-        answers = {key: self._waiting.ask(request.request_id) for key, request in requests.items()}
+        answers = {
+            key: self._pending_replies.register(request.request_id)
+            for key, request in requests.items()
+        }
         try:
             probes = [
                 self._record(key, request, config.digest) for key, request in requests.items()
@@ -74,7 +78,7 @@ class GatewayReadiness:
         finally:
             for key, request in requests.items():
                 if not answers[key].done():
-                    self._waiting.forget(request.request_id)
+                    self._pending_replies.forget(request.request_id)
         missing = tuple(
             f"partition {partition}: no answer from the agents in {_WAIT_MS} ms"
             for partition, key in enumerate(self._keys)

@@ -150,9 +150,9 @@ class ReceiptEndpoint:
         code, now = self.codes.code_of(action.action_id), now_ms()
         record = CouponRecord(code, now, action.token, now + _validity_days(action) * DAY_MS)
         value = gateway.codec.encode(topics.COUPONS, record)
-        writing = gateway.publisher.publish([OutgoingRecord(topics.COUPONS, code, value)])
+        publication = gateway.publisher.publish([OutgoingRecord(topics.COUPONS, code, value)])
         try:
-            failure = await asyncio.wait_for(writing, max(left_ms, 1) / 1000)
+            failure = await asyncio.wait_for(publication, max(left_ms, 1) / 1000)
         except TimeoutError:
             return None
         return code if failure is None else None

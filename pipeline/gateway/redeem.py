@@ -125,12 +125,14 @@ class _Sale:
 
 
 def _own_redemption(coupon: Coupon, record: CouponRecord) -> Coupon | Refusal:
-    first = coupon.redemption
-    if first is None:
+    first_redemption = coupon.redemption
+    if first_redemption is None:
         return Refusal(410, "expired_code", "this code is no longer valid", "code")
-    if (first.redemption_id, first.source) == (record.redemption_id, record.source):
+    first_id = (first_redemption.redemption_id, first_redemption.source)
+    if first_id == (record.redemption_id, record.source):
         return coupon
-    return Refusal(409, "redeemed_code", f"this code was redeemed at {first.at} (epoch ms)", "code")
+    message = f"this code was redeemed at {first_redemption.at} (epoch ms)"
+    return Refusal(409, "redeemed_code", message, "code")
 
 
 async def _confirm(

@@ -15,7 +15,7 @@ from pipeline.model.decision import Reply
 
 _log = logging.getLogger(__name__)
 
-_MAX_LATE: Final = 100_000
+_MAX_ABANDONED_IDS: Final = 100_000
 _TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.5
 _BATCH: Final = 500
@@ -34,28 +34,31 @@ class PendingReplies:
     def __init__(self, on_late_reply: OnLateReply, on_reply: OnReply) -> None:
         self._on_late_reply = on_late_reply
         self._on_reply = on_reply
-        self._open: dict[str, asyncio.Future[Reply]] = {}
+        self._open_requests: dict[str, asyncio.Future[Reply]] = {}
         self._abandoned_ids: dict[str, None] = {}
 
-    def ask(self, request_id: str) -> "asyncio.Future[Reply]":
-        """Return a future of the reply; call `give_up` when it does not arrive in time."""
+    def register(self, request_id: str) -> "asyncio.Future[Reply]":
+        """Register a request, and return a future of its reply.
+
+        Call `give_up` when the reply does not arrive in time.
+        """
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._open[request_id] = answer
+        self._open_requests[request_id] = answer
         return answer
 
     def give_up(self, request_id: str) -> None:
         """Stop waiting for a reply, which goes to `on_late_reply` if it still comes.
 
-        Above a limit the oldest abandoned requests are forgotten, and replies to them ignored.
+        Above a limit the oldest abandoned requests are dropped, and replies to them ignored.
         """
-        self._open.pop(request_id, None)
+        self._open_requests.pop(request_id, None)
         self._abandoned_ids[request_id] = None
-        if len(self._abandoned_ids) > _MAX_LATE:
+        if len(self._abandoned_ids) > _MAX_ABANDONED_IDS:
             self._abandoned_ids.pop(next(iter(self._abandoned_ids)))
 
     def forget(self, request_id: str) -> None:
         """Stop waiting, and ignore a late reply."""
-        self._open.pop(request_id, None)
+        self._open_requests.pop(request_id, None)
 
     def expire(self, reply: Reply) -> None:
         """Treat a reply that could not be used in time as a late one."""
@@ -65,7 +68,7 @@ class PendingReplies:
         """Resolve the waiting requests; ignore replies to other processes and repeated ones."""
         for reply in replies:
             self._on_reply(reply.request_id)
-            answer = self._open.pop(reply.request_id, None)
+            answer = self._open_requests.pop(reply.request_id, None)
             if answer is not None and not answer.done():
                 answer.set_result(reply)
             elif reply.request_id in self._abandoned_ids:
@@ -77,12 +80,16 @@ class ReplyReader:
     """Reader of the partition of `replies` with the key `instance`, from its present end."""
 
     def __init__(
-        self, client: Mapping[str, Property], instance: str, codec: Codec, waiting: PendingReplies
+        self,
+        client: Mapping[str, Property],
+        instance: str,
+        codec: Codec,
+        pending_replies: PendingReplies,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._key = instance.encode()
         self._codec = codec
-        self._waiting = waiting
+        self._pending_replies = pending_replies
         self._closing = False
         self._consumer = Consumer(
             {
@@ -104,7 +111,7 @@ class ReplyReader:
         self._thread.start()
 
     def partitions_of(self, topic: str) -> int:
-        """Return a topic's partition count. Raises KafkaException without the topic, or Kafka."""
+        """Return a topic's partition count. Raises KafkaException."""
         metadata = self._consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
         if metadata.error is not None:
             raise KafkaException(metadata.error)
@@ -117,14 +124,14 @@ class ReplyReader:
 
     def _read(self) -> None:
         while not self._closing:
-            first = self._consumer.poll(_POLL_S)
-            if first is not None:
-                self._hand_over([first, *self._consumer.consume(_BATCH, 0)])
+            message = self._consumer.poll(_POLL_S)
+            if message is not None:
+                self._deliver([message, *self._consumer.consume(_BATCH, 0)])
 
-    def _hand_over(self, messages: Sequence[Message]) -> None:
+    def _deliver(self, messages: Sequence[Message]) -> None:
         replies = [reply for reply in map(self._decode, messages) if reply is not None]
         if replies:
-            self._loop.call_soon_threadsafe(self._waiting.deliver, replies)
+            self._loop.call_soon_threadsafe(self._pending_replies.deliver, replies)
 
     def _decode(self, message: Message) -> Reply | None:
         if message.error() is not None or message.key() != self._key:

@@ -61,9 +61,9 @@ def run(settings: Settings, instance: str) -> int:
 
     Return the exit code: 0, or 1 when the process cannot continue and must be restarted.
     """
-    listening = _listen(settings.gateway_host, settings.gateway_port)
-    with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings, instance, listening))
+    listener = _listen(settings.gateway_host, settings.gateway_port)
+    with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings, instance, listener))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -76,33 +76,33 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-async def _serve(settings: Settings, instance: str, listening: socket.socket) -> int:
-    ports = {"http": listening.getsockname()[1]}
+async def _serve(settings: Settings, instance: str, listener: socket.socket) -> int:
+    ports = {"http": listener.getsockname()[1]}
     announce(settings.home, instance, "starting", ports)
     shutdown = _Shutdown()
-    gateway = _gateway(settings, instance, shutdown)
+    gateway = _open_gateway(settings, instance, shutdown)
     late_replies = LateReplies(gateway)
     partitions = len(partition_ends(settings.kafka(), topics.INTERACTIONS))
     clock = asyncio.get_running_loop().time
     admission = DecisionAdmission(partitions, settings.decide_budget_ms / 1000, clock)
     gateway.metrics.follow_oldest_decision(admission.oldest_age_s)
-    waiting = PendingReplies(late_replies.expire, admission.note_reply)
-    replies = ReplyReader(settings.kafka(), instance, gateway.codec, waiting)
-    readiness = GatewayReadiness(gateway, waiting, replies.partitions_of(topics.PROBES))
-    profiles = _profiles(settings, instance, gateway.codec, shutdown)
-    coupons = _coupons(settings, instance, gateway.codec, shutdown)
+    pending_replies = PendingReplies(late_replies.expire, admission.note_reply)
+    replies = ReplyReader(settings.kafka(), instance, gateway.codec, pending_replies)
+    readiness = GatewayReadiness(gateway, pending_replies, replies.partitions_of(topics.PROBES))
+    profiles = _open_profiles(settings, instance, gateway.codec, shutdown)
+    coupons = _start_coupons(settings, instance, gateway.codec, shutdown)
     replies.start()  # last: librdkafka's metadata call can hang while another thread polls
     desk = CouponDesk(CouponCodes(settings.signing_secret()), coupons.book)
     guard = Guard(_connection_limits(settings), gateway.metrics)
-    decide = DecideEndpoint(waiting, admission)
+    decide = DecideEndpoint(pending_replies, admission)
     app = create_app(gateway, decide, readiness, profiles, desk)
     server = uvicorn.Server(_options(app, guard, settings))
-    shutdown.watch(server)
+    shutdown.attach(server)
     announce(settings.home, instance, "ready", ports)
     _log.info("listening on %s:%s", settings.gateway_host, ports["http"])
-    watching = asyncio.create_task(guard.watch())
-    await server.serve([listening])
-    watching.cancel()
+    guard_task = asyncio.create_task(guard.watch())
+    await server.serve([listener])
+    guard_task.cancel()
     announce(settings.home, instance, "stopping", ports)
     await late_replies.close()
     replies.close()
@@ -114,7 +114,7 @@ async def _serve(settings: Settings, instance: str, listening: socket.socket) ->
     return shutdown.exit_code
 
 
-def _gateway(settings: Settings, instance: str, shutdown: "_Shutdown") -> Gateway:
+def _open_gateway(settings: Settings, instance: str, shutdown: "_Shutdown") -> Gateway:
     client = settings.kafka()
     codec = open_codec(settings)
     configurations = ConfigurationFollower(client, codec)
@@ -138,7 +138,7 @@ def _gateway(settings: Settings, instance: str, shutdown: "_Shutdown") -> Gatewa
     )
 
 
-def _profiles(
+def _open_profiles(
     settings: Settings, instance: str, codec: Codec, shutdown: "_Shutdown"
 ) -> ProfileEndpoints:
     folder = settings.home / "state" / "gateway" / instance
@@ -149,7 +149,7 @@ def _profiles(
     return ProfileEndpoints(settings, view, view_updater)
 
 
-def _coupons(
+def _start_coupons(
     settings: Settings, instance: str, codec: Codec, shutdown: "_Shutdown"
 ) -> CouponReader:
     folder = settings.home / "state" / "gateway" / f"{instance}-coupons"
@@ -198,10 +198,11 @@ class _Shutdown:
         self.exit_code = 0
         self._server: uvicorn.Server | None = None
 
-    def watch(self, server: uvicorn.Server) -> None:
-        """Ignore the signal that uvicorn raises again after SIGTERM or SIGINT has ended the server.
+    def attach(self, server: uvicorn.Server) -> None:
+        """Attach the server to stop on failures.
 
-        The process is then shutting down in order.
+        From now on, ignore SIGTERM and SIGINT: uvicorn raises them again after they have ended the
+        server, when the process is already shutting down in order.
         """
         self._server = server
         for number in (signal.SIGTERM, signal.SIGINT):

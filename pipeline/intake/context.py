@@ -14,12 +14,12 @@ from pipeline.model.interaction import Context, text_of
 Fields: TypeAlias = Mapping[str, Any]
 
 _TEXTS: Final = ("ip", "user_agent", "url", "referrer", "locale", "timezone")
-_NONE: Final[Fields] = {}
+_NO_FIELDS: Final[Fields] = {}
 
 
 def fields(value: object) -> Fields:
     """Return the fields of an object; none for any other value."""
-    return value if isinstance(value, dict) else _NONE
+    return value if isinstance(value, dict) else _NO_FIELDS
 
 
 def merge_context(batch_context: object, own_context: object) -> Fields:
@@ -73,13 +73,13 @@ def details(value: object, field: str) -> Fields | Refusal:
 
 
 def _merge(base: Fields, overlay: Fields, keep_nulls: bool, depth: int = 0) -> Fields:
-    merger = dict(base)
+    union = dict(base)
     for name, value in overlay.items():
         if isinstance(value, dict) and depth < MAX_DEPTH:
-            merger[name] = _merge(fields(merger.get(name)), value, keep_nulls, depth + 1)
+            union[name] = _merge(fields(union.get(name)), value, keep_nulls, depth + 1)
         elif value is not None or keep_nulls:
-            merger[name] = value
-    return merger
+            union[name] = value
+    return union
 
 
 def _text(value: object) -> str | None:

@@ -38,7 +38,7 @@ def decode(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T | 
             repair = replace_half_surrogates(bytes(raw))
             if repair != raw:
                 return decode(repair, decoder)
-        field = scan.not_finite(bytes(raw))
+        field = scan.find_non_finite_number(bytes(raw))
         if field is not None:
             message = f"{field or 'the body'} is not a finite number"
             return refuse("not_finite", field or None, message)
@@ -57,7 +57,7 @@ def decode_parts(
     """
     raw = raw.removeprefix(BOM_UTF8)
     if raw.count(b",") > _MANY_COMMAS:
-        split = scan.elements(raw, parts, max_items)
+        split = scan.split_array(raw, parts, max_items)
         if split is not None and len(split.parts) > max_items:
             return refuse_long_list(parts, max_items)
     result = decode(raw, decoder)
@@ -78,7 +78,7 @@ def _decode_split(
     raw: bytes, decoder: "msgspec.json.Decoder[S]", parts: str, max_items: int
 ) -> S | Refusal | None:
     """Decode the record around its items; None where the fault is not within an item."""
-    split = scan.elements(raw, parts, max_items)
+    split = scan.split_array(raw, parts, max_items)
     if split is None:
         return None
     if len(split.parts) > max_items:

@@ -15,7 +15,7 @@ from pipeline.model.lists import ambiguous_name
 
 MAX_PROPERTIES: Final = 256
 MAX_TEXT: Final = 16_384
-"""Maximum of characters in one value."""
+"""Maximum number of characters in one value."""
 
 MAX_NAME: Final = 256
 MAX_DEPTH: Final = 16
@@ -40,26 +40,26 @@ def flatten(values: Mapping[str, object], field: str) -> Flat | Refusal:
     """Flatten properties; `field`: their path in the message, for the refusal."""
     flat = Flat({}, {})
     for name, value in _iterate_leaves(values, "", 0):
-        before = flat.get(name)
+        former_value = flat.get(name)
         refusal = _check_bounds(flat, name, field) or _put(flat, name, value, field)
         if refusal is not None:
             return refusal
-        if before is not None and before != flat.get(name):
+        if former_value is not None and former_value != flat.get(name):
             message = f"{name} is ambiguous: a name with a dot, and a nested one"
             return refuse("ambiguous_name", f"{field}.{name}", message)
-    return _unambiguous(flat, field)
+    return _refuse_ambiguous(flat, field)
 
 
-def merge_over(own: Flat, other: Flat, field: str) -> Flat | Refusal:
-    """Return the union; names in `own`, and names nested in them, take precedence."""
-    if not other.scalars and not other.lists:
-        return own
-    scalars = {name: value for name, value in other.scalars.items() if not _has_name(own, name)}
-    lists = {name: values for name, values in other.lists.items() if not _has_name(own, name)}
-    union = Flat({**scalars, **own.scalars}, {**lists, **own.lists})
+def merge_over(overlay: Flat, base: Flat, field: str) -> Flat | Refusal:
+    """Return the union; names in `overlay`, and names nested in them, take precedence."""
+    if not base.scalars and not base.lists:
+        return overlay
+    scalars = {name: value for name, value in base.scalars.items() if not _has_name(overlay, name)}
+    lists = {name: values for name, values in base.lists.items() if not _has_name(overlay, name)}
+    union = Flat({**scalars, **overlay.scalars}, {**lists, **overlay.lists})
     if len(union.scalars) + len(union.lists) > MAX_PROPERTIES:
         return _too_many(field)
-    return _unambiguous(union, field)
+    return _refuse_ambiguous(union, field)
 
 
 def _has_name(flat: Flat, name: str) -> bool:
@@ -68,7 +68,8 @@ def _has_name(flat: Flat, name: str) -> bool:
     return any(flat.get(name[:end]) is not None for end in (*dots, len(name)))
 
 
-def _unambiguous(flat: Flat, field: str) -> Flat | Refusal:
+def _refuse_ambiguous(flat: Flat, field: str) -> Flat | Refusal:
+    """Return the properties, or the refusal of a name that is also a part of a list."""
     name = ambiguous_name(flat.scalars, flat.lists)
     if name is None:
         return flat

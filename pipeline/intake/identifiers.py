@@ -42,24 +42,26 @@ def identifiers(
     message: SegmentMessage, kind: Kind, context: Fields, config: Configuration
 ) -> tuple[Identifier, ...] | Refusal:
     """Return at least one identifier, the strongest first: its key becomes the record's key."""
-    valid: set[Identifier] = set()
-    names_person = False
-    first: Refusal | None = None
+    valid_identifiers: set[Identifier] = set()
+    has_person_id = False
+    first_refusal: Refusal | None = None
     for claim in _claims(message, kind, context, config):
         text = id_text(claim.value)
         if text is None:
-            normal: Identifier | str = "an id is text or a whole number"
+            normal_form: Identifier | str = "an id is text or a whole number"
         else:
-            normal = config.identity.normalise(Identifier(claim.namespace, text))
-        if isinstance(normal, Identifier):
-            valid.add(normal)
-            names_person |= claim.field != "previousId"
-        elif first is None and not claim.implied:
-            first = refuse("invalid_identifier", claim.field, f"{claim.field}: {normal}")
-    if not names_person:
+            normal_form = config.identity.normalise(Identifier(claim.namespace, text))
+        if isinstance(normal_form, Identifier):
+            valid_identifiers.add(normal_form)
+            has_person_id |= claim.field != "previousId"
+        elif first_refusal is None and not claim.implied:
+            first_refusal = refuse(
+                "invalid_identifier", claim.field, f"{claim.field}: {normal_form}"
+            )
+    if not has_person_id:
         message_text = "give userId or anonymousId: the message identifies no person"
-        return first or refuse("missing_identifier", "userId", message_text)
-    names = config.identity.rank(valid)
+        return first_refusal or refuse("missing_identifier", "userId", message_text)
+    names = config.identity.rank(valid_identifiers)
     pair = ambiguous_alias(names, config) if kind == "alias" else ()
     return (*(name for name in names if name not in pair), *pair)
 
@@ -82,9 +84,9 @@ def _claims(
     if message.anonymous_id is not None:
         yield _Claim("anonymousId", identity.anonymous_id, message.anonymous_id)
     if kind == "alias":
-        yield from _previous(message, identity.user_id, identity.anonymous_id)
-    external = context.get("externalIds")
-    for index, entry in enumerate(external if isinstance(external, list) else ()):
+        yield from _previous_id_claims(message, identity.user_id, identity.anonymous_id)
+    external_ids = context.get("externalIds")
+    for index, entry in enumerate(external_ids if isinstance(external_ids, list) else ()):
         external_id = fields(entry)
         namespace = external_id.get("type")
         if isinstance(namespace, str) and external_id.get("collection") in (None, "users"):
@@ -92,16 +94,16 @@ def _claims(
     yield from _claims_of_traits(message, kind, context, config.identity.ranks.keys())
 
 
-def _previous(message: SegmentMessage, user: str, anonymous: str) -> Iterator[_Claim]:
+def _previous_id_claims(message: SegmentMessage, user: str, anonymous: str) -> Iterator[_Claim]:
     """Claim the previous id in both namespaces, unless the message's own ids determine its
     namespace.
 
     The identity stage then chooses between them, by the namespace in which the id occurred.
     """
-    previous = id_text(message.previous_id)
-    if message.previous_id is None or previous == id_text(message.user_id):
+    previous_id = id_text(message.previous_id)
+    if message.previous_id is None or previous_id == id_text(message.user_id):
         return
-    if previous != id_text(message.anonymous_id):
+    if previous_id != id_text(message.anonymous_id):
         yield _Claim("previousId", user, message.previous_id)
     yield _Claim("previousId", anonymous, message.previous_id, implied=True)
 

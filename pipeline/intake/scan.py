@@ -17,7 +17,7 @@ MAX_DEPTH: Final = 128
 
 _MAX_TOKENS: Final = 1_000_000
 _MAX_NAME: Final = 100
-"""Maximum of bytes of a key in a field's name."""
+"""Maximum number of bytes of a key in a field's name."""
 
 _TOKEN: Final = re.compile(
     rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},:]|-?(?:NaN|Infinity)|-?[0-9][0-9.eE+-]*+', re.DOTALL
@@ -35,7 +35,7 @@ class SplitArray:
     parts: tuple[bytes, ...]
 
 
-def not_finite(raw: bytes) -> str | None:
+def find_non_finite_number(raw: bytes) -> str | None:
     """Return the dotted name of the first number that is NaN or infinite.
 
     The name is empty where the number is the whole text. None without such a number within the
@@ -62,18 +62,18 @@ def not_finite(raw: bytes) -> str | None:
     return None
 
 
-def elements(raw: bytes, name: str, max_items: int) -> SplitArray | None:
+def split_array(raw: bytes, name: str, max_items: int) -> SplitArray | None:
     """Split the array under the top-level key `name`; stop after more than `max_items` elements.
 
     None where the text has no such array, or ends within it.
     """
     key = json.dumps(name).encode()
     depth, begin, start, end = 0, -1, -1, -1
-    before = (b"", b"")
+    previous_tokens = (b"", b"")
     parts: list[bytes] = []
     for match in _matches(raw):
         mark = match[0][:1]
-        if depth == 1 and mark == b"[" and begin < 0 and before == (key, b":"):
+        if depth == 1 and mark == b"[" and begin < 0 and previous_tokens == (key, b":"):
             begin, start = match.start(), match.end()
         elif begin >= 0 and end < 0 and depth == 2 and mark in (b",", b"]"):
             parts.append(raw[start : match.start()].strip())
@@ -83,7 +83,7 @@ def elements(raw: bytes, name: str, max_items: int) -> SplitArray | None:
             elif len(parts) > max_items:
                 return SplitArray(b"", tuple(parts))
         depth += (mark in (b"{", b"[")) - (mark in (b"}", b"]"))
-        before = (before[1], match[0] if depth == 1 else b"")
+        previous_tokens = (previous_tokens[1], match[0] if depth == 1 else b"")
     if end < 0 or depth != 0 or (b"" in parts and len(parts) > 1):
         return None
     return SplitArray(raw[:begin] + b"[]" + raw[end:], tuple(filter(None, parts)))

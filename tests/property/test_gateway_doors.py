@@ -135,7 +135,7 @@ def open_gateway() -> Iterator[Doorway]:
             for record in records:
                 probe = door.codec.decode(record.topic, record.value or b"")
                 if isinstance(probe, IdentityChange) and probe.request is not None:
-                    door.waiting.deliver([Reply(probe.request.request_id, None, None)])
+                    door.pending_replies.deliver([Reply(probe.request.request_id, None, None)])
 
         door.log.on_publish = answer
         yield door

@@ -107,7 +107,7 @@ class Doorway:
     app: Starlette
     log: Log
     codec: Codec
-    waiting: PendingReplies
+    pending_replies: PendingReplies
     tokens: TokenKey
     view: View
     coupons: CouponDesk

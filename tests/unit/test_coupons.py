@@ -48,7 +48,7 @@ def _serve(door: Doorway, *others: Doorway, content: dict[str, str] | None = Non
                 action = _action(door, content)
                 placement = value.request.placements[0]
                 answer = (Answer(placement, action),)
-                door.waiting.deliver([Reply(value.request.request_id, "d-1", "e", answer)])
+                door.pending_replies.deliver([Reply(value.request.request_id, "d-1", "e", answer)])
 
     for gateway in (door, *others):
         gateway.log.on_publish = take

@@ -27,7 +27,7 @@ def reply_with_defaults(door: Doorway) -> None:
         request = door.interactions()[-1].request
         assert request is not None
         answers = tuple(Answer(placement) for placement in request.placements)
-        door.waiting.deliver([Reply(request.request_id, "d-1", "e-1", answers)])
+        door.pending_replies.deliver([Reply(request.request_id, "d-1", "e-1", answers)])
 
     door.log.on_publish = on_publish
 

@@ -54,12 +54,12 @@ def post(door: Doorway, path: str, content: bytes, key: str | None = KEY) -> htt
     ],
 )
 def test_first_number_that_is_not_finite_is_named(text: bytes, name: str | None) -> None:
-    assert scan.not_finite(text) == name
+    assert scan.find_non_finite_number(text) == name
 
 
 def test_long_name_is_cut_in_a_refusal() -> None:
     text = b'{"%s": [%s]}' % (b"n" * 1_000_000, b",".join([b"NaN"] * 1_000))
-    name = scan.not_finite(text)
+    name = scan.find_non_finite_number(text)
     assert name is not None
     assert len(name) < 200
 
@@ -108,7 +108,7 @@ import resource, sys
 resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
 from pipeline.intake import scan
 text = sys.stdin.buffer.read() * 8
-scan.not_finite(text), scan.elements(text, "batch", 5000)
+scan.find_non_finite_number(text), scan.split_array(text, "batch", 5000)
 """
 
 

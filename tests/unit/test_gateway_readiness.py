@@ -38,7 +38,7 @@ def answer_probes(door: Doorway) -> None:
             probe = door.codec.decode(record.topic, record.value or b"")
             assert isinstance(probe, IdentityChange)
             values = [emit.value for emit in flow.run(probe)]
-            door.waiting.deliver([reply for reply in values if isinstance(reply, Reply)])
+            door.pending_replies.deliver([reply for reply in values if isinstance(reply, Reply)])
 
     door.log.on_publish = run
 

@@ -50,7 +50,7 @@ def reply_with(door: Doorway, action: Action | None) -> None:
         request = door.interactions()[-1].request
         assert request is not None
         answer = Answer(request.placements[0], action)
-        door.waiting.deliver([Reply(request.request_id, "d-1", "e-1", (answer,))])
+        door.pending_replies.deliver([Reply(request.request_id, "d-1", "e-1", (answer,))])
         if action is not None:
             door.log.failure = "Kafka is away"  # by now the interaction is written
 
