@@ -46,16 +46,16 @@ def convert_with_helpers(
 ) -> Iterator[ConvertedRows]:
     """Convert all rows in helpers, and yield them in order. Raises HelperEndedError."""
     helpers = [_Helper(file, config, codec) for _ in range(count_helpers())]
-    idle, busy = deque(helpers), deque[_Helper]()
+    idle_helpers, busy_helpers = deque(helpers), deque[_Helper]()
     try:
         for piece in _pieces(rows):
-            if not idle:
-                yield busy[0].receive()
-                idle.append(busy.popleft())
-            busy.append(idle.popleft())
-            busy[-1].send(piece)
-        while busy:
-            yield busy.popleft().receive()
+            if not idle_helpers:
+                yield busy_helpers[0].receive()
+                idle_helpers.append(busy_helpers.popleft())
+            busy_helpers.append(idle_helpers.popleft())
+            busy_helpers[-1].send(piece)
+        while busy_helpers:
+            yield busy_helpers.popleft().receive()
     finally:
         for helper in helpers:
             helper.end()
@@ -68,7 +68,9 @@ class _Helper:
         context = get_context("spawn")
         self._pipe, other_end = context.Pipe()
         self._process = context.Process(
-            target=_help, args=(other_end, file, config.to_json(), codec.versions), daemon=True
+            target=_run_helper,
+            args=(other_end, file, config.to_json(), codec.versions),
+            daemon=True,
         )
         self._process.start()
         other_end.close()
@@ -111,7 +113,7 @@ def _pieces(rows: Iterable[ReadRow]) -> Iterator[Sequence[ReadRow]]:
         yield piece
 
 
-def _help(
+def _run_helper(
     pipe: Connection, file: WatchedFile, config: str, versions: Sequence[SchemaVersion]
 ) -> None:
     """Convert pieces until the other end of the pipe is closed, or its process has ended."""

@@ -73,7 +73,7 @@ class Journal:
         self._path = folder / "journal.sqlite"
         self._has_tables = False  # created on demand: a full disk may have room by then
 
-    def find_taken(self, content: str) -> TakenFile | None:
+    def find_taken_file(self, content: str) -> TakenFile | None:
         """Return the record of a file that was taken completely, if there is one."""
         query = "SELECT name, rows, rejected, at FROM taken WHERE content = ?"
         with self._open() as connection:
@@ -90,12 +90,12 @@ class Journal:
         letters = None if row[1] is None else msgspec.json.decode(row[1], type=dict[int, int])
         return SendProgress(row[0], letters, bool(row[2]))
 
-    def record(self, content: str, sending: SendProgress) -> None:
+    def record_progress(self, content: str, progress: SendProgress) -> None:
         """Record the progress of sending a file."""
         letters = None
-        if sending.letters is not None:
-            letters = msgspec.json.encode(sending.letters).decode()
-        values = (content, sending.position, letters, int(sending.sent))
+        if progress.letters is not None:
+            letters = msgspec.json.encode(progress.letters).decode()
+        values = (content, progress.position, letters, int(progress.sent))
         with self._open() as connection:
             connection.execute("INSERT OR REPLACE INTO sending VALUES (?, ?, ?, ?)", values)
 
@@ -106,7 +106,7 @@ class Journal:
             connection.execute("INSERT OR REPLACE INTO taken VALUES (?, ?, ?, ?, ?)", values)
             connection.execute("DELETE FROM sending WHERE content = ?", (content,))
 
-    def note_unmoved(self, watch: str, stamp: Stamp) -> None:
+    def note_unmoved_file(self, watch: str, stamp: Stamp) -> None:
         """Note that a finished file could not be moved, so that it is not taken again."""
         values = (watch, stamp.name, stamp.size, stamp.mtime)
         with self._open() as connection:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from pipeline.config import model
 from pipeline.config.compile import Configuration
-from pipeline.ingest.spool import spool_record
+from pipeline.ingest.spool import record_bytes
 from pipeline.intake.refusal import Refusal, refuse
 from pipeline.model import topics
 from pipeline.model.dead_letter import FailedInput, dead_letter
@@ -73,7 +73,7 @@ class RowConverter:
             if isinstance(result, Interaction):
                 value = self.codec.encode(topics.INTERACTIONS, result)
                 assert value is not None
-                records.append(spool_record(result.identifiers[0].key.encode(), value))
+                records.append(record_bytes(result.identifiers[0].key.encode(), value))
             else:
                 bad_rows.append(result)
         return ConvertedRows(
@@ -143,7 +143,7 @@ class RowConverter:
         fault = DeadLetter(row.code, f"{self.file}:{row.line}: {column}{row.message}")
         value = self.codec.encode(topics.DEAD_LETTERS, dead_letter(STAGE, failed_input, fault))
         assert value is not None
-        return spool_record(b"", value)
+        return record_bytes(b"", value)
 
 
 def open_converter(file: WatchedFile, config: Configuration, codec: Encoder) -> RowConverter:

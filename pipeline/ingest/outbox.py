@@ -38,7 +38,7 @@ _PIECE: Final = 20_000
 _POLL_EVERY: Final = 256
 _FULL_S: Final = 0.1
 _FLUSH_S: Final = 60.0
-_ASK_S: Final = 10.0
+_QUERY_S: Final = 10.0
 
 
 class Outbox:
@@ -65,7 +65,7 @@ class Outbox:
         finally:
             if self._pace is not None:
                 self._pace.close()
-        self._journal.record(self._content, SendProgress(position, sent=True))
+        self._journal.record_progress(self._content, SendProgress(position, sent=True))
 
     def _is_worth_pacing(self, path: Path) -> bool:
         return path.stat().st_size >= _PACED_BYTES and are_stages_running(self._kafka)
@@ -85,9 +85,11 @@ class Outbox:
             position = record.end
             if number % _PIECE == 0:
                 self._flush()
-                self._journal.record(self._content, SendProgress(position, progress.letters))
+                self._journal.record_progress(
+                    self._content, SendProgress(position, progress.letters)
+                )
         self._flush()
-        self._journal.record(self._content, SendProgress(position, progress.letters))
+        self._journal.record_progress(self._content, SendProgress(position, progress.letters))
         return position
 
     def _send_letters(self, path: Path, progress: SendProgress) -> None:
@@ -96,7 +98,7 @@ class Outbox:
             return
         if progress.letters is None:
             ends = _end_offsets(self._kafka, topics.DEAD_LETTERS)
-            self._journal.record(self._content, SendProgress(progress.position, ends))
+            self._journal.record_progress(self._content, SendProgress(progress.position, ends))
         else:
             digests = frozenset(self._letter_digests(progress.letters))
         for record in records(path):
@@ -149,10 +151,10 @@ def _end_offsets(kafka: dict[str, Property], topic: str) -> dict[int, int]:
     """Return the present end offset of each partition."""
     consumer = Consumer({**kafka, "group.id": "kairos.ingest.ends", "enable.auto.commit": False})
     try:
-        metadata = AdminClient(dict(kafka)).list_topics(topic, timeout=_ASK_S).topics[topic]
+        metadata = AdminClient(dict(kafka)).list_topics(topic, timeout=_QUERY_S).topics[topic]
         places = [TopicPartition(topic, number) for number in metadata.partitions]
         return {
-            place.partition: consumer.get_watermark_offsets(place, timeout=_ASK_S)[1]
+            place.partition: consumer.get_watermark_offsets(place, timeout=_QUERY_S)[1]
             for place in places
         }
     finally:

@@ -53,23 +53,31 @@ def base_of(settings: Settings, progress: Progress) -> Base:
     )
 
 
-def look_once(watches: Sequence[Watcher], config: Configuration) -> Iterator[FileReport]:
+def look_once(all_watchers: Sequence[Watcher], config: Configuration) -> Iterator[FileReport]:
     """Take every file, and yield its report; wait for files that may be complete soon."""
-    patience_s = max((watch.readiness.after_s for watch in watches), default=0.0) + _PATIENCE_S
+    patience_s = (
+        max((watcher.readiness.rest_s for watcher in all_watchers), default=0.0) + _PATIENCE_S
+    )
     deadline = time.monotonic() + patience_s
     reports: list[FileReport] = []
-    left = list(watches)
-    while left:
-        for watcher in left:
+    remaining_watchers = list(all_watchers)
+    while remaining_watchers:
+        for watcher in remaining_watchers:
             for report in watcher.look(config):
                 if report not in reports:
                     reports.append(report)
                     yield report
-        left = [watcher for watcher in left if watcher.waiting and watcher.watch.ready.by == "rest"]
-        if left and time.monotonic() > deadline:
+        remaining_watchers = [
+            watcher
+            for watcher in remaining_watchers
+            if watcher.waiting_count and watcher.watch.ready.by == "rest"
+        ]
+        if remaining_watchers and time.monotonic() > deadline:
             return
-        if left:
-            time.sleep(min(_LOOK_S, *(watcher.readiness.after_s / 5 for watcher in left)))
+        if remaining_watchers:
+            time.sleep(
+                min(_LOOK_S, *(watcher.readiness.rest_s / 5 for watcher in remaining_watchers))
+            )
 
 
 def run(settings: Settings) -> None:
@@ -85,14 +93,14 @@ def run(settings: Settings) -> None:
     try:
         base = base_of(settings, lambda *_: None)
         remove_leftovers(base)
-        _follow(log, base, stop_event)
+        _follow_configuration(log, base, stop_event)
         announce(settings.home, NAME, "stopping", ports)
     finally:
         log.stop()
         withdraw(settings.home, NAME)
 
 
-def _follow(log: ConfigurationLog, base: Base, stop_event: threading.Event) -> None:
+def _follow_configuration(log: ConfigurationLog, base: Base, stop_event: threading.Event) -> None:
     """Run a thread for each watch, so that a slow server does not delay the others."""
     threads: dict[str, _WatchThread] = {}
     digest = None
@@ -100,7 +108,7 @@ def _follow(log: ConfigurationLog, base: Base, stop_event: threading.Event) -> N
         config = log.latest()
         if config is not None and config.digest != digest:
             digest = config.digest
-            _align(threads, watchers(config, base, os.environ), log)
+            _align_threads(threads, watchers(config, base, os.environ), log)
         stop_event.wait(_LOOK_S)
     for thread in threads.values():
         thread.end()
@@ -109,7 +117,7 @@ def _follow(log: ConfigurationLog, base: Base, stop_event: threading.Event) -> N
         thread.join(max(0.0, deadline - time.monotonic()))
 
 
-def _align(
+def _align_threads(
     threads: dict[str, "_WatchThread"], target_watchers: Sequence[Watcher], log: ConfigurationLog
 ) -> None:
     """End removed and changed watches, and begin new ones."""
@@ -146,8 +154,8 @@ class _WatchThread(threading.Thread):
 
     def _pause_s(self, every_s: float) -> float:
         """Return the time until the next look, at which a resting file may be complete."""
-        if self._watcher.waiting and self._watcher.watch.ready.by == "rest":
-            return min(every_s, max(_LOOK_S, self._watcher.readiness.after_s))
+        if self._watcher.waiting_count and self._watcher.watch.ready.by == "rest":
+            return min(every_s, max(_LOOK_S, self._watcher.readiness.rest_s))
         return every_s
 
     def _look(self, config: Configuration) -> None:

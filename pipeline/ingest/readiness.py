@@ -8,11 +8,11 @@ from pipeline.config import model
 from pipeline.ingest.journal import Stamp
 
 
-def marker_of(select_ready: model.ReadyRule, name: str) -> str | None:
+def marker_of(rule: model.ReadyRule, name: str) -> str | None:
     """Return the name of a file's marker; None if it needs none."""
-    if select_ready.by != "marker":
+    if rule.by != "marker":
         return None
-    return select_ready.marker.replace("{name}", name).replace("{stem}", name.partition(".")[0])
+    return rule.marker.replace("{name}", name).replace("{stem}", name.partition(".")[0])
 
 
 @dataclass(slots=True)
@@ -23,7 +23,7 @@ class FileReadiness:
     rule: model.ReadyRule
     unchanged_since: dict[Stamp, float] = field(default_factory=dict)
 
-    def select_ready(
+    def select_ready_files(
         self,
         stamps: Iterable[Stamp],
         names: frozenset[str],
@@ -52,10 +52,10 @@ class FileReadiness:
             return marker in names
         if self.rule.by == "rename":
             return True
-        after_s = self.after_s
-        return now_s - self.unchanged_since[stamp] >= after_s or unchanged_for_s(stamp) >= after_s
+        rest_s = self.rest_s
+        return now_s - self.unchanged_since[stamp] >= rest_s or unchanged_for_s(stamp) >= rest_s
 
     @property
-    def after_s(self) -> float:
+    def rest_s(self) -> float:
         """Time (s) that a file must rest."""
         return duration_ms(self.rule.after) / 1_000

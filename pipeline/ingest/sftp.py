@@ -46,10 +46,10 @@ def open_server(
     """Open the server's folder for the duration of a connection. Raises PlaceError."""
     label = server_label(server)
     with asyncio.Runner() as runner:
-        call = _Calls(runner, label)
+        call = _CoroutineRunner(runner, label)
         connection = call(_connect(server, environment))
         try:
-            client = call(_start(connection))
+            client = call(_start_sftp(connection))
             yield ServerFolder(label, server.path.rstrip("/") or "/", client, call)
         finally:
             with suppress(PlaceError):
@@ -57,7 +57,7 @@ def open_server(
                 call(connection.wait_closed())
 
 
-class _Calls:
+class _CoroutineRunner:
     """Runner of coroutines, which raises PlaceError for their failures."""
 
     def __init__(self, runner: asyncio.Runner, label: str) -> None:
@@ -111,7 +111,7 @@ async def _connect(
     )
 
 
-async def _start(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
+async def _start_sftp(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
     return await connection.start_sftp_client()
 
 
@@ -125,7 +125,9 @@ def _private_key(text: str, passphrase: str | None) -> asyncssh.SSHKey:
 class ServerFolder:
     """Folder of a server, as a `places.WatchedPlace`."""
 
-    def __init__(self, label: str, path: str, client: asyncssh.SFTPClient, call: _Calls) -> None:
+    def __init__(
+        self, label: str, path: str, client: asyncssh.SFTPClient, call: _CoroutineRunner
+    ) -> None:
         self.label = label
         self._path = path
         self._client = client
@@ -152,8 +154,8 @@ class ServerFolder:
     async def _fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:
         """Download the file; keep-alives detect a dead connection."""
         size = await self._copy(self._at(stamp.name), into, most_bytes)
-        after = await self._client.stat(self._at(stamp.name))
-        if (size, after.size, int(after.mtime or 0)) != (stamp.size, stamp.size, stamp.mtime):
+        status = await self._client.stat(self._at(stamp.name))
+        if (size, status.size, int(status.mtime or 0)) != (stamp.size, stamp.size, stamp.mtime):
             raise OSError(errno.EAGAIN, f"{stamp.name} changes while it is read")
 
     async def _copy(self, path: str, into: IO[bytes], most_bytes: int) -> int:

@@ -18,7 +18,7 @@ class SpooledRecord(Struct, frozen=True):
     end: int
 
 
-def spool_record(key: bytes, value: bytes) -> bytes:
+def record_bytes(key: bytes, value: bytes) -> bytes:
     """Return the bytes of a record in the file."""
     return _HEAD.pack(len(key), len(value)) + key + value
 

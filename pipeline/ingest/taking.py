@@ -195,9 +195,9 @@ class FileIntake:
         catalog = self._catalog()
         if catalog is not None:
             return self._take_catalog(stamp, work, catalog)
-        before = self.base.journal.find_taken(work.content)
-        if before is not None:
-            reason = f"its content was taken before, as {before.name}: nothing is sent again"
+        taken_file = self.base.journal.find_taken_file(work.content)
+        if taken_file is not None:
+            reason = f"its content was taken before, as {taken_file.name}: nothing is sent again"
             return self._put_away(stamp, work, RowCounts(0, 0), reason)
         try:
             counts = self._prepare(stamp, work)
@@ -292,11 +292,11 @@ class FileIntake:
         folder = self.base.folder / LISTS / self.watch.watch
         whole_list = find_list(self._open(source, name), folder, self.config.identity)
         if whole_list is not None:
-            ListMemory(whole_list, self.place).recall(digest, self._open_former)
+            ListMemory(whole_list, self.place).recall(digest, self._open_former_file)
         return whole_list
 
     @contextmanager
-    def _open_former(self, name: str) -> Iterator[tuple[str, RowFile]]:
+    def _open_former_file(self, name: str) -> Iterator[tuple[str, RowFile]]:
         """Open a finished file; yield the digest of its content, and its rows."""
         copies = self._copy_paths("former")
         try:
@@ -353,15 +353,15 @@ class FileIntake:
     ) -> FileReport:
         name = self._free_name(DONE, stamp, work.digest)
         if work.list is not None and reason is None:
-            self._keep_list(work.list, work, name)
+            self._store_list(work.list, work, name)
         try:
             if counts.rejected_rows:
                 self.place.write(DONE, f"{name}.rejected.csv", work.outlet.rejected_csv)
             self._move(stamp, DONE, name)
         except DeniedError as error:
             reason = f"it was taken, and stays where it is: {error}"
-            self.base.journal.note_unmoved(self.watch.watch, stamp)
-        if self.base.journal.find_taken(work.content) is None:
+            self.base.journal.note_unmoved_file(self.watch.watch, stamp)
+        if self.base.journal.find_taken_file(work.content) is None:
             journal = self.base.journal
             journal.finish(work.content, stamp.name, counts.rows, counts.rejected_rows)
         shutil.rmtree(work.folder, ignore_errors=True)
@@ -369,7 +369,7 @@ class FileIntake:
             self._warn_of_loss(work, self._report(stamp, counts, reason, counts.valid_rows))
         )
 
-    def _keep_list(self, whole_list: WholeList, work: _Work, name: str) -> None:
+    def _store_list(self, whole_list: WholeList, work: _Work, name: str) -> None:
         """Store the list's present members, here and beside its files."""
         last = whole_list.next_last(work.file, work.digest, name)
         memory = ListMemory(whole_list, self.place)
@@ -396,7 +396,7 @@ class FileIntake:
             self._move(stamp, FAILED, name)
         except DeniedError as error:
             reason = f"{reason}; it stays where it is: {error}"
-            self.base.journal.note_unmoved(self.watch.watch, stamp)
+            self.base.journal.note_unmoved_file(self.watch.watch, stamp)
         except PlaceError as error:
             reason = f"{reason}; it stays where it is: {error}"
         note.unlink(missing_ok=True)
@@ -444,7 +444,7 @@ class FileIntake:
 def remove_leftovers(base: Base) -> None:
     """Remove working folders of completely taken files, which a kill left behind."""
     for work in (base.folder / _FILES_FOLDER).glob("*"):
-        if base.journal.find_taken(work.name) is not None:
+        if base.journal.find_taken_file(work.name) is not None:
             shutil.rmtree(work, ignore_errors=True)
 
 

@@ -20,8 +20,8 @@ from pipeline.row_files.decrypting import PgpKey
 @dataclass(slots=True)
 class Watcher:
     """Watcher of `watch` with its feed. `label`: name of the place of its files, which `open_place`
-    opens; `read_key` returns the key of encrypted files; `waiting`: number of incomplete files at
-    the last look."""
+    opens; `read_key` returns the key of encrypted files; `waiting_count`: number of
+    incomplete files at the last look."""
 
     watch: model.Watch
     base: Base
@@ -29,7 +29,7 @@ class Watcher:
     open_place: Callable[[], AbstractContextManager[WatchedPlace]]
     read_key: Callable[[], PgpKey | None]
     readiness: FileReadiness = field(init=False)
-    waiting: int = field(init=False, default=0)
+    waiting_count: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.readiness = FileReadiness(self.watch.ready)
@@ -40,7 +40,7 @@ class Watcher:
         try:
             with self._lock(), self.open_place() as place:
                 intake = FileIntake(self.watch, self.base, place, config, self.read_key)
-                for stamp in self._select_ready(place):
+                for stamp in self._select_ready_files(place):
                     yield intake.take(stamp)
         except (PlaceError, OSError, sqlite3.OperationalError) as error:  # or the home is full
             metrics.FAILURES.labels(name).inc()
@@ -53,7 +53,7 @@ class Watcher:
         try:
             with self._lock(), self.open_place() as place:
                 intake = FileIntake(self.watch, self.base, place, config, self.read_key)
-                for stamp in self._find_fitting(place.files()):
+                for stamp in self._find_matching_files(place.files()):
                     yield intake.check(stamp)
         except (PlaceError, OSError, sqlite3.OperationalError) as error:
             yield self._failure_report(error)
@@ -61,16 +61,18 @@ class Watcher:
     def _failure_report(self, error: Exception) -> FileReport:
         return FileReport(self.label, 0, 0, 0, "failed", str(error))
 
-    def _select_ready(self, place: WatchedPlace) -> list[Stamp]:
+    def _select_ready_files(self, place: WatchedPlace) -> list[Stamp]:
         stamps = place.files()
-        fitting = self._find_fitting(stamps)
+        matching_stamps = self._find_matching_files(stamps)
         names = frozenset(stamp.name for stamp in stamps)
-        ready = self.readiness.select_ready(fitting, names, time.monotonic(), place.unchanged_for_s)
-        self.waiting = len(fitting) - len(ready)
-        metrics.WAITING.labels(self.watch.watch).set(self.waiting)
-        return [stamp for stamp in fitting if stamp in ready]
+        ready_stamps = self.readiness.select_ready_files(
+            matching_stamps, names, time.monotonic(), place.unchanged_for_s
+        )
+        self.waiting_count = len(matching_stamps) - len(ready_stamps)
+        metrics.WAITING.labels(self.watch.watch).set(self.waiting_count)
+        return [stamp for stamp in matching_stamps if stamp in ready_stamps]
 
-    def _find_fitting(self, stamps: list[Stamp]) -> list[Stamp]:
+    def _find_matching_files(self, stamps: list[Stamp]) -> list[Stamp]:
         watch, journal = self.watch, self.base.journal
         markers = {marker_of(watch.ready, stamp.name) for stamp in stamps}
         return sorted(

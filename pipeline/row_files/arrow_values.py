@@ -37,24 +37,24 @@ def values(array: pa.Array) -> Sequence[object]:
     """Return the array's values in JSON: None for empty ones, NoValue for refused ones."""
     kind = array.type
     if isinstance(kind, pa.BaseExtensionType):
-        return _of_extension(array)
+        return _extension_values(array)
     if kinds.is_dictionary(kind):
         dictionary = values(array.dictionary)
         return [None if place is None else dictionary[place] for place in array.indices.to_pylist()]
     if kinds.is_run_end_encoded(kind):
         return values(pc.run_end_decode(array))
     if kinds.is_struct(kind):
-        return list(_structs(array))
+        return list(_struct_values(array))
     if kinds.is_map(kind):
-        return list(_maps(array))
+        return list(_map_values(array))
     if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
-        return list(_lists(array))
+        return list(_list_values(array))
     if kinds.is_list_view(kind) or kinds.is_large_list_view(kind):
-        return list(_lists(array))
-    return _plain(array)
+        return list(_list_values(array))
+    return _plain_values(array)
 
 
-def _of_extension(array: pa.ExtensionArray) -> Sequence[object]:
+def _extension_values(array: pa.ExtensionArray) -> Sequence[object]:
     storage = array.storage
     if array.type.extension_name == "arrow.uuid":
         return [_convert(_uuid, value) for value in storage.to_pylist()]
@@ -63,7 +63,7 @@ def _of_extension(array: pa.ExtensionArray) -> Sequence[object]:
     return values(storage)
 
 
-def _structs(array: pa.StructArray) -> Iterator[object]:
+def _struct_values(array: pa.StructArray) -> Iterator[object]:
     names = [field.name for field in array.type]
     if len(set(names)) < len(names):
         yield from _refuse_each(array, "a struct has two fields of the same name")
@@ -74,7 +74,7 @@ def _structs(array: pa.StructArray) -> Iterator[object]:
         yield _object(fields) if valid else None
 
 
-def _lists(array: Any) -> Iterator[object]:
+def _list_values(array: Any) -> Iterator[object]:
     elements = iter(values(array.flatten()))
     for length in pc.list_value_length(array).to_pylist():
         if length is None:
@@ -84,10 +84,10 @@ def _lists(array: Any) -> Iterator[object]:
         yield next((item for item in items if isinstance(item, NoValue)), items)
 
 
-def _maps(array: pa.MapArray) -> Iterator[object]:
+def _map_values(array: pa.MapArray) -> Iterator[object]:
     kind = array.type
     pair = pa.struct([("key", kind.key_type), ("value", kind.item_type)])
-    for entries in _lists(array.cast(pa.list_(pair))):
+    for entries in _list_values(array.cast(pa.list_(pair))):
         yield _map(entries) if isinstance(entries, list) else entries
 
 
@@ -103,27 +103,27 @@ def _map(entries: list[Any]) -> object:
 
 def _object(fields: dict[str, object]) -> object:
     """Return an object without its empty fields."""
-    faulty = next((field for field in fields.values() if isinstance(field, NoValue)), None)
-    return faulty or {name: value for name, value in fields.items() if value is not None}
+    no_value = next((field for field in fields.values() if isinstance(field, NoValue)), None)
+    return no_value or {name: value for name, value in fields.items() if value is not None}
 
 
-def _plain(array: pa.Array) -> Sequence[object]:
+def _plain_values(array: pa.Array) -> Sequence[object]:
     kind = array.type
     if kinds.is_boolean(kind) or kinds.is_signed_integer(kind):
         return array.to_pylist()  # type: ignore[no-any-return]
     if kinds.is_floating(kind):
-        return [_convert(_finite, value) for value in _doubles(array)]
+        return [_convert(_finite_or_none, value) for value in _doubles(array)]
     if kinds.is_timestamp(kind) or kinds.is_time(kind) or kinds.is_duration(kind):
         return [_convert(_clock(kind), value) for value in _counts(array)]
     for is_kind, convert in _CONVERT:
         if is_kind(kind):
-            return [_convert(convert, value) for value in _python(array)]
+            return [_convert(convert, value) for value in _python_values(array)]
     if kinds.is_null(kind):
         return [None] * len(array)
     return list(_refuse_each(array, f"the type {kind} is not supported"))
 
 
-def _python(array: pa.Array) -> Sequence[Any]:
+def _python_values(array: pa.Array) -> Sequence[Any]:
     """Return Python values; texts as bytes, because not every writer ensures that they are
     UTF-8."""
     if kinds.is_string(array.type) or kinds.is_large_string(array.type):
@@ -173,7 +173,7 @@ def _convert(convert: _Convert, value: Any) -> object:
         return NoValue(str(error))
 
 
-def _finite(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     if isnan(value):
         return None
     if not isfinite(value):

@@ -22,20 +22,24 @@ def unchanged_for_no_time(_: Stamp) -> float:
 def test_unchanged_file_is_complete_after_its_time_and_a_change_restarts_it() -> None:
     readiness = FileReadiness(model.ReadyRule(after="5s"))
     small_file, large_file = Stamp("a", 1, 7), Stamp("a", 2, 7)
-    assert not readiness.select_ready([small_file], frozenset("a"), 0, unchanged_for_no_time)
-    assert not readiness.select_ready([large_file], frozenset("a"), 4, unchanged_for_no_time)
-    assert not readiness.select_ready([large_file], frozenset("a"), 8.9, unchanged_for_no_time)
-    assert readiness.select_ready([large_file], frozenset("a"), 9, unchanged_for_no_time) == {
+    assert not readiness.select_ready_files([small_file], frozenset("a"), 0, unchanged_for_no_time)
+    assert not readiness.select_ready_files([large_file], frozenset("a"), 4, unchanged_for_no_time)
+    assert not readiness.select_ready_files(
+        [large_file], frozenset("a"), 8.9, unchanged_for_no_time
+    )
+    assert readiness.select_ready_files([large_file], frozenset("a"), 9, unchanged_for_no_time) == {
         large_file
     }
-    assert readiness.select_ready([small_file], frozenset("a"), 9, lambda _: 5.0) == {small_file}
+    assert readiness.select_ready_files([small_file], frozenset("a"), 9, lambda _: 5.0) == {
+        small_file
+    }
 
 
 def test_marker_makes_a_file_complete() -> None:
     readiness = FileReadiness(model.ReadyRule(by="marker", marker="{stem}.ok"))
     file = Stamp("a.csv.gz", 1, 1)
-    assert not readiness.select_ready([file], frozenset({"a.csv.gz"}), 100, lambda _: 100.0)
-    assert readiness.select_ready(
+    assert not readiness.select_ready_files([file], frozenset({"a.csv.gz"}), 100, lambda _: 100.0)
+    assert readiness.select_ready_files(
         [file], frozenset({"a.csv.gz", "a.ok"}), 0, unchanged_for_no_time
     ) == {file}
 
@@ -78,14 +82,14 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_journal_keeps_progress_and_taken_files_over_restarts(tmp_path: Path) -> None:
-    Journal(tmp_path).record("c", SendProgress(7, {0: 3}))
+    Journal(tmp_path).record_progress("c", SendProgress(7, {0: 3}))
     assert Journal(tmp_path).find_progress("c") == SendProgress(7, {0: 3})
     Journal(tmp_path).finish("c", "a.csv", 5, 1)
     assert Journal(tmp_path).find_progress("c") == SendProgress()
-    entry = Journal(tmp_path).find_taken("c")
+    entry = Journal(tmp_path).find_taken_file("c")
     assert entry is not None
     assert (entry.name, entry.rows, entry.rejected_rows) == ("a.csv", 5, 1)
-    Journal(tmp_path).note_unmoved("w", Stamp("a", 1, 2))
+    Journal(tmp_path).note_unmoved_file("w", Stamp("a", 1, 2))
     assert Journal(tmp_path).is_unmoved("w", Stamp("a", 1, 2))
     assert not Journal(tmp_path).is_unmoved("w", Stamp("a", 1, 3))
 
@@ -95,7 +99,7 @@ def test_remains_of_a_taken_file_after_a_kill_are_removed_and_nothing_else(tmp_p
     for content in ("taken", "half-sent"):
         (tmp_path / "files" / content).mkdir(parents=True)
         (tmp_path / "files" / content / "source").write_text("x")
-        journal.record(content, SendProgress(7))
+        journal.record_progress(content, SendProgress(7))
     journal.finish("taken", "a.csv", 5, 1)
     base = Base(
         folder=tmp_path,
