@@ -39,6 +39,6 @@ class AcknowledgedWriter:
                 headers=list(record.headers),
             )
         if self._producer.flush(self._timeout_s) or failures:
-            timed_out = KafkaError(KafkaError._TIMED_OUT, "no acknowledgement in time")
-            raise KafkaException(*failures or (timed_out,))
+            timeout_error = KafkaError(KafkaError._TIMED_OUT, "no acknowledgement in time")
+            raise KafkaException(*failures or (timeout_error,))
         return [offsets[number] for number in range(len(offsets))]

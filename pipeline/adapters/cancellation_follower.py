@@ -24,7 +24,7 @@ _POLL_S: Final = 0.1
 _RETRY_S: Final = 0.2
 _STOP_S: Final = 5.0
 _MAX_REASONS: Final = 200_000
-"""Maximum of cancelled actions in memory, the latest ones; fewer actions wait at any time."""
+"""Maximum number of cancellations in memory, the latest ones; fewer actions await delivery."""
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class CancellationFollower:
         """Return the reason for which an action was cancelled; None: it was not cancelled."""
         return self._reasons.get(action_id)
 
-    def _read(self, consumer: Consumer, unread: set[int]) -> None:
+    def _read(self, consumer: Consumer, unread_partitions: set[int]) -> None:
         while not self._stopping.is_set():
             message = consumer.poll(_POLL_S)
             if message is None:
@@ -95,8 +95,8 @@ class CancellationFollower:
             if error is None:
                 self._add(message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                unread.discard(message.partition() or 0)
-                if not unread:
+                unread_partitions.discard(message.partition() or 0)
+                if not unread_partitions:
                     self._read_once.set()
             else:
                 _log.warning("cancellations topic", extra={"error": error.str()})
@@ -117,8 +117,8 @@ def _await_partitions(consumer: Consumer, deadline: float) -> list[int]:
     """Return the partitions of the topic, once it is there."""
     while True:
         try:
-            left_s = max(0.1, deadline - time.monotonic())
-            metadata = consumer.list_topics(topics.CANCELLATIONS, left_s)
+            remaining_s = max(0.1, deadline - time.monotonic())
+            metadata = consumer.list_topics(topics.CANCELLATIONS, remaining_s)
         except KafkaException as error:
             raise CancellationLogError(f"no answer from Kafka: {error.args[0].str()}") from error
         if numbers := list(metadata.topics[topics.CANCELLATIONS].partitions):

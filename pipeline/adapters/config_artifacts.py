@@ -24,8 +24,8 @@ def pin_files(bundle: Bundle, folder: Path) -> Bundle | list[Problem]:
     Models and geo databases are tried in separate processes.
     """
     profile = bundle.profile
-    geo = None if profile.enrichers.geo is None else _geo(profile.enrichers.geo, folder)
-    scores = [_score(score, place, folder) for place, score in enumerate(profile.scores)]
+    geo = None if profile.enrichers.geo is None else _pin_geo(profile.enrichers.geo, folder)
+    scores = [_pin_score(score, place, folder) for place, score in enumerate(profile.scores)]
     problems = [result for result in (geo, *scores) if isinstance(result, Problem)]
     if problems:
         return problems
@@ -46,10 +46,10 @@ def store_files(bundle: Bundle, folder: Path, artifacts: Artifacts) -> None:
             raise OSError(f"{name} changed while it was applied: apply the folder again")
 
 
-def _geo(geo: Geo, folder: Path) -> Geo | Problem:
+def _pin_geo(geo: Geo, folder: Path) -> Geo | Problem:
     path: ValuePath = ("profile", "enrichers", "geo")
     file = _File(folder, geo.database, geo.sha256, MAX_BYTES)
-    problem = file.problem((*path, "database"), (*path, "sha256"))
+    problem = file.find_problem((*path, "database"), (*path, "sha256"))
     if problem is not None:
         return problem
     fault = isolated_geo_problem(file.path)
@@ -58,12 +58,12 @@ def _geo(geo: Geo, folder: Path) -> Geo | Problem:
     return replace(geo, sha256=digest_of(file.path))
 
 
-def _score(score: Score, place: int, folder: Path) -> Score | Problem:
+def _pin_score(score: Score, place: int, folder: Path) -> Score | Problem:
     if score.model is None:
         return score
     path: ValuePath = ("profile", "scores", place)
     file = _File(folder, score.model, score.sha256, model_text.MAX_BYTES)
-    problem = file.problem((*path, "model"), (*path, "sha256"))
+    problem = file.find_problem((*path, "model"), (*path, "sha256"))
     if problem is not None:
         return problem
     features = len(score.features)
@@ -87,14 +87,14 @@ class _File:
     def path(self) -> Path:
         return self.folder / self.name
 
-    def problem(self, name_path: ValuePath, digest_path: ValuePath) -> Problem | None:
+    def find_problem(self, name_path: ValuePath, digest_path: ValuePath) -> Problem | None:
         """Return the problem of a file that is unreadable or has another digest; None: it has
         none."""
-        readable = find_file(self.folder, self.name, self.max_bytes)
-        if isinstance(readable, FileRefusal):
-            return Problem(name_path, f"{self.name} {readable.reason}")
+        path = find_file(self.folder, self.name, self.max_bytes)
+        if isinstance(path, FileRefusal):
+            return Problem(name_path, f"{self.name} {path.reason}")
         try:
-            digest = digest_of(readable)
+            digest = digest_of(path)
         except OSError as error:
             return Problem(name_path, f"{self.name} cannot be read: {error.strerror}")
         if self.sha256 is not None and self.sha256 != digest:

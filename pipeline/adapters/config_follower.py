@@ -28,7 +28,7 @@ _BATCH: Final = 100
 _POLL_S: Final = 0.05
 _STOP_S: Final = 5.0
 _RETRY_S: Final = 0.1
-_ASK_S: Final = 2.0
+_REQUEST_TIMEOUT_S: Final = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ def _is_at_end(consumer: Consumer, next_offsets: Mapping[int, int]) -> bool:
     try:
         for partition, offset in next_offsets.items():
             topic_partition = TopicPartition(topics.CONFIGURATION, partition)
-            if consumer.get_watermark_offsets(topic_partition, _ASK_S)[1] > offset:
+            if consumer.get_watermark_offsets(topic_partition, _REQUEST_TIMEOUT_S)[1] > offset:
                 return False
     except KafkaException as error:
         _log.warning("configuration topic", extra={"error": error.args[0].str()})

@@ -10,7 +10,7 @@ _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LENGTH: Final = 12
 _GROUP: Final = 4
 _BITS: Final = 5
-_READ_AS: Final = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None})
+_LOOKALIKES: Final = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None})
 _FORM: Final = re.compile(f"[{_ALPHABET}]{{{_LENGTH}}}")
 
 
@@ -36,5 +36,5 @@ def format_code(code: str) -> str:
 
 def read_code(text: str) -> str | None:
     """Return the code in a text that was typed or scanned; None: it is no possible code."""
-    code = text.upper().translate(_READ_AS)
+    code = text.upper().translate(_LOOKALIKES)
     return code if _FORM.fullmatch(code) else None

@@ -7,8 +7,8 @@ from typing import Any, Final
 import httpx
 
 _TIMEOUT_S: Final = 60.0
-_MAX_ANSWER: Final = 500
-_NOT_NOW: Final = httpx.codes.SERVICE_UNAVAILABLE
+_MAX_ANSWER_CHARACTERS: Final = 500
+_OVERLOAD_STATUS: Final = httpx.codes.SERVICE_UNAVAILABLE
 
 
 class GatewayRefusedError(Exception):
@@ -37,12 +37,12 @@ class GatewayClient:
 
         Raises GatewayRefusedError, and httpx.HTTPError without an answer.
         """
-        give_up_at = time.monotonic() + _TIMEOUT_S
+        deadline = time.monotonic() + _TIMEOUT_S
         response = await self._client.post(path, json=body)
-        while response.status_code == _NOT_NOW and time.monotonic() < give_up_at:
+        while response.status_code == _OVERLOAD_STATUS and time.monotonic() < deadline:
             await asyncio.sleep(float(response.headers.get("Retry-After", "1")))
             response = await self._client.post(path, json=body)
-        text = response.text[:_MAX_ANSWER]
+        text = response.text[:_MAX_ANSWER_CHARACTERS]
         if response.status_code != httpx.codes.OK:
             message = f"POST {path}: {response.status_code} {text}"
             raise GatewayRefusedError(message, response.status_code)

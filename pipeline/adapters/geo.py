@@ -13,11 +13,11 @@ from maxminddb.reader import Reader as PureReader
 from pipeline.enrichment.enrichers import Place, Places
 
 MAX_BYTES: Final = 1 << 30
-_UNUSABLE: Final = (
+_UNUSABLE_ERRORS: Final = (
     OSError, ValueError, TypeError, LookupError, RecursionError, maxminddb.InvalidDatabaseError,
 )  # fmt: skip
-_LONGEST: Final = 200
-"""Maximum of characters in a name; no place has a longer one."""
+_MAX_NAME_CHARACTERS: Final = 200
+"""Maximum length of a name; no place has a longer one."""
 
 _RANDOM_RECORDS: Final = 2_000
 _FIRST_RECORDS: Final = 20_000
@@ -36,14 +36,14 @@ def open_places(file: Path) -> Places | str:
     try:
         reader = maxminddb.open_database(file)
         reader.get("192.0.2.1")
-    except _UNUSABLE as error:
+    except _UNUSABLE_ERRORS as error:
         return f"not a geo database in MaxMind's format: {_describe(error)}"
 
     def place(address: str) -> Place | None:
         try:
             record = reader.get(address)
             return None if record is None else _place(record)
-        except (*_UNUSABLE, _ShapeError):
+        except (*_UNUSABLE_ERRORS, _ShapeError):
             return None
 
     return place
@@ -63,7 +63,7 @@ def geo_problem(file: Path) -> str | None:
                 has_place = has_place or _place(record) != Place()
     except _ShapeError as error:
         return f"a geo database of another shape: {error}"
-    except _UNUSABLE as error:
+    except _UNUSABLE_ERRORS as error:
         return f"not a geo database in MaxMind's format: {_describe(error)}"
     return None if has_place else "a geo database without country, region or city"
 
@@ -104,10 +104,12 @@ def _fields(value: object, field: str) -> dict[str, object]:
 
 
 def _text(value: object, field: str) -> str | None:
-    if value is not None and not (isinstance(value, str) and 0 < len(value) <= _LONGEST):
-        raise _ShapeError(f"{field} is not a text of 1 to {_LONGEST} characters")
+    if value is not None and not (
+        isinstance(value, str) and 0 < len(value) <= _MAX_NAME_CHARACTERS
+    ):
+        raise _ShapeError(f"{field} is not a text of 1 to {_MAX_NAME_CHARACTERS} characters")
     return value
 
 
 def _describe(error: Exception) -> str:
-    return " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+    return " ".join(str(error).split())[:_MAX_NAME_CHARACTERS] or type(error).__name__

@@ -29,7 +29,7 @@ def _is_transient_error(error: BaseException) -> bool:
     return isinstance(error, KafkaException) and is_transient(error.args[0])
 
 
-def _retry_transient(admin: AdminClient) -> Retrying:
+def _transient_retrying(admin: AdminClient) -> Retrying:
     """Return a caller that retries while a leader or coordinator is new or moves.
 
     After a restart of the broker, an admin client uses an outdated leader epoch for five minutes,
@@ -76,19 +76,19 @@ class LagReader:
             group.name: [(t, p) for t in group.topics for p in range(counts.get(t, 0))]
             for group in groups
         }
-        self._all = {
+        self._all_partitions = {
             partition
             for partitions in self._partitions_by_group.values()
             for partition in partitions
         }
 
-    def partitions(self, topic: str) -> int:
+    def partition_count(self, topic: str) -> int:
         """Return the number of partitions of `topic`, an input of one of the groups."""
-        return sum(name == topic for name, _ in self._all)
+        return sum(name == topic for name, _ in self._all_partitions)
 
     def lag(self) -> dict[str, int]:
         """Return the number of unprocessed records by group."""
-        committed, ends = self._all_committed(), self._ends()
+        committed, ends = self._committed_by_group(), self._ends()
         return {
             group: self._backlog(
                 committed[group], {partition: ends[partition] for partition in partitions}
@@ -103,7 +103,7 @@ class LagReader:
         equal all ends, read afterwards, nothing is in flight; equal ends in a second reading show
         that nothing arrived meanwhile.
         """
-        committed, ends = self._all_committed(), self._ends()
+        committed, ends = self._committed_by_group(), self._ends()
         passed = not any(
             self._backlog(
                 committed[group], {partition: ends[partition] for partition in partitions}
@@ -140,7 +140,7 @@ class LagReader:
     def _wait_until_passed(self, deadline: float) -> bool:
         for group, partitions in self._partitions_by_group.items():
             ends = _ends(self._admin, partitions)
-            while self._backlog(self._committed(group), ends):
+            while self._backlog(self._committed_offsets(group), ends):
                 if time.monotonic() > deadline:
                     return False
                 time.sleep(_POLL_S)
@@ -162,16 +162,16 @@ class LagReader:
             for partition, offset in offsets.items()
         )
 
-    def _all_committed(self) -> dict[str, dict[Partition, int]]:
-        return {group: self._committed(group) for group in self._partitions_by_group}
+    def _committed_by_group(self) -> dict[str, dict[Partition, int]]:
+        return {group: self._committed_offsets(group) for group in self._partitions_by_group}
 
-    def _committed(self, group: str) -> dict[Partition, int]:
+    def _committed_offsets(self, group: str) -> dict[Partition, int]:
         """Return the next offsets to read; partitions without a commit are left out."""
         partitions = [TopicPartition(*partition) for partition in self._partitions_by_group[group]]
         if not partitions:
             return {}
         committed = self._observers[group].committed
-        offsets = _retry_transient(self._admin)(committed, partitions, timeout=_TIMEOUT_S)
+        offsets = _transient_retrying(self._admin)(committed, partitions, timeout=_TIMEOUT_S)
         return {
             (partition.topic, partition.partition): partition.offset
             for partition in offsets
@@ -179,7 +179,7 @@ class LagReader:
         }
 
     def _ends(self) -> dict[Partition, int]:
-        return _ends(self._admin, self._all)
+        return _ends(self._admin, self._all_partitions)
 
 
 def record_counts(kafka: Mapping[str, Property], topics: Sequence[str]) -> dict[str, int]:
@@ -223,7 +223,7 @@ def _offsets(
     admin: AdminClient, partitions: Iterable[Partition], spec: OffsetSpec
 ) -> dict[Partition, int]:
     specs = {TopicPartition(*partition): spec for partition in partitions}
-    return _retry_transient(admin)(_list_offsets, admin, specs) if specs else {}
+    return _transient_retrying(admin)(_list_offsets, admin, specs) if specs else {}
 
 
 def _list_offsets(

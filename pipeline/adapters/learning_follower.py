@@ -81,7 +81,7 @@ class LearningFollower:
         if self._thread is not None:
             self._thread.join(_STOP_S)
 
-    def newest(self) -> dict[str, LearningRecord]:
+    def newest_records(self) -> dict[str, LearningRecord]:
         """Return the newest record of each key."""
         return dict(self._records)
 
@@ -94,12 +94,12 @@ class LearningFollower:
             if error is None:
                 self._add(message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                self._pass_on_first()
+                self._pass_on_first_records()
             else:
                 _log.warning("learning topic", extra={"error": error.str()})
         consumer.close()
 
-    def _pass_on_first(self) -> None:
+    def _pass_on_first_records(self) -> None:
         if self._read_once.is_set():
             return
         if self._on_record is not None:

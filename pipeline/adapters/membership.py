@@ -3,7 +3,7 @@
 from typing import Final
 
 MIN_SESSION_MS: Final = 3_000
-"""Minimum of a session; a shorter one would end with each pause of a busy machine."""
+"""Minimum session timeout; a shorter session would end with each pause of a busy machine."""
 
 DELIVERY_MS: Final = 120_000
 """Time for which a worker's records are retried; a worker without deliveries ends earlier."""

@@ -54,7 +54,7 @@ class Promotions:
             file.flush()
             os.fsync(file.fileno())
 
-    def every(self) -> Iterator[Promotion]:
+    def all_promotions(self) -> Iterator[Promotion]:
         """Yield all promotions, the oldest first; lines damaged by a crash are skipped."""
         if not self._file.exists():
             return
@@ -70,7 +70,7 @@ class Promotions:
         The last one is in force.
         """
         versions: list[Promotion] = []
-        for promotion in self.every():
+        for promotion in self.all_promotions():
             if promotion.name == name and promotion.rolled_back:
                 versions = versions[:-1]
             elif promotion.name == name:
@@ -79,4 +79,6 @@ class Promotions:
 
     def find(self, label: str) -> Promotion | None:
         """Return the promotion of this name and version."""
-        return next((promotion for promotion in self.every() if promotion.label == label), None)
+        return next(
+            (promotion for promotion in self.all_promotions() if promotion.label == label), None
+        )

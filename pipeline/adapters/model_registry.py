@@ -41,7 +41,7 @@ class ModelRegistry:
         follower = LearningFollower(kafka, codec)
         follower.start()
         follower.stop()
-        self._records = follower.newest()
+        self._records = follower.newest_records()
         self._kafka = kafka
         self._codec = codec
         self._artifacts = artifacts

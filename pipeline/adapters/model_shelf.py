@@ -60,7 +60,7 @@ class ModelShelf:
                 models = tuple(
                     model
                     for versions in self._models.values()
-                    if (model := self._find_fitting(versions, rules.config)) is not None
+                    if (model := self._find_fitting_model(versions, rules.config)) is not None
                 )
                 self._models_by_config[digest] = PropensityModels(models) if models else None
             propensities = self._models_by_config[digest]
@@ -71,7 +71,7 @@ class ModelShelf:
             self._models = dict(sorted({**self._models, name: models}.items()))
             self._models_by_config = {}
 
-    def _find_fitting(
+    def _find_fitting_model(
         self, versions: Sequence[PropensityModel], config: Configuration
     ) -> PropensityModel | None:
         """Return the first of a model's versions, the newest first, that fits; log the others."""

@@ -10,14 +10,14 @@ from typing import Final
 SUPERVISED: Final = "KAIROS_STACK"
 """Variable that is set to the home in every process of a stack, its supervisor included."""
 
-_OTHERS: Final = 0o077
+_OTHER_USERS_MASK: Final = 0o077
 _FOLDERS: Final = ("artifacts", "broker", "log", "run", "secret", "state")
 """Folders of a home that Kairos writes; others are not changed."""
 
 
 def restrict_new_files() -> None:
     """Restrict files that this process and its children create to their owner."""
-    os.umask(_OTHERS)
+    os.umask(_OTHER_USERS_MASK)
 
 
 def make_private_folder(folder: Path) -> None:
@@ -48,7 +48,7 @@ def make_folder(home: Path, folder: Path) -> None:
 
 def make_home_private(home: Path) -> None:
     """Create the home, and restrict it with all accessible files in it."""
-    was_open = home.exists() and bool(home.stat().st_mode & _OTHERS)
+    was_open = home.exists() and bool(home.stat().st_mode & _OTHER_USERS_MASK)
     make_home(home)
     if not was_open:
         return
@@ -63,5 +63,5 @@ def _revoke_access(path: Path) -> None:
     """Restrict a path to its owner; skip paths that are gone or belong to another user."""
     with suppress(FileNotFoundError, PermissionError):
         mode = path.lstat().st_mode
-        if mode & _OTHERS and not stat.S_ISLNK(mode):
-            path.chmod(stat.S_IMODE(mode) & ~_OTHERS)
+        if mode & _OTHER_USERS_MASK and not stat.S_ISLNK(mode):
+            path.chmod(stat.S_IMODE(mode) & ~_OTHER_USERS_MASK)

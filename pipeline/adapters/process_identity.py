@@ -23,10 +23,10 @@ class ProcessHandle(msgspec.Struct, frozen=True):
         """Return the living process; None if it is gone or only a zombie."""
         try:
             process = psutil.Process(self.pid)
-            alive = process.status() != psutil.STATUS_ZOMBIE
+            is_alive = process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return None
-        return process if alive and _start_time(self.pid) == self.started else None
+        return process if is_alive and _start_time(self.pid) == self.started else None
 
 
 def _start_time(pid: int) -> str | None:
@@ -41,7 +41,7 @@ def _start_time(pid: int) -> str | None:
     except ProcessLookupError:
         return None
     ticks = line.rpartition(")")[2].split()[19]
-    return f"{_boot()}/{ticks}"
+    return f"{_boot_id()}/{ticks}"
 
 
 def _start_by_clock(pid: int) -> str | None:
@@ -53,5 +53,5 @@ def _start_by_clock(pid: int) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _boot() -> str:
+def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -86,10 +86,10 @@ class PropensityModels:
         for model in self.models[1:]:
             if None not in predictions:
                 break
-            others = model.of(candidates, facts)
+            other_predictions = model.of(candidates, facts)
             predictions = [
-                other if prediction is None else prediction
-                for prediction, other in zip(predictions, others, strict=True)
+                other_prediction if prediction is None else prediction
+                for prediction, other_prediction in zip(predictions, other_predictions, strict=True)
             ]
         return predictions
 

@@ -47,7 +47,7 @@ def paper_receipt(content: Mapping[str, str], code: str | None) -> PaperReceipt:
     )
 
 
-def as_lines(receipt: PaperReceipt, width: int) -> list[str]:
+def format_lines(receipt: PaperReceipt, width: int) -> list[str]:
     """Return lines of at most `width` printable characters."""
     lines = [line.center(width).rstrip() for line in _wrap(receipt.title, width)]
     lines += [line for part in receipt.text.splitlines() for line in _wrap(part, width) or [""]]
@@ -57,7 +57,7 @@ def as_lines(receipt: PaperReceipt, width: int) -> list[str]:
     return lines
 
 
-def as_escpos(receipt: PaperReceipt, width: int) -> bytes:
+def encode_escpos(receipt: PaperReceipt, width: int) -> bytes:
     """Return the bytes for a printer with `width` characters per line."""
     parts = [_INITIALISE, _SELECT_CODE_PAGE]
     if receipt.title:
@@ -66,27 +66,27 @@ def as_escpos(receipt: PaperReceipt, width: int) -> bytes:
     parts += [_LEFT, _encode(body)]
     if receipt.code is not None:
         code = receipt.code.encode("ascii")
-        store = _QR + (len(code) + 3).to_bytes(2, "little") + b"1P0" + code
+        store_command = _QR + (len(code) + 3).to_bytes(2, "little") + b"1P0" + code
         parts += [b"\n", _CENTRE, _encode(_wrap(receipt.offer, width))]
-        parts += [_QR_MODEL, _QR_SIZE, _QR_CORRECTION, store, _QR_PRINT]
+        parts += [_QR_MODEL, _QR_SIZE, _QR_CORRECTION, store_command, _QR_PRINT]
         parts += [_BOLD, _encode([format_code(receipt.code)]), _PLAIN, _LEFT]
     return b"".join([*parts, _FEED_AND_CUT])
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    return textwrap.wrap(_printable(text), width)
+    return textwrap.wrap(_replace_unprintable(text), width)
 
 
 def _encode(lines: list[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode(_CODE_PAGE)
 
 
-def _printable(text: str) -> str:
+def _replace_unprintable(text: str) -> str:
     """Replace characters that the code page lacks: by their base letter, or by ?."""
-    return "".join(map(_in_code_page, text))
+    return "".join(map(_replacement, text))
 
 
-def _in_code_page(character: str) -> str:
+def _replacement(character: str) -> str:
     if character.isspace():
         return " "
     if not character.isprintable():

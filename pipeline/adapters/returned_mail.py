@@ -18,11 +18,11 @@ _ACTION_ID: Final = re.compile(
     r"<([0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})@[^<>\s]+>"
 )
 _COMPLAINTS: Final = frozenset(("abuse", "fraud", "opt-out", "opt-out-list", "other"))
-_OUTCOME_OF: Final[dict[str, Literal["bounce", "delivered"]]] = {
+_OUTCOMES: Final[dict[str, Literal["bounce", "delivered"]]] = {
     "failed": "bounce",
     "delivered": "delivered",
 }
-_OF_ORIGINAL: Final = ("message/rfc822", "message/global", "text/rfc822-headers")
+_ORIGINAL_TYPES: Final = ("message/rfc822", "message/global", "text/rfc822-headers")
 _OWN_REFERENCES: Final = ("in-reply-to", "references")
 
 
@@ -44,7 +44,7 @@ class OtherMail(Struct, frozen=True):
 MailReport: TypeAlias = ReturnedMail | OtherMail
 
 
-def parse_returned(raw: bytes) -> MailReport:
+def parse_returned_mail(raw: bytes) -> MailReport:
     """Return the outcome of a sent message that a returned mail reports."""
     message = message_from_bytes(raw, policy=default)
     parts: list[Message] = list(message.walk())
@@ -52,7 +52,7 @@ def parse_returned(raw: bytes) -> MailReport:
     if isinstance(report, OtherMail):
         return report
     outcome, properties = report
-    action_id, token = _original(message, parts)
+    action_id, token = _find_original(message, parts)
     if action_id is None and token is None:
         return OtherMail("it names no message of Kairos")
     return ReturnedMail(outcome, action_id, token, properties)
@@ -78,7 +78,7 @@ def _delivery_status(
 ) -> tuple[Literal["bounce", "delivered"], dict[str, str]] | OtherMail:
     """Return the first final status of a recipient."""
     for block in _blocks(part):
-        outcome = _OUTCOME_OF.get((block.get("Action") or "").strip().lower())
+        outcome = _OUTCOMES.get((block.get("Action") or "").strip().lower())
         if outcome == "delivered":
             return outcome, {}
         if outcome == "bounce":
@@ -88,10 +88,10 @@ def _delivery_status(
     return OtherMail("a delivery status that is not final")
 
 
-def _original(message: Message, parts: list[Message]) -> tuple[str | None, str | None]:
+def _find_original(message: Message, parts: list[Message]) -> tuple[str | None, str | None]:
     """Return action id and token of the reported message."""
     for part in parts:
-        if part.get_content_type() in _OF_ORIGINAL:
+        if part.get_content_type() in _ORIGINAL_TYPES:
             fields = _fields(part)
             action_id = _action_id(fields.get("message-id"))
             token = fields.get(TOKEN_HEADER.lower(), "").strip() or None

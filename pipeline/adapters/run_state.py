@@ -33,9 +33,9 @@ def announce(home: Path, name: str, state: State, ports: dict[str, int] | None =
 
     A removed home is not re-created.
     """
-    me = ProcessHandle.of(os.getpid())
-    assert me is not None
-    announcement = Announcement(name, me, state, ports or {})
+    own_handle = ProcessHandle.of(os.getpid())
+    assert own_handle is not None
+    announcement = Announcement(name, own_handle, state, ports or {})
     if state == "starting":
         make_folder(home, run_folder(home))
         write_json(_file(home, name), announcement)

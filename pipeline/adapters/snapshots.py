@@ -13,7 +13,7 @@ from pipeline.adapters.transient import is_transient
 _BATCH = 10_000
 _WAIT_S = 0.02
 _LEADER_S = 0.1
-_PATIENCE_S = 10.0
+_SILENCE_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,13 @@ def scan(
 def _scan(consumer: Consumer, topic: str, start: Mapping[int, int]) -> Iterator[StoredRecord]:
     open_ends = {p: end for p, end in _ends(consumer, topic).items() if start.get(p, 0) < end}
     consumer.assign([TopicPartition(topic, p, start.get(p, OFFSET_BEGINNING)) for p in open_ends])
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _SILENCE_TIMEOUT_S
     while open_ends:
         messages = consumer.consume(_BATCH, _WAIT_S)
         if messages:
-            deadline = time.monotonic() + _PATIENCE_S
+            deadline = time.monotonic() + _SILENCE_TIMEOUT_S
         elif time.monotonic() > deadline:
-            raise TimeoutError(f"{topic}: the broker sent nothing for {_PATIENCE_S:.0f} s")
+            raise TimeoutError(f"{topic}: the broker sent nothing for {_SILENCE_TIMEOUT_S:.0f} s")
         for message in messages:
             partition = cast(int, message.partition())
             end = open_ends.get(partition)
@@ -83,19 +83,25 @@ def _scan(consumer: Consumer, topic: str, start: Mapping[int, int]) -> Iterator[
 
 def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
     """Return the end offsets of non-empty partitions; wait while a leader is unknown or away."""
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _SILENCE_TIMEOUT_S
     while True:
-        partitions = consumer.list_topics(topic, timeout=_PATIENCE_S).topics[topic].partitions
+        partitions = (
+            consumer.list_topics(topic, timeout=_SILENCE_TIMEOUT_S).topics[topic].partitions
+        )
         try:
-            return _not_empty(consumer, [TopicPartition(topic, number) for number in partitions])
+            return _nonempty_ends(
+                consumer, [TopicPartition(topic, number) for number in partitions]
+            )
         except KafkaException as error:
             if not is_transient(error.args[0]) or time.monotonic() > deadline:
                 raise
         time.sleep(_LEADER_S)
 
 
-def _not_empty(consumer: Consumer, places: list[TopicPartition]) -> dict[int, int]:
-    limits = {p.partition: consumer.get_watermark_offsets(p, timeout=_PATIENCE_S) for p in places}
+def _nonempty_ends(consumer: Consumer, places: list[TopicPartition]) -> dict[int, int]:
+    limits = {
+        p.partition: consumer.get_watermark_offsets(p, timeout=_SILENCE_TIMEOUT_S) for p in places
+    }
     return {number: high for number, (low, high) in limits.items() if high > low}
 
 

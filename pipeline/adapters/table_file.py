@@ -69,11 +69,11 @@ def read_table(folder: Path, name: str) -> TextTable | TableFaults:
     path = find_file(folder, name, _MAX_BYTES)
     if isinstance(path, FileRefusal):
         return (TableFault(name, 1, f"this file {path.reason}"),)
-    read = {".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix.lower())
-    if read is None:
+    reader = {".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix.lower())
+    if reader is None:
         message = "a table's name ends in .csv or .parquet: save a sheet as CSV UTF-8"
         return (TableFault(name, 1, message),)
-    table = read(name, path)
+    table = reader(name, path)
     if isinstance(table, TextTable) and not table.rows:
         return (TableFault(name, 1, "there are no rows: each item has a line under the header"),)
     return table
@@ -104,21 +104,21 @@ class _CsvTable:
         place = next((place for place, line in enumerate(lines) if line.strip()), 0)
         self._name = name
         self._declaration = declared_delimiter(lines[place])
-        self._before = 0 if self._declaration is None else place + 1
-        self._text = "\n".join(lines[self._before :])
+        self._line_offset = 0 if self._declaration is None else place + 1
+        self._text = "\n".join(lines[self._line_offset :])
         self._delimiter = delimiter_by_name(
             self._declaration or max(DELIMITERS, key=lines[place].count)
         )
         self._header_line = 1
         self._header: list[str] = []
-        self._blanks = 0  # empty columns that spreadsheets write after the header's last name
+        self._blank_columns = 0  # spreadsheets write them after the header's last name
         self._rows: list[TableRow] = []
         self._faults: list[TableFault] = []
 
     def read(self) -> TextTable | TableFaults:
         """Return the table, or all faults of its form."""
         if self._delimiter is None:
-            self._refuse(self._before, f"no delimiter {self._declaration!r}: one character")
+            self._refuse(self._line_offset, f"no delimiter {self._declaration!r}: one character")
             return tuple(self._faults)
         for line, cells in self._lines(self._delimiter):
             if not self._header:
@@ -136,31 +136,31 @@ class _CsvTable:
     def _lines(self, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         """Yield the first line of each record, and its cells; blank records are skipped."""
         reader = csv.reader(io.StringIO(self._text), delimiter=delimiter, strict=True)
-        line = 1 + self._before
+        line = 1 + self._line_offset
         try:
             for cells in reader:
-                begins, line = line, reader.line_num + 1 + self._before
+                first_line, line = line, reader.line_num + 1 + self._line_offset
                 # csv's own limit would hold for all readers of the process.
                 if max(map(len, cells), default=0) > _MAX_CHARACTERS:
-                    self._refuse(begins, _LONG_CELL)
+                    self._refuse(first_line, _LONG_CELL)
                     return
                 stripped_cells = [cell.strip() for cell in cells]
                 if any(stripped_cells):
-                    yield begins, stripped_cells
+                    yield first_line, stripped_cells
         except csv.Error as error:
             remedies = (remedy for sign, remedy in _CSV_REMEDIES.items() if sign in str(error))
             self._refuse(line, next(remedies, str(error)))
 
     def _take_header(self, line: int, cells: list[str]) -> None:
-        last = max(place for place, cell in enumerate(cells, 1) if cell)
-        self._header_line, self._header = line, cells[:last]
-        self._blanks = len(cells) - last
+        last_column = max(place for place, cell in enumerate(cells, 1) if cell)
+        self._header_line, self._header = line, cells[:last_column]
+        self._blank_columns = len(cells) - last_column
         for name in sorted({name for name in self._header if self._header.count(name) > 1}):
             self._refuse(line, f"column {name!r} occurs twice" if name else "columns have no name")
 
     def _take_row(self, line: int, cells: list[str]) -> None:
         width = len(self._header)
-        if self._blanks and len(cells) == width + self._blanks:
+        if self._blank_columns and len(cells) == width + self._blank_columns:
             if any(cells[width:]):
                 self._refuse(self._header_line, "a column has no name")
             cells = cells[:width]
@@ -207,7 +207,7 @@ def _read_parquet(name: str, path: Path) -> TextTable | TableFaults:
             )
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = (str(error).splitlines() or ["it is damaged"])[0]
-        return (TableFault(name, 1, f"no whole Parquet file: {reason}; write it anew"),)
+        return (TableFault(name, 1, f"not a complete Parquet file: {reason}; write it again"),)
     return TextTable(name, 1, tuple(schema.names), rows, numbers)
 
 

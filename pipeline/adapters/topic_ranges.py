@@ -10,7 +10,7 @@ from pipeline.adapters.kafka import Property, is_partition_end, offset_of
 
 _BATCH: Final = 10_000
 _WAIT_S: Final = 0.1
-_PATIENCE_S: Final = 30.0
+_SILENCE_TIMEOUT_S: Final = 30.0
 
 
 class UnknownTopicError(Exception):
@@ -40,7 +40,7 @@ class TopicReader:
 
     def limits(self) -> dict[int, range]:
         """Return the range of each partition's present offsets. Raises UnknownTopicError."""
-        topics = self._consumer.list_topics(timeout=_PATIENCE_S).topics
+        topics = self._consumer.list_topics(timeout=_SILENCE_TIMEOUT_S).topics
         if self._topic not in topics:
             names = ", ".join(sorted(name for name in topics if not name.startswith("__")))
             raise UnknownTopicError(
@@ -48,7 +48,7 @@ class TopicReader:
             )
         places = [TopicPartition(self._topic, number) for number in topics[self._topic].partitions]
         return {
-            place.partition: range(*self._consumer.get_watermark_offsets(place, _PATIENCE_S))
+            place.partition: range(*self._consumer.get_watermark_offsets(place, _SILENCE_TIMEOUT_S))
             for place in places
         }
 
@@ -58,7 +58,7 @@ class TopicReader:
         Partitions without such a record are omitted.
         """
         times = [TopicPartition(self._topic, number, at) for number in self.limits()]
-        offsets = self._consumer.offsets_for_times(times, timeout=_PATIENCE_S)
+        offsets = self._consumer.offsets_for_times(times, timeout=_SILENCE_TIMEOUT_S)
         return {place.partition: place.offset for place in offsets if place.offset >= 0}
 
     def read(self, partition: int, offsets: range) -> Iterator[Message]:
@@ -66,13 +66,13 @@ class TopicReader:
         if not offsets:
             return
         self._consumer.assign([TopicPartition(self._topic, partition, offsets.start)])
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _SILENCE_TIMEOUT_S
         while True:
             messages = self._consumer.consume(_BATCH, _WAIT_S)
             if messages:
-                deadline = time.monotonic() + _PATIENCE_S
+                deadline = time.monotonic() + _SILENCE_TIMEOUT_S
             elif time.monotonic() > deadline:
-                reason = f"{self._topic}: the broker sent nothing for {_PATIENCE_S:.0f} s"
+                reason = f"{self._topic}: the broker sent nothing for {_SILENCE_TIMEOUT_S:.0f} s"
                 raise TimeoutError(reason)
             for message in messages:
                 if is_partition_end(message):

@@ -49,7 +49,7 @@ def continue_trace(header: str | bytes | None) -> Trace:
     if fields is None:
         return new_trace()
     version, trace, parent, flags, rest = fields.groups()
-    malformed = version == _INVALID_VERSION or (version == _VERSION and rest is not None)
-    if malformed or not trace.strip(b"0") or not parent.strip(b"0"):
+    is_malformed = version == _INVALID_VERSION or (version == _VERSION and rest is not None)
+    if is_malformed or not trace.strip(b"0") or not parent.strip(b"0"):
         return new_trace()
     return Trace(trace, int(flags, 16) & _KNOWN_FLAGS)

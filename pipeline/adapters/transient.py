@@ -5,7 +5,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-_TRANSIENT: Final = frozenset({
+_TRANSIENT_CODES: Final = frozenset({
     KafkaError._TRANSPORT,
     KafkaError._TIMED_OUT,
     KafkaError._TIMED_OUT_QUEUE,
@@ -28,7 +28,7 @@ _TRANSIENT: Final = frozenset({
     KafkaError.UNKNOWN_TOPIC_OR_PART,
 })  # fmt: skip
 
-_WAITABLE: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._ALL_BROKERS_DOWN})
+_RETRIED_CODES: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._ALL_BROKERS_DOWN})
 """Errors that a consumer retries by itself, and that librdkafka does not call retriable."""
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 def is_transient(error: KafkaError) -> bool:
     """Return whether the same request may succeed a little later."""
-    return error.code() in _TRANSIENT
+    return error.code() in _TRANSIENT_CODES
 
 
 def is_record(message: Message) -> bool:
@@ -47,7 +47,7 @@ def is_record(message: Message) -> bool:
     error = message.error()
     if error is None:
         return True
-    if error.fatal() or not (error.retriable() or error.code() in _WAITABLE):
+    if error.fatal() or not (error.retriable() or error.code() in _RETRIED_CODES):
         raise KafkaException(error)
     _log.warning("Kafka: %s", error)
     return False

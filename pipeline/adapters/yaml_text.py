@@ -50,7 +50,7 @@ _PROSE: Final = frozenset(("content", "defaults", "description", "hypothesis", "
 
 _MONEY: Final = frozenset(("amount", "budget", "value"))
 _TYPOGRAPHIC: Final = re.compile("[“”„«‘’‹].*[“”»‘’›]", re.DOTALL)
-_LEFT_OPEN: Final = ("simple key", "quoted scalar")
+_UNCLOSED_PARTS: Final = ("simple key", "quoted scalar")
 """Parts of messages of faults that extend to the end of the document; located where they begin."""
 
 
@@ -88,7 +88,7 @@ EVERY_FIELD: Final = "*"
 
 
 def read_yaml(
-    text: str, environment: Mapping[str, str], verbatim: Collection[str] = ()
+    text: str, environment: Mapping[str, str], verbatim_fields: Collection[str] = ()
 ) -> Document | YamlFault:
     """Return the document in `text`, or the first fault of its syntax."""
     try:
@@ -105,9 +105,9 @@ def read_yaml(
         return YamlFault((1, 1), " ".join(str(error).split()))
     except (ValueError, RecursionError) as error:
         return YamlFault((1, 1), f"YAML: {' '.join(str(error).split())}; {_OTHER_REMEDY}")
-    build = _ValueBuilder(environment, verbatim, text.splitlines())
+    builder = _ValueBuilder(environment, verbatim_fields, text.splitlines())
     return Document(
-        None if node is None else build.value(node, ()), build.places, tuple(build.refusals)
+        None if node is None else builder.value(node, ()), builder.places, tuple(builder.refusals)
     )
 
 
@@ -150,10 +150,10 @@ def _unseen_character(error: ReaderError, text: str) -> YamlFault:
 def _syntax_fault(error: MarkedYAMLError, text: str) -> YamlFault:
     context, problem = error.context or "", error.problem or error.context or "not YAML"
     remedies = [remedy for sign, remedy in _REMEDIES.items() if sign in f"{context} {problem}"]
-    begin = error.context_mark or error.problem_mark
-    remedy = next(iter(remedies), _OTHER_REMEDY).format(line=_position(begin)[0])
-    left_open = any(sign in context for sign in _LEFT_OPEN)
-    place = _position(begin if left_open else error.problem_mark or begin)
+    start_mark = error.context_mark or error.problem_mark
+    remedy = next(iter(remedies), _OTHER_REMEDY).format(line=_position(start_mark)[0])
+    is_unclosed = any(sign in context for sign in _UNCLOSED_PARTS)
+    place = _position(start_mark if is_unclosed else error.problem_mark or start_mark)
     lines = text.splitlines()
     odd_character = odd_space(lines[place[0] - 1]) if place[0] <= len(lines) else None
     if odd_character is not None:
@@ -166,7 +166,7 @@ class _ValueBuilder:
     """Builder of values from nodes, which records their positions."""
 
     environment: Mapping[str, str]
-    verbatim: Collection[str]
+    verbatim_fields: Collection[str]
     lines: list[str]
     places: dict[Path, Position] = field(default_factory=dict)
     refusals: list[RefusedValue] = field(default_factory=list)
@@ -186,7 +186,9 @@ class _ValueBuilder:
             self._refuse_tag(node, "seq")
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
         assert isinstance(node, ScalarNode)
-        is_verbatim = bool(path) and (path[-1] in self.verbatim or EVERY_FIELD in self.verbatim)
+        is_verbatim = bool(path) and (
+            path[-1] in self.verbatim_fields or EVERY_FIELD in self.verbatim_fields
+        )
         if node.style is None:
             self._refuse_misread(node, path)
         return self._scalar(node, expands=not is_verbatim)
@@ -234,11 +236,11 @@ class _ValueBuilder:
         kind = _kind(node)
         if text != node.value and node.style is None:
             kind = _implicit_kind(text)
-        read = _SCALARS.get(kind)
-        if read is None:
+        parse = _SCALARS.get(kind)
+        if parse is None:
             raise _RefusedError(_position(node.start_mark), f"{node.tag}: {_NO_TAGS}")
         try:
-            return read(text)
+            return parse(text)
         except ValueError as error:
             prefix = "" if expands is False else f"{text[:100]!r}: "
             raise _RefusedError(_position(node.start_mark), f"{prefix}{error}") from None
@@ -263,10 +265,10 @@ class _ValueBuilder:
 
 def _begins_comment(lines: list[str], node: ScalarNode) -> bool:
     """Return whether a word that begins with # follows a text on its last line."""
-    ends = node.end_mark
-    if ends.line >= len(lines):
+    end_mark = node.end_mark
+    if end_mark.line >= len(lines):
         return False
-    return re.match(r" +#[^ #]", lines[ends.line][ends.column :]) is not None
+    return re.match(r" +#[^ #]", lines[end_mark.line][end_mark.column :]) is not None
 
 
 def _kind(node: Node) -> str:
@@ -279,9 +281,9 @@ def _implicit_kind(text: str) -> str:
 
 
 def _integer(text: str) -> int:
-    plain = text.replace("_", "")
-    based = plain.lstrip("+-").lower().startswith(("0x", "0o", "0b"))
-    value = int(plain, 0 if based else 10)
+    digits = text.replace("_", "")
+    has_base_prefix = digits.lstrip("+-").lower().startswith(("0x", "0o", "0b"))
+    value = int(digits, 0 if has_base_prefix else 10)
     if abs(value) >= _MAX_INTEGER:
         raise ValueError("the number is too large")
     return value

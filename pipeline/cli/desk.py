@@ -10,7 +10,7 @@ from pipeline.adapters.gateway_client import GatewayClient
 from pipeline.adapters.topic_ranges import UnknownTopicError
 from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
 from pipeline.cli.times import iso
-from pipeline.delivery.desk import OUTCOMES, TAKEN, DeskResult, DeskTask, read_tasks
+from pipeline.delivery.desk import OUTCOMES, TAKEN_OUTCOME, DeskResult, DeskTask, read_tasks
 from pipeline.home.records import Records
 from pipeline.settings import Settings
 from pipeline.stack.control import gateway_url
@@ -52,7 +52,7 @@ def take(
     """Claim a task, so that nobody else takes it, and show its script."""
     task = _find(channel, task_id)
     if task.state == "open":
-        _report(task, TAKEN, {"by": by})
+        _report(task, TAKEN_OUTCOME, {"by": by})
         task = _find(channel, task_id)
     if task.state != "taken" or task.by != by:
         fail(f"task {task_id} is {task.state}{f' by {task.by}' if task.by else ''}")

@@ -29,7 +29,7 @@ class Parcel:
     trace: Trace
 
     @property
-    def give_up_s(self) -> float:
+    def deadline_s(self) -> float:
         """Deadline (epoch s) of the delivery.
 
         It counts from Kafka's timestamp, because the action's own times may be those of a replayed
@@ -122,7 +122,7 @@ class ChannelAdapter(Protocol):
         ...
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
-        """Deliver until `parcel.give_up_s`, with the action's id as the key by which a receiver
+        """Deliver until `parcel.deadline_s`, with the action's id as the key by which a receiver
         recognises duplicates, if it does.
         """
         ...

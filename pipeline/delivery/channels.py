@@ -33,9 +33,10 @@ class ConfiguredChannels:
             )
 
     def topics(self) -> list[str]:
-        return [topics.actions(channel.name) for channel in self.all()]
+        """Return the action topics of the adapter's channels."""
+        return [topics.actions(channel.name) for channel in self.all_channels()]
 
-    def all(self) -> list[CompiledChannel]:
+    def all_channels(self) -> list[CompiledChannel]:
         """Return the adapter's channels of the configuration in force."""
         config = self._configurations.latest()
         channels = config.channels.values() if config else ()
@@ -47,6 +48,7 @@ class ConfiguredChannels:
         return config.channels.get(name) if config else None
 
     def gateway(self) -> GatewayAddress | NoGateway:
+        """Return the gateway's address, or the reason why outcomes cannot be reported yet."""
         url = self._gateway_url()
         if self._source() is None:
             return NoGateway(f"no configuration has a source named `{ADAPTERS}`")

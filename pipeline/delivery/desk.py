@@ -23,7 +23,7 @@ from pipeline.model.interaction import Interaction
 DeskResult: TypeAlias = Literal["reached", "accepted", "declined", "no-answer", "wrong-number"]
 TaskState: TypeAlias = Literal["open", "taken", "done", "late", "cancelled"]
 
-TAKEN: Final = "sent"
+TAKEN_OUTCOME: Final = "sent"
 """Outcome of a taken task; its property `by` names the person."""
 
 OUTCOMES: Final[Mapping[DeskResult, tuple[str, Mapping[str, str]]]] = {
@@ -80,11 +80,11 @@ def tasks_of(
     actions: Iterable[tuple[StoredRecord, Action]], outcomes: Iterable[Interaction], now_ms: int
 ) -> list[DeskTask]:
     """Return the task of each action; `outcomes` are in the order of the topic."""
-    by_action: defaultdict[str, list[Interaction]] = defaultdict(list)
+    outcomes_by_action: defaultdict[str, list[Interaction]] = defaultdict(list)
     for outcome in outcomes:
-        by_action[str(outcome.properties.get("action_id"))].append(outcome)
+        outcomes_by_action[str(outcome.properties.get("action_id"))].append(outcome)
     tasks = {
-        action.action_id: _task(record, action, by_action[action.action_id], now_ms)
+        action.action_id: _task(record, action, outcomes_by_action[action.action_id], now_ms)
         for record, action in actions
     }
     return list(tasks.values())
@@ -97,7 +97,7 @@ def _task(
     state: TaskState = "open" if now_ms < until else "late"
     by: str | None = None
     for outcome in outcomes:
-        if outcome.name != TAKEN:
+        if outcome.name != TAKEN_OUTCOME:
             state = "done"
         elif by is None:
             by = str(outcome.properties.get("by", ""))

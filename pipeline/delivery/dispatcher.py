@@ -37,6 +37,7 @@ class Dispatcher:
         self._publisher = publisher
 
     def receive(self, messages: Sequence[Message]) -> None:
+        """Start the delivery of the records, each after earlier ones of its profile."""
         for message in messages:
             key = message.key()
             lane = key.decode(errors="replace") if isinstance(key, bytes) else ""
@@ -51,12 +52,12 @@ class Dispatcher:
             rejection = await self._courier.deliver(Parcel(action, message.timestamp()[1], trace))
             if rejection is not None:
                 reason = f"status {rejection.status}: {rejection.answer}"
-                await self._give_up(message, DeadLetter("outcome-refused", reason))
+                await self._write_dead_letter(message, DeadLetter("outcome-refused", reason))
         else:
-            await self._give_up(message, _fault(action))
+            await self._write_dead_letter(message, _fault(action))
         self.progress.mark_done(source_partition(message), offset_of(message))
 
-    async def _give_up(self, message: Message, fault: DeadLetter) -> None:
+    async def _write_dead_letter(self, message: Message, fault: DeadLetter) -> None:
         """Write a dead letter, with retries until Kafka has acknowledged it."""
         topic, partition = source_partition(message)
         key, value = message.key(), message.value()
@@ -69,10 +70,10 @@ class Dispatcher:
             partition=partition,
             offset=offset_of(message),
         )
-        dead = dead_letter(f"adapter.{self._adapter}", failed_input, fault)
-        _log.error("%s/%s/%s is a dead letter: %s", topic, partition, dead.offset, fault.detail)
+        letter = dead_letter(f"adapter.{self._adapter}", failed_input, fault)
+        _log.error("%s/%s/%s is a dead letter: %s", topic, partition, letter.offset, fault.detail)
         record = OutgoingRecord(
-            topics.DEAD_LETTERS, dead.key or b"", self._codec.encode(topics.DEAD_LETTERS, dead)
+            topics.DEAD_LETTERS, letter.key or b"", self._codec.encode(topics.DEAD_LETTERS, letter)
         )
         while (failure := await self._publisher.publish((record,))) is not None:
             _log.warning("the dead letter is not written yet: %s", failure.detail)

@@ -47,7 +47,7 @@ class NotSentError(TryAgainError):
 class PostClient(Protocol):
     """Client for posts."""
 
-    async def post(self, post: HttpPost, give_up_s: float) -> HttpReply:
+    async def post(self, post: HttpPost, deadline_s: float) -> HttpReply:
         """Post once. Raises NotSentError, or NoAnswerError where the receiver may have the post."""
         ...
 
@@ -58,14 +58,14 @@ class Http1Client:
     def __init__(self, client: ClientSession) -> None:
         self._client = client
 
-    async def post(self, post: HttpPost, give_up_s: float) -> HttpReply:
+    async def post(self, post: HttpPost, deadline_s: float) -> HttpReply:
         """Post once; see PostClient."""
         try:
             async with self._client.post(
                 post.url,
                 data=post.body,
                 headers=post.headers,
-                timeout=request_timeout(give_up_s),
+                timeout=request_timeout(deadline_s),
                 allow_redirects=False,
             ) as response:
                 body = await _read(response.content.iter_chunked(_ANSWER_BYTES))
@@ -82,11 +82,11 @@ class Http2Client:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
-    async def post(self, post: HttpPost, give_up_s: float) -> HttpReply:
+    async def post(self, post: HttpPost, deadline_s: float) -> HttpReply:
         """Post once; see PostClient."""
         try:
             async with (
-                asyncio.timeout(request_timeout(give_up_s).total),
+                asyncio.timeout(request_timeout(deadline_s).total),
                 self._client.stream(
                     "POST", post.url, content=post.body, headers=dict(post.headers)
                 ) as response,

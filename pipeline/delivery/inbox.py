@@ -147,7 +147,7 @@ class Inbox:
                 self._loop.call_soon_threadsafe(self._receive, batch)
 
     def _commit(self, *, asynchronous: bool) -> None:
-        next_offsets = self._progress.take()
+        next_offsets = self._progress.take_next_offsets()
         if not next_offsets:
             return
         offsets = [TopicPartition(*place, offset) for place, offset in next_offsets.items()]
@@ -163,20 +163,20 @@ class Inbox:
         """Wait, up to a limit, for records in flight, so that no other member repeats them."""
         partitions = _partitions(places)
         self._drop(partitions)
-        give_up_at = time.monotonic() + _GRACE_S
+        deadline = time.monotonic() + _GRACE_S
         while (
             self._progress.has_in_flight(partitions)
             and not self._closing
-            and time.monotonic() < give_up_at
+            and time.monotonic() < deadline
         ):
             time.sleep(_POLL_S)
         self._commit(asynchronous=False)
-        self._progress.forget(partitions)
+        self._progress.drop_partitions(partitions)
 
     def _on_lost(self, _: Consumer, places: list[TopicPartition]) -> None:
         partitions = _partitions(places)
         self._drop(partitions)
-        self._progress.forget(partitions)
+        self._progress.drop_partitions(partitions)
 
     def _drop(self, places: Set[Partition]) -> None:
         for topic, backlog in self._backlogs.items():

@@ -20,18 +20,18 @@ class Lanes:
             return
         task = self._group.create_task(_run_after(self._last_tasks.get(key), work))
         self._last_tasks[key] = task
-        task.add_done_callback(lambda ended_task: self._forget(key, ended_task))
+        task.add_done_callback(lambda ended_task: self._remove_task(key, ended_task))
 
     async def drain(self, timeout_s: float) -> None:
         """Accept no more work, wait for the rest, and cancel it after the timeout."""
         self._closed = True
         if not self._last_tasks:
             return
-        _, overdue = await asyncio.wait(set(self._last_tasks.values()), timeout=timeout_s)
-        for task in overdue:
+        _, overdue_tasks = await asyncio.wait(set(self._last_tasks.values()), timeout=timeout_s)
+        for task in overdue_tasks:
             task.cancel()
 
-    def _forget(self, key: str, task: "asyncio.Task[None]") -> None:
+    def _remove_task(self, key: str, task: "asyncio.Task[None]") -> None:
         if self._last_tasks.get(key) is task:
             del self._last_tasks[key]
 

@@ -82,7 +82,7 @@ class _Services:
         """Return the services of the adapter."""
         return AdapterHost(
             find_channel=self.channels.find,
-            channels=self.channels.all,
+            channels=self.channels.all_channels,
             token_of=self.ledger.token_of,
             report=lambda outcome: reporter.report(msgspec.json.encode(outcome)),
             signing_secret=settings.signing_secret(),

@@ -19,11 +19,12 @@ class OffsetProgress:
         self._next_offsets: dict[Partition, int] = {}
 
     def start(self, place: Partition, offset: int) -> None:
+        """Record that a record is in flight."""
         with self._lock:
             self._open_offsets.setdefault(place, {})[offset] = False
 
     def mark_done(self, place: Partition, offset: int) -> None:
-        """Mark a record as done, unless its partition was dropped by `forget`."""
+        """Mark a record as done, unless its partition was dropped by `drop_partitions`."""
         with self._lock:
             offsets = self._open_offsets.get(place, {})
             if offset not in offsets:
@@ -33,14 +34,14 @@ class OffsetProgress:
                 del offsets[first]
                 self._next_offsets[place] = first + 1
 
-    def take(self) -> dict[Partition, int]:
+    def take_next_offsets(self) -> dict[Partition, int]:
         """Return the offset to commit of each partition with progress since the last call."""
         with self._lock:
             next_offsets, self._next_offsets = self._next_offsets, {}
             return next_offsets
 
-    def forget(self, places: Iterable[Partition]) -> None:
-        """Forget partitions that another process now reads."""
+    def drop_partitions(self, places: Iterable[Partition]) -> None:
+        """Drop the progress of partitions that another process now reads."""
         with self._lock:
             for place in places:
                 self._open_offsets.pop(place, None)

@@ -16,9 +16,9 @@ from tenacity.wait import wait_exponential_jitter
 _log = logging.getLogger(__name__)
 
 _TIMEOUT: Final = ClientTimeout(15.0)
-_SUCCESS: Final = range(200, 300)
+_SUCCESS_STATUSES: Final = range(200, 300)
 _BAD_REQUEST: Final = 400
-_FINAL: Final = frozenset({_BAD_REQUEST, 413, 422})
+_FINAL_STATUSES: Final = frozenset({_BAD_REQUEST, 413, 422})
 _BATCH: Final = 50
 
 
@@ -124,12 +124,12 @@ class Reporter:
         """Post outcomes; return the permanent rejections by index. Raises _NotYetError."""
         status, text = await self._post(b'{"outcomes":[%b]}' % b",".join(outcomes))
         rejections = _parse_rejections(text)
-        if status in _SUCCESS or (status in _FINAL and rejections):
+        if status in _SUCCESS_STATUSES or (status in _FINAL_STATUSES and rejections):
             return {
                 rejection.index: RejectedOutcome(_BAD_REQUEST, rejection.message)
                 for rejection in rejections
             }
-        if status not in _FINAL:
+        if status not in _FINAL_STATUSES:
             raise _NotYetError(f"the gateway answers {status}: {text}")
         if len(outcomes) == 1:
             return {0: RejectedOutcome(status, text)}

@@ -46,9 +46,9 @@ class NoAnswerError(TryAgainError):
 
 
 def retry_until(
-    give_up_s: float, longest_wait_s: float, *, unanswered: bool = True, **options: Any
+    deadline_s: float, longest_wait_s: float, *, unanswered: bool = True, **options: Any
 ) -> AsyncRetrying:
-    """Return retries after TryAgainError until `give_up_s` (epoch s), with growing waits.
+    """Return retries after TryAgainError until `deadline_s` (epoch s), with growing waits.
 
     A wait is at most `longest_wait_s`, unless the receiver requests a longer one. `unanswered`:
     whether a try without an answer is also repeated. Tenacity gets `options`.
@@ -65,7 +65,7 @@ def retry_until(
     return AsyncRetrying(
         retry=temporary if unanswered else temporary & has_answer,
         wait=wait,
-        stop=lambda state: time.time() + state.upcoming_sleep >= give_up_s,
+        stop=lambda state: time.time() + state.upcoming_sleep >= deadline_s,
         **options,
     )
 
@@ -82,11 +82,11 @@ async def deliver_until(
     After the deadline there is no first try. A result out of time is unsure if any try, not only
     the last, had no answer. A MisconfiguredError is recorded in `faults` until a try succeeds.
     """
-    if time.time() >= parcel.give_up_s:
+    if time.time() >= parcel.deadline_s:
         return MissedDeadline("the deadline had passed before the first try")
     failures: set[type[object]] = set()
     retrying = retry_until(
-        parcel.give_up_s,
+        parcel.deadline_s,
         longest_wait_s,
         after=lambda state: failures.add(type(failure_of(state))),
         **options,
@@ -129,6 +129,6 @@ def retry_after_s(header: str | None) -> float:
         return 0.0
 
 
-def request_timeout(give_up_s: float) -> ClientTimeout:
+def request_timeout(deadline_s: float) -> ClientTimeout:
     """Return the time limit of one HTTP request."""
-    return ClientTimeout(min(_LONGEST_REQUEST_S, max(give_up_s - time.time(), 0.001)))
+    return ClientTimeout(min(_LONGEST_REQUEST_S, max(deadline_s - time.time(), 0.001)))

@@ -83,12 +83,12 @@ FindEndpoint: TypeAlias = Callable[[], Endpoint | EndpointProblem | None]
 
 @dataclass(frozen=True, slots=True)
 class _Post:
-    """Content of every try until `give_up_s` (epoch s), each recorded in `attempt`."""
+    """Content of every try until `deadline_s` (epoch s), each recorded in `attempt`."""
 
     key: str
     body: bytes
     trace: Trace
-    give_up_s: float
+    deadline_s: float
     attempt: Attempt
 
 
@@ -169,7 +169,7 @@ def signature(secret: str, timestamp_s: int, body: bytes) -> str:
 
 def _post(parcel: Parcel, attempt: Attempt) -> _Post:
     body = msgspec.json.encode(parcel.action)
-    return _Post(parcel.action.action_id, body, parcel.trace, parcel.give_up_s, attempt)
+    return _Post(parcel.action.action_id, body, parcel.trace, parcel.deadline_s, attempt)
 
 
 async def _sleep_unless_changed(find: FindEndpoint, seconds: float) -> None:
@@ -199,7 +199,7 @@ async def _try(client: ClientSession, find: FindEndpoint, content: _Post) -> Del
             endpoint.url,
             data=content.body,
             headers=headers,
-            timeout=request_timeout(content.give_up_s),
+            timeout=request_timeout(content.deadline_s),
             proxy=_proxy(endpoint.url),
             allow_redirects=False,
         ) as response:

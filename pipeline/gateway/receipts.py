@@ -16,7 +16,7 @@ from starlette.responses import Response
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.coupon_codes import CouponCodes, format_code
 from pipeline.adapters.kafka import OutgoingRecord
-from pipeline.adapters.receipt_paper import as_escpos, as_lines, paper_receipt
+from pipeline.adapters.receipt_paper import encode_escpos, format_lines, paper_receipt
 from pipeline.gateway.decide import (
     DecideEndpoint,
     NoDecision,
@@ -162,8 +162,8 @@ def _print(action: Action, code: str | None, width: int) -> PrintedReceipt:
     paper = paper_receipt(action.content, code)
     return PrintedReceipt(
         action=to_placement_action(action),
-        text="\n".join(as_lines(paper, width)),
-        escpos=b64encode(as_escpos(paper, width)).decode(),
+        text="\n".join(format_lines(paper, width)),
+        escpos=b64encode(encode_escpos(paper, width)).decode(),
         coupon=None if code is None else format_code(code),
     )
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.adapters.clock import now_ms
-from pipeline.adapters.returned_mail import OtherMail, parse_returned
+from pipeline.adapters.returned_mail import OtherMail, parse_returned_mail
 from pipeline.config.model import ADAPTERS
 from pipeline.gateway import access
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
@@ -40,7 +40,7 @@ async def take_returned_mail(gateway: Gateway, request: Request) -> Response | R
         raw += chunk
         if len(raw) > _MOST_BYTES:
             return Refusal(413, "too_large", f"a message may have {_MOST_BYTES} bytes")
-    mail = parse_returned(bytes(raw))
+    mail = parse_returned_mail(bytes(raw))
     if isinstance(mail, OtherMail):
         return json_response(ReturnedMailAnswer(None, mail.reason))
     claims = gateway.tokens.verify(mail.token) if mail.token else None

@@ -38,7 +38,7 @@ class ThrottledFeed:
     @property
     def partitions(self) -> int:
         """Number of partitions of the topics that stages consume."""
-        return self._lag.partitions(topics.INTERACTIONS)
+        return self._lag.partition_count(topics.INTERACTIONS)
 
     def feed(self, emits: Iterable[Emit], progress: Progress) -> int:
         """Write all records, and return their number once they have passed. Raises StalledError."""

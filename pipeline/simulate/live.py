@@ -85,7 +85,7 @@ def _read_evidence(settings: Settings) -> list[LearnedTreatment]:
     follower = LearningFollower(settings.kafka(), open_codec(settings))
     follower.start()
     follower.stop()
-    snapshot = follower.newest().get(SNAPSHOT)
+    snapshot = follower.newest_records().get(SNAPSHOT)
     counts: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     for posterior in () if snapshot is None else snapshot.posteriors:
         count = counts[posterior.campaign, posterior.treatment or _HELD_OUT]

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from pipeline.adapters.coupon_codes import CouponCodes, format_code, read_code
 from pipeline.adapters.kafka import OutgoingRecord
-from pipeline.adapters.receipt_paper import PaperReceipt, as_escpos, as_lines
+from pipeline.adapters.receipt_paper import PaperReceipt, encode_escpos, format_lines
 from pipeline.config import model
 from pipeline.gateway.coupon_book import CouponBook
 from pipeline.model import topics
@@ -256,11 +256,11 @@ def test_code_is_read_as_it_is_typed(action_id: str) -> None:
 @given(title=st.text(max_size=60), text=st.text(max_size=300), width=st.integers(16, 80))
 def test_lines_fit_the_paper_and_the_printer(title: str, text: str, width: int) -> None:
     receipt = PaperReceipt(title, text, "10 %", _CODE)
-    lines = as_lines(receipt, width)
+    lines = format_lines(receipt, width)
     assert all(len(line) <= width for line in lines)
     assert "\n".join(lines).encode("cp858")
-    paper = as_escpos(receipt, width)
+    paper = encode_escpos(receipt, width)
     assert paper.endswith(b"\x1dVB\x03")
-    body = as_escpos(replace(receipt, code=None, title=""), width)
+    body = encode_escpos(replace(receipt, code=None, title=""), width)
     content = body.removeprefix(b"\x1b@\x1bt\x13\x1ba\x00").removesuffix(b"\x1dVB\x03")
     assert all(byte == 10 or byte >= 32 for byte in content)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.adapters.snapshots import StoredRecord
-from pipeline.delivery.desk import OUTCOMES, TAKEN, tasks_of
+from pipeline.delivery.desk import OUTCOMES, TAKEN_OUTCOME, tasks_of
 from pipeline.model.interaction import Identifier, Interaction, Scalar
 from tests.unit.test_courier import _ACTION
 
@@ -19,7 +19,7 @@ def _outcome(name: str, by: str = "") -> Interaction:
 
 _OUTCOMES = st.lists(
     st.one_of(
-        st.builds(_outcome, st.just(TAKEN), st.sampled_from(["ana", "eva", "joe"])),
+        st.builds(_outcome, st.just(TAKEN_OUTCOME), st.sampled_from(["ana", "eva", "joe"])),
         st.builds(_outcome, st.sampled_from(_RESULTS)),
     )
 )
@@ -31,10 +31,10 @@ def test_first_to_take_a_task_has_it_and_a_result_ends_it(
 ) -> None:
     entry = StoredRecord("key", b"", 0, 0, 500, ())
     [task] = tasks_of([(entry, _ACTION)], outcomes, now)
-    takers = [outcome.properties["by"] for outcome in outcomes if outcome.name == TAKEN]
+    takers = [outcome.properties["by"] for outcome in outcomes if outcome.name == TAKEN_OUTCOME]
     assert task.by == (takers[0] if takers else None)
     assert task.until == 1_500
-    if any(outcome.name != TAKEN for outcome in outcomes):
+    if any(outcome.name != TAKEN_OUTCOME for outcome in outcomes):
         assert task.state == "done"
     elif takers:
         assert task.state == "taken"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.receipt_paper import as_escpos, paper_receipt
+from pipeline.adapters.receipt_paper import encode_escpos, paper_receipt
 from pipeline.config import model
 from pipeline.config.compile import compile_bundle
 from pipeline.config.compiled import CompiledChannel
@@ -25,7 +25,7 @@ from tests.support.providers import expiring_parcel
 from tests.unit.test_courier import _ACTION
 
 _CONTENT = {"title": "¡Gracias!", "text": "Ahorra 10 € en su próxima compra."}
-_RECEIPT = as_escpos(paper_receipt(_CONTENT, None), 32)
+_RECEIPT = encode_escpos(paper_receipt(_CONTENT, None), 32)
 
 _SHORT_DEADLINE_S = 2.0
 """Time to a deadline that is missed, long enough to ask the printer on a busy machine."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipeline.adapters.returned_mail import OtherMail, ReturnedMail, parse_returned
+from pipeline.adapters.returned_mail import OtherMail, ReturnedMail, parse_returned_mail
 from pipeline.config import model
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.model import Email
@@ -129,24 +129,24 @@ def test_final_failure_is_a_bounce_of_its_kind(
 ) -> None:
     raw = _postfix("failed", status, text).replace(b"\n", ends.encode())
     properties = {"bounce": kind, "enhanced": status}
-    assert parse_returned(raw) == ReturnedMail("bounce", ID, "the-token", properties)
+    assert parse_returned_mail(raw) == ReturnedMail("bounce", ID, "the-token", properties)
 
 
 def test_status_that_is_not_final_has_no_outcome() -> None:
-    assert isinstance(parse_returned(_postfix("delayed", "4.4.1")), OtherMail)
-    assert parse_returned(_postfix("delivered", "2.0.0")) == ReturnedMail(
+    assert isinstance(parse_returned_mail(_postfix("delayed", "4.4.1")), OtherMail)
+    assert parse_returned_mail(_postfix("delivered", "2.0.0")) == ReturnedMail(
         "delivered", ID, "the-token"
     )
 
 
 def test_bounce_that_refers_to_the_message_only_is_matched() -> None:
     properties = {"bounce": "refused", "enhanced": "5.7.1"}
-    assert parse_returned(EXCHANGE.encode()) == ReturnedMail("bounce", ID, None, properties)
+    assert parse_returned_mail(EXCHANGE.encode()) == ReturnedMail("bounce", ID, None, properties)
 
 
 @pytest.mark.parametrize("kind", ["abuse", "fraud", "Abuse"])
 def test_feedback_is_a_complaint(kind: str) -> None:
-    result = parse_returned(COMPLAINT.replace("KIND", kind).encode())
+    result = parse_returned_mail(COMPLAINT.replace("KIND", kind).encode())
     assert result == ReturnedMail("complaint", ID, None, {"feedback": kind.lower()})
 
 
@@ -162,7 +162,7 @@ def test_feedback_is_a_complaint(kind: str) -> None:
     ],
 )
 def test_other_mail_has_no_outcome(raw: bytes) -> None:
-    assert isinstance(parse_returned(raw), OtherMail)
+    assert isinstance(parse_returned_mail(raw), OtherMail)
 
 
 def test_maildir_is_read_once_and_other_mail_is_flagged(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_learning_is_read_after_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
     follower = LearningFollower({}, _CODEC)
     follower.start(_TIMEOUT_S)
     follower.stop()
-    assert follower.newest() == {SNAPSHOT: snapshot}
+    assert follower.newest_records() == {SNAPSHOT: snapshot}
 
 
 def test_cancellations_are_read_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,14 +33,14 @@ class _UnrecordedAttempt:
 
 
 def post_to(
-    handler: Handler, find: Callable[[str], Endpoint | EndpointProblem], give_up_s: float = 60.0
+    handler: Handler, find: Callable[[str], Endpoint | EndpointProblem], deadline_s: float = 60.0
 ) -> DeliveryResult:
     async def run() -> DeliveryResult:
         app = web.Application()
         app.router.add_post("/hook", handler)
         async with TestServer(app) as server, ClientSession(auto_decompress=False) as client:
             url = str(server.make_url("/hook"))
-            since_ms = round((time.time() + give_up_s) * 1000) - _DELIVERY_MS
+            since_ms = round((time.time() + deadline_s) * 1000) - _DELIVERY_MS
             parcel = Parcel(_ACTION, since_ms, traces.new_trace())
             adapter = WebhookAdapter(client, lambda _: find(url))
             return await adapter.deliver(parcel, _UnrecordedAttempt())
@@ -109,7 +109,7 @@ def test_action_is_delivered_once_its_endpoint_is_corrected(
 
 
 def test_endpoint_not_corrected_in_time_was_never_posted_to() -> None:
-    result = post_to(_accept, lambda _: EndpointProblem("no host"), give_up_s=1.0)
+    result = post_to(_accept, lambda _: EndpointProblem("no host"), deadline_s=1.0)
     assert result == MissedDeadline("no host", unsure=False)
 
 
@@ -121,7 +121,7 @@ def test_outcome_of_a_broken_answer_has_no_part_of_the_url() -> None:
         return web.Response()
 
     result = post_to(
-        send_nonsense, lambda url: Endpoint(f"{url}?token=hunter2", None), give_up_s=1.0
+        send_nonsense, lambda url: Endpoint(f"{url}?token=hunter2", None), deadline_s=1.0
     )
     assert isinstance(result, MissedDeadline)
     assert result.unsure

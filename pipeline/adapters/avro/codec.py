@@ -22,10 +22,10 @@ from pipeline.model.interaction import Interaction
 
 _MAGIC: Final = 0
 _HEADER: Final = Layout(">BI")
-_NATIVE: Final = (bytes,)
+_NATIVE_TYPES: Final = (bytes,)
 """Types that Avro has and JSON lacks, which msgspec must not convert."""
 
-_UNREADABLE: Final = (EOFError, IndexError, OverflowError, ValueError, SchemaResolutionError)
+_UNREADABLE_ERRORS: Final = (EOFError, IndexError, OverflowError, ValueError, SchemaResolutionError)
 """Exceptions of fastavro for bytes that are not a record of the schema."""
 
 Reason: TypeAlias = Literal[
@@ -86,19 +86,21 @@ class Codec:
     def __init__(self, versions: Iterable[SchemaVersion]) -> None:
         self.versions = tuple(versions)
         schemas = [(version, parse_schema(version.schema)) for version in self.versions]
-        latest = {version.name: (version.id, schema) for version, schema in schemas}
+        latest_schemas = {version.name: (version.id, schema) for version, schema in schemas}
         self._writers = {
             name: _TopicWriter(
                 _HEADER.pack(_MAGIC, schema_id), compile_writer(schema), CLASSES[name]
             )
-            for name, (schema_id, schema) in latest.items()
+            for name, (schema_id, schema) in latest_schemas.items()
         }
         self._extensions = dict(_extensions(self.versions))
         self._readers = {
             version.id: _Reader(
                 version.name,
                 schema,
-                None if version.id == latest[version.name][0] else latest[version.name][1],
+                None
+                if version.id == latest_schemas[version.name][0]
+                else latest_schemas[version.name][1],
                 CLASSES[version.name],
             )
             for version, schema in schemas
@@ -168,10 +170,13 @@ def _extensions(versions: Iterable[SchemaVersion]) -> Iterator[tuple[tuple[int, 
     newest_versions = {version.name: version for version in versions}
     for before in newest_versions.values():
         for after in newest_versions.values():
-            short, long = before.schema["fields"], after.schema["fields"]
-            if 1 < len(short) < len(long) and long[: len(short)] == short:
-                rest = parse_schema({**after.schema, "fields": long[len(short) :]})
-                names = [field["name"] for field in short]
+            short_fields, long_fields = before.schema["fields"], after.schema["fields"]
+            if (
+                1 < len(short_fields) < len(long_fields)
+                and long_fields[: len(short_fields)] == short_fields
+            ):
+                rest = parse_schema({**after.schema, "fields": long_fields[len(short_fields) :]})
+                names = [field["name"] for field in short_fields]
                 extension = _Extension(attrgetter(*names), compile_writer(rest))
                 yield (before.id, after.name), extension
 
@@ -185,7 +190,7 @@ def _read(reader: _Reader, data: bytes) -> Struct | MalformedRecord:
     if isinstance(fields, MalformedRecord):
         return fields
     try:
-        record = convert(fields, reader.record, builtin_types=_NATIVE)
+        record = convert(fields, reader.record, builtin_types=_NATIVE_TYPES)
     except ValidationError as error:
         return MalformedRecord("invalid-record", str(error))
     return _check_finite(record) if isinstance(record, Interaction) else record
@@ -196,7 +201,7 @@ def _read_fields(reader: _Reader, data: bytes) -> dict[str, Any] | MalformedReco
     body.seek(_HEADER.size)
     try:
         fields = schemaless_reader(body, reader.writer_schema, reader.reader_schema)
-    except _UNREADABLE as error:
+    except _UNREADABLE_ERRORS as error:
         return MalformedRecord(
             "malformed-avro", f"no {reader.name} up to byte {body.tell()}: {error!r}"
         )

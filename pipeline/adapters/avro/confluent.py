@@ -31,8 +31,8 @@ def register_schemas(client: "SchemaRegistryClient", channels: Iterable[str]) ->
     """Register all unregistered versions, oldest first."""
     channels = tuple(channels)
     for version in recorded_versions():
-        for of_subject in subjects(version.name, channels):
-            client.register_schema(of_subject, _schema(version))
+        for subject_name in subjects(version.name, channels):
+            client.register_schema(subject_name, _schema(version))
 
 
 def _id(client: "SchemaRegistryClient", version: SchemaVersion) -> int:

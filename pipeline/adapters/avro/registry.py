@@ -29,8 +29,8 @@ class Registry:
         self._by_id = {version.id: version for version in versions}
         self._histories: dict[str, list[SchemaVersion]] = {}
         for version in self._by_id.values():
-            for of_subject in subjects(version.name, channels):
-                self._histories.setdefault(of_subject, []).append(version)
+            for subject_name in subjects(version.name, channels):
+                self._histories.setdefault(subject_name, []).append(version)
 
     def types(self) -> Answer:
         """Answer `GET /schemas/types`."""
@@ -55,20 +55,20 @@ class Registry:
         """Answer `GET /subjects`."""
         return 200, sorted(self._histories)
 
-    def versions(self, of_subject: str) -> Answer:
-        """Answer `GET /subjects/{of_subject}/versions`."""
-        history = self._histories.get(of_subject)
+    def versions(self, subject_name: str) -> Answer:
+        """Answer `GET /subjects/{subject_name}/versions`."""
+        history = self._histories.get(subject_name)
         if history is None:
-            return _no_subject(of_subject)
+            return _no_subject(subject_name)
         return 200, [version.version for version in history]
 
-    def version(self, of_subject: str, number: str) -> Answer:
-        """Answer `GET /subjects/{of_subject}/versions/{number}`; `number` may be `latest` or -1."""
-        history = self._histories.get(of_subject)
+    def version(self, subject_name: str, number: str) -> Answer:
+        """Answer `GET /subjects/{subject_name}/versions/{number}`; a number, `latest` or -1."""
+        history = self._histories.get(subject_name)
         if history is None:
-            return _no_subject(of_subject)
+            return _no_subject(subject_name)
         if number in ("latest", "-1"):
-            return 200, _describe(of_subject, history[-1])
+            return 200, _describe(subject_name, history[-1])
         if not (_is_number(number) and 1 <= int(number) <= _MAX_VERSION):
             return _error(
                 42202,
@@ -78,13 +78,13 @@ class Registry:
         versions = [version for version in history if version.version == int(number)]
         if not versions:
             return _error(40402, f"Version {number} not found.")
-        return 200, _describe(of_subject, versions[0])
+        return 200, _describe(subject_name, versions[0])
 
-    def look_up(self, of_subject: str, body: bytes) -> Answer:
-        """Answer `POST /subjects/{of_subject}`: the version with the schema in `body`."""
-        history = self._histories.get(of_subject)
+    def look_up(self, subject_name: str, body: bytes) -> Answer:
+        """Answer `POST /subjects/{subject_name}`: the version with the schema in `body`."""
+        history = self._histories.get(subject_name)
         if history is None:
-            return _no_subject(of_subject)
+            return _no_subject(subject_name)
         try:
             schema = msgspec.json.decode(msgspec.json.decode(body, type=_LookUp).schema)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -92,16 +92,16 @@ class Registry:
         versions = [version for version in history if version.schema == schema]
         if not versions:
             return _error(40403, "Schema not found")
-        return 200, _describe(of_subject, versions[0])
+        return 200, _describe(subject_name, versions[0])
 
 
 class _LookUp(msgspec.Struct, frozen=True):
     schema: str
 
 
-def _describe(of_subject: str, version: SchemaVersion) -> dict[str, Any]:
+def _describe(subject_name: str, version: SchemaVersion) -> dict[str, Any]:
     return {
-        "subject": of_subject,
+        "subject": subject_name,
         "version": version.version,
         "id": version.id,
         "schema": _text(version.schema),
@@ -116,8 +116,8 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_VERSION))
 
 
-def _no_subject(of_subject: str) -> Answer:
-    return _error(40401, f"Subject '{of_subject}' not found.")
+def _no_subject(subject_name: str) -> Answer:
+    return _error(40401, f"Subject '{subject_name}' not found.")
 
 
 def _error(code: int, message: str) -> Answer:

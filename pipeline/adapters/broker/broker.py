@@ -47,7 +47,7 @@ class Broker:
         """Start the broker unless it runs; return once it answers."""
         try:
             with self._lock():
-                return self._find_answering() or self._start()
+                return self._find_answering_broker() or self._start()
         except BrokerError as error:
             return BrokerFailure(str(error))
         except OSError as error:
@@ -58,13 +58,13 @@ class Broker:
         record = recorded_process(self._files)
         if record is None:
             return None
-        process, running = record
-        self._files.stopping.touch()
+        process, broker = record
+        self._files.stop_marker.touch()
         ended_by_itself = terminate(process)
         self._files.process.unlink(missing_ok=True)
         if ended_by_itself:
             publish_archives(self._files, self._options.cache_dir)
-        return running
+        return broker
 
     def status(self) -> RunningBroker | None:
         """Return the running broker, if any."""
@@ -73,13 +73,13 @@ class Broker:
 
     def was_killed(self) -> bool:
         """Return whether the broker ended without being stopped."""
-        was_stopped = self._files.stopping.exists() or not self._files.process.exists()
+        was_stopped = self._files.stop_marker.exists() or not self._files.process.exists()
         return not was_stopped and self.status() is None
 
-    def _find_answering(self) -> RunningBroker | None:
+    def _find_answering_broker(self) -> RunningBroker | None:
         """Return a running broker once it answers; None if there is none, or it dies."""
-        running = self.status()
-        return running if running and wait_until_answering(running, self._files) else None
+        broker = self.status()
+        return broker if broker and wait_until_answering(broker, self._files) else None
 
     def _start(self) -> RunningBroker:
         self._require_disk_space()
@@ -90,13 +90,13 @@ class Broker:
             ports = choose_ports(self._options, self._files.ports)
             self._configure(ports)
             self._format(jvm)
-            self._files.stopping.unlink(missing_ok=True)
+            self._files.stop_marker.unlink(missing_ok=True)
             process = spawn(jvm.server_command(self._files), self._files, ports.client)
-            running = RunningBroker(f"{HOST}:{ports.client}", process.pid, ports.client)
+            broker = RunningBroker(f"{HOST}:{ports.client}", process.pid, ports.client)
             if wait_until_listening(process, ports.client) and wait_until_answering(
-                running, self._files
+                broker, self._files
             ):
-                return running
+                return broker
             terminate(process)
             if is_free(ports.client) and is_free(ports.controller):
                 break  # another process did not take a port meanwhile: trying again does not help
@@ -116,14 +116,14 @@ class Broker:
 
     def _configure(self, ports: BrokerPorts) -> None:
         client, controller = f"{HOST}:{ports.client}", f"{HOST}:{ports.controller}"
-        own = (
+        own_properties = (
             f"listeners=CLIENT://{client},CONTROLLER://{controller}\n"
             f"advertised.listeners=CLIENT://{client}\n"
             f"controller.quorum.voters=1@{controller}\n"
             f"log.dirs={self._files.data}\n"
         )
-        common = (PINS / "server.properties").read_text()
-        write_atomically(self._files.properties, (common + own).encode())
+        common_properties = (PINS / "server.properties").read_text()
+        write_atomically(self._files.properties, (common_properties + own_properties).encode())
         write_atomically(self._files.ports, msgspec.json.encode(ports))
 
     def _format(self, jvm: KafkaJvm) -> None:
@@ -137,10 +137,10 @@ class Broker:
             raise BrokerError(f"cannot format {self._files.data}: {''.join(reason)}")
 
     def _require_disk_space(self) -> None:
-        free = shutil.disk_usage(self._files.root).free
-        if free < _MIN_FREE_BYTES:
+        free_bytes = shutil.disk_usage(self._files.root).free
+        if free_bytes < _MIN_FREE_BYTES:
             raise BrokerError(
-                f"disk full: {free >> 20} MiB free at {self._files.root}, the broker needs "
+                f"disk full: {free_bytes >> 20} MiB free at {self._files.root}, the broker needs "
                 f"{_MIN_FREE_BYTES >> 20}; free some, or set KAIROS_HOME to another disk"
             )
 

@@ -78,9 +78,9 @@ def publish_archives(files: BrokerFiles, cache_dir: Path) -> None:
     for archive in files.root.glob("*.jsa"):
         folder = _archives(cache_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f"{archive.name}.{os.getpid()}"
-        shutil.move(archive, temporary)
-        temporary.replace(folder / archive.name)
+        temporary_file = folder / f"{archive.name}.{os.getpid()}"
+        shutil.move(archive, temporary_file)
+        temporary_file.replace(folder / archive.name)
 
 
 def discard_archives(files: BrokerFiles) -> None:

@@ -76,7 +76,7 @@ class BrokerFiles:
         return self.root / "process.json"
 
     @property
-    def stopping(self) -> Path:
+    def stop_marker(self) -> Path:
         """Marker that exists from a requested stop of the broker until its next start."""
         return self.root / "stopping"
 

@@ -14,7 +14,7 @@ from pipeline.adapters.run_state import read_json
 
 _STOP_TIMEOUT_S = 20
 _KILL_TIMEOUT_S = 5
-_LOOK_S = 0.02
+_POLL_S = 0.02
 _REAP_S = 1.0
 
 
@@ -81,7 +81,7 @@ def wait_for_exit(process: psutil.Process, timeout_s: float) -> bool:
     while is_alive(process):
         if time.monotonic() > deadline_s:
             return False
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
     with suppress(psutil.Error):
         process.wait(_REAP_S)  # its last threads, and the zombie where this is the parent
     return True
@@ -89,6 +89,6 @@ def wait_for_exit(process: psutil.Process, timeout_s: float) -> bool:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file: a reader sees the old or the new one, even after a crash."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    temporary_file = path.with_suffix(".tmp")
+    temporary_file.write_bytes(content)
+    temporary_file.replace(path)

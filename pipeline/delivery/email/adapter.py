@@ -124,10 +124,10 @@ class EmailAdapter:
             recipient.addr_spec,
             compose(action, recipient, route.sender, self._links, datetime.now(UTC)),
         )
-        await self._wait_for_limit(recipient.domain, route.per_second, parcel.give_up_s)
+        await self._wait_for_limit(recipient.domain, route.per_second, parcel.deadline_s)
         try:
             async with self._pool(route.mailer).connection() as smtp:
-                if time.time() >= parcel.give_up_s:
+                if time.time() >= parcel.deadline_s:
                     raise TryAgainError("no connection was free in time")
                 return await _transmit(smtp, envelope, attempt)
         except SMTPAuthenticationError as error:
@@ -142,7 +142,7 @@ class EmailAdapter:
             pool = self._pools[mailer] = ConnectionPool(mailer)
         return pool
 
-    async def _wait_for_limit(self, domain: str, per_second: float, give_up_s: float) -> None:
+    async def _wait_for_limit(self, domain: str, per_second: float, deadline_s: float) -> None:
         key = (domain.lower(), per_second)
         limiter = self._limiters.get(key)
         if limiter is None:
@@ -152,7 +152,7 @@ class EmailAdapter:
         if len(self._limiters) > _DOMAINS:
             self._limiters.popitem(last=False)
         try:
-            async with asyncio.timeout(max(give_up_s - time.time(), 0)):
+            async with asyncio.timeout(max(deadline_s - time.time(), 0)):
                 await limiter.acquire()
         except TimeoutError as error:
             raise TryAgainError("the limit per domain and second left no time") from error

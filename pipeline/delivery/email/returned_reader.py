@@ -17,7 +17,7 @@ from typing import Final
 from prometheus_client import Counter
 
 from pipeline.adapters.clock import now_ms
-from pipeline.adapters.returned_mail import OtherMail, ReturnedMail, parse_returned
+from pipeline.adapters.returned_mail import OtherMail, ReturnedMail, parse_returned_mail
 from pipeline.config.keys import expand_variables
 from pipeline.delivery.channel_adapter import AdapterHost
 from pipeline.delivery.reporter import OutcomeReport
@@ -78,7 +78,7 @@ async def _read_message(path: Path, host: AdapterHost, *, fresh: bool) -> bool:
     """Report a message, and move it to `cur`; return False where it is left in `new`."""
     with path.open("rb") as file:
         raw = file.read(_MAX_BYTES)
-    mail = parse_returned(raw)
+    mail = parse_returned_mail(raw)
     if fresh and isinstance(mail, ReturnedMail) and _token(mail, host) is None:
         return False
     result = await _report(mail, host)

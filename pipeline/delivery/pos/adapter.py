@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
 
-from pipeline.adapters.receipt_paper import as_escpos, paper_receipt
+from pipeline.adapters.receipt_paper import encode_escpos, paper_receipt
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.keys import expand_variables
 from pipeline.config.printer_urls import Printer, PrinterUrlProblem, parse_printer_url
@@ -73,9 +73,9 @@ class PosAdapter:
         printer = _printer(channel)
         if isinstance(printer, PrinterUrlProblem):
             raise MisconfiguredError(f"channel {channel.name}: {printer.reason}")
-        receipt = as_escpos(paper_receipt(parcel.action.content, None), channel.pos.width)
+        receipt = encode_escpos(paper_receipt(parcel.action.content, None), channel.pos.width)
         async with self._locks[printer], _connection(printer) as (reader, writer):
-            if time.time() >= parcel.give_up_s:
+            if time.time() >= parcel.deadline_s:
                 raise TryAgainError("the printer was not free in time")
             await _check_ready(reader, writer)
             attempt.begin()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from pipeline.adapters.receipt_paper import as_lines, paper_receipt
+from pipeline.adapters.receipt_paper import format_lines, paper_receipt
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.model import Pos
 from pipeline.delivery.pos.adapter import ASK_STATE, PosAdapter
@@ -54,5 +54,5 @@ async def send_trial(address: str, server_url: str | None, secret: str) -> str:
         result = await deliver_trial(adapter, channel.name, address, content)
     if not printer.receipts:
         return result
-    lines = as_lines(paper_receipt(content, None), pos.width)
+    lines = format_lines(paper_receipt(content, None), pos.width)
     return "\n".join([f"{result}, {len(printer.receipts[0])} bytes of ESC/POS:", *lines])

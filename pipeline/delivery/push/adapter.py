@@ -92,12 +92,12 @@ class PushAdapter:
         subscription = read_subscription(action.address or "", sender.services)
         if isinstance(subscription, SubscriptionProblem):
             return Bounce(0, {"bounce": "address", "reason": subscription.reason})
-        request = push_post(action, subscription, sender, parcel.give_up_s - time.time())
+        request = push_post(action, subscription, sender, parcel.deadline_s - time.time())
         if isinstance(request, SubscriptionProblem):
             return Bounce(0, {"bounce": "refused", "reason": request.reason})
         attempt.begin()
         try:
-            reply = await self._client.post(request, parcel.give_up_s)
+            reply = await self._client.post(request, parcel.deadline_s)
         except NotSentError:
             attempt.record_failure()
             raise

@@ -93,7 +93,7 @@ class SmsAdapter:
         if isinstance(post, ProviderProblem):
             raise MisconfiguredError(post.reason)
         attempt.begin()
-        status, answer = await self._post(provider, post, attempt, parcel.give_up_s)
+        status, answer = await self._post(provider, post, attempt, parcel.deadline_s)
         if status in _SUCCESS:
             details = {"segments": segments(parcel.action.content.get("text", ""))}
             message_id = text_at(answer, provider.answer.id)
@@ -114,13 +114,13 @@ class SmsAdapter:
         return refusal.bounce()
 
     async def _post(
-        self, provider: Provider, post: HttpPost, attempt: Attempt, give_up_s: float
+        self, provider: Provider, post: HttpPost, attempt: Attempt, deadline_s: float
     ) -> tuple[int, Any]:
         """Post once; return status and body of a final answer."""
         client = self._http2 if provider.request.http2 else self._http1
         assert client is not None
         try:
-            reply = await client.post(post, give_up_s)
+            reply = await client.post(post, deadline_s)
         except NotSentError:
             attempt.record_failure()
             raise
