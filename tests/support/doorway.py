@@ -55,12 +55,12 @@ NAMESPACES = (
 
 @dataclass
 class Log:
-    """List of published records, in place of Kafka. While `failure` is set, only the `first`
-    records of a call are published."""
+    """List of published records, in place of Kafka. While `failure` is set, only the first
+    `written_count` records of a call are published."""
 
     records: list[OutgoingRecord] = field(default_factory=list)
     failure: str | None = None
-    first: int = 0
+    written_count: int = 0
     on_publish: Callable[[Sequence[OutgoingRecord]], None] | None = None
 
     async def publish(self, records: Sequence[OutgoingRecord]) -> UnacknowledgedWrite | None:
@@ -72,7 +72,7 @@ class Log:
 
     def _append(self, records: Sequence[OutgoingRecord]) -> UnacknowledgedWrite | None:
         if self.failure is not None:
-            self.records += records[: self.first]
+            self.records += records[: self.written_count]
             return UnacknowledgedWrite(self.failure)
         self.records += records
         if self.on_publish is not None:

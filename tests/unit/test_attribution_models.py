@@ -251,8 +251,13 @@ def test_shao_li_equals_its_formula_path_by_path(seed: int) -> None:
         path_channels = sorted(set(row.path))
         weights = {}
         for channel in path_channels:
-            other_channels = [other for other in path_channels if other != channel]
-            gains = [rate(channel, other) - rate(channel) - rate(other) for other in other_channels]
+            other_channels = [
+                other_channel for other_channel in path_channels if other_channel != channel
+            ]
+            gains = [
+                rate(channel, other_channel) - rate(channel) - rate(other_channel)
+                for other_channel in other_channels
+            ]
             gain = sum(gains) / (2 * len(gains)) if gains else 0.0
             weights[channel] = max(rate(channel) + gain, 0.0)
         total = sum(weights.values())

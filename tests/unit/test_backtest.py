@@ -43,8 +43,8 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Res
     monkeypatch.setenv("KAIROS_HOME", str(tmp_path / "home"))
 
     def run(log: Path, *options: str, config: Path = _DEMO) -> Result:
-        common = ["--input", str(log), "--config", str(config), "--out", str(tmp_path / "out")]
-        return CliRunner().invoke(build_app("backtest"), ["backtest", *common, *options])
+        arguments = ["--input", str(log), "--config", str(config), "--out", str(tmp_path / "out")]
+        return CliRunner().invoke(build_app("backtest"), ["backtest", *arguments, *options])
 
     return run
 

@@ -35,14 +35,14 @@ def config() -> Any:
     return configuration(model.Source("till", "pos", TILL), model.Source("shop", "web", SHOP))
 
 
-def _serve(door: Doorway, *others: Doorway, content: dict[str, str] | None = None) -> None:
-    """Serve gateways that all read the records of Kafka; replies of decisioning have `content`."""
+def _serve(door: Doorway, *other_doors: Doorway, content: dict[str, str] | None = None) -> None:
+    """Let gateways read the records that any of them publishes; replies have `content`."""
 
-    def take(records: Sequence[OutgoingRecord]) -> None:
+    def process(records: Sequence[OutgoingRecord]) -> None:
         for record in records:
             value = door.codec.decode(record.topic, record.value or b"")
             if isinstance(value, CouponRecord):
-                for gateway in (door, *others):
+                for gateway in (door, *other_doors):
                     gateway.coupons.book.apply([value])
             if isinstance(value, Interaction) and value.request is not None and content:
                 action = _action(door, content)
@@ -50,8 +50,8 @@ def _serve(door: Doorway, *others: Doorway, content: dict[str, str] | None = Non
                 answer = (Answer(placement, action),)
                 door.pending_replies.deliver([Reply(value.request.request_id, "d-1", "e", answer)])
 
-    for gateway in (door, *others):
-        gateway.log.on_publish = take
+    for gateway in (door, *other_doors):
+        gateway.log.on_publish = process
         gateway.coupons.book.is_current = True
 
 
@@ -125,7 +125,7 @@ def test_payment_is_answered_with_lines_and_a_code(config: Any, tmp_path: Path) 
     assert redemption.status_code == 200
 
 
-def test_receipt_without_coupon_issues_none(config: Any, tmp_path: Path) -> None:
+def test_receipt_without_coupon_issues_no_code(config: Any, tmp_path: Path) -> None:
     door = doorway(config, tmp_path, decide_ms=20_000)
     _serve(door, content={"text": "Gracias"})
     assert _pay(door)["receipt"]["coupon"] is None
@@ -147,7 +147,7 @@ def test_width_that_no_printer_has_is_refused(config: Any, tmp_path: Path) -> No
 
 
 def test_code_is_redeemed_once_over_gateways_and_tills(config: Any, tmp_path: Path) -> None:
-    # Twenty tills at two gateways, all at once; each then asks again.
+    # Twenty tills redeem at two gateways, all at once; each then repeats its request.
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     doors = [doorway(config, tmp_path / name) for name in ("one", "two")]
@@ -166,9 +166,9 @@ def test_code_is_redeemed_once_over_gateways_and_tills(config: Any, tmp_path: Pa
 
         return list(await asyncio.gather(*(send(*request) for request in requests)))
 
-    first = asyncio.run(redeem_all())
-    assert sorted(first) == [200, *[409] * 19]
-    assert asyncio.run(redeem_all()) == first
+    statuses = asyncio.run(redeem_all())
+    assert sorted(statuses) == [200, *[409] * 19]
+    assert asyncio.run(redeem_all()) == statuses
     conversions = [
         interaction for interaction in doors[0].interactions() if interaction.name == "conversion"
     ]
@@ -234,15 +234,17 @@ def test_first_redemption_in_the_topic_before_expiry_wins(
 ) -> None:
     issue = CouponRecord(_CODE, 0, "token", 10)
     log = [issue, *records]
-    for at in repeats:
-        log.insert(min(at + 1, len(log)), issue)  # a repeated issue changes nothing
+    for position in repeats:
+        log.insert(min(position + 1, len(log)), issue)  # a repeated issue changes nothing
     book = CouponBook({})
     book.apply(log)
     coupon = book.find(_CODE)
     assert coupon is not None
-    valid = [record for record in records if record.at < 10]
+    valid_records = [record for record in records if record.at < 10]
     winner = coupon.redemption and (coupon.redemption.redemption_id, coupon.redemption.at)
-    assert winner == ((valid[0].redemption_id, valid[0].at) if valid else None)
+    assert winner == (
+        (valid_records[0].redemption_id, valid_records[0].at) if valid_records else None
+    )
 
 
 @given(st.text(max_size=40))

@@ -209,7 +209,7 @@ class _BusyAdapter:
 
 
 @pytest.mark.parametrize(
-    ("before", "is_answered", "tries", "outcome"),
+    ("earlier_tries", "is_answered", "tries", "outcome"),
     [
         (0, True, 0, ("expired", {"cancelled": "complained"})),
         (1, True, 1, ("expired", {"cancelled": "complained"})),
@@ -220,19 +220,19 @@ class _BusyAdapter:
 def test_cancelled_action_is_not_tried_any_more(
     tmp_path: Path,
     now_ms: int,
-    before: int,
+    earlier_tries: int,
     is_answered: bool,
     tries: int,
     outcome: tuple[str, dict[str, str]],
 ) -> None:
-    # `before`: tries before it is cancelled.
+    # `earlier_tries`: tries before the action is cancelled.
     adapter = _BusyAdapter(is_answered)
     reports: list[dict[str, Any]] = []
     _outcomes_of(
         adapter,
         tmp_path,
         now_ms,
-        find_cancellation=lambda _: "complained" if adapter.tries >= before else None,
+        find_cancellation=lambda _: "complained" if adapter.tries >= earlier_tries else None,
         reports=reports,
     )
     assert adapter.tries == tries

@@ -1,5 +1,5 @@
-"""Bodies of requests, with and without a key in the header: bounded work, and a bad item of a
-batch costs no other item."""
+"""Bodies of requests, with and without a key in the header: work is bounded, and a bad item of a
+batch is rejected alone."""
 
 import asyncio
 import gzip
@@ -11,7 +11,6 @@ import tracemalloc
 from pathlib import Path
 
 import httpx
-import msgspec
 import pytest
 
 from pipeline.config import model
@@ -77,7 +76,7 @@ HOSTILE_BODIES = {
 
 
 @pytest.mark.parametrize("text", HOSTILE_BODIES.values(), ids=HOSTILE_BODIES.keys())
-def test_error_path_needs_no_more_memory_than_the_body(text: bytes) -> None:
+def test_error_path_needs_memory_in_proportion_to_the_body(text: bytes) -> None:
     tracemalloc.start()
     try:
         result = decode_parts(text, BATCH, "batch", ITEMS)
@@ -96,7 +95,7 @@ def test_scanning_work_grows_with_the_text(repeat: bytes) -> None:
     text = b'{"batch":["' + repeat * 20_000
     assert sum(len(tokens) for tokens in scan._TOKEN.findall(text)) <= len(text)
     subprocess.run(
-        [sys.executable, "-c", _LIMITED_SCRIPT, str(len(repeat))],
+        [sys.executable, "-c", _LIMITED_SCRIPT],
         input=text,
         check=True,
         timeout=120,
@@ -114,17 +113,17 @@ scan.find_non_finite_number(text), scan.split_array(text, "batch", 5000)
 
 def test_key_in_the_header_is_checked_before_the_body_is_read(door: Doorway) -> None:
     async def send() -> tuple[int, int]:
-        read = 0
+        part_count = 0
 
         async def body_parts() -> object:
-            nonlocal read
+            nonlocal part_count
             for _ in range(10):
-                read += 1
+                part_count += 1
                 yield b" " * 1000
 
         async with door.client("no-such-key") as client:
             answer = await client.post("/v1/batch", content=body_parts())  # type: ignore[arg-type]
-        return answer.status_code, read
+        return answer.status_code, part_count
 
     assert asyncio.run(send()) == (401, 0)
 
@@ -157,10 +156,12 @@ def test_batch_of_too_many_items_is_refused_before_any_is_written(door: Doorway)
         assert (error["code"], error["field"]) == ("too_many_items", name)
         assert str(ITEMS) in error["message"]
     assert not door.log.records
-    zeros = post(door, "/v1/batch", b'{"batch":[' + b"0," * 1_900_000 + b"0]}")
-    assert zeros.json()["error"]["code"] == "too_many_items"
-    full_batch = post(door, "/v1/batch", json.dumps({"batch": [MESSAGE] * ITEMS}).encode())
-    assert full_batch.status_code == 200
+    answer_to_zeros = post(door, "/v1/batch", b'{"batch":[' + b"0," * 1_900_000 + b"0]}")
+    assert answer_to_zeros.json()["error"]["code"] == "too_many_items"
+    answer_to_full_batch = post(
+        door, "/v1/batch", json.dumps({"batch": [MESSAGE] * ITEMS}).encode()
+    )
+    assert answer_to_full_batch.status_code == 200
     assert len(door.interactions()) == ITEMS
 
 
@@ -176,7 +177,7 @@ def test_batch_of_too_many_items_is_refused_before_any_is_written(door: Doorway)
         b"nonsense",
     ],
 )
-def test_item_that_is_no_json_costs_no_other(door: Doorway, bad_item: bytes) -> None:
+def test_item_that_is_no_json_leaves_the_others_accepted(door: Doorway, bad_item: bytes) -> None:
     good_item = json.dumps(MESSAGE).encode()
     answer = post(
         door,
@@ -201,19 +202,18 @@ def test_fault_outside_the_items_refuses_the_batch(door: Doorway, text: bytes) -
 def test_every_member_of_a_gzip_body_counts() -> None:
     parts = [b'{"batch":', b"[1,2,3]", b"}"]
     assert body.gunzip(b"".join(map(gzip.compress, parts)), 1000) == b"".join(parts)
-    too_large = body.gunzip(b"".join([gzip.compress(b"x" * 400)] * 3), 1000)
-    assert isinstance(too_large, Refusal)
-    assert too_large.status == 413
-    many_members = body.gunzip(gzip.compress(b"") * 100_000, 1000)
-    assert isinstance(many_members, Refusal)
-    junk = body.gunzip(gzip.compress(b"x") + os.urandom(40), 1000)
-    assert isinstance(junk, Refusal)
+    refusal_of_size = body.gunzip(b"".join([gzip.compress(b"x" * 400)] * 3), 1000)
+    assert isinstance(refusal_of_size, Refusal)
+    assert refusal_of_size.status == 413
+    refusal_of_members = body.gunzip(gzip.compress(b"") * 100_000, 1000)
+    assert isinstance(refusal_of_members, Refusal)
+    refusal_of_junk = body.gunzip(gzip.compress(b"x") + os.urandom(40), 1000)
+    assert isinstance(refusal_of_junk, Refusal)
 
 
-def test_batch_without_items_is_refused_as_such() -> None:
-    assert decode_parts(b'{"batch": []}', BATCH, "batch", 5) == msgspec.json.decode(
-        b'{"batch": []}', type=type(BATCH.decode(b'{"batch": []}'))
-    )
+def test_batch_without_items_is_decoded() -> None:
+    text = b'{"batch": []}'
+    assert decode_parts(text, BATCH, "batch", 5) == BATCH.decode(text)
 
 
 _DEEP_ITEM = b'{"type": "track", "event": "x", "userId": "u", "properties": {"a": %s}}' % (
@@ -260,7 +260,7 @@ def test_missing_field_is_named(door: Doorway, path: str, content: bytes, field:
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, field)
 
 
-def test_half_a_surrogate_pair_costs_no_item(door: Doorway) -> None:
+def test_item_with_half_a_surrogate_pair_is_accepted(door: Doorway) -> None:
     half_pair = (
         b'{"type": "track", "event": "x", "anonymousId": "me", "properties": {"t": "\\ud83d"}}'
     )
@@ -288,24 +288,24 @@ def test_encodings_are_recognised_by_their_names(door: Doorway, encoding: str, s
 NAMELESS_MESSAGES = [{**MESSAGE, "event": f"e{number % 3}"} for number in range(9)]
 
 
-@pytest.mark.parametrize("first", [0, 4, 9])
+@pytest.mark.parametrize("written_count", [0, 4, 9])
 def test_body_that_was_not_taken_counts_once_when_it_is_sent_again(
-    door: Doorway, first: int
+    door: Doorway, written_count: int
 ) -> None:
     text = json.dumps({"batch": NAMELESS_MESSAGES}).encode()
-    door.log.failure, door.log.first = "away", first
+    door.log.failure, door.log.written_count = "away", written_count
     for _ in range(3):
         assert post(door, "/v1/batch", text).status_code == 503
     door.log.failure = None
     assert post(door, "/v1/batch", text).status_code == 200
-    assert len(door.interactions()) == 3 * first + 9
+    assert len(door.interactions()) == 3 * written_count + 9
     assert len({interaction.event_id for interaction in door.interactions()}) == 9
 
 
 @pytest.mark.parametrize("path", ["/v1/track", "/v1/batch"])
-def test_equal_bodies_that_were_taken_count_each(door: Doorway, path: str) -> None:
+def test_equal_bodies_that_were_taken_count_separately(door: Doorway, path: str) -> None:
     text = json.dumps({**MESSAGE, "batch": [MESSAGE]}).encode()
-    door.log.failure, door.log.first = "away", 1
+    door.log.failure, door.log.written_count = "away", 1
     assert post(door, path, text).status_code == 503
     door.log.failure = None
     for _ in range(3):
@@ -315,8 +315,8 @@ def test_equal_bodies_that_were_taken_count_each(door: Doorway, path: str) -> No
 
 
 def test_schema_that_is_nested_too_deeply_is_refused(door: Doorway) -> None:
-    deep = json.dumps({"schema": "[" * 100_000}).encode()
-    for text in (deep, b"[" * 100_000, b'{"schema": "\\ud800"}', b"\xff"):
+    deep_schema = json.dumps({"schema": "[" * 100_000}).encode()
+    for text in (deep_schema, b"[" * 100_000, b'{"schema": "\\ud800"}', b"\xff"):
         answer = post(door, "/subjects/interactions-value", text, None)
         assert answer.status_code == 422
         assert answer.json()["error_code"] == 42201
@@ -339,16 +339,15 @@ def test_path_with_a_slash_too_many_is_found(door: Doorway, path: str) -> None:
                 await client.post(url, json=MESSAGE),
                 await client.options(url, headers=preflight),
             ]
-            answers.append(await client.get(url))
         return [answer.status_code for answer in answers]
 
-    assert asyncio.run(send())[:2] == [200, 204]
+    assert asyncio.run(send()) == [200, 204]
     assert len(door.interactions()) == 1
 
 
-@pytest.mark.parametrize("blank", ["", "  "])
-def test_blank_time_is_that_of_the_receipt(door: Doorway, blank: str) -> None:
-    times = dict.fromkeys(("timestamp", "sentAt", "originalTimestamp"), blank)
+@pytest.mark.parametrize("blank_time", ["", "  "])
+def test_blank_time_is_that_of_the_receipt(door: Doorway, blank_time: str) -> None:
+    times = dict.fromkeys(("timestamp", "sentAt", "originalTimestamp"), blank_time)
     assert post(door, "/v1/track", json.dumps({**MESSAGE, **times}).encode()).status_code == 200
     [interaction] = door.interactions()
     assert interaction.occurred_at == interaction.received_at

@@ -163,11 +163,11 @@ def _attribution(queries: Queries, folder: Path) -> Any:
     journeys = read_touches(queries, folder / "touches.parquet", TouchOptions())
     paths = journeys.path_counts()
     attributions = [attribute(model, ModelOptions(), paths) for model in ("markov", "position")]
-    by_name = [
+    channels_by_model = [
         sorted(attribution.channels, key=lambda channel: channel.channel)
         for attribution in attributions
     ]
-    credits = [[asdict(channel) for channel in channels] for channels in by_name]
+    credits = [[asdict(channel) for channel in channels] for channels in channels_by_model]
     return credits, asdict(journeys.support()), journeys.time_decay(DAY_MS)[0].conversions.tolist()
 
 
@@ -176,8 +176,8 @@ def _message_credit(queries: Queries, folder: Path) -> Any:
     counts = [load_touches(queries, SALES[0].goal, touch_kind) for touch_kind in TOUCH_KINDS]
     journeys = message_journeys(queries, folder, TouchOptions(unit="message"))
     credits = attribute("linear", ModelOptions(), journeys.path_counts())
-    by_name = sorted(credits.channels, key=lambda channel: channel.channel)
-    return [asdict(count) for count in counts], [asdict(channel) for channel in by_name]
+    channels = sorted(credits.channels, key=lambda channel: channel.channel)
+    return [asdict(count) for count in counts], [asdict(channel) for channel in channels]
 
 
 def _table_of_paths(queries: Queries, folder: Path) -> Any:
@@ -212,10 +212,10 @@ def _recommended_changes(queries: Queries, folder: Path) -> Any:
     journey = _plan(folder)
     log = read_events(queries, folder / "events.parquet", EventOptions())
     cases = compare(log, journey, folder / "plan.yaml")
-    others = case_choices(cases, ResultWeights(day=0.01), ())
+    choices = case_choices(cases, ResultWeights(day=0.01), ())
     steps = load_defined_steps(log, [step.name for step in cases.plan.steps])
     prompts = read_prompts(log, folder / "prompts.parquet", PromptOptions(), steps)
-    return asdict(recommend(RecommendationQuestion(prompts, others, ResultWeights(), (), journey)))
+    return asdict(recommend(RecommendationQuestion(prompts, choices, ResultWeights(), (), journey)))
 
 
 def _report(queries: Queries, folder: Path) -> Any:

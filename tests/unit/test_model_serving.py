@@ -140,17 +140,17 @@ def test_damaged_model_is_refused_and_the_one_before_stays(
 ) -> None:
     shelf, rules = ModelShelf(artifacts), bank()
     shelf.apply_record("bank", promote(_store(trained_model, tmp_path), artifacts))
-    second = promote(_store(trained_model, tmp_path, tweak=0.5), artifacts)
-    assert second.model is not None
-    assert second.model.version == 2
-    file = artifacts.find(second.model.manifest)
+    second_record = promote(_store(trained_model, tmp_path, tweak=0.5), artifacts)
+    assert second_record.model is not None
+    assert second_record.model.version == 2
+    file = artifacts.find(second_record.model.manifest)
     assert file is not None
     data = file.read_bytes()
     file.write_bytes(data[:-10])
-    shelf.apply_record("bank", second)
+    shelf.apply_record("bank", second_record)
     assert shelf.equip(rules).propensities.label == "bank@1"  # type: ignore[union-attr]
     file.write_bytes(data)
-    shelf.apply_record("bank", second)
+    shelf.apply_record("bank", second_record)
     assert shelf.equip(rules).propensities.label == "bank@2"  # type: ignore[union-attr]
     shelf.apply_record("bank", None)
     assert shelf.equip(rules).propensities is None

@@ -20,14 +20,16 @@ from tests.support.persons import at, mailing_rules
 def last_profiles(stream: Iterable[Record], maximum: int = 100) -> dict[str, Profile]:
     """Return the last snapshot of each top's profile, by the top."""
     flow = Flow(mailing_rules(maximum))
-    last = {
+    last_values = {
         emit.key: emit.value
         for record in stream
         for emit in flow.run(record)
         if emit.topic == topics.PROFILES
     }
     assert not flow.dead_letters
-    return {profile.root: profile for profile in last.values() if isinstance(profile, Profile)}
+    return {
+        profile.root: profile for profile in last_values.values() if isinstance(profile, Profile)
+    }
 
 
 def counts(profiles: dict[str, Profile]) -> dict[str, object]:
@@ -125,8 +127,8 @@ class _Stages:
         return self._actions(Identified(control=control), customer)
 
     def _actions(self, record: Identified, customer: str) -> list[Action]:
-        first = Emit(topics.IDENTIFIED, profile_of(customer), record)
-        emits = list(self.flow.follow(first))
+        first_emit = Emit(topics.IDENTIFIED, profile_of(customer), record)
+        emits = list(self.flow.follow(first_emit))
         return [emit.value for emit in emits if isinstance(emit.value, Action)]
 
     def contacts(self, customer: str) -> int:

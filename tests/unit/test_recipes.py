@@ -81,14 +81,14 @@ def _histories(random: Random) -> Iterator[Segmented]:
     for customer in range(600):
         club = ("club",) if customer % 3 == 0 else ()
         act = partial(_act, numbers, f"c{customer:03}", club)
-        first = random.randrange(9) * 2
-        yield act("Product Viewed", 0, sku=_ITEMS[first])
+        item = random.randrange(9) * 2
+        yield act("Product Viewed", 0, sku=_ITEMS[item])
         if random.random() < 0.6:
-            yield act("Product Viewed", 0.1, sku=_ITEMS[first + 2])
-        yield act("Order", 1, sku=_ITEMS[first])
+            yield act("Product Viewed", 0.1, sku=_ITEMS[item + 2])
+        yield act("Order", 1, sku=_ITEMS[item])
         if random.random() < 0.6:
-            yield act("Order", 3, sku=_ITEMS[first + 1])
-        # Too late to count as bought together.
+            yield act("Order", 3, sku=_ITEMS[item + 1])
+        # This order is too late to count as bought together.
         yield act("Order", 200, sku=_ITEMS[random.randrange(18)])
         if club and random.random() < 0.7:
             yield act("Order", 400, sku="p20")
@@ -171,13 +171,13 @@ def test_catalogue_serves_learned_recipes(folder: Path) -> None:
     life = Life(rules(_bundle(folder)))
     life.interact("Joined", 1_000, club=True)
     life.interact("Visit", 2_000, ask={"grid": 40})
-    best = {treatment.partition("/")[2] for treatment in life.answers()["grid"]}
-    assert set(_learn(folder)["popular-in-segment"]["club"]) <= best
+    addresses = {treatment.partition("/")[2] for treatment in life.answers()["grid"]}
+    assert set(_learn(folder)["popular-in-segment"]["club"]) <= addresses
     stranger = Life(rules(_bundle(folder)))
     popular = _learn(folder)["popular-in-segment"][""]
     stranger.interact("Visit", 2_000, ask={"grid": len(popular)})
-    first = {address.partition("/")[2] for address in stranger.answers()["grid"]}
-    assert first == set(popular)
+    first_addresses = {address.partition("/")[2] for address in stranger.answers()["grid"]}
+    assert first_addresses == set(popular)
     assert len(popular) < len(_ITEMS)
 
 

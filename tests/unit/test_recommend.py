@@ -156,14 +156,14 @@ def test_costs_delays_and_opt_outs_change_the_best_channel(
             events.append((number, at + 60_000, "Unsubscribed", "call"))
     write_tables(tmp_path, prompts, [*events, ("last", 1_800_000_000_000, "end", "")])
 
-    def best(*options: str) -> str:
+    def best_channel(*options: str) -> str:
         result = invoke("--json", *options)
         assert result.exit_code == 0, result.output
         return str(msgspec.json.decode(result.stdout)["journey"][0]["channel"])
 
-    assert best() == "call"
-    assert best("--cost", "call=0.3") == "email"
-    assert best("--opt-out", "Unsubscribed", "--opt-out-cost", "2") == "email"
+    assert best_channel() == "call"
+    assert best_channel("--cost", "call=0.3") == "email"
+    assert best_channel("--opt-out", "Unsubscribed", "--opt-out-cost", "2") == "email"
 
 
 @pytest.mark.parametrize(

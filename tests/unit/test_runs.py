@@ -27,16 +27,16 @@ class _Event:
 
 
 class _Stream:
-    """Faust's side of a stream over a queue: a turn of the event loop per event. `stale`: numbers
-    of the events that were read under an assignment that has ended."""
+    """Faust's side of a stream over a queue: a turn of the event loop per event. `stale_numbers`:
+    those of the events that were read under an assignment that has ended."""
 
-    def __init__(self, stale: frozenset[int] = frozenset()) -> None:
+    def __init__(self, stale_numbers: frozenset[int] = frozenset()) -> None:
         self.log: list[str] = []
         queue: asyncio.Queue[_Event] = asyncio.Queue()
         self.queue = queue
         self.channel = SimpleNamespace(queue=queue)
         self.app = SimpleNamespace(
-            consumer=SimpleNamespace(begin=lambda event: event.number not in stale),
+            consumer=SimpleNamespace(begin=lambda event: event.number not in stale_numbers),
             producer=SimpleNamespace(end_run=lambda at: self.log.append(f"end at {at}")),
         )
 
@@ -113,7 +113,7 @@ async def test_stale_events_are_dropped_without_acknowledgement(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(runs, "_RUN_S", _LONG_S)
-    stream = _Stream(stale=frozenset({2, 3}))
+    stream = _Stream(stale_numbers=frozenset({2, 3}))
     stream.put(1, 2, 3, 4)
     await _read(stream, 2)
     assert stream.log == ["take 1", "ack 1", "take 4"]

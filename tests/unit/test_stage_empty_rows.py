@@ -39,13 +39,13 @@ class _Stage:
     def process(self, record: Identified | Enriched) -> None:
         value = self._codec.encode(self._topic, record)
         key = _PROFILE.encode()
-        self._last = Message(self._topic, 0, self._offset, _NOW_MS, key, value, ())
+        self._last_message = Message(self._topic, 0, self._offset, _NOW_MS, key, value, ())
         self._offset += 1
         self.redeliver()
 
     def redeliver(self) -> None:
         """Redeliver the last input, as after a kill."""
-        finish(self.shell.handle(self._last))
+        finish(self.shell.handle(self._last_message))
 
     def commit(self) -> None:
         self.ports.next[self._topic] = self._offset

@@ -84,13 +84,13 @@ def test_clock_ahead_does_not_change_the_order_of_a_sequence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "members"), [("1A", "2B", {"both"}), ("2A", "1B", set())]
+    ("first_id", "second_id", "members"), [("1A", "2B", {"both"}), ("2A", "1B", set())]
 )
 def test_steps_of_one_millisecond_are_in_the_order_of_their_ids(
-    first: str, second: str, members: set[str]
+    first_id: str, second_id: str, members: set[str]
 ) -> None:
-    # In either order of arrival.
-    for order in ((first, second), (second, first)):
+    # The result is the same in either order of arrival.
+    for order in ((first_id, second_id), (second_id, first_id)):
         world = _World(both=_PAGES)
         for event_id in order:
             world.interact(event_id, _START)

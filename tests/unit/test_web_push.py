@@ -117,8 +117,8 @@ def _send_all(
     async def report(_: OutcomeReport) -> RejectedOutcome | None:
         return None
 
-    async def unlink(identifier: Identifier, other: Identifier) -> None:
-        removals.append((identifier, other))
+    async def unlink(identifier: Identifier, other_identifier: Identifier) -> None:
+        removals.append((identifier, other_identifier))
 
     async def run() -> list[DeliveryResult]:
         app = web.Application()
