@@ -60,10 +60,10 @@ def retry_until(
         delay_s = failure.after_s if isinstance(failure, TryAgainError) else 0.0
         return max(back_off(state), delay_s)
 
-    temporary = retry_if_exception_type(TryAgainError)
+    is_temporary = retry_if_exception_type(TryAgainError)
     has_answer = retry_if_not_exception_type(NoAnswerError)
     return AsyncRetrying(
-        retry=temporary if unanswered else temporary & has_answer,
+        retry=is_temporary if unanswered else is_temporary & has_answer,
         wait=wait,
         stop=lambda state: time.time() + state.upcoming_sleep >= deadline_s,
         **options,
@@ -123,8 +123,8 @@ def retry_after_s(header: str | None) -> float:
         return float(text)
     try:
         at = parsedate_to_datetime(text)
-        aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-        return max(aware.timestamp() - time.time(), 0.0)
+        aware_time = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return max(aware_time.timestamp() - time.time(), 0.0)
     except (ValueError, OverflowError):
         return 0.0
 

@@ -50,9 +50,9 @@ from pipeline.delivery.retries import (
 from pipeline.home.channel_faults import ChannelFaults
 
 _LONGEST_WAIT_S: Final = 30.0
-_SUCCESS: Final = range(200, 300)
+_SUCCESS_STATUSES: Final = range(200, 300)
 _SERVER_ERRORS: Final = range(500, 600)
-_TRY_AGAIN: Final = frozenset({408, 425, 429})
+_RETRY_STATUSES: Final = frozenset({408, 425, 429})
 _ENDPOINTS: Final = 256
 _CONNECTIONS: Final = 64
 """Limit of connections to one receiver."""
@@ -117,14 +117,14 @@ class WebhookAdapter:
         return True
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
-        find = partial(self._endpoint_of, parcel.action.channel)
-        attempt_once = partial(_try, self._client, find, _post(parcel, attempt))
+        find_endpoint = partial(self._endpoint_of, parcel.action.channel)
+        attempt_once = partial(_try, self._client, find_endpoint, _post(parcel, attempt))
         return await deliver_until(
             parcel,
             _LONGEST_WAIT_S,
             self._faults,
             attempt_once,
-            sleep=partial(_sleep_unless_changed, find),
+            sleep=partial(_sleep_unless_changed, find_endpoint),
         )
 
 
@@ -172,15 +172,17 @@ def _post(parcel: Parcel, attempt: Attempt) -> _Post:
     return _Post(parcel.action.action_id, body, parcel.trace, parcel.deadline_s, attempt)
 
 
-async def _sleep_unless_changed(find: FindEndpoint, seconds: float) -> None:
+async def _sleep_unless_changed(find_endpoint: FindEndpoint, seconds: float) -> None:
     """Sleep until the time is over, or the endpoint has changed."""
-    until, endpoint = time.monotonic() + seconds, find()
-    while (left_s := until - time.monotonic()) > 0 and find() == endpoint:
-        await asyncio.sleep(min(left_s, _CHECK_S))
+    ends_at, endpoint = time.monotonic() + seconds, find_endpoint()
+    while (remaining_s := ends_at - time.monotonic()) > 0 and find_endpoint() == endpoint:
+        await asyncio.sleep(min(remaining_s, _CHECK_S))
 
 
-async def _try(client: ClientSession, find: FindEndpoint, content: _Post) -> DeliveryResult:
-    endpoint = find()
+async def _try(
+    client: ClientSession, find_endpoint: FindEndpoint, content: _Post
+) -> DeliveryResult:
+    endpoint = find_endpoint()
     if endpoint is None:
         return Bounce(0)
     if isinstance(endpoint, EndpointProblem):
@@ -210,9 +212,9 @@ async def _try(client: ClientSession, find: FindEndpoint, content: _Post) -> Del
     except (ClientError, TimeoutError) as error:
         raise NoAnswerError(_reason(error)) from error
     status = response.status
-    if status in _SUCCESS:
+    if status in _SUCCESS_STATUSES:
         return Acceptance()
-    if status in _TRY_AGAIN or status in _SERVER_ERRORS:
+    if status in _RETRY_STATUSES or status in _SERVER_ERRORS:
         content.attempt.record_failure()
         raise TryAgainError(f"status {status}", retry_after_s(response.headers.get("Retry-After")))
     return Bounce(status)

@@ -162,12 +162,12 @@ class EmailAdapter:
 async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
     """Open the adapter, and read bounces and complaints while it is open."""
     adapter = EmailAdapter(host)
-    reading = asyncio.create_task(read_returned_mail(host))
+    reader_task = asyncio.create_task(read_returned_mail(host))
     try:
         yield adapter
     finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        reader_task.cancel()
+        await asyncio.gather(reader_task, return_exceptions=True)
         await adapter.close()
 
 
@@ -181,8 +181,8 @@ async def _transmit(smtp: SMTP, envelope: _Envelope, attempt: Attempt) -> Delive
         await smtp.mail(envelope.return_path)
         await smtp.rcpt(envelope.recipient)
     except (SMTPSenderRefused, SMTPRecipientRefused) as error:
-        of_recipient = isinstance(error, SMTPRecipientRefused)
-        return refusal(error.code, error.message, of_recipient=of_recipient)
+        concerns_recipient = isinstance(error, SMTPRecipientRefused)
+        return refusal(error.code, error.message, concerns_recipient=concerns_recipient)
     attempt.begin()
     try:
         await smtp.data(envelope.message)
@@ -190,7 +190,7 @@ async def _transmit(smtp: SMTP, envelope: _Envelope, attempt: Attempt) -> Delive
         if error.code not in _FINAL:  # an invalid answer after the data
             return UnconfirmedAttempt(_reason(error))
         attempt.record_failure()
-        return refusal(error.code, error.message, of_recipient=False)
+        return refusal(error.code, error.message, concerns_recipient=False)
     except (SMTPException, OSError) as error:
         return UnconfirmedAttempt(_reason(error))
     return Acceptance()
@@ -203,9 +203,11 @@ def _route(channel: CompiledChannel, email: Email) -> _Route | _RouteProblem:
     values = {
         name: expand_variables(text, os.environ) for name, text in names.items() if text is not None
     }
-    unset = [name for name, value in values.items() if not value]
-    if unset:
-        return _RouteProblem(f"channel {channel.name}: a variable in `{unset[0]}` is not set here")
+    unset_fields = [name for name, value in values.items() if not value]
+    if unset_fields:
+        return _RouteProblem(
+            f"channel {channel.name}: a variable in `{unset_fields[0]}` is not set here"
+        )
     server = parse_smtp_url(values.get("url") or "")
     if isinstance(server, SmtpUrlProblem):
         return _RouteProblem(f"channel {channel.name}: {server.reason}")

@@ -13,7 +13,7 @@ class TemporaryAnswerError(Exception):
     """Raised for a temporary refusal by the server, before it accepted the message."""
 
 
-def refusal(code: int, text: str, *, of_recipient: bool) -> Bounce:
+def refusal(code: int, text: str, *, concerns_recipient: bool) -> Bounce:
     """Return the bounce of a permanent answer. Raises TemporaryAnswerError for others.
 
     Without an enhanced code, a refusal of the recipient concerns the mailbox.
@@ -22,7 +22,7 @@ def refusal(code: int, text: str, *, of_recipient: bool) -> Bounce:
     if code < _PERMANENT:
         raise TemporaryAnswerError(f"status {code} {status or ''}".strip())
     kind = bounce_kind(status)
-    if status is None and of_recipient and code in _NO_SUCH_MAILBOX:
+    if status is None and concerns_recipient and code in _NO_SUCH_MAILBOX:
         kind = "address"
     details = {"bounce": str(kind)}
     if status is not None:

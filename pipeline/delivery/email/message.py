@@ -75,7 +75,7 @@ class LinkMaker:
         )
         return f"{base}{PREFERENCES}?{urlencode({'t': self._links.preferences.sign(link)})}"
 
-    def link_to(self, base: str, path: str, link: TrackedLink) -> str:
+    def tracked_link(self, base: str, path: str, link: TrackedLink) -> str:
         return f"{base}{path}?{urlencode({'t': self._links.tracking.sign(link)})}"
 
 
@@ -122,7 +122,7 @@ class _Tracking:
     links: LinkMaker
     sent_at: int
 
-    def through_gateway(self, url: str) -> str:
+    def click_link(self, url: str) -> str:
         return self._link_to(CLICK, url)
 
     def picture(self) -> str:
@@ -130,7 +130,7 @@ class _Tracking:
 
     def _link_to(self, path: str, url: str) -> str:
         link = TrackedLink(self.action.token, url, self.sent_at)
-        return self.links.link_to(self.sender.links or "", path, link)
+        return self.links.tracked_link(self.sender.links or "", path, link)
 
 
 def _feedback_id(action: Action, domain: str) -> str:
@@ -166,20 +166,20 @@ def _html(action: Action, unsubscribe: str | None, tracking: _Tracking) -> str:
 
 def _track_link(tracking: _Tracking, match: re.Match[str]) -> str:
     before, url = match.groups()
-    return f'{before}{escape(tracking.through_gateway(unescape(url)))}"'
+    return f'{before}{escape(tracking.click_link(unescape(url)))}"'
 
 
 def _sign(message: bytes, key: DkimKey | None) -> bytes:
     if key is None:
         return message
     headers, _, _ = message.partition(b"\r\n\r\n")
-    present = {line.partition(b":")[0].lower() for line in headers.split(b"\r\n")}
+    header_names = {line.partition(b":")[0].lower() for line in headers.split(b"\r\n")}
     header: bytes = dkim.sign(
         message,
         key.selector.encode(),
         key.domain.encode(),
         key.pem,
         canonicalize=(b"relaxed", b"relaxed"),
-        include_headers=[name for name in _SIGNED_HEADERS if name in present],
+        include_headers=[name for name in _SIGNED_HEADERS if name in header_names],
     )
     return header + message

@@ -29,25 +29,27 @@ _MESSAGES: Final = Counter(
     "Messages in the Maildirs of bounces and complaints: the outcome, or unmatched or other",
     ["result"],
 )
-_LOOK_S: Final = 2.0
-_AFTER_FAILURE_S: Final = 30.0
-_LEFT_TO_OTHERS_S: Final = 3600.0
+_POLL_S: Final = 2.0
+_RETRY_S: Final = 30.0
+_FOREIGN_MAIL_S: Final = 3600.0
 _MAX_BYTES: Final = 10_000_000
-_SEEN: Final = ":2,S"
-_FLAGGED: Final = ":2,FS"
+_SEEN_SUFFIX: Final = ":2,S"
+_FLAGGED_SUFFIX: Final = ":2,FS"
 
 
 async def read_returned_mail(host: AdapterHost) -> None:
     """Read returned mail until cancelled; a folder that cannot be read is tried again."""
-    foreign: dict[Path, set[Path]] = {}
+    foreign_messages: dict[Path, set[Path]] = {}
     while True:
-        wait_s = _LOOK_S
+        wait_s = _POLL_S
         for folder in _folders(host):
             try:
-                foreign[folder] = await _read_folder(folder, host, foreign.get(folder, set()))
+                foreign_messages[folder] = await _read_folder(
+                    folder, host, foreign_messages.get(folder, set())
+                )
             except OSError as error:
                 _log.warning("%s: bounces and complaints are not read: %s", folder, error)
-                wait_s = _AFTER_FAILURE_S
+                wait_s = _RETRY_S
         await asyncio.sleep(wait_s)
 
 
@@ -59,19 +61,21 @@ def _folders(host: AdapterHost) -> Iterator[Path]:
             yield Path(folder)
 
 
-async def _read_folder(folder: Path, host: AdapterHost, earlier: set[Path]) -> set[Path]:
+async def _read_folder(folder: Path, host: AdapterHost, former_messages: set[Path]) -> set[Path]:
     """Read the new messages; return those that are left to other instances.
 
-    `earlier`: those that were left to them before; they are not read again while they are fresh.
+    `former_messages`: those left to other instances before, not read again while they are fresh.
     """
-    foreign: set[Path] = set()
+    foreign_messages: set[Path] = set()
     (folder / "cur").mkdir(exist_ok=True)
     for path in sorted((folder / "new").iterdir()):
         with suppress(FileNotFoundError):  # another instance has read it
-            fresh = time.time() - path.stat().st_mtime < _LEFT_TO_OTHERS_S
-            if (path in earlier and fresh) or not await _read_message(path, host, fresh=fresh):
-                foreign.add(path)
-    return foreign
+            fresh = time.time() - path.stat().st_mtime < _FOREIGN_MAIL_S
+            if (path in former_messages and fresh) or not await _read_message(
+                path, host, fresh=fresh
+            ):
+                foreign_messages.add(path)
+    return foreign_messages
 
 
 async def _read_message(path: Path, host: AdapterHost, *, fresh: bool) -> bool:
@@ -84,7 +88,7 @@ async def _read_message(path: Path, host: AdapterHost, *, fresh: bool) -> bool:
     result = await _report(mail, host)
     _MESSAGES.labels(result).inc()
     is_reported = result not in ("unmatched", "other")
-    name = path.name.partition(":")[0] + (_SEEN if is_reported else _FLAGGED)
+    name = path.name.partition(":")[0] + (_SEEN_SUFFIX if is_reported else _FLAGGED_SUFFIX)
     path.rename(path.parent.parent / "cur" / name)
     return True
 

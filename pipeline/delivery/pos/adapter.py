@@ -43,7 +43,7 @@ ASK_STATE: Final = b"\x1dr\x01"
 PAPER_END: Final = 0x0C
 """Bits of the answer that are set without paper."""
 
-_NEVER_SET: Final = 0x90
+_UNUSED_BITS: Final = 0x90
 """Bits of the answer that no printer sets: a byte with them is no answer."""
 
 
@@ -111,7 +111,7 @@ async def _check_ready(reader: StreamReader, writer: StreamWriter) -> None:
         raise TryAgainError(f"the printer does not answer: {type(error).__name__}") from error
     if state is None:
         raise TryAgainError("the printer does not answer")
-    if state & _NEVER_SET:
+    if state & _UNUSED_BITS:
         raise TryAgainError("the printer's answer is invalid")
     if state & PAPER_END:
         raise TryAgainError("the printer has no paper")
@@ -124,7 +124,7 @@ async def _print(reader: StreamReader, writer: StreamWriter, receipt: bytes) -> 
         return UnconfirmedAttempt(f"no answer after the receipt: {type(error).__name__}")
     if state is None:
         return UnconfirmedAttempt("the printer ended the connection during the receipt")
-    if state & _NEVER_SET:
+    if state & _UNUSED_BITS:
         return UnconfirmedAttempt("the printer's answer after the receipt is invalid")
     return UnconfirmedAttempt("the paper ended") if state & PAPER_END else Acceptance()
 

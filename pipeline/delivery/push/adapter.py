@@ -115,10 +115,10 @@ class PushAdapter:
                 self._host.faults.remove(post.channel.name, service)
                 return Acceptance()
             case "gone":
-                await self._remove(post)
+                await self._unlink_subscription(post)
                 return Bounce(reply.status, {"bounce": "address"})
             case "other_key" if is_proven:
-                await self._remove(post)
+                await self._unlink_subscription(post)
                 return Bounce(reply.status, _OTHER_KEY)
             case "other_key" | "denied":
                 attempt.record_failure()
@@ -129,7 +129,7 @@ class PushAdapter:
             case "refused":
                 return Bounce(reply.status, {"bounce": "refused"})
 
-    async def _remove(self, post: _Post) -> None:
+    async def _unlink_subscription(self, post: _Post) -> None:
         """Unlink a lost subscription from its customer."""
         assert post.channel.push is not None
         subscription = Identifier(post.channel.push.namespace, post.action.address or "")

@@ -16,9 +16,9 @@ PushAnswer: TypeAlias = Literal["accepted", "later", "gone", "other_key", "denie
 service refuses the key or its token; `refused`: it refuses the message.
 """
 
-_SUCCESS: Final = range(200, 300)
+_SUCCESS_STATUSES: Final = range(200, 300)
 _EXPIRY_STATUSES: Final = frozenset({404, 410})
-_TRY_AGAIN: Final = frozenset({408, 425, 429})
+_RETRY_STATUSES: Final = frozenset({408, 425, 429})
 _KEY_STATUSES: Final = frozenset({401, 403})
 _BAD_REQUEST: Final = 400
 _SERVER_ERROR: Final = 500
@@ -32,11 +32,11 @@ _TOKEN: Final = re.compile(r"Unauthori[sz]ed|Authorization|Jwt|Vapid", re.IGNORE
 
 def read_answer(status: int, body: bytes) -> PushAnswer:
     """Return the meaning of an answer."""
-    if status in _SUCCESS:
+    if status in _SUCCESS_STATUSES:
         return "accepted"
     if status in _EXPIRY_STATUSES:
         return "gone"
-    if status in _TRY_AGAIN or status >= _SERVER_ERROR:
+    if status in _RETRY_STATUSES or status >= _SERVER_ERROR:
         return "later"
     if status in _KEY_STATUSES or status == _BAD_REQUEST:
         reason = body.decode(errors="replace")

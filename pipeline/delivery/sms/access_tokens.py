@@ -26,7 +26,7 @@ _RENEWAL_S: Final = 2_700
 """Age at which a JWT is replaced: some providers refuse one older than an hour, others refuse new
 ones that come too often."""
 
-_EARLY_S: Final = 120
+_RENEWAL_MARGIN_S: Final = 120
 """Time before a token's expiry at which it is renewed."""
 
 _REQUEST_S: Final = 10.0
@@ -64,8 +64,8 @@ class AccessTokens:
                 self._cache[provider.provider] = entry
         return entry.token
 
-    def forget(self, provider: Provider, token: str) -> None:
-        """Forget a refused token, so that the provider's next message renews it."""
+    def discard(self, provider: Provider, token: str) -> None:
+        """Discard a refused token, so that the provider's next message renews it."""
         entry = self._cache.get(provider.provider)
         if entry is not None and entry.token == token:
             del self._cache[provider.provider]
@@ -81,7 +81,7 @@ class AccessTokens:
         if token is None:
             raise ValueError("the answer has no access_token")
         lifetime_s = float(text_at(answer, "expires_in") or _ASSERTION_S)
-        return _CachedToken(token, now + max(0.0, lifetime_s - _EARLY_S))
+        return _CachedToken(token, now + max(0.0, lifetime_s - _RENEWAL_MARGIN_S))
 
     async def _exchange(self, url: str, assertion: str) -> Any:
         form = {"grant_type": _GRANT, "assertion": assertion}

@@ -46,8 +46,8 @@ from pipeline.delivery.sms.request import ProviderProblem, provider_post
 from pipeline.delivery.sms.segments import segments
 
 _LONGEST_WAIT_S: Final = 60.0
-_SUCCESS: Final = range(200, 300)
-_TRY_AGAIN: Final = frozenset({408, 425, 429, 503})
+_SUCCESS_STATUSES: Final = range(200, 300)
+_RETRY_STATUSES: Final = frozenset({408, 425, 429, 503})
 
 _SERVER_ERROR: Final = 500
 
@@ -94,7 +94,7 @@ class SmsAdapter:
             raise MisconfiguredError(post.reason)
         attempt.begin()
         status, answer = await self._post(provider, post, attempt, parcel.deadline_s)
-        if status in _SUCCESS:
+        if status in _SUCCESS_STATUSES:
             details = {"segments": segments(parcel.action.content.get("text", ""))}
             message_id = text_at(answer, provider.answer.id)
             return Acceptance(
@@ -105,7 +105,7 @@ class SmsAdapter:
         if status == HTTPStatus.UNAUTHORIZED or (
             token and status == HTTPStatus.FORBIDDEN and refusal.is_soft
         ):
-            self._tokens.forget(provider, token)
+            self._tokens.discard(provider, token)
             secret = "the access token" if token else "the user, password or key"
             raise MisconfiguredError(
                 f"provider {provider.provider} refuses {secret}: status {status}"
@@ -124,7 +124,7 @@ class SmsAdapter:
         except NotSentError:
             attempt.record_failure()
             raise
-        if reply.status in _TRY_AGAIN:
+        if reply.status in _RETRY_STATUSES:
             attempt.record_failure()
             raise TryAgainError(f"status {reply.status}", reply.after_s)
         if reply.status >= _SERVER_ERROR:

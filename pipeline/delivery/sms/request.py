@@ -66,19 +66,19 @@ def provider_post(
 
 def _body(request: ProviderRequest, values: Mapping[str, str]) -> tuple[bytes, str]:
     if request.json is not None:
-        return msgspec.json.encode(_filled_tree(request.json, values)), "application/json"
+        return msgspec.json.encode(_fill_tree(request.json, values)), "application/json"
     form = {name: _fill(text, values) for name, text in (request.form or {}).items()}
     return urlencode(form).encode(), "application/x-www-form-urlencoded"
 
 
-def _filled_tree(value: Any, values: Mapping[str, str]) -> Any:
+def _fill_tree(value: Any, values: Mapping[str, str]) -> Any:
     match value:
         case str():
             return _fill(value, values)
         case dict():
-            return {name: _filled_tree(element, values) for name, element in value.items()}
+            return {name: _fill_tree(element, values) for name, element in value.items()}
         case list() | tuple():
-            return [_filled_tree(element, values) for element in value]
+            return [_fill_tree(element, values) for element in value]
     return value
 
 
