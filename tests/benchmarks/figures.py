@@ -197,7 +197,7 @@ def summarise(system: str, rate: int, samples: Sequence[Sample], repeats: int) -
     )
 
 
-def summarise_drained(system: str, runs: Sequence[DrainedBacklog]) -> Throughput:
+def summarise_backlogs(system: str, runs: Sequence[DrainedBacklog]) -> Throughput:
     """Return the medians of the runs."""
     return Throughput(
         system=system,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from tests.benchmarks.figures import DrainedBacklog, Throughput, summarise_drained
+from tests.benchmarks.figures import DrainedBacklog, Throughput, summarise_backlogs
 from tests.benchmarks.latency import Say
 from tests.benchmarks.load import Client
 from tests.benchmarks.rig import Rig
@@ -36,7 +36,7 @@ def measure(rig: Rig, plan: Plan, say: Say) -> list[Throughput]:
         for choice in plan.choices:
             say(f"{choice} ({repeat + 1}/{plan.repeats})")
             runs[str(choice)].append(_drain(rig, choice, plan.records))
-    return [summarise_drained(system, run) for system, run in runs.items()]
+    return [summarise_backlogs(system, run) for system, run in runs.items()]
 
 
 def _drain(rig: Rig, choice: Choice, records: int) -> DrainedBacklog:

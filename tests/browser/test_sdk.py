@@ -34,7 +34,7 @@ def track(page: Page, *names: str) -> None:
     page.evaluate("(names) => names.forEach((name) => { kairos.track(name) })", list(names))
 
 
-def wait_until_sent(page: Page) -> None:
+def wait_until_messages_are_sent(page: Page) -> None:
     page.wait_for_function(f"{_QUEUE}.length === 0")
 
 
@@ -57,7 +57,7 @@ def test_calls_in_segments_form_arrive_with_their_fields(
         {"plan": "gold"},
         "g-1",
     ]
-    wait_until_sent(page)
+    wait_until_messages_are_sent(page)
     events = ReceivedEvents(stack, cookie(page))
     by_name = {interaction.name: interaction for interaction in events.read_all()}
     kinds = {interaction.name: interaction.kind for interaction in events.read_all()}
@@ -92,7 +92,7 @@ def test_events_of_an_offline_page_arrive_once_afterwards(
     page: Page, context: BrowserContext, shop: ShopPages, stack: Stack
 ) -> None:
     open_page(page, shop.url(OTHER))
-    wait_until_sent(page)
+    wait_until_messages_are_sent(page)
     context.set_offline(True)
     track(page, "a", "b", "c")
     times = page.evaluate(f"{_QUEUE}.map((name) => JSON.parse(localStorage[name]).body.timestamp)")
@@ -100,7 +100,7 @@ def test_events_of_an_offline_page_arrive_once_afterwards(
     assert page.evaluate(f"{_QUEUE}.length") == 3
     context.set_offline(False)
     events = ReceivedEvents(stack, cookie(page))
-    wait_until_sent(page)
+    wait_until_messages_are_sent(page)
     assert events.wait_for_names(page=1, a=1, b=1, c=1) == {"page": 1, "a": 1, "b": 1, "c": 1}
     assert len(set(times)) >= 1
 
@@ -109,7 +109,7 @@ def test_tab_closed_during_a_send_loses_and_doubles_nothing(
     page: Page, context: BrowserContext, shop: ShopPages, stack: Stack, wire: Wire
 ) -> None:
     open_page(page, shop.url(OTHER))
-    wait_until_sent(page)
+    wait_until_messages_are_sent(page)
     visitor = cookie(page)
     with wire.silent():
         track(page, "a", "b")
@@ -120,7 +120,7 @@ def test_tab_closed_during_a_send_loses_and_doubles_nothing(
     after = context.new_page()
     open_page(after, shop.url(OTHER))
     events = ReceivedEvents(stack, visitor)
-    wait_until_sent(after)
+    wait_until_messages_are_sent(after)
     assert events.wait_for_names(page=2, a=1, b=1, c=1) == {"page": 2, "a": 1, "b": 1, "c": 1}
     decisions = events.count_decisions(lambda interaction: interaction.name in "abc")
     assert sorted(decisions.values()) == [1, 1, 1]
@@ -141,7 +141,7 @@ def test_two_tabs_share_a_queue_and_a_person(
     for tab in (page, other):
         open_page(tab, shop.url(OTHER))
     assert cookie(page) == cookie(other)
-    wait_until_sent(page)  # the messages of the two page views
+    wait_until_messages_are_sent(page)  # the messages of the two page views
     context.set_offline(True)
     for number in range(5):
         track(page, f"a{number}")
@@ -156,7 +156,7 @@ def test_two_tabs_share_a_queue_and_a_person(
     expected |= {"page": 2, "identify": 1}
     events.wait_for_names(**expected)
     for tab in (page, other):
-        wait_until_sent(tab)
+        wait_until_messages_are_sent(tab)
     assert events.names() == expected
     decisions = events.count_decisions(lambda interaction: interaction.name[0] in "ab")
     assert sorted(decisions.values()) == [1] * 10
@@ -179,7 +179,7 @@ def test_page_from_the_back_forward_cache_counts_again(
 ) -> None:
     open_page(page, shop.url(OTHER))
     page.evaluate("addEventListener('pageshow', (event) => { window.back = event.persisted })")
-    wait_until_sent(page)
+    wait_until_messages_are_sent(page)
     page.goto(shop.url("/blank.html"))
     page.go_back(wait_until="commit")  # a page that comes back does not load
     page.wait_for_function("window.back !== undefined")
@@ -260,7 +260,7 @@ def test_messages_outlast_a_dead_gateway(
     page: Page, shop: ShopPages, stack: Stack, wire: Wire
 ) -> None:
     open_page(page, shop.url(OTHER))
-    wait_until_sent(page)
+    wait_until_messages_are_sent(page)
     wire.dead = True
     wire.cut()
     track(page, "a", "b")
@@ -290,13 +290,13 @@ def test_every_tab_waits_for_retry_after(
     other = context.new_page()
     for tab in (page, other):
         open_page(tab, shop.url(OTHER))
-        wait_until_sent(tab)
+        wait_until_messages_are_sent(tab)
     context.route("**/v1/b", busy)
     track(page, "a")
     other.wait_for_function("localStorage.kairos_until")
     track(other, "b")
     for tab in (page, other):
-        wait_until_sent(tab)
+        wait_until_messages_are_sent(tab)
     events = ReceivedEvents(stack, cookie(page))
     assert events.wait_for_names(page=2, a=1, b=1) == {"page": 2, "a": 1, "b": 1}
     assert attempts[1] - attempts[0] >= 1.9
@@ -306,7 +306,7 @@ def test_full_queue_drops_the_oldest_messages(
     page: Page, context: BrowserContext, shop: ShopPages
 ) -> None:
     open_page(page, shop.url(OTHER))
-    wait_until_sent(page)
+    wait_until_messages_are_sent(page)
     context.set_offline(True)
     page.evaluate("for (let n = 0; n < 1010; n++) kairos.track('n' + n)")
     queued_events = page.evaluate(

@@ -200,16 +200,16 @@ class BadServices:
     def app(self) -> web.Application:
         """Return the routes of all services."""
         app = web.Application()
-        app.router.add_post("/plain", self._receive_plain)
-        app.router.add_post("/keyed", self._receive_keyed)
+        app.router.add_post("/plain", self._receive_plain_text)
+        app.router.add_post("/keyed", self._receive_keyed_text)
         app.router.add_post("/hook", self._receive_hook)
         app.router.add_post("/push/{customer}", self._receive_push)
         return app
 
-    async def _receive_plain(self, request: web.Request) -> web.StreamResponse:
+    async def _receive_plain_text(self, request: web.Request) -> web.StreamResponse:
         return await self._receive_text(request, "plain", self.plain_bodies)
 
-    async def _receive_keyed(self, request: web.Request) -> web.StreamResponse:
+    async def _receive_keyed_text(self, request: web.Request) -> web.StreamResponse:
         return await self._receive_text(request, "keyed", self.keyed_bodies)
 
     async def _receive_text(

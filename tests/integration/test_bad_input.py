@@ -111,7 +111,7 @@ def test_time_may_be_an_hour_ahead_and_no_more(stack: Stack) -> None:
     ],
 )
 def test_only_a_write_key_can_send(stack: Stack, key: str | None, status: int, code: str) -> None:
-    _check_refused(stack, "POST", "/v1/track", key, (status, code))
+    _check_refusal(stack, "POST", "/v1/track", key, (status, code))
 
 
 @pytest.mark.parametrize(
@@ -127,10 +127,10 @@ def test_only_a_write_key_can_send(stack: Stack, key: str | None, status: int, c
 def test_only_a_server_key_can_read_and_erase(
     stack: Stack, method: str, key: str | None, status: int, code: str
 ) -> None:
-    _check_refused(stack, method, "/v1/profiles/customer_id/somebody", key, (status, code))
+    _check_refusal(stack, method, "/v1/profiles/customer_id/somebody", key, (status, code))
 
 
-def _check_refused(
+def _check_refusal(
     stack: Stack, method: str, path: str, key: str | None, expected: tuple[int, str]
 ) -> None:
     auth = None if key is None else (key, "")

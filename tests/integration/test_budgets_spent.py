@@ -109,9 +109,9 @@ def test_stock_of_each_item_is_not_exceeded(shop: Stack) -> None:
         def give_the_rest() -> bool:
             answers = [_ask(client, f"looker-{number}") for number in range(6)]
             nothing = all(answer["placements"]["hero"] is None for answer in answers)
-            return nothing and count_given() == {"tile/lamp": 3, "tile/chair": 4}
+            return nothing and count_given_items() == {"tile/lamp": 3, "tile/chair": 4}
 
-        def count_given() -> Counter[str]:
+        def count_given_items() -> Counter[str]:
             actions = shop.records.every(topics.actions("web"), Action)
             return Counter(action.treatment for _, action in actions)
 

@@ -171,7 +171,7 @@ def test_default_is_answered_after_the_budget_and_the_late_decision_expires(
             "reason": "out_of_time",
         }
 
-    def find_expired() -> list[Interaction]:
+    def find_expired_interactions() -> list[Interaction]:
         records = stack.records.every(topics.INTERACTIONS, Interaction)
         identifier = Identifier("customer_id", somebody.id)
         return [
@@ -180,7 +180,7 @@ def test_default_is_answered_after_the_budget_and_the_late_decision_expires(
             if interaction.name == "expired" and identifier in interaction.identifiers
         ]
 
-    [outcome] = eventually(find_expired)
+    [outcome] = eventually(find_expired_interactions)
     assert (outcome.kind, outcome.source) == ("outcome", "kairos")
     assert outcome.properties["offer"] == "hello"
     stack.wait_until_idle()
@@ -281,13 +281,15 @@ def contacts(stack: Stack, client: httpx.Client, somebody: Customer) -> list[tup
     them."""
     decision_id = decide(client, somebody)["decision_id"]
 
-    def find_written() -> Decision | None:
+    def find_written_decision() -> Decision | None:
         decisions = stack.records.every(topics.DECISIONS, Decision)
         return next(
             (decision for _, decision in decisions if decision.decision_id == decision_id), None
         )
 
-    return [(contact.offer, contact.status) for contact in eventually(find_written).contacts]
+    return [
+        (contact.offer, contact.status) for contact in eventually(find_written_decision).contacts
+    ]
 
 
 def client_profile(stack: Stack, namespace: str, value: str) -> dict[str, Any]:

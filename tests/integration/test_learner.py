@@ -62,14 +62,14 @@ def _send_customers(shop: Stack, names: Iterator[str], count: int) -> str:
     return str(answer["decision_id"])
 
 
-def _newest(shop: Stack) -> LearningRecord | None:
+def _newest_snapshot(shop: Stack) -> LearningRecord | None:
     return newest_snapshot(shop.settings.kafka(), shop.records.codec)
 
 
 def _complete_snapshot(shop: Stack) -> LearningRecord | None:
     """Return the newest snapshot, once it counts all that happened."""
     decisions = [decision for _, decision in shop.records.every(topics.DECISIONS, Decision)]
-    snapshot = _newest(shop)
+    snapshot = _newest_snapshot(shop)
     if snapshot is None:
         return None
     counts = {
@@ -128,7 +128,7 @@ def test_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> None
     shop.wait_until_idle()
     known_number = eventually(lambda: _complete_snapshot(shop)).number
 
-    def find_named() -> Any:
+    def find_explanation() -> Any:
         decision_id = _send_customers(shop, names, 1)
         shop.wait_until_idle()
         explanation = shop.ask("explain", decision_id, "--rerun")
@@ -136,7 +136,7 @@ def test_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> None
             explanation if int(explanation["snapshot"].partition("-")[0]) >= known_number else None
         )
 
-    explanation = eventually(find_named)
+    explanation = eventually(find_explanation)
     assert explanation["same"] is True
     [hero] = [slot for slot in explanation["slots"] if slot["slot"] == "hero"]
     assert 0 < hero["propensity"] < 1

@@ -55,19 +55,19 @@ def test_file_is_sent_at_the_pace_of_the_stages(stack: Stack, tmp_path: Path) ->
     # A decision that is asked for meanwhile waits for few of the file's rows.
     file = _file(tmp_path, _ROWS)
     stack.kairos("status", "--until-idle", "60")
-    before = _count_undecided(stack)
+    before = _count_undecided_interactions(stack)
     sending = stack.start("send", str(file))
     backlogs = [0]
     try:
         while sending.poll() is None:
-            backlogs.append(_count_undecided(stack) - before)
+            backlogs.append(_count_undecided_interactions(stack) - before)
             time.sleep(0.02)
     finally:
         sending.kill()
     assert sending.wait() == 0
     assert max(backlogs) < _ROWS / 2
     stack.kairos("status", "--until-idle", "60")
-    assert _count_undecided(stack) == before
+    assert _count_undecided_interactions(stack) == before
 
 
 @pytest.mark.timeout(300)
@@ -77,10 +77,10 @@ def test_decisions_beside_a_large_file_come_in_time(
     # Sent at once, the file's rows would delay decisions until long after the last of them.
     file = _file(tmp_path, 20 * _ROWS)
     eventually(lambda: _is_decided(_ask(client)))
-    before = _count_written(live)
+    before = _count_written_interactions(live)
     sending = live.start("send", str(file))
     try:
-        eventually(lambda: _count_written(live) > before + _ROWS / 10)
+        eventually(lambda: _count_written_interactions(live) > before + _ROWS / 10)
         eventually(lambda: all(_is_decided(_ask(client)) for _ in range(_REQUESTS)))
         assert sending.poll() is None
     finally:
@@ -98,11 +98,11 @@ def _file(folder: Path, count: int) -> Path:
     return file
 
 
-def _count_written(stack: Stack) -> int:
+def _count_written_interactions(stack: Stack) -> int:
     return record_counts(stack.settings.kafka(), (topics.INTERACTIONS,))[topics.INTERACTIONS]
 
 
-def _count_undecided(stack: Stack) -> int:
+def _count_undecided_interactions(stack: Stack) -> int:
     """Return the number of interactions that are written and not decided."""
     counts = record_counts(stack.settings.kafka(), (topics.INTERACTIONS, topics.DECISIONS))
     return counts[topics.INTERACTIONS] - counts[topics.DECISIONS]

@@ -196,13 +196,13 @@ def test_actions_that_wait_for_a_bad_url_are_delivered_once_it_is_mended(
 def test_action_found_after_its_deadline_is_not_posted(stack: Stack, receiver: Receiver) -> None:
     device = uuid4().hex
 
-    def find_decided() -> list[tuple[StoredRecord, Action]]:
+    def find_decided_actions() -> list[tuple[StoredRecord, Action]]:
         actions = stack.records.every(topics.actions("push"), Action)
         return [pair for pair in actions if pair[1].address == device]
 
     with stopped(stack.process("adapter-webhook-0")):
         _ping(stack, device)
-        [(entry, action)] = eventually(find_decided)
+        [(entry, action)] = eventually(find_decided_actions)
         last_ms = entry.timestamp + action.deadline_at - action.created_at
         eventually(lambda: time.time_ns() // 1_000_000 > last_ms)
     assert eventually(lambda: _outcomes(stack, action.action_id)) == ["expired"]

@@ -155,7 +155,7 @@ def test_message_is_taken_by_http_and_from_a_file_alike(message: dict[str, Any])
                 by_http = replace(by_http, event_id=by_file.event_id)
                 assert not str(message["messageId"] or "").strip()
             assert _comparable(by_http) == _comparable(by_file)
-            _check_decided(by_http)
+            _check_decision(by_http)
         else:
             assert answer.status_code == 400, answer.text
             error = answer.json()["error"]
@@ -181,7 +181,7 @@ def test_each_item_of_a_batch_is_taken_or_refused_by_itself(
         letters = [record for record in door.log.records if record.topic == topics.DEAD_LETTERS]
         assert len(letters) == len(refused_indices)
         for interaction in interactions:
-            _check_decided(interaction)
+            _check_decision(interaction)
 
 
 @settings(max_examples=cases(150), deadline=_DEADLINE)
@@ -204,7 +204,7 @@ def _damage(raw: bytes, data: st.DataObject) -> bytes:
     return raw[:place] + data.draw(st.binary(max_size=5)) + raw[place + cut_length :]
 
 
-def _check_decided(interaction: Interaction) -> None:
+def _check_decision(interaction: Interaction) -> None:
     """Check that an accepted message goes through all four stages, and is decided once."""
     flow = Flow(_RULES)
     emits = [emit.value for emit in flow.run(interaction)]

@@ -73,27 +73,27 @@ def doom(name: str) -> None:
 def _function(call: Callable[..., Any], point: Point) -> Callable[..., Any]:
     calls = count(1)
 
-    def call_doomed(*args: Any, **kwargs: Any) -> Any:
+    def call_doomed_method(*args: Any, **kwargs: Any) -> Any:
         is_nth = next(calls) == point.nth
         _die(is_nth and not point.after)
         result = call(*args, **kwargs)
         _die(is_nth)
         return result
 
-    return call_doomed
+    return call_doomed_method
 
 
 def _coroutine(call: Callable[..., Any], point: Point) -> Callable[..., Any]:
     calls = count(1)
 
-    async def call_doomed(*args: Any, **kwargs: Any) -> Any:
+    async def call_doomed_method(*args: Any, **kwargs: Any) -> Any:
         is_nth = next(calls) == point.nth
         _die(is_nth and not point.after)
         result = await call(*args, **kwargs)
         _die(is_nth)
         return result
 
-    return call_doomed
+    return call_doomed_method
 
 
 def _is_coroutine(call: Callable[..., Any]) -> bool:

@@ -95,7 +95,7 @@ class CheckSuite(ABC):
     tamperings: ClassVar[Mapping[str, tuple[Check, "Tampering"]]]
 
     @abstractmethod
-    def run_undisturbed(self) -> World:
+    def make_undisturbed_world(self) -> World:
         """Return the result of a run without faults."""
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
@@ -108,12 +108,12 @@ class CheckSuite(ABC):
             metafunc.parametrize("check", self.checks, ids=lambda check: check.__name__)
 
     def test_check_holds_for_an_undisturbed_run(self, check: Check) -> None:
-        assert self.run_undisturbed().judge(check) == []
+        assert self.make_undisturbed_world().judge(check) == []
 
     def test_check_fails_after_tampering_with_its_evidence(
         self, check: Check, tamper: "Tampering"
     ) -> None:
-        world = self.run_undisturbed().copy()
+        world = self.make_undisturbed_world().copy()
         tamper(world)
         assert world.judge(check) != []
 

@@ -57,7 +57,7 @@ def _rules() -> Rules:
 
 
 @cache
-def _run_undisturbed() -> World:
+def _undisturbed_world() -> World:
     logs = Logs(PARTITIONS)
     stream = [_step(customer, step) for step in range(STEPS) for customer in range(_CUSTOMERS)]
     roll_call = [interaction(f"roll-{n}", "Viewed", [("customer_id", f"r{n}")]) for n in range(6)]
@@ -329,16 +329,17 @@ class TestChecks(CheckSuite):
     checks = CHECKS
     tamperings = TAMPERINGS
 
-    def run_undisturbed(self) -> World:
-        return _run_undisturbed()
+    def make_undisturbed_world(self) -> World:
+        return _undisturbed_world()
 
 
 def test_undisturbed_run_has_decisions_and_actions() -> None:
     decisions: list[Decision] = [
-        decision for _, decision in _run_undisturbed().logs.read(topics.DECISIONS)
+        decision for _, decision in _undisturbed_world().logs.read(topics.DECISIONS)
     ]
     assert len({decision.event_id for decision in decisions}) > _CUSTOMERS * STEPS
-    assert len(_run_undisturbed().delivered_ids) == _CUSTOMERS * 3
+    assert len(_undisturbed_world().delivered_ids) == _CUSTOMERS * 3
     assert any(
-        isinstance(record, Memberships) for _, record in _run_undisturbed().logs.read("memberships")
+        isinstance(record, Memberships)
+        for _, record in _undisturbed_world().logs.read("memberships")
     )

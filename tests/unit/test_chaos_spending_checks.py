@@ -90,7 +90,7 @@ class _Learner:
 
 
 @cache
-def _run_undisturbed() -> World:
+def _undisturbed_world() -> World:
     logs = Logs(PARTITIONS)
     stages = KilledStages(_rules(), logs, Random(0))
     with tempfile.TemporaryDirectory() as folder:
@@ -214,12 +214,12 @@ class TestChecks(CheckSuite):
     checks = SPENDING_CHECKS[len(CHECKS) :]
     tamperings = TAMPERINGS
 
-    def run_undisturbed(self) -> World:
-        return _run_undisturbed()
+    def make_undisturbed_world(self) -> World:
+        return _undisturbed_world()
 
 
 def test_undisturbed_run_spends_gives_away_and_learns() -> None:
-    evidence = _run_undisturbed().evidence()
+    evidence = _undisturbed_world().evidence()
     spent_by_budget = {name: budget.spent for name, budget in evidence.budgets.items()}
     assert spent_by_budget["prize"] == spent_by_budget["shelf/chair"] == _CUSTOMERS
     assert (spent_by_budget["coupon"], evidence.budgets["coupon"].released) == (0, _CUSTOMERS)

@@ -49,7 +49,7 @@ _TOPIC_COMMANDS: Final = (
 )
 
 
-def _first_of(table: str) -> str:
+def _first_command_of(table: str) -> str:
     """Return the first command that reads a table."""
     return next(command for command, tables in _COMMANDS.items() if table in tables)
 
@@ -59,7 +59,7 @@ _CASES: Final = [
     for command, tables in _COMMANDS.items()
     for table in tables
     for odd_table in ODD_TABLES
-    if table in odd_table.tables and (not odd_table.form or command == _first_of(table))
+    if table in odd_table.tables and (not odd_table.form or command == _first_command_of(table))
 ]
 
 
