@@ -195,7 +195,7 @@ def test_transactional_messages_come_first_in_a_placement() -> None:
     assert life.treatments() == ["notice-hero"]
 
 
-def test_value_of_a_treatment_and_its_dates_are_its_own() -> None:
+def test_treatment_has_its_own_value_and_dates() -> None:
     day = 24 * 3_600_000
     early_treatment = hero("early", value=9, ends="1970-01-01")
     late_treatment = hero("late", value=8, starts="1970-01-02")

@@ -47,7 +47,7 @@ def test_share_of_customers_is_held_out() -> None:
     assert 0.15 < results.count(False) / len(results) < 0.25
 
 
-def test_hash_draws_every_share_and_each_holdout_by_itself() -> None:
+def test_hash_draws_every_share_and_each_holdout_independently() -> None:
     people = [f"person-{n}" for n in range(10_000)]
     for share in (0.01, 0.3, 0.9):
         holders, other = (
@@ -102,7 +102,7 @@ def test_holdout_of_an_issue_leaves_the_others_alone() -> None:
             assert not life.treatments()  # the cap of care is used up
 
 
-def test_campaign_has_a_holdout_of_its_own() -> None:
+def test_campaign_has_its_own_holdout() -> None:
     campaigns = [campaign("sales", offer("sale", 9, hero("sale-hero")), holdout=0.5)]
     rules = world(campaigns=campaigns)
     holdouts = {_ask(_customer(n, rules), 0).choices[0].holdout for n in range(20)}

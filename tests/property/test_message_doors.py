@@ -167,7 +167,7 @@ def test_message_is_taken_by_http_and_from_a_file_alike(message: dict[str, Any])
 
 @settings(max_examples=cases(75), deadline=_DEADLINE)
 @given(st.lists(st.one_of(_messages(), _ANYTHING), min_size=1, max_size=5), _contexts())
-def test_each_item_of_a_batch_is_taken_or_refused_by_itself(
+def test_each_item_of_a_batch_is_taken_or_refused_independently(
     items: list[object], context: object
 ) -> None:
     with _door() as door:

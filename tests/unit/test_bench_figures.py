@@ -30,7 +30,7 @@ def test_repeat_that_did_not_reach_the_rate_fell_behind() -> None:
     assert latency.p99 == 3.0
 
 
-def test_repeat_that_reached_the_rate_may_fall_behind_too() -> None:
+def test_repeat_that_reached_the_rate_may_fall_behind() -> None:
     latency = summarise("floor", _RATE, [_sample(2.0), _sample(4.0, delay_s=2.0)], repeats=3)
     assert (latency.reached, latency.sustained, latency.behind_count) == (2, 1, 2)
 

@@ -79,6 +79,6 @@ def test_broker_commands_leave_an_existing_cluster_alone(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_status_without_a_broker_is_printed_as_json_too(tmp_path: Path) -> None:
+def test_status_without_a_broker_is_printed_as_json(tmp_path: Path) -> None:
     result = run_kairos(tmp_path, "broker", "status", "--json")
     assert '"state": "stopped"' in result.stdout

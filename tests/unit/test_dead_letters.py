@@ -49,7 +49,7 @@ def test_cut_dead_letter_states_the_original_size() -> None:
     assert letter.detail == f"why; value cut: {sizes.INPUT} of 3000000 bytes"
 
 
-def test_header_without_a_value_is_an_empty_one() -> None:
+def test_header_without_a_value_becomes_empty() -> None:
     failure = _failed_input(1, 1, [("origin", None)])  # type: ignore[list-item]
     letter = dead_letter("identity", failure, DeadLetter("because", "why"))
     assert letter.headers == {"origin": b""}

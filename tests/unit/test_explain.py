@@ -143,7 +143,7 @@ def test_figures_are_short(value: float, text: str) -> None:
     assert number("es", value) == text.replace(".", ",")
 
 
-def test_decision_without_slots_is_explained_as_such() -> None:
+def test_decision_without_slots_is_explained() -> None:
     life = Life(world(campaigns=[campaign("c", offer("o", 1))]))
     decision = life.interact("Elsewhere", DAY_MS)
     explanation = _explain(decision, life)

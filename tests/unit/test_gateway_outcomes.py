@@ -104,7 +104,7 @@ def test_conversion_counts_once_per_action_and_goal(door: Doorway) -> None:
     assert [ids.index(event_id) for event_id in ids] == [0, 0, 0, 3, 3, 5]
 
 
-def test_clicks_with_ids_of_their_own_count_each(door: Doorway) -> None:
+def test_clicks_with_their_own_ids_count_separately(door: Doorway) -> None:
     outcome_body = {"token": token(door), "outcome": "click"}
     for body in (
         outcome_body,

@@ -67,7 +67,7 @@ def test_linked_identifiers_stay_linked_at_the_limit() -> None:
     assert roots == {"customer_id:A": "customer_id:A", "cookie:k1": "customer_id:A"}
 
 
-def test_kind_of_identifier_has_a_limit_of_its_own() -> None:
+def test_kind_of_identifier_has_its_own_limit() -> None:
     stages = flow(maximum=100, cookies=1)
     stream = [
         view(1, "customer_id:A", "cookie:k1"),

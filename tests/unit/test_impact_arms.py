@@ -125,7 +125,7 @@ def test_outbound_messages_keep_their_triggers_and_caps() -> None:
         assert life.treatments() == []
 
 
-def test_arms_have_their_shares_and_other_customers_are_in_the_usual_one() -> None:
+def test_arms_have_their_shares_and_other_customers_are_in_the_usual_arm() -> None:
     tests = ImpactTests(0.05)
     counts_by_arm = Counter(
         arm_of(tests, profile_id(Identifier("customer_id", f"{number}")))

@@ -19,7 +19,7 @@ def test_date_counts_from_now() -> None:
     ("header", "seconds"),
     [("120", 120), (" 7 ", 7), ("0", 0), ("-5", 0), ("1.5", 0), ("soon", 0), ("", 0), (None, 0)],
 )
-def test_wait_is_in_seconds_and_nonsense_asks_for_none(header: str | None, seconds: float) -> None:
+def test_wait_is_in_seconds_and_nonsense_is_ignored(header: str | None, seconds: float) -> None:
     assert retry_after_s(header) == seconds
 
 

@@ -214,7 +214,7 @@ def _merge_batch(message: dict[str, Any], **batch_fields: Any) -> SegmentMessage
     return with_batch_fields(record, batch)
 
 
-def test_context_of_a_batch_is_merged_into_each_messages_own() -> None:
+def test_context_of_a_batch_is_merged_into_that_of_each_message() -> None:
     message = {
         "userId": "u1",
         "event": "Viewed",

@@ -22,6 +22,6 @@ def test_lines_are_sorted_by_key_in_the_order_of_their_addition(
     assert not list(tmp_path.iterdir())
 
 
-def test_no_lines_give_none(tmp_path: Path) -> None:
+def test_sorting_no_lines_gives_no_lines(tmp_path: Path) -> None:
     with SortedLines(tmp_path) as lines:
         assert not list(lines)
