@@ -21,7 +21,7 @@ from pipeline.home.table_engine import table_engine
 from pipeline.insights.campaign_facts import Period
 from pipeline.insights.engines import open_duckdb
 from pipeline.insights.goals import campaign_goals
-from pipeline.insights.report.content import ReportQuestion
+from pipeline.insights.report.content import PlannedJourney, ReportQuestion
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 from pipeline.settings import Settings
 from pipeline.stack.control import StackError
@@ -137,7 +137,7 @@ def _report(settings: Settings, last_day: str) -> Path:
             goals=campaign_goals(campaigns),
             goal=_GOAL,
             by="platform",
-            journey=(read_plan(PLAN), PLAN),
+            journey=PlannedJourney(read_plan(PLAN), PLAN),
             worth=None,
             language="en",
         )

@@ -21,7 +21,7 @@ from pipeline.cli.plain import plain
 from pipeline.cli.times import optional_ms
 from pipeline.insights.associations import Association
 from pipeline.insights.conformance import Conformance, conformance
-from pipeline.insights.defined import compare
+from pipeline.insights.defined import follow_cases
 from pipeline.insights.discovery import Discovery, DiscoveryOptions, discover
 from pipeline.insights.events import EventLog, EventOptions, read_events
 from pipeline.insights.journey_details import Comparison, JourneyDetails, journey_details
@@ -101,7 +101,7 @@ def journeys(  # noqa: PLR0913 - a command's options
         if journey is None or plan_file is None:
             _show_discovery(discover(log, options), log, options, json)
             return
-        comparison = compare(log, journey, plan_file)
+        comparison = follow_cases(log, journey, plan_file)
         result = conformance(comparison)
         journey_parts = journey_details(comparison, early_ms) if details else None
     for words in comparison.unseen:

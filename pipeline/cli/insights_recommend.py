@@ -21,7 +21,7 @@ from pipeline.config.model.journeys import Journey
 from pipeline.insights.case_choices import ARROW, case_choices
 from pipeline.insights.choices import ChoiceRows, Gain
 from pipeline.insights.decision_prompts import load_decision_prompts
-from pipeline.insights.defined import compare
+from pipeline.insights.defined import follow_cases
 from pipeline.insights.engines import Queries
 from pipeline.insights.events import EventLog, EventOptions, read_events
 from pipeline.insights.implied_journey import implied_journey
@@ -304,7 +304,7 @@ def _steps(
     if plan.journey is None or plan.file is None:
         load_named_steps(log)
         return None, []
-    cases = compare(log, plan.journey, plan.file)
+    cases = follow_cases(log, plan.journey, plan.file)
     for missing in cases.unseen:
         err.print(plain(f"{plan.file}: {missing}"), soft_wrap=True)
     names = tuple(step.name for step in cases.plan.steps)
@@ -318,7 +318,7 @@ def _orders(
     if goal_journey is None:
         err.print("No orders are compared: the goal never came, or too few steps are usual.")
         return []
-    return case_choices(compare(log, goal_journey, file), weighing, ())
+    return case_choices(follow_cases(log, goal_journey, file), weighing, ())
 
 
 def _write_drafts(sources: DraftSources, result: Recommendations, folder: Path) -> None:

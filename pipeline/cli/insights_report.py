@@ -32,7 +32,12 @@ from pipeline.insights.engines import Queries
 from pipeline.insights.goals import campaign_goals
 from pipeline.insights.incident_words import Language
 from pipeline.insights.report.advice import NO_ADVICE, read_advice
-from pipeline.insights.report.content import ReportContent, ReportQuestion, report_content
+from pipeline.insights.report.content import (
+    PlannedJourney,
+    ReportContent,
+    ReportQuestion,
+    report_content,
+)
 from pipeline.insights.report.page import report_page
 from pipeline.insights.tables import TableError
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
@@ -91,7 +96,7 @@ def report(  # noqa: PLR0913 - a command's options
             goals=campaign_goals(campaigns),
             goal=goal or usual_goal(campaigns),
             by=by,
-            journey=None if journey is None else (read_plan(journey), journey),
+            journey=None if journey is None else PlannedJourney(read_plan(journey), journey),
             worth=worth,
             language=language,
             advice=NO_ADVICE if recommendations is None else read_advice(recommendations),

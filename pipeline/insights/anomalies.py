@@ -64,6 +64,16 @@ class SeriesScan:
 
 
 @dataclass(frozen=True, slots=True)
+class _Span:
+    """Span of days (inclusive); `deviations`: distance of its sum from the baseline, in standard
+    deviations."""
+
+    first: int
+    last: int
+    deviations: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class _AnomalousSpan:
     """Span of days (inclusive) with its p-value and, after the test, its false discovery rate."""
 
@@ -77,7 +87,7 @@ class _AnomalousSpan:
 def scan(series: Sequence[DailySeries], seed: int) -> tuple[SeriesScan, ...]:
     """Return the series that have enough data, with their anomalies; `seed`: of simulated
     series."""
-    usable_series = [daily for daily in series if _has_enough(daily)]
+    usable_series = [daily for daily in series if _has_enough_data(daily)]
     random = np.random.default_rng(seed)
     masks = [np.ones(daily.days, dtype=np.bool_) for daily in usable_series]
     by_series: list[list[_AnomalousSpan]] = [[] for _ in usable_series]
@@ -107,7 +117,7 @@ def scan(series: Sequence[DailySeries], seed: int) -> tuple[SeriesScan, ...]:
     )
 
 
-def _has_enough(series: DailySeries) -> bool:
+def _has_enough_data(series: DailySeries) -> bool:
     basis = series.counts if series.trials is None else series.trials
     return series.days >= _FEWEST_DAYS and float(basis.sum()) >= _FEWEST
 
@@ -149,51 +159,54 @@ def _largest_deviation(
         return None
     residual = (series.counts - baseline.expected) * usable
     variance = baseline.variance * usable
-    span = _furthest_spans(residual[None, :], variance, lengths)[1][0]
-    others = mask.copy()
-    others[span[0] : span[1] + 1] = False
-    baseline = refit_dispersion(series, baseline, others)
+    start = _furthest_spans(residual[None, :], variance, lengths)[1][0]
+    other_days = mask.copy()
+    other_days[start.first : start.last + 1] = False
+    baseline = refit_dispersion(series, baseline, other_days)
     variance = baseline.variance * usable
-    first, last, deviations = _refine(residual, variance, *span)
+    span = _refine(residual, variance, start)
+    days = slice(span.first, span.last + 1)
     draws = _draw_residuals(series, baseline, random) * usable
     maxima = _furthest_spans(draws, variance, lengths)[0]
-    expected = float((baseline.expected * usable)[first : last + 1].sum())
-    count = float((series.counts * usable)[first : last + 1].sum())
+    expected = float((baseline.expected * usable)[days].sum())
+    count = float((series.counts * usable)[days].sum())
     if max(expected, count) < _FEWEST_SPAN_EVENTS:
         return None
-    return _AnomalousSpan(first, last, deviations, _tail(abs(deviations), maxima))
+    p_value = _tail(abs(span.deviations), maxima)
+    return _AnomalousSpan(span.first, span.last, span.deviations, p_value)
 
 
 def _furthest_spans(
     residuals: Floats, variance: Floats, lengths: Sequence[int]
-) -> tuple[Floats, list[tuple[int, int]]]:
-    """Return for each row the greatest distance from 0, and its span (first, last)."""
+) -> tuple[Floats, list[_Span]]:
+    """Return for each row the greatest distance from 0, and its span."""
     rows = residuals.shape[0]
     sums = np.concatenate((np.zeros((rows, 1)), np.cumsum(residuals, axis=1)), axis=1)
     total = np.concatenate(([0.0], np.cumsum(variance)))
     greatest = np.zeros(rows)
-    spans = [(0, 0)] * rows
+    spans = [_Span(0, 0)] * rows
     for length in lengths:
         reach = np.sqrt(np.maximum(total[length:] - total[:-length], _LEAST_VARIANCE))
         distances = np.abs(sums[:, length:] - sums[:, :-length]) / reach
-        at = distances.argmax(axis=1)
-        row_maxima = distances[np.arange(rows), at]
+        starts = distances.argmax(axis=1)
+        row_maxima = distances[np.arange(rows), starts]
         for row in np.flatnonzero(row_maxima > greatest):
-            spans[row] = (int(at[row]), int(at[row]) + length - 1)
+            spans[row] = _Span(int(starts[row]), int(starts[row]) + length - 1)
         greatest = np.maximum(greatest, row_maxima)
     return greatest, spans
 
 
-def _refine(residual: Floats, variance: Floats, begin: int, end: int) -> tuple[int, int, float]:
-    """Return the span with the greatest distance whose ends are at most a week from `begin` and
-    `end`, and its distance."""
-    best = (begin, end, 0.0)
-    for first in range(max(begin - 7, 0), min(begin + 7, end) + 1):
-        for last in range(max(end - 7, first), min(end + 7, len(residual) - 1) + 1):
+def _refine(residual: Floats, variance: Floats, start: _Span) -> _Span:
+    """Return the span with the greatest distance whose ends are at most a week from those of
+    `start`."""
+    best = _Span(start.first, start.last)
+    for first in range(max(start.first - 7, 0), min(start.first + 7, start.last) + 1):
+        latest = min(start.last + 7, len(residual) - 1)
+        for last in range(max(start.last - 7, first), latest + 1):
             reach = float(np.sqrt(max(variance[first : last + 1].sum(), _LEAST_VARIANCE)))
             distance = float(residual[first : last + 1].sum()) / reach
-            if abs(distance) > abs(best[2]):
-                best = (first, last, distance)
+            if abs(distance) > abs(best.deviations):
+                best = _Span(first, last, distance)
     return best
 
 

@@ -38,7 +38,7 @@ _STEADY_TRIALS: Final = 500.0
 class Baseline:
     """Expectation of each day, and its variance, `dispersion` included.
 
-    `weekdays`: how each day of the week compares with the mean of them (1 = alike), Monday first.
+    `weekdays`: factor of each day of the week relative to their mean (1: equal), Monday first.
     """
 
     expected: Floats
@@ -56,23 +56,23 @@ def fit(series: DailySeries, days: Mask) -> Baseline:
     expected = mean * trials
     variance = expected if series.trials is None else expected * (1 - mean)
     variance = np.maximum(variance, 1e-9)
-    usable = days & (trials > 0)
-    dispersion = _dispersion(series.counts - expected, variance, usable, design.shape[1])
+    usable_days = days & (trials > 0)
+    dispersion = _dispersion(series.counts - expected, variance, usable_days, design.shape[1])
     return Baseline(expected, variance * dispersion, dispersion, _weekdays(design, beta))
 
 
 def refit_dispersion(series: DailySeries, baseline: Baseline, days: Mask) -> Baseline:
     """Return the baseline with its dispersion estimated from the days in the mask `days` only."""
-    usable = days if series.trials is None else days & (series.trials > 0)
+    usable_days = days if series.trials is None else days & (series.trials > 0)
     variance = baseline.variance / baseline.dispersion
-    dispersion = _dispersion(series.counts - baseline.expected, variance, usable, 1)
+    dispersion = _dispersion(series.counts - baseline.expected, variance, usable_days, 1)
     return replace(baseline, variance=variance * dispersion, dispersion=dispersion)
 
 
-def _dispersion(residual: Floats, variance: Floats, usable: Mask, parameters: int) -> float:
+def _dispersion(residual: Floats, variance: Floats, usable_days: Mask, parameters: int) -> float:
     """Return the mean square of Pearson's residuals, at least 1."""
-    squares = residual[usable] ** 2 / np.maximum(variance[usable], 0.05)
-    return max(float(squares.sum()) / max(int(usable.sum()) - parameters, 1), 1.0)
+    squares = residual[usable_days] ** 2 / np.maximum(variance[usable_days], 0.05)
+    return max(float(squares.sum()) / max(int(usable_days.sum()) - parameters, 1), 1.0)
 
 
 def _design(series: DailySeries) -> tuple[Floats, Floats]:
@@ -97,7 +97,7 @@ def _is_steady(series: DailySeries) -> bool:
 
 def _fit(series: DailySeries, days: Mask, design: Floats, penalty: Floats) -> Floats:
     beta = np.zeros(design.shape[1])
-    beta[0] = _start(series, days)
+    beta[0] = _initial_intercept(series, days)
     best_likelihood = _likelihood(series, days, design, penalty, beta)
     for _ in range(_ROUNDS):
         eta = np.clip(design @ beta, -_GREATEST_ETA, _GREATEST_ETA)
@@ -137,7 +137,7 @@ def _likelihood(
     return float(terms[days].sum() - (penalty[1:] * beta[1:] ** 2).sum() / 2)
 
 
-def _start(series: DailySeries, days: Mask) -> float:
+def _initial_intercept(series: DailySeries, days: Mask) -> float:
     if series.trials is None:
         return float(np.log(series.counts[days].mean() + 0.01)) if days.any() else 0.0
     hits, trials = float(series.counts[days].sum()), float(series.trials[days].sum())

@@ -27,7 +27,7 @@ OUTCOMES: Final = (
     "expired",
 )  # fmt: skip
 
-_HELD: Final = "held out by "
+_HOLDOUT_FATE: Final = "held out by "
 _END_OF_TIME_MS: Final = 253_402_300_799_000
 """Last second of the year 9999."""
 
@@ -73,8 +73,8 @@ def load_facts(queries: Queries, folder: Path, period: Period) -> FactsSupport:
     )
     segmented = queries.open_topic(folder, SEGMENTED, ("interaction", "identity", "segments"))
     try:
-        end = _load_happened(queries, segmented, decisions, period)
-        _load_decided(queries, decisions, period)
+        end = _load_interactions(queries, segmented, decisions, period)
+        _load_decisions(queries, decisions, period)
         _load_messages(queries)
         _load_facts(queries)
         return _support(queries, decisions, segmented, end)
@@ -89,10 +89,10 @@ def load_goals(queries: Queries, goals: Sequence[CampaignGoal]) -> None:
         f"WHERE {goal.sql}"
         for goal in goals
     )
-    nothing = (
+    no_goals = (
         "SELECT customer, CAST('' AS VARCHAR) AS campaign, at_ms, value FROM happened WHERE FALSE"
     )
-    queries.define("goals", selects or nothing)
+    queries.define("goals", selects or no_goals)
     windows = {
         "campaign": pa.array([goal.campaign for goal in goals], pa.string()),
         "window_ms": pa.array([goal.window_ms for goal in goals], pa.int64()),
@@ -100,7 +100,7 @@ def load_goals(queries: Queries, goals: Sequence[CampaignGoal]) -> None:
     queries.load("windows", pa.table(windows))
 
 
-def _load_happened(queries: Queries, segmented: str, decisions: str, period: Period) -> int:
+def _load_interactions(queries: Queries, segmented: str, decisions: str, period: Period) -> int:
     """Load `received`, each interaction once, and `happened`; return the log's end in ms (0:
     empty)."""
     until = _END_OF_TIME_MS if period.until_ms is None else period.until_ms
@@ -142,7 +142,7 @@ def _load_happened(queries: Queries, segmented: str, decisions: str, period: Per
     return int(last) if period.until_ms is None else period.until_ms
 
 
-def _load_decided(queries: Queries, decisions: str, period: Period) -> None:
+def _load_decisions(queries: Queries, decisions: str, period: Period) -> None:
     since = 0 if period.since_ms is None else period.since_ms
     until = _END_OF_TIME_MS if period.until_ms is None else period.until_ms
     queries.define(
@@ -172,9 +172,9 @@ def _load_messages(queries: Queries) -> None:
                 entry.campaign AS campaign, entry.offer AS offer, entry.treatment AS treatment,
                 entry.channel AS channel, {_finite_amount("entry.value")} AS worth,
                 {_finite_amount("entry.cost")} AS cost,
-                CASE WHEN entry.fate LIKE '{_HELD}%'
-                    THEN substr(entry.fate, {len(_HELD) + 1}) END AS holdout
-            FROM opened WHERE entry.fate = 'chosen' OR entry.fate LIKE '{_HELD}%'
+                CASE WHEN entry.fate LIKE '{_HOLDOUT_FATE}%'
+                    THEN substr(entry.fate, {len(_HOLDOUT_FATE) + 1}) END AS holdout
+            FROM opened WHERE entry.fate = 'chosen' OR entry.fate LIKE '{_HOLDOUT_FATE}%'
         ), chosen AS (
             SELECT decision_id, entry.slot AS slot, entry.treatment AS treatment,
                 entry.action_id AS action_id, entry.propensity AS propensity
@@ -292,8 +292,8 @@ def _support(queries: Queries, decisions: str, segmented: str, end: int) -> Fact
 def _amount(properties: str) -> str:
     """Return SQL for the first of value, revenue and total that is present; NULL unless it is an
     amount of at least 0."""
-    read = ", ".join(f"{properties} ->> '$.{name}'" for name in ("value", "revenue", "total"))
-    number = f"TRY_CAST(coalesce({read}) AS DOUBLE)"
+    fields = ", ".join(f"{properties} ->> '$.{name}'" for name in ("value", "revenue", "total"))
+    number = f"TRY_CAST(coalesce({fields}) AS DOUBLE)"
     return f"CASE WHEN {number} >= 0 THEN {_finite_amount(number)} END"
 
 

@@ -32,11 +32,11 @@ that only those that cases took are options."""
 
 @dataclass(frozen=True, slots=True)
 class _FollowedCase:
-    """Case whose follow-up is over, from `begin` to `end`; times in µs. `first`: time of the first
-    event of each step, by the step's number."""
+    """Case whose follow-up is over, from `begin` to `end`; times in µs. `first_times`: time
+    of the first event of each step, by the step's number."""
 
     number: int
-    first: Mapping[int, int]
+    first_times: Mapping[int, int]
     begin: int
     goal_at: int | None
     end: int
@@ -70,7 +70,8 @@ def case_choices(
     followed_cases = _followed_cases(cases)
     arms = {case.arm for case in followed_cases if case.arm}
     shares = _arm_shares(cases)
-    proposals, is_tested = [], False
+    choice_rows: list[ChoiceRows] = []
+    is_tested = False
     for choice in _open_choices(cases.plan, followed_cases, forbidden_orders):
         by_arm = {
             arm_of_option(choice.kind, choice.place, option): option for option in choice.options
@@ -78,15 +79,15 @@ def case_choices(
         is_drawn = bool(arms) and arms <= by_arm.keys()
         is_tested |= is_drawn
         choices = _choices_by_arm(followed_cases, by_arm) if is_drawn else choice.case_choices
-        proposals += _compare_options(
+        choice_rows += _option_rows(
             choice.kind, choice.place, choices, weighing, shares if is_drawn else {}
         )
     if arms and not is_tested:
         by_arm = {arm: Option("arm", arm) for arm in arms}
-        proposals += _compare_options(
+        choice_rows += _option_rows(
             "arm", "arm", _choices_by_arm(followed_cases, by_arm), weighing, shares
         )
-    return proposals
+    return choice_rows
 
 
 def arm_of_option(kind: Kind, place: str, option: Option) -> str:
@@ -117,7 +118,7 @@ def _choices_by_arm(
     return [_CaseChoice(case, by_arm[case.arm], case.begin) for case in followed_cases if case.arm]
 
 
-def _compare_options(
+def _option_rows(
     kind: Kind,
     place: str,
     choices: Sequence[_CaseChoice],
@@ -142,10 +143,10 @@ def _followed_cases(cases: DefinedCases) -> list[_FollowedCase]:
     )
     followed_cases = []
     for number, (variant, times, begin, goal_at, end, arm) in enumerate(rows):
-        first: dict[int, int] = {}
+        first_times: dict[int, int] = {}
         for step, at in zip(paths[variant], times, strict=True):
-            first.setdefault(step, at)
-        followed_cases.append(_FollowedCase(number, first, begin, goal_at, end, arm))
+            first_times.setdefault(step, at)
+        followed_cases.append(_FollowedCase(number, first_times, begin, goal_at, end, arm))
     return followed_cases
 
 
@@ -154,17 +155,17 @@ def _open_choices(
     followed_cases: Sequence[_FollowedCase],
     forbidden_orders: Sequence[tuple[str, str]],
 ) -> Iterator[_OpenChoice]:
-    optional = [number for number, step in enumerate(plan.steps) if not step.mandatory]
-    for number in optional:
-        after = _next_mandatory_step(plan, plan.steps[number].stage)
-        if after is not None:
-            choices = list(_optional_step_choices(followed_cases, number, after))
+    optional_steps = [number for number, step in enumerate(plan.steps) if not step.mandatory]
+    for number in optional_steps:
+        next_mandatory = _next_mandatory_step(plan, plan.steps[number].stage)
+        if next_mandatory is not None:
+            choices = list(_optional_step_choices(followed_cases, number, next_mandatory))
             yield _OpenChoice("step", plan.steps[number].name, (WITH_STEP, WITHOUT_STEP), choices)
     last = max((n for n, step in enumerate(plan.steps) if step.mandatory), default=None)
-    if len(optional) > 1 and last is not None:
-        counts = tuple(_count_option(number) for number in range(len(optional) + 1))
+    if len(optional_steps) > 1 and last is not None:
+        counts = tuple(_count_option(number) for number in range(len(optional_steps) + 1))
         yield _OpenChoice(
-            "count", "steps", counts, list(_count_choices(followed_cases, optional, last))
+            "count", "steps", counts, list(_count_choices(followed_cases, optional_steps, last))
         )
     for numbers in plan.stages():
         names = [plan.steps[number].name for number in numbers]
@@ -183,12 +184,12 @@ def _count_option(number: int) -> Option:
 
 
 def _count_choices(
-    followed_cases: Sequence[_FollowedCase], optional: Sequence[int], last: int
+    followed_cases: Sequence[_FollowedCase], optional_steps: Sequence[int], last: int
 ) -> Iterator[_CaseChoice]:
     for case in followed_cases:
-        at = case.first.get(last)
+        at = case.first_times.get(last)
         if at is not None:
-            count = sum(case.first.get(step, at) < at for step in optional)
+            count = sum(case.first_times.get(step, at) < at for step in optional_steps)
             yield _CaseChoice(case, _count_option(count), at)
 
 
@@ -213,12 +214,12 @@ def _next_mandatory_step(plan: JourneyPlan, stage: int) -> int | None:
 
 
 def _optional_step_choices(
-    followed_cases: Sequence[_FollowedCase], step: int, after: int
+    followed_cases: Sequence[_FollowedCase], step: int, next_mandatory: int
 ) -> Iterator[_CaseChoice]:
     for case in followed_cases:
-        at = case.first.get(after)
+        at = case.first_times.get(next_mandatory)
         if at is not None:
-            is_taken = case.first.get(step, at) < at
+            is_taken = case.first_times.get(step, at) < at
             yield _CaseChoice(case, WITH_STEP if is_taken else WITHOUT_STEP, at)
 
 
@@ -230,12 +231,13 @@ def _order_choices(
 ) -> Iterator[_CaseChoice]:
     names_by_number = dict(zip(numbers, names, strict=True))
     for case in followed_cases:
-        if all(number in case.first for number in numbers):
+        if all(number in case.first_times for number in numbers):
             order = [
-                names_by_number[number] for number in sorted(numbers, key=case.first.__getitem__)
+                names_by_number[number]
+                for number in sorted(numbers, key=case.first_times.__getitem__)
             ]
             if not any(_is_before(order, *pair) for pair in forbidden_orders):
-                at = max(case.first[number] for number in numbers)
+                at = max(case.first_times[number] for number in numbers)
                 yield _CaseChoice(case, Option("order", ARROW.join(order)), at)
 
 

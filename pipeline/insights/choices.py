@@ -186,7 +186,7 @@ def propose(rows: ChoiceRows, grade: Grade, by: Sequence[str]) -> list[ChoicePro
 
 
 def _propose_by_stratum(
-    earlier: ChoiceRows, weights: Floats, options: Sequence[int], for_all: ChoiceProposal
+    earlier: ChoiceRows, weights: Floats, options: Sequence[int], common_proposal: ChoiceProposal
 ) -> list[ChoiceProposal]:
     """Return the proposal of the best option for each stratum; none where the same option is best
     for all."""
@@ -195,7 +195,13 @@ def _propose_by_stratum(
     if len(set(best)) == 1:
         return []
     return [
-        ChoiceProposal(for_all.rows, best, for_all.by, for_all.grade, against=for_all.by_stratum[0])
+        ChoiceProposal(
+            common_proposal.rows,
+            best,
+            common_proposal.by,
+            common_proposal.grade,
+            against=common_proposal.by_stratum[0],
+        )
     ]
 
 

@@ -22,7 +22,7 @@ STAGES: Final = (
 )
 """Stages of rules in the order of checks."""
 
-_NEEDS: Final = (
+_NEEDED_COLUMNS: Final = (
     *("decision_id", "event_id", "profile_id", "decided_at"),
     *("choices", "candidates", "rejected"),
     *("kafka_partition", "kafka_offset", "kafka_error"),
@@ -53,8 +53,8 @@ def load_decisions(queries: Queries, folder: Path, options: DecisionLogOptions) 
 
     Raises TableError for topics that are missing or damaged.
     """
-    topic = queries.open_topic(folder, DECISIONS, _NEEDS)
-    queries.define("read", _read(topic, options))
+    topic = queries.open_topic(folder, DECISIONS, _NEEDED_COLUMNS)
+    queries.define("read", _decisions_sql(topic, options))
     queries.define(
         "entries",
         """
@@ -82,17 +82,17 @@ def load_decisions(queries: Queries, folder: Path, options: DecisionLogOptions) 
     queries.define("decided", _decision_groups(queries, folder, options))
 
 
-def _read(topic: str, options: DecisionLogOptions) -> str:
+def _decisions_sql(topic: str, options: DecisionLogOptions) -> str:
     period = _PERIODS.get(options.by, "''")
     limits = [
         f"decided_at {comparison} epoch_ms({at})"
         for comparison, at in ((">=", options.since), ("<", options.until))
         if at is not None
     ]
-    usual = (
+    usual_arm = (
         "coalesce(arm, 'usual') = 'usual'"  # decisions in arms of impact tests leave a factor out
     )
-    condition = " AND ".join(("kafka_error IS NULL", "decision_id IS NOT NULL", usual, *limits))
+    condition = " AND ".join(("kafka_error IS NULL", "decision_id IS NOT NULL", usual_arm, *limits))
     return f"""
         SELECT decision_id, event_id, profile_id, candidates, rejected, period FROM (
             SELECT decision_id, event_id, profile_id, candidates, rejected, {period} AS period,
@@ -137,19 +137,19 @@ transactional message."""
 
 
 def _decision_groups(queries: Queries, folder: Path, options: DecisionLogOptions) -> str:
-    considered = (
+    considered_decisions = (
         "SELECT DISTINCT decision_id FROM (SELECT decision_id FROM entries "
         "UNION ALL SELECT decision_id FROM rejections) AS any_of"
     )
     if options.by != "segment":
         return (
             "SELECT r.decision_id AS decision_id, r.profile_id AS profile_id, r.period AS grp "
-            f"FROM read AS r JOIN ({considered}) AS c ON r.decision_id = c.decision_id"
+            f"FROM read AS r JOIN ({considered_decisions}) AS c ON r.decision_id = c.decision_id"
         )
     topic = queries.open_topic(folder, SEGMENTED, ("interaction", "identity", "segments"))
     return f"""
         SELECT DISTINCT r.decision_id AS decision_id, r.profile_id AS profile_id, s.segment AS grp
-        FROM read AS r JOIN ({considered}) AS c ON r.decision_id = c.decision_id
+        FROM read AS r JOIN ({considered_decisions}) AS c ON r.decision_id = c.decision_id
         JOIN (
             SELECT identity.profile_id AS profile_id, interaction.event_id AS event_id,
                 unnest(segments.members) AS segment

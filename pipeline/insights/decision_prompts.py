@@ -16,7 +16,7 @@ from pipeline.insights.engines import Queries
 from pipeline.insights.tables import TableError
 from pipeline.insights.topic_files import DECISIONS
 
-_NEEDS: Final = (
+_NEEDED_COLUMNS: Final = (
     *("decision_id", "profile_id", "decided_at", "choices", "candidates"),
     *("kafka_partition", "kafka_offset", "kafka_error"),
 )
@@ -37,7 +37,7 @@ def load_decision_prompts(queries: Queries, folder: Path, journey: Journey, file
     queries.load(
         "step_offers", pa.table({"offer": list(pairs), "step": [pairs[pair] for pair in pairs]})
     )
-    topic = queries.open_topic(folder, DECISIONS, _NEEDS)
+    topic = queries.open_topic(folder, DECISIONS, _NEEDED_COLUMNS)
     queries.define(
         "step_decisions",
         f"""

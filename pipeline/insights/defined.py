@@ -30,7 +30,7 @@ CaseOutcome: TypeAlias = Literal["converted", "dropped", "unfinished"]
 LONGEST: Final = 100_000
 """Most steps of one case; more suggest that `case_id` is not the column of cases."""
 
-_TABLE_HAS: Final = frozenset(("name", "channel"))
+_TABLE_FACTS: Final = frozenset(("name", "channel"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class _Rules:
     exits: tuple[Test, ...]
 
 
-def compare(log: EventLog, journey: Journey, file: Path) -> DefinedCases:
+def follow_cases(log: EventLog, journey: Journey, file: Path) -> DefinedCases:
     """Follow every case of the table through the journey that `file` defines. Raises TableError."""
     plan = JourneyPlan.of(journey)
     unseen = _load_marks(log, journey, plan, file)
@@ -155,7 +155,7 @@ def _test(tree: Condition, subject: str, file: Path) -> Test:
         *(f"derived {name}" for name in facts.derived_names),
         *(f"trait {name}" for name in facts.traits),
         *(f"segment {name}" for name in facts.segments | facts.entered_segments),
-        *facts.event - _TABLE_HAS,
+        *facts.event - _TABLE_FACTS,
     ]
     if missing_facts:
         raise TableError(

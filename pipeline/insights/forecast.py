@@ -109,6 +109,9 @@ def _repeat_last_week(counts: Floats, horizon: int) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class _Level:
+    """Model of a level times the day of the week; `alpha`: weight of the latest day; `trend`:
+    whether it has a damped trend."""
+
     alpha: float
     trend: bool
 

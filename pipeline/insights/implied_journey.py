@@ -19,8 +19,10 @@ _LEAST_SHARE: Final = 0.5
 def implied_journey(
     log: EventLog, goal: str, window: str, step_names: Sequence[str]
 ) -> Journey | None:
-    """Return the journey of these steps, or without names of those that at least half of the cases
-    took, in their usual order; None without a goal event, or with too few usual steps.
+    """Return the journey of the named steps in their usual order; None without a goal event.
+
+    Without `step_names`, the steps are those that at least half of the cases took; None if they are
+    too few.
 
     Raises TableError for a name that no event has, and for steps whose orders cannot be compared.
     """

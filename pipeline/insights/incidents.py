@@ -39,6 +39,22 @@ class SeriesEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class _ScannedAnomaly:
+    """Anomaly with the scan of its series."""
+
+    scan: SeriesScan
+    anomaly: Anomaly
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _ChannelLoss:
+    """Number of goals missing in a channel, and its variance."""
+
+    goals: float
+    variance: float
+
+
+@dataclass(frozen=True, slots=True)
 class Loss:
     """Goals not reached because of an incident, with an interval of 95 %."""
 
@@ -120,15 +136,19 @@ def series_overview(
 
 def incidents(scans: Sequence[SeriesScan], goal: str | None) -> tuple[Incident, ...]:
     """Return the incidents in the order of their first days."""
-    groups: list[list[tuple[SeriesScan, Anomaly]]] = []
-    pairs = [(series_scan, anomaly) for series_scan in scans for anomaly in series_scan.anomalies]
-    for pair in sorted(pairs, key=lambda pair: -abs(pair[1].deviations)):
+    groups: list[list[_ScannedAnomaly]] = []
+    entries = [
+        _ScannedAnomaly(series_scan, anomaly)
+        for series_scan in scans
+        for anomaly in series_scan.anomalies
+    ]
+    for entry in sorted(entries, key=lambda entry: -abs(entry.anomaly.deviations)):
         for group in groups:
-            if any(_is_overlapping(pair[1], other) for _, other in group):
-                group.append(pair)
+            if any(_is_overlapping(entry.anomaly, other.anomaly) for other in group):
+                group.append(entry)
                 break
         else:
-            groups.append([pair])
+            groups.append([entry])
     summaries = (_incident(group, scans, goal) for group in groups)
     return tuple(sorted(summaries, key=lambda summary: summary.first_day))
 
@@ -140,21 +160,24 @@ def _is_overlapping(anomaly: Anomaly, other: Anomaly) -> bool:
 
 
 def _incident(
-    group: Sequence[tuple[SeriesScan, Anomaly]],
+    group: Sequence[_ScannedAnomaly],
     scans: Sequence[SeriesScan],
     goal: str | None,
 ) -> Incident:
-    main = next((anomaly for _, anomaly in group if anomaly.series.kind == "goes on"), group[0][1])
+    anomalies = [entry.anomaly for entry in group]
+    main = next(
+        (anomaly for anomaly in anomalies if anomaly.series.kind == "goes on"), anomalies[0]
+    )
     start = main.series.first_day
     channels = {
-        anomaly.series.channel for _, anomaly in group if anomaly.series.channel is not None
+        anomaly.series.channel for anomaly in anomalies if anomaly.series.channel is not None
     }
     return Incident(
         first_day=start + main.first,
         last_day=start + main.last,
         channels=tuple(sorted(channels)),
         ongoing=main.last >= main.series.days - 2,
-        evidence=tuple(_evidence(anomaly) for _, anomaly in group),
+        evidence=tuple(map(_evidence, anomalies)),
         loss=None if goal is None else _loss(group, scans, goal),
     )
 
@@ -175,13 +198,12 @@ def _evidence(anomaly: Anomaly) -> SeriesEvidence:
     )
 
 
-def _loss(
-    group: Sequence[tuple[SeriesScan, Anomaly]], scans: Sequence[SeriesScan], goal: str
-) -> Loss | None:
+def _loss(group: Sequence[_ScannedAnomaly], scans: Sequence[SeriesScan], goal: str) -> Loss | None:
     """Return the greater loss of two: the sum over channels of the greatest loss at one step, or
     the greatest loss of a series over all channels. None if no step lost visits."""
-    by_channel: dict[str | None, tuple[float, float]] = {}
-    for series_scan, anomaly in group:
+    losses: dict[str | None, _ChannelLoss] = {}
+    for entry in group:
+        anomaly = entry.anomaly
         if anomaly.series.kind != "goes on" or anomaly.direction != "fewer":
             continue
         rate = _goal_rate(anomaly.series, scans, goal)
@@ -189,22 +211,19 @@ def _loss(
             continue
         span = slice(anomaly.first, anomaly.last + 1)
         missing = (anomaly.expected - anomaly.count) * rate
-        variance = float(series_scan.baseline.variance[span].sum()) * rate * rate
+        variance = float(entry.scan.baseline.variance[span].sum()) * rate * rate
         channel = anomaly.series.channel
-        if missing > by_channel.get(channel, (0.0, 0.0))[0]:
-            by_channel[channel] = (missing, variance)
-    channel_losses = [pair for channel, pair in by_channel.items() if channel is not None]
-    sums = (
-        [(sum(pair[0] for pair in channel_losses), sum(pair[1] for pair in channel_losses))]
-        if channel_losses
-        else []
-    )
-    together = [by_channel[None]] if None in by_channel else []
-    if not (sums or together):
+        if missing > losses.get(channel, _ChannelLoss(0.0, 0.0)).goals:
+            losses[channel] = _ChannelLoss(missing, variance)
+    candidates = [losses.pop(None)] if None in losses else []
+    if losses:
+        total = sum(loss.goals for loss in losses.values())
+        candidates.append(_ChannelLoss(total, sum(loss.variance for loss in losses.values())))
+    if not candidates:
         return None
-    missing, variance = max((*sums, *together))
-    reach = _Z_95 * sqrt(variance)
-    return Loss(missing, max(missing - reach, 0.0), missing + reach)
+    greatest = max(candidates)
+    reach = _Z_95 * sqrt(greatest.variance)
+    return Loss(greatest.goals, max(greatest.goals - reach, 0.0), greatest.goals + reach)
 
 
 def _goal_rate(series: DailySeries, scans: Sequence[SeriesScan], goal: str) -> float | None:

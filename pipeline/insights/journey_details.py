@@ -81,8 +81,8 @@ class ChannelCurve:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two groups from a landmark on; `more`: by how much the converted share `with_it` is
-    higher."""
+    """Two groups from a landmark on; `more`: the converted share `with_it`, less that
+    `without_it`."""
 
     landmark: str
     with_it: ConversionCurve
@@ -307,7 +307,7 @@ def _followed_plan(cases: DefinedCases) -> Comparison | None:
     steps = cases.plan.steps
     first = next((number for number, step in enumerate(steps) if step.mandatory), 0)
     places = [dict(variant.progress.reached_steps).get(first) for variant in cases.variants]
-    kept_to_plan = [
+    are_in_plan_order = [
         place is not None and _is_in_plan_order(cases.plan, variant.path[: place + 1])
         for variant, place in zip(cases.variants, places, strict=True)
     ]
@@ -315,7 +315,7 @@ def _followed_plan(cases: DefinedCases) -> Comparison | None:
     table = {
         "variant": variants,
         "place": pa.array(places, pa.int64()),
-        "kept": pa.array(kept_to_plan),
+        "kept": pa.array(are_in_plan_order),
     }
     if not places:
         return None

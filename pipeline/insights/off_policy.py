@@ -144,10 +144,10 @@ def _estimate_snips(log: Log) -> Estimate:
         return Estimate(None, None, None)
     value = float(log.weights @ log.rewards / total)
     influence = log.weights * (log.rewards - value) * len(log.weights) / total
-    around = mean(influence, log.customers)
-    if around.low is None or around.high is None:
+    deviation = mean(influence, log.customers)
+    if deviation.low is None or deviation.high is None:
         return Estimate(value, None, None)
-    return Estimate(value, value + around.low, value + around.high)
+    return Estimate(value, value + deviation.low, value + deviation.high)
 
 
 def _estimate_dr(log: Log) -> Estimate | None:
@@ -202,8 +202,8 @@ def _lower_bound(terms: Floats) -> float:
     """Return the greatest mean below 1 that a bet on higher terms refutes.
 
     A bet stakes a share λ ≤ ½ / mean of its capital on term − mean, so it loses half of the capital
-    at most. If the true mean is not higher, the capital is ever multiplied by 1 ÷ error with a
-    probability of at most `error`. Shares depend on earlier terms only.
+    at most. If the true mean is not higher, the capital ever reaches 1 ÷ `_SIDE` times its first
+    value with a probability of at most `_SIDE`. Shares depend on earlier terms only.
     """
     stakes = _stakes(terms)
     threshold = np.log(1.0 / _SIDE)
@@ -222,10 +222,10 @@ def _lower_bound(terms: Floats) -> float:
 def _stakes(terms: Floats) -> Floats:
     """Return, for each term, the share to stake by the variance of the terms before it, as for an
     empirical Bernstein bound; without terms, the mean is taken to be ½ and the variance ¼."""
-    before = np.arange(1, len(terms) + 1)
+    counts = np.arange(1, len(terms) + 1)
     sums = np.concatenate(([0.0], np.cumsum(terms)[:-1]))
     squares = np.concatenate(([0.0], np.cumsum(terms**2)[:-1]))
-    means = (sums + 0.5) / before
-    variances = np.maximum((squares + 0.5) / before - means**2, 1e-6)
-    stakes: Floats = np.sqrt(2.0 * np.log(1.0 / _SIDE) / (variances * before * np.log1p(before)))
+    means = (sums + 0.5) / counts
+    variances = np.maximum((squares + 0.5) / counts - means**2, 1e-6)
+    stakes: Floats = np.sqrt(2.0 * np.log(1.0 / _SIDE) / (variances * counts * np.log1p(counts)))
     return stakes

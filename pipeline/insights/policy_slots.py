@@ -21,7 +21,9 @@ class Replays:
     own: Path | None = None
 
 
-def load_compared(queries: Queries, replays: Replays, period: Period, log_ends_ms: int) -> None:
+def load_compared_slots(
+    queries: Queries, replays: Replays, period: Period, log_ends_ms: int
+) -> None:
     """Load `slots`, those of a period's decisions, and `compared`, the slots that can be compared:
     a choice was drawn, or both configurations choose the same. The log's facts and goals must be
     loaded."""
@@ -35,7 +37,7 @@ def load_compared(queries: Queries, replays: Replays, period: Period, log_ends_m
     else:
         _load_replay(queries, "own", replays.own)
     _load_slots(queries, period, log_ends_ms)
-    _load_compared(queries, is_log=replays.own is None)
+    _load_comparable_slots(queries, is_log=replays.own is None)
 
 
 def _load_logged(queries: Queries) -> None:
@@ -144,7 +146,7 @@ def _load_slots(queries: Queries, period: Period, log_ends_ms: int) -> None:
     )
 
 
-def _load_compared(queries: Queries, *, is_log: bool) -> None:
+def _load_comparable_slots(queries: Queries, *, is_log: bool) -> None:
     """Load `compared`: the slots that can be compared, with the weights of the log's choice under
     each configuration; `half`: number of the random half that the customer is in."""
     queries.define(
@@ -159,7 +161,7 @@ def _load_compared(queries: Queries, *, is_log: bool) -> None:
     )
 
 
-def load_expected(queries: Queries) -> None:
+def load_expected_choices(queries: Queries) -> None:
     """Load `own_worth`, the worth of each customer's messages under the log's configuration (doubly
     robust), and `expected`, the numbers of messages under each configuration.
 

@@ -26,14 +26,19 @@ from typing import Final, TypeAlias
 from pipeline.insights.campaign_facts import Period
 from pipeline.insights.engines import Queries
 from pipeline.insights.off_policy import Estimate, OffPolicy, estimate_mean
-from pipeline.insights.policy_slots import Replays, load_changes, load_compared, load_expected
+from pipeline.insights.policy_slots import (
+    Replays,
+    load_changes,
+    load_compared_slots,
+    load_expected_choices,
+)
 from pipeline.insights.ranking import rank_key
 
 _FEWEST_CUSTOMERS: Final = 30
 _MOST_NAMES: Final = 200
 
 _UNKNOWN: Final = Estimate(None, None, None)
-_Names: TypeAlias = dict[str, tuple[float, float]]
+_ExpectedNumbers: TypeAlias = dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +96,11 @@ def estimate_worth(
 ) -> PolicyWorth:
     """Estimate the worth of a configuration from the log's decisions of a period. The log's facts
     and goals must be loaded."""
-    load_compared(queries, replays, period, log_ends_ms)
+    load_compared_slots(queries, replays, period, log_ends_ms)
     sums = _sums(queries)
     if sums.customers < _FEWEST_CUSTOMERS:
         return _unknown_worth(queries, sums)
-    load_expected(queries)
+    load_expected_choices(queries)
     load_changes(queries)
     return _worth(queries, sums, is_log=replays.own is None)
 
@@ -193,10 +198,10 @@ def _other_worth(queries: Queries, sums: _Sums, doubly_robust: float) -> OffPoli
     snips = _UNKNOWN
     if weights:
         value = sums.weighted_rewards / weights
-        around = _mean(
+        deviation = _mean(
             queries, sums, f"(weighted - {value!r} * weight) * {sums.slots / weights!r}", 0.0
         )
-        snips = Estimate(value, _add(value, around.low), _add(value, around.high))
+        snips = Estimate(value, _add(value, deviation.low), _add(value, deviation.high))
     return OffPolicy(
         n=sums.slots,
         ess=weights**2 / squares if squares else 0.0,
@@ -249,7 +254,7 @@ def _message_gains(queries: Queries, sums: _Sums, column: str) -> tuple[MessageG
     """Return the gains by the messages of each offer or channel (`column`), the largest changes
     first. An unchanged slot has a gain of 0 and counts in the intervals."""
     slots = sums.slots
-    expected: _Names = {
+    expected: _ExpectedNumbers = {
         name: (before, after)
         for name, before, after in queries.rows(
             f"""
@@ -282,9 +287,9 @@ def _message_gains(queries: Queries, sums: _Sums, column: str) -> tuple[MessageG
         else _UNKNOWN
         for name, total, customers, squares in change_rows
     }
-    nothing = Estimate(0.0, None, None)
+    zero = Estimate(0.0, None, None)
     rows = [
-        MessageGain(name, before, after, gains.get(name, nothing))
+        MessageGain(name, before, after, gains.get(name, zero))
         for name, (before, after) in expected.items()
     ]
     rows.sort(key=lambda row: (-rank_key(abs(row.gain.value or 0.0)), row.name))

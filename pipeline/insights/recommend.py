@@ -8,7 +8,7 @@ gives a recommended test.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
@@ -153,9 +153,7 @@ def recommend(question: RecommendationQuestion) -> Recommendations:
     writer = _FindingWriter(question)
     changes = [writer.describe_change(verdict) for verdict in verdicts if verdict.holds]
     changes.sort(key=lambda change: (change.do != "change", -rank_key(change.per_month.value)))
-    ranked_changes = tuple(
-        writer.with_rank(change, place) for place, change in enumerate(changes, 1)
-    )
+    ranked_changes = tuple(replace(change, rank=rank) for rank, change in enumerate(changes, 1))
     return Recommendations(
         customers=question.prompts.customers,
         unfinished_prompts=question.prompts.unfinished_prompts,
@@ -181,11 +179,6 @@ class _FindingWriter:
     @property
     def _journey(self) -> Journey | None:
         return self._question.journey or self._question.implied_journey
-
-    def with_rank(self, change: RecommendedChange, rank: int) -> RecommendedChange:
-        """Return the change with its rank."""
-        fields = {name: getattr(change, name) for name in RecommendedChange.__slots__}
-        return RecommendedChange(**{**fields, "rank": rank})
 
     def describe_change(self, verdict: Verdict) -> RecommendedChange:
         """Return the change of a verdict in words, with reasons and objections; its rank is 0."""
@@ -242,6 +235,18 @@ class _FindingWriter:
             fewest_steps = most_steps = min(
                 max(mandatory + int(number_option.message), fewest_steps), most_steps
             )
+        return JourneyShape(
+            steps=tuple(steps),
+            open=tuple(open_steps),
+            least=fewest_steps,
+            most=most_steps,
+            told=tuple(dict.fromkeys(kind for kind, _ in best)),
+            words=self._shape_words(steps, open_steps, fewest_steps, most_steps),
+        )
+
+    def _shape_words(
+        self, steps: Sequence[str], open_steps: Sequence[str], fewest_steps: int, most_steps: int
+    ) -> str:
         range_words = (
             str(most_steps)
             if fewest_steps == most_steps
@@ -251,10 +256,7 @@ class _FindingWriter:
         sentences.append(self._words("shape plan" if self._question.journey else "shape usual"))
         if open_steps:
             sentences.append(self._words("shape open", steps=", ".join(open_steps)))
-        kinds = tuple(dict.fromkeys(kind for kind, _ in best))
-        return JourneyShape(
-            tuple(steps), tuple(open_steps), fewest_steps, most_steps, kinds, " ".join(sentences)
-        )
+        return " ".join(sentences)
 
     def compare_options(self, places: Sequence[_ExaminedPlace]) -> Iterator[ComparedOption]:
         """Yield each option that enough customers had, compared with the present practice."""

@@ -50,8 +50,8 @@ def bootstrap(
 ) -> Interval | None:
     """Return the central 95 % of each channel's conversions over the replicates.
 
-    None: there are fewer than two customers, counts are no whole numbers, or a draw has no worth to
-    divide.
+    None: there are fewer than two customers, counts are not whole numbers, or a draw has no worth
+    to divide.
     """
     total = customers.counts.sum()
     are_whole = bool((customers.counts == np.floor(customers.counts)).all())

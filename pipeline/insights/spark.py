@@ -48,7 +48,7 @@ class SparkQueries:
         self._session = session
 
     def open_topic(self, folder: Path, topic: str, needs: tuple[str, ...]) -> str:
-        define_view = topic.replace(".", "_")
+        view = topic.replace(".", "_")
         place = folder / topic
         try:
             table = self._read_topic(folder, topic)
@@ -62,8 +62,8 @@ class SparkQueries:
             raise TableError(f"{place}: has no column {missing[0]!r}: is it the topic {topic}?")
         for name in missing_newer_columns(topic, table.columns):
             table = table.withColumn(name, sql_of.lit(None).cast("string"))
-        table.createOrReplaceTempView(define_view)
-        return define_view
+        table.createOrReplaceTempView(view)
+        return view
 
     def _read_topic(self, folder: Path, topic: str) -> DataFrame:
         """Return the topic as `kairos replay` writes it, or as the Iceberg sink does: without the
@@ -139,9 +139,9 @@ def translate(sql: str) -> str:
     """Return a query of DuckDB's in Spark's SQL."""
     tree = sqlglot.parse_one(sql, read="duckdb")
     for node in reversed(list(tree.walk())):  # inner nodes before outer ones
-        in_spark = _translate_node(node)
-        if in_spark is not node:
-            node.replace(in_spark)
+        translated_node = _translate_node(node)
+        if translated_node is not node:
+            node.replace(translated_node)
     return str(tree.sql(dialect="spark"))
 
 

@@ -57,7 +57,7 @@ class TableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Limits of DuckDB: what exceeds `memory` (such as 500MB; None: most of the machine's) is
+    """Limits of DuckDB: data beyond `memory` (such as 500MB; None: most of the machine's) are
     written to `folder` (None: the system's temporary one)."""
 
     memory: str | None = None
@@ -161,6 +161,8 @@ def read_table(
 
 @dataclass(frozen=True, slots=True)
 class _Source:
+    """File as a relation in SQL, with the types of its columns."""
+
     file: Path
     format: Format
     sql: str
@@ -473,8 +475,8 @@ def _literal_path(file: Path) -> str:
 
 
 def _damage_error(file: Path, error: duckdb.Error) -> TableError:
-    """Return the error for a damaged file, in words of ours where DuckDB's message is one of the
-    usual ones, else its first line."""
+    """Return the error for a damaged file, in plain words for DuckDB's usual messages, else
+    with the first line of its message."""
     message = str(error)
     if isinstance(error, duckdb.OutOfMemoryException):
         return TableError(f"{file}: needs {MORE_MEMORY}")

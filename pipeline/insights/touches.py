@@ -332,14 +332,14 @@ class Journeys:
             """,
         )
         self._cut_at_goals()
-        over = f"{self._end - self._begin} - (max(key) >> {_TIME_BITS}) >= {self._lookback}"
+        is_over = f"{self._end - self._begin} - (max(key) >> {_TIME_BITS}) >= {self._lookback}"
         self._queries.define(
             "chained",
             f"""
             {self._cut_at_pauses()}
             UNION ALL
             SELECT customer, max(moment) AS moment, list_sort(list(key)) AS keys,
-                max(moment) IS NOT NULL OR {over} AS finished
+                max(moment) IS NOT NULL OR {is_over} AS finished
             FROM steps GROUP BY customer, journey
             """,
         )

@@ -19,7 +19,7 @@ from pipeline.insights.conformance import conformance
 from pipeline.insights.daily import daily_series
 from pipeline.insights.decision_log import GROUPINGS, DecisionLogOptions, load_decisions
 from pipeline.insights.decision_sensitivity import decision_groups
-from pipeline.insights.defined import compare
+from pipeline.insights.defined import follow_cases
 from pipeline.insights.discovery import DiscoveryOptions, discover
 from pipeline.insights.engines import Queries, open_duckdb, open_queries
 from pipeline.insights.events import EventOptions, read_events
@@ -29,7 +29,7 @@ from pipeline.insights.message_credit import load_touches, message_journeys
 from pipeline.insights.path_table import read_paths
 from pipeline.insights.prompts import PromptOptions, ResultWeights, load_defined_steps, read_prompts
 from pipeline.insights.recommend import RecommendationQuestion, recommend
-from pipeline.insights.report.content import ReportQuestion, report_content
+from pipeline.insights.report.content import PlannedJourney, ReportQuestion, report_content
 from pipeline.insights.segment_moves import CHANGES, segment_moves
 from pipeline.insights.tables import Engine, TableError
 from pipeline.insights.topic_events import load_topic_events
@@ -199,7 +199,7 @@ def _segments(queries: Queries, folder: Path) -> Any:
 
 def _defined_journey(queries: Queries, folder: Path) -> Any:
     log = read_events(queries, folder / "events.parquet", EventOptions())
-    comparison = compare(log, _plan(folder), folder / "plan.yaml")
+    comparison = follow_cases(log, _plan(folder), folder / "plan.yaml")
     return (
         log.rows,
         log.repeated_rows,
@@ -211,7 +211,7 @@ def _defined_journey(queries: Queries, folder: Path) -> Any:
 def _recommended_changes(queries: Queries, folder: Path) -> Any:
     journey = _plan(folder)
     log = read_events(queries, folder / "events.parquet", EventOptions())
-    cases = compare(log, journey, folder / "plan.yaml")
+    cases = follow_cases(log, journey, folder / "plan.yaml")
     choices = case_choices(cases, ResultWeights(day=0.01), ())
     steps = load_defined_steps(log, [step.name for step in cases.plan.steps])
     prompts = read_prompts(log, folder / "prompts.parquet", PromptOptions(), steps)
@@ -219,8 +219,9 @@ def _recommended_changes(queries: Queries, folder: Path) -> Any:
 
 
 def _report(queries: Queries, folder: Path) -> Any:
+    plan = PlannedJourney(_plan(folder), folder)
     question = ReportQuestion(
-        folder, Period(), (), GOALS, SALES[0].goal, "platform", (_plan(folder), folder), 2.0, "en"
+        folder, Period(), (), GOALS, SALES[0].goal, "platform", plan, 2.0, "en"
     )
     content = msgspec.to_builtins(report_content(queries, question))
     # Bounds depend on other draws; equal credits come in any order.

@@ -16,7 +16,7 @@ from pipeline.insights.campaign_facts import Period, load_facts, load_goals
 from pipeline.insights.campaigns import CampaignStatistics, campaign_statistics
 from pipeline.insights.conformance import Conformance, conformance
 from pipeline.insights.daily import daily_series
-from pipeline.insights.defined import compare
+from pipeline.insights.defined import follow_cases
 from pipeline.insights.discovery import Discovery, DiscoveryOptions, discover
 from pipeline.insights.engines import Queries
 from pipeline.insights.events import EventLog
@@ -51,11 +51,18 @@ _WINDOW_MS: Final = 30 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedJourney:
+    """Journey with the file that defines it."""
+
+    journey: Journey
+    file: Path
+
+
+@dataclass(frozen=True, slots=True)
 class ReportQuestion:
     """Question of a report. `campaigns`: of the configuration, with their goals; `goal`: the event
-    of journeys and forecasts; `by`: the property with the channel of events; `journey`: a plan,
-    with its file; `worth`: the value of one goal; `advice`: the output of `kairos insights
-    recommend`."""
+    of journeys and forecasts; `by`: the property with the channel of events; `journey`: a plan;
+    `worth`: the value of one goal; `advice`: the output of `kairos insights recommend`."""
 
     folder: Path
     period: Period
@@ -63,7 +70,7 @@ class ReportQuestion:
     goals: Sequence[CampaignGoal | UnreadableGoal]
     goal: str | None
     by: str | None
-    journey: tuple[Journey, Path] | None
+    journey: PlannedJourney | None
     worth: float | None
     language: Language
     advice: Advice = NO_ADVICE
@@ -142,7 +149,7 @@ def report_content(queries: Queries, question: ReportQuestion) -> ReportContent:
     log = load_topic_events(queries, question.folder, question.by, question.period.until_ms)
     series = daily_series(log, question.goal)
     overview = series_overview(series, scan(series, question.seed), question.goal)
-    steps = _steps(queries, question.goal, series[0].first_day) if series else _no_steps()
+    steps = _steps(queries, question.goal, series[0].first_day) if series else _empty_step_table()
     words = tuple(
         incident_words(incident, question.goal, question.worth, question.language)
         for incident in (overview.incidents if overview else ())
@@ -198,11 +205,13 @@ def _cells(queries: Queries) -> CellTable:
     )
     rows = queries.rows(f"{all_customers} ORDER BY ALL")
     segment_rows = queries.rows(f"{by_segment} ORDER BY ALL LIMIT {_MOST_CELLS + 1}")
-    fits = len(rows) + len(segment_rows) <= _MOST_CELLS
-    return CellTable(columns, tuple(map(tuple, [*rows, *segment_rows] if fits else rows)), fits)
+    is_complete = len(rows) + len(segment_rows) <= _MOST_CELLS
+    return CellTable(
+        columns, tuple(map(tuple, [*rows, *segment_rows] if is_complete else rows)), is_complete
+    )
 
 
-def _no_steps() -> StepTable:
+def _empty_step_table() -> StepTable:
     return StepTable(("day", "step", "channel", "events", "visits", "reached"), ())
 
 
@@ -216,7 +225,7 @@ def _steps(queries: Queries, goal: str | None, first_day: int) -> StepTable:
         GROUP BY ALL ORDER BY ALL
         """
     )
-    return replace(_no_steps(), rows=tuple(map(tuple, rows)))
+    return replace(_empty_step_table(), rows=tuple(map(tuple, rows)))
 
 
 def _attribution(queries: Queries, question: ReportQuestion) -> tuple[ModelCredits, ...]:
@@ -252,9 +261,9 @@ def _credits(model: str, journeys: Journeys) -> ModelCredits:
 def _journey(log: EventLog, question: ReportQuestion) -> JourneyReport | None:
     if question.journey is None:
         return None
-    journey, file = question.journey
-    details = compare(log, journey, file)
-    return JourneyReport(journey.journey, conformance(details), journey_details(details))
+    journey = question.journey.journey
+    cases = follow_cases(log, journey, question.journey.file)
+    return JourneyReport(journey.journey, conformance(cases), journey_details(cases))
 
 
 def _paths(log: EventLog, goal: str | None) -> Discovery:
