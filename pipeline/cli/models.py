@@ -23,7 +23,7 @@ from pipeline.home.codec import open_codec
 from pipeline.learner.snapshots import newest_snapshot
 from pipeline.model.learning import ModelVersion
 from pipeline.settings import NoBrokerError, Settings
-from pipeline.training.model_folder import StoredModel, damaged_models, read_models
+from pipeline.training.model_folder import StoredModel, find_model_damage, read_models
 
 app = typer.Typer()
 
@@ -224,7 +224,7 @@ def _models(settings: Settings, folder: Path | None) -> list[StoredModel]:
     if folder is not None and not folder.is_dir():
         fail(f"{folder}: there is no such folder of models")
     place = folder or settings.home / "models"
-    for damage in damaged_models(place):
+    for damage in find_model_damage(place):
         err.print(plain(damage), soft_wrap=True)
     return list(read_models(place))
 

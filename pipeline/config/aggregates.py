@@ -58,7 +58,7 @@ class AggregateIndex:
     by_name: Mapping[str, tuple[Aggregate, ...]]
     any_name: tuple[Aggregate, ...]
 
-    def affected_by(self, interaction: Interaction) -> tuple[Aggregate, ...]:
+    def aggregates_affected_by(self, interaction: Interaction) -> tuple[Aggregate, ...]:
         """Return the aggregates that `interaction` may change."""
         return self.by_name.get(interaction.name, self.any_name)
 

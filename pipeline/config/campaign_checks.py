@@ -11,9 +11,9 @@ from pipeline.config.contents import is_trait, is_unknown_context, templates
 from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.names import Names, check_name
 from pipeline.config.odd_texts import text_fault
-from pipeline.config.policy_checks import cap_problems, engagement_problems, repeated_values
+from pipeline.config.policy_checks import cap_problems, engagement_problems, repetition_problems
 from pipeline.config.reach import unreachable_problems
-from pipeline.config.templates import ITEM, TemplateProblem, foreign_sign
+from pipeline.config.templates import ITEM, TemplateProblem, foreign_name_fault
 from pipeline.config.zones import zone
 
 
@@ -34,7 +34,7 @@ def campaign_problems(
         message = "quiet hours do not hold transactional messages back: remove it"
         yield Problem((*path, "defer"), message)
     offers = [offer.offer for offer in campaign.offers]
-    yield from repeated_values("offer", (*path, "offers"), "offer", offers)
+    yield from repetition_problems("offer", (*path, "offers"), "offer", offers)
     channels = {channel.name: channel for channel in bundle.channels.channels}
     catalogs = {catalog.catalog: catalog for catalog in bundle.catalogs}
     for index, offer in enumerate(campaign.offers):
@@ -46,7 +46,7 @@ def campaign_problems(
         if offer.catalog is not None:
             yield from check_name("catalog", offer.catalog, catalogs, (*at, "catalog"))
         treatments = [treatment.treatment for treatment in offer.treatments]
-        yield from repeated_values("treatment", (*at, "treatments"), "treatment", treatments)
+        yield from repetition_problems("treatment", (*at, "treatments"), "treatment", treatments)
         for place, treatment in enumerate(offer.treatments):
             inside: Path = (*at, "treatments", place)
             yield from engagement_problems(treatment, inside, bundle, names)
@@ -161,7 +161,7 @@ def _content(
     read: set[str] = set()
     is_valid = True
     for part, text in treatment.content.items():
-        fault = text_fault(text) or foreign_sign(text)
+        fault = text_fault(text) or foreign_name_fault(text)
         if fault is not None:
             yield Problem((*path, "content", part), fault)
     for part, template in templates(treatment, channel):

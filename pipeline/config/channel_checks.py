@@ -10,7 +10,7 @@ from pipeline.config.keys import expand_variables, possible_texts, reference_pro
 from pipeline.config.mail_addresses import parse_mailbox
 from pipeline.config.model.providers import Provider
 from pipeline.config.names import Names, check_name
-from pipeline.config.policy_checks import repeated_values
+from pipeline.config.policy_checks import repetition_problems
 from pipeline.config.printer_urls import PrinterUrlProblem, parse_printer_url
 from pipeline.config.smtp_urls import SmtpUrlProblem, parse_smtp_url
 from pipeline.config.urls import url_problem
@@ -36,7 +36,7 @@ def channel_problems(
     """
     channel_by_placement: dict[str, str] = {}
     providers = [provider.provider for provider in bundle.providers]
-    yield from repeated_values("provider", ("providers",), "provider", providers)
+    yield from repetition_problems("provider", ("providers",), "provider", providers)
     for index, provider in enumerate(bundle.providers):
         yield from _provider_problems(provider, ("providers", index), names, environment)
     for index, channel in enumerate(bundle.channels.channels):

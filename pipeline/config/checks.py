@@ -22,7 +22,7 @@ from pipeline.config.policy_checks import (
     engagement_sites,
     policy_problems,
     policy_sites,
-    repeated_values,
+    repetition_problems,
 )
 from pipeline.config.profile_checks import profile_problems
 from pipeline.config.regex import PatternProblem, pattern
@@ -92,14 +92,14 @@ def _cycle_problems(bundle: model.Bundle) -> Iterator[Problem]:
 
 def _duplicate_problems(bundle: model.Bundle) -> Iterator[Problem]:
     sources, servers = bundle.sources.sources, bundle.sources.server_keys
-    yield from repeated_values(
+    yield from repetition_problems(
         "source", ("sources", "sources"), "name", [source.name for source in sources]
     )
-    yield from repeated_values(
+    yield from repetition_problems(
         "write key", ("sources", "sources"), "write_key", [source.write_key for source in sources]
     )
     write_keys = {source.write_key for source in sources}
-    yield from repeated_values(
+    yield from repetition_problems(
         "server key", ("sources", "server_keys"), "key", [server.key for server in servers]
     )
     for index, server in enumerate(servers):
@@ -107,19 +107,19 @@ def _duplicate_problems(bundle: model.Bundle) -> Iterator[Problem]:
             message = "this is also a write key, and write keys must not read: make another key"
             yield Problem(("sources", "server_keys", index, "key"), message)
     spaces = [space.name for space in bundle.identity.namespaces]
-    yield from repeated_values("namespace", ("identity", "namespaces"), "name", spaces)
+    yield from repetition_problems("namespace", ("identity", "namespaces"), "name", spaces)
     traits = [trait.name for trait in bundle.profile.traits]
-    yield from repeated_values("trait", ("profile", "traits"), "name", traits)
+    yield from repetition_problems("trait", ("profile", "traits"), "name", traits)
     scores = [score.name for score in bundle.profile.scores]
-    yield from repeated_values("score", ("profile", "scores"), "name", scores)
+    yield from repetition_problems("score", ("profile", "scores"), "name", scores)
     channels = [channel.name for channel in bundle.channels.channels]
-    yield from repeated_values("channel", ("channels", "channels"), "name", channels)
-    yield from repeated_values(
+    yield from repetition_problems("channel", ("channels", "channels"), "name", channels)
+    yield from repetition_problems(
         "segment", ("segments",), "segment", [segment.segment for segment in bundle.segments]
     )
     campaigns = [campaign.campaign for campaign in bundle.campaigns]
-    yield from repeated_values("campaign", ("campaigns",), "campaign", campaigns)
-    yield from repeated_values(
+    yield from repetition_problems("campaign", ("campaigns",), "campaign", campaigns)
+    yield from repetition_problems(
         "catalog", ("catalogs",), "catalog", [catalog.catalog for catalog in bundle.catalogs]
     )
 

@@ -13,7 +13,7 @@ from pipeline.config import model
 from pipeline.config.delimiters import delimiter_by_name
 from pipeline.config.feeds import with_feed
 from pipeline.config.names import Names, check_name
-from pipeline.config.policy_checks import repeated_values
+from pipeline.config.policy_checks import repetition_problems
 from pipeline.config.regex import PatternProblem, pattern
 from pipeline.config.zones import zone
 
@@ -29,7 +29,7 @@ _WIDE: Final = ("utf-16", "utf-16-le", "utf-16-be")
 def ingest_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     """Check the watches, and yield their problems."""
     watches = bundle.ingest.watches
-    yield from repeated_values(
+    yield from repetition_problems(
         "watch", ("ingest", "watches"), "watch", [watch.watch for watch in watches]
     )
     sources = frozenset(source.name for source in bundle.sources.sources)

@@ -29,7 +29,7 @@ def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     yield from engagement_problems(policies, ("policies",), bundle, names)
     for field, name in _LISTS:
         parts = getattr(policies, field)
-        yield from repeated_values(
+        yield from repetition_problems(
             name, ("policies", field), name, [getattr(part, name) for part in parts]
         )
         for index, item in enumerate(parts):
@@ -55,13 +55,15 @@ def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
 
 
 def engagement_problems(
-    of: model.Engagement, path: Path, bundle: model.Bundle, names: Names
+    engagement: model.Engagement, path: Path, bundle: model.Bundle, names: Names
 ) -> Iterator[Problem]:
     """Check rules, except their conditions, and yield their problems."""
     names_by_field = _scope_names(bundle, names)
     for stage in STAGES:
-        rules: tuple[model.Rule, ...] = getattr(of, stage)
-        yield from repeated_values("rule", (*path, stage), "rule", [rule.rule for rule in rules])
+        rules: tuple[model.Rule, ...] = getattr(engagement, stage)
+        yield from repetition_problems(
+            "rule", (*path, stage), "rule", [rule.rule for rule in rules]
+        )
         for index, rule in enumerate(rules):
             yield from _scope_problems(rule.scope, (*path, stage, index, "for"), names_by_field)
 
@@ -71,18 +73,18 @@ def cap_problems(
 ) -> Iterator[Problem]:
     """Check the caps of a campaign or of an offer, and yield their problems."""
     names_by_field = _scope_names(bundle, names)
-    yield from repeated_values("cap", path, "cap", [cap.cap for cap in caps])
+    yield from repetition_problems("cap", path, "cap", [cap.cap for cap in caps])
     for index, cap in enumerate(caps):
         yield from _cap_problems(cap, (*path, index), names)
         yield from _scope_problems(cap.scope, (*path, index, "for"), names_by_field)
 
 
 def engagement_sites(
-    of: model.Engagement, path: Path
+    engagement: model.Engagement, path: Path
 ) -> Iterator[tuple[Path, model.Condition | None]]:
     """Yield the conditions of rules with their paths."""
     for stage in STAGES:
-        for index, rule in enumerate(getattr(of, stage)):
+        for index, rule in enumerate(getattr(engagement, stage)):
             yield (*path, stage, index, "when"), rule.when
 
 
@@ -96,7 +98,7 @@ def policy_sites(policies: model.Policies) -> Iterator[tuple[Path, model.Conditi
         yield ("policies", "learning", "bins", index, "when"), context_bin.when
 
 
-def repeated_values(noun: str, path: Path, field: str, values: list[str]) -> Iterator[Problem]:
+def repetition_problems(noun: str, path: Path, field: str, values: list[str]) -> Iterator[Problem]:
     """Yield a problem for each repeated value, without showing keys."""
     earlier_values: set[str] = set()
     for index, value in enumerate(values):
@@ -141,7 +143,7 @@ def _learning_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     learning, path = bundle.policies.learning, ("policies", "learning")
     if learning is None:
         return
-    yield from repeated_values(
+    yield from repetition_problems(
         "bin", (*path, "bins"), "bin", [context_bin.bin for context_bin in learning.bins]
     )
     channel = learning.scanners.channel

@@ -39,13 +39,13 @@ class SegmentIndex:
     channel_segments: int
     by_channel: Mapping[str, int]
 
-    def evaluated_by(self, interaction: Interaction) -> int:
-        """Return the segments that interactions of this channel evaluate."""
+    def segments_evaluated_by(self, interaction: Interaction) -> int:
+        """Return the segments that interactions of the interaction's channel evaluate."""
         return self.everything & ~self.channel_segments | self.by_channel.get(
             interaction.channel, 0
         )
 
-    def affected_by(self, interaction: Interaction, members: Iterable[str]) -> int:
+    def segments_affected_by(self, interaction: Interaction, members: Iterable[str]) -> int:
         """Return the segments that depend on the interaction itself, or on its channel."""
         mask = self.any_name | self.by_name.get(interaction.name, 0)
         if self.interaction:
@@ -65,7 +65,7 @@ class SegmentIndex:
         flips = (_next(spans, traits.get(name), now_ms) for name, spans in self.spans.items())
         return min((flip for flip in flips if flip is not None), default=None)
 
-    def flipping_at(self, traits: Mapping[str, FactValue], at: int) -> int:
+    def segments_flipping_at(self, traits: Mapping[str, FactValue], at: int) -> int:
         """Return the segments with a comparison that may flip at `at` (ms)."""
         return self.readers_of(
             name

@@ -28,7 +28,7 @@ from pipeline.model.interaction import FactValue
 PROPERTY: Final = "properties."
 CONTEXT: Final = "context."
 ITEM: Final = "item."
-LARGEST: Final = 20_000
+MAX_CHARACTERS: Final = 20_000
 """Maximum of characters in one rendered part."""
 
 _CACHE_SIZE: Final = 4_096
@@ -40,7 +40,7 @@ _FOREIGN: Final = re.compile(
 """Names as other tools write them: `%%name%%`, `*|NAME|*`, `{!Contact.Name}`, `<<name>>`."""
 
 _TYPOGRAPHIC: Final = re.compile("[“”„‘’]")
-_MENDS: Final = {
+_REMEDIES: Final = {
     "unexpected char": "write straight quotation marks inside {{ }} and {% %}",
     "": "a name is written {{ first_name }}, a choice {% if tier == 'gold' %}...{% endif %}",
 }
@@ -128,17 +128,17 @@ def template(text: str, html: bool) -> Template | TemplateProblem:
     try:
         tree = resolver.visit(environment.parse(text))
         code = environment.compile(tree)
-    except RefusedError as refused:
-        return TemplateProblem(str(refused))
+    except RefusedError as refusal:
+        return TemplateProblem(str(refusal))
     except (jinja2.TemplateError, RecursionError, SyntaxError, MemoryError) as error:
         return TemplateProblem(
-            f"not a template: {error or type(error).__name__}: {_mend(text, error)}"
+            f"not a template: {error or type(error).__name__}: {_remedy(text, error)}"
         )
     jinja_template = jinja2.Template.from_code(environment, code, {})
     return JinjaTemplate(resolver.reads, tuple(resolver.needs), jinja_template)
 
 
-def foreign_sign(text: str) -> str | None:
+def foreign_name_fault(text: str) -> str | None:
     """Return the fault of a name in the form of another tool; None without one."""
     match = _FOREIGN.search(text)
     if match is None:
@@ -147,17 +147,17 @@ def foreign_sign(text: str) -> str | None:
     return f"{match[0][:60]!r} would be sent as it is: a name is written {{{name.strip()}}}"
 
 
-def _mend(text: str, error: BaseException) -> str:
+def _remedy(text: str, error: BaseException) -> str:
     typographic = "unexpected char" in str(error) and _TYPOGRAPHIC.search(text)
-    return _MENDS["unexpected char" if typographic else ""]
+    return _REMEDIES["unexpected char" if typographic else ""]
 
 
 def _limit(pieces: Iterable[str]) -> Iterator[str]:
     length = 0
     for piece in pieces:
         length += len(piece)
-        if length > LARGEST:
-            raise RenderError(f"longer than {LARGEST:,} characters")
+        if length > MAX_CHARACTERS:
+            raise RenderError(f"longer than {MAX_CHARACTERS:,} characters")
         yield piece
 
 

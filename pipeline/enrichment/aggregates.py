@@ -32,7 +32,7 @@ def parts_of(facts: Facts, config: Configuration) -> Iterator[tuple[str, Aggrega
     """Yield the part that a counted interaction adds to each aggregate, with the aggregate's
     key."""
     if facts.interaction is not None:
-        for aggregate in config.aggregates.affected_by(facts.interaction):
+        for aggregate in config.aggregates.aggregates_affected_by(facts.interaction):
             if (part := part_of(aggregate, facts)) is not None:
                 yield aggregate.key, part
 

@@ -34,10 +34,10 @@ def on_interaction(
     """
     traits = profile.traits
     index = config.segment_index
-    allowed_mask = index.evaluated_by(interaction)
+    allowed_mask = index.segments_evaluated_by(interaction)
     mask = index.everything
     if row.config == config.digest:
-        mask = index.affected_by(interaction, row.members) | index.readers_of(
+        mask = index.segments_affected_by(interaction, row.members) | index.readers_of(
             _changed_traits(row.traits, traits)
         )
     now_ms = max(row.at, interaction.received_at)
@@ -56,7 +56,9 @@ def on_change(
     index = config.segment_index
     mask = index.everything
     if row.config == config.digest:
-        mask = index.readers_of(_changed_traits(row.traits, traits)) | index.flipping_at(traits, at)
+        mask = index.readers_of(_changed_traits(row.traits, traits)) | index.segments_flipping_at(
+            traits, at
+        )
     facts = Facts(None, traits, set(row.members), _NO_ENTRIES, at)
     return _evaluate(row, facts, mask, index.everything, config)
 

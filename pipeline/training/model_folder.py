@@ -84,7 +84,7 @@ def read_models(folder: Path) -> Iterator[StoredModel]:
     yield from sorted(models, key=lambda model: (model.manifest.name, model.manifest.version))
 
 
-def damaged_models(folder: Path) -> Iterator[str]:
+def find_model_damage(folder: Path) -> Iterator[str]:
     """Yield the faults of damaged models of a folder, with the file at fault."""
     for file in sorted(folder.glob(f"*/*/{MANIFEST}")):
         model = _read_model(file)

@@ -31,7 +31,7 @@ POPULAR_IN_SEGMENT: Final = "popular-in-segment"
 SIMILAR: Final = "similar"
 RECIPES: Final = (BOUGHT_TOGETHER, VIEWED_TOGETHER, MOST_RESOLVED, POPULAR_IN_SEGMENT, SIMILAR)
 
-_RECENT: Final = 50
+_MAX_RECENT: Final = 50
 """Latest items of a customer that pair with the next one. Without this limit, the pairs of a robot
 would grow with the square of its items."""
 _ROWS: Final = 256
@@ -147,7 +147,7 @@ class _Pairs:
 
     def add(self, events: Iterable[_ItemEvent], window_ms: int) -> None:
         """Count a customer."""
-        recent: deque[tuple[int, str]] = deque(maxlen=_RECENT)
+        recent: deque[tuple[int, str]] = deque(maxlen=_MAX_RECENT)
         items: set[str] = set()
         pairs: set[tuple[str, str]] = set()
         for event in events:
@@ -178,37 +178,43 @@ class _Pairs:
 def _rows(catalog: Catalog, counts: _Counts, limits: RecipeLimits) -> Iterator[RecipeRow]:
     popular = _best(_shares(counts.popularity), limits.max_items)
     similar = similar_items(catalog.items, limits.max_items)
-    together = {
+    pair_scores = {
         BOUGHT_TOGETHER: counts.purchases.scores(limits.min_customers),
         VIEWED_TOGETHER: counts.views.scores(limits.min_customers),
     }
-    for recipe, scores in together.items():
+    for recipe, scores in pair_scores.items():
         if scores:
             for item in catalog.items:
                 best_items = _best(scores.get(item.id, {}), limits.max_items)
                 others = (similar.get(item.id, ()), popular)
-                yield from _with_fallback(recipe, item.id, best_items, others, limits.max_items)
+                yield from _learned_or_fallback_rows(
+                    recipe, item.id, best_items, others, limits.max_items
+                )
     by_subject = {MOST_RESOLVED: counts.solutions, POPULAR_IN_SEGMENT: counts.in_segment}
     for recipe, by_key in by_subject.items():
         for key, customers in sorted(by_key.items()):
-            frequent = {item: n for item, n in customers.items() if n >= limits.min_customers}
-            best_items = _best(_bounds(frequent, counts.popularity), limits.max_items)
-            yield from _with_fallback(recipe, key, best_items, (popular,), limits.max_items)
+            frequent_items = {item: n for item, n in customers.items() if n >= limits.min_customers}
+            best_items = _best(_bounds(frequent_items, counts.popularity), limits.max_items)
+            yield from _learned_or_fallback_rows(
+                recipe, key, best_items, (popular,), limits.max_items
+            )
     for item_id, best_items in sorted(similar.items()):
-        yield from _with_fallback(SIMILAR, item_id, best_items, (popular,), limits.max_items)
+        yield from _learned_or_fallback_rows(
+            SIMILAR, item_id, best_items, (popular,), limits.max_items
+        )
     for recipe in RECIPES:
         yield from (RecipeRow(recipe, EVERYBODY, *pair) for pair in popular)
 
 
-def _with_fallback(
+def _learned_or_fallback_rows(
     recipe: str,
     key: str,
     best_items: Sequence[tuple[str, float]],
     fallbacks: Iterable[Sequence[tuple[str, float]]],
     max_items: int,
 ) -> Iterator[RecipeRow]:
-    """Yield the learned recipes; if there are none, those of the first fallback with any. Fallbacks
-    score below all learned ones."""
+    """Yield rows of the learned items or, without any, of the first fallback that has items, whose
+    scores are below all learned ones."""
     if best_items:
         yield from (RecipeRow(recipe, key, other, 1 + score) for other, score in best_items)
         return
@@ -233,18 +239,18 @@ def _bounds(customers: Mapping[str, int], all_customers: Counter[str]) -> dict[s
     all customers with it, times their number."""
     total = sum(customers.values())
     return {
-        item: _wilson(count, all_customers[item]) * sqrt(count / total)
+        item: _wilson_lower_bound(count, all_customers[item]) * sqrt(count / total)
         for item, count in customers.items()
     }
 
 
-def _wilson(count: int, of: int) -> float:
-    """Return the lower bound of a share."""
-    of = max(of, count)
-    share, z2 = count / of, _Z * _Z
-    middle = share + z2 / (2 * of)
-    spread = _Z * sqrt((share * (1 - share) + z2 / (4 * of)) / of)
-    return max(0.0, (middle - spread) / (1 + z2 / of))
+def _wilson_lower_bound(count: int, total: int) -> float:
+    """Return the lower Wilson bound of `count` in `total`."""
+    total = max(total, count)
+    share, z2 = count / total, _Z * _Z
+    middle = share + z2 / (2 * total)
+    spread = _Z * sqrt((share * (1 - share) + z2 / (4 * total)) / total)
+    return max(0.0, (middle - spread) / (1 + z2 / total))
 
 
 def similar_items(
@@ -261,8 +267,10 @@ def similar_items(
         return scores
     for start in range(0, len(items), _ROWS):
         part = slice(start, min(start + _ROWS, len(items)))
-        alike = sum((column.alike(part) for column in columns), np.zeros((1, 1))) / weight
-        for offset, row in enumerate(np.asarray(alike)):
+        similarities = (
+            sum((column.similarities(part) for column in columns), np.zeros((1, 1))) / weight
+        )
+        for offset, row in enumerate(np.asarray(similarities)):
             place = start + offset
             row[place] = 0.0
             best = np.argsort(-row, kind="stable")[:max_items]
@@ -280,7 +288,7 @@ class _Column(Struct, frozen=True):
     weights: npt.NDArray[np.float64] | None
     max_similarity: float
 
-    def alike(self, part: slice) -> npt.NDArray[np.float64]:
+    def similarities(self, part: slice) -> npt.NDArray[np.float64]:
         """Return the similarity of the items of `part` with each item."""
         part_values, all_values = self.values[part, None], self.values[None, :]
         if self.weights is None:

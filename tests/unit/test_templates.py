@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.templates import LARGEST, RenderError, Template, TemplateProblem, template
+from pipeline.config.templates import (
+    MAX_CHARACTERS,
+    RenderError,
+    Template,
+    TemplateProblem,
+    template,
+)
 from pipeline.model.interaction import FactValue
 from tests.support.cases import cases
 from tests.support.deciding import (
@@ -119,7 +125,7 @@ def test_harmful_templates_are_refused_at_load(text: str) -> None:
         ("{{ 1 / zero }}", {"zero": 0}),
         ("{{ name | date }}", {"name": "yesterday"}),
         ("{{ at | date('%9999999d') }}", {"at": 5}),
-        ("{text}", {"text": "a" * (LARGEST + 1)}),
+        ("{text}", {"text": "a" * (MAX_CHARACTERS + 1)}),
     ],
 )  # fmt: skip
 def test_rendering_ends_soon_and_fails_in_one_way(text: str, values: dict[str, FactValue]) -> None:
@@ -150,7 +156,7 @@ def test_any_text_is_a_template_or_refused_and_rendering_fails_with_a_reason_onl
     if isinstance(compiled_template, TemplateProblem):
         return
     with suppress(RenderError):
-        assert len(compiled_template.render(values)) <= LARGEST
+        assert len(compiled_template.render(values)) <= MAX_CHARACTERS
 
 
 def _decide(treatment: dict[str, object], traits: tuple[str, ...] = ("name",)) -> Life:

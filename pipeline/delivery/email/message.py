@@ -68,7 +68,7 @@ class LinkMaker:
     def __init__(self, secret: str) -> None:
         self._links = MessageLinks(secret)
 
-    def unsubscribe(self, base: str, action: Action) -> str:
+    def preferences_link(self, base: str, action: Action) -> str:
         """Return the link to the page of preferences for this kind of message."""
         link = PreferenceLink(
             action.identifier, action.channel, action.purpose, action.campaign, action.action_id
@@ -100,15 +100,15 @@ def compose(
     message[TOKEN_HEADER] = action.token
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "OOF, AutoReply"
-    unsubscribe = None
+    unsubscribe_link = None
     if sender.links is not None and action.purpose != "transactional":
-        unsubscribe = links.unsubscribe(sender.links, action)
-        message["List-Unsubscribe"] = f"<{unsubscribe}>"
+        unsubscribe_link = links.preferences_link(sender.links, action)
+        message["List-Unsubscribe"] = f"<{unsubscribe_link}>"
         message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    message.set_content(_text(action, unsubscribe), cte="quoted-printable")
+    message.set_content(_text(action, unsubscribe_link), cte="quoted-printable")
     if "html" in action.content:
         tracking = _Tracking(action, sender, links, round(now.timestamp() * 1000))
-        html = _html(action, unsubscribe, tracking)
+        html = _html(action, unsubscribe_link, tracking)
         message.add_alternative(html, subtype="html", cte="quoted-printable")
     return _sign(message.as_bytes(), sender.dkim)
 
@@ -142,22 +142,22 @@ def _feedback_id(action: Action, domain: str) -> str:
     return ":".join((action.campaign, action.channel, action.purpose, sender))
 
 
-def _text(action: Action, unsubscribe: str | None) -> str:
+def _text(action: Action, unsubscribe_link: str | None) -> str:
     text = action.content.get("text", "")
-    if unsubscribe is None:
+    if unsubscribe_link is None:
         return text
     label = action.content.get("unsubscribe", _UNSUBSCRIBE)
-    return f"{text}\n\n-- \n{label}: {unsubscribe}\n"
+    return f"{text}\n\n-- \n{label}: {unsubscribe_link}\n"
 
 
-def _html(action: Action, unsubscribe: str | None, tracking: _Tracking) -> str:
+def _html(action: Action, unsubscribe_link: str | None, tracking: _Tracking) -> str:
     html = _INLINER.inline(action.content["html"])
     if tracking.sender.tracks_clicks:
         html = _LINK.sub(partial(_track_link, tracking), html)
     end = ""
-    if unsubscribe is not None:
+    if unsubscribe_link is not None:
         label = escape(action.content.get("unsubscribe", _UNSUBSCRIBE))
-        end = f'<p style="font-size: small;"><a href="{escape(unsubscribe)}">{label}</a></p>'
+        end = f'<p style="font-size: small;"><a href="{escape(unsubscribe_link)}">{label}</a></p>'
     if tracking.sender.tracks_opens:
         end += tracking.picture()
     before, closing, after = html.rpartition("</body>")

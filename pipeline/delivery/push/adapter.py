@@ -122,7 +122,7 @@ class PushAdapter:
                 return Bounce(reply.status, _OTHER_KEY)
             case "other_key" | "denied":
                 attempt.record_failure()
-                raise MisconfiguredError(_refused_key(service, reply), service)
+                raise MisconfiguredError(_describe_key_refusal(service, reply), service)
             case "later":
                 attempt.record_failure()
                 raise TryAgainError(f"status {reply.status}", reply.after_s)
@@ -144,7 +144,7 @@ async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
         yield PushAdapter(client, host)
 
 
-def _refused_key(service: str, reply: HttpReply) -> str:
+def _describe_key_refusal(service: str, reply: HttpReply) -> str:
     """Describe the refusal of a key, with the reason that the service gives."""
     reason = " ".join(reply.body.decode(errors="replace").split())[:_LONGEST_REASON]
     text = f"{service} refuses the VAPID key, or `push.contact`: status {reply.status} {reason}"
