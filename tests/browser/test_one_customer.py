@@ -18,7 +18,7 @@ from pipeline.model import topics
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Interaction
 from pipeline.model.stages import Segmented
-from tests.support.ingest import configuration_for_server
+from tests.support.ingest import copy_configuration_for_server
 from tests.support.mail_server import MailServer, serve_mail
 from tests.support.shop_pages import ShopPages
 from tests.support.sshd import SSHD, running_sshd
@@ -93,7 +93,7 @@ def world(tmp_path: Path) -> Iterator[_World]:
             "TEST_GATEWAY": f"http://127.0.0.1:{port}",
             "TEST_SMTP_PORT": str(smtp_port),
         }
-        configuration = configuration_for_server(
+        configuration = copy_configuration_for_server(
             _FOLDER / "customer", tmp_path / "configuration", server, server.port, inbox
         )
         with running_stack(Stack(tmp_path / "home", configuration, variables)) as stack:

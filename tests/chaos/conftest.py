@@ -42,7 +42,7 @@ def _open(laboratory: Laboratory, config: pytest.Config) -> Iterator[Laboratory]
     with running_stack(laboratory.stack):
         yield laboratory
         if not any(result.failures for result in laboratory.results):
-            assert laboratory.differences_on_disk() == []
+            assert laboratory.find_differences_on_disk() == []
 
 
 @pytest.fixture

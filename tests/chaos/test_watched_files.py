@@ -17,7 +17,7 @@ from pipeline.model.interaction import Interaction
 from pipeline.model.stages import Segmented
 from tests.chaos.killing import SEED, kills
 from tests.support.cutting import cutting_proxy
-from tests.support.ingest import configuration_for_server
+from tests.support.ingest import copy_configuration_for_server
 from tests.support.sshd import SSHD, running_sshd
 from tests.support.stack import Stack, eventually, running_stack
 
@@ -65,7 +65,7 @@ def folder(tmp_path: Path) -> Iterator[_WatchedFolder]:
         cutting_proxy(server.port, most_bytes) as port,
     ):
         variables = {"KAIROS_PARTITIONS": "2", "SFTP_KEY": str(server.private_key)}
-        configuration = configuration_for_server(
+        configuration = copy_configuration_for_server(
             _CONFIGURATION, tmp_path / "configuration", server, port, inbox
         )
         with running_stack(Stack(tmp_path / "home", configuration, variables)) as stack:

@@ -18,10 +18,10 @@ from tests.chaos.traffic import Load, Traffic, call_the_roll
 
 _BEFORE_S = 2.0
 _AFTER_S = 2.0
-_TIME_PASSES_S = 3.0
-"""Time beyond every wait of the configuration."""
+_LONGEST_WAIT_S = 3.0
+"""Time that exceeds every wait of the configuration."""
 _SETTLE_S = 60.0
-"""Time for which settling checks are repeated."""
+"""Time for which eventual checks are repeated."""
 _LOOK_S = 0.5
 
 
@@ -44,7 +44,7 @@ class Result:
 
     @property
     def failures(self) -> dict[str, list[str]]:
-        """Problems of the checks that did not hold."""
+        """Problems, by check, without the checks that hold."""
         return {check: problems for check, problems in self.problems.items() if problems}
 
 
@@ -54,11 +54,11 @@ Problems: TypeAlias = dict[str, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Checks of a laboratory. The `settling` ones compare records of several processes, and hold
+    """Checks of a laboratory. The `eventual_checks` compare records of several processes, and hold
     some time after everything is processed."""
 
     checks: Sequence[Check] = CHECKS
-    settling: Sequence[Check] = ()
+    eventual_checks: Sequence[Check] = ()
 
 
 class Laboratory:
@@ -94,7 +94,7 @@ class Laboratory:
         self.stack.wait_until_ready(GATEWAY)
         roll_call = call_the_roll(self.stack.url, load.run, self.stack.partitions)
         self.stack.wait_until_idle()
-        sleep(_TIME_PASSES_S)
+        sleep(_LONGEST_WAIT_S)
         self.stack.wait_until_idle()
         self.accepted_ids |= traffic.accepted_ids | roll_call
         self.posts += traffic.posts
@@ -106,17 +106,17 @@ class Laboratory:
         return result
 
     def _settle(self, roll_call: set[str]) -> tuple[Trial, Problems]:
-        """Return the trial and the problems of its settling checks, once these hold or time is
+        """Return the trial and the problems of its eventual checks, once these hold or time is
         up."""
         deadline_s = monotonic() + _SETTLE_S
         while True:
             trial = self._trial(roll_call)
-            problems = {check.__name__: check(trial) for check in self.judgement.settling}
+            problems = {check.__name__: check(trial) for check in self.judgement.eventual_checks}
             if not any(problems.values()) or monotonic() > deadline_s:
                 return trial, problems
             sleep(_LOOK_S)
 
-    def differences_on_disk(self) -> list[str]:
+    def find_differences_on_disk(self) -> list[str]:
         """Return the differences between the workers' rows and their changelogs."""
         stack = self.stack
         bootstrap = str(stack.settings.kafka()["bootstrap.servers"])
@@ -137,15 +137,15 @@ class Laboratory:
         )
 
     def _judge(
-        self, trial: Trial, settling_problems: Problems, name: str, retries: int, kills: list[float]
+        self, trial: Trial, eventual_problems: Problems, name: str, retries: int, kills: list[float]
     ) -> Result:
-        """Return the result; checks in `settling_problems` are not repeated, since the log
+        """Return the result; checks in `eventual_problems` are not repeated, since the log
         grows."""
         evidence = trial.evidence
         checks = [
-            check for check in self.judgement.checks if check.__name__ not in settling_problems
+            check for check in self.judgement.checks if check.__name__ not in eventual_problems
         ]
-        problems = {check.__name__: check(trial) for check in checks} | settling_problems
+        problems = {check.__name__: check(trial) for check in checks} | eventual_problems
         past_results = self.results
         return Result(
             fault=name,

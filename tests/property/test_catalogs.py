@@ -19,7 +19,7 @@ from pipeline.config.model import Bundle, Catalog, CatalogItem, ItemColumns, Ite
 from pipeline.decisioning.explain import explain
 from pipeline.model.interaction import Interaction
 from pipeline.model.time import DAY_MS
-from tests.support.deciding import Life, campaign, felling_rules, hero, offer, world
+from tests.support.deciding import Life, campaign, find_rejecting_rules, hero, offer, world
 
 _FILES = {
     "sources.yaml": "sources: [{name: shop, channel: web, write_key: write-key-1}]",
@@ -263,7 +263,7 @@ def test_decision_records_a_short_list_of_a_large_catalogue() -> None:
     decision = life.interact("Home", 1, ask={"hero": 3})
     assert life.answers()["hero"] == ["tile/i2498", "tile/i2497", "tile/i2496"]
     assert len(decision.candidates) == 7
-    assert felling_rules(decision) == {
+    assert find_rejecting_rules(decision) == {
         "tile: 1 items": "applicability/excluded",
         "tile: 2299 items": "applicability/beyond the best",
         "tile: 193 items": "applicability/beyond the best",

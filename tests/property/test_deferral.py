@@ -25,7 +25,7 @@ from tests.support.deciding import (
     Life,
     campaign,
     fates,
-    felling_rules,
+    find_rejecting_rules,
     hero,
     offer,
     problems,
@@ -107,7 +107,7 @@ def test_morning_that_comes_too_late_sends_nothing() -> None:
     life = _life()
     life.interact("Go", _EVENING)
     [second_decision] = _decisions(_advance(life, _EVENING + 12 * 3_600_000))
-    assert felling_rules(second_decision) == {"mail": "applicability/deadline passed"}
+    assert find_rejecting_rules(second_decision) == {"mail": "applicability/deadline passed"}
     assert life.treatments() == []
 
 
@@ -117,7 +117,7 @@ def test_deferred_decision_uses_the_facts_of_the_morning() -> None:
     life.interact("Go", _EVENING)
     life.interact("Order", _EVENING + 60_000, bought="yes")
     [second_decision] = _decisions(_advance(life, _MORNING))
-    assert felling_rules(second_decision) == {"mail": "eligibility/not-bought"}
+    assert find_rejecting_rules(second_decision) == {"mail": "eligibility/not-bought"}
     assert life.treatments() == []
 
 

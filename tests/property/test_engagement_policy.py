@@ -1,5 +1,5 @@
-"""Every treatment is felled by the first rule, in the order of stages, that speaks against it; one
-that no rule fells is a candidate."""
+"""A treatment is rejected by the first rule, in the order of stages, that does not hold for it; a
+treatment that no rule rejects is a candidate."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.cases import cases
-from tests.support.deciding import Life, felling_rules, hero, world
+from tests.support.deciding import Life, find_rejecting_rules, hero, world
 
 _STAGES = ("eligibility", "applicability", "suitability")
 _FLAGS = ("f0", "f1", "f2", "f3")
@@ -110,25 +110,25 @@ def _campaigns(rules: list[_Rule]) -> list[dict[str, Any]]:
 
 @settings(max_examples=cases(150), deadline=None)
 @given(_rules(), st.dictionaries(st.sampled_from(_FLAGS), st.booleans()))
-def test_first_refusing_stage_is_recorded(rules: list[_Rule], flags: dict[str, bool]) -> None:
+def test_first_rejecting_stage_is_recorded(rules: list[_Rule], flags: dict[str, bool]) -> None:
     compiled_rules = world(
         traits=_FLAGS, campaigns=_campaigns(rules), policies=_rules_of(rules, "policies")
     )
     decision = Life(compiled_rules).interact("Home", 0, ask=["hero"], **flags)
-    rules_by_treatment = felling_rules(decision)
+    rules_by_treatment = find_rejecting_rules(decision)
     assert sum(map(len, decision.rejected.values())) == len(rules_by_treatment)
     candidates = {candidate.offer for candidate in decision.candidates}
     for campaign, offers in _CAMPAIGNS.items():
         for offer in offers:
-            refusing_rules = [
+            rejecting_rules = [
                 rule for rule in rules if rule.is_for(offer, campaign) and not flags.get(rule.flag)
             ]
-            if not refusing_rules:
+            if not rejecting_rules:
                 assert offer in candidates
                 continue
-            stage = min(rule.stage for rule in refusing_rules)
+            stage = min(rule.stage for rule in rejecting_rules)
             labels = {
-                f"{_STAGES[stage]}/{rule.name}" for rule in refusing_rules if rule.stage == stage
+                f"{_STAGES[stage]}/{rule.name}" for rule in rejecting_rules if rule.stage == stage
             }
             assert rules_by_treatment[f"{offer}-hero"] in labels
             assert offer not in candidates

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from pipeline.model.interaction import Identifier
 from pipeline.model.time import DAY_MS, MINUTE_MS, SECOND_MS
 from tests.support.cases import cases
-from tests.support.deciding import ADA, Life, campaign, fates, felling_rules, hero, offer, world
+from tests.support.deciding import (
+    ADA,
+    Life,
+    campaign,
+    fates,
+    find_rejecting_rules,
+    hero,
+    offer,
+    world,
+)
 
 _OFFERS = (
     offer("gold", 9, hero("gold-hero"), issue="cards"),
@@ -155,4 +164,4 @@ def test_dismissal_silences_other_offers_of_its_group() -> None:
     decision = life.interact("Home", 2, ask=["hero"])
     assert life.treatments() == ["c-hero"]
     assert fates(decision)["b-hero"] == "suppression no"
-    assert not felling_rules(decision)
+    assert not find_rejecting_rules(decision)

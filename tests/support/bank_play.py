@@ -217,12 +217,12 @@ class ChoiceRound:
 
 
 def choice_rounds(play: BankPlay) -> Iterator[ChoiceRound]:
-    """Yield the choices between treatments, of those that were chosen or beaten by another."""
+    """Yield the choices between treatments, each chosen or beaten by another treatment."""
     for decision in play.decisions:
         customer = play.customers.get(decision.profile_id)
         groups: dict[str, dict[str, float]] = {}
         prices: dict[str, dict[str, tuple[float, float]]] = {}
-        chosen_offers: dict[str, str] = {}
+        chosen_treatments: dict[str, str] = {}
         for candidate in decision.candidates:
             offer = bank_offer(ContactAction("", "", candidate.offer, candidate.channel))
             if customer is None or offer is None:
@@ -236,10 +236,10 @@ def choice_rounds(play: BankPlay) -> Iterator[ChoiceRound]:
                 groups.setdefault(group, {})[candidate.treatment] = (
                     p * candidate.value - candidate.cost
                 )
-                of_group = prices.setdefault(group, {})
-                of_group[candidate.treatment] = candidate.value, candidate.cost
+                group_prices = prices.setdefault(group, {})
+                group_prices[candidate.treatment] = candidate.value, candidate.cost
             if candidate.fate == "chosen":
-                chosen_offers[group] = candidate.treatment
+                chosen_treatments[group] = candidate.treatment
         for group, worth in groups.items():
             if len(worth) > 1:
-                yield ChoiceRound(worth, chosen_offers.get(group), prices[group])
+                yield ChoiceRound(worth, chosen_treatments.get(group), prices[group])

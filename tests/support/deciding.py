@@ -156,6 +156,6 @@ def candidate(decision: Decision, treatment: str) -> Candidate:
     return next(candidate for candidate in decision.candidates if candidate.treatment == treatment)
 
 
-def felling_rules(decision: Decision) -> dict[str, str]:
-    """Return the rule that felled each treatment."""
+def find_rejecting_rules(decision: Decision) -> dict[str, str]:
+    """Return the rule that rejected each treatment."""
     return {name: rule for rule, names in decision.rejected.items() for name in names}

@@ -20,7 +20,7 @@ def write_configuration(folder: Path, ingest: str) -> Path:
     return folder
 
 
-def configuration_for_server(
+def copy_configuration_for_server(
     template: Path, folder: Path, server: Server, port: int, inbox: Path
 ) -> Path:
     """Copy a configuration whose watch reads `inbox` on the server, by way of `port`."""

@@ -1,4 +1,4 @@
-"""A configuration with things to offer, and interactions that ask for them."""
+"""Configuration with offers in a placement and by e-mail."""
 
 from functools import cache
 

@@ -41,7 +41,7 @@ def _effects(folder: Path, until: int | None = None) -> ImpactEffects:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Topics with decisions for customers of all arms, who buy by `_TRUTH`."""
+    """Folder of topics with decisions for customers of all arms, who buy by `_TRUTH`."""
     no_customer = {"property": "open", "is": True}
     sale = campaign(
         "sale",

@@ -204,9 +204,9 @@ def test_list_is_kept_in_the_home_where_nothing_can_be_written_beside_its_files(
     assert whole_list.last() == last_file
 
 
-@pytest.mark.parametrize("operation", ["time", "id"])
-def test_list_counts_when_it_is_taken(operation: str) -> None:
-    columns = {"who": "identifiers.customer_id", "at": operation}
+@pytest.mark.parametrize("target", ["time", "id"])
+def test_list_with_a_column_of_times_or_ids_is_refused(target: str) -> None:
+    columns = {"who": "identifiers.customer_id", "at": target}
     watch = {
         "watch": "w", "source": "shop", "folder": "/in", "kind": "track", "name": "Listed",
         "replaces": True, "columns": columns,

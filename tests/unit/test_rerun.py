@@ -9,7 +9,7 @@ from pipeline.model.belongings import Belonging
 from pipeline.model.decision import Decision
 from pipeline.model.outcome import Ok
 from pipeline.model.stages import Segmented
-from tests.support.deciding import Life, campaign, felling_rules, offer, world
+from tests.support.deciding import Life, campaign, find_rejecting_rules, offer, world
 
 _MAIL = {"treatment": "mail", "channel": "email", "address": "email"}
 
@@ -31,7 +31,7 @@ def test_rerun_rejects_the_address_of_another_person_again() -> None:
     outcome = step(key, record, ContactState(belongings=belongings), life.flow.rules)
     assert isinstance(outcome, Ok)
     [decision] = [emit.value for emit in outcome.emits if isinstance(emit.value, Decision)]
-    assert felling_rules(decision)["mail"] == "eligibility/address of another: email"
+    assert find_rejecting_rules(decision)["mail"] == "eligibility/address of another: email"
     assert run_again(decision, record, life.flow.rules) == decision
     words = explain(decision, life.flow.rules.config, "en").slots[0].rejected[0].words
     assert words == "the email that is known belongs to somebody else."

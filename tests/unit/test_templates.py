@@ -20,7 +20,7 @@ from tests.support.deciding import (
     Life,
     campaign,
     fates,
-    felling_rules,
+    find_rejecting_rules,
     hero,
     offer,
     problems,
@@ -176,7 +176,7 @@ def test_treatment_that_cannot_be_rendered_falls_with_a_reason() -> None:
 def test_treatment_without_a_needed_value_is_not_suitable() -> None:
     life = _decide(hero("hello", content={"t": "Hello {{ name }}"}))
     decision = life.interact("Home", 0, ask=["hero"])
-    assert felling_rules(decision)["hello"] == "suitability/content needs name"
+    assert find_rejecting_rules(decision)["hello"] == "suitability/content needs name"
     life.interact("Home", 1, ask=["hero"], name="<Ada>")
     assert life.actions()[0].content == {"t": "Hello &lt;Ada&gt;"}
 
