@@ -72,7 +72,7 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
         shell.on_assignment()
         await equipment.rulebook.catch_up()
 
-    _add_timers(app, shell, None if stage.before is None else _watermark(stage, options))
+    _add_timers(app, shell, None if stage.preceding_stage is None else _watermark(stage, options))
     _add_cleaning(app, ports, Heartbeat(stage, ports, options.cleaning.beat_ms))
     _add_agent(app, stage, shell)
     return app

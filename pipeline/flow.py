@@ -44,7 +44,8 @@ class Stage:
     """Stage with its topics, its step, and the type of its rows.
 
     `outputs`: the topics written mainly by this stage; `actions.` stands for those of all channels.
-    `before`: the stage whose records its timers must not overtake; None: its rows have no timers.
+    `preceding_stage`: the one whose records its timers must not overtake; None: its rows
+    have no timers.
     `spends`: its step spends budgets.
     """
 
@@ -53,7 +54,7 @@ class Stage:
     outputs: tuple[str, ...]
     step: Callable[[str, Any, Any, Rules], Outcome[Any]]
     state: type
-    before: str | None = None
+    preceding_stage: str | None = None
     spends: bool = False
 
     @property
@@ -76,7 +77,7 @@ STAGES = (
         (topics.ENRICHED, topics.PROFILES, topics.DEAD_LETTERS),
         enrich,
         ProfileState,
-        before="identity",
+        preceding_stage="identity",
     ),
     Stage(
         "segmentation",
@@ -97,7 +98,7 @@ STAGES = (
         ),
         decide,
         ContactState,
-        before="segmentation",
+        preceding_stage="segmentation",
         spends=True,
     ),
 )
@@ -116,74 +117,74 @@ def _empty_rows(_: Stage) -> MutableMapping[str, Any]:
 class Flow:
     """Four stages without Kafka, for tests, previews and replays.
 
-    Rows are in memory, or in the mapping that `rows` returns for a stage. `dead_letters`: refused
-    inputs so far, each with its stage.
+    Rows are in memory, or in the mapping that `make_rows` returns for a stage. `dead_letters`:
+    refused inputs so far, each with its stage.
     """
 
     def __init__(
-        self, rules: Rules, rows: Callable[[Stage], MutableMapping[str, Any]] = _empty_rows
+        self, rules: Rules, make_rows: Callable[[Stage], MutableMapping[str, Any]] = _empty_rows
     ) -> None:
         self.rules = rules
-        self.rows = {definition.name: rows(definition) for definition in STAGES}
+        self.rows = {definition.name: make_rows(definition) for definition in STAGES}
         self.dead_letters: list[tuple[str, DeadLetter]] = []
         self._digests: dict[str, bytes] = {}
         self._wakes: dict[tuple[str, str], int] = {}
-        self._clocks: dict[str, list[tuple[int, str]]] = {
+        self._timers: dict[str, list[tuple[int, str]]] = {
             definition.name: [] for definition in STAGES
         }
 
     def run(self, record: Interaction | IdentityChange) -> Iterator[Emit]:
         """Yield every record that follows from an interaction, an `unlink` or a `forget`."""
         if isinstance(record, Interaction):
-            first = Emit(topics.INTERACTIONS, _first_key(record), record)
+            first_emit = Emit(topics.INTERACTIONS, _first_key(record), record)
         else:
-            first = Emit(topics.IDENTITIES, record.identifier, record)
-        yield from self.follow(first)
+            first_emit = Emit(topics.IDENTITIES, record.identifier, record)
+        yield from self.follow(first_emit)
 
     def advance(self, now_ms: int) -> Iterator[Emit]:
         """Yield every record that follows from advancing the time to `now_ms`, stage by stage."""
         for definition in STAGES:
-            while due := self._due(definition.name, now_ms):
-                at, key = due
+            while due_timer := self._take_due_timer(definition.name, now_ms):
+                at, key = due_timer
                 yield from self.follow(
                     timer_record(definition.inputs[0], key, at, now_ms, self.rules.config.digest)
                 )
 
-    def _due(self, name: str, now_ms: int) -> tuple[int, str] | None:
+    def _take_due_timer(self, name: str, now_ms: int) -> tuple[int, str] | None:
         """Return the earliest due timer of the stage `name`, and remove it."""
-        timers = self._clocks[name]
+        timers = self._timers[name]
         while timers and timers[0][0] <= now_ms:
             at, key = heappop(timers)
             if self._wakes.get((name, key)) == at:  # neither rearmed nor cancelled since
                 return at, key
         return None
 
-    def follow(self, first: Emit) -> Iterator[Emit]:
-        """Yield every record that follows from `first`, a record on an input of a stage."""
-        pending = deque([first])
+    def follow(self, first_emit: Emit) -> Iterator[Emit]:
+        """Yield every record that follows from `first_emit`, a record on an input of a stage."""
+        pending = deque([first_emit])
         while pending:
             for emit in self._process(pending.popleft()):
                 yield emit
-                if emit.topic in _CONSUMER:
+                if emit.topic in _STAGE_BY_INPUT:
                     pending.append(emit)
 
     def _process(self, emit: Emit) -> tuple[Emit, ...]:
-        consumer = _CONSUMER[emit.topic]
+        definition = _STAGE_BY_INPUT[emit.topic]
         record = emit.value
         if isinstance(record, Interaction) and (
             digest := self._digests.get(event_key(emit.key, record))
         ):
             if digest != content_digest(record):
-                self.dead_letters.append((consumer.name, REUSED_ID))
+                self.dead_letters.append((definition.name, REUSED_ID))
             return ()
-        rows = self.rows[consumer.name]
-        outcome = consumer.step(emit.key, record, rows.get(emit.key), self.rules)
+        rows = self.rows[definition.name]
+        outcome = definition.step(emit.key, record, rows.get(emit.key), self.rules)
         if isinstance(outcome, Redirect):
             return (outcome.emit,)
         if isinstance(record, Interaction) and isinstance(outcome, (Ok, Drop)):
             self._digests[event_key(emit.key, record)] = content_digest(record)
         if isinstance(outcome, DeadLetter):
-            self.dead_letters.append((consumer.name, outcome))
+            self.dead_letters.append((definition.name, outcome))
         if isinstance(outcome, Forward):
             return outcome.emits
         if not isinstance(outcome, Ok):
@@ -192,14 +193,14 @@ class Flow:
             rows.pop(emit.key, None)
         else:
             rows[emit.key] = outcome.state
-        self._wakes.pop((consumer.name, emit.key), None)
+        self._wakes.pop((definition.name, emit.key), None)
         if outcome.wake is not None:
-            self._wakes[consumer.name, emit.key] = outcome.wake.at
-            heappush(self._clocks[consumer.name], (outcome.wake.at, emit.key))
+            self._wakes[definition.name, emit.key] = outcome.wake.at
+            heappush(self._timers[definition.name], (outcome.wake.at, emit.key))
         return outcome.emits
 
 
-_CONSUMER = {topic: definition for definition in STAGES for topic in definition.inputs}
+_STAGE_BY_INPUT = {topic: definition for definition in STAGES for topic in definition.inputs}
 
 
 def _first_key(interaction: Interaction) -> str:

@@ -13,7 +13,7 @@ from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_t
 from pipeline.cli.plain import plain
 from pipeline.cli.times import iso, optional_ms
 from pipeline.config.compile import Configuration
-from pipeline.config.names import TIMES, is_since
+from pipeline.config.names import TIMES, is_since_trait
 from pipeline.home.applied_configuration import applied_configuration
 from pipeline.home.load_rules import load_rules
 from pipeline.home.records import Records
@@ -233,7 +233,7 @@ def _format_value(trait: str, value: FactValue) -> str:
     """Return a value as text: lists without brackets, Kairos' own times as ISO 8601."""
     if isinstance(value, tuple):
         return ", ".join(value)
-    is_time = trait in TIMES or is_since(trait)
+    is_time = trait in TIMES or is_since_trait(trait)
     return iso(value) if is_time and isinstance(value, int) else str(value)
 
 

@@ -123,14 +123,14 @@ def _form(raw: _Raw, path: Path) -> _Form:
             raise _ParseError((*path, subjects[0]), message)
         return _compare
     if operators:
-        mend = f"write {{event: {fields[0]}, ...}}" if fields else "add a subject such as trait"
-        raise _ParseError((*path, operators[0]), f"{operators[0]} has no subject: {mend}")
+        remedy = f"write {{event: {fields[0]}, ...}}" if fields else "add a subject such as trait"
+        raise _ParseError((*path, operators[0]), f"{operators[0]} has no subject: {remedy}")
     return _fields
 
 
-def _refuse_others(key: str, raw: _Raw, path: Path, friends: tuple[str, ...] = ()) -> None:
+def _refuse_others(key: str, raw: _Raw, path: Path, companions: tuple[str, ...] = ()) -> None:
     for other in raw:
-        if other != key and other not in friends:
+        if other != key and other not in companions:
             message = f"{key} stands alone: put it and {other} in a list under all"
             raise _ParseError((*path, other), message)
 

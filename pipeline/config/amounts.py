@@ -15,17 +15,17 @@ def reckon(amount: model.Amount) -> Reckon:
         return lambda _: constant
     trait, times, plus, default = amount.trait, amount.times, amount.plus, amount.default
 
-    def of_customer(facts: Facts) -> float:
+    def compute(facts: Facts) -> float:
         value = facts.traits.get(trait)
         return value * times + plus if is_number(value) else default
 
-    return of_customer
+    return compute
 
 
 def probability(amount: model.Probability) -> Reckon:
     """Return the function that computes a probability for a customer, within 0 and 1."""
-    number = reckon(amount)
-    return lambda facts: min(max(number(facts), 0.0), 1.0)
+    compute = reckon(amount)
+    return lambda facts: min(max(compute(facts), 0.0), 1.0)
 
 
 def worth(
@@ -36,16 +36,16 @@ def worth(
     transactional: bool,
     tie: tuple[str, str, str],
 ) -> Worth:
-    """Compute the score of a candidate."""
+    """Return the worth of a candidate, with its score and its rank."""
     score = (p * value - cost) * weight
     return Worth(p, value, weight, score, (not transactional, -score, tie))
 
 
 def charge(worth: Worth, toll: float) -> Worth:
-    """Return the worth less the `toll` of its cost while its budget is short."""
+    """Return the worth with a score that is less by `toll`, the price of a short budget."""
     score = worth.score - toll
-    last, _, tie = worth.order
-    return Worth(worth.p, worth.value, worth.weight, score, (last, -score, tie), toll)
+    is_optional, _, tie = worth.order
+    return Worth(worth.p, worth.value, worth.weight, score, (is_optional, -score, tie), toll)
 
 
 def traits_of(*amounts: model.Amount | None) -> Iterator[str]:

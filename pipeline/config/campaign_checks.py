@@ -21,8 +21,8 @@ def campaign_problems(
     campaign: model.Campaign, path: Path, bundle: model.Bundle, names: Names
 ) -> Iterator[Problem]:
     """Check a campaign, except its conditions, and yield its problems."""
-    yield from _dates(campaign, path)
-    yield from _budget(campaign, path, bundle)
+    yield from _date_problems(campaign, path)
+    yield from _budget_problems(campaign, path, bundle)
     yield from engagement_problems(campaign, path, bundle, names)
     yield from cap_problems(campaign.caps, (*path, "caps"), bundle, names)
     if campaign.purpose == "transactional" and campaign.holdout > 0:
@@ -38,34 +38,36 @@ def campaign_problems(
     channels = {channel.name: channel for channel in bundle.channels.channels}
     catalogs = {catalog.catalog: catalog for catalog in bundle.catalogs}
     for index, offer in enumerate(campaign.offers):
-        at: Path = (*path, "offers", index)
-        yield from engagement_problems(offer, at, bundle, names)
-        yield from cap_problems(offer.caps, (*at, "caps"), bundle, names)
-        yield from _amount(offer.value, (*at, "value"), names)
+        offer_path: Path = (*path, "offers", index)
+        yield from engagement_problems(offer, offer_path, bundle, names)
+        yield from cap_problems(offer.caps, (*offer_path, "caps"), bundle, names)
+        yield from _amount_problems(offer.value, (*offer_path, "value"), names)
         catalog = catalogs.get(offer.catalog or "")
         if offer.catalog is not None:
-            yield from check_name("catalog", offer.catalog, catalogs, (*at, "catalog"))
+            yield from check_name("catalog", offer.catalog, catalogs, (*offer_path, "catalog"))
         treatments = [treatment.treatment for treatment in offer.treatments]
-        yield from repetition_problems("treatment", (*at, "treatments"), "treatment", treatments)
+        yield from repetition_problems(
+            "treatment", (*offer_path, "treatments"), "treatment", treatments
+        )
         for place, treatment in enumerate(offer.treatments):
-            inside: Path = (*at, "treatments", place)
-            yield from engagement_problems(treatment, inside, bundle, names)
-            yield from _treatment(treatment, inside, channels, names)
+            treatment_path: Path = (*offer_path, "treatments", place)
+            yield from engagement_problems(treatment, treatment_path, bundle, names)
+            yield from _treatment_problems(treatment, treatment_path, channels, names)
             channel = channels.get(treatment.channel)
             if channel is not None:
-                yield from treatment_problems(treatment, channel, campaign.purpose, inside)
-            yield from _item_names(treatment, inside, catalog)
+                yield from treatment_problems(treatment, channel, campaign.purpose, treatment_path)
+            yield from _item_name_problems(treatment, treatment_path, catalog)
             if treatment.placement is None and campaign.trigger is None:
                 message = (
                     "no trigger sends this treatment: add a placement, or a trigger to the campaign"
                 )
-                yield Problem((*inside, "treatment"), message)
+                yield Problem((*treatment_path, "treatment"), message)
     yield from unreachable_problems(campaign, path)
 
 
-def _dates(of: model.Campaign | model.Treatment, path: Path) -> Iterator[Problem]:
+def _date_problems(dated: model.Campaign | model.Treatment, path: Path) -> Iterator[Problem]:
     times = []
-    for field, text, read in (("starts", of.starts, start_ms), ("ends", of.ends, end_ms)):
+    for field, text, read in (("starts", dated.starts, start_ms), ("ends", dated.ends, end_ms)):
         if text is None:
             continue
         try:
@@ -74,13 +76,15 @@ def _dates(of: model.Campaign | model.Treatment, path: Path) -> Iterator[Problem
             message = f"{text!r} is no date: write 2024-03-01 or 2024-03-01T09:00:00+01:00"
             yield Problem((*path, field), message)
     if len(times) == 2 and times[0] >= times[1]:
-        yield Problem((*path, "ends"), f"ends {of.ends}, before it starts: swap the dates")
+        yield Problem((*path, "ends"), f"ends {dated.ends}, before it starts: swap the dates")
 
 
-def _budget(campaign: model.Campaign, path: Path, bundle: model.Bundle) -> Iterator[Problem]:
-    budget, own = campaign.budget, bundle.profile.enrichers.currency
+def _budget_problems(
+    campaign: model.Campaign, path: Path, bundle: model.Bundle
+) -> Iterator[Problem]:
+    budget, currency = campaign.budget, bundle.profile.enrichers.currency
     if has_budget(campaign, bundle):
-        yield from _useless_budget(campaign, path, bundle)
+        yield from _useless_budget_problems(campaign, path, bundle)
     if not isinstance(budget, model.Budget):
         return
     if zone(budget.zone) is None:
@@ -91,15 +95,15 @@ def _budget(campaign: model.Campaign, path: Path, bundle: model.Bundle) -> Itera
     if budget.currency is None:
         return
     currency_path = (*path, "budget", "currency")
-    if own is None:
+    if currency is None:
         message = "set your own currency in profile.yaml: enrichers.currency.to"
         yield Problem(currency_path, f"{budget.currency}: {message}")
-    elif budget.currency != own.to:
-        message = f"money is in {own.to} here: convert the amount"
+    elif budget.currency != currency.to:
+        message = f"money is in {currency.to} here: convert the amount"
         yield Problem(currency_path, f"a budget in {budget.currency}, but {message}")
 
 
-def _useless_budget(
+def _useless_budget_problems(
     campaign: model.Campaign, path: Path, bundle: model.Bundle
 ) -> Iterator[Problem]:
     """Yield a problem where a budget is too small for any of the campaign's messages."""
@@ -117,7 +121,7 @@ def _useless_budget(
         yield Problem(budget_path, f"{message}: raise it, or end the campaign with `ends`")
 
 
-def _treatment(
+def _treatment_problems(
     treatment: model.Treatment, path: Path, channels: Mapping[str, model.Channel], names: Names
 ) -> Iterator[Problem]:
     yield from check_name("channel", treatment.channel, names.channels, (*path, "channel"))
@@ -127,18 +131,18 @@ def _treatment(
     if channel is not None and treatment.placement is not None:
         placement_path = (*path, "placement")
         yield from check_name("placement", treatment.placement, channel.placements, placement_path)
-    yield from _dates(treatment, path)
-    yield from _amount(treatment.value, (*path, "value"), names)
-    yield from _amount(treatment.p, (*path, "p"), names)
-    yield from _content(treatment, path, channel, names)
+    yield from _date_problems(treatment, path)
+    yield from _amount_problems(treatment.value, (*path, "value"), names)
+    yield from _amount_problems(treatment.p, (*path, "p"), names)
+    yield from _content_problems(treatment, path, channel, names)
 
 
-def _amount(amount: model.Amount | None, path: Path, names: Names) -> Iterator[Problem]:
+def _amount_problems(amount: model.Amount | None, path: Path, names: Names) -> Iterator[Problem]:
     if isinstance(amount, model.Reckoned):
         yield from check_name("trait", amount.trait, names.traits, (*path, "trait"))
 
 
-def _item_names(
+def _item_name_problems(
     treatment: model.Treatment, path: Path, catalog: model.Catalog | None
 ) -> Iterator[Problem]:
     """Yield problems of the names in a content that are attributes of a catalogue's items."""
@@ -155,10 +159,10 @@ def _item_names(
                 yield from check_name("attribute", name, attribute_names, content_path)
 
 
-def _content(
+def _content_problems(
     treatment: model.Treatment, path: Path, channel: model.Channel | None, names: Names
 ) -> Iterator[Problem]:
-    read: set[str] = set()
+    read_names: set[str] = set()
     is_valid = True
     for part, text in treatment.content.items():
         fault = text_fault(text) or foreign_name_fault(text)
@@ -170,7 +174,7 @@ def _content(
             is_valid = False
             yield Problem(content_path, template.message)
             continue
-        read.update(template.names)
+        read_names.update(template.names)
         for name in template.names:
             if is_unknown_context(name):
                 yield Problem(
@@ -178,7 +182,7 @@ def _content(
                 )
             elif is_trait(name):
                 for problem in check_name("trait", name, names.traits, content_path):
-                    mend = f"{problem.message} (a property is written properties.{name})"
-                    yield replace(problem, message=mend)
+                    message = f"{problem.message} (a property is written properties.{name})"
+                    yield replace(problem, message=message)
     for name in treatment.defaults if is_valid else ():
-        yield from check_name("name in the content", name, read, (*path, "defaults", name))
+        yield from check_name("name in the content", name, read_names, (*path, "defaults", name))

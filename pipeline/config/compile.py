@@ -60,16 +60,16 @@ _EARLIEST_MS: Final = start_ms(EARLIEST)
 class Configuration:
     """Compiled version of the configuration.
 
-    `segments` follow those that they read. `by_placement` and `outbound` (without a placement) hold
-    the candidates for a slot, in the order of campaigns, offers, treatments; `outbound_candidates`
-    the outbound ones by campaign and treatment. Adapters of `reporting_channels` report
-    undelivered messages.
+    `segments` follow those that they read. `placement_entries` (by placement) and
+    `outbound_entries` hold the candidates for a slot, in the order of campaigns, offers,
+    treatments; `outbound_candidates` the outbound ones by campaign and treatment. Adapters of
+    `reporting_channels` report undelivered messages.
     `sources` is keyed by the write key's digest; `server_keys` maps digests to names. By source
-    name: `log_sources` have `clock: log`, `earliest` (ms) is the earliest time of an event,
+    name: `log_sources` have `clock: log`, `earliest_times` (ms) are those of their events,
     `restrictions` are those of public sources, `origins` the allowed pages where a source names
     them, `mappings` the properties to fill in, with their readers.
     `derived_values`: all that are read; `carried_values`: those that later stages read.
-    `bots_count`: whether interactions of bots count in traits. `read_traits`: traits that a
+    `counts_bots`: whether traits count interactions of bots. `read_traits`: traits that a
     condition, a content or an address reads. `learning`: None where nothing is learned. `budgets`:
     enforced budgets of campaigns and stocks of items, by name.
     """
@@ -80,14 +80,14 @@ class Configuration:
     sources: Mapping[str, model.Source]
     server_keys: Mapping[str, str]
     log_sources: frozenset[str]
-    earliest: Mapping[str, int]
+    earliest_times: Mapping[str, int]
     restrictions: Mapping[str, SourceRestriction]
     origins: Mapping[str, Origins]
     mappings: Mapping[str, tuple[tuple[str, Read], ...]]
     session_gap_ms: int
     derived_values: frozenset[str]
     carried_values: frozenset[str]
-    bots_count: bool
+    counts_bots: bool
     aggregates: AggregateIndex
     traits: tuple[CompiledTrait, ...]
     buckets: tuple[Bucket, ...]
@@ -96,8 +96,8 @@ class Configuration:
     read_traits: tuple[str, ...]
     segments: tuple[CompiledSegment, ...]
     segment_index: SegmentIndex
-    by_placement: Mapping[str, tuple[Entry, ...]]
-    outbound: tuple[Entry, ...]
+    placement_entries: Mapping[str, tuple[Entry, ...]]
+    outbound_entries: tuple[Entry, ...]
     outbound_candidates: Mapping[tuple[str, str], tuple[CompiledCampaign, CompiledCandidate]]
     reporting_channels: frozenset[str]
     constraints: Constraints
@@ -105,9 +105,9 @@ class Configuration:
     budgets: Mapping[str, BudgetRule]
     channels: Mapping[str, CompiledChannel]
 
-    def earliest_of(self, source: str) -> int:
+    def earliest_time(self, source: str) -> int:
         """Return the earliest time (epoch ms) that an event of this source may have."""
-        return self.earliest.get(source, _EARLIEST_MS)
+        return self.earliest_times.get(source, _EARLIEST_MS)
 
     @classmethod
     def from_json(cls, body: str) -> "Configuration":
@@ -117,7 +117,7 @@ class Configuration:
             return configuration
         raise ValueError(f"{configuration[0].path}: {configuration[0].message}")
 
-    def source_with(self, write_key: str) -> model.Source | None:
+    def source_by_key(self, write_key: str) -> model.Source | None:
         """Return the source of a write key, if there is one."""
         return self.sources.get(key_digest(write_key))
 
@@ -133,8 +133,8 @@ class Configuration:
             origins.allows(origin) for origins in self.origins.values()
         )
 
-    def server_with(self, key: str) -> str | None:
-        """Return the name of the server key."""
+    def server_key_name(self, key: str) -> str | None:
+        """Return the name of a server key, if it is one."""
         return self.server_keys.get(key_digest(key))
 
     def source_by_name(self, name: str) -> model.Source | None:
@@ -159,7 +159,7 @@ def compile_bundle(bundle: model.Bundle) -> Configuration | tuple[Problem, ...]:
 
 def _compile(bundle: model.Bundle) -> Configuration:
     all_proposals = proposals(bundle)
-    all_outbound = outbound_entries(all_proposals)
+    all_outbound_entries = outbound_entries(all_proposals)
     segments = tuple(_segment(segment) for segment in segment_order(bundle))
     profile, sources = bundle.profile, bundle.sources.sources
     agent = profile.enrichers.user_agent
@@ -178,12 +178,12 @@ def _compile(bundle: model.Bundle) -> Configuration:
         restrictions=restrictions(bundle),
         origins=origins_by_source(sources),
         log_sources=frozenset(source.name for source in sources if source.clock == "log"),
-        earliest={source.name: start_ms(source.earliest) for source in sources},
+        earliest_times={source.name: start_ms(source.earliest) for source in sources},
         mappings={source.name: _mapping(source) for source in sources if source.properties},
         session_gap_ms=duration_ms(profile.session_gap),
         derived_values=derived_names_read(profile, trees) | bots,
         carried_values=bots.union(*(reads(tree).derived_names for tree in trees)),
-        bots_count=agent is None or agent.count_bots,
+        counts_bots=agent is None or agent.count_bots,
         aggregates=index_aggregates(chain.from_iterable(trait.aggregates for trait in traits)),
         traits=traits,
         buckets=tuple(bucket(trait, trait.name in timed_traits) for trait in _buckets(profile)),
@@ -192,9 +192,9 @@ def _compile(bundle: model.Bundle) -> Configuration:
         read_traits=tuple(sorted(set(_read_traits(bundle, segments, all_proposals)))),
         segments=segments,
         segment_index=index,
-        by_placement=entries_by_placement(all_proposals),
-        outbound=all_outbound,
-        outbound_candidates=_candidates_by_treatment(all_outbound),
+        placement_entries=entries_by_placement(all_proposals),
+        outbound_entries=all_outbound_entries,
+        outbound_candidates=_candidates_by_treatment(all_outbound_entries),
         reporting_channels=_reporting_channels(bundle.channels),
         constraints=policies.constraints(bundle),
         learning=policies.learning(bundle),
@@ -239,8 +239,8 @@ def _timed_traits(profile: model.ProfileRules, index: SegmentIndex) -> frozenset
 def _traits(profile: model.ProfileRules, timed_traits: frozenset[str]) -> Iterator[CompiledTrait]:
     for trait in profile.traits:
         if trait.rule != "bucket":
-            changes = trait.window is not None and trait.name in timed_traits
-            yield CompiledTrait(trait.name, trait.rule, aggregates_of(trait), timed=changes)
+            is_timed = trait.window is not None and trait.name in timed_traits
+            yield CompiledTrait(trait.name, trait.rule, aggregates_of(trait), timed=is_timed)
 
 
 def _buckets(profile: model.ProfileRules) -> Iterator[model.TraitDefinition]:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from pipeline.conditions import CompiledCondition, Facts
 from pipeline.conditions.compile import Read, Test
 from pipeline.config.aggregates import Aggregate
-from pipeline.config.model import Email, KeptRule, Pos, Purpose, Push
+from pipeline.config.model import AggregateRule, Email, Pos, Purpose, Push
 from pipeline.config.model.providers import Provider
 from pipeline.config.templates import Template
 from pipeline.model.interaction import FactValue
@@ -37,7 +37,7 @@ class CompiledTrait:
     """
 
     name: str
-    rule: KeptRule
+    rule: AggregateRule
     aggregates: tuple[Aggregate, ...]
     timed: bool
 
@@ -78,7 +78,8 @@ class CompiledScore:
 class CompiledSequence:
     """Sequence of the first `steps` of `parts`, in order, within `within_ms`.
 
-    A part beyond `steps` must not occur. `keep_ms`: age at which an interaction no longer matters.
+    A part beyond `steps` must not occur. `retention_ms`: age at which an interaction no longer
+    matters.
     """
 
     name: str
@@ -86,7 +87,7 @@ class CompiledSequence:
     parts: tuple[Test, ...]
     names: frozenset[str] | None
     within_ms: int
-    keep_ms: int
+    retention_ms: int
 
 
 @dataclass(frozen=True, slots=True)

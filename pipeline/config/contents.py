@@ -12,15 +12,15 @@ from pipeline.config.compiled import Content
 from pipeline.config.templates import CONTEXT, ITEM, PROPERTY, Template, TemplateProblem, template
 from pipeline.model.interaction import FactValue
 
-_IN_A_PAGE: Final = "web"
-_OF_A_PAGE: Final = "html"
+_PAGE_CHANNEL: Final = "web"
+_HTML_PART: Final = "html"
 
 
 def is_html(part: str, channel: model.Channel | None) -> bool:
     """Return whether customers' values in a part are escaped as HTML."""
-    if part == _OF_A_PAGE or channel is None:
+    if part == _HTML_PART or channel is None:
         return True
-    return channel.escape == "html" or (channel.escape is None and channel.name == _IN_A_PAGE)
+    return channel.escape == "html" or (channel.escape is None and channel.name == _PAGE_CHANNEL)
 
 
 def templates(
@@ -39,14 +39,14 @@ def content(treatment: model.Treatment, channel: model.Channel) -> Content:
     for part, part_template in templates(treatment, channel):
         assert not isinstance(part_template, TemplateProblem)
         parts[part] = part_template
-        reads.update((name, read_of(name)) for name in part_template.names)
+        reads.update((name, reader_of(name)) for name in part_template.names)
         needs.update(
             (name, reads[name]) for name in part_template.needs if name not in treatment.defaults
         )
     return Content(parts, tuple(reads.items()), tuple(needs.items()), treatment.defaults)
 
 
-def read_of(name: str) -> Read:
+def reader_of(name: str) -> Read:
     """Return the reader of a name in a template."""
     if name.startswith(PROPERTY):
         return reader(Property(name.removeprefix(PROPERTY)))
@@ -70,11 +70,11 @@ def item_content(template: Content, attributes: Mapping[str, FactValue]) -> Cont
     present_values = {
         name: value for name, _ in template.reads if (value := item_values.get(name)) is not None
     }
-    common = of_all_items(template)
+    common = drop_item_names(template)
     return Content(common.parts, common.reads, common.needs, {**common.defaults, **present_values})
 
 
-def of_all_items(template: Content) -> Content:
+def drop_item_names(template: Content) -> Content:
     """Return a content without the names of a catalogue's item."""
     reads = tuple(read for read in template.reads if not read[0].startswith(ITEM))
     needs = tuple(need for need in template.needs if not need[0].startswith(ITEM))

@@ -24,7 +24,7 @@ from pipeline.config.compiled import (
     Worth,
 )
 from pipeline.config.conditions import compile_condition
-from pipeline.config.contents import content, is_trait, of_all_items
+from pipeline.config.contents import content, drop_item_names, is_trait
 from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.names import address_trait
 from pipeline.model.budget import tokens
@@ -114,7 +114,7 @@ class _PolicyParts:
     @classmethod
     def of(cls, bundle: model.Bundle) -> "_PolicyParts":
         policies_file = bundle.policies
-        purposes = policies.NOT_TRANSACTIONAL
+        purposes = policies.PURPOSES_EXCEPT_TRANSACTIONAL
         return cls(
             channels={channel.name: channel for channel in bundle.channels.channels},
             catalogs={catalog.catalog: catalog for catalog in bundle.catalogs},
@@ -186,12 +186,14 @@ def _campaign(campaign: model.Campaign, parts: _PolicyParts) -> CompiledCampaign
     gates = [
         gate
         for gate_scope, gate in parts.gates
-        if policies.only_of_campaigns(gate_scope) and policies.scope(gate_scope).covers(fields)
+        if policies.applies_to_whole_campaigns(gate_scope)
+        and policies.scope(gate_scope).covers(fields)
     ]
     gates += [
         policies.gate(stage, rule)
         for stage, rule in policies.rules_of(campaign)
-        if policies.only_of_campaigns(rule.scope) and policies.scope(rule.scope).covers(fields)
+        if policies.applies_to_whole_campaigns(rule.scope)
+        and policies.scope(rule.scope).covers(fields)
     ]
     if campaign.audience is not None:
         gates.insert(0, _built_in_gate(ELIGIBILITY, "audience", campaign.audience))
@@ -221,7 +223,9 @@ def _candidates(campaign: model.Campaign, parts: _PolicyParts) -> Iterator[Compi
             if offer.catalog is not None:
                 catalog = parts.catalogs[offer.catalog]
                 items = compile_items(catalog, candidate, treatment.p, parts.budgets.keys())
-                candidate = replace(candidate, items=items, content=of_all_items(candidate.content))
+                candidate = replace(
+                    candidate, items=items, content=drop_item_names(candidate.content)
+                )
             yield candidate
 
 
@@ -317,10 +321,12 @@ def _gates(
     if offer.when is not None:
         yield _built_in_gate(APPLICABILITY, "offer condition", offer.when)
     for scope, gate in parts.gates:
-        if not policies.only_of_campaigns(scope) and policies.scope(scope).covers(fields):
+        if not policies.applies_to_whole_campaigns(scope) and policies.scope(scope).covers(fields):
             yield gate
     for stage, rule in policies.rules_of(campaign):
-        if not policies.only_of_campaigns(rule.scope) and policies.scope(rule.scope).covers(fields):
+        if not policies.applies_to_whole_campaigns(rule.scope) and policies.scope(
+            rule.scope
+        ).covers(fields):
             yield policies.gate(stage, rule)
     for engagement in (offer, treatment):
         for stage, rule in policies.rules_of(engagement):

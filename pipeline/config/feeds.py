@@ -8,19 +8,19 @@ from msgspec.structs import replace
 
 from pipeline.config import model
 
-_PERSON: Final = {"userId": "identifiers.customer_id"}
+_PERSON_COLUMNS: Final = {"userId": "identifiers.customer_id"}
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """Defaults of a watch's settings. `optional`: columns that files may lack."""
+    """Defaults of a watch's settings. `optional_columns`: columns that files may lack."""
 
     pattern: str
     kind: model.RowKind
     columns: Mapping[str, str]
     name: str | None = None
     key: tuple[str, ...] = ()
-    optional: frozenset[str] = frozenset()
+    optional_columns: frozenset[str] = frozenset()
     replaces: bool = False
 
 
@@ -28,7 +28,7 @@ FEEDS: Final[Mapping[str, Feed]] = {
     "interaction-studio-users": Feed(
         pattern="user-[0-9]*.csv*",
         kind="identify",
-        columns={**_PERSON, "attribute:*": "traits.*"},
+        columns={**_PERSON_COLUMNS, "attribute:*": "traits.*"},
     ),
     "interaction-studio-transactions": Feed(
         pattern="transaction-[0-9]*.csv*",
@@ -36,7 +36,7 @@ FEEDS: Final[Mapping[str, Feed]] = {
         name="Product Purchased",
         columns={
             "transactionId": "properties.transaction_id",
-            **_PERSON,
+            **_PERSON_COLUMNS,
             "purchaseDate": "time",
             "productId": "properties.product_id",
             "price": "properties.price",
@@ -55,7 +55,7 @@ FEEDS: Final[Mapping[str, Feed]] = {
         kind="track",
         name="External Email Event",
         columns={
-            **_PERSON,
+            **_PERSON_COLUMNS,
             "externalCampaignId": "properties.campaign_id",
             "externalCampaignName": "properties.campaign_name",
             "eventType": "properties.event",
@@ -63,19 +63,19 @@ FEEDS: Final[Mapping[str, Feed]] = {
             "eventDate": "time",
             "attribute:*": "properties.*",
         },
-        optional=frozenset({"externalCampaignName", "externalSystem"}),
+        optional_columns=frozenset({"externalCampaignName", "externalSystem"}),
     ),
     "interaction-studio-segments": Feed(
         pattern="segment-delta-*[0-9].csv*",
         kind="track",
         name="Manual Segment Changed",
-        columns={**_PERSON, "attribute:*": "properties.*", "*": "properties.*"},
+        columns={**_PERSON_COLUMNS, "attribute:*": "properties.*", "*": "properties.*"},
     ),
     "interaction-studio-segment-lists": Feed(
         pattern="segment-replace-*[0-9].csv*",
         kind="track",
         name="Manual Segment Changed",
-        columns={**_PERSON, "attribute:*": "properties.*", "*": "properties.*"},
+        columns={**_PERSON_COLUMNS, "attribute:*": "properties.*", "*": "properties.*"},
         replaces=True,
     ),
 }
@@ -91,13 +91,13 @@ interaction for each change, with all columns as properties; `segment-replace-â€
 segment, so that each row is an addition, and each missing former member a removal (`operation`)."""
 
 
-def with_feed(watch: model.Watch) -> model.Watch:
+def complete_by_feed(watch: model.Watch) -> model.Watch:
     """Return the watch, completed by its feed and by the defaults."""
     if watch.feed is None:
         return replace(watch, pattern=watch.pattern or "*")
     feed = FEEDS[watch.feed]
     targets = set(watch.columns.values())
-    columns = {name: to for name, to in feed.columns.items() if to not in targets}
+    columns = {name: target for name, target in feed.columns.items() if target not in targets}
     return replace(
         watch,
         pattern=watch.pattern or feed.pattern,
@@ -116,6 +116,8 @@ def optional_columns(watch: model.Watch) -> frozenset[str]:
         return frozenset()
     feed = FEEDS[watch.feed]
     identifier_columns = {
-        name for name, to in watch.columns.items() if to.startswith("identifiers.")
+        name for name, target in watch.columns.items() if target.startswith("identifiers.")
     }
-    return feed.optional | (_PERSON.keys() if identifier_columns - _PERSON.keys() else frozenset())
+    return feed.optional_columns | (
+        _PERSON_COLUMNS.keys() if identifier_columns - _PERSON_COLUMNS.keys() else frozenset()
+    )

@@ -11,19 +11,19 @@ from typing import Final
 from pipeline.conditions import Path, Problem, did_you_mean
 from pipeline.config import model
 from pipeline.config.delimiters import delimiter_by_name
-from pipeline.config.feeds import with_feed
+from pipeline.config.feeds import complete_by_feed
 from pipeline.config.names import Names, check_name
 from pipeline.config.policy_checks import repetition_problems
 from pipeline.config.regex import PatternProblem, pattern
 from pipeline.config.zones import zone
 
-_SINGLE: Final = ("time", "name", "kind", "id", "channel", "delete", "ignore")
+_SINGLE_TARGETS: Final = ("time", "name", "kind", "id", "channel", "delete", "ignore")
 _SECTIONS: Final = ("identifiers", "properties", "traits", "lists", "context")
-_CONTEXT: Final = ("ip", "user_agent", "url", "referrer", "locale", "timezone")
+_CONTEXT_FIELDS: Final = ("ip", "user_agent", "url", "referrer", "locale", "timezone")
 _PERMISSIONS: Final = ("permission.state", "permission.channel", "permission.purpose")
 _CONTEXT_MAPS: Final = ("campaign.", "consent.")
 _HOST_KEY: Final = re.compile(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ ([A-Za-z0-9+/=]+)( .*)?")
-_WIDE: Final = ("utf-16", "utf-16-le", "utf-16-be")
+_WIDE_ENCODINGS: Final = ("utf-16", "utf-16-le", "utf-16-be")
 
 
 def ingest_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
@@ -36,23 +36,25 @@ def ingest_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     catalogs = frozenset(catalog.catalog for catalog in bundle.catalogs)
     for index, declared_watch in enumerate(watches):
         path: Path = ("ingest", "watches", index)
-        watch = with_feed(declared_watch)
+        watch = complete_by_feed(declared_watch)
         yield from check_name("source", watch.source, sources, (*path, "source"))
-        yield from _place(watch, path)
-        yield from _ready(watch.ready, (*path, "ready"))
-        yield from _csv(watch.csv, (*path, "csv"))
-        yield from _time(watch.time, (*path, "time"))
+        yield from _place_problems(watch, path)
+        yield from _ready_rule_problems(watch.ready, (*path, "ready"))
+        yield from _csv_problems(watch.csv, (*path, "csv"))
+        yield from _time_problems(watch.time, (*path, "time"))
         if watch.catalog is not None:
-            yield from _catalog(declared_watch, path, catalogs)
+            yield from _catalog_problems(declared_watch, path, catalogs)
         else:
-            yield from _columns(watch, path, names)
+            yield from _column_problems(watch, path, names)
         if watch.replaces:
-            yield from _whole_list(watch, path)
+            yield from _whole_list_problems(watch, path)
         if watch.permissions is not None:
-            yield from _permissions(watch, watch.permissions, path, bundle)
+            yield from _permissions_problems(watch, watch.permissions, path, bundle)
 
 
-def _catalog(watch: model.Watch, path: Path, catalogs: frozenset[str]) -> Iterator[Problem]:
+def _catalog_problems(
+    watch: model.Watch, path: Path, catalogs: frozenset[str]
+) -> Iterator[Problem]:
     assert watch.catalog is not None
     yield from check_name("catalog", watch.catalog, catalogs, (*path, "catalog"))
     for name in ("columns", "feed", "kind", "name", "key", "delete", "permissions", "replaces"):
@@ -63,18 +65,20 @@ def _catalog(watch: model.Watch, path: Path, catalogs: frozenset[str]) -> Iterat
             yield Problem((*path, name), message)
 
 
-def _whole_list(watch: model.Watch, path: Path) -> Iterator[Problem]:
+def _whole_list_problems(watch: model.Watch, path: Path) -> Iterator[Problem]:
     """Yield problems of a watch with `replaces`, whose rows only name the present members."""
     if watch.key:
         message = "the rows of a list that replaces another have no identity: leave it out"
         yield Problem((*path, "key"), message)
-    for column, to in watch.columns.items():
-        if to in ("time", "id"):
-            message = f"a list that replaces another counts when it is taken: map nothing to {to}"
+    for column, target in watch.columns.items():
+        if target in ("time", "id"):
+            message = (
+                f"a list that replaces another counts when it is taken: map nothing to {target}"
+            )
             yield Problem((*path, "columns", column), message)
 
 
-def _permissions(
+def _permissions_problems(
     watch: model.Watch, rules: model.Permissions, path: Path, bundle: model.Bundle
 ) -> Iterator[Problem]:
     """Yield problems of a watch for a consent or suppression list."""
@@ -87,10 +91,12 @@ def _permissions(
         if getattr(watch, name):
             yield Problem((*path, name), f"{name} does not apply to permissions: leave it out")
     targets = frozenset(watch.columns.values())
-    for to in sorted(targets & {"kind", "name", "delete"}):
-        message = f"{to} does not apply to permissions: map no column to it"
+    for target in sorted(targets & {"kind", "name", "delete"}):
+        message = f"{target} does not apply to permissions: map no column to it"
         yield Problem((*path, "columns"), message)
-    cell_targets = {to for to in targets if to.startswith("permission.")} - set(_PERMISSIONS)
+    cell_targets = {target for target in targets if target.startswith("permission.")} - set(
+        _PERMISSIONS
+    )
     row_targets = targets & set(_PERMISSIONS)
     if cell_targets and (row_targets or rules.state):
         message = "give the rows one state, or map columns by channel and purpose, not both"
@@ -104,19 +110,21 @@ def _permissions(
         yield Problem((*path, "source"), message)
 
 
-def _permission(to: str, rules: model.Permissions, path: Path) -> Iterator[Problem]:
+def _permission_target_problems(
+    target: str, rules: model.Permissions, path: Path
+) -> Iterator[Problem]:
     """Yield problems of the target of a column of a list."""
     targets = [
         f"permission.{channel}.{purpose}"
         for channel in rules.channels
         for purpose in rules.purposes
     ]
-    if to not in (*_PERMISSIONS, *targets):
-        hint = did_you_mean(to, (*_PERMISSIONS, *targets))
-        yield Problem(path, f"{to!r} is no permission for these channels and purposes: {hint}")
+    if target not in (*_PERMISSIONS, *targets):
+        hint = did_you_mean(target, (*_PERMISSIONS, *targets))
+        yield Problem(path, f"{target!r} is no permission for these channels and purposes: {hint}")
 
 
-def _place(watch: model.Watch, path: Path) -> Iterator[Problem]:
+def _place_problems(watch: model.Watch, path: Path) -> Iterator[Problem]:
     if (watch.folder is None) == (watch.sftp is None):
         yield Problem(path, "set either `folder` or `sftp`: where the files are")
     if watch.folder is not None and not watch.folder.startswith("/"):
@@ -141,7 +149,7 @@ def _is_host_key(text: str) -> bool:
         return False
 
 
-def _ready(ready: model.ReadyRule, path: Path) -> Iterator[Problem]:
+def _ready_rule_problems(ready: model.ReadyRule, path: Path) -> Iterator[Problem]:
     marker = ready.marker
     if "/" in marker or not any(part in marker for part in ("{name}", "{stem}")):
         message = "name the marker by the file that it is for: {name}.done, or {stem}.ok"
@@ -150,7 +158,7 @@ def _ready(ready: model.ReadyRule, path: Path) -> Iterator[Problem]:
         yield Problem((*path, "marker"), "a marker has another name than its file: {name}.done")
 
 
-def _csv(csv: model.CsvFormat, path: Path) -> Iterator[Problem]:
+def _csv_problems(csv: model.CsvFormat, path: Path) -> Iterator[Problem]:
     delimiter = csv.delimiter
     if delimiter is not None:
         character = delimiter_by_name(delimiter)
@@ -175,12 +183,12 @@ def _csv(csv: model.CsvFormat, path: Path) -> Iterator[Problem]:
 def _is_encoding(name: str) -> bool:
     try:
         codec_name = codecs.lookup(name).name
-        return codec_name in _WIDE or "aA0;\n".encode(codec_name).endswith(b"aA0;\n")
+        return codec_name in _WIDE_ENCODINGS or "aA0;\n".encode(codec_name).endswith(b"aA0;\n")
     except (LookupError, UnicodeError):
         return False
 
 
-def _time(time: model.RowTime, path: Path) -> Iterator[Problem]:
+def _time_problems(time: model.RowTime, path: Path) -> Iterator[Problem]:
     if zone(time.zone) is None:
         yield Problem(
             (*path, "zone"), f"no time zone {time.zone!r}: use a name such as Europe/Madrid"
@@ -201,24 +209,24 @@ def _is_time_format(time_format: str) -> bool:
     return read.date() == day.date()
 
 
-def _columns(watch: model.Watch, path: Path, names: Names) -> Iterator[Problem]:
+def _column_problems(watch: model.Watch, path: Path, names: Names) -> Iterator[Problem]:
     if not watch.columns:
-        yield from _without_columns(watch, path)
+        yield from _missing_columns_problems(watch, path)
         return
-    for column, to in watch.columns.items():
-        at = (*path, "columns", column)
-        if watch.permissions is not None and to.startswith("permission."):
-            yield from _permission(to, watch.permissions, at)
+    for column, target in watch.columns.items():
+        column_path = (*path, "columns", column)
+        if watch.permissions is not None and target.startswith("permission."):
+            yield from _permission_target_problems(target, watch.permissions, column_path)
         else:
-            yield from _target(column, to, at, watch, names)
-    targets = {column: to for column, to in watch.columns.items() if to != "ignore"}
+            yield from _target_problems(column, target, column_path, watch, names)
+    targets = {column: target for column, target in watch.columns.items() if target != "ignore"}
     column_by_target: dict[str, str] = {}
-    for column, to in targets.items():
-        if _target_of(to) in column_by_target and not column.endswith("*"):
-            message = f"column {column_by_target[_target_of(to)]!r} is {to} already"
+    for column, target in targets.items():
+        if _property_target(target) in column_by_target and not column.endswith("*"):
+            message = f"column {column_by_target[_property_target(target)]!r} is {target} already"
             yield Problem((*path, "columns", column), message)
-        column_by_target[_target_of(to)] = column
-    if not any(to.startswith("identifiers.") for to in column_by_target):
+        column_by_target[_property_target(target)] = column
+    if not any(target.startswith("identifiers.") for target in column_by_target):
         yield Problem((*path, "columns"), "map a column to identifiers.NAME: whose the rows are")
     if watch.kind is None and "kind" not in column_by_target and watch.permissions is None:
         yield Problem(path, "set the `kind` of the rows: track, identify, page...")
@@ -227,36 +235,42 @@ def _columns(watch: model.Watch, path: Path, names: Names) -> Iterator[Problem]:
         yield Problem((*path, "delete") if watch.delete else (*path, "columns"), message)
 
 
-def _without_columns(watch: model.Watch, path: Path) -> Iterator[Problem]:
+def _missing_columns_problems(watch: model.Watch, path: Path) -> Iterator[Problem]:
     for name in ("kind", "name", "delete", "permissions", "replaces"):
         if getattr(watch, name):
             yield Problem((*path, name), f"{name} needs a mapping: set `columns` too")
 
 
-def _target_of(to: str) -> str:
-    return "properties." + to.removeprefix("traits.") if to.startswith("traits.") else to
+def _property_target(target: str) -> str:
+    return (
+        "properties." + target.removeprefix("traits.") if target.startswith("traits.") else target
+    )
 
 
-def _target(
-    column: str, to: str, path: Path, watch: model.Watch, names: Names
+def _target_problems(
+    column: str, target: str, path: Path, watch: model.Watch, names: Names
 ) -> Iterator[Problem]:
-    section, dot, name = to.partition(".")
-    if to in _SINGLE:
-        if to == "delete" and watch.kind != "identify":
+    section, dot, name = target.partition(".")
+    if target in _SINGLE_TARGETS:
+        if target == "delete" and watch.kind != "identify":
             yield Problem(path, "rows that delete traits need `kind: identify`")
-        elif "*" in column and to != "ignore":
-            yield Problem(path, f"several columns cannot be mapped to {to}")
+        elif "*" in column and target != "ignore":
+            yield Problem(path, f"several columns cannot be mapped to {target}")
         return
     if section not in _SECTIONS or not dot or not name:
-        targets = (*_SINGLE, *(f"{section}." for section in _SECTIONS))
-        yield Problem(path, f"a column cannot be mapped to {to!r}: {did_you_mean(to, targets)}")
+        targets = (*_SINGLE_TARGETS, *(f"{section}." for section in _SECTIONS))
+        yield Problem(
+            path, f"a column cannot be mapped to {target!r}: {did_you_mean(target, targets)}"
+        )
         return
-    if ("*" in column) != ("*" in to) or column.find("*") not in (-1, len(column) - 1):
+    if ("*" in column) != ("*" in target) or column.find("*") not in (-1, len(column) - 1):
         yield Problem(path, '`*` must end the column and its target, as in "attribute:*": traits.*')
     elif section == "identifiers":
         yield from check_name("namespace", name, names.namespaces, path)
     elif section == "traits" and watch.kind not in (None, "identify"):
         yield Problem(path, f"traits need `kind: identify`: map it to properties.{name}")
-    elif section == "context" and name not in _CONTEXT and not name.startswith(_CONTEXT_MAPS):
-        hint = did_you_mean(name, (*_CONTEXT, *_CONTEXT_MAPS))
+    elif (
+        section == "context" and name not in _CONTEXT_FIELDS and not name.startswith(_CONTEXT_MAPS)
+    ):
+        hint = did_you_mean(name, (*_CONTEXT_FIELDS, *_CONTEXT_MAPS))
         yield Problem(path, f"the context has no {name!r}: {hint}")

@@ -21,45 +21,47 @@ BUILT_IN_TRAITS: Final = (
 TIMES: Final = ("first_seen", "last_seen", "session_started_at")
 """Built-in traits that are times."""
 
-_ADDRESS: Final = "identifier."
-_APPROXIMATE: Final = ".approximate"
-_SINCE: Final = ".since"
-_SCORE: Final = "score."
+_ADDRESS_PREFIX: Final = "identifier."
+_APPROXIMATE_SUFFIX: Final = ".approximate"
+_SINCE_SUFFIX: Final = ".since"
+_SCORE_PREFIX: Final = "score."
 
 
 def address_trait(namespace: str) -> str:
     """Return the built-in trait with the latest identifier of a namespace."""
-    return _ADDRESS + namespace
+    return _ADDRESS_PREFIX + namespace
 
 
 def is_address(trait: str) -> bool:
     """Return whether a trait is the latest identifier of a namespace."""
-    return trait.startswith(_ADDRESS)
+    return trait.startswith(_ADDRESS_PREFIX)
 
 
 def approximate_trait(trait: str) -> str:
     """Return the trait that is true while a count of distinct values is approximate."""
-    return trait + _APPROXIMATE
+    return trait + _APPROXIMATE_SUFFIX
 
 
 def since_trait(trait: str) -> str:
     """Return the trait with the time (ms) before which a later added trait may be incomplete."""
-    return trait + _SINCE
+    return trait + _SINCE_SUFFIX
 
 
-def is_since(trait: str) -> bool:
+def is_since_trait(trait: str) -> bool:
     """Return whether a trait is the time before which another may be incomplete."""
-    return trait.endswith(_SINCE)
+    return trait.endswith(_SINCE_SUFFIX)
 
 
 def score_trait(score: str) -> str:
     """Return the trait that holds a model's score."""
-    return _SCORE + score
+    return _SCORE_PREFIX + score
 
 
 def is_built_in(trait: str) -> bool:
     """Return whether a name is reserved for a built-in trait."""
-    reserved = trait.startswith((_ADDRESS, _SCORE)) or trait.endswith((_APPROXIMATE, _SINCE))
+    reserved = trait.startswith((_ADDRESS_PREFIX, _SCORE_PREFIX)) or trait.endswith(
+        (_APPROXIMATE_SUFFIX, _SINCE_SUFFIX)
+    )
     return reserved or trait in BUILT_IN_TRAITS
 
 
@@ -84,7 +86,7 @@ class Names:
 
 def names_of(bundle: Bundle) -> Names:
     """Collect the names of a bundle."""
-    namespaces = frozenset(space.name for space in bundle.identity.namespaces)
+    namespaces = frozenset(namespace.name for namespace in bundle.identity.namespaces)
     channels = frozenset(channel.name for channel in bundle.channels.channels)
     trait_names = frozenset(trait.name for trait in bundle.profile.traits)
     approximate_names = (

@@ -8,18 +8,18 @@ import phonenumbers
 
 from pipeline.config import model
 
-_ABROAD: Final = "00"
+_INTERNATIONAL_PREFIX: Final = "00"
 """International prefix of most countries, instead of the plus."""
 
 Normaliser = Callable[[str], str | None]
 """Function from a value to its normal form; None: it is invalid."""
 
 
-def normaliser(space: model.Namespace, phone_region: str | None) -> Normaliser:
+def normaliser(namespace: model.Namespace, phone_region: str | None) -> Normaliser:
     """Return the normaliser that identity.yaml names."""
-    if space.normalise == "phone":
+    if namespace.normalise == "phone":
         return partial(_phone, region=phone_region)
-    return _PLAIN[space.normalise]
+    return _NORMALISERS[namespace.normalise]
 
 
 def is_known_region(region: str) -> bool:
@@ -30,8 +30,8 @@ def is_known_region(region: str) -> bool:
 def _email(value: str) -> str | None:
     address = value.strip().lower()
     user, at, domain = address.rpartition("@")
-    fits = user and at and domain and not any(letter.isspace() for letter in address)
-    return address if fits else None
+    is_valid = user and at and domain and not any(letter.isspace() for letter in address)
+    return address if is_valid else None
 
 
 def _phone(value: str, region: str | None) -> str | None:
@@ -41,20 +41,20 @@ def _phone(value: str, region: str | None) -> str | None:
     refused, since it is ambiguous.
     """
     text = value.strip()
-    if region is None and text.startswith(_ABROAD):
-        text = "+" + text.removeprefix(_ABROAD)
+    if region is None and text.startswith(_INTERNATIONAL_PREFIX):
+        text = "+" + text.removeprefix(_INTERNATIONAL_PREFIX)
     try:
         number = phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException:
         return None
-    possible = phonenumbers.is_possible_number_with_reason(number)
-    if possible != phonenumbers.ValidationResult.IS_POSSIBLE:
+    validity = phonenumbers.is_possible_number_with_reason(number)
+    if validity != phonenumbers.ValidationResult.IS_POSSIBLE:
         return None
-    plain = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    return f"{plain};ext={number.extension}" if number.extension else plain
+    e164 = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    return f"{e164};ext={number.extension}" if number.extension else e164
 
 
-_PLAIN: Final[dict[str, Normaliser]] = {
+_NORMALISERS: Final[dict[str, Normaliser]] = {
     "none": str,
     "trim": str.strip,
     "lower": lambda value: value.strip().lower(),

@@ -11,7 +11,7 @@ from pipeline.config.aggregates import Aggregate, Shape, aggregate_key
 from pipeline.config.compiled import CompiledSequence, CompiledTrait
 from pipeline.model.time import GRACE_MS
 
-_LATEST: Final = Shape("max", None)
+_LATEST_TIME: Final = Shape("max", None)
 
 
 def latest_times(trees: Iterable[Condition]) -> tuple[CompiledTrait, ...]:
@@ -28,7 +28,7 @@ def sequences(trees: Iterable[Condition]) -> tuple[CompiledSequence, ...]:
             if isinstance(pattern, conditions.Sequence):
                 sequence = _sequence(pattern)
                 previous = sequences_by_name.get(sequence.name)
-                if previous is None or previous.keep_ms < sequence.keep_ms:
+                if previous is None or previous.retention_ms < sequence.retention_ms:
                     sequences_by_name[sequence.name] = sequence
     return tuple(sequences_by_name[name] for name in sorted(sequences_by_name))
 
@@ -41,9 +41,9 @@ def _latest_times(trees: Iterable[Condition]) -> Iterator[tuple[str, CompiledTra
                     condition = compile(part)
                     name = conditions.latest_time_of(part)
                     aggregate = Aggregate(
-                        rule=_LATEST.rule,
-                        window_ms=_LATEST.window_ms,
-                        key=aggregate_key(_LATEST, name),
+                        rule=_LATEST_TIME.rule,
+                        window_ms=_LATEST_TIME.window_ms,
+                        key=aggregate_key(_LATEST_TIME, name),
                         test=condition.test,
                         read=readers.occurred_at,
                         names=condition.names,
@@ -59,7 +59,7 @@ def _sequence(pattern: conditions.Sequence) -> CompiledSequence:
         parts=tuple(part.test for part in parts),
         names=_names(parts),
         within_ms=pattern.within_ms,
-        keep_ms=pattern.within_ms + pattern.for_ms + GRACE_MS,
+        retention_ms=pattern.within_ms + pattern.for_ms + GRACE_MS,
     )
 
 

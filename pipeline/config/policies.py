@@ -26,20 +26,22 @@ from pipeline.config.zones import zone
 FIELDS: Final = ("issue", "group", "offer", "campaign", "treatment", "channel", "purpose")
 """Fields of a scope."""
 
-NOT_TRANSACTIONAL: Final = ("marketing", "service")
+PURPOSES_EXCEPT_TRANSACTIONAL: Final = ("marketing", "service")
 MARKETING: Final = ("marketing",)
 
 
-def as_names(names: model.Names) -> tuple[str, ...]:
+def name_tuple(names: model.Names) -> tuple[str, ...]:
     """Return one name or several as a tuple."""
     return (names,) if isinstance(names, str) else names
 
 
-def scope(of: model.Scope, purposes: Collection[str] = ()) -> CompiledScope:
+def scope(declared_scope: model.Scope, purposes: Collection[str] = ()) -> CompiledScope:
     """Compile a scope; `purposes` apply where it names none."""
     fields: list[tuple[Callable[[object], str | None], frozenset[str | None]]] = []
     for field in FIELDS:
-        names = as_names(getattr(of, field)) or (purposes if field == "purpose" else ())
+        names = name_tuple(getattr(declared_scope, field)) or (
+            purposes if field == "purpose" else ()
+        )
         if names and set(names) != set(get_args(model.Purpose)):
             fields.append((_reader(field), frozenset(names)))
     return CompiledScope(tuple(fields))
@@ -50,9 +52,11 @@ def _reader(field: str) -> Callable[[object], str | None]:
     return attrgetter(field)
 
 
-def only_of_campaigns(of: model.Scope) -> bool:
+def applies_to_whole_campaigns(declared_scope: model.Scope) -> bool:
     """Return whether a scope applies to campaigns as a whole."""
-    return not any(getattr(of, field) for field in FIELDS if field not in ("campaign", "purpose"))
+    return not any(
+        getattr(declared_scope, field) for field in FIELDS if field not in ("campaign", "purpose")
+    )
 
 
 def rules_of(engagement: model.Engagement) -> Iterator[tuple[int, model.Rule]]:
@@ -71,13 +75,15 @@ def caps(bundle: model.Bundle) -> Iterator[CompiledCap]:
     for cap in bundle.policies.caps:
         yield _cap(cap, scope(cap.scope))
     for campaign in bundle.campaigns:
-        of_campaign = scope(model.Scope(campaign=campaign.campaign)).fields
+        campaign_fields = scope(model.Scope(campaign=campaign.campaign)).fields
         for cap in campaign.caps:
-            yield _cap(cap, CompiledScope((*of_campaign, *scope(cap.scope).fields)))
+            yield _cap(cap, CompiledScope((*campaign_fields, *scope(cap.scope).fields)))
         for offer in campaign.offers:
-            of_offer = scope(model.Scope(offer=offer.offer)).fields
+            offer_fields = scope(model.Scope(offer=offer.offer)).fields
             for cap in offer.caps:
-                yield _cap(cap, CompiledScope((*of_campaign, *of_offer, *scope(cap.scope).fields)))
+                yield _cap(
+                    cap, CompiledScope((*campaign_fields, *offer_fields, *scope(cap.scope).fields))
+                )
 
 
 def learning(bundle: model.Bundle) -> LearningRules | None:
@@ -101,7 +107,7 @@ def learning(bundle: model.Bundle) -> LearningRules | None:
         prior=rules.prior,
         prior_trials=rules.prior_trials,
         ramp=rules.ramp,
-        scanner_channels=frozenset(as_names(rules.scanners.channel)),
+        scanner_channels=frozenset(name_tuple(rules.scanners.channel)),
         scanner_ms=duration_ms(rules.scanners.within),
         frozen=rules.frozen,
         incremental=frozenset(
@@ -116,10 +122,14 @@ def constraints(bundle: model.Bundle) -> Constraints:
     all_caps = tuple(caps(bundle))
     suppressions = bundle.policies.suppressions
     events = tuple(
-        _event(suppression) for suppression in suppressions if suppression.outcome is None
+        _event_suppression(suppression)
+        for suppression in suppressions
+        if suppression.outcome is None
     )
     outcomes = tuple(
-        _outcome(suppression) for suppression in suppressions if suppression.outcome is not None
+        _outcome_suppression(suppression)
+        for suppression in suppressions
+        if suppression.outcome is not None
     )
     spans = (
         *(cap.window_ms for cap in all_caps),
@@ -127,7 +137,7 @@ def constraints(bundle: model.Bundle) -> Constraints:
         *(outcome.duration_ms + outcome.within_ms for outcome in outcomes),
         *(duration_ms(goal.window) for goal in _learned_goals(bundle)),
     )
-    quiet_hours = tuple(_quiet(hour) for hour in bundle.policies.quiet_hours)
+    quiet_hours = tuple(_quiet_hours(hours) for hours in bundle.policies.quiet_hours)
     return Constraints(all_caps, events, outcomes, quiet_hours, max(spans, default=0))
 
 
@@ -149,7 +159,7 @@ def conditions(policies: model.Policies) -> Iterator[CompiledCondition]:
 
 def traits(policies: model.Policies) -> Iterable[str]:
     """Return the traits that policies.yaml reads beyond its conditions."""
-    return (hour.trait for hour in policies.quiet_hours if hour.trait is not None)
+    return (hours.trait for hours in policies.quiet_hours if hours.trait is not None)
 
 
 def minute_of_day(time: str) -> int:
@@ -162,7 +172,7 @@ def _cap(cap: model.Cap, messages: CompiledScope) -> CompiledCap:
     return CompiledCap(cap.cap, cap.per, cap.max, duration_ms(cap.window), cap.channel, messages)
 
 
-def _event(suppression: model.Suppression) -> EventSuppression:
+def _event_suppression(suppression: model.Suppression) -> EventSuppression:
     return EventSuppression(
         name=suppression.suppression,
         duration_ms=duration_ms(suppression.duration),
@@ -171,7 +181,7 @@ def _event(suppression: model.Suppression) -> EventSuppression:
     )
 
 
-def _outcome(suppression: model.Suppression) -> OutcomeSuppression:
+def _outcome_suppression(suppression: model.Suppression) -> OutcomeSuppression:
     assert suppression.outcome is not None
     return OutcomeSuppression(
         name=suppression.suppression,
@@ -184,7 +194,7 @@ def _outcome(suppression: model.Suppression) -> OutcomeSuppression:
     )
 
 
-def _quiet(hours: model.QuietHours) -> CompiledQuietHours:
+def _quiet_hours(hours: model.QuietHours) -> CompiledQuietHours:
     time_zone = zone(hours.zone)
     assert time_zone is not None
     return CompiledQuietHours(
@@ -193,5 +203,5 @@ def _quiet(hours: model.QuietHours) -> CompiledQuietHours:
         ends=minute_of_day(hours.ends),
         zone=time_zone,
         trait=hours.trait,
-        scope=scope(hours.scope, NOT_TRANSACTIONAL),
+        scope=scope(hours.scope, PURPOSES_EXCEPT_TRANSACTIONAL),
     )

@@ -7,7 +7,7 @@ from pipeline.conditions import Path, Problem, duration_ms
 from pipeline.config import model
 from pipeline.config.compiled import STAGES
 from pipeline.config.names import Names, check_name
-from pipeline.config.policies import FIELDS, as_names
+from pipeline.config.policies import FIELDS, name_tuple
 from pipeline.config.zones import zone
 
 _LISTS: Final = (
@@ -19,7 +19,7 @@ _LISTS: Final = (
     ("holdouts", "holdout"),
 )
 """Lists of policies.yaml whose parts have a scope, with the field that names each part."""
-_FOR_ALL: Final = ("weights",)
+_LISTS_FOR_ALL_PURPOSES: Final = ("weights",)
 """Lists whose parts may apply to transactional messages."""
 
 
@@ -32,10 +32,12 @@ def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
         yield from repetition_problems(
             name, ("policies", field), name, [getattr(part, name) for part in parts]
         )
-        for index, item in enumerate(parts):
+        for index, part in enumerate(parts):
             path: Path = ("policies", field, index)
-            yield from _scope_problems(item.scope, (*path, "for"), names_by_field)
-            if field not in _FOR_ALL and "transactional" in as_names(item.scope.purpose):
+            yield from _scope_problems(part.scope, (*path, "for"), names_by_field)
+            if field not in _LISTS_FOR_ALL_PURPOSES and "transactional" in name_tuple(
+                part.scope.purpose
+            ):
                 message = "this does not apply to transactional messages: leave them out"
                 yield Problem((*path, "for", "purpose"), message)
     yield from _learning_problems(bundle, names)
@@ -113,18 +115,18 @@ def _scope_names(bundle: model.Bundle, names: Names) -> Mapping[str, frozenset[s
     """Return the names that a scope may contain, by field."""
     offers = [offer for campaign in bundle.campaigns for offer in campaign.offers]
     return {
-        "issue": _present(offer.issue for offer in offers),
-        "group": _present(offer.group for offer in offers),
-        "offer": _present(offer.offer for offer in offers),
-        "campaign": _present(campaign.campaign for campaign in bundle.campaigns),
-        "treatment": _present(
+        "issue": _present_names(offer.issue for offer in offers),
+        "group": _present_names(offer.group for offer in offers),
+        "offer": _present_names(offer.offer for offer in offers),
+        "campaign": _present_names(campaign.campaign for campaign in bundle.campaigns),
+        "treatment": _present_names(
             treatment.treatment for offer in offers for treatment in offer.treatments
         ),
         "channel": names.channels,
     }
 
 
-def _present(names: Iterable[str | None]) -> frozenset[str]:
+def _present_names(names: Iterable[str | None]) -> frozenset[str]:
     return frozenset(name for name in names if name is not None)
 
 
@@ -133,7 +135,7 @@ def _scope_problems(
 ) -> Iterator[Problem]:
     for field in FIELDS:
         names = getattr(scope, field)
-        for index, name in enumerate(as_names(names)):
+        for index, name in enumerate(name_tuple(names)):
             names_path = (*path, field) if isinstance(names, str) else (*path, field, index)
             if field in names_by_field:
                 yield from check_name(field, name, names_by_field[field], names_path)
@@ -147,11 +149,11 @@ def _learning_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
         "bin", (*path, "bins"), "bin", [context_bin.bin for context_bin in learning.bins]
     )
     channel = learning.scanners.channel
-    for index, name in enumerate(as_names(channel)):
+    for index, name in enumerate(name_tuple(channel)):
         channel_path: Path = (*path, "scanners", "channel")
         if learning.scanners != model.Scanners():  # the default's channel may not exist
-            place = channel_path if isinstance(channel, str) else (*channel_path, index)
-            yield from check_name("channel", name, names.channels, place)
+            name_path = channel_path if isinstance(channel, str) else (*channel_path, index)
+            yield from check_name("channel", name, names.channels, name_path)
     if not duration_ms(learning.half_life):
         yield Problem((*path, "half_life"), "evidence would vanish at once: set a longer time")
     if all(campaign.goal is None for campaign in bundle.campaigns):
@@ -163,19 +165,19 @@ def _learning_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
 
 def _incremental_problems(bundle: model.Bundle) -> Iterator[Problem]:
     holdouts = bundle.policies.holdouts
-    for place, campaign in enumerate(bundle.campaigns):
+    for index, campaign in enumerate(bundle.campaigns):
         if not campaign.incremental:
             continue
-        lacks = [
+        requirements = [
             (campaign.goal is None, "a `goal`"),
             (campaign.purpose == "transactional", "another purpose"),
             (bundle.policies.learning is None, "`learning` in policies.yaml"),
             (not campaign.holdout and not holdouts, "a `holdout`, to compare with"),
         ]
-        for missing, requirement in lacks:
-            if missing:
+        for is_missing, requirement in requirements:
+            if is_missing:
                 yield Problem(
-                    ("campaigns", place, "incremental"), f"this needs {requirement}: add it"
+                    ("campaigns", index, "incremental"), f"this needs {requirement}: add it"
                 )
 
 

@@ -18,20 +18,20 @@ from pipeline.config.zones import zone
 
 def profile_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     """Check everything except conditions, and yield each problem with its path."""
-    yield from _sources(bundle.sources)
-    yield from _traits(bundle.profile, names)
-    yield from _enrichers(bundle.profile.enrichers)
+    yield from _source_problems(bundle.sources)
+    yield from _trait_problems(bundle.profile, names)
+    yield from _enricher_problems(bundle.profile.enrichers)
     yield from score_problems(bundle.profile.scores, names)
     yield from feature_problems(bundle.profile.features, names)
 
 
-def _sources(sources: model.Sources) -> Iterator[Problem]:
+def _source_problems(sources: model.Sources) -> Iterator[Problem]:
     for index, source in enumerate(sources.sources):
         if not _is_since_1970(source.earliest):
             message = f"{source.earliest!r} is no date since 1970: write 2024-03-01"
             yield Problem(("sources", "sources", index, "earliest"), message)
-        for name, of in source.properties.items():
-            yield from _path_problems(of, ("sources", "sources", index, "properties", name))
+        for name, value_path in source.properties.items():
+            yield from _path_problems(value_path, ("sources", "sources", index, "properties", name))
 
 
 def _is_since_1970(day: str) -> bool:
@@ -41,7 +41,7 @@ def _is_since_1970(day: str) -> bool:
         return False
 
 
-def _traits(profile: model.ProfileRules, names: Names) -> Iterator[Problem]:
+def _trait_problems(profile: model.ProfileRules, names: Names) -> Iterator[Problem]:
     for index, trait in enumerate(profile.traits):
         path: Path = ("profile", "traits", index)
         if is_built_in(trait.name):
@@ -51,44 +51,48 @@ def _traits(profile: model.ProfileRules, names: Names) -> Iterator[Problem]:
             continue
         if trait.thresholds:
             yield Problem((*path, "thresholds"), "only a bucket has thresholds")
-        alone = trait.rule in RULES_WITHOUT_VALUE
-        if alone and trait.of is not None:
+        takes_no_value = trait.rule in RULES_WITHOUT_VALUE
+        if takes_no_value and trait.of is not None:
             yield Problem((*path, "of"), f"{trait.rule} has no `of`: leave it out, or use sum")
-        if not alone and trait.of is None:
+        if not takes_no_value and trait.of is None:
             yield Problem((*path, "rule"), f"{trait.rule} needs `of`: one of {PATHS}")
         if trait.of is not None:
-            yield from _readable(trait.of, names, (*path, "of"))
+            yield from _value_problems(trait.of, names, (*path, "of"))
 
 
-def _readable(of: str, names: Names, path: Path) -> Iterator[Problem]:
-    if reader(of) is None:
-        yield Problem(path, f"no value at {of!r}: one of {PATHS}")
-    elif of.startswith(PREFIX):
-        yield from check_name("derived value", of.removeprefix(PREFIX), names.derived_values, path)
+def _value_problems(value_path: str, names: Names, path: Path) -> Iterator[Problem]:
+    if reader(value_path) is None:
+        yield Problem(path, f"no value at {value_path!r}: one of {PATHS}")
+    elif value_path.startswith(PREFIX):
+        yield from check_name(
+            "derived value", value_path.removeprefix(PREFIX), names.derived_values, path
+        )
 
 
-def _path_problems(of: str, path: Path) -> Iterator[Problem]:
-    """Check that a path leads to a value from the sender."""
-    if reader(of) is None or of.startswith(PREFIX):
-        yield Problem(path, f"no value at {of!r}: properties.NAME or context.NAME")
+def _path_problems(value_path: str, path: Path) -> Iterator[Problem]:
+    """Yield a problem where a path leads to no value from the sender."""
+    if reader(value_path) is None or value_path.startswith(PREFIX):
+        yield Problem(path, f"no value at {value_path!r}: properties.NAME or context.NAME")
 
 
-def _enrichers(enrichers: model.Enrichers) -> Iterator[Problem]:
+def _enricher_problems(enrichers: model.Enrichers) -> Iterator[Problem]:
     path: Path = ("profile", "enrichers")
-    local, currency = enrichers.local_time, enrichers.currency
-    if local is not None and zone(local.zone) is None:
-        message = f"no time zone {local.zone!r}: use a name such as Europe/Madrid"
+    local_time, currency = enrichers.local_time, enrichers.currency
+    if local_time is not None and zone(local_time.zone) is None:
+        message = f"no time zone {local_time.zone!r}: use a name such as Europe/Madrid"
         yield Problem((*path, "local_time", "zone"), message)
     if currency is not None:
-        others = derived_names(replace(enrichers, currency=None))
-        yield from _currency(currency, frozenset(others), (*path, "currency"))
+        other_names = derived_names(replace(enrichers, currency=None))
+        yield from _currency_problems(currency, frozenset(other_names), (*path, "currency"))
 
 
-def _currency(currency: model.Currency, others: frozenset[str], path: Path) -> Iterator[Problem]:
+def _currency_problems(
+    currency: model.Currency, other_names: frozenset[str], path: Path
+) -> Iterator[Problem]:
     yield from _path_problems(currency.currency, (*path, "currency"))
-    for name, of in currency.amounts.items():
-        yield from _path_problems(of, (*path, "amounts", name))
-        if name in others:
+    for name, value_path in currency.amounts.items():
+        yield from _path_problems(value_path, (*path, "amounts", name))
+        if name in other_names:
             message = f"{name} is derived by another enricher: choose another name"
             yield Problem((*path, "amounts", name), message)
     for index, rate in enumerate(currency.rates):

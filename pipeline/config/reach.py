@@ -9,7 +9,7 @@ from pipeline.conditions.reads import possible_names
 from pipeline.conditions.tree import All, Any, Check, Compare, Entered, Member, Not, Subject
 from pipeline.config import model
 
-_MEND = "no customer can match: these conditions contradict each other"
+_CONTRADICTION = "no customer can match: these conditions contradict each other"
 
 
 def unreachable_problems(campaign: model.Campaign, path: Path) -> Iterator[Problem]:
@@ -20,7 +20,7 @@ def unreachable_problems(campaign: model.Campaign, path: Path) -> Iterator[Probl
     common = [tree for tree in (audience, trigger if needs_trigger else None) if tree is not None]
     if is_contradictory(common):
         field = "audience" if campaign.audience is not None else "trigger"
-        yield Problem((*path, field), _MEND)
+        yield Problem((*path, field), _CONTRADICTION)
         return
     for index, offer in enumerate(campaign.offers):
         condition = _tree(offer.when)
@@ -29,16 +29,18 @@ def unreachable_problems(campaign: model.Campaign, path: Path) -> Iterator[Probl
             and audience is not None
             and is_contradictory([audience, condition])
         ):
-            yield Problem((*path, "offers", index, "when"), f"{_MEND}, the audience's among them")
+            yield Problem(
+                (*path, "offers", index, "when"), f"{_CONTRADICTION}, the audience's among them"
+            )
         elif condition is not None and is_contradictory([condition]):
-            yield Problem((*path, "offers", index, "when"), _MEND)
+            yield Problem((*path, "offers", index, "when"), _CONTRADICTION)
 
 
 def is_contradictory(conditions: Iterable[Condition]) -> bool:
     """Return True if the conditions certainly cannot all hold."""
-    together = All(tuple(conditions))
-    parts = list(_conjuncts(together))
-    names = possible_names(together)
+    conjunction = All(tuple(conditions))
+    parts = list(_conjuncts(conjunction))
+    names = possible_names(conjunction)
     if names is not None and not names:
         return True
     if any(
@@ -53,7 +55,7 @@ def is_contradictory(conditions: Iterable[Condition]) -> bool:
     for conjunct in parts:
         if isinstance(conjunct, Compare):
             checks.setdefault(conjunct.subject, []).extend(conjunct.checks)
-    return any(_impossible(check) for check in checks.values())
+    return any(_are_impossible(check) for check in checks.values())
 
 
 def _tree(raw: model.Condition | None) -> Condition | None:
@@ -71,60 +73,63 @@ def _conjuncts(tree: Condition) -> Iterator[Condition]:
 
 
 _Limit: TypeAlias = tuple[float, bool]
-_ANY: Final[tuple[_Limit, _Limit]] = ((-inf, False), (inf, True))
-_HOLD_OF_NOTHING: Final = ("is_not", "not_in")
+_UNLIMITED: Final[tuple[_Limit, _Limit]] = ((-inf, False), (inf, True))
+_OPERATORS_TRUE_WITHOUT_VALUE: Final = ("is_not", "not_in")
 
 
-def _impossible(checks: Collection[Check]) -> bool:
+def _are_impossible(checks: Collection[Check]) -> bool:
     """Return whether no value passes all checks."""
-    absent = Check("exists", False)
-    if absent in checks:
-        return any(check.operator not in _HOLD_OF_NOTHING and check != absent for check in checks)
+    absence = Check("exists", False)
+    if absence in checks:
+        return any(
+            check.operator not in _OPERATORS_TRUE_WITHOUT_VALUE and check != absence
+            for check in checks
+        )
     low, high = _bounds(checks)
     (lowest, open_low), (highest, closed_high) = low, high
     if lowest > highest or (lowest == highest and (open_low or not closed_high)):
         return True
-    values = _values(checks, ordered=(low, high) != _ANY)
-    return values is not None and not any(_within(value, low, high) for value in values)
+    values = _values(checks, is_ordered=(low, high) != _UNLIMITED)
+    return values is not None and not any(_is_within(value, low, high) for value in values)
 
 
 def _bounds(checks: Iterable[Check]) -> tuple[_Limit, _Limit]:
     """Return the lower bound and whether it is open, the upper and whether it is closed."""
-    low, high = _ANY
+    low, high = _UNLIMITED
     for check in checks:
         match check.operator, check.operand:
-            case "gt" | "gte", int() | float() as least:
-                low = max(low, (least, check.operator == "gt"))
-            case "lt" | "lte", int() | float() as most:
-                high = min(high, (most, check.operator == "lte"))
+            case "gt" | "gte", int() | float() as limit:
+                low = max(low, (limit, check.operator == "gt"))
+            case "lt" | "lte", int() | float() as limit:
+                high = min(high, (limit, check.operator == "lte"))
     return low, high
 
 
-def _values(checks: Iterable[Check], ordered: bool) -> set[object] | None:
+def _values(checks: Iterable[Check], is_ordered: bool) -> set[object] | None:
     """Return the possible values; None: any.
 
     The value may be a list, which has no order and equals no single value: then each `in` may hold
     for another element.
     """
-    equal: set[object] | None = None
-    among: set[object] | None = None
+    equal_values: set[object] | None = None
+    choices: set[object] | None = None
     exclusions: set[object] = set()
     for check in checks:
         match check.operator, check.operand:
             case "is", str() | int() | float() as value:
-                equal = {value} if equal is None else equal & {value}
+                equal_values = {value} if equal_values is None else equal_values & {value}
             case "in", tuple() as values:
-                among = set(values) if among is None else among.intersection(values)
+                choices = set(values) if choices is None else choices.intersection(values)
             case "is_not", str() | int() | float() as value:
                 exclusions.add(value)
             case "not_in", tuple() as values:
                 exclusions.update(values)
-    if equal is None:
-        return among - exclusions if among is not None and ordered else None
-    return (equal if among is None else equal & among) - exclusions
+    if equal_values is None:
+        return choices - exclusions if choices is not None and is_ordered else None
+    return (equal_values if choices is None else equal_values & choices) - exclusions
 
 
-def _within(value: object, low: _Limit, high: _Limit) -> bool:
+def _is_within(value: object, low: _Limit, high: _Limit) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return True
     return (value, False) >= low and (value, True) <= high

@@ -17,11 +17,11 @@ occurred_at: Final = of_interaction(operator.attrgetter("occurred_at"))
 """Reader of `recency`."""
 
 
-def reader(of: str) -> Read | None:
+def reader(path: str) -> Read | None:
     """Return the reader of a path; None for an unknown path."""
-    section, _, name = of.partition(".")
-    if of in FIELDS:
-        return of_interaction(operator.attrgetter(of))
+    section, _, name = path.partition(".")
+    if path in FIELDS:
+        return of_interaction(operator.attrgetter(path))
     if section == "properties" and name:
         return reader_of(Property(name))
     if section == "context" and is_context_field(name):

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import re2
 
-_LONGEST: Final = 1_000
+_MAX_CHARACTERS: Final = 1_000
 _MEMORY_BYTES: Final = 8 << 20
 
 
@@ -29,8 +29,8 @@ class PatternProblem:
 
 def pattern(text: str) -> Pattern | PatternProblem:
     """Compile an expression in RE2's syntax."""
-    if len(text) > _LONGEST:
-        return PatternProblem(f"a pattern has {_LONGEST} characters at most: write several")
+    if len(text) > _MAX_CHARACTERS:
+        return PatternProblem(f"a pattern has {_MAX_CHARACTERS} characters at most: write several")
     options = re2.Options()
     options.case_sensitive = False
     options.log_errors = False

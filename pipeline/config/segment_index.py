@@ -29,7 +29,7 @@ class SegmentIndex:
     """
 
     positions: Mapping[str, int]
-    everything: int
+    all_segments: int
     interaction: int
     any_name: int
     by_name: Mapping[str, int]
@@ -41,7 +41,7 @@ class SegmentIndex:
 
     def segments_evaluated_by(self, interaction: Interaction) -> int:
         """Return the segments that interactions of the interaction's channel evaluate."""
-        return self.everything & ~self.channel_segments | self.by_channel.get(
+        return self.all_segments & ~self.channel_segments | self.by_channel.get(
             interaction.channel, 0
         )
 
@@ -62,7 +62,7 @@ class SegmentIndex:
 
     def next_flip(self, traits: Mapping[str, FactValue], now_ms: int) -> int | None:
         """Return the next time after `now_ms` at which a comparison with the clock may flip."""
-        flips = (_next(spans, traits.get(name), now_ms) for name, spans in self.spans.items())
+        flips = (_next_flip(spans, traits.get(name), now_ms) for name, spans in self.spans.items())
         return min((flip for flip in flips if flip is not None), default=None)
 
     def segments_flipping_at(self, traits: Mapping[str, FactValue], at: int) -> int:
@@ -70,7 +70,7 @@ class SegmentIndex:
         return self.readers_of(
             name
             for name, spans in self.spans.items()
-            if _next(spans, traits.get(name), at - 1) == at
+            if _next_flip(spans, traits.get(name), at - 1) == at
         )
 
 
@@ -103,7 +103,7 @@ def index_of(segments: Sequence[CompiledSegment]) -> SegmentIndex:
                 by_name[name] |= bit
     return SegmentIndex(
         positions=positions,
-        everything=(1 << len(segments)) - 1,
+        all_segments=(1 << len(segments)) - 1,
         interaction=interaction,
         any_name=any_name,
         by_name=dict(by_name),
@@ -115,7 +115,7 @@ def index_of(segments: Sequence[CompiledSegment]) -> SegmentIndex:
     )
 
 
-def _next(spans: Sequence[int], value: FactValue, now_ms: int) -> int | None:
+def _next_flip(spans: Sequence[int], value: FactValue, now_ms: int) -> int | None:
     """Return the first time after `now_ms` that is `value` or one of `spans` after it."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

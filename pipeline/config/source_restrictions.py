@@ -38,9 +38,9 @@ def _asserted_namespaces(source: model.Source, bundle: model.Bundle) -> frozense
     if source.asserts is not None:
         return frozenset(source.asserts)
     if source.secret is None and not any(map(_is_trusted, bundle.sources.sources)):
-        return frozenset(space.name for space in bundle.identity.namespaces)
-    anonymous = bundle.identity.anonymous_id
-    return frozenset({anonymous, *({_DEVICE} - set(_address_namespaces(bundle)))})
+        return frozenset(namespace.name for namespace in bundle.identity.namespaces)
+    anonymous_namespace = bundle.identity.anonymous_id
+    return frozenset({anonymous_namespace, *({_DEVICE} - set(_address_namespaces(bundle)))})
 
 
 def _is_trusted(source: model.Source) -> bool:

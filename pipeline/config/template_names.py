@@ -38,7 +38,7 @@ class Resolver(NodeTransformer):
         self.reads: dict[str, str] = {}
         self.needs: dict[str, None] = {}
         self._tested_names: frozenset[str] = frozenset()
-        self._local: str | None = None
+        self._loop_variable: str | None = None
 
     def read(self, name: str) -> nodes.Name:
         """Return the variable that replaces a name."""
@@ -52,7 +52,7 @@ class Resolver(NodeTransformer):
         return super().generic_visit(node, *args, **kwargs)
 
     def visit_Name(self, node: nodes.Name) -> nodes.Node:  # noqa: N802 - as Jinja calls it
-        return node if node.name == self._local else self.read(_trait((node.name,)))
+        return node if node.name == self._loop_variable else self.read(_dotted_name((node.name,)))
 
     def visit_Getattr(self, node: nodes.Getattr) -> nodes.Node:  # noqa: N802
         return self._replace_chain(node)
@@ -65,44 +65,48 @@ class Resolver(NodeTransformer):
 
     def _replace_chain(self, node: nodes.Getattr | nodes.Getitem) -> nodes.Node:
         chain = _chain(node)
-        if chain is None or (chain[0] == self._local):
+        if chain is None or (chain[0] == self._loop_variable):
             raise RefusedError(f"line {node.lineno}: only names can be read, as in properties.x")
-        if chain[0] == "loop" and self._local is not None and len(chain) == 2:
+        if chain[0] == "loop" and self._loop_variable is not None and len(chain) == 2:
             if chain[1] not in ("index", "index0", "first", "last", "length"):
                 raise RefusedError(f"line {node.lineno}: there is no loop.{chain[1]} here")
             return node
-        return self.read(_trait(chain))
+        return self.read(_dotted_name(chain))
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
-        if self._local is not None or node.recursive or not isinstance(node.target, nodes.Name):
+        if (
+            self._loop_variable is not None
+            or node.recursive
+            or not isinstance(node.target, nodes.Name)
+        ):
             raise RefusedError(f"line {node.lineno}: one loop over one name, none inside another")
         node.iter = self.visit(node.iter)
-        self._local = node.target.name
+        self._loop_variable = node.target.name
         node.test = None if node.test is None else self.visit(node.test)
         node.body = [self.visit(child) for child in node.body]
-        self._local = None
+        self._loop_variable = None
         node.else_ = [self.visit(child) for child in node.else_]
         return node
 
     def visit_If(self, node: nodes.If) -> nodes.Node:  # noqa: N802
-        tests, fails = _names_by_outcome(node.test)
-        node.test = self._within(tests | fails, node.test)
-        node.body = [self._within(tests, child) for child in node.body]
-        node.elif_ = [self._within(fails, child) for child in node.elif_]
-        node.else_ = [self._within(fails, child) for child in node.else_]
+        names_if_true, names_if_false = _names_by_outcome(node.test)
+        node.test = self._visit_knowing(names_if_true | names_if_false, node.test)
+        node.body = [self._visit_knowing(names_if_true, child) for child in node.body]
+        node.elif_ = [self._visit_knowing(names_if_false, child) for child in node.elif_]
+        node.else_ = [self._visit_knowing(names_if_false, child) for child in node.else_]
         return node
 
     def visit_CondExpr(self, node: nodes.CondExpr) -> nodes.Node:  # noqa: N802
-        tests, fails = _names_by_outcome(node.test)
-        node.test = self._within(tests | fails, node.test)
-        node.expr1 = self._within(tests, node.expr1)
-        node.expr2 = None if node.expr2 is None else self._within(fails, node.expr2)
+        names_if_true, names_if_false = _names_by_outcome(node.test)
+        node.test = self._visit_knowing(names_if_true | names_if_false, node.test)
+        node.expr1 = self._visit_knowing(names_if_true, node.expr1)
+        node.expr2 = None if node.expr2 is None else self._visit_knowing(names_if_false, node.expr2)
         return node
 
     def visit_And(self, node: nodes.And) -> nodes.Node:  # noqa: N802
-        tests, _ = _names_by_outcome(node.left)
+        names_if_true, _ = _names_by_outcome(node.left)
         node.left = self.visit(node.left)
-        node.right = self._within(tests, node.right)
+        node.right = self._visit_knowing(names_if_true, node.right)
         return node
 
     def visit_Filter(self, node: nodes.Filter) -> nodes.Node:  # noqa: N802
@@ -111,10 +115,10 @@ class Resolver(NodeTransformer):
             raise RefusedError(f"line {node.lineno}: no filter {node.name!r}: there are {filters}")
         chain = _chain(node.node)
         if node.name in ("default", "d") and chain is not None:
-            node.node = self._within(frozenset((_trait(chain),)), node.node)
-        return self.generic_visit(node) if chain is None else self._arguments(node)
+            node.node = self._visit_knowing(frozenset((_dotted_name(chain),)), node.node)
+        return self.generic_visit(node) if chain is None else self._visit_operands(node)
 
-    def _arguments(self, node: nodes.Filter) -> nodes.Node:
+    def _visit_operands(self, node: nodes.Filter) -> nodes.Node:
         if isinstance(node.node, nodes.Expr) and node.name not in ("default", "d"):
             node.node = self.visit(node.node)
         node.args = [self.visit(arg) for arg in node.args]
@@ -126,15 +130,15 @@ class Resolver(NodeTransformer):
             raise RefusedError(f"line {node.lineno}: no test {node.name!r}")
         chain = _chain(node.node)
         if node.name in ("defined", "undefined") and chain is not None:
-            node.node = self._within(frozenset((_trait(chain),)), node.node)
+            node.node = self._visit_knowing(frozenset((_dotted_name(chain),)), node.node)
             return node
         return self.generic_visit(node)
 
-    def _within(self, names: frozenset[str], node: Any) -> Any:
-        """Visit a node within which `tested` names are known."""
-        before, self._tested_names = self._tested_names, self._tested_names | names
+    def _visit_knowing(self, names: frozenset[str], node: Any) -> Any:
+        """Visit a node within which `names` are known."""
+        former_names, self._tested_names = self._tested_names, self._tested_names | names
         result = self.visit(node)
-        self._tested_names = before
+        self._tested_names = former_names
         return result
 
 
@@ -157,30 +161,30 @@ def _chain(node: nodes.Node) -> tuple[str, ...] | None:
             return None
 
 
-def _trait(chain: tuple[str, ...]) -> str:
+def _dotted_name(chain: tuple[str, ...]) -> str:
     """Return the dotted name, without the prefix of traits."""
     return ".".join(chain[1:] if chain[0] == TRAIT and len(chain) > 1 else chain)
 
 
-_NAMELESS: Final[frozenset[str]] = frozenset()
+_NO_NAMES: Final[frozenset[str]] = frozenset()
 
 
 def _names_by_outcome(node: nodes.Node) -> tuple[frozenset[str], frozenset[str]]:
     """Return the names that are known where a test holds, and where it fails."""
     match node:
         case nodes.Not():
-            holds, fails = _names_by_outcome(node.node)
-            return fails, holds
+            names_if_true, names_if_false = _names_by_outcome(node.node)
+            return names_if_false, names_if_true
         case nodes.And():
-            first, second = _names_by_outcome(node.left), _names_by_outcome(node.right)
-            return first[0] | second[0], _NAMELESS
+            left, right = _names_by_outcome(node.left), _names_by_outcome(node.right)
+            return left[0] | right[0], _NO_NAMES
         case nodes.Or():
-            first, second = _names_by_outcome(node.left), _names_by_outcome(node.right)
-            return _NAMELESS, first[1] | second[1]
+            left, right = _names_by_outcome(node.left), _names_by_outcome(node.right)
+            return _NO_NAMES, left[1] | right[1]
         case nodes.Test(name="defined") | nodes.Test(name="undefined"):
             chain = _chain(node.node)
-            names = _NAMELESS if chain is None else frozenset((_trait(chain),))
-            return (names, _NAMELESS) if node.name == "defined" else (_NAMELESS, names)
+            names = _NO_NAMES if chain is None else frozenset((_dotted_name(chain),))
+            return (names, _NO_NAMES) if node.name == "defined" else (_NO_NAMES, names)
         case _:
             chain = _chain(node)
-            return (_NAMELESS if chain is None else frozenset((_trait(chain),))), _NAMELESS
+            return (_NO_NAMES if chain is None else frozenset((_dotted_name(chain),))), _NO_NAMES

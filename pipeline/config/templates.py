@@ -34,12 +34,12 @@ MAX_CHARACTERS: Final = 20_000
 _CACHE_SIZE: Final = 4_096
 _SIGNS: Final = re.compile(r"\{\{|\{%|\{#")
 _NAME: Final = re.compile(r"\{([A-Za-z][A-Za-z0-9_.-]*)\}")
-_FOREIGN: Final = re.compile(
+_FOREIGN_NAME: Final = re.compile(
     r"%%=?\s*(?:v\(@)?(\w[\w .]*?)\)?\s*=?%%|\*\|(\w+)\|\*|\{!(?:\w+\.)?(\w+)\}|<<\s*(\w+)\s*>>"
 )
 """Names as other tools write them: `%%name%%`, `*|NAME|*`, `{!Contact.Name}`, `<<name>>`."""
 
-_TYPOGRAPHIC: Final = re.compile("[“”„‘’]")
+_TYPOGRAPHIC_QUOTES: Final = re.compile("[“”„‘’]")
 _REMEDIES: Final = {
     "unexpected char": "write straight quotation marks inside {{ }} and {% %}",
     "": "a name is written {{ first_name }}, a choice {% if tier == 'gold' %}...{% endif %}",
@@ -123,7 +123,7 @@ def template(text: str, html: bool) -> Template | TemplateProblem:
     """Compile a text; `html`: values are escaped as HTML."""
     if not _SIGNS.search(text):
         return PlainTemplate(tuple(_NAME.split(text)), html)
-    environment = _HTML if html else _PLAIN
+    environment = _HTML_ENVIRONMENT if html else _PLAIN_ENVIRONMENT
     resolver = Resolver()
     try:
         tree = resolver.visit(environment.parse(text))
@@ -140,7 +140,7 @@ def template(text: str, html: bool) -> Template | TemplateProblem:
 
 def foreign_name_fault(text: str) -> str | None:
     """Return the fault of a name in the form of another tool; None without one."""
-    match = _FOREIGN.search(text)
+    match = _FOREIGN_NAME.search(text)
     if match is None:
         return None
     name = next(group for group in match.groups() if group is not None)
@@ -148,8 +148,8 @@ def foreign_name_fault(text: str) -> str | None:
 
 
 def _remedy(text: str, error: BaseException) -> str:
-    typographic = "unexpected char" in str(error) and _TYPOGRAPHIC.search(text)
-    return _REMEDIES["unexpected char" if typographic else ""]
+    has_typographic_quotes = "unexpected char" in str(error) and _TYPOGRAPHIC_QUOTES.search(text)
+    return _REMEDIES["unexpected char" if has_typographic_quotes else ""]
 
 
 def _limit(pieces: Iterable[str]) -> Iterator[str]:
@@ -213,5 +213,5 @@ def _finalize(value: Any) -> Any:
     return format_value(value) if isinstance(value, tuple | float) else value
 
 
-_HTML: Final = _environment(html=True)
-_PLAIN: Final = _environment(html=False)
+_HTML_ENVIRONMENT: Final = _environment(html=True)
+_PLAIN_ENVIRONMENT: Final = _environment(html=False)

@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from pipeline.config.budgets import is_stock
 from pipeline.config.compiled import CompiledCandidate
-from pipeline.decisioning.history import STATUS_AFTER
+from pipeline.decisioning.history import STATUS_BY_OUTCOME
 from pipeline.model.budget import TOKENS, BudgetRecord, Grant, Purse, accept, tokens, units
 from pipeline.model.control import Control
 from pipeline.model.decision import BudgetRead, Contact, Decision, Spend
@@ -90,7 +90,7 @@ def reserve(wallet: Wallet, candidate: CompiledCandidate, contact: Contact) -> t
 
 def spends_of_outcome(action_id: str, outcome: str) -> tuple[Spend, ...]:
     """Return the spends by which an outcome commits or releases an action's reservations."""
-    status = STATUS_AFTER.get(outcome)
+    status = STATUS_BY_OUTCOME.get(outcome)
     return () if status is None or status == "reserved" else (Spend(action_id, status),)
 
 

@@ -13,7 +13,7 @@ from pipeline.model.time import GRACE_MS
 
 Status = Literal["reserved", "committed", "released"]
 
-STATUS_AFTER: Final[dict[str, Status]] = {
+STATUS_BY_OUTCOME: Final[dict[str, Status]] = {
     "sent": "committed",
     "delivered": "committed",
     "impression": "committed",
@@ -27,7 +27,7 @@ STATUS_AFTER: Final[dict[str, Status]] = {
 """Status of a contact after each outcome; `released`: it no longer counts under caps."""
 
 RELEASING_OUTCOMES: Final = frozenset(
-    name for name, status in STATUS_AFTER.items() if status == "released"
+    name for name, status in STATUS_BY_OUTCOME.items() if status == "released"
 )
 """Outcomes by which a contact is released."""
 
@@ -55,8 +55,8 @@ def customer_history(state: ContactState) -> CustomerHistory:
     """Return the history of the customer, merged from all shards."""
     parts = list(state.shards.here.values())
     if len(parts) == 1:
-        [only] = parts
-        return CustomerHistory(only.contacts, only.silenced, only.holdouts)
+        [part] = parts
+        return CustomerHistory(part.contacts, part.silenced, part.holdouts)
     total = History()
     for part in parts:
         total = merge(total, part)
@@ -65,34 +65,34 @@ def customer_history(state: ContactState) -> CustomerHistory:
 
 def extend(history: CustomerHistory, additions: History) -> CustomerHistory:
     """Return the history with `additions`."""
-    if additions == _NOTHING:
+    if additions == _EMPTY_HISTORY:
         return history
     total = merge(History(history.contacts, history.suppression_times, history.holdouts), additions)
     return CustomerHistory(total.contacts, total.silenced, total.holdouts)
 
 
 def add(
-    state: ContactState, shard: str, additions: History, now_ms: int, keep_ms: int
+    state: ContactState, shard: str, additions: History, now_ms: int, retention_ms: int
 ) -> ContactState:
-    """Return the state with `additions`, without entries older than `keep_ms`, which no policy
+    """Return the state with `additions`, without entries older than `retention_ms`, which no policy
     counts."""
-    if additions == _NOTHING:
+    if additions == _EMPTY_HISTORY:
         return state
-    before = state.shards.here.get(shard, _NOTHING)
-    since_ms = now_ms - max(keep_ms, GRACE_MS)
-    contacts = [contact for contact in before.contacts if contact.at > since_ms]
+    former_part = state.shards.here.get(shard, _EMPTY_HISTORY)
+    since_ms = now_ms - max(retention_ms, GRACE_MS)
+    contacts = [contact for contact in former_part.contacts if contact.at > since_ms]
     is_unordered = additions.contacts and contacts and additions.contacts[0].at < contacts[-1].at
     contacts.extend(additions.contacts)
-    suppression_times, holdouts = before.silenced, before.holdouts
+    suppression_times, holdouts = former_part.silenced, former_part.holdouts
     if suppression_times or additions.silenced:
         recent_times = {name: at for name, at in suppression_times.items() if at > since_ms}
-        suppression_times = _latest(recent_times, additions.silenced)
+        suppression_times = _merge_times(recent_times, additions.silenced)
     if additions.holdouts:
         holdouts = _merge_draws(holdouts, additions.holdouts)
-    contacts_in_order = _in_order(contacts) if is_unordered else tuple(contacts)
-    awaiting = (*before.awaiting, *additions.awaiting)
-    deferrals = (*before.deferred, *additions.deferred)
-    part = History(contacts_in_order, suppression_times, holdouts, awaiting, deferrals)
+    sorted_contacts = _sort(contacts) if is_unordered else tuple(contacts)
+    awaiting = (*former_part.awaiting, *additions.awaiting)
+    deferrals = (*former_part.deferred, *additions.deferred)
+    part = History(sorted_contacts, suppression_times, holdouts, awaiting, deferrals)
     return replace(state, shards=state.shards.put(shard, part))
 
 
@@ -101,11 +101,12 @@ def apply_outcome(state: ContactState, action_id: str, outcome: str, at: int) ->
 
     A committed contact stays committed.
     """
-    status = STATUS_AFTER.get(outcome)
+    status = STATUS_BY_OUTCOME.get(outcome)
     if status is None:
         return state
     parts = {
-        name: _settle_part(part, action_id, outcome, at) for name, part in state.shards.here.items()
+        name: _apply_to_part(part, action_id, outcome, at)
+        for name, part in state.shards.here.items()
     }
     return replace(state, shards=Shards(parts, state.shards.away))
 
@@ -119,8 +120,8 @@ def merge(a: History, b: History) -> History:
             contact if former is None else _merge_contacts(former, contact)
         )
     return History(
-        _in_order(contacts.values()),
-        _latest(a.silenced, b.silenced),
+        _sort(contacts.values()),
+        _merge_times(a.silenced, b.silenced),
         _merge_draws(a.holdouts, b.holdouts),
         tuple({action.action.action_id: action for action in (*a.awaiting, *b.awaiting)}.values()),
         tuple(
@@ -132,24 +133,24 @@ def merge(a: History, b: History) -> History:
     )
 
 
-_NOTHING: Final = History()
+_EMPTY_HISTORY: Final = History()
 _STRENGTH: Final[dict[Status, int]] = {"reserved": 0, "released": 1, "committed": 2}
 
 
-def _in_order(contacts: Iterable[Contact]) -> tuple[Contact, ...]:
+def _sort(contacts: Iterable[Contact]) -> tuple[Contact, ...]:
     return tuple(sorted(contacts, key=lambda contact: (contact.at, contact.action_id)))
 
 
 def _merge_contacts(contact: Contact, other: Contact) -> Contact:
     stronger = contact if _STRENGTH[contact.status] >= _STRENGTH[other.status] else other
     outcomes = {
-        kind: _last({*contact.outcomes.get(kind, ()), *other.outcomes.get(kind, ())})
+        kind: _last_times({*contact.outcomes.get(kind, ()), *other.outcomes.get(kind, ())})
         for kind in contact.outcomes.keys() | other.outcomes.keys()
     }
     return replace(stronger, outcomes=dict(sorted(outcomes.items())))
 
 
-def _latest(times: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+def _merge_times(times: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {
         name: max(times.get(name, at), other.get(name, at))
         for name, at in {**times, **other}.items()
@@ -160,24 +161,24 @@ def _merge_draws(
     draws: Mapping[str, Assignment], other: Mapping[str, Assignment]
 ) -> dict[str, Assignment]:
     """Return the first draw of each holdout, with `conflict` where the draws differ."""
-    return {name: _first(draws.get(name), other.get(name)) for name in {**draws, **other}}
+    return {name: _merge_draw(draws.get(name), other.get(name)) for name in {**draws, **other}}
 
 
-def _first(assignment: Assignment | None, other: Assignment | None) -> Assignment:
-    if assignment is None or other is None:
-        latest = assignment or other
-        assert latest is not None
-        return latest
-    first = min(assignment, other, key=lambda draw: (draw.at, not draw.held))
-    conflict = assignment.conflict or other.conflict or assignment.held is not other.held
-    return replace(first, conflict=conflict)
+def _merge_draw(draw: Assignment | None, other: Assignment | None) -> Assignment:
+    if draw is None or other is None:
+        present_draw = draw or other
+        assert present_draw is not None
+        return present_draw
+    first_draw = min(draw, other, key=lambda candidate: (candidate.at, not candidate.held))
+    conflict = draw.conflict or other.conflict or draw.held is not other.held
+    return replace(first_draw, conflict=conflict)
 
 
-def _last(times: Iterable[int]) -> tuple[int, ...]:
+def _last_times(times: Iterable[int]) -> tuple[int, ...]:
     return tuple(sorted(times)[-MAX_TIMES:])
 
 
-def _settle_part(part: History, action_id: str, outcome: str, at: int) -> History:
+def _apply_to_part(part: History, action_id: str, outcome: str, at: int) -> History:
     contacts = tuple(
         _apply_to_contact(contact, outcome, at) if contact.action_id == action_id else contact
         for contact in part.contacts
@@ -186,9 +187,9 @@ def _settle_part(part: History, action_id: str, outcome: str, at: int) -> Histor
 
 
 def _apply_to_contact(contact: Contact, outcome: str, at: int) -> Contact:
-    status, outcomes = STATUS_AFTER[outcome], contact.outcomes
+    status, outcomes = STATUS_BY_OUTCOME[outcome], contact.outcomes
     if _STRENGTH[status] <= _STRENGTH[contact.status]:
         status = contact.status
     if outcome in TIMED_OUTCOMES:
-        outcomes = {**outcomes, outcome: _last((*outcomes.get(outcome, ()), at))}
+        outcomes = {**outcomes, outcome: _last_times((*outcomes.get(outcome, ()), at))}
     return replace(contact, status=status, outcomes=outcomes)

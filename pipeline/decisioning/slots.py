@@ -53,8 +53,10 @@ class Slots(Struct, frozen=True):
             lambda lineups_to_fill: self._contest(lineups_to_fill, state, arm),
             draws,
         )
-        reads = () if funds is None else funds.read_budgets(lineups.budget_names)
-        return SlotResults(lineups, filled_slots, draws.new_draws, arm, reads, self.context_bin)
+        budget_reads = () if funds is None else funds.read_budgets(lineups.budget_names)
+        return SlotResults(
+            lineups, filled_slots, draws.new_draws, arm, budget_reads, self.context_bin
+        )
 
     def _contest(
         self, lineups: Sequence[Lineup], state: ConstraintState, arm: str | None

@@ -136,7 +136,7 @@ def _decide(
         moment,
         history_before,
         extended_history,
-        rules.config.outbound,
+        rules.config.outbound_entries,
     )
     decided = _make_decision(case, state, History(silenced=suppression_times), rules)
     return replace(decided, emits=(*decided.emits, *cancellation.emits))
@@ -158,7 +158,7 @@ def decide_again(due: DueDeferral, state: ContactState, rules: Rules) -> Ok[Cont
         moment=replace(moment, facts=facts, stale=False, since_ms=due.deferral.since),
         history_before=customer_history,
         history=customer_history,
-        outbound=deferral.entries(due.deferral.messages, rules.config.outbound),
+        outbound=deferral.entries(due.deferral.messages, rules.config.outbound_entries),
         deferral_input=deferral.deferral_input(due.deferral),
     )
     return _make_decision(case, state, History(), rules)
@@ -186,7 +186,7 @@ def _make_decision(
         decision = replace(
             decision,
             snapshot=rules.chooser.snapshot,
-            feedback=(*evidence, *feedback.of_withheld(held_out_contacts, learning)),
+            feedback=(*evidence, *feedback.held_out_feedback(held_out_contacts, learning)),
         )
     if rules.wallet is not None:
         spends = holding.limit_spends(arbitration.spends, waiting_actions)
@@ -296,12 +296,12 @@ def _feedback(
     if feedback.is_of_bot(facts):
         return ()
     contacts = case.history_before.contacts if case.deferral_input is None else ()
-    goals = feedback.of_interaction(case.interaction, contacts, rules, facts)
+    goals = feedback.goal_feedback(case.interaction, contacts, rules, facts)
     held_ids = {waiting_action.action.action_id for waiting_action in waiting_actions}
     deliveries = (
         feedback_item
         for contact, winner in pairs
-        for feedback_item in feedback.of_action(
+        for feedback_item in feedback.action_feedback(
             contact, winner.candidate, rules, winner.action_id in held_ids
         )
     )
@@ -328,7 +328,7 @@ def _vacancies(case: _Case, rules: Rules) -> Iterator[Vacancy]:
     """Yield the requested placements, in order, and the outbound vacancy."""
     request = case.interaction.request
     for placement in dict.fromkeys(request.placements if request is not None else ()):
-        entries = rules.config.by_placement.get(placement, ())
+        entries = rules.config.placement_entries.get(placement, ())
         limit = 1 if request is None else request.limits.get(placement, 1)
         yield Vacancy(placement, entries, _channel_of(entries, case.interaction), limit)
     yield Vacancy(None, case.outbound)
@@ -458,7 +458,7 @@ def _add_feedback(
     assert facts.interaction is not None
     evidence: Iterable[Feedback] = ()
     if not feedback.is_of_bot(facts):
-        evidence = feedback.of_outcome(facts.interaction, contact, chooser.rules, facts)
+        evidence = feedback.outcome_feedback(facts.interaction, contact, chooser.rules, facts)
     return replace(
         decision, snapshot=chooser.snapshot, contacts=(contact,), feedback=tuple(evidence)
     )

@@ -71,19 +71,19 @@ class Traffic:
         self._client = httpx.AsyncClient(
             base_url=url, auth=(write_key, ""), timeout=30.0, limits=limits, trust_env=False
         )
-        self._decide: list[float] = []
-        self._track: list[float] = []
+        self._decide_ms: list[float] = []
+        self._track_ms: list[float] = []
         self._defaults = 0
         self._failures = 0
 
     async def run(self, seconds: int) -> None:
         """Send requests for `seconds`, half of `decide` and half of `track`."""
         async with self._client, asyncio.TaskGroup() as visitors:
-            start = time.monotonic()
+            started_s = time.monotonic()
             for number in range(RATE * seconds):
-                due = start + number / RATE
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
-                visitors.create_task(self._visit(number, due))
+                due_s = started_s + number / RATE
+                await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+                visitors.create_task(self._visit(number, due_s))
 
     def measure(self, records: Records, since_ms: int, channels: tuple[str, ...]) -> Latency:
         """Return the latencies, once the pipeline is idle; `since_ms`: when `run` began (epoch
@@ -104,33 +104,33 @@ class Traffic:
         return Latency(
             to_action=Percentiles.of(action_delays),
             to_decision=Percentiles.of(decision_delays),
-            decide=Percentiles.of(self._decide),
-            track=Percentiles.of(self._track),
+            decide=Percentiles.of(self._decide_ms),
+            track=Percentiles.of(self._track_ms),
             defaulted=self._defaults,
             failed=self._failures,
         )
 
-    async def _visit(self, number: int, due: float) -> None:
+    async def _visit(self, number: int, due_s: float) -> None:
         """Make one visit; count a failure without ending the other visits."""
         visit = self._request_decision if number % 2 else self._track_view
         try:
-            await visit(number, due)
+            await visit(number, due_s)
         except httpx.HTTPError:
             self._failures += 1
 
-    async def _request_decision(self, number: int, due: float) -> None:
+    async def _request_decision(self, number: int, due_s: float) -> None:
         message = {"type": "page", "name": "home", **_visitor(number)}
         body = {"interaction": message, "placements": [_PLACEMENT]}
         response = await self._client.post("/v1/decide", json=body)
-        self._decide.append((time.monotonic() - due) * 1000)
+        self._decide_ms.append((time.monotonic() - due_s) * 1000)
         if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             self._defaults += 1  # the page shows its default without waiting
             return
         self._defaults += response.raise_for_status().json()["defaulted"]
 
-    async def _track_view(self, number: int, due: float) -> None:
+    async def _track_view(self, number: int, due_s: float) -> None:
         await self._post("/v1/track", {"event": "product_view", **_visitor(number)})
-        self._track.append((time.monotonic() - due) * 1000)
+        self._track_ms.append((time.monotonic() - due_s) * 1000)
 
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         response = await self._client.post(path, json=body)

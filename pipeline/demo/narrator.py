@@ -7,7 +7,7 @@ from statistics import median
 
 from pipeline.demo.reactions import DeliveredMessage
 
-_EVERY_S = 5.0
+_INTERVAL_S = 5.0
 _CHANNEL = {True: "e-mail", False: "web"}
 
 
@@ -32,20 +32,21 @@ class Narrator:
         self.total = total
         self._messages = {True: 0, False: 0}
         self._answer_ms: list[float] = []
-        self._shown_s = 0.0
+        self._last_figures_s = 0.0
 
-    def lines(self, update: PlayedRound, since_s: float) -> Iterator[str]:
-        """Yield lines to show `since_s` seconds after the play began; usually none."""
-        self.events += update.events
-        self._answer_ms.extend(update.answer_ms)
-        for message in update.messages:
+    def narrate(self, played_round: PlayedRound, elapsed_s: float) -> Iterator[str]:
+        """Add a round to the sums, and yield lines to show `elapsed_s` seconds after the play
+        began; usually none."""
+        self.events += played_round.events
+        self._answer_ms.extend(played_round.answer_ms)
+        for message in played_round.messages:
             self._messages[message.outbound] += 1
             if self._messages[message.outbound] == 1:
                 channel = _CHANNEL[message.outbound]
-                yield f"first {channel} message after {since_s:.1f} s: {message.offer}"
-        if since_s - self._shown_s >= _EVERY_S:
-            self._shown_s = since_s
-            yield self._format_figures(update.day)
+                yield f"first {channel} message after {elapsed_s:.1f} s: {message.offer}"
+        if elapsed_s - self._last_figures_s >= _INTERVAL_S:
+            self._last_figures_s = elapsed_s
+            yield self._format_figures(played_round.day)
 
     def _format_figures(self, day: date) -> str:
         times = self._answer_ms

@@ -18,10 +18,10 @@ from pipeline.demo.script import Day, Round
 from pipeline.demo.shop import Shop
 from pipeline.model.decision import Action
 
-_REST_S = 120.0
+_IDLE_TIMEOUT_S = 120.0
 
 
-class NotAtRestError(Exception):
+class NotIdleError(Exception):
     """Raised when the pipeline did not become idle in time."""
 
 
@@ -29,19 +29,19 @@ class Pipeline:
     """Pipeline as the player waits for it: idle once all input is decided and delivered, including
     the reports of delivery.
 
-    `stages`: lag of the four stages only; `everything`: lag including the adapters.
+    `stages`: lag of the four stages only; `all_groups`: lag including the adapters.
     """
 
-    def __init__(self, stages: LagReader, everything: LagReader, mailbox: Mailbox) -> None:
+    def __init__(self, stages: LagReader, all_groups: LagReader, mailbox: Mailbox) -> None:
         self._stages = stages
-        self._everything = everything
+        self._all_groups = all_groups
         self._mailbox = mailbox
 
     async def wait_until_idle(self) -> None:
         """Wait for the stages, and only then allow reports of delivery and wait for them."""
-        await _wait_for_lag(self._stages)
+        await _wait_until_idle(self._stages)
         self._mailbox.gate.set()
-        await _wait_for_lag(self._everything)
+        await _wait_until_idle(self._all_groups)
         self._mailbox.gate.clear()
 
 
@@ -98,11 +98,11 @@ class Player:
         """Report reactions in one request; a customer's reactions have one key and stay in
         order."""
         sorted_messages = sorted(messages, key=lambda message: (message.at, message.action_id))
-        answers = [
-            answer for message in sorted_messages for answer in reactions(message, self._seed)
+        sorted_reactions = [
+            reaction for message in sorted_messages for reaction in reactions(message, self._seed)
         ]
-        if answers:
-            await self._shop.report(answers)
+        if sorted_reactions:
+            await self._shop.report(sorted_reactions)
             await self._pipeline.wait_until_idle()
 
 
@@ -112,8 +112,9 @@ def _delivered_mail(action: Action) -> DeliveredMessage:
     )
 
 
-async def _wait_for_lag(reader: LagReader) -> None:
-    if not await asyncio.to_thread(reader.wait_until_idle, _REST_S):
-        raise NotAtRestError(
-            f"the pipeline is still busy after {_REST_S:.0f} s: {reader.lag()}; see `kairos status`"
+async def _wait_until_idle(reader: LagReader) -> None:
+    if not await asyncio.to_thread(reader.wait_until_idle, _IDLE_TIMEOUT_S):
+        raise NotIdleError(
+            f"the pipeline is still busy after {_IDLE_TIMEOUT_S:.0f} s: {reader.lag()}; "
+            "see `kairos status`"
         )

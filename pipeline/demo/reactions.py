@@ -56,11 +56,11 @@ def reactions(message: DeliveredMessage, seed: int) -> Iterator[Reaction]:
     habit = _OUTBOUND if message.outbound else _ON_SITE
     seen_at = message.at + habit.delay_ms
 
-    def happens(event: str, chance: float) -> bool:
-        return _uniform(f"{seed}/{message.action_id}/{event}") < chance
+    def happens(event: str, probability: float) -> bool:
+        return _uniform(f"{seed}/{message.action_id}/{event}") < probability
 
-    def reaction(outcome: str, after_ms: int) -> Reaction:
-        return Reaction(message.token, outcome, seen_at + after_ms)
+    def reaction(outcome: str, delay_ms: int) -> Reaction:
+        return Reaction(message.token, outcome, seen_at + delay_ms)
 
     if not happens("sees", habit.view):
         return

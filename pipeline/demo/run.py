@@ -175,7 +175,7 @@ def _narrate(total: int, progress: Callable[[PlayProgress], None]) -> Callable[[
     narrator, started_s = Narrator(total), time.monotonic()
 
     def show(update: PlayedRound) -> None:
-        lines = tuple(narrator.lines(update, time.monotonic() - started_s))
+        lines = tuple(narrator.narrate(update, time.monotonic() - started_s))
         progress(PlayProgress(update.day.isoformat(), narrator.events, narrator.total, lines))
 
     return show

@@ -38,8 +38,11 @@ class Shop:
         return times
 
     async def report(self, reactions: Iterable[Reaction]) -> None:
-        """Report one customer's reactions, in order."""
-        outcomes = [{"token": r.token, "outcome": r.outcome, "timestamp": r.at} for r in reactions]
+        """Report reactions in one request, in order."""
+        outcomes = [
+            {"token": reaction.token, "outcome": reaction.outcome, "timestamp": reaction.at}
+            for reaction in reactions
+        ]
         if outcomes:
             async with self._gate:
                 await self._client.post("/v1/outcomes", {"outcomes": outcomes})
@@ -51,7 +54,7 @@ class Shop:
         return await self._decide(step, step.placement)
 
     async def _decide(self, step: Step, placement: str) -> Sequence[DeliveredMessage]:
-        sent_at = time.monotonic()
+        sent_s = time.monotonic()
         answer = await self._client.post(
             "/v1/decide",
             {
@@ -60,7 +63,7 @@ class Shop:
                 "budget_ms": _BUDGET_MS,
             },
         )
-        self._answer_ms.append((time.monotonic() - sent_at) * 1000)
+        self._answer_ms.append((time.monotonic() - sent_s) * 1000)
         self.defaults += answer["defaulted"]
         action = answer["placements"][placement]
         if action is None:

@@ -63,27 +63,27 @@ def summarise(records: Records, channels: tuple[str, ...], log_ids: frozenset[st
         for _, decision in records.every(topics.DECISIONS, Decision)
         if decision.event_id in log_ids
     ]
-    profiles, sizes = 0, Counter[str]()
-    with open_profiles(records) as people:
-        for person in people:
-            profiles += 1
-            sizes.update(person.members.keys())
+    profile_count, segment_sizes = 0, Counter[str]()
+    with open_profiles(records) as profiles:
+        for profile in profiles:
+            profile_count += 1
+            segment_sizes.update(profile.members.keys())
     return Summary(
-        stages=_stages(records),
-        profiles=profiles,
-        merges=_merges(records),
-        segments=dict(sorted(sizes.items())),
-        campaigns=_campaigns(records, channels),
+        stages=_stage_counts(records),
+        profiles=profile_count,
+        merges=_merge_count(records),
+        segments=dict(sorted(segment_sizes.items())),
+        campaigns=_campaign_counts(records, channels),
         decisions=len(decisions),
         fingerprint=fingerprint(decisions),
     )
 
 
-def _stages(records: Records) -> tuple[StageCount, ...]:
+def _stage_counts(records: Records) -> tuple[StageCount, ...]:
     names = [*(topic for stage in STAGES for topic in stage.inputs), *_MAIN_OUTPUT.values()]
     counts = record_counts(records.settings.kafka(), names)
-    letters = records.every(topics.DEAD_LETTERS, DeadLetterRecord)
-    dead_letters = Counter(letter.stage for _, letter in letters)
+    dead_letter_records = records.every(topics.DEAD_LETTERS, DeadLetterRecord)
+    dead_letters = Counter(letter.stage for _, letter in dead_letter_records)
     return tuple(
         StageCount(
             stage.name,
@@ -95,15 +95,15 @@ def _stages(records: Records) -> tuple[StageCount, ...]:
     )
 
 
-def _merges(records: Records) -> int:
-    profile_ids: defaultdict[str, set[str | None]] = defaultdict(set)
+def _merge_count(records: Records) -> int:
+    profile_ids_by_identifier: defaultdict[str, set[str | None]] = defaultdict(set)
     for _, change in records.every(topics.IDENTITIES, IdentityChange):
         if change.kind == "resolved":
-            profile_ids[change.identifier].add(change.profile_id)
-    return sum(len(profiles) > 1 for profiles in profile_ids.values())
+            profile_ids_by_identifier[change.identifier].add(change.profile_id)
+    return sum(len(profile_ids) > 1 for profile_ids in profile_ids_by_identifier.values())
 
 
-def _campaigns(records: Records, channels: tuple[str, ...]) -> tuple[CampaignCount, ...]:
+def _campaign_counts(records: Records, channels: tuple[str, ...]) -> tuple[CampaignCount, ...]:
     actions = Counter(
         (action.campaign, action.channel)
         for channel in channels

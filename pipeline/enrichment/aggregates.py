@@ -25,7 +25,7 @@ def floor(aggregate: Shape, now_ms: int) -> int:
 def is_counted(facts: Facts, config: Configuration) -> bool:
     """Return whether the interaction counts; one of a bot only where the configuration counts
     bots."""
-    return config.bots_count or facts.derived_values.get(BOT) is not True
+    return config.counts_bots or facts.derived_values.get(BOT) is not True
 
 
 def parts_of(facts: Facts, config: Configuration) -> Iterator[tuple[str, AggregatePart]]:
@@ -84,29 +84,29 @@ def join(aggregate: Shape, a: AggregatePart, b: AggregatePart, clock: int) -> Ag
             return a
         case Panes(), Panes():
             assert aggregate.window_ms is not None
-            pane = panes.pane_of(aggregate.window_ms)
-            low = floor(aggregate, clock)
-            a, b = panes.prune(a, low, pane), panes.prune(b, low, pane)
-            return panes.merge(a, b, pane, COMBINE[aggregate.rule])
+            pane_ms = panes.pane_length_ms(aggregate.window_ms)
+            floor_ms = floor(aggregate, clock)
+            a, b = panes.prune(a, floor_ms, pane_ms), panes.prune(b, floor_ms, pane_ms)
+            return panes.merge(a, b, pane_ms, COMBINE[aggregate.rule])
         case Sample(), Sample():
-            low = floor(aggregate, clock)
-            return sample.merge(sample.prune(a, low), sample.prune(b, low), clock)
+            floor_ms = floor(aggregate, clock)
+            return sample.merge(sample.prune(a, floor_ms), sample.prune(b, floor_ms), clock)
         case Terms(), Terms():
-            low = floor(aggregate, clock)
-            return terms.merge(terms.prune(a, low), terms.prune(b, low))
+            floor_ms = floor(aggregate, clock)
+            return terms.merge(terms.prune(a, floor_ms), terms.prune(b, floor_ms))
         case _:
             return COMBINE[aggregate.rule](a, b)
 
 
-def next_to_leave(part: AggregatePart, low: int) -> int | None:
-    """Return the first moment after `low` (ms) of an entry in a window's part."""
+def next_departure(part: AggregatePart, floor_ms: int) -> int | None:
+    """Return the first moment after `floor_ms` (ms) of an entry in a window's part."""
     match part:
         case Panes():
-            return panes.next_to_leave(part, low)
+            return panes.next_departure(part, floor_ms)
         case Sample():
-            return sample.next_to_leave(part, low)
+            return sample.next_departure(part, floor_ms)
         case Terms():
-            return terms.next_to_leave(part, low)
-        case Value(_, at, _) if at > low:
+            return terms.next_departure(part, floor_ms)
+        case Value(_, at, _) if at > floor_ms:
             return at
     return None

@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.config.aggregates import shape_of
-from pipeline.enrichment.aggregates import floor, next_to_leave
+from pipeline.enrichment.aggregates import floor, next_departure
 from pipeline.enrichment.sequences import Mark, union
 from pipeline.enrichment.state import Backfill, Shard
 
@@ -101,4 +101,4 @@ def _is_over(key: str, backfill: Backfill, clock: int) -> bool:
     floor_ms = floor(shape, clock)
     if shape.window_ms is None or (backfill.since is not None and backfill.since > floor_ms):
         return False
-    return next_to_leave(backfill.part, floor_ms) is None
+    return next_departure(backfill.part, floor_ms) is None

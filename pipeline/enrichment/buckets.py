@@ -18,7 +18,7 @@ def bucket_of(bucket: Bucket, traits: Mapping[str, FactValue], now_ms: int) -> i
     return 1 + (len(bucket.thresholds) - place if bucket.descending else place)
 
 
-def next_step(bucket: Bucket, traits: Mapping[str, FactValue], now_ms: int) -> int | None:
+def next_threshold_time(bucket: Bucket, traits: Mapping[str, FactValue], now_ms: int) -> int | None:
     """Return the next time after `now_ms` at which time alone moves the trait over a threshold."""
     value = traits.get(bucket.of)
     if not bucket.by_age or not is_number(value):

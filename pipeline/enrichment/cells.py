@@ -1,4 +1,4 @@
-"""Cells: sums of interactions, independent of the order of arrival."""
+"""Cells: sums, extremes, and first or latest values, independent of the order of arrival."""
 
 from collections.abc import Callable, Iterable
 from sys import float_info
@@ -10,7 +10,7 @@ from pipeline.enrichment.state import BigSum, Cell, Value
 from pipeline.model.interaction import Scalar
 
 MILLION: Final = 1_000_000
-_LONG: Final = range(-(2**63), 2**63)
+_INT64_RANGE: Final = range(-(2**63), 2**63)
 _FRACTION_LIMIT: Final = 2.0**53
 """Limit from which on floats have no fraction."""
 
@@ -38,7 +38,7 @@ def number(millionths: int) -> int | float:
     Beyond the range of floats the result is the greatest float.
     """
     quotient, rest = divmod(millionths, MILLION)
-    if rest == 0 and quotient in _LONG:
+    if rest == 0 and quotient in _INT64_RANGE:
         return quotient
     try:
         return millionths / MILLION
@@ -47,18 +47,18 @@ def number(millionths: int) -> int | float:
 
 
 def _to_cell(millionths: int) -> int | BigSum:
-    return millionths if millionths in _LONG else BigSum(f"{millionths:x}")
+    return millionths if millionths in _INT64_RANGE else BigSum(f"{millionths:x}")
 
 
 def _add(a: int | BigSum, b: int | BigSum) -> int | BigSum:
     return _to_cell(total((a, b)))
 
 
-def _latest(a: Value, b: Value) -> Value:
+def _later_value(a: Value, b: Value) -> Value:
     return a if _is_later(a, b) else b
 
 
-def _first(a: Value, b: Value) -> Value:
+def _earlier_value(a: Value, b: Value) -> Value:
     return b if _is_later(a, b) else a
 
 
@@ -98,7 +98,7 @@ COMBINE: Final[dict[str, Combine]] = {
     "sum": _add,
     "min": _min,
     "max": _max,
-    "first": _first,
-    "latest": _latest,
+    "first": _earlier_value,
+    "latest": _later_value,
 }
 """Combination of two cells by rule; commutative and associative."""

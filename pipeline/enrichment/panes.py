@@ -14,42 +14,46 @@ from typing import Final
 from pipeline.enrichment.cells import Combine
 from pipeline.enrichment.state import Cell, Panes
 
-_PANES: Final = 60
+_MIN_PANES: Final = 60
 """Minimum number of panes in a window."""
 
 _MAX_CELLS: Final = 8
 """Maximum of cells in a pane; beyond it, the pane is one cell."""
 
 
-def pane_of(window_ms: int) -> int:
+def pane_length_ms(window_ms: int) -> int:
     """Return the length of the panes in ms."""
-    return max(1, window_ms // _PANES)
+    return max(1, window_ms // _MIN_PANES)
 
 
-def prune(panes: Panes, floor: int, pane: int) -> Panes:
+def prune(panes: Panes, floor: int, pane_ms: int) -> Panes:
     """Return the panes without those that have completely left the window."""
-    begin = (floor + 1) // pane * pane
-    if not panes.ats or panes.ats[0] >= begin:
+    first_begin = (floor + 1) // pane_ms * pane_ms
+    if not panes.ats or panes.ats[0] >= first_begin:
         return panes
-    cut = bisect_left(panes.ats, begin)
+    cut = bisect_left(panes.ats, first_begin)
     return Panes(
-        panes.ats[cut:], panes.cells[cut:], tuple(end for end in panes.pane_ends if end >= begin)
+        panes.ats[cut:],
+        panes.cells[cut:],
+        tuple(end for end in panes.pane_ends if end >= first_begin),
     )
 
 
-def merge(a: Panes, b: Panes, pane: int, combine: Combine) -> Panes:
+def merge(a: Panes, b: Panes, pane_ms: int, combine: Combine) -> Panes:
     """Merge the panes of two parts."""
     for at, cell in zip(b.ats, b.cells, strict=True):
-        a = _add(a, at, cell, at in b.pane_ends, pane, combine)
+        a = _add(a, at, cell, at in b.pane_ends, pane_ms, combine)
     return a
 
 
-def _add(panes: Panes, at: int, cell: Cell, is_whole: bool, pane: int, combine: Combine) -> Panes:
+def _add(
+    panes: Panes, at: int, cell: Cell, is_whole: bool, pane_ms: int, combine: Combine
+) -> Panes:
     """Add the cell of the moment `at` (ms); `is_whole`: of the whole pane that ends then."""
-    end = at // pane * pane + pane - 1
+    end = at // pane_ms * pane_ms + pane_ms - 1
     is_whole = is_whole or end in panes.pane_ends
     panes = _put(panes, end if is_whole else at, cell, combine)
-    low, high = bisect_left(panes.ats, end - pane + 1), bisect_right(panes.ats, end)
+    low, high = bisect_left(panes.ats, end - pane_ms + 1), bisect_right(panes.ats, end)
     if not is_whole and high - low <= _MAX_CELLS:
         return panes
     ats, cells, whole_ends = panes.ats, panes.cells, panes.pane_ends
@@ -71,14 +75,14 @@ def _put(panes: Panes, at: int, cell: Cell, combine: Combine) -> Panes:
     )
 
 
-def within(panes: Panes, floor: int) -> tuple[Cell, ...]:
+def cells_after(panes: Panes, floor: int) -> tuple[Cell, ...]:
     """Return the cells after `floor`."""
     if not panes.ats or panes.ats[0] > floor:
         return panes.cells
     return panes.cells[bisect_right(panes.ats, floor) :]
 
 
-def next_to_leave(panes: Panes, floor: int) -> int | None:
+def next_departure(panes: Panes, floor: int) -> int | None:
     """Return the moment of the first cell after `floor`."""
     place = bisect_right(panes.ats, floor)
     return panes.ats[place] if place < len(panes.ats) else None

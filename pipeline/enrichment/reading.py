@@ -7,10 +7,10 @@ from typing import Any, Final, TypeAlias
 from pipeline.conditions.tree import is_hidden
 from pipeline.config.aggregates import Aggregate
 from pipeline.config.compiled import CompiledTrait
-from pipeline.config.model import KeptRule
+from pipeline.config.model import AggregateRule
 from pipeline.config.names import approximate_trait, since_trait
 from pipeline.enrichment import panes, sample, terms
-from pipeline.enrichment.aggregates import floor, next_to_leave
+from pipeline.enrichment.aggregates import floor, next_departure
 from pipeline.enrichment.cells import COMBINE, MILLION, number, total
 from pipeline.enrichment.state import AggregatePart, Panes, Shard, Value
 from pipeline.model.interaction import FactValue
@@ -56,7 +56,7 @@ def next_change(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> i
     for aggregate in trait.aggregates:
         floor_ms = floor(aggregate, now_ms)
         for shard in shards:
-            at = next_to_leave(shard.kept.get(aggregate.key), floor_ms)
+            at = next_departure(shard.kept.get(aggregate.key), floor_ms)
             if at is not None and (shortest_wait_ms is None or at - floor_ms < shortest_wait_ms):
                 shortest_wait_ms = at - floor_ms
     return None if shortest_wait_ms is None else now_ms + shortest_wait_ms
@@ -74,7 +74,7 @@ def _cells(aggregate: Aggregate, shards: Sequence[Shard], now_ms: int) -> Sequen
         if part is None:
             continue
         if isinstance(part, Panes):
-            cells.extend(panes.within(part, floor_ms))
+            cells.extend(panes.cells_after(part, floor_ms))
         elif not isinstance(part, Value) or part.occurred_at > floor_ms:
             cells.append(part)
     return cells
@@ -134,7 +134,7 @@ def _union(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> FactVa
     [aggregate] = trait.aggregates
     parts = _parts(aggregate, shards)
     return (
-        terms.within(reduce(terms.merge, parts), floor(aggregate, now_ms)) or None
+        terms.terms_after(reduce(terms.merge, parts), floor(aggregate, now_ms)) or None
         if parts
         else None
     )
@@ -156,7 +156,7 @@ def _distinct(
         yield approximate_trait(trait.name), True
 
 
-_READ: Final[dict[KeptRule, _Read]] = {
+_READ: Final[dict[AggregateRule, _Read]] = {
     "latest": _combined_value,
     "first": _combined_value,
     "recency": _combined_value,

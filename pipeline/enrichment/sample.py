@@ -62,7 +62,7 @@ def count(sample: Sample, floor: int) -> tuple[int, bool]:
     return sampled_count << level, False
 
 
-def next_to_leave(sample: Sample, floor: int) -> int | None:
+def next_departure(sample: Sample, floor: int) -> int | None:
     """Return the first moment after `floor` of an entry in the sample."""
     moments = (*sample.ats.values(), *(until for until, _ in sample.levels))
     first = min(moments, default=None)

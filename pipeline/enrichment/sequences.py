@@ -55,7 +55,7 @@ def prune_marks(
     marks: tuple[Mark, ...], sequence: CompiledSequence, now_ms: int
 ) -> tuple[Mark, ...]:
     """Return the marks without those that no condition reads any more."""
-    earliest_at = now_ms - sequence.keep_ms
+    earliest_at = now_ms - sequence.retention_ms
     if marks and marks[0].at < earliest_at:
         marks = tuple(entry for entry in marks if entry.at >= earliest_at)
     return marks if len(marks) <= MAX_MARKS else _needed_marks(marks, sequence)
@@ -105,10 +105,10 @@ def _needed_marks(marks: Sequence[Mark], sequence: CompiledSequence) -> tuple[Ma
     kind; and between two of these a mark of the exclusion where there was one, so that no broken
     chain looks complete.
     """
-    query_ms = max(sequence.keep_ms - GRACE_MS, sequence.within_ms)
+    query_ms = max(sequence.retention_ms - GRACE_MS, sequence.within_ms)
     anchors = {
         *marks[-LATEST_MARKS:],
-        *_latest_per_pane(marks, sequence.keep_ms),
+        *_latest_per_pane(marks, sequence.retention_ms),
         *_latest_per_pane(
             (entry for entry in marks if entry.at > marks[-1].at - query_ms), query_ms
         ),

@@ -28,8 +28,8 @@ def add(spans: tuple[Span, ...], at: int, gap_ms: int) -> tuple[Span, ...]:
     if not spans or at - spans[-1].last > gap_ms:
         return (*spans, Span(at, at))
     if at >= spans[-1].first:
-        last = spans[-1]
-        return (*spans[:-1], Span(last.first, max(last.last, at)))
+        last_span = spans[-1]
+        return (*spans[:-1], Span(last_span.first, max(last_span.last, at)))
     return union(chain(spans, (Span(at, at),)), gap_ms)
 
 

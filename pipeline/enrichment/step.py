@@ -30,11 +30,11 @@ from pipeline.model.shards import Away, Erasure, arrival, destination
 from pipeline.model.stages import Enriched, Identified, IdentitySection, ProfileSection
 from pipeline.rules import Rules
 
-_shard_bytes = msgspec.msgpack.Encoder()
-_shard_from = msgspec.msgpack.Decoder(Shard)
-_new_aggregates_from = msgspec.msgpack.Decoder(NewAggregates)
-_history_from = msgspec.msgpack.Decoder(ShardHistory)
-_erasure_from = msgspec.msgpack.Decoder(Erasure)
+_shard_encoder = msgspec.msgpack.Encoder()
+_shard_decoder = msgspec.msgpack.Decoder(Shard)
+_new_aggregates_decoder = msgspec.msgpack.Decoder(NewAggregates)
+_history_decoder = msgspec.msgpack.Decoder(ShardHistory)
+_erasure_decoder = msgspec.msgpack.Decoder(Erasure)
 
 
 def step(
@@ -123,17 +123,17 @@ def _process_control(
     if state is None and control.kind in ("refresh", "timer", "begin", "fill"):
         return Drop("unknown profile")
     root = "" if control.kind == "move" else control.to_root or ""
-    by_time = catch_up(key, state or ProfileState(root), control.at, rules)
+    time_transition = catch_up(key, state or ProfileState(root), control.at, rules)
     if control.kind == "timer":
-        row, emits = by_time.row, by_time.emits
+        row, emits = time_transition.row, time_transition.emits
         moment = profile_at(row, row.at, rules)
         if emits:
             emits = (*emits, _snapshot(key, row, moment, rules))
         return outcome_with_wake(row, emits, moment, rules)
-    transition = _apply_control(key, control, by_time.row, rules)
+    transition = _apply_control(key, control, time_transition.row, rules)
     if not isinstance(transition, RowTransition):
         return transition
-    row, emits = transition.row, (*by_time.emits, *transition.emits)
+    row, emits = transition.row, (*time_transition.emits, *transition.emits)
     return outcome_with_wake(row, emits, profile_at(row, control.at, rules), rules)
 
 
@@ -173,7 +173,7 @@ def _arrive(
 ) -> RowTransition[ProfileState] | DeadLetter:
     if arrive.state is None:
         return DeadLetter("empty-record", "state: an arrival must carry the shard")
-    part = _shard_from.decode(arrive.state)
+    part = _shard_decoder.decode(arrive.state)
     shards = row.shards.receive(arrive, part, partial(merge, config=rules.config))
     if isinstance(shards, Away):
         return RowTransition(row, (_send_shard(arrive, shards, part),))
@@ -204,7 +204,7 @@ def _erase(
     """Forget an identifier, and shards of it."""
     if erase.state is None:
         return DeadLetter("empty-record", "state: an erase must name the shards to forget")
-    erasure = _erasure_from.decode(erase.state)
+    erasure = _erasure_decoder.decode(erase.state)
     output = Emit(topics.ENRICHED, key, Enriched(control=erase))
     if state is None:
         return Forward((output,))
@@ -239,7 +239,7 @@ def _begin(control: Control, row: ProfileState) -> RowTransition[ProfileState] |
     """Begin new aggregates; later stages receive a refresh once all are filled."""
     if control.state is None:
         return DeadLetter("empty-record", "state: a begin must name the new aggregates")
-    new_aggregates = _new_aggregates_from.decode(control.state)
+    new_aggregates = _new_aggregates_decoder.decode(control.state)
     parts = {name: begin(shard, new_aggregates) for name, shard in row.shards.here.items()}
     return RowTransition(replace(row, shards=replace(row.shards, here=parts)))
 
@@ -258,30 +258,30 @@ def _fill(
     shard = row.shards.here.get(name)
     if shard is None:
         return Drop("unknown shard")
-    shard = fill(shard, _history_from.decode(control.state))
+    shard = fill(shard, _history_decoder.decode(control.state))
     return RowTransition(replace(row, shards=row.shards.put(name, shard)))
 
 
 def _send_shard(cause: Control, target: Away, shard: Shard) -> Emit:
     subject = f"enrichment/{cause.shard}/{target.version}"
     arrive = arrival(
-        cause, target, _shard_bytes.encode(shard), control_id(cause.control_id, "arrive", subject)
+        cause, target, _shard_encoder.encode(shard), control_id(cause.control_id, "arrive", subject)
     )
     return Emit(topics.IDENTIFIED, target.to_profile, Identified(control=arrive))
 
 
 def _refresh(key: str, cause: Control, row: ProfileState, rules: Rules) -> tuple[Emit, Emit]:
     moment = profile_at(row, cause.at, rules)
-    latest = view.latest_shard(row)
+    latest_shard = view.latest_shard(row)
     refresh = Control(
         control_id=control_id(cause.control_id, "refresh", key),
         kind="refresh",
         at=moment.at,
         cause=cause.control_id,
         config=cause.config,
-        shard=latest,
-        to_root=row.root if latest is not None else None,
-        version=cause.version if latest == cause.shard else 0,
+        shard=latest_shard,
+        to_root=row.root if latest_shard is not None else None,
+        version=cause.version if latest_shard == cause.shard else 0,
     )
     enriched = Enriched(control=refresh, profile=_section(moment, rules))
     return Emit(topics.ENRICHED, key, enriched), _snapshot(key, row, moment, rules)

@@ -27,12 +27,12 @@ def prune(terms: Terms, floor: int) -> Terms:
     return Terms({text: at for text, at in terms.ats.items() if at > floor})
 
 
-def within(terms: Terms, floor: int) -> tuple[str, ...]:
+def terms_after(terms: Terms, floor: int) -> tuple[str, ...]:
     """Return the texts after `floor`, sorted."""
     return tuple(sorted(text for text, at in terms.ats.items() if at > floor))
 
 
-def next_to_leave(terms: Terms, floor: int) -> int | None:
+def next_departure(terms: Terms, floor: int) -> int | None:
     """Return the first moment after `floor` that a text belongs to."""
     return min((at for at in terms.ats.values() if at > floor), default=None)
 

@@ -52,8 +52,8 @@ def catch_up(
     """
     emits: list[Emit] = []
     while row.due_at is not None and row.due_at <= until_ms:
-        by_then = {name: at for name, at in row.shown.items() if at <= row.due_at}
-        moment = _evaluate_at(view.shards_of(row, by_then), row.due_at, rules)
+        shown_at = {name: at for name, at in row.shown.items() if at <= row.due_at}
+        moment = _evaluate_at(view.shards_of(row, shown_at), row.due_at, rules)
         timer = Control(
             control_id=control_id(key, "timer", str(moment.at)),
             kind="timer",
@@ -63,8 +63,8 @@ def catch_up(
             due_at=moment.at,
         )
         section = view.section(moment.traits, rules.config)
-        if by_then:
-            section = replace(section, shown=by_then)
+        if shown_at:
+            section = replace(section, shown=shown_at)
         emits.append(Emit(topics.ENRICHED, key, Enriched(control=timer, profile=section)))
         row = _advance_to(row, moment, rules)
     return RowTransition(row, tuple(emits))

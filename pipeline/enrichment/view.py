@@ -5,7 +5,7 @@ from itertools import chain
 
 from pipeline.config.compile import Configuration
 from pipeline.enrichment import sequences, sessions
-from pipeline.enrichment.buckets import bucket_of, next_step
+from pipeline.enrichment.buckets import bucket_of, next_threshold_time
 from pipeline.enrichment.named_identifiers import (
     NO_IDENTIFIERS,
     customer_identifiers,
@@ -81,7 +81,7 @@ def next_due(
     all_shards = with_backfills(shards)
     changes = [next_change(trait, all_shards, now_ms) for trait in config.traits if trait.timed]
     changes += (
-        next_step(bucket, known_traits, now_ms)
+        next_threshold_time(bucket, known_traits, now_ms)
         for bucket in config.buckets
         if bucket.timed and bucket.by_age
     )

@@ -33,12 +33,12 @@ def find_source(key: str | None, config: Configuration, adapter_key: str) -> Sou
     """Find the source of a write key; `adapter_key` is the key of Kairos's own adapters."""
     if not key:
         return _deny("give the write key: Basic auth with the key as user name")
-    source = config.source_with(key)
+    source = config.source_by_key(key)
     if source is None and compare_digest(key.encode(errors="replace"), adapter_key.encode()):
         source = config.source_by_name(ADAPTERS)
     if source is not None:
         return source
-    if config.server_with(key) is not None:
+    if config.server_key_name(key) is not None:
         return Refusal(403, "read_only_key", "a server key reads; send with a write key")
     return _deny("no source has this write key")
 
@@ -50,9 +50,9 @@ def check_reader(request: Request, config: Configuration) -> Refusal | None:
         return key
     if not key:
         return _deny("give a server key: Basic auth with the key as user name, or Bearer")
-    if config.server_with(key) is not None:
+    if config.server_key_name(key) is not None:
         return None
-    if config.source_with(key) is not None:
+    if config.source_by_key(key) is not None:
         return Refusal(403, "write_only_key", "a write key sends; read with a server key")
     return _deny("no server has this key")
 

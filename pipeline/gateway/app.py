@@ -45,11 +45,11 @@ _log = logging.getLogger(__name__)
 _BATCH_PATHS: Final = ("/v1/batch", "/v1/b", "/v1/import")
 """Segment's older clients post batches to /v1/import, those of browsers and apps to /v1/b."""
 
-_SETTINGS: Final = "/v1/projects/{key}/settings"
+_SETTINGS_PATH: Final = "/v1/projects/{key}/settings"
 
-_PROFILES: Final = "/v1/profiles/{path:text}"
+_PROFILES_PATH: Final = "/v1/profiles/{path:text}"
 
-_CODES: Final = {404: "not_found", 405: "method_not_allowed"}
+_ERROR_CODES: Final = {404: "not_found", 405: "method_not_allowed"}
 
 
 _Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -84,11 +84,11 @@ def create_app(
     app = Starlette(
         routes=[
             *(_open_route("POST", path, endpoint, gateway) for path, endpoint in posts.items()),
-            _open_route("GET", _SETTINGS, answer_settings, gateway),
+            _open_route("GET", _SETTINGS_PATH, answer_settings, gateway),
             _route("POST", "/v1/debug-tokens", debugging.make_token, gateway),
             *script_routes(),
-            _route("GET", _PROFILES, profiles.read, gateway),
-            _route("DELETE", _PROFILES, profiles.erase, gateway),
+            _route("GET", _PROFILES_PATH, profiles.read, gateway),
+            _route("DELETE", _PROFILES_PATH, profiles.erase, gateway),
             _route("GET", PREFERENCES, show_preferences, gateway),
             _route("POST", PREFERENCES, save_preferences, gateway),
             _route("POST", f"{PROVIDERS}/email", take_returned_mail, gateway),
@@ -97,7 +97,7 @@ def create_app(
             _route("GET", OPEN, show_picture, gateway),
             *registry_routes(gateway, gateway.codec.versions),
             *_health_routes(gateway, readiness),
-            Route("/openapi.json", _answer_constant(openapi_document())),
+            Route("/openapi.json", _constant_handler(openapi_document())),
         ],
         middleware=[Middleware(JoinedPaths)],
         exception_handlers={HTTPException: _answer_http_error, Exception: _answer_bug},
@@ -108,7 +108,7 @@ def create_app(
 
 def _open_route(method: str, path: str, endpoint: Endpoint, gateway: Gateway) -> Route:
     """Make a route that pages of other origins may use."""
-    answer = _count_requests(path, endpoint, gateway)
+    answer = _counting_handler(path, endpoint, gateway)
 
     async def handle(request: Request) -> Response:
         if request.method == "OPTIONS":
@@ -121,10 +121,10 @@ def _open_route(method: str, path: str, endpoint: Endpoint, gateway: Gateway) ->
 
 
 def _route(method: str, path: str, endpoint: Endpoint, gateway: Gateway) -> Route:
-    return Route(path, _count_requests(path, endpoint, gateway), methods=[method])
+    return Route(path, _counting_handler(path, endpoint, gateway), methods=[method])
 
 
-def _count_requests(path: str, endpoint: Endpoint, gateway: Gateway) -> _Handler:
+def _counting_handler(path: str, endpoint: Endpoint, gateway: Gateway) -> _Handler:
     metrics = gateway.metrics
 
     async def handle(request: Request) -> Response:
@@ -143,19 +143,19 @@ def _count_requests(path: str, endpoint: Endpoint, gateway: Gateway) -> _Handler
 
 
 def _health_routes(gateway: Gateway, readiness: GatewayReadiness) -> Iterable[Route]:
-    async def readyz(_: Request) -> Response:
+    async def answer_readiness(_: Request) -> Response:
         readiness_report = await readiness.check()
         return json_response(readiness_report, 200 if readiness_report.ready else 503)
 
-    async def metrics(_: Request) -> Response:
+    async def answer_metrics(_: Request) -> Response:
         return Response(gateway.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
-    yield Route("/healthz", _answer_constant(b'{"alive":true}'))
-    yield Route("/readyz", readyz)
-    yield Route("/metrics", metrics)
+    yield Route("/healthz", _constant_handler(b'{"alive":true}'))
+    yield Route("/readyz", answer_readiness)
+    yield Route("/metrics", answer_metrics)
 
 
-def _answer_constant(body: bytes) -> _Handler:
+def _constant_handler(body: bytes) -> _Handler:
     async def answer(_: Request) -> Response:
         return Response(body, media_type=JSON)
 
@@ -164,7 +164,7 @@ def _answer_constant(body: bytes) -> _Handler:
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code = _CODES.get(error.status_code, "refused")
+    code = _ERROR_CODES.get(error.status_code, "refused")
     message = f"{request.method} {request.url.path}: {error.detail}"
     headers = tuple((error.headers or {}).items())
     return error_response(Refusal(error.status_code, code, message, headers=headers))

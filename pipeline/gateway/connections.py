@@ -27,23 +27,23 @@ from pipeline.intake.refusal import Refusal
 
 _log = logging.getLogger(__name__)
 
-_LOOK_S: Final = 0.5
-_FRAMING: Final = 8
+_WATCH_INTERVAL_S: Final = 0.5
+_MAX_FRAMING: Final = 8
 """Bytes of chunk framing allowed per byte of body; a chunk of one byte needs five."""
 
-_KEPT_FILES: Final = 64
+_RESERVED_FILES: Final = 64
 """Number of descriptors reserved for Kafka's connections and the view's files."""
 
 _MIN_CONNECTIONS: Final = 8
 
 
-_BEGAN: Final = "kairos.began_s"
+_BEGINNING: Final = "kairos.began_s"
 """Name, in a request's scope, of the request's beginning, by the loop's clock."""
 
 
-def began_s(request: Request) -> float:
+def beginning_s(request: Request) -> float:
     """Return the beginning of a request, by the loop's clock; now, where it was not recorded."""
-    beginning = request.scope.get(_BEGAN)
+    beginning = request.scope.get(_BEGINNING)
     return asyncio.get_running_loop().time() if beginning is None else float(beginning)
 
 
@@ -79,16 +79,16 @@ def connections_within_descriptors(limit: int) -> int:
     Half of the free descriptors are left for connections that arrive before others are evicted.
     The soft limit on descriptors is raised to the hard one first.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
-    if soft == resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
+        soft_limit = hard_limit
+    if soft_limit == resource.RLIM_INFINITY:
         return limit
-    free = soft - sum(1 for _ in Path("/dev/fd").iterdir()) - _KEPT_FILES
-    room = max(_MIN_CONNECTIONS, min(limit, free // 2))
+    free_count = soft_limit - sum(1 for _ in Path("/dev/fd").iterdir()) - _RESERVED_FILES
+    room = max(_MIN_CONNECTIONS, min(limit, free_count // 2))
     if room < limit:
-        _log.warning("%s descriptors allow %s connections, not %s", soft, room, limit)
+        _log.warning("%s descriptors allow %s connections, not %s", soft_limit, room, limit)
     return room
 
 
@@ -114,7 +114,7 @@ class Guard:
     async def watch(self) -> None:
         """Close connections whose phase takes too long, until cancelled."""
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_WATCH_INTERVAL_S)
             for connection in [connection for connection in self._open if connection.is_overdue]:
                 self._metrics.count_closed_connection(f"{connection.phase.name.lower()}-timeout")
                 connection.time_out()
@@ -134,7 +134,7 @@ class Guard:
             self._metrics.set_connections(len(self._open))
         return has_room
 
-    def leave(self, connection: "GuardedProtocol") -> None:
+    def forget(self, connection: "GuardedProtocol") -> None:
         """Forget a connection that is closed, or about to be."""
         if connection in self._open:
             self._open.discard(connection)
@@ -148,19 +148,19 @@ class Guard:
         candidates = (
             connection for connection in self._open if address in (None, connection.address)
         )
-        idlest = min(
+        idlest_connection = min(
             (connection for connection in candidates if connection.phase is not Phase.ANSWER),
             key=lambda connection: (
                 -self._addresses[connection.address],
                 connection.phase,
-                connection.since,
+                connection.phase_began_s,
             ),
             default=None,
         )
         self._metrics.count_closed_connection("no-room")
-        if idlest is None:
+        if idlest_connection is None:
             return False
-        idlest.abort()
+        idlest_connection.abort()
         return True
 
 
@@ -183,7 +183,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._body_bytes = self._framing_bytes = 0
         self._refusal = Refusal(400, "invalid_http", "this is not HTTP")
         self.phase = Phase.HEADER
-        self.since = self.loop.time()
+        self.phase_began_s = self.loop.time()
 
     @property
     def address(self) -> str:
@@ -191,7 +191,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     @property
     def is_overdue(self) -> bool:
-        return self.loop.time() - self.since > self._limits.seconds(self.phase)
+        return self.loop.time() - self.phase_began_s > self._limits.seconds(self.phase)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -199,22 +199,22 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(Refusal(503, "too_many_connections", "no room for one more connection"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._guard.leave(self)
+        self._guard.forget(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        before, begin_count, body_bytes = self.phase, self._begin_count, self._body_bytes
+        former_phase, begin_count, body_bytes = self.phase, self._begin_count, self._body_bytes
         super().data_received(data)
         if self._begin_count != begin_count or self.transport.is_closing():
             return
-        if before is Phase.HEADER and self.phase is Phase.HEADER:
+        if former_phase is Phase.HEADER and self.phase is Phase.HEADER:
             self._raw_header_bytes += len(data)
-        if before is Phase.BODY and self.phase is Phase.BODY:
-            self._framing_bytes += len(data) - _FRAMING * (self._body_bytes - body_bytes)
+        if former_phase is Phase.BODY and self.phase is Phase.BODY:
+            self._framing_bytes += len(data) - _MAX_FRAMING * (self._body_bytes - body_bytes)
         if max(self._raw_header_bytes, self._framing_bytes) > self._limits.header_bytes:
-            self._refuse(self._too_large())
+            self._refuse(self._header_refusal())
 
     def time_out(self) -> None:
         """Answer 408 naming the missing part; close at once where a request is being answered."""
@@ -228,12 +228,12 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def abort(self) -> None:
         """Close at once, without an answer."""
-        self._guard.leave(self)
+        self._guard.forget(self)
         self.transport.abort()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope[_BEGAN] = self.loop.time()  # type: ignore[typeddict-unknown-key]
+        self.scope[_BEGINNING] = self.loop.time()  # type: ignore[typeddict-unknown-key]
         self._begin_count += 1
         self._header_bytes = self._raw_header_bytes = 0
         self._body_bytes = self._framing_bytes = 0
@@ -281,15 +281,15 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             phase = Phase.IDLE
         if phase is not self.phase or phase in (Phase.IDLE, Phase.ANSWER):
-            self.phase, self.since = phase, self.loop.time()
+            self.phase, self.phase_began_s = phase, self.loop.time()
 
     def _count_header_bytes(self, size: int) -> None:
         self._header_bytes += size
         if self._header_bytes > self._limits.header_bytes:
-            self._refusal = self._too_large()
+            self._refusal = self._header_refusal()
             raise httptools.HttpParserError(self._refusal.message)
 
-    def _too_large(self) -> Refusal:
+    def _header_refusal(self) -> Refusal:
         message = f"a header may have {self._limits.header_bytes} bytes"
         return Refusal(431, "header_too_large", message)
 
@@ -304,4 +304,4 @@ class GuardedProtocol(HttpToolsProtocol):
             self.abort()
         else:
             self.transport.close()
-            self._guard.leave(self)
+            self._guard.forget(self)

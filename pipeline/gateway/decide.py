@@ -16,7 +16,7 @@ from pipeline.adapters.clock import now_ms
 from pipeline.adapters.kafka import UnacknowledgedWrite
 from pipeline.adapters.traces import Trace
 from pipeline.config.compile import Configuration
-from pipeline.gateway.connections import began_s
+from pipeline.gateway.connections import beginning_s
 from pipeline.gateway.decision_admission import AdmissionVerdict, DecisionAdmission
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
 from pipeline.gateway.replies import PendingReplies
@@ -85,7 +85,7 @@ class DecideEndpoint:
     admission: DecisionAdmission
 
     async def __call__(self, gateway: Gateway, request: Request) -> Response | Refusal:
-        if not self.admission.is_loop_in_time(began_s(request)):
+        if not self.admission.is_loop_in_time(beginning_s(request)):
             gateway.metrics.count_decision("refused")
             return _refuse_overload("this gateway has more requests than it can answer in time", 1)
         parse = partial(decode, decoder=DECIDE)

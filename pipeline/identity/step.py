@@ -111,7 +111,7 @@ def _check_time_of_event(
     """
     if interaction.occurred_at > interaction.received_at + MAX_AHEAD_MS:
         return DeadLetter("time-in-future", "occurred_at: more than 1 h after received_at")
-    earliest = config.earliest_of(interaction.source)
+    earliest = config.earliest_time(interaction.source)
     if interaction.occurred_at < earliest:
         limit = f"before {day(earliest)}, the earliest of {interaction.source}"
         message = f"occurred_at: {limit}; milliseconds?"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.config import model
 from pipeline.config.compile import Configuration
-from pipeline.config.feeds import with_feed
+from pipeline.config.feeds import complete_by_feed
 from pipeline.ingest.places import WatchedPlace, open_folder
 from pipeline.ingest.secret_values import pgp_key
 from pipeline.ingest.sftp import open_server, server_label
@@ -23,7 +23,9 @@ def watchers(
 
 def _watcher(watch: model.Watch, base: Base, environment: Mapping[str, str]) -> Watcher:
     label, open_place = _place(watch, environment)
-    return Watcher(with_feed(watch), base, label, open_place, lambda: pgp_key(watch, environment))
+    return Watcher(
+        complete_by_feed(watch), base, label, open_place, lambda: pgp_key(watch, environment)
+    )
 
 
 def _place(

@@ -43,7 +43,7 @@ class Arrival:
     def occurred_at(self, timestamp: Time, sent_at: Time) -> int | Refusal:
         """Return the time of the event, corrected by the sender's clock, except for a log."""
         skew = None if self.source.clock == "log" else sent_at
-        earliest = self.config.earliest_of(self.source.name)
+        earliest = self.config.earliest_time(self.source.name)
         return occurred_at(timestamp, skew, self.now_ms, earliest)
 
 

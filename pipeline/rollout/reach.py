@@ -75,7 +75,7 @@ class ReachCounter:
 
 def _audiences(config: Configuration) -> Iterator[tuple[str, _Audience]]:
     by_campaign: dict[str, list[Entry]] = {}
-    for slot in (config.outbound, *config.by_placement.values()):
+    for slot in (config.outbound_entries, *config.placement_entries.values()):
         for entry in slot:
             by_campaign.setdefault(entry.campaign.name, []).append(entry)
     for name, entries in by_campaign.items():

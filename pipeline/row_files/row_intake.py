@@ -100,7 +100,7 @@ class RowIntake:
         if message.type is None:
             text = "give the message's `type` (or the `kind` of an Interaction)"
             return refuse("missing_field", "type", text)
-        source = self.config.source_with(message.write_key or "") or self.source
+        source = self.config.source_by_key(message.write_key or "") or self.source
         if self.by_log:
             times = (message.timestamp, message.original_timestamp)
             if all(given_time(time) is None for time in times):
@@ -143,7 +143,7 @@ class RowIntake:
         at = default_ms if time is None else parse_time(time, field)
         if isinstance(at, Refusal):
             return at
-        return check_time(at, field, default_ms, self.config.earliest_of(source))
+        return check_time(at, field, default_ms, self.config.earliest_time(source))
 
     def _identifiers(
         self, values: Iterable[object], columns: tuple[str, ...]

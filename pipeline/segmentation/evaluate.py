@@ -35,7 +35,7 @@ def on_interaction(
     traits = profile.traits
     index = config.segment_index
     allowed_mask = index.segments_evaluated_by(interaction)
-    mask = index.everything
+    mask = index.all_segments
     if row.config == config.digest:
         mask = index.segments_affected_by(interaction, row.members) | index.readers_of(
             _changed_traits(row.traits, traits)
@@ -54,13 +54,13 @@ def on_change(
     Segments whose condition is unknown without an interaction stay as they were.
     """
     index = config.segment_index
-    mask = index.everything
+    mask = index.all_segments
     if row.config == config.digest:
         mask = index.readers_of(_changed_traits(row.traits, traits)) | index.segments_flipping_at(
             traits, at
         )
     facts = Facts(None, traits, set(row.members), _NO_ENTRIES, at)
-    return _evaluate(row, facts, mask, index.everything, config)
+    return _evaluate(row, facts, mask, index.all_segments, config)
 
 
 _NO_ENTRIES: frozenset[str] = frozenset()

@@ -180,7 +180,7 @@ def _rules(size: CatalogSize) -> Rules:
 
 
 def _model(rules: Rules) -> PropensityModel:
-    [entry] = rules.config.by_placement["grid"]
+    [entry] = rules.config.placement_entries["grid"]
     items = entry.candidates[0].items
     assert items is not None
     ties = tuple(candidate.tie for candidate in items.candidates)  # type: ignore[attr-defined]

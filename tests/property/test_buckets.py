@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import model
 from pipeline.config.buckets import bucket
-from pipeline.enrichment.buckets import bucket_of, next_step
+from pipeline.enrichment.buckets import bucket_of, next_threshold_time
 from pipeline.model.interaction import FactValue
 
 _numbers = st.one_of(st.integers(-20, 20), st.floats(-20, 20))
@@ -27,7 +27,7 @@ def test_bucket_of_a_number_is_its_rank_among_the_thresholds(
         assert number == 1 + sum(value < threshold for threshold in numbers)
     else:
         assert number == 1 + sum(value >= threshold for threshold in numbers)
-    assert next_step(compiled_bucket, {"x": value}, 0) is None
+    assert next_threshold_time(compiled_bucket, {"x": value}, 0) is None
 
 
 @given(
@@ -41,7 +41,7 @@ def test_ages_change_only_at_the_named_moments(ages: list[int], descending: bool
         model.TraitDefinition("b", "bucket", "trait.x", thresholds=thresholds), False
     )
     traits: dict[str, FactValue] = {"x": at}
-    due = next_step(compiled_bucket, traits, 0)
+    due = next_threshold_time(compiled_bucket, traits, 0)
     for now in range(60):
         rank = sum(now - at >= age for age in ages)
         assert bucket_of(compiled_bucket, traits, now) == 1 + (
@@ -52,4 +52,4 @@ def test_ages_change_only_at_the_named_moments(ages: list[int], descending: bool
         )
         assert changes is (now == due) or now == 0
         if now == due:
-            due = next_step(compiled_bucket, traits, now)
+            due = next_threshold_time(compiled_bucket, traits, now)

@@ -230,7 +230,7 @@ def test_no_message_may_wait_into_the_next_quiet_minute(now: int, rule: Compiled
 
 
 def _mail() -> CompiledCandidate:
-    [entry] = world(campaigns=[campaign("sales", offer("o", 9, _MAIL))]).config.outbound
+    [entry] = world(campaigns=[campaign("sales", offer("o", 9, _MAIL))]).config.outbound_entries
     return entry.candidates[0]
 
 

@@ -30,7 +30,7 @@ _TREATMENTS: Final = ("a", "b", "c", "d")
 
 def _with_evidence(rules: Rules, **evidence: tuple[float, float, int]) -> Rules:
     """Return rules with the given trials, successes and messages of treatments as evidence."""
-    entries = (*rules.config.outbound, *sum(rules.config.by_placement.values(), ()))
+    entries = (*rules.config.outbound_entries, *sum(rules.config.placement_entries.values(), ()))
     ties = {
         candidate.treatment: candidate.tie for entry in entries for candidate in entry.candidates
     }
@@ -152,7 +152,7 @@ def test_propensities_hold_among_many_candidates() -> None:
     assert len(_check_calibration(list(_decisions(rules, {"hero": 1})))["hero"]) > 20
     pool = [
         PricedCandidate(candidate, candidate.worth)
-        for entry in rules.config.by_placement["hero"]
+        for entry in rules.config.placement_entries["hero"]
         for candidate in entry.candidates
         if candidate.worth is not None
     ]

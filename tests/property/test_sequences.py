@@ -22,8 +22,8 @@ marks = st.lists(
 )
 
 
-def sequence(steps: int, keep_ms: int = 100) -> CompiledSequence:
-    return CompiledSequence("~s", steps, (), None, _WITHIN_MS, keep_ms)
+def sequence(steps: int, retention_ms: int = 100) -> CompiledSequence:
+    return CompiledSequence("~s", steps, (), None, _WITHIN_MS, retention_ms)
 
 
 def brute_force(marks: list[Mark], steps: int) -> int | None:
@@ -55,7 +55,7 @@ def test_pruned_marks_give_the_same_completion(
     drawn_marks: list[Mark], now_ms: int, for_ms: int
 ) -> None:
     # Holds for completions that are not older than `for_ms`.
-    definition = sequence(2, keep_ms=_WITHIN_MS + for_ms)
+    definition = sequence(2, retention_ms=_WITHIN_MS + for_ms)
     now_ms = max([now_ms, *(mark.at for mark in drawn_marks)])
     before = completion_at(union(drawn_marks), definition)
     after = completion_at(prune_marks(union(drawn_marks), definition, now_ms), definition)
@@ -107,7 +107,9 @@ def test_bounded_marks_give_the_answer_of_all_marks(
         kept_marks = prune_marks(union(kept_marks, (new,)), sequence, new.at)
         assert len(kept_marks) <= 4 * MAX_MARKS
         if count % 30 == 0:
-            window_marks = [mark for mark in marks[:count] if mark.at >= new.at - sequence.keep_ms]
+            window_marks = [
+                mark for mark in marks[:count] if mark.at >= new.at - sequence.retention_ms
+            ]
             expected, answer = (
                 latest_completion(window_marks, steps),
                 completion_at(kept_marks, sequence),

@@ -90,7 +90,7 @@ def test_candidates_have_costs_and_deadlines_of_their_channels() -> None:
         "c", (offer,), trigger={"name": "x"}, starts="2024-01-01", ends="2024-01-31"
     )
     config = compile_valid(bundle(campaigns=(campaign,)))
-    [hero], [outbound] = config.by_placement["hero"], config.outbound
+    [hero], [outbound] = config.placement_entries["hero"], config.outbound_entries
     assert hero.treatments == ("page",)
     assert outbound.treatments == ("mail", "slow-mail")
     mail, slow_mail = outbound.candidates

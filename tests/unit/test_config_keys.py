@@ -36,17 +36,17 @@ def test_applied_configuration_has_digests_of_keys_only(folder: Path) -> None:
     applied_configuration = configuration(folder)
     assert not any(key in applied_configuration.to_json() for key in KEYS)
     decoded_configuration = Configuration.from_json(applied_configuration.to_json())
-    source = decoded_configuration.source_with("demo-live-key")
+    source = decoded_configuration.source_by_key("demo-live-key")
     assert source is not None
     assert source.name == "live"
-    assert decoded_configuration.server_with("demo-server-key") == "back-office"
+    assert decoded_configuration.server_key_name("demo-server-key") == "back-office"
 
 
 def test_digest_is_no_key(folder: Path) -> None:
     applied_configuration = configuration(folder)
-    assert applied_configuration.source_with(key_digest("demo-live-key")) is None
-    assert applied_configuration.server_with(key_digest("demo-server-key")) is None
-    assert applied_configuration.source_with("\ud83d") is None
+    assert applied_configuration.source_by_key(key_digest("demo-live-key")) is None
+    assert applied_configuration.server_key_name(key_digest("demo-server-key")) is None
+    assert applied_configuration.source_by_key("\ud83d") is None
 
 
 def test_key_may_be_written_as_its_digest(folder: Path) -> None:

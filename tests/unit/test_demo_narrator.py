@@ -15,11 +15,11 @@ def _message(offer: str, outbound: bool) -> DeliveredMessage:
 def test_first_message_of_each_channel_is_shown_at_once() -> None:
     narrator = Narrator(100)
     update = PlayedRound(_DAY, 3, [_message("bestsellers", False), _message("thanks", True)], [4.0])
-    assert list(narrator.lines(update, 1.25)) == [
+    assert list(narrator.narrate(update, 1.25)) == [
         "first web message after 1.2 s: bestsellers",
         "first e-mail message after 1.2 s: thanks",
     ]
-    assert list(narrator.lines(update, 1.5)) == []
+    assert list(narrator.narrate(update, 1.5)) == []
 
 
 def test_figures_of_all_rounds_come_every_five_seconds() -> None:
@@ -27,7 +27,7 @@ def test_figures_of_all_rounds_come_every_five_seconds() -> None:
     lines = [
         line
         for second in range(11)
-        for line in narrator.lines(
+        for line in narrator.narrate(
             PlayedRound(_DAY, 10, [_message("x", False)] if second else [], [float(second)]), second
         )
     ]
@@ -39,5 +39,5 @@ def test_figures_of_all_rounds_come_every_five_seconds() -> None:
 
 
 def test_round_without_requests_states_no_latency() -> None:
-    [line] = Narrator(9).lines(PlayedRound(_DAY, 9, [], []), 6.0)
+    [line] = Narrator(9).narrate(PlayedRound(_DAY, 9, [], []), 6.0)
     assert line == "2024-01-01: 9 events, 0 web messages, 0 e-mails"

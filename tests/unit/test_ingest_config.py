@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.config_files import ConfigError, load
-from pipeline.config.feeds import with_feed
+from pipeline.config.feeds import complete_by_feed
 from pipeline.config.model import Bundle, PgpSecret
 from tests.support.ingest import write_configuration
 
@@ -127,7 +127,7 @@ def test_feed_brings_its_mapping_and_columns_add_to_it(tmp_path: Path) -> None:
 """
     bundle = load_text(tmp_path, text)
     assert isinstance(bundle, Bundle), bundle
-    watch = with_feed(bundle.ingest.watches[0])
+    watch = complete_by_feed(bundle.ingest.watches[0])
     assert watch.kind == "identify"
     assert watch.columns == {
         "userId": "identifiers.customer_id",

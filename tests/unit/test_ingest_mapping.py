@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from pipeline.config import model
-from pipeline.config.feeds import with_feed
+from pipeline.config.feeds import complete_by_feed
 from pipeline.row_files.row import FileRow, UnreadableError, UnreadableRow
 from pipeline.row_files.row_ids import RowIds
 from pipeline.row_files.rows import open_rows, watched_format
@@ -37,7 +37,7 @@ _WATCH = model.Watch(
 
 def read_records(path: Path, watch: model.Watch) -> list[Any]:
     """Return the record of each row, or line, code and field of its refusal."""
-    file_format = watched_format(with_feed(watch), 1_000)
+    file_format = watched_format(complete_by_feed(watch), 1_000)
     return [
         (row.line, row.code, row.field)
         if isinstance(row, UnreadableRow)
@@ -240,7 +240,7 @@ def test_changes_of_manual_segments_of_many_identities_name_one_of_them(tmp_path
     watch = model.Watch(
         "segments", "s", folder="/in", feed="interaction-studio-segments", columns=columns
     )
-    assert fnmatchcase(path.name, with_feed(watch).pattern or "")
+    assert fnmatchcase(path.name, complete_by_feed(watch).pattern or "")
     [change] = read_records(path, watch)
     assert change["identifiers"] == [{"namespace": "email", "value": "jdoe@ac.com"}]
     assert change["properties"] == {
@@ -281,7 +281,7 @@ def test_transactions_of_interaction_studio_become_one_event_per_item(tmp_path: 
             },
         },
     ]
-    ids = RowIds("", with_feed(watch).key)
+    ids = RowIds("", complete_by_feed(watch).key)
     rows = [FileRow(line, msgspec.json.encode(row), 0) for line, row in enumerate(raw_rows)]
     first_id, second_id, repeated_id = (ids.next_id(row) for row in (*rows, rows[0]))
     assert first_id == repeated_id != second_id

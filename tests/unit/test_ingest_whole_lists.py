@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from pipeline.config import model
-from pipeline.config.feeds import with_feed
+from pipeline.config.feeds import complete_by_feed
 from pipeline.home.last_files import LastFile, ingest_folder, write_last_file
 from pipeline.ingest.list_memory import ListMemory
 from pipeline.ingest.places import open_folder
@@ -51,7 +51,7 @@ class _Lists:
     def _open(self, text: str, watch: model.Watch) -> RowFile:
         path = self.folder / "segment-replace.csv"
         path.write_text(text)
-        return open_rows(path, FileFormat(10_000, mapping=row_mapping(with_feed(watch))))
+        return open_rows(path, FileFormat(10_000, mapping=row_mapping(complete_by_feed(watch))))
 
 
 def _change_of(row: FileRow) -> tuple[str, str, str]:
@@ -144,7 +144,9 @@ class _SharedPlace:
 
     def _open(self, path: Path) -> tuple[str, RowFile]:
         digest = sha256(path.read_bytes()).hexdigest()
-        return digest, open_rows(path, FileFormat(10_000, mapping=row_mapping(with_feed(_FEED))))
+        return digest, open_rows(
+            path, FileFormat(10_000, mapping=row_mapping(complete_by_feed(_FEED)))
+        )
 
 
 _FIRST_LIST = "userId,segment\nana,Gold\nbo,Gold\n"

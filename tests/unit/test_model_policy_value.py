@@ -57,8 +57,8 @@ class DrawnWorld:
         evidence = {
             (candidate.tie, ""): TreatmentEvidence(30.0, 30 * candidate.cost / _VALUE, 30)
             for entries in (
-                *compiled_rules.config.by_placement.values(),
-                compiled_rules.config.outbound,
+                *compiled_rules.config.placement_entries.values(),
+                compiled_rules.config.outbound_entries,
             )
             for entry in entries
             for candidate in entry.candidates

@@ -49,7 +49,7 @@ def _rules(*names: str, learning: bool = True, **trials: float) -> Rules:
         return compiled_rules
     ties = {
         candidate.treatment: candidate.tie
-        for e in compiled_rules.config.by_placement["hero"]
+        for e in compiled_rules.config.placement_entries["hero"]
         for candidate in e.candidates
     }
     evidence_by_treatment = {

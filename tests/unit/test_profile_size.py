@@ -8,7 +8,7 @@ import pytest
 from agents.idempotence import Row
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.enrichment import view
-from pipeline.enrichment.panes import pane_of
+from pipeline.enrichment.panes import pane_length_ms
 from pipeline.enrichment.shard import apply
 from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.model.interaction import Identifier, Interaction
@@ -43,7 +43,7 @@ def _interactions() -> Iterator[Interaction]:
 
 def _purchases(window_ms: int, now_ms: int) -> int:
     """Return the number of purchases whose pane is at least partly in the window."""
-    pane = pane_of(window_ms)
+    pane = pane_length_ms(window_ms)
     every_ms = len(_NAMES) * _EVERY_MS
     times = range(_BEGIN_MS, _BEGIN_MS + _INTERACTIONS * _EVERY_MS, every_ms)
     return sum(at // pane * pane + pane - 1 > now_ms - window_ms for at in times)

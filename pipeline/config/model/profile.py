@@ -6,10 +6,10 @@ from msgspec import Meta, field
 
 from pipeline.config.model.part import Condition, CurrencyCode, Digest, Duration, Name, Part
 
-KeptRule: TypeAlias = Literal[
+AggregateRule: TypeAlias = Literal[
     "latest", "first", "min", "max", "union", "sum", "count", "avg", "distinct", "recency"
 ]
-TraitRule: TypeAlias = KeptRule | Literal["bucket"]
+TraitRule: TypeAlias = AggregateRule | Literal["bucket"]
 Threshold: TypeAlias = float | Duration
 
 

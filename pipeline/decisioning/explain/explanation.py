@@ -135,11 +135,13 @@ def _rejections_by_slot(
     """Return the treatments rejected before arbitration, by the slot that they were meant for."""
     requested_slots = {choice.slot for choice in decision.choices}
     slots: dict[str, dict[str, None]] = {}
-    for placement, entries in config.by_placement.items():
+    for placement, entries in config.placement_entries.items():
         if placement in requested_slots:
             for name in (name for entry in entries for name in entry.treatments):
                 slots.setdefault(name, {})[placement] = None
-    for candidate in (candidate for entry in config.outbound for candidate in entry.candidates):
+    for candidate in (
+        candidate for entry in config.outbound_entries for candidate in entry.candidates
+    ):
         slots.setdefault(candidate.treatment, {})[candidate.channel] = None
     rejections: dict[str, list[RejectedTreatment]] = {}
     for label, names in decision.rejected.items():

@@ -71,7 +71,7 @@ NO_FEEDBACK: Final = ActionRow(0)
 
 
 def apply_feedback(row: ActionRow | None, feedback: Feedback, decision: Decision) -> ActionRow:
-    """Return the row of an action after a feedback in `decision`."""
+    """Return the row of an action after a feedback; `decision`: the one that chose the action."""
     row = row or NO_FEEDBACK
     row = replace(row, until=max(row.until, feedback.until))
     match feedback.what:
@@ -91,9 +91,9 @@ def difference(before: ActionRow | None, after: ActionRow) -> Iterator[TallyChan
     """Yield the change of the counts, if there is one."""
     if after.arm is None:
         return
-    former = before or NO_FEEDBACK
-    trials = after.is_trial - former.is_trial
-    successes = _succeeds(after) - _succeeds(former)
+    former_row = before or NO_FEEDBACK
+    trials = after.is_trial - former_row.is_trial
+    successes = _succeeds(after) - _succeeds(former_row)
     if trials or successes:
         yield TallyChange(after.arm, after.at, trials, successes)
 
@@ -120,13 +120,13 @@ def _arm(action_id: str, decision: Decision) -> Arm:
     for choice in decision.choices:
         if choice.action_id == action_id:
             return choice.campaign or "", choice.offer or "", choice.treatment or "", decision.bin
-    target = next(
+    withheld_candidate = next(
         candidate
         for candidate in decision.candidates
         if candidate.fate.startswith(HELD_OUT_BY)
         and withheld_id(decision.decision_id, candidate.slot, candidate.campaign) == action_id
     )
-    return target.campaign, WITHHELD, target.treatment, decision.bin
+    return withheld_candidate.campaign, WITHHELD, withheld_candidate.treatment, decision.bin
 
 
 def _succeeds(row: ActionRow) -> bool:

@@ -6,7 +6,7 @@ from typing import Final
 from pipeline.conditions import Facts
 from pipeline.config.compiled import CompiledCandidate, GoalRule, LearningRules
 from pipeline.config.derived import BOT
-from pipeline.decisioning.history import RELEASING_OUTCOMES, STATUS_AFTER
+from pipeline.decisioning.history import RELEASING_OUTCOMES, STATUS_BY_OUTCOME
 from pipeline.model.decision import Contact, Feedback
 from pipeline.model.interaction import Interaction
 
@@ -18,10 +18,10 @@ def is_of_bot(facts: Facts) -> bool:
     return facts.derived_values.get(BOT) is True
 
 
-def of_action(
-    contact: Contact, candidate: CompiledCandidate, rules: LearningRules, waits: bool
+def action_feedback(
+    contact: Contact, candidate: CompiledCandidate, rules: LearningRules, may_be_withheld: bool
 ) -> Iterator[Feedback]:
-    """Yield the feedback of sending an action; `waits`: the action may yet be withheld.
+    """Yield the feedback of sending an action; `may_be_withheld`: it may yet be.
 
     If learning is incremental, the first message of a window is a trial whether it is shown or not,
     like that of a customer who is held out.
@@ -29,15 +29,15 @@ def of_action(
     goal = None if candidate.transactional else rules.goals.get(candidate.campaign)
     if goal is None:
         return
-    until = contact.at + goal.window_ms
+    window_end_ms = contact.at + goal.window_ms
     if contact.campaign not in rules.incremental:
-        unsure = waits or candidate.confirm_ms is not None
-        yield Feedback(contact.action_id, "waits" if unsure else "tried", until)
+        is_unsure = may_be_withheld or candidate.confirm_ms is not None
+        yield Feedback(contact.action_id, "waits" if is_unsure else "tried", window_end_ms)
     elif contact.first:
-        yield Feedback(contact.action_id, "tried", until)
+        yield Feedback(contact.action_id, "tried", window_end_ms)
 
 
-def of_withheld(contacts: Iterable[Contact], rules: LearningRules) -> Iterator[Feedback]:
+def held_out_feedback(contacts: Iterable[Contact], rules: LearningRules) -> Iterator[Feedback]:
     """Yield the feedback of held-out messages: each is a trial without a message."""
     for contact in contacts:
         yield Feedback(
@@ -45,7 +45,7 @@ def of_withheld(contacts: Iterable[Contact], rules: LearningRules) -> Iterator[F
         )
 
 
-def of_interaction(
+def goal_feedback(
     interaction: Interaction, contacts: Iterable[Contact], rules: LearningRules, facts: Facts
 ) -> Iterator[Feedback]:
     """Yield the feedback of actions whose goal an interaction, which is no outcome, reaches.
@@ -62,7 +62,7 @@ def of_interaction(
             yield Feedback(contact.action_id, "reached", contact.at + goal.window_ms)
 
 
-def of_outcome(
+def outcome_feedback(
     interaction: Interaction, contact: Contact, rules: LearningRules, facts: Facts
 ) -> Iterator[Feedback]:
     """Yield the feedback of an outcome of the action `contact`.
@@ -73,15 +73,15 @@ def of_outcome(
     goal = rules.goals.get(contact.campaign)
     if goal is None:
         return
-    until, at, name = contact.at + goal.window_ms, _moment(interaction), interaction.name
-    compares = contact.campaign in rules.incremental
-    if not compares and name in RELEASING_OUTCOMES:
-        yield Feedback(contact.action_id, "released", until)
-    elif not compares and name in STATUS_AFTER:
-        yield Feedback(contact.action_id, "shown", until)
-    converts = name == _CONVERSION and not compares
+    window_end_ms, at, name = contact.at + goal.window_ms, _moment(interaction), interaction.name
+    is_incremental = contact.campaign in rules.incremental
+    if not is_incremental and name in RELEASING_OUTCOMES:
+        yield Feedback(contact.action_id, "released", window_end_ms)
+    elif not is_incremental and name in STATUS_BY_OUTCOME:
+        yield Feedback(contact.action_id, "shown", window_end_ms)
+    converts = name == _CONVERSION and not is_incremental
     if (converts or _fits(goal, facts)) and _counts(contact, at, goal, rules):
-        yield Feedback(contact.action_id, "reached", until)
+        yield Feedback(contact.action_id, "reached", window_end_ms)
 
 
 def _fits(goal: GoalRule, facts: Facts) -> bool:

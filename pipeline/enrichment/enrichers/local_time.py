@@ -11,8 +11,7 @@ from pipeline.model.interaction import Interaction, Scalar
 
 _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
-
-_LONGEST: Final = 64
+_MAX_CHARACTERS: Final = 64
 """Maximum of reported characters of an unknown zone."""
 
 
@@ -35,5 +34,5 @@ class LocalTimeEnricher:
             return {}
         values: dict[str, Scalar] = {HOUR: local_time.hour, WEEKDAY: _DAYS[local_time.weekday()]}
         if zone_name and customer_zone is None:
-            values[UNKNOWN_TIMEZONE] = zone_name[:_LONGEST]
+            values[UNKNOWN_TIMEZONE] = zone_name[:_MAX_CHARACTERS]
         return values
