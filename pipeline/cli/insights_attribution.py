@@ -249,7 +249,7 @@ def _question(
 ) -> AttributionQuestion:
     return AttributionQuestion(
         file=inputs.file(),
-        paths=inputs.paths is not None,
+        has_paths=inputs.paths is not None,
         model=require_choice("--model", choice.model, tuple(MODELS)),
         order=_order(choice.order),
         options=choice.options(),

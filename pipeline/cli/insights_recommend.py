@@ -260,7 +260,7 @@ def _question(
         if tables.events or tables.prompts or options.adjust:
             raise typer.BadParameter(_TOPIC_OPTIONS)
         question = _question_of_topics(queries, tables.topics, plan, options)
-    if count := question.prompts.elsewhere:
+    if count := question.prompts.foreign_prompts:
         err.print(f"{count:,} prompts belong to no step of the journey, and are left out")
     return replace(question, language=language)
 

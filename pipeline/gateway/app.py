@@ -33,7 +33,7 @@ from pipeline.gateway.receipts import ReceiptEndpoint
 from pipeline.gateway.redeem import RedeemEndpoint
 from pipeline.gateway.registry_routes import registry_routes
 from pipeline.gateway.responses import JSON, error_response, json_response
-from pipeline.gateway.returned import take_returned_mail
+from pipeline.gateway.returned_mail import take_returned_mail
 from pipeline.gateway.sdk_files import script_routes
 from pipeline.gateway.segment_clients import SHORT_PATHS, answer_settings, ignore_metrics
 from pipeline.gateway.tracking import follow_link, show_picture

@@ -17,7 +17,13 @@ from pipeline.gateway.request_intake import receive
 from pipeline.gateway.responses import JSON, json_response
 from pipeline.intake.decoding import decode, decode_parts
 from pipeline.intake.draft import RecordForm, take_in
-from pipeline.intake.messages import BATCH, MESSAGE, Kind, SegmentBatch, SegmentMessage
+from pipeline.intake.messages import (
+    BATCH_DECODER,
+    MESSAGE_DECODER,
+    Kind,
+    SegmentBatch,
+    SegmentMessage,
+)
 from pipeline.intake.refusal import Refusal, refuse, unavailable
 from pipeline.intake.segment_api import Arrival, interaction, with_batch_fields
 from pipeline.model import topics
@@ -63,7 +69,7 @@ def message_endpoint(kind: Kind) -> Endpoint:
     """Return the endpoint of one kind of message."""
 
     async def accept(gateway: Gateway, request: Request) -> Response | Refusal:
-        parse = partial(decode, decoder=MESSAGE)
+        parse = partial(decode, decoder=MESSAGE_DECODER)
         post = await receive(gateway, request, gateway.limits.message_bytes, parse)
         if isinstance(post, Refusal):
             return post
@@ -82,7 +88,7 @@ def message_endpoint(kind: Kind) -> Endpoint:
 async def accept_batch(gateway: Gateway, request: Request) -> Response | Refusal:
     """Accept the valid messages; the others become dead letters, listed in the answer."""
     limits = gateway.limits
-    parse = partial(decode_parts, decoder=BATCH, parts="batch", max_items=limits.items)
+    parse = partial(decode_parts, decoder=BATCH_DECODER, parts="batch", max_items=limits.items)
     post = await receive(gateway, request, limits.batch_bytes, parse)
     if isinstance(post, Refusal):
         return post
@@ -94,7 +100,7 @@ async def accept_batch(gateway: Gateway, request: Request) -> Response | Refusal
         message = f"the common fields of a batch may have {limits.message_bytes} bytes"
         return Refusal(413, "too_large", message, "context")
     convert = partial(_convert, batch=envelope, arrival=post.arrival)
-    form = RecordForm(MESSAGE, convert, limits.message_bytes)
+    form = RecordForm(MESSAGE_DECODER, convert, limits.message_bytes)
     items = [ValidatedMessage(raw, take_in(raw, form)) for raw in messages]
     answer = await write_and_answer(gateway, items, trace_of(request))
     post.note_attempt(acknowledged=isinstance(answer, Response))

@@ -15,9 +15,9 @@ from pipeline.config.compile import Configuration
 from pipeline.gateway.gateway import Gateway
 from pipeline.intake.refusal import Refusal
 
-_TOKENS: Final = re.compile(r"[A-Za-z0-9-]+(\s*,\s*[A-Za-z0-9-]+){0,40}")
+_HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9-]+(\s*,\s*[A-Za-z0-9-]+){0,40}")
 _MAX_AGE_S: Final = 86_400
-_EXPOSED: Final = "Retry-After"
+_EXPOSED_HEADER: Final = "Retry-After"
 
 
 def check_origin(request: Request, source: str, config: Configuration) -> Refusal | None:
@@ -37,7 +37,7 @@ def answer_preflight(gateway: Gateway, request: Request) -> Response:
         header_names = request.headers.get("access-control-request-headers", "")
         response.headers["Access-Control-Allow-Methods"] = "POST"
         response.headers["Access-Control-Max-Age"] = str(_MAX_AGE_S)
-        if _TOKENS.fullmatch(header_names):
+        if _HEADER_NAMES.fullmatch(header_names):
             response.headers["Access-Control-Allow-Headers"] = header_names
         if request.headers.get("access-control-request-private-network") == "true":
             response.headers["Access-Control-Allow-Private-Network"] = "true"
@@ -56,4 +56,4 @@ def add_headers(gateway: Gateway, request: Request, response: Response) -> None:
         return
     headers["Access-Control-Allow-Origin"] = origin
     headers["Access-Control-Allow-Credentials"] = "true"
-    headers["Access-Control-Expose-Headers"] = _EXPOSED
+    headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADER

@@ -23,7 +23,7 @@ from pipeline.gateway.replies import PendingReplies
 from pipeline.gateway.request_intake import B, ReceivedRequest, receive
 from pipeline.gateway.responses import json_response
 from pipeline.intake.decoding import decode
-from pipeline.intake.messages import DECIDE, DecideBody, PlacementRequest
+from pipeline.intake.messages import DECIDE_DECODER, DecideBody, PlacementRequest
 from pipeline.intake.refusal import Refusal, refuse, unavailable
 from pipeline.intake.segment_api import Arrival, interaction
 from pipeline.model.decision import Action, Reply
@@ -33,9 +33,9 @@ _MAX_PLACEMENTS: Final = 32
 _MAX_NAME: Final = 100
 _MAX_LIMIT: Final = 100
 
-_STALLED: Final = "pipeline_stalled"
-_OUT_OF_TIME: Final = "out_of_time"
-_NOT_YET: Final = UnacknowledgedWrite("Kafka has not acknowledged it yet")
+_STALL_REASON: Final = "pipeline_stalled"
+_TIMEOUT_REASON: Final = "out_of_time"
+_PENDING_WRITE: Final = UnacknowledgedWrite("Kafka has not acknowledged it yet")
 _RESULTS: Final = {
     (AdmissionVerdict.ADMIT, True): "answered",
     (AdmissionVerdict.ADMIT, False): "defaulted",
@@ -88,7 +88,7 @@ class DecideEndpoint:
         if not self.admission.is_loop_in_time(beginning_s(request)):
             gateway.metrics.count_decision("refused")
             return _refuse_overload("this gateway has more requests than it can answer in time", 1)
-        parse = partial(decode, decoder=DECIDE)
+        parse = partial(decode, decoder=DECIDE_DECODER)
         post = await receive(gateway, request, gateway.limits.message_bytes, parse)
         if isinstance(post, Refusal):
             return post
@@ -137,15 +137,15 @@ class DecideEndpoint:
         assert request is not None
         request_id = request.request_id
         answer = self.pending_replies.register(request_id)
-        self.admission.ask(request_id, record.interaction.identifiers[0].key)
+        self.admission.note_request(request_id, record.interaction.identifiers[0].key)
         publication = gateway.start_write(record)
         publication.result.add_done_callback(lambda future: _fail_answer(future, answer))
         try:
             return await asyncio.wait_for(answer, budget_ms / 1000)
         except TimeoutError:
             self.pending_replies.give_up(request_id)
-            no_decision = publication.failure or NoDecision(_OUT_OF_TIME)
-            return no_decision if publication.is_over else _NOT_YET
+            no_decision = publication.failure or NoDecision(_TIMEOUT_REASON)
+            return no_decision if publication.is_over else _PENDING_WRITE
         except _NotWrittenError as failure:
             self.pending_replies.give_up(request_id)
             return failure.reason
@@ -157,8 +157,8 @@ class DecideEndpoint:
         publication = asyncio.create_task(gateway.write((record,)))
         await asyncio.wait((publication,), timeout=budget_ms / 1000)
         if not publication.done():
-            return _NOT_YET
-        return publication.result() or NoDecision(_STALLED)
+            return _PENDING_WRITE
+        return publication.result() or NoDecision(_STALL_REASON)
 
 
 class _NotWrittenError(Exception):

@@ -25,13 +25,13 @@ _PROBE_INTERVALS: Final = 10
 _RATE_S: Final = 1.0
 """Time over which replies are counted; a partition without replies is stalled."""
 
-_BOUNDED_S: Final = 10.0
+_BOUND_S: Final = 10.0
 """Time after a delay for which the rate of replies bounds the decisions in flight."""
 
-_ROOM: Final = 0.75
+_BUDGET_SHARE: Final = 0.75
 """Share of a budget within which all decisions in flight should return."""
 
-_LEAST_ROOM: Final = 4
+_LEAST_IN_FLIGHT: Final = 4
 """Number of decisions in service, one in each stage, which are no queue."""
 
 _LONGEST_RETRY_S: Final = 30
@@ -60,33 +60,33 @@ class DelayGate:
     def __init__(self, target_s: float, interval_s: float) -> None:
         self._target_s = target_s
         self._interval_s = interval_s
-        self._above_since: float | None = None
-        self._closed_at = self._let_through_at = float("-inf")
+        self._excess_start_s: float | None = None
+        self._last_closed_s = self._last_probe_s = float("-inf")
 
     def note(self, delay_s: float, now_s: float) -> None:
         """Note a delay as of `now_s`."""
         if delay_s <= self._target_s:
-            self._above_since = None
-        elif self._above_since is None:
-            self._above_since = now_s - (delay_s - self._target_s)
+            self._excess_start_s = None
+        elif self._excess_start_s is None:
+            self._excess_start_s = now_s - (delay_s - self._target_s)
 
     def is_open(self, delay_s: float, now_s: float) -> bool:
         """Note a delay, and return whether another request may pass."""
         self.note(delay_s, now_s)
-        if self._above_since is None:
+        if self._excess_start_s is None:
             return True
         patience_s = 0.0 if self.was_closed(now_s, _MEMORY_S) else self._interval_s
-        if now_s - self._above_since < patience_s:
+        if now_s - self._excess_start_s < patience_s:
             return True
-        self._closed_at = now_s
-        if now_s - self._let_through_at < self._interval_s * _PROBE_INTERVALS:
+        self._last_closed_s = now_s
+        if now_s - self._last_probe_s < self._interval_s * _PROBE_INTERVALS:
             return False
-        self._let_through_at = now_s
+        self._last_probe_s = now_s
         return True
 
-    def was_closed(self, now_s: float, within_s: float) -> bool:
-        """Return whether the gate was closed within the last `within_s`."""
-        return now_s - self._closed_at < within_s
+    def was_closed(self, now_s: float, period_s: float) -> bool:
+        """Return whether the gate was closed within the last `period_s`."""
+        return now_s - self._last_closed_s < period_s
 
 
 class _InFlight:
@@ -125,10 +125,10 @@ class _InFlight:
             self._reply_times.popleft()
         return len(self._reply_times) / _RATE_S
 
-    def has_room(self, within_s: float, now_s: float) -> bool:
-        """Return whether another decision would return within `within_s`, by Little's law."""
+    def has_room(self, limit_s: float, now_s: float) -> bool:
+        """Return whether another decision would return within `limit_s`, by Little's law."""
         rate = self.replies_per_s(now_s)
-        return not rate or len(self._request_times) < max(_LEAST_ROOM, rate * within_s)
+        return not rate or len(self._request_times) < max(_LEAST_IN_FLIGHT, rate * limit_s)
 
 
 class DecisionAdmission:
@@ -146,12 +146,12 @@ class DecisionAdmission:
         gates = [DelayGate(self._target_s, interval_s) for _ in range(partitions + 1)]
         *queue_gates, self._loop_gate = gates
         self._queues = [_InFlight(gate) for gate in queue_gates]
-        self._by_request: dict[str, _InFlight] = {}
+        self._queue_by_request: dict[str, _InFlight] = {}
 
-    def is_loop_in_time(self, began_s: float) -> bool:
-        """Return whether this process keeps up, judged by a request that began at `began_s`."""
+    def is_loop_in_time(self, start_s: float) -> bool:
+        """Return whether this process keeps up, judged by a request that began at `start_s`."""
         now_s = self._clock()
-        return self._loop_gate.is_open(now_s - began_s, now_s)
+        return self._loop_gate.is_open(now_s - start_s, now_s)
 
     def judge(self, key: str, budget_s: float) -> AdmissionVerdict:
         """Return whether a decision on an interaction's key may be requested now.
@@ -163,8 +163,8 @@ class DecisionAdmission:
         target_s = max(self._target_s, budget_s)
         age_s = queue.oldest_age_s(now_s)
         is_open = queue.gate.is_open(age_s, now_s) or age_s <= target_s
-        is_bounded = queue.gate.was_closed(now_s, _BOUNDED_S)
-        if is_open and (not is_bounded or queue.has_room(target_s * _ROOM, now_s)):
+        is_bounded = queue.gate.was_closed(now_s, _BOUND_S)
+        if is_open and (not is_bounded or queue.has_room(target_s * _BUDGET_SHARE, now_s)):
             return AdmissionVerdict.ADMIT
         return (
             AdmissionVerdict.OVERLOADED if queue.replies_per_s(now_s) else AdmissionVerdict.STALLED
@@ -175,17 +175,17 @@ class DecisionAdmission:
         age_s = self._queue_of(key).oldest_age_s(self._clock())
         return max(1, min(round(age_s), _LONGEST_RETRY_S))
 
-    def ask(self, request_id: str, key: str) -> None:
+    def note_request(self, request_id: str, key: str) -> None:
         """Note the request of a decision."""
-        queue = self._by_request[request_id] = self._queue_of(key)
+        queue = self._queue_by_request[request_id] = self._queue_of(key)
         queue.add(request_id, self._clock())
 
     def note_reply(self, request_id: str) -> None:
         """Note the reply to a request, in time or late."""
-        queue = self._by_request.get(request_id)
+        queue = self._queue_by_request.get(request_id)
         if queue is not None:
             for finished_id in queue.remove(request_id, self._clock()):
-                del self._by_request[finished_id]
+                del self._queue_by_request[finished_id]
 
     def oldest_age_s(self) -> float:
         """Return the age of the oldest decision in flight."""

@@ -15,7 +15,7 @@ from pipeline.gateway.gateway import Gateway
 from pipeline.gateway.request_intake import receive
 from pipeline.gateway.responses import JSON
 from pipeline.intake.decoding import decode
-from pipeline.intake.messages import COOKIE, MAX_ID
+from pipeline.intake.messages import COOKIE_DECODER, MAX_ID
 from pipeline.intake.refusal import Refusal, refuse
 
 _NAME: Final = "ajs_anonymous_id"
@@ -24,7 +24,7 @@ _YEAR_S: Final = 365 * 24 * 3600
 
 async def set_id_cookie(gateway: Gateway, request: Request) -> Response | Refusal:
     """Set the cookie for a page of the gateway's own site."""
-    parse = partial(decode, decoder=COOKIE)
+    parse = partial(decode, decoder=COOKIE_DECODER)
     post = await receive(gateway, request, gateway.limits.message_bytes, parse)
     if isinstance(post, Refusal):
         return post

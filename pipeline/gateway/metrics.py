@@ -31,7 +31,7 @@ class Metrics:
         self._rejected_messages = self._counter(
             "rejected", "Messages refused, by the error's code", "code"
         )
-        self._unavailable = self._counter(
+        self._unavailable_writes = self._counter(
             "unavailable", "Writes that Kafka did not acknowledge in time"
         )
         self._decisions = self._counter(
@@ -48,7 +48,7 @@ class Metrics:
         self._expired_actions = self._counter(
             "expired", "Actions that arrived too late to be shown"
         )
-        self._unproven = self._counter(
+        self._unproven_messages = self._counter(
             "unproven", "Messages of public sources with unproven identifiers", "source"
         )
         self._connections = Gauge(
@@ -63,7 +63,7 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
 
     def count_unproven(self, source: str) -> None:
-        self._unproven.labels(source).inc()
+        self._unproven_messages.labels(source).inc()
 
     def set_connections(self, count: int) -> None:
         self._connections.set(count)
@@ -79,7 +79,7 @@ class Metrics:
         self._rejected_messages.labels(refusal.code).inc()
 
     def count_unavailable(self) -> None:
-        self._unavailable.inc()
+        self._unavailable_writes.inc()
 
     def count_decision(self, result: str) -> None:
         self._decisions.labels(result).inc()

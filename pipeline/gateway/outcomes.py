@@ -19,7 +19,13 @@ from pipeline.gateway.request_intake import receive
 from pipeline.intake.decoding import decode, decode_parts
 from pipeline.intake.draft import Draft
 from pipeline.intake.flatten import Flat, flatten
-from pipeline.intake.messages import OUTCOME, OUTCOMES, OutcomeBody, OutcomeName, Outcomes
+from pipeline.intake.messages import (
+    OUTCOME_DECODER,
+    OUTCOMES_DECODER,
+    OutcomeBody,
+    OutcomeName,
+    Outcomes,
+)
 from pipeline.intake.refusal import Refusal, refuse
 from pipeline.intake.segment_api import Arrival, message_id
 from pipeline.model.decision import Action
@@ -80,14 +86,14 @@ def outcome_of(
 
 def _envelope(raw: bytes, max_items: int) -> Outcomes | Refusal:
     """Decode the request; a single outcome is put into an envelope."""
-    envelope = decode_parts(raw, OUTCOMES, "outcomes", max_items)
+    envelope = decode_parts(raw, OUTCOMES_DECODER, "outcomes", max_items)
     if isinstance(envelope, Refusal) or envelope.outcomes is not None:
         return envelope
     return replace(envelope, outcomes=(msgspec.Raw(raw),))
 
 
 def _validate(raw: bytes, intake: _OutcomeIntake) -> ValidatedMessage:
-    report = decode(raw, OUTCOME)
+    report = decode(raw, OUTCOME_DECODER)
     if isinstance(report, Refusal):
         return ValidatedMessage(raw, report)
     header = report.traceparent

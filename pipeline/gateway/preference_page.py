@@ -83,7 +83,7 @@ _WORDS: Final[dict[PageLanguage, _Words]] = {
         },
     ),
 }
-_OTHER: Final[dict[PageLanguage, PageLanguage]] = {"en": "es", "es": "en"}
+_OTHER_LANGUAGE: Final[dict[PageLanguage, PageLanguage]] = {"en": "es", "es": "en"}
 
 _STYLE: Final = (
     "body{font:18px/1.5 system-ui,sans-serif;color:#1b1b1b;background:#f5f5f3;margin:0}"
@@ -117,10 +117,12 @@ _PAGE: Final = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefi
 <button>{{ words.save }}</button>
 </form>
 <p><small>{{ words.note }}</small></p>
-{% endif %}{% if back %}<p>\
+{% endif %}{% if has_change_link %}<p>\
 <a href="?t={{ token }}&amp;lang={{ language }}">{{ words.change }}</a></p>
-{% endif %}{% if token %}<p><small><a href="?t={{ token }}&amp;lang={{ other }}"\
- hreflang="{{ other }}" lang="{{ other }}">{{ words.other_language }}</a></small></p>
+{% endif %}{% if token %}<p><small>\
+<a href="?t={{ token }}&amp;lang={{ other_language }}"\
+ hreflang="{{ other_language }}" lang="{{ other_language }}">\
+{{ words.other_language }}</a></small></p>
 {% endif %}</main>
 </body>
 </html>
@@ -171,7 +173,7 @@ def question_page(subject: PageSubject, language: PageLanguage) -> Response:
 def saved_page(subject: PageSubject, language: PageLanguage, choice: Choice) -> Response:
     """Return the page after a choice."""
     notice = f"{_WORDS[language].saved_note} {_labels(subject, language)[choice]}."
-    return _page(language, subject.token, notice=notice, back=True)
+    return _page(language, subject.token, notice=notice, has_change_link=True)
 
 
 def bad_link_page(language: PageLanguage) -> Response:
@@ -181,7 +183,11 @@ def bad_link_page(language: PageLanguage) -> Response:
 def unavailable_page(subject: PageSubject, language: PageLanguage) -> Response:
     """Return the page for a choice that Kafka did not acknowledge."""
     response = _page(
-        language, subject.token, notice=_WORDS[language].unavailable, back=True, status=503
+        language,
+        subject.token,
+        notice=_WORDS[language].unavailable,
+        has_change_link=True,
+        status=503,
     )
     response.headers["Retry-After"] = "60"
     return response
@@ -204,18 +210,18 @@ def _page(
     *,
     choices: tuple[tuple[Choice, str], ...] = (),
     notice: str = "",
-    back: bool = False,
+    has_change_link: bool = False,
     status: int = 200,
 ) -> Response:
     text = _PAGE.render(
         language=language,
-        other=_OTHER[language],
+        other_language=_OTHER_LANGUAGE[language],
         words=_WORDS[language],
         style=_STYLE,
         token=token,
         choices=choices,
         notice=notice,
-        back=back,
+        has_change_link=has_change_link,
     )
     return HTMLResponse(text, status, headers=dict(_HEADERS))
 

@@ -12,7 +12,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from pipeline.config.model import Source
 from pipeline.intake.refusal import Refusal
 
-_PUBLIC: Final = 6_000
+_PUBLIC_LIMIT: Final = 6_000
 """Default limit of a source with a public key, in requests a minute; more than an office makes, or
 the customers of a mobile operator, who share an address."""
 
@@ -29,18 +29,18 @@ class RateLimits:
 
     def check(self, source: Source, ip: str | None) -> Refusal | None:
         """Count a request; return the refusal of one above the limit."""
-        per_minute = source.requests_per_minute
-        if per_minute is None:
-            per_minute = _PUBLIC if source.trust == "public" else None
-        if per_minute is None:
+        limit = source.requests_per_minute
+        if limit is None:
+            limit = _PUBLIC_LIMIT if source.trust == "public" else None
+        if limit is None:
             return None
-        limit = RateLimitItemPerMinute(per_minute)
+        rate_limit = RateLimitItemPerMinute(limit)
         client = (source.name, _network(ip or ""))
-        if self._limiter.hit(limit, *client):
+        if self._limiter.hit(rate_limit, *client):
             return None
-        free_at = self._limiter.get_window_stats(limit, *client).reset_time
-        wait_s = min(max(ceil(free_at - time.time()), 1), _LONGEST_WAIT_S)
-        message = f"{per_minute} requests a minute may come from one address with this key"
+        reset_s = self._limiter.get_window_stats(rate_limit, *client).reset_time
+        wait_s = min(max(ceil(reset_s - time.time()), 1), _LONGEST_WAIT_S)
+        message = f"{limit} requests a minute may come from one address with this key"
         return Refusal(429, "rate_limited", message, headers=(("Retry-After", str(wait_s)),))
 
 

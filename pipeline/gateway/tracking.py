@@ -25,10 +25,10 @@ from pipeline.rules.token import Claims
 _SCAN_MS: Final = 5_000
 """Time after sending within which only scanners, before delivery, read a message."""
 
-_SCANNED: Final = "Mail Scanned"
-_PICTURE: Final = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+_SCAN_NAME: Final = "Mail Scanned"
+_PIXEL: Final = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 _NO_CACHE: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-_USER_AGENTS: Final = UserAgentEnricher()
+_USER_AGENT_ENRICHER: Final = UserAgentEnricher()
 
 
 async def follow_link(gateway: Gateway, request: Request) -> Response | Refusal:
@@ -46,7 +46,7 @@ async def show_picture(gateway: Gateway, request: Request) -> Response | Refusal
     if link is None:
         return _bad_link()
     await _report(gateway, request, link, "impression")
-    return Response(_PICTURE, media_type="image/gif", headers=dict(_NO_CACHE))
+    return Response(_PIXEL, media_type="image/gif", headers=dict(_NO_CACHE))
 
 
 def _link(gateway: Gateway, request: Request) -> TrackedLink | None:
@@ -58,8 +58,8 @@ async def _report(gateway: Gateway, request: Request, link: TrackedLink, outcome
     claims = gateway.tokens.verify(link.token)
     if claims is None or now - link.sent_at > gateway.limits.token_ms:
         return
-    scanned = _is_scanner(request, link, now)
-    interaction = _interaction(claims, link, request, _SCANNED if scanned else outcome)
+    is_scan = _is_scanner(request, link, now)
+    interaction = _interaction(claims, link, request, _SCAN_NAME if is_scan else outcome)
     await gateway.write([TracedInteraction(interaction, trace_of(request))])
 
 
@@ -70,14 +70,14 @@ def _is_scanner(request: Request, link: TrackedLink, now: int) -> bool:
         not text
         or request.method == "HEAD"
         or now - link.sent_at < _SCAN_MS
-        or _USER_AGENTS.derive(probe).get(BOT) is True
+        or _USER_AGENT_ENRICHER.derive(probe).get(BOT) is True
     )
 
 
 def _interaction(claims: Claims, link: TrackedLink, request: Request, name: str) -> Interaction:
     """Return the outcome, which counts once per message and link, or a scanner's `track`."""
     now = now_ms()
-    kind: InteractionKind = "track" if name == _SCANNED else "outcome"
+    kind: InteractionKind = "track" if name == _SCAN_NAME else "outcome"
     return Interaction(
         event_id=outcome_id(claims.action_id, name, link.url),
         kind=kind,

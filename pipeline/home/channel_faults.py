@@ -68,7 +68,7 @@ class ChannelFaults:
             self._file.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        """Write the file; a full disk, or a home that is gone, ends no delivery."""
+        """Write the file; a full disk or a removed home does not end the delivery."""
         if self._file is not None:
             with suppress(OSError):
                 write_json(self._file, _FaultFile(tuple(self._faults.values())))

@@ -8,7 +8,7 @@ from pipeline.settings import Settings
 
 
 def open_codec(settings: Settings) -> Codec:
-    """Return a codec with the registry's ids if there is one, else with our own.
+    """Return a codec with the ids of the registry if there is one, else with those of Kairos.
 
     Raises RegistryError.
     """

@@ -15,13 +15,13 @@ Memory: TypeAlias = Literal["kept", "lost", "renewed"]
 file after a loss, which removed no members."""
 
 
-class LastFile(Struct, frozen=True):
-    """Last file of a list. `digest`: of its content; `known_by`: of it and all files before;
+class LastFile(Struct, frozen=True, rename={"history_digest": "known_by"}):
+    """Last file of a list. `digest`: of its content; `history_digest`: of it and all files before;
     `file`: its name in `done/`; `list`: the list that all of its rows name. `is_shared`: whether it
     is also recorded beside the watched folder."""
 
     digest: str
-    known_by: str
+    history_digest: str
     file: str = ""
     list: str = ""
     memory: Memory = "kept"

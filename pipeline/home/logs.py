@@ -9,13 +9,13 @@ from structlog.typing import Processor
 
 from pipeline.settings import Settings
 
-_CHATTY: Final = ("aiokafka", "asyncio", "faust", "httpcore", "httpx", "mode", "uvicorn")
+_CHATTY_LIBRARIES: Final = ("aiokafka", "asyncio", "faust", "httpcore", "httpx", "mode", "uvicorn")
 """Libraries whose records at level info are noise here."""
 
 
 def configure(settings: Settings) -> None:
     """Configure logging of the process by KAIROS_LOG_LEVEL and KAIROS_LOG_FORMAT."""
-    common: list[Processor] = [
+    common_processors: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
@@ -24,7 +24,7 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=common,
+            foreign_pre_chain=common_processors,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *_renderers(settings),
@@ -33,7 +33,7 @@ def configure(settings: Settings) -> None:
     )
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     if settings.log_level != "debug":
-        for name in _CHATTY:
+        for name in _CHATTY_LIBRARIES:
             logging.getLogger(name).setLevel(logging.WARNING)
 
 
@@ -43,6 +43,6 @@ def _renderers(settings: Settings) -> tuple[Processor, ...]:
     console = structlog.dev.ConsoleRenderer(
         pad_event_to=0,
         colors=sys.stderr.isatty(),
-        exception_formatter=structlog.dev.plain_traceback,  # others show variables
+        exception_formatter=structlog.dev.plain_traceback,  # the default prints variables
     )
     return (console,)

@@ -36,17 +36,17 @@ _CUT: Final = 0.8
 _GAIN: Final = 1.15
 _SAMPLE: Final = 8
 """Round trips whose median counts: single ones vary with the machine's other load."""
-_MEASURE_EVERY_S: Final = 5.0
+_MEASUREMENT_INTERVAL_S: Final = 5.0
 """Time (s) after which the round trip with few records in flight is measured again."""
 _PROBES: Final = 4
 """Probes in flight per window."""
 
 _POLL_S: Final = 0.01
 _TIMEOUT_S: Final = 10.0
-_LOST_AFTER_S: Final = 60.0
+_PROBE_TIMEOUT_S: Final = 60.0
 """Time (s) after which a probe counts as lost, for example during a broker outage, and is
 repeated."""
-_CHECK_EVERY_S: Final = 5.0
+_CHECK_INTERVAL_S: Final = 5.0
 
 
 class RoundTripWindow:
@@ -60,12 +60,12 @@ class RoundTripWindow:
         self.size = _MIN_IN_FLIGHT
         self._base_s: float | None = None
         self._last_size = _MIN_IN_FLIGHT
-        self._since_s = self._measured_at_s = float("-inf")
+        self._resized_at_s = self._measured_at_s = float("-inf")
         self._round_trips_s: list[float] = []
 
     def note(self, sent_at_s: float, now_s: float) -> None:
         """Note the round trip of a probe, by a monotonic clock."""
-        if sent_at_s < self._since_s:  # sent under another limit
+        if sent_at_s < self._resized_at_s:  # sent under another limit
             return
         self._round_trips_s.append(now_s - sent_at_s)
         if len(self._round_trips_s) < _SAMPLE:
@@ -74,7 +74,7 @@ class RoundTripWindow:
         if self._base_s is None:
             self._base_s, self._measured_at_s = median_s, now_s
             self._resize(self._last_size, now_s)
-        elif now_s - self._measured_at_s > _MEASURE_EVERY_S:
+        elif now_s - self._measured_at_s > _MEASUREMENT_INTERVAL_S:
             self._base_s, self._last_size = None, self.size
             self._resize(_MIN_IN_FLIGHT, now_s)
         elif median_s > self._base_s * _STRETCH:
@@ -84,15 +84,15 @@ class RoundTripWindow:
 
     def _resize(self, size: int, now_s: float) -> None:
         self.size = min(max(size, _MIN_IN_FLIGHT), _MAX_IN_FLIGHT)
-        self._since_s = now_s
+        self._resized_at_s = now_s
         self._round_trips_s.clear()
 
 
 class _Probe(Struct, frozen=True):
-    """Probe in flight; `before`: number of records written before it."""
+    """Probe in flight; `earlier_records`: number of records written before it."""
 
     request_id: str
-    before: int
+    earlier_records: int
     sent_at_s: float
 
 
@@ -124,7 +124,7 @@ class Pace:
         self._probes: deque[_Probe] = deque()
         self._answered_ids: set[str] = set()
         self._record_count = self._passed_count = 0
-        self._moved_at_s = 0.0
+        self._progress_at_s = 0.0
         self._is_over = False
 
     def step(self) -> None:
@@ -132,8 +132,8 @@ class Pace:
         self._record_count += 1
         if self._is_over:
             return
-        last = self._probes[-1].before if self._probes else self._passed_count
-        if self._record_count - last >= max(1, self._window.size // _PROBES):
+        probed_count = self._probes[-1].earlier_records if self._probes else self._passed_count
+        if self._record_count - probed_count >= max(1, self._window.size // _PROBES):
             self._send_probe(next(self._next_keys))
             self._take_replies(0)
         while self._record_count - self._passed_count >= self._window.size and not self._is_over:
@@ -153,19 +153,19 @@ class Pace:
 
     def _wait(self) -> None:
         self._producer.poll(0)
-        if not self._probes or time.monotonic() - self._probes[-1].sent_at_s > _LOST_AFTER_S:
+        if not self._probes or time.monotonic() - self._probes[-1].sent_at_s > _PROBE_TIMEOUT_S:
             self._send_probe(next(self._next_keys))
         self._take_replies(_POLL_S)
         if self._probes:
-            self._is_over = self._is_given_up(time.monotonic() - self._moved_at_s)
+            self._is_over = self._is_given_up(time.monotonic() - self._progress_at_s)
 
     def _send_probe(self, key: str) -> None:
-        at, now_s = now_ms(), time.monotonic()
+        at_ms, now_s = now_ms(), time.monotonic()
         if not self._probes:
-            self._moved_at_s = now_s
-        request = DecideRequest(str(uuid4()), self._name, (), at)
+            self._progress_at_s = now_s
+        request = DecideRequest(str(uuid4()), self._name, (), at_ms)
         probe = IdentityChange(
-            request.request_id, "probe", identifier=key, at=at, config="", request=request
+            request.request_id, "probe", identifier=key, at=at_ms, config="", request=request
         )
         self._producer.produce(topics.PROBES, self._codec.encode(topics.PROBES, probe), key)
         self._probes.append(_Probe(request.request_id, self._record_count, now_s))
@@ -184,14 +184,14 @@ class Pace:
         while self._probes and self._is_passed(self._probes[0], now_s):
             probe = self._probes.popleft()
             self._answered_ids.discard(probe.request_id)
-            self._passed_count, self._moved_at_s = probe.before, now_s
+            self._passed_count, self._progress_at_s = probe.earlier_records, now_s
             self._window.note(probe.sent_at_s, now_s)
 
     def _is_passed(self, probe: _Probe, now_s: float) -> bool:
         """Return whether a probe was answered, or later probes were, long after it was lost."""
         if probe.request_id in self._answered_ids:
             return True
-        return bool(self._answered_ids) and now_s - probe.sent_at_s > _LOST_AFTER_S
+        return bool(self._answered_ids) and now_s - probe.sent_at_s > _PROBE_TIMEOUT_S
 
 
 def pace_beside_stages(records: Records, producer: Producer) -> Pace:
@@ -205,7 +205,7 @@ class _StagesWatch:
 
     def __init__(self, kafka: Mapping[str, Property]) -> None:
         self._kafka = kafka
-        self._looked_at_s = float("-inf")
+        self._checked_at_s = float("-inf")
 
     def is_given_up(self, waited_s: float) -> bool:
         """Return whether the stages have no worker, or no broker for a minute.
@@ -213,10 +213,10 @@ class _StagesWatch:
         It checks once in five seconds of waiting.
         """
         now_s = time.monotonic()
-        if waited_s < _CHECK_EVERY_S or now_s - self._looked_at_s < _CHECK_EVERY_S:
+        if waited_s < _CHECK_INTERVAL_S or now_s - self._checked_at_s < _CHECK_INTERVAL_S:
             return False
-        self._looked_at_s = now_s
+        self._checked_at_s = now_s
         try:
             return not are_stages_running(self._kafka)
         except KafkaException:
-            return waited_s > _LOST_AFTER_S  # its workers may be there when the broker is back
+            return waited_s > _PROBE_TIMEOUT_S  # its workers may be there when the broker is back

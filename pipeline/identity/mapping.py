@@ -10,7 +10,7 @@ from pipeline.model.interaction import Interaction
 def apply_mappings(interaction: Interaction, config: Configuration) -> Interaction:
     """Return the interaction with the properties that its source's mappings make.
 
-    The properties that they are made of stay.
+    The properties that the mappings read stay.
     """
     mapping = config.mappings.get(interaction.source)
     if mapping is None:

@@ -37,8 +37,8 @@ def add_visited(row: IdentityState, root: str) -> IdentityState:
 class RecordFactory:
     """Factory of records; its methods are named after the kinds of record.
 
-    `key`: of the originating row; `cause`: id of the input; `at` (ms): its clock; `config`: digest
-    in force.
+    `key`: of the originating row; `cause`: id of the input; `at` (ms): the row's time; `config`:
+    digest of the configuration in force.
     """
 
     def __init__(self, key: str, cause: str, at: int, config: str) -> None:

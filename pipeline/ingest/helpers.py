@@ -15,7 +15,7 @@ from typing import Final
 
 from pipeline.adapters.avro import Codec, SchemaVersion
 from pipeline.config.compile import Configuration
-from pipeline.ingest.judging import ConvertedRows, RowConverter, WatchedFile, open_converter
+from pipeline.ingest.row_conversion import ConvertedRows, RowConverter, WatchedFile, open_converter
 from pipeline.row_files.row import FileRow, ReadRow
 
 _PIECE: Final = 512

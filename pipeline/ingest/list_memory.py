@@ -20,7 +20,7 @@ from pipeline.row_files.row import RowFile, UnreadableError
 
 _NOTE_BYTES: Final = 1_000_000
 
-OpenFormer: TypeAlias = Callable[[str], AbstractContextManager[tuple[str, RowFile]]]
+OpenFinishedFile: TypeAlias = Callable[[str], AbstractContextManager[tuple[str, RowFile]]]
 """Function that opens a finished file by name, with the digest of its content, and its rows."""
 
 
@@ -31,35 +31,37 @@ class ListMemory:
     list: WholeList
     place: WatchedPlace
 
-    def recall(self, digest: str, open_former: OpenFormer) -> None:
+    def recall(self, digest: str, open_file: OpenFinishedFile) -> None:
         """Restore the members from the last file before the one with `digest`, or record their
         loss. Raises PlaceError."""
-        last_file = self.list.last()
+        last_file = self.list.last_file()
         if last_file is not None and not last_file.is_shared:
             return
         note = self._read_note()
-        if note is None or (last_file is not None and last_file.known_by == note.known_by):
+        if note is None or (
+            last_file is not None and last_file.history_digest == note.history_digest
+        ):
             return
         if self.place.exists(DONE, note.file):
-            self._restore(note, open_former)
+            self._restore(note, open_file)
         elif note.digest != digest:  # an equal digest: the file at hand is the last one
             self.list.record_loss(note)
 
-    def note(self, last: LastFile, draft: Path) -> LastFile:
+    def note(self, last_file: LastFile, draft: Path) -> LastFile:
         """Write the note, with `draft` as a temporary file; return the record, marked as shared on
         success."""
-        draft.write_bytes(msgspec.json.encode(last))
+        draft.write_bytes(msgspec.json.encode(last_file))
         try:
             self.place.write(DONE, self.list.note, draft)
         except DeniedError:  # the place permits no changes, so only this home has the members
-            return last
+            return last_file
         finally:
             draft.unlink()
-        return replace(last, is_shared=True)
+        return replace(last_file, is_shared=True)
 
-    def _restore(self, note: LastFile, open_former: OpenFormer) -> None:
+    def _restore(self, note: LastFile, open_file: OpenFinishedFile) -> None:
         try:
-            with open_former(note.file) as (digest, rows):
+            with open_file(note.file) as (digest, rows):
                 if digest != note.digest:
                     raise UnreadableError("its content has changed")
                 self.list.restore(rows.rows(), note)

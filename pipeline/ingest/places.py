@@ -19,7 +19,7 @@ DONE: Final = "done"
 FAILED: Final = "failed"
 
 _PIECE: Final = 1024 * 1024
-_TEMPORARY: Final = (
+_TEMPORARY_NAMES: Final = (
     ".*", "*.tmp", "*.temp", "*.part", "*.partial", "*.filepart", "*.crdownload", "*.swp", "*~",
 )  # fmt: skip
 """Names of temporary files that programs have not finished."""
@@ -47,11 +47,11 @@ class WatchedPlace(Protocol):
         """Return all files. Raises PlaceError, like the other methods."""
         ...
 
-    def unchanged_for_s(self, stamp: Stamp) -> float:
+    def unchanged_time_s(self, stamp: Stamp) -> float:
         """Return the time (s) for which the file has certainly not changed; 0 if it is unknown."""
         ...
 
-    def fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:
+    def fetch(self, stamp: Stamp, target: IO[bytes], most_bytes: int) -> None:
         """Copy a listed file.
 
         Raises PlaceError if it has changed since, and UnreadableError if it is larger than
@@ -70,7 +70,7 @@ class WatchedPlace(Protocol):
         """Return whether `folder` has a file with this name."""
         ...
 
-    def read(self, folder: str, name: str, into: IO[bytes], most_bytes: int) -> None:
+    def read(self, folder: str, name: str, target: IO[bytes], most_bytes: int) -> None:
         """Copy a file of `folder`. Raises UnreadableError if it is larger than `most_bytes`."""
         ...
 
@@ -78,7 +78,7 @@ class WatchedPlace(Protocol):
 def fits(name: str, pattern: str, excludes: tuple[str, ...]) -> bool:
     """Return whether a file fits the pattern, and is neither temporary nor excluded."""
     return fnmatch.fnmatchcase(name, pattern) and not any(
-        fnmatch.fnmatchcase(name, exclude) for exclude in (*_TEMPORARY, *excludes)
+        fnmatch.fnmatchcase(name, exclude) for exclude in (*_TEMPORARY_NAMES, *excludes)
     )
 
 
@@ -98,18 +98,18 @@ class LocalFolder:
                 if stat.S_ISREG((status := entry.stat(follow_symlinks=False)).st_mode)
             ]
 
-    def unchanged_for_s(self, stamp: Stamp) -> float:
+    def unchanged_time_s(self, stamp: Stamp) -> float:
         """Return the time since the file's `ctime`, which no sender can set."""
         with _as_place_errors(self._folder):
             return time.time() - (self._folder / stamp.name).lstat().st_ctime
 
-    def fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:
+    def fetch(self, stamp: Stamp, target: IO[bytes], most_bytes: int) -> None:
         with _as_place_errors(self._folder / stamp.name):
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
             with os.fdopen(os.open(self._folder / stamp.name, flags), "rb") as file:
-                _copy(file, into, most_bytes)
-                after = os.fstat(file.fileno())
-        if (after.st_size, after.st_mtime_ns) != (stamp.size, stamp.mtime):
+                _copy(file, target, most_bytes)
+                status = os.fstat(file.fileno())
+        if (status.st_size, status.st_mtime_ns) != (stamp.size, stamp.mtime):
             raise PlaceError(f"{self._folder / stamp.name} changes while it is read")
 
     def move(self, name: str, folder: str, new_name: str) -> None:
@@ -128,11 +128,11 @@ class LocalFolder:
         with _as_place_errors(self._folder / folder):
             return (self._folder / folder / name).exists()
 
-    def read(self, folder: str, name: str, into: IO[bytes], most_bytes: int) -> None:
+    def read(self, folder: str, name: str, target: IO[bytes], most_bytes: int) -> None:
         with _as_place_errors(self._folder / folder / name):
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
             with os.fdopen(os.open(self._folder / folder / name, flags), "rb") as file:
-                _copy(file, into, most_bytes)
+                _copy(file, target, most_bytes)
 
 
 @contextmanager
@@ -157,10 +157,10 @@ def _as_place_errors(path: Path) -> Iterator[None]:
         raise kind(f"{error.filename or path}: {error.strerror or error}") from error
 
 
-def _copy(file: IO[bytes], into: IO[bytes], most_bytes: int) -> None:
-    left = most_bytes
+def _copy(file: IO[bytes], target: IO[bytes], most_bytes: int) -> None:
+    remaining_bytes = most_bytes
     while piece := file.read(_PIECE):
-        left -= len(piece)
-        if left < 0:
+        remaining_bytes -= len(piece)
+        if remaining_bytes < 0:
             raise UnreadableError(f"it is larger than {most_bytes:,} bytes")
-        into.write(piece)
+        target.write(piece)

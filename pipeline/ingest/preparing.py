@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from pipeline.ingest.judging import ConvertedRows
+from pipeline.ingest.row_conversion import ConvertedRows
 
 _REJECTED_HEAD: Final = ("line", "column", "reason", "original")
 

@@ -28,7 +28,7 @@ class FileReadiness:
         stamps: Iterable[Stamp],
         names: frozenset[str],
         now_s: float,
-        unchanged_for_s: Callable[[Stamp], float],
+        unchanged_time_s: Callable[[Stamp], float],
     ) -> frozenset[Stamp]:
         """Return the complete files.
 
@@ -37,7 +37,7 @@ class FileReadiness:
         files = list(stamps)
         self.unchanged_since = {stamp: self.unchanged_since.get(stamp, now_s) for stamp in files}
         return frozenset(
-            stamp for stamp in files if self._is_ready(stamp, names, now_s, unchanged_for_s)
+            stamp for stamp in files if self._is_ready(stamp, names, now_s, unchanged_time_s)
         )
 
     def _is_ready(
@@ -45,7 +45,7 @@ class FileReadiness:
         stamp: Stamp,
         names: frozenset[str],
         now_s: float,
-        unchanged_for_s: Callable[[Stamp], float],
+        unchanged_time_s: Callable[[Stamp], float],
     ) -> bool:
         marker = marker_of(self.rule, stamp.name)
         if marker is not None:
@@ -53,7 +53,7 @@ class FileReadiness:
         if self.rule.by == "rename":
             return True
         rest_s = self.rest_s
-        return now_s - self.unchanged_since[stamp] >= rest_s or unchanged_for_s(stamp) >= rest_s
+        return now_s - self.unchanged_since[stamp] >= rest_s or unchanged_time_s(stamp) >= rest_s
 
     @property
     def rest_s(self) -> float:

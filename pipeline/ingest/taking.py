@@ -32,12 +32,12 @@ from pipeline.ingest.helpers import (
     count_helpers,
 )
 from pipeline.ingest.journal import Journal, Stamp
-from pipeline.ingest.judging import ConvertedRows, WatchedFile, open_converter
 from pipeline.ingest.list_memory import ListMemory
 from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.places import DONE, FAILED, DeniedError, PlaceError, WatchedPlace
 from pipeline.ingest.preparing import PreparedFiles, RowCounts, prepare
 from pipeline.ingest.readiness import marker_of
+from pipeline.ingest.row_conversion import ConvertedRows, WatchedFile, open_converter
 from pipeline.ingest.whole_lists import WholeList, find_list
 from pipeline.row_files.decrypting import PgpKey, decrypt, is_encrypted
 from pipeline.row_files.row import RowFile, UnreadableError
@@ -239,7 +239,7 @@ class FileIntake:
             source, name = self._unwrap(copy_path, stamp.name)
             file = _digest_of(source)
             whole_list = self._find_list(source, name, file)
-            digest = file if whole_list is None else whole_list.known_by(file)
+            digest = file if whole_list is None else whole_list.history_digest(file)
             content = f"{digest}-{_mapping_digest(self.watch)}"
             work = _Work(
                 content, digest, self.base.folder / folder / content, name, whole_list, file
@@ -371,7 +371,7 @@ class FileIntake:
 
     def _store_list(self, whole_list: WholeList, work: _Work, name: str) -> None:
         """Store the list's present members, here and beside its files."""
-        last = whole_list.next_last(work.file, work.digest, name)
+        last = whole_list.sent_file_record(work.file, work.digest, name)
         memory = ListMemory(whole_list, self.place)
         whole_list.store(work.members, memory.note(last, work.folder / "note"))
 

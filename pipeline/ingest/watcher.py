@@ -66,10 +66,10 @@ class Watcher:
         matching_stamps = self._find_matching_files(stamps)
         names = frozenset(stamp.name for stamp in stamps)
         ready_stamps = self.readiness.select_ready_files(
-            matching_stamps, names, time.monotonic(), place.unchanged_for_s
+            matching_stamps, names, time.monotonic(), place.unchanged_time_s
         )
         self.waiting_count = len(matching_stamps) - len(ready_stamps)
-        metrics.WAITING.labels(self.watch.watch).set(self.waiting_count)
+        metrics.WAITING_FILES.labels(self.watch.watch).set(self.waiting_count)
         return [stamp for stamp in matching_stamps if stamp in ready_stamps]
 
     def _find_matching_files(self, stamps: list[Stamp]) -> list[Stamp]:

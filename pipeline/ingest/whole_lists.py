@@ -43,26 +43,30 @@ class WholeList:
         """Name of the note beside its files that names the last one."""
         return f"{self.folder.parent.name}.{self.folder.name}.list.json"
 
-    def last(self) -> LastFile | None:
+    def last_file(self) -> LastFile | None:
         """Return the list's last file; None if this home has no record of one."""
         return read_last_file(self.folder)
 
-    def known_by(self, digest: str) -> str:
+    def history_digest(self, digest: str) -> str:
         """Return a digest of the file and all files before it: an earlier content that comes again
         is another file, since it changes the list; the last content again is the same file."""
-        last = self.last()
-        if last is None:
+        last_file = self.last_file()
+        if last_file is None:
             return digest
-        return last.known_by if last.digest == digest else _digest(f"{last.known_by} {digest}")
+        return (
+            last_file.history_digest
+            if last_file.digest == digest
+            else _digest(f"{last_file.history_digest} {digest}")
+        )
 
     def is_after_loss(self, digest: str) -> bool:
         """Return whether the file removes no customer, because the former members are lost."""
-        last = self.last()
-        if last is None or last.memory == "kept":
+        last_file = self.last_file()
+        if last_file is None or last_file.memory == "kept":
             return False
-        return last.memory == "lost" or last.digest == digest
+        return last_file.memory == "lost" or last_file.digest == digest
 
-    def restore(self, rows: Iterator[ReadRow], last: LastFile) -> None:
+    def restore(self, rows: Iterator[ReadRow], last_file: LastFile) -> None:
         """Restore the members from the rows of the last file. Raises UnreadableError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self._members.with_suffix(".part")
@@ -71,27 +75,27 @@ class WholeList:
                 if isinstance(row, FileRow):
                     file.write(_with_operation(self._record(row), "add") + b"\n")
         draft.replace(self._members)
-        write_last_file(self.folder, replace(last, memory="kept", is_shared=True))
+        write_last_file(self.folder, replace(last_file, memory="kept", is_shared=True))
 
-    def record_loss(self, last: LastFile) -> None:
+    def record_loss(self, last_file: LastFile) -> None:
         """Record that the members of the last file are lost."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._members.unlink(missing_ok=True)
-        write_last_file(self.folder, replace(last, memory="lost", is_shared=True))
+        write_last_file(self.folder, replace(last_file, memory="lost", is_shared=True))
 
-    def next_last(self, digest: str, known_by: str, file: str) -> LastFile:
+    def sent_file_record(self, digest: str, history_digest: str, file: str) -> LastFile:
         """Return the record of a sent file."""
         memory: Memory = "renewed" if self.is_after_loss(digest) else "kept"
-        return LastFile(digest, known_by, file, self.name.decode(), memory)
+        return LastFile(digest, history_digest, file, self.name.decode(), memory)
 
     def changes(self, rows: Iterator[ReadRow], members: Path) -> Iterator[ReadRow]:
         """Yield each row as an addition, then a removal for each member who left; write the present
         members to `members`. Raises UnreadableError for a row of another list."""
-        line, count = 0, 0
+        line, progress = 0, 0
         with closing(sqlite3.connect("")) as customers, members.open("wb") as file:
             customers.execute("CREATE TABLE customers (customer BLOB PRIMARY KEY) WITHOUT ROWID")
             for row in rows:
-                line, count = row.line, row.progress
+                line, progress = row.line, row.progress
                 if isinstance(row, FileRow):
                     record = self._record(row)
                     row = replace(row, raw=_with_operation(record, "add"))
@@ -100,14 +104,14 @@ class WholeList:
                     file.write(row.raw + b"\n")
                 yield row
             for number, raw in enumerate(self._former_members(customers), start=line + 1):
-                yield FileRow(number, raw, count)
+                yield FileRow(number, raw, progress)
 
-    def store(self, members: Path, last: LastFile) -> None:
+    def store(self, members: Path, last_file: LastFile) -> None:
         """Store the members of `members`, once their file has been sent."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if members.exists():
             members.replace(self._members)
-        write_last_file(self.folder, last)
+        write_last_file(self.folder, last_file)
 
     def _record(self, row: FileRow) -> _Record:
         record = _DECODER.decode(row.raw)
@@ -137,9 +141,9 @@ class WholeList:
     def _customer(self, record: _Record) -> bytes:
         """Return a digest of the strongest identifier, or of all of them if none is valid."""
         raw = record["identifiers"]
-        normal = [self.identity.normalise(Identifier(**fields)) for fields in raw]
-        valid = [identifier for identifier in normal if isinstance(identifier, Identifier)]
-        customer = self.identity.rank(valid)[0].key if valid else str(raw)
+        results = [self.identity.normalise(Identifier(**fields)) for fields in raw]
+        identifiers = [identifier for identifier in results if isinstance(identifier, Identifier)]
+        customer = self.identity.rank(identifiers)[0].key if identifiers else str(raw)
         return blake2b(customer.encode(), digest_size=_SIZE).digest()
 
     @property

@@ -43,15 +43,15 @@ class _Question:
     table: TwoByTwo
 
 
-def associations(defined_cases: DefinedCases, early_us: int) -> list[Association]:
+def associations(defined_cases: DefinedCases, early_period_us: int) -> list[Association]:
     """Return the associations with conversion and with drop-off, the most significant first.
 
-    `early_us`: time from its beginning in which a case's events and channels are properties.
+    `early_period_us`: time from its beginning in which a case's events and channels are properties.
     """
     questions = [
         question
         for question in (
-            *_early_questions(defined_cases, early_us),
+            *_early_questions(defined_cases, early_period_us),
             *_step_questions(defined_cases),
         )
         if question.table.is_informative
@@ -66,7 +66,7 @@ def associations(defined_cases: DefinedCases, early_us: int) -> list[Association
     )
 
 
-def _early_questions(defined_cases: DefinedCases, early_us: int) -> Iterator[_Question]:
+def _early_questions(defined_cases: DefinedCases, early_period_us: int) -> Iterator[_Question]:
     """Yield the questions about conversion by events and channels of the first part of the journey,
     among cases still under way at its end and followed for the whole window."""
     queries = defined_cases.log.queries
@@ -74,9 +74,9 @@ def _early_questions(defined_cases: DefinedCases, early_us: int) -> Iterator[_Qu
         "examined",
         f"""
         SELECT case_id, begun, outcome = 'converted' AS converted FROM outcomes
-        WHERE begun + {max(_window(defined_cases), early_us)} <= {defined_cases.log.end}
-            AND (goal_at IS NULL OR goal_at >= begun + {early_us})
-            AND (left_at IS NULL OR left_at >= begun + {early_us})
+        WHERE begun + {max(_window(defined_cases), early_period_us)} <= {defined_cases.log.end}
+            AND (goal_at IS NULL OR goal_at >= begun + {early_period_us})
+            AND (left_at IS NULL OR left_at >= begun + {early_period_us})
         """,
     )
     cases, conversions = queries.rows("SELECT count(*), count(*) FILTER (converted) FROM examined")[
@@ -89,7 +89,7 @@ def _early_questions(defined_cases: DefinedCases, early_us: int) -> Iterator[_Qu
             FROM (
                 SELECT DISTINCT e.case_id, e.{column} AS property, l.converted
                 FROM events AS e JOIN examined AS l ON e.case_id = l.case_id
-                WHERE e.moment >= l.begun AND e.moment < l.begun + {early_us}
+                WHERE e.moment >= l.begun AND e.moment < l.begun + {early_period_us}
             ) WHERE property <> '' GROUP BY property
             ORDER BY cases DESC, property LIMIT {_MOST_PROPERTIES}
             """
@@ -125,7 +125,7 @@ def _step_questions(defined_cases: DefinedCases) -> Iterator[_Question]:
             )
 
 
-def _window(cases: DefinedCases) -> int:
+def _window(defined_cases: DefinedCases) -> int:
     """Return the goal's window in µs; 0 without one."""
-    goal = cases.journey.goal
+    goal = defined_cases.journey.goal
     return duration_ms(goal.window) * 1000 if goal and goal.window else 0

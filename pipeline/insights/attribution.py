@@ -110,11 +110,13 @@ def fit(model: str, options: ModelOptions, paths: PathCounts) -> Fit:
     if model == "shapley-full":
         players = min(len(paths.channels), shapley.MOST_PLAYERS)
         return Fit(
-            lambda counts: _credit_globally(counts, *shapley.shapley_full(counts, options.worth)),
+            lambda counts: _credit_globally(
+                counts, *shapley.full_shapley_shares(counts, options.worth)
+            ),
             touches + players * 2**players,
         )
     if model == "shapley":
-        sets, shares = shapley.shapley_simplified(paths)
+        sets, shares = shapley.simplified_shapley_shares(paths)
         return Fit(lambda counts: _credit_sets(counts, sets, shares), touches)
     if model == "shao-li":
         pairs = int((paths.lengths.astype(np.float64) ** 2).sum())

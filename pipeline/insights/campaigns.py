@@ -48,9 +48,9 @@ _RATES: Final = {
     "dismissed": ("dismiss", "seen"),
     "converted": ("conversion", "decided"),
 }
-_NO_GOAL: Final = "its goal is not known"
-_NOBODY_HELD: Final = "no customer was held out"
-_UNLIKELY: Final = 0.001
+_NO_GOAL_REASON: Final = "its goal is not known"
+_NO_HOLDOUT_REASON: Final = "no customer was held out"
+_LEAST_BALANCE_P: Final = 0.001
 """Chance of two arms' sizes below which these contradict the holdout's share."""
 
 
@@ -149,17 +149,17 @@ def campaign_statistics(
 ) -> CampaignStatistics:
     """Return the statistics of the loaded facts and `goals`."""
     reasons = {
-        goal.campaign: _NOBODY_HELD if isinstance(goal, CampaignGoal) else goal.reason
+        goal.campaign: _NO_HOLDOUT_REASON if isinstance(goal, CampaignGoal) else goal.reason
         for goal in goals
     }
     lifts = _lifts(queries, support.until_ms or 0)
-    with_lift = {lift.campaign for lift in lifts}
+    measured_campaigns = {lift.campaign for lift in lifts}
     (total,) = figures(queries, ())
     campaigns = figures(queries, ("campaign",))
     without_lift = {
-        name: reasons.get(name, _NO_GOAL)
+        name: reasons.get(name, _NO_GOAL_REASON)
         for name in (campaign.campaign for campaign in campaigns)
-        if name is not None and name not in with_lift
+        if name is not None and name not in measured_campaigns
     }
     return CampaignStatistics(
         support=support,
@@ -183,13 +183,15 @@ def figures(queries: Queries, dimensions: Sequence[Dimension]) -> tuple[Campaign
         f"sum({x} * {x}) AS {name}_xx, sum({n} * {n}) AS {name}_nn, sum({x} * {n}) AS {name}_xn"
         for name, (x, n) in _RATES.items()
     )
-    members = "JOIN memberships USING (customer, event_id)" if "segment" in dimensions else ""
+    memberships_join = (
+        "JOIN memberships USING (customer, event_id)" if "segment" in dimensions else ""
+    )
     table = queries.arrow(
         f"""
         WITH by_customer AS (
             SELECT {keys} customer, {sums}, sum(revenue) AS revenue, sum(worth) AS worth,
                 sum(cost) AS cost
-            FROM facts {members} GROUP BY {keys} customer
+            FROM facts {memberships_join} GROUP BY {keys} customer
         )
         SELECT {keys} sum(CASE WHEN decided > 0 THEN 1 ELSE 0 END) AS customers, {sums},
             sum(revenue) AS revenue, sum(worth) AS worth, sum(cost) AS cost, {squares}
@@ -259,13 +261,13 @@ class _HoldoutDraw:
 
 @dataclass(frozen=True, slots=True)
 class _ArmPair:
-    """Arms of a campaign, offer and channel (`keys`); `filled`: whether customers held out got
+    """Arms of a campaign, offer and channel (`keys`); `is_filled`: whether customers held out got
     another message in its place."""
 
     keys: tuple[str | None, ...]
     holdout: str
     window_ms: int
-    filled: bool
+    is_filled: bool
     treated_arm: ArmSums
     held_arm: ArmSums
 
@@ -316,7 +318,7 @@ def _load_triggers(queries: Queries) -> None:
 
 def _scope_pairs(queries: Queries, scope: Sequence[str], until_ms: int) -> Iterable[_ArmPair]:
     keys = ", ".join(scope)
-    of_entry = ", ".join(f"e.{name}" for name in scope)
+    entry_columns = ", ".join(f"e.{name}" for name in scope)
     rows = queries.rows(
         f"""
         WITH entries AS (
@@ -326,12 +328,12 @@ def _scope_pairs(queries: Queries, scope: Sequence[str], until_ms: int) -> Itera
             SELECT e.*, w.window_ms FROM entries AS e JOIN windows AS w ON e.campaign = w.campaign
             WHERE e.at_ms + w.window_ms < {until_ms}
         ), results AS (
-            SELECT e.holdout, {of_entry}, e.held, e.window_ms, e.customer, e.filled,
+            SELECT e.holdout, {entry_columns}, e.held, e.window_ms, e.customer, e.filled,
                 count(g.at_ms) AS reached, coalesce(sum(g.value), 0.0) AS value
             FROM matured AS e LEFT JOIN goals AS g ON e.customer = g.customer
                 AND e.campaign = g.campaign AND g.at_ms > e.at_ms
                 AND g.at_ms <= e.at_ms + e.window_ms
-            GROUP BY e.holdout, {of_entry}, e.held, e.window_ms, e.customer, e.filled
+            GROUP BY e.holdout, {entry_columns}, e.held, e.window_ms, e.customer, e.filled
         )
         SELECT holdout, {keys}, window_ms, held, max(filled) AS filled, count(*) AS customers,
             sum(CASE WHEN reached > 0 THEN 1 ELSE 0 END) AS converted, sum(value) AS value,
@@ -364,20 +366,20 @@ def _holdout_pairs(queries: Queries, until_ms: int) -> Iterable[_ArmPair]:
             FROM matured AS m JOIN goals AS g ON m.customer = g.customer
                 AND g.at_ms > m.at_ms AND g.at_ms <= m.at_ms + m.window_ms
             JOIN covered AS c ON c.holdout = m.holdout AND c.campaign = g.campaign
-        ), once AS (
+        ), distinct_goals AS (
             SELECT holdout, customer, at_ms, max(value) AS value FROM reached
             GROUP BY holdout, customer, at_ms
         ), results AS (
             SELECT m.holdout, m.held, m.window_ms, m.customer, count(o.at_ms) AS reached,
                 coalesce(sum(o.value), 0.0) AS value
-            FROM matured AS m LEFT JOIN once AS o
+            FROM matured AS m LEFT JOIN distinct_goals AS o
                 ON m.holdout = o.holdout AND m.customer = o.customer
             GROUP BY m.holdout, m.held, m.window_ms, m.customer
-        ), instead AS (SELECT holdout, max(filled) AS filled FROM triggers GROUP BY holdout)
+        ), fillings AS (SELECT holdout, max(filled) AS filled FROM triggers GROUP BY holdout)
         SELECT r.holdout, r.window_ms, r.held, i.filled, count(*) AS customers,
             sum(CASE WHEN r.reached > 0 THEN 1 ELSE 0 END) AS converted, sum(r.value) AS value,
             sum(r.value * r.value) AS value_squared
-        FROM results AS r JOIN instead AS i ON r.holdout = i.holdout
+        FROM results AS r JOIN fillings AS i ON r.holdout = i.holdout
         GROUP BY r.holdout, r.window_ms, r.held, i.filled ORDER BY r.holdout, r.held
         """
     )
@@ -414,14 +416,14 @@ def _lift(pair: _ArmPair, draw: _HoldoutDraw | None) -> Lift:
     treated_arm, held_arm = pair.treated_arm, pair.held_arm
     conversion = conversion_difference(treated_arm, held_arm)
     balance = _balance(treated_arm.customers, held_arm.customers, draw)
-    comparable = balance is None or balance >= _UNLIKELY
+    is_comparable = balance is None or balance >= _LEAST_BALANCE_P
     held_share = held_arm.conversions / held_arm.customers if held_arm.customers else 0.0
     return Lift(
         holdout=pair.holdout,
         campaign=campaign,
         offer=offer,
         channel=channel,
-        against="next best" if pair.filled else "nothing",
+        against="next best" if pair.is_filled else "nothing",
         window_ms=pair.window_ms,
         treated=lift_arm(treated_arm),
         held=lift_arm(held_arm),
@@ -430,7 +432,7 @@ def _lift(pair: _ArmPair, draw: _HoldoutDraw | None) -> Lift:
         relative=conversion.value / held_share if conversion and held_share else None,
         extra_conversions=_multiply(conversion, treated_arm.customers),
         balance_p=balance,
-        verdict=lift_verdict(conversion, comparable),
+        verdict=lift_verdict(conversion, is_comparable),
     )
 
 
@@ -461,12 +463,12 @@ def _balance(treated_size: int, held_size: int, draw: _HoldoutDraw | None) -> fl
     return float(binomtest(held_size, size, draw.held_out / draw.customers).pvalue)
 
 
-def lift_verdict(conversion: Difference | None, comparable: bool) -> Verdict:
-    """Return the verdict on a difference in conversion; `comparable`: whether the arms have likely
-    sizes."""
+def lift_verdict(conversion: Difference | None, is_comparable: bool) -> Verdict:
+    """Return the verdict on a difference in conversion; `is_comparable`: whether the arms have
+    likely sizes."""
     if conversion is None or conversion.low is None or conversion.high is None:
         return "too few customers"
-    if not comparable:
+    if not is_comparable:
         return "not comparable"
     if conversion.low > 0:
         return "works"

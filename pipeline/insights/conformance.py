@@ -49,8 +49,12 @@ class Conformance:
 def conformance(defined_cases: DefinedCases) -> Conformance:
     """Return the conformance of all cases."""
     cases = sum(variant.cases for variant in defined_cases.variants)
-    fitting = sum(variant.cases for variant in defined_cases.variants if variant.alignment.fits)
-    fitness = sum(variant.cases * variant.alignment.fitness for variant in defined_cases.variants)
+    fitting_cases = sum(
+        variant.cases for variant in defined_cases.variants if variant.alignment.fits
+    )
+    fitness_sum = sum(
+        variant.cases * variant.alignment.fitness for variant in defined_cases.variants
+    )
     return Conformance(
         cases,
         tuple(
@@ -62,21 +66,22 @@ def conformance(defined_cases: DefinedCases) -> Conformance:
             )
             for variant in defined_cases.variants
         ),
-        fitting / cases if cases else None,
-        fitness / cases if cases else None,
+        fitting_cases / cases if cases else None,
+        fitness_sum / cases if cases else None,
         funnel(defined_cases),
         drop_offs(defined_cases, cases),
     )
 
 
-def funnel(cases: DefinedCases) -> tuple[FunnelStep, ...]:
+def funnel(defined_cases: DefinedCases) -> tuple[FunnelStep, ...]:
     """Return the number of cases that reached each step, in the order of the plan."""
     case_counts: Counter[int] = Counter()
-    for variant in cases.variants:
+    for variant in defined_cases.variants:
         for step, _ in variant.progress.reached_steps:
             case_counts[step] += variant.cases
     return tuple(
-        FunnelStep(step.name, case_counts[number]) for number, step in enumerate(cases.plan.steps)
+        FunnelStep(step.name, case_counts[number])
+        for number, step in enumerate(defined_cases.plan.steps)
     )
 
 

@@ -114,7 +114,9 @@ class _Figures:
         self._exclusions = _group_rows(queries.rows(_RULES))
         self._treatments = _group_rows(queries.rows(_TREATMENTS))
         self._reasons = _group_rows(queries.rows(_REASONS))
-        self._left = _group_rows(queries.rows(_optionality(self._rules)) if self._rules else [])
+        self._optionality_rows = _group_rows(
+            queries.rows(_optionality(self._rules)) if self._rules else []
+        )
 
     def describe_group(
         self, name: str, decisions: int, customers: int, candidates: int, choices: int
@@ -134,18 +136,20 @@ class _Figures:
 
     def _funnel(self, name: str, candidates: int) -> Iterator[FunnelRule]:
         rejections = {(stage, rule): count for stage, rule, count in self._exclusions[name]}
-        left = candidates
+        remaining_count = candidates
         for stage, rule in self._rules:
             if (stage, rule) in rejections:
-                left -= rejections[stage, rule]
-                share = left / candidates
-                yield FunnelRule(STAGES[stage], rule, rejections[stage, rule], left, share)
+                remaining_count -= rejections[stage, rule]
+                share = remaining_count / candidates
+                yield FunnelRule(
+                    STAGES[stage], rule, rejections[stage, rule], remaining_count, share
+                )
 
     def _optionality(self, name: str, decisions: int) -> Iterator[Optionality]:
-        for number, left, *buckets in self._left[name]:
+        for number, remaining_count, *buckets in self._optionality_rows[name]:
             _, rule = self._rules[number]
             counts = dict(zip(_BUCKETS, buckets, strict=True))
-            yield Optionality(rule, left / decisions, counts)
+            yield Optionality(rule, remaining_count / decisions, counts)
 
     def _never_won(self, name: str) -> Iterator[NeverWon]:
         reasons = {treatment: (rule, times) for treatment, rule, times in self._reasons[name]}
@@ -173,7 +177,7 @@ WITH sized AS (
     SELECT decision_id, count(*) AS candidates, sum(won) AS won FROM (
         SELECT decision_id, CASE WHEN fate = 'chosen' THEN 1 ELSE 0 END AS won FROM entries
         UNION ALL SELECT decision_id, 0 AS won FROM rejections
-    ) AS both_of GROUP BY decision_id
+    ) AS both_tables GROUP BY decision_id
 )
 SELECT d.grp, count(*), count(DISTINCT d.profile_id), CAST(sum(s.candidates) AS BIGINT),
     CAST(sum(s.won) AS BIGINT)
@@ -258,7 +262,7 @@ def _optionality(rules: Sequence[tuple[int, str]]) -> str:
         WITH rules AS ({rule_rows}), sized AS (
             SELECT decision_id, count(*) AS candidates FROM (
                 SELECT decision_id FROM entries UNION ALL SELECT decision_id FROM rejections
-            ) AS both_of GROUP BY decision_id
+            ) AS both_tables GROUP BY decision_id
         ), customers AS (
             SELECT d.grp AS grp, d.profile_id AS profile_id, count(*) AS decisions,
                 sum(s.candidates) AS candidates

@@ -89,13 +89,14 @@ def discover(log: EventLog, options: DiscoveryOptions) -> Discovery:
     )
     rows = queries.rows(
         f"""
-        SELECT path, complete, all_of_it, won, count(*) OVER (), sum(all_of_it) OVER ()::BIGINT
+        SELECT path, complete, journey_count, won, count(*) OVER (),
+            sum(journey_count) OVER ()::BIGINT
         FROM (
-            SELECT path, complete, sum(journeys)::BIGINT AS all_of_it,
+            SELECT path, complete, sum(journeys)::BIGINT AS journey_count,
                 coalesce(sum(journeys) FILTER (outcome = 'converted'), 0)::BIGINT AS won
             FROM found_paths GROUP BY path, complete
         )
-        ORDER BY all_of_it DESC, path, complete LIMIT {options.nodes}
+        ORDER BY journey_count DESC, path, complete LIMIT {options.nodes}
         """
     )
     paths = tuple(
@@ -114,7 +115,7 @@ def discover(log: EventLog, options: DiscoveryOptions) -> Discovery:
         all_journeys - sum(path.journeys for path in paths),
         _tree(log, options, journeys),
         conversion_curve(
-            _follow_up_times(log, options.window_ms) if options.goal is not None else []
+            _followed_journeys(log, options.window_ms) if options.goal is not None else []
         ),
     )
 
@@ -133,13 +134,14 @@ def _load_journeys(log: EventLog, options: DiscoveryOptions) -> None:
         SELECT case_id, begun, latest, list_slice(names, 1, {options.steps}) AS path,
             len(names) <= {options.steps} AS complete, goal_at,
             CASE WHEN goal_at IS NOT NULL THEN 'converted'
-                WHEN {is_over} OR more THEN 'dropped' ELSE 'unfinished' END AS outcome
+                WHEN {is_over} OR has_more THEN 'dropped' ELSE 'unfinished' END AS outcome
         FROM (
-            SELECT p.case_id, p.part, b.begun, b.latest, b.more,
+            SELECT p.case_id, p.part, b.begun, b.latest, b.has_more,
                 list(name ORDER BY moment, line) AS names, min(moment) FILTER (is_goal) AS goal_at
             FROM parted AS p JOIN (
                 SELECT case_id, part, min(moment) AS begun, max(moment) AS latest,
-                    part < max(part) OVER (PARTITION BY case_id) AND NOT bool_or(is_goal) AS more
+                    part < max(part) OVER (PARTITION BY case_id) AND NOT bool_or(is_goal)
+                        AS has_more
                 FROM parted GROUP BY case_id, part
             ) AS b ON p.case_id = b.case_id AND p.part = b.part
             WHERE p.moment < b.begun + {window}
@@ -158,26 +160,26 @@ def _load_journeys(log: EventLog, options: DiscoveryOptions) -> None:
 def _load_parts(log: EventLog, options: DiscoveryOptions) -> None:
     """Load `parted`: the events of each case, with the number of the journey that they are in."""
     goal = "FALSE" if options.goal is None else f"name = {sql_text(options.goal)}"
-    gap = f"moment - earlier > {options.gap_ms * 1000}" if options.gap_ms else "FALSE"
+    gap = f"moment - previous_moment > {options.gap_ms * 1000}" if options.gap_ms else "FALSE"
     log.queries.define(
         "parted",
         f"""
         SELECT *, sum(CASE WHEN begins THEN 1 ELSE 0 END) OVER (
                 PARTITION BY case_id ORDER BY moment, line) AS part
         FROM (
-            SELECT *, earlier IS NULL OR after_goal OR {gap} AS begins
+            SELECT *, previous_moment IS NULL OR after_goal OR {gap} AS begins
             FROM (
                 SELECT case_id, moment, line, name, {goal} AS is_goal,
-                    lag(moment) OVER in_order AS earlier,
-                    coalesce(lag({goal}) OVER in_order, false) AS after_goal
-                FROM events WINDOW in_order AS (PARTITION BY case_id ORDER BY moment, line)
+                    lag(moment) OVER event_order AS previous_moment,
+                    coalesce(lag({goal}) OVER event_order, false) AS after_goal
+                FROM events WINDOW event_order AS (PARTITION BY case_id ORDER BY moment, line)
             )
         )
         """,
     )
 
 
-def _follow_up_times(log: EventLog, window_ms: int) -> list[FollowedCases]:
+def _followed_journeys(log: EventLog, window_ms: int) -> list[FollowedCases]:
     """Return the journeys by the time for which they were followed; a journey that a gap ended
     cannot convert any more, and is followed until its window closes."""
     closes = f"least(begun + {window_ms * 1000}, {log.end})"
@@ -200,28 +202,28 @@ def _tree(log: EventLog, options: DiscoveryOptions, journeys: int) -> tuple[Path
                 outcome, journeys
             FROM (SELECT *, unnest(range(0, len(path) + 1)) AS length FROM found_paths)
         )
-        SELECT path, sum(journeys)::BIGINT AS all_of_it,
+        SELECT path, sum(journeys)::BIGINT AS journey_count,
             map_from_entries(list((ending, journeys)) FILTER (ends))
         FROM (
             SELECT path, ends, CASE WHEN complete THEN outcome ELSE 'longer' END AS ending,
                 sum(journeys)::BIGINT AS journeys
             FROM prefixes GROUP BY ALL
         )
-        GROUP BY path ORDER BY all_of_it DESC, len(path), path LIMIT {options.nodes}
+        GROUP BY path ORDER BY journey_count DESC, len(path), path LIMIT {options.nodes}
         """
     )
-    of_children: dict[tuple[str, ...], int] = defaultdict(int)
+    child_cases: dict[tuple[str, ...], int] = defaultdict(int)
     for path, count, _ in rows:
         if path:
-            of_children[tuple(path[:-1])] += count
+            child_cases[tuple(path[:-1])] += count
     return tuple(
-        _node(tuple(path), count, ends or {}, of_children[tuple(path)], journeys)
+        _node(tuple(path), count, ends or {}, child_cases[tuple(path)], journeys)
         for path, count, ends in rows
     )
 
 
 def _node(
-    path: tuple[str, ...], count: int, ends: dict[Any, int], of_children: int, journeys: int
+    path: tuple[str, ...], count: int, ends: dict[Any, int], child_cases: int, journeys: int
 ) -> PathNode:
     return PathNode(
         path,
@@ -231,5 +233,5 @@ def _node(
         ends.get("dropped", 0),
         ends.get("unfinished", 0),
         ends.get("longer", 0),
-        count - of_children - sum(ends.values()),
+        count - child_cases - sum(ends.values()),
     )

@@ -47,7 +47,7 @@ class EventLog:
 def read_events(queries: Queries, file: Path, options: EventOptions) -> EventLog:
     """Check a table of events and load it. Raises TableError."""
     queries.open_table(file, _COLUMNS, options.zone)
-    until = "TRUE" if options.until_ms is None else f"moment <= {options.until_ms * 1000}"
+    time_condition = "TRUE" if options.until_ms is None else f"moment <= {options.until_ms * 1000}"
     queries.define(
         "loaded",
         f"""
@@ -55,7 +55,7 @@ def read_events(queries: Queries, file: Path, options: EventOptions) -> EventLog
             SELECT case_id, occurred_at AS moment, name, coalesce(channel, '') AS channel,
                 event_id, arm, row AS line
             FROM checked
-        ) WHERE {until}
+        ) WHERE {time_condition}
         """,
     )
     queries.define_view(

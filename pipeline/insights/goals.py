@@ -14,7 +14,7 @@ from pipeline.conditions.parse import parse
 from pipeline.config.model import Campaign
 from pipeline.insights.tables import sql_text
 
-_NUMBERS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+_COMPARISONS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ def _check(value: str, check: tree.Check, *, is_property: bool) -> str:
             return expression if operator == "in" else f"NOT {expression}"
         case ("exists", bool(is_present)):
             return f"{value} IS {'NOT ' if is_present else ''}NULL"
-        case (operator, int() | float() as number) if operator in _NUMBERS and is_property:
-            comparison = f"TRY_CAST({value} AS DOUBLE) {_NUMBERS[operator]} {float(number)!r}"
+        case (operator, int() | float() as number) if operator in _COMPARISONS and is_property:
+            comparison = f"TRY_CAST({value} AS DOUBLE) {_COMPARISONS[operator]} {float(number)!r}"
             return f"coalesce({comparison}, FALSE)"
     raise _NotInSqlError(f"its goal compares by {check.operator!r} with {check.operand!r}")
 

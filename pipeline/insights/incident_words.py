@@ -49,13 +49,14 @@ def incident_words(
     """Return the incident in words: days, change and cost; `worth`: of one goal (None: not
     named)."""
     words = _WORDS[language]
-    main = next(
+    main_evidence = next(
         (evidence for evidence in incident.evidence if evidence.kind == "goes on"),
         incident.evidence[0],
     )
     first, last = iso_day(incident.first_day), iso_day(incident.last_day)
-    dates = "ongoing" if incident.ongoing else "day" if first == last else "span"
-    text = f"{words[dates].format(first=first, last=last)} {evidence_words(main, language)}."
+    dates_key = "ongoing" if incident.ongoing else "day" if first == last else "span"
+    change = evidence_words(main_evidence, language)
+    text = f"{words[dates_key].format(first=first, last=last)} {change}."
     if incident.loss is None or goal is None:
         return text
     loss = incident.loss

@@ -40,13 +40,14 @@ class TooLargeError(Exception):
 class Windows:
     """States of paths at one order, and the steps between them.
 
-    `first[i]` and `last[i]` are the states of path i (−1: it is empty); step j goes from `source`
-    to `target` in the path `step_path`; `members` has a row per state and a column per channel.
+    `first_states[i]` and `last_states[i]` are the states of path i (−1: it is empty); step j goes
+    from `source` to `target` in the path `step_path`; `members` has a row per state and
+    a column per channel.
     """
 
     count: int
-    first: Ints
-    last: Ints
+    first_states: Ints
+    last_states: Ints
     source: Ints
     target: Ints
     step_path: Ints
@@ -59,21 +60,21 @@ class Windows:
         window = number_windows(paths.codes + 1, places, order)
         is_full = places >= np.minimum(order, paths.lengths[paths.owners]) - 1
         ends = positions[is_full]
-        state_of, state = _number_labels(window[ends])
+        state_positions, state = _number_labels(window[ends])
         owner = paths.owners[ends]
-        first = np.full(len(paths.conversions), -1, dtype=np.int64)
-        last = first.copy()
-        first[owner[::-1]] = state[::-1]
-        last[owner] = state
+        first_states = np.full(len(paths.conversions), -1, dtype=np.int64)
+        last_states = first_states.copy()
+        first_states[owner[::-1]] = state[::-1]
+        last_states[owner] = state
         steps = np.flatnonzero((owner[1:] == owner[:-1]) & (state[1:] != state[:-1]))
         return Windows(
-            count=len(state_of),
-            first=first,
-            last=last,
+            count=len(state_positions),
+            first_states=first_states,
+            last_states=last_states,
             source=state[steps],
             target=state[steps + 1],
             step_path=owner[steps],
-            members=_members(paths, ends[state_of], order),
+            members=_members(paths, ends[state_positions], order),
         )
 
 
@@ -84,10 +85,10 @@ def _number_labels(labels: Ints) -> tuple[Ints, Ints]:
     if greatest > 4 * len(labels) + 1_000:
         position, number = np.unique(labels, return_index=True, return_inverse=True)[1:]
         return position, number
-    position_of = np.full(greatest + 1, -1, dtype=np.int64)
-    position_of[labels] = np.arange(len(labels))
-    is_present = position_of >= 0
-    return position_of[is_present], (np.cumsum(is_present) - 1)[labels]
+    label_positions = np.full(greatest + 1, -1, dtype=np.int64)
+    label_positions[labels] = np.arange(len(labels))
+    is_present = label_positions >= 0
+    return label_positions[is_present], (np.cumsum(is_present) - 1)[labels]
 
 
 def number_windows(symbols: Ints, places: Ints, order: int) -> Ints:
@@ -95,19 +96,19 @@ def number_windows(symbols: Ints, places: Ints, order: int) -> Ints:
     fewer at its beginning. `places`: of each position in its path, from 0."""
     window = symbols
     for _ in range(order - 1):
-        before = np.where(places > 0, np.concatenate(([0], window[:-1])), 0)[: len(window)]
-        pairs = before * (int(symbols.max(initial=0)) + 1) + symbols
+        previous = np.where(places > 0, np.concatenate(([0], window[:-1])), 0)[: len(window)]
+        pairs = previous * (int(symbols.max(initial=0)) + 1) + symbols
         window = np.unique(pairs, return_inverse=True)[1] + 1
     return window
 
 
 def _members(paths: PathCounts, ends: Ints, order: int) -> Any:
     """Return a mask of the channels in the window that ends at each of `ends`."""
-    begins = np.maximum(paths.offsets[:-1][paths.owners[ends]], ends - order + 1)
-    sizes = ends - begins + 1
+    starts = np.maximum(paths.offsets[:-1][paths.owners[ends]], ends - order + 1)
+    sizes = ends - starts + 1
     rows = np.repeat(np.arange(len(ends)), sizes)
     offsets = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    columns = paths.codes[np.repeat(begins, sizes) + offsets]
+    columns = paths.codes[np.repeat(starts, sizes) + offsets]
     shape = (len(ends), len(paths.channels))
     matrix = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
     matrix.data[:] = 1.0  # also for a channel that occurs twice in the window
@@ -132,24 +133,24 @@ class Chain:
     def of(paths: PathCounts, windows: Windows) -> "Chain":
         """Return the chain of paths; paths without occurrences add no state."""
         occurrences = paths.conversions + paths.nulls
-        with_touch = windows.first >= 0
+        has_touch = windows.first_states >= 0
         weights = occurrences[windows.step_path]
         shape = (windows.count, windows.count)
         steps = sparse.csr_array((weights, (windows.source, windows.target)), shape=shape)
-        end_states = windows.last[with_touch]
-        leaving = sum_by(windows.source, weights, windows.count)
-        leaving += sum_by(end_states, occurrences[with_touch], windows.count)
-        scale = np.divide(1.0, leaving, out=np.zeros(windows.count), where=leaving > 0)
+        end_states = windows.last_states[has_touch]
+        departures = sum_by(windows.source, weights, windows.count)
+        departures += sum_by(end_states, occurrences[has_touch], windows.count)
+        scale = np.divide(1.0, departures, out=np.zeros(windows.count), where=departures > 0)
         results = np.stack((paths.conversions, paths.values), axis=1)
         rewards = np.zeros((windows.count, 2))
-        np.add.at(rewards, end_states, results[with_touch])
-        beginnings = sum_by(windows.first[with_touch], occurrences[with_touch], windows.count)
+        np.add.at(rewards, end_states, results[has_touch])
+        beginnings = sum_by(windows.first_states[has_touch], occurrences[has_touch], windows.count)
         total = occurrences.sum() or 1.0
         return Chain(
             steps=(sparse.diags_array(scale) @ steps).tocsr(),
             start=beginnings / total,
             rewards=rewards * scale[:, None],
-            rewards_without_touch=results[~with_touch].sum(axis=0) / total,
+            rewards_without_touch=results[~has_touch].sum(axis=0) / total,
         )
 
 
@@ -206,12 +207,12 @@ def _solve_channels(chain: Chain, windows: Windows) -> tuple[Floats, Floats]:
     total = chain.start @ _accumulate(chain.steps, chain.rewards)
     losses = np.zeros((channels, 2))
     for channel in range(channels):
-        inside = np.zeros(windows.count, dtype=bool)
+        is_removed = np.zeros(windows.count, dtype=bool)
         begin, end = windows.members.indptr[channel : channel + 2]
-        inside[windows.members.indices[begin:end]] = True
-        outside = np.flatnonzero(~inside)
-        rest_steps = chain.steps[outside][:, outside]
-        remainder = chain.start[outside] @ _accumulate(rest_steps, chain.rewards[outside])
+        is_removed[windows.members.indices[begin:end]] = True
+        kept_states = np.flatnonzero(~is_removed)
+        rest_steps = chain.steps[kept_states][:, kept_states]
+        remainder = chain.start[kept_states] @ _accumulate(rest_steps, chain.rewards[kept_states])
         losses[channel] = total - remainder
     return total, losses
 
@@ -228,8 +229,8 @@ def _accumulate(steps: Any, start: Floats) -> Floats:
     if size > _MOST_FACTORED_STATES:
         visits = start
         for _ in range(_MOST_SWEEPS):
-            visits, before = start + steps @ visits, visits
-            if np.abs(visits - before).max() <= _TOLERANCE * np.abs(visits).max():
+            visits, previous = start + steps @ visits, visits
+            if np.abs(visits - previous).max() <= _TOLERANCE * np.abs(visits).max():
                 return np.asarray(visits, dtype=np.float64)
     system = (sparse.eye_array(size) - steps).tocsc()
     solution: Floats = splu(system, permc_spec="MMD_AT_PLUS_A").solve(start)
@@ -253,7 +254,7 @@ def _returns(steps: Any) -> Floats:
         )
     ends = np.cumsum(sizes)
     for circle in np.flatnonzero(sizes > 1):
-        inside = members[ends[circle] - sizes[circle] : ends[circle]]
-        block = np.eye(len(inside)) - steps[inside][:, inside].toarray()
-        diagonal[inside] = np.diag(np.linalg.inv(block))
+        circle_states = members[ends[circle] - sizes[circle] : ends[circle]]
+        block = np.eye(len(circle_states)) - steps[circle_states][:, circle_states].toarray()
+        diagonal[circle_states] = np.diag(np.linalg.inv(block))
     return diagonal

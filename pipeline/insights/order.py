@@ -37,9 +37,9 @@ def order_scores(paths: PathCounts, seed: int) -> dict[int, float]:
 def _split(paths: PathCounts, seed: int) -> Floats:
     """Deal each path's conversions and nulls to the folds: fold × (conversions, nulls)."""
     counts = np.concatenate((paths.conversions, paths.nulls))
-    chance = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     parts = [1.0 / _FOLDS] * _FOLDS
-    return chance.multinomial(np.ceil(counts).astype(np.int64), parts).T.astype(np.float64)
+    return generator.multinomial(np.ceil(counts).astype(np.int64), parts).T.astype(np.float64)
 
 
 class _Steps:
@@ -47,47 +47,51 @@ class _Steps:
 
     def __init__(self, paths: PathCounts) -> None:
         self._owners = paths.owners
-        self._paths = len(paths.conversions)
+        self._path_count = len(paths.conversions)
         channels = len(paths.channels)
-        with_touch = np.flatnonzero(paths.lengths > 0)
-        ends = paths.offsets[1:][with_touch] - 1
+        touched_paths = np.flatnonzero(paths.lengths > 0)
+        ends = paths.offsets[1:][touched_paths] - 1
         inner = np.flatnonzero(self._owners[1:] == self._owners[:-1])
         places = np.arange(len(paths.codes)) - paths.offsets[:-1][self._owners]
-        self._inner, self._ends = inner, with_touch
-        self._next = np.concatenate(
+        self._inner_positions, self._touched_paths = inner, touched_paths
+        self._next_symbols = np.concatenate(
             (
                 paths.codes[inner + 1],
                 np.full(len(ends), channels),
                 np.full(len(ends), channels + 1),
             )
         )
-        self._symbols = channels + 2
-        at = np.concatenate((inner, ends, ends))
+        self._symbol_count = channels + 2
+        positions = np.concatenate((inner, ends, ends))
         self._windows = {
-            order: number_windows(paths.codes + 1, places, order)[at] for order in ORDERS
+            order: number_windows(paths.codes + 1, places, order)[positions] for order in ORDERS
         }
 
     def weights(self, counts: Floats) -> Floats:
         """Return the number of times that each step was taken, for paths with these `counts`."""
-        conversions, nulls = counts[: self._paths], counts[self._paths :]
-        inner_weights = (conversions + nulls)[self._owners[self._inner]]
-        return np.concatenate((inner_weights, conversions[self._ends], nulls[self._ends]))
+        conversions, nulls = counts[: self._path_count], counts[self._path_count :]
+        inner_weights = (conversions + nulls)[self._owners[self._inner_positions]]
+        return np.concatenate(
+            (inner_weights, conversions[self._touched_paths], nulls[self._touched_paths])
+        )
 
     def likelihoods(self, training_counts: Floats) -> "list[tuple[int, Floats]]":
         """Return the likelihood of each step, by order, estimated from these counts."""
         weights = self.weights(training_counts)
-        shorter = self._blend(np.zeros_like(self._next), weights, 1.0 / self._symbols)
+        shorter_likelihood = self._blend(
+            np.zeros_like(self._next_symbols), weights, 1.0 / self._symbol_count
+        )
         orders = []
         for order in ORDERS:
-            shorter = self._blend(self._windows[order], weights, shorter)
-            orders.append((order, shorter))
+            shorter_likelihood = self._blend(self._windows[order], weights, shorter_likelihood)
+            orders.append((order, shorter_likelihood))
         return orders
 
-    def _blend(self, window: Ints, weights: Floats, shorter: Floats | float) -> Floats:
-        step = np.unique(window * self._symbols + self._next, return_inverse=True)[1]
+    def _blend(self, window: Ints, weights: Floats, shorter_likelihood: Floats | float) -> Floats:
+        step = np.unique(window * self._symbol_count + self._next_symbols, return_inverse=True)[1]
         step_weights = np.bincount(step, weights)[step]
         window_weights = np.bincount(window, weights)[window]
-        likelihood: Floats = (step_weights + _SHORTER_WEIGHT * shorter) / (
+        likelihood: Floats = (step_weights + _SHORTER_WEIGHT * shorter_likelihood) / (
             window_weights + _SHORTER_WEIGHT
         )
         return likelihood

@@ -8,8 +8,8 @@ from pipeline.insights.campaign_facts import Period
 from pipeline.insights.engines import Queries
 from pipeline.insights.tables import sql_text
 
-_SURE: Final = 1.0 - 1e-9
-_ALIKE: Final = 1e-9
+_CERTAIN_CHANCE: Final = 1.0 - 1e-9
+_CHANCE_TOLERANCE: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +105,18 @@ def _load_log_as_replay(queries: Queries) -> None:
     )
 
 
-_DIFFER: Final = f"""
+_DIFFERENCE_CONDITION: Final = f"""
 len(list_filter(list_concat(map_keys(o.own), map_keys(o.other)), lambda name:
-    abs(coalesce(o.own[name], 0.0) - coalesce(o.other[name], 0.0)) > {_ALIKE!r})) > 0
+    abs(coalesce(o.own[name], 0.0) - coalesce(o.other[name], 0.0)) > {_CHANCE_TOLERANCE!r})) > 0
 """
 
 
 def _load_slots(queries: Queries, period: Period, log_ends_ms: int) -> None:
     """Load `slots`: the log's choice in each, its worth, and both configurations' chances. In a
     slot that a configuration did not fill, its choice is no message."""
-    [(longest,)] = queries.rows("SELECT coalesce(max(window_ms), 0) FROM windows")
-    since = 0 if period.since_ms is None else period.since_ms
-    until = log_ends_ms + 1 if period.until_ms is None else period.until_ms
+    [(longest_window_ms,)] = queries.rows("SELECT coalesce(max(window_ms), 0) FROM windows")
+    start_ms = 0 if period.since_ms is None else period.since_ms
+    end_ms = log_ends_ms + 1 if period.until_ms is None else period.until_ms
     queries.define(
         "slots",
         f"""
@@ -135,13 +135,14 @@ def _load_slots(queries: Queries, period: Period, log_ends_ms: int) -> None:
         )
         SELECT d.customer, o.decision_id, o.slot, o.treatment, o.propensity, o.own, o.other,
             coalesce(r.reward, 0.0) AS reward, p.members, p.decision_id IS NOT NULL AS played,
-            o.propensity >= {_SURE!r} AND CASE WHEN o.own = o.other THEN FALSE ELSE {_DIFFER} END
+            o.propensity >= {_CERTAIN_CHANCE!r} AND
+                CASE WHEN o.own = o.other THEN FALSE ELSE {_DIFFERENCE_CONDITION} END
                 AS is_undrawn,
-            d.at_ms + {int(longest)} <= {log_ends_ms} AS finished
+            d.at_ms + {int(longest_window_ms)} <= {log_ends_ms} AS finished
         FROM opened AS o JOIN decided AS d ON o.decision_id = d.decision_id
         LEFT JOIN played AS p ON o.decision_id = p.decision_id
         LEFT JOIN rewards AS r ON o.action_id = r.action_id
-        WHERE d.at_ms >= {since} AND d.at_ms < {until}
+        WHERE d.at_ms >= {start_ms} AND d.at_ms < {end_ms}
         """,
     )
 
@@ -188,7 +189,7 @@ def load_expected_choices(queries: Queries) -> None:
         "own_worth",
         f"""
         SELECT s.customer, fsum(s.chance * {_MEAN} + s.weight * (s.reward - {_MEAN})) AS worth
-        FROM messages_of_both AS s {_WITH_MEANS} WHERE s.side = 'own' GROUP BY s.customer
+        FROM messages_of_both AS s {_MEANS_JOIN} WHERE s.side = 'own' GROUP BY s.customer
         """,
     )
     queries.define(
@@ -201,7 +202,7 @@ def load_expected_choices(queries: Queries) -> None:
 
 
 _MEAN: Final = "coalesce(m.mean, o.mean)"
-_WITH_MEANS: Final = """
+_MEANS_JOIN: Final = """
 LEFT JOIN means AS m ON s.half = m.half AND s.treatment = m.treatment
 JOIN overall AS o ON s.half = o.half
 """
@@ -227,7 +228,7 @@ def _message_chances(side: str, condition: str = "TRUE") -> str:
 
 def load_changes(queries: Queries) -> None:
     """Load `changes`: the gain of each message in the slots in which the configurations differ."""
-    differ = "own <> other OR own_weight <> weight"
+    difference_condition = "own <> other OR own_weight <> weight"
     queries.define(
         "changes",
         f"""
@@ -237,9 +238,12 @@ def load_changes(queries: Queries) -> None:
             SELECT slot_id, customer, half, reward, treatment, offer, channel,
                 sum(CASE WHEN side = 'own' THEN -chance ELSE chance END) AS chance,
                 sum(CASE WHEN side = 'own' THEN -weight ELSE weight END) AS weight
-            FROM ({_message_chances("own", differ)} UNION ALL {_message_chances("other", differ)})
+            FROM (
+                {_message_chances("own", difference_condition)}
+                UNION ALL {_message_chances("other", difference_condition)}
+            )
             GROUP BY slot_id, customer, half, reward, treatment, offer, channel
-        ) AS s {_WITH_MEANS}
+        ) AS s {_MEANS_JOIN}
         WHERE s.chance <> 0 OR s.weight <> 0
         """,
     )

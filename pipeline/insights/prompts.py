@@ -51,13 +51,13 @@ class PromptOptions:
 @dataclass(frozen=True, slots=True)
 class Prompts:
     """Followed prompts. `by_step`: the prompts of each step, whose customers are split by the time
-    of their first prompt. `unfinished_prompts`: those whose window is not over; `elsewhere`: those
-    whose step is not in the journey."""
+    of their first prompt. `unfinished_prompts`: those whose window is not over; `foreign_prompts`:
+    those whose step is not in the journey."""
 
     by_step: tuple[ChoiceRows, ...]
     customers: int
     unfinished_prompts: int
-    elsewhere: int
+    foreign_prompts: int
 
 
 def read_prompts(
@@ -87,9 +87,9 @@ def follow_prompts(
 ) -> Prompts:
     """Follow the prompts of the view `checked`, loaded from `file`, as `read_prompts` does."""
     _load(log, options)
-    elsewhere = 0 if steps is None else _name_steps(log, file, steps)
+    foreign_prompts = 0 if steps is None else _name_steps(log, file, steps)
     _follow(log, options.weighing)
-    return _prompts(log, file, options, elsewhere)
+    return _prompts(log, file, options, foreign_prompts)
 
 
 def load_named_steps(log: EventLog) -> None:
@@ -134,7 +134,7 @@ def _load(log: EventLog, options: PromptOptions) -> None:
 
 def _name_steps(log: EventLog, file: Path, steps: Mapping[str, str]) -> int:
     """Replace names by the journey's steps; return the number of prompts with other names."""
-    rows_sql = ", ".join(f"({sql_text(name)}, {sql_text(to)})" for name, to in steps.items())
+    rows_sql = ", ".join(f"({sql_text(name)}, {sql_text(step)})" for name, step in steps.items())
     log.queries.define(
         "named",
         f"""
@@ -176,7 +176,7 @@ def _follow(log: EventLog, weighing: ResultWeights) -> None:
     )
 
 
-def _prompts(log: EventLog, file: Path, options: PromptOptions, elsewhere: int) -> Prompts:
+def _prompts(log: EventLog, file: Path, options: PromptOptions, foreign_prompts: int) -> Prompts:
     queries = log.queries
     queries.define(
         "people",
@@ -186,7 +186,7 @@ def _prompts(log: EventLog, file: Path, options: PromptOptions, elsewhere: int) 
         FROM followed WHERE finished GROUP BY step, case_id
         """,
     )
-    [row] = queries.rows(
+    [(customers, unfinished_prompts)] = queries.rows(
         "SELECT count(DISTINCT case_id), count(*) FILTER (NOT finished) FROM followed"
     )
     steps = queries.rows(
@@ -200,7 +200,7 @@ def _prompts(log: EventLog, file: Path, options: PromptOptions, elsewhere: int) 
             "compared: is it the right column?"
         )
     by_step = tuple(_rows(log, file, options, step, split or 0) for step, split in steps)
-    return Prompts(by_step, row[0], row[1], elsewhere)
+    return Prompts(by_step, customers, unfinished_prompts, foreign_prompts)
 
 
 def _rows(log: EventLog, file: Path, options: PromptOptions, step: str, split: int) -> ChoiceRows:
@@ -226,15 +226,15 @@ def _rows(log: EventLog, file: Path, options: PromptOptions, step: str, split: i
             f"{file}: {', '.join(options.adjust)}: {len(strata):,} different values together, at "
             f"most {_MOST_STRATA} can be adjusted for"
         )
-    number = {option: place for place, option in enumerate(distinct_options)}
-    stratum = {values: place for place, values in enumerate(strata)}
+    option_numbers = {option: place for place, option in enumerate(distinct_options)}
+    stratum_numbers = {values: place for place, values in enumerate(strata)}
     return ChoiceRows(
         place=step,
         options=distinct_options,
         customer=np.array(customer, dtype=np.int64),
-        option=np.array([number[option] for option in prompt_options], dtype=np.int64),
+        option=np.array([option_numbers[option] for option in prompt_options], dtype=np.int64),
         propensity=np.array(propensity, dtype=np.float64),
-        stratum=np.array([stratum[tuple(values)] for values in properties], dtype=np.int64),
+        stratum=np.array([stratum_numbers[tuple(values)] for values in properties], dtype=np.int64),
         strata=strata,
         later=np.array(later, dtype=np.bool_),
         worth=_worth(options.weighing, prompt_options, delays, opted_out),

@@ -42,11 +42,11 @@ class BootstrapDraws:
 
 @dataclass(frozen=True, slots=True)
 class AttributionQuestion:
-    """Question of `kairos insights attribution`. `paths`: whether the file has aggregated paths;
-    otherwise it has touches, read with the options `touches`."""
+    """Question of `kairos insights attribution`. `has_paths`: whether the file has aggregated
+    paths; otherwise it has touches, read with the options `touches`."""
 
     file: Path
-    paths: bool
+    has_paths: bool
     model: str = "markov"
     order: Order = 1
     options: ModelOptions = field(default_factory=ModelOptions)
@@ -68,7 +68,7 @@ class AttributionAnswer:
 def answer(question: AttributionQuestion, queries: Queries) -> AttributionAnswer:
     """Read the table and credit its channels. Raises TableError, TooLargeError, NoWorthError."""
     try:
-        if question.paths:
+        if question.has_paths:
             return _credit_paths(question, queries)
         return credit_journeys(question, read_touches(queries, question.file, question.touches))
     except duckdb.OutOfMemoryException as error:

@@ -52,17 +52,17 @@ def segment_moves(queries: Queries, folder: Path, until_ms: int | None) -> tuple
     an entry of a member, or an exit of a customer who is no member, does not count."""
     view = queries.open_topic(folder, CHANGES, ("profile_id", "segment", "change", "at"))
     try:
-        last = _load(queries, view, _END_OF_TIME_MS if until_ms is None else until_ms)
-        end = last if until_ms is None else until_ms
-        stays = _stays(queries, end)
+        last_move_ms = _load(queries, view, _END_OF_TIME_MS if until_ms is None else until_ms)
+        end_ms = last_move_ms if until_ms is None else until_ms
+        stays = _stays(queries, end_ms)
         days = _days(queries)
         rows = queries.rows(
             f"""
             SELECT segment, count(DISTINCT customer),
                 sum(CASE WHEN entered THEN 1 ELSE 0 END)::BIGINT,
                 sum(CASE WHEN entered THEN 0 ELSE 1 END)::BIGINT,
-                sum(CASE WHEN entered AND at_ms > {end - _WEEK_MS} THEN 1 ELSE 0 END)::BIGINT,
-                sum(CASE WHEN NOT entered AND at_ms > {end - _WEEK_MS} THEN 1 ELSE 0 END)::BIGINT
+                sum(CASE WHEN entered AND at_ms > {end_ms - _WEEK_MS} THEN 1 ELSE 0 END)::BIGINT,
+                sum(CASE WHEN NOT entered AND at_ms > {end_ms - _WEEK_MS} THEN 1 ELSE 0 END)::BIGINT
             FROM moves GROUP BY segment ORDER BY segment
             """
         )
@@ -84,7 +84,7 @@ def segment_moves(queries: Queries, folder: Path, until_ms: int | None) -> tuple
     )
 
 
-def _load(queries: Queries, view: str, until: int) -> int:
+def _load(queries: Queries, view: str, end_ms: int) -> int:
     """Load `moves`, the alternating entries and exits of each customer; return the time of the last
     move, 0 without any."""
     queries.define(
@@ -97,24 +97,25 @@ def _load(queries: Queries, view: str, until: int) -> int:
             GROUP BY ALL
         ), ordered AS (
             SELECT *, lag(entered) OVER (
-                PARTITION BY customer, segment ORDER BY at_ms, part, place) AS was_in
-            FROM changes WHERE at_ms < {until}
+                PARTITION BY customer, segment ORDER BY at_ms, part, place) AS was_member
+            FROM changes WHERE at_ms < {end_ms}
         )
         SELECT customer, segment, entered, at_ms, part, place FROM ordered
-        WHERE coalesce(was_in, FALSE) <> entered
+        WHERE coalesce(was_member, FALSE) <> entered
         """,
     )
     rows = queries.rows("SELECT coalesce(max(at_ms), 0) FROM moves")
     return int(rows[0][0])
 
 
-def _stays(queries: Queries, end: int) -> defaultdict[str, list[FollowedCases]]:
+def _stays(queries: Queries, end_ms: int) -> defaultdict[str, list[FollowedCases]]:
     rows = queries.rows(
         f"""
-        SELECT segment, coalesce(later, {end}) - at_ms AS duration, later IS NOT NULL, count(*)
+        SELECT segment, coalesce(exited_at_ms, {end_ms}) - at_ms AS duration,
+            exited_at_ms IS NOT NULL, count(*)
         FROM (
             SELECT segment, entered, at_ms, lead(at_ms) OVER (
-                PARTITION BY customer, segment ORDER BY at_ms, part, place) AS later
+                PARTITION BY customer, segment ORDER BY at_ms, part, place) AS exited_at_ms
             FROM moves
         ) WHERE entered GROUP BY ALL ORDER BY ALL
         """

@@ -43,14 +43,14 @@ class ChannelSets:
         return ChannelSets(path, matrix.indices.astype(np.int64), sizes)
 
 
-def shapley_simplified(paths: PathCounts) -> tuple[ChannelSets, Floats]:
+def simplified_shapley_shares(paths: PathCounts) -> tuple[ChannelSets, Floats]:
     """Divide a path's credit equally among its distinct channels: the Shapley value of the game
     whose coalitions are worth the conversions of all paths within them (Zhao et al. 2018)."""
     sets = ChannelSets.of(paths)
     return sets, 1.0 / sets.sizes[sets.path]
 
 
-def shapley_full(paths: PathCounts, worth: Worth) -> tuple[Floats, Floats]:
+def full_shapley_shares(paths: PathCounts, worth: Worth) -> tuple[Floats, Floats]:
     """Return the shares of each channel in conversions and in value by the full game, over all
     coalitions. Raises TooLargeError, NoWorthError."""
     players = len(paths.channels)
@@ -80,10 +80,10 @@ def shapley_full(paths: PathCounts, worth: Worth) -> tuple[Floats, Floats]:
             )
         return parts / total
 
-    in_game = paths.lengths > 0 if worth == "conversions" else np.ones_like(mask, dtype=bool)
+    is_in_game = paths.lengths > 0 if worth == "conversions" else np.ones_like(mask, dtype=bool)
     return (
-        shares(np.where(in_game, paths.conversions, 0.0), "conversions"),
-        shares(np.where(in_game, paths.values, 0.0), "value"),
+        shares(np.where(is_in_game, paths.conversions, 0.0), "conversions"),
+        shares(np.where(is_in_game, paths.values, 0.0), "value"),
     )
 
 
@@ -92,8 +92,8 @@ def _sum_subsets(mask: Ints, amounts: Floats, players: int) -> Floats:
     sums = sum_by(mask, amounts, 2**players)
     coalitions = np.arange(2**players)
     for player in range(players):
-        with_player = coalitions[(coalitions >> player) & 1 == 1]
-        sums[with_player] += sums[with_player ^ (1 << player)]
+        player_coalitions = coalitions[(coalitions >> player) & 1 == 1]
+        sums[player_coalitions] += sums[player_coalitions ^ (1 << player)]
     return sums
 
 
@@ -104,9 +104,9 @@ def _shapley_values(game: Floats, players: int) -> Floats:
     weight = np.array([1.0 / (players * comb(players - 1, size)) for size in range(players)])
     values = np.zeros(players)
     for player in range(players):
-        coalitions_without = coalitions[(coalitions >> player) & 1 == 0]
-        gains = game[coalitions_without | (1 << player)] - game[coalitions_without]
-        values[player] = gains @ weight[sizes[coalitions_without]]
+        other_coalitions = coalitions[(coalitions >> player) & 1 == 0]
+        gains = game[other_coalitions | (1 << player)] - game[other_coalitions]
+        values[player] = gains @ weight[sizes[other_coalitions]]
     return values
 
 
@@ -137,9 +137,9 @@ def _rates(sets: ChannelSets, paths: PathCounts) -> tuple[Floats, Floats]:
     another channel of the path, summed over the path's channels (itself included), and the
     conversion rate of paths with it."""
     size = sets.sizes[sets.path]
-    begins = (np.cumsum(sets.sizes) - sets.sizes)[sets.path]
+    starts = (np.cumsum(sets.sizes) - sets.sizes)[sets.path]
     first = np.repeat(np.arange(len(size)), size)
-    other = np.repeat(begins - np.cumsum(size) + size, size) + np.arange(len(first))
+    other = np.repeat(starts - np.cumsum(size) + size, size) + np.arange(len(first))
     pair = sets.channel[first] * len(paths.channels) + sets.channel[other]
     if len(paths.channels) ** 2 > _MOST_PAIRS:
         pair = np.unique(pair, return_inverse=True)[1]

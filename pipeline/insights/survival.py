@@ -68,15 +68,15 @@ class Survival:
     greenwood: Floats
     cases: int
     conversions: int
-    last: int
+    last_time: int
 
-    def at(self, time: int) -> tuple[float, float]:
+    def estimate(self, time: int) -> tuple[float, float]:
         """Return S at a time, and its variance."""
         place = int(np.searchsorted(np.array(self.times), time, side="right")) - 1
         if place < 0:
             return 1.0, 0.0
-        left = float(self.survival[place])
-        return left, left**2 * float(self.greenwood[place])
+        remaining_share = float(self.survival[place])
+        return remaining_share, remaining_share**2 * float(self.greenwood[place])
 
     def share_converted(self, place: int) -> BoundedShare:
         """Return the share converted up to the time with this index, with its interval."""
@@ -97,19 +97,19 @@ def kaplan_meier(groups: Sequence[FollowedCases]) -> Survival:
         cases.sum() - np.concatenate(([0], np.cumsum(endings)[:-1])) if len(times) else endings
     )
     has_conversions = events > 0
-    at_risk_here = at_risk[has_conversions].astype(np.float64)
-    converted_here = events[has_conversions].astype(np.float64)
-    remaining = at_risk_here - converted_here
+    risk_counts = at_risk[has_conversions].astype(np.float64)
+    conversion_counts = events[has_conversions].astype(np.float64)
+    remaining = risk_counts - conversion_counts
     terms = np.divide(
-        converted_here,
-        at_risk_here * remaining,
-        out=np.zeros_like(converted_here),
+        conversion_counts,
+        risk_counts * remaining,
+        out=np.zeros_like(conversion_counts),
         where=remaining > 0,
     )
     return Survival(
         tuple(times[has_conversions].tolist()),
         tuple(at_risk[has_conversions].tolist()),
-        np.cumprod(remaining / at_risk_here),
+        np.cumprod(remaining / risk_counts),
         np.cumsum(terms),
         int(cases.sum()),
         int(events.sum()),
@@ -117,23 +117,27 @@ def kaplan_meier(groups: Sequence[FollowedCases]) -> Survival:
     )
 
 
-def _bounded_share(left: float, greenwood: float) -> BoundedShare:
-    if not 0.0 < left < 1.0:
-        return BoundedShare(1.0 - left, None, None)
-    reach = np.exp(_Z_95 * np.sqrt(greenwood) / abs(np.log(left)))
-    return BoundedShare(1.0 - left, 1.0 - float(left ** (1 / reach)), 1.0 - float(left**reach))
+def _bounded_share(remaining_share: float, greenwood: float) -> BoundedShare:
+    if not 0.0 < remaining_share < 1.0:
+        return BoundedShare(1.0 - remaining_share, None, None)
+    reach = np.exp(_Z_95 * np.sqrt(greenwood) / abs(np.log(remaining_share)))
+    return BoundedShare(
+        1.0 - remaining_share,
+        1.0 - float(remaining_share ** (1 / reach)),
+        1.0 - float(remaining_share**reach),
+    )
 
 
 def conversion_curve(groups: Sequence[FollowedCases]) -> ConversionCurve:
     """Return the curve of conversion over time; durations of the groups are in ms."""
     survival = kaplan_meier(groups)
-    last = BoundedShare(0.0, None, None) if survival.cases else None
+    final_share = BoundedShare(0.0, None, None) if survival.cases else None
     if survival.times:
-        last = survival.share_converted(-1)
+        final_share = survival.share_converted(-1)
     return ConversionCurve(
         survival.cases,
         survival.conversions,
-        last,
+        final_share,
         (_time_of(survival, 0.25), _time_of(survival, 0.5), _time_of(survival, 0.75)),
         tuple(_points(survival)),
     )
@@ -156,13 +160,16 @@ def _points(survival: Survival) -> Iterator[CurvePoint]:
 def difference(survival: Survival, other: Survival) -> BoundedShare | None:
     """Return by how much the converted share of `survival` exceeds that of `other` at the end of
     the shorter follow-up; None if one of them has no cases."""
-    end = min(survival.last, other.last)
-    (left, variance), (other_left, other_variance) = survival.at(end), other.at(end)
+    end = min(survival.last_time, other.last_time)
+    (remaining_share, variance), (other_share, other_variance) = (
+        survival.estimate(end),
+        other.estimate(end),
+    )
     if not (survival.cases and other.cases):
         return None
     spread = variance + other_variance
     if spread <= 0.0:
-        return BoundedShare(other_left - left, None, None)
+        return BoundedShare(other_share - remaining_share, None, None)
     reach = _Z_95 * float(np.sqrt(spread))
-    surplus = other_left - left
+    surplus = other_share - remaining_share
     return BoundedShare(surplus, surplus - reach, surplus + reach)

@@ -14,21 +14,21 @@ _KINDS = "'track', 'page', 'screen'"
 def load_topic_events(
     queries: Queries,
     folder: Path,
-    by: str | None,
+    channel_property: str | None,
     until_ms: int | None,
 ) -> EventLog:
     """Make `events` of FOLDER/interactions.segmented: tracks, pages and screens, each once.
 
-    `by`: the property that contains the channel of an interaction (None: its own channel);
-    `until_ms`: end of the log (exclusive; None: its last event). Raises TableError.
+    `channel_property`: the property that contains the channel of an interaction (None: its own
+    channel); `until_ms`: end of the log (exclusive; None: its last event). Raises TableError.
     """
     view = queries.open_topic(folder, SEGMENTED, ("interaction", "identity"))
     channel = "interaction.channel"
-    if by is not None:
-        key = '$."' + by.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if channel_property is not None:
+        key = '$."' + channel_property.replace("\\", "\\\\").replace('"', '\\"') + '"'
         value = "'" + key.replace("'", "''") + "'"
         channel = f"coalesce(interaction.properties ->> {value}, interaction.channel)"
-    until = "TRUE" if until_ms is None else f"moment < {until_ms * 1000}"
+    time_condition = "TRUE" if until_ms is None else f"moment < {until_ms * 1000}"
     try:
         queries.define(
             "events",
@@ -45,7 +45,7 @@ def load_topic_events(
                     ) AS nth
                 FROM {view}
                 WHERE interaction.kind IN ({_KINDS}) AND kafka_error IS NULL
-            ) WHERE nth = 1 AND {until}
+            ) WHERE nth = 1 AND {time_condition}
             """,
         )
         [(rows, last)] = queries.rows("SELECT count(*), coalesce(max(moment), 0) FROM events")

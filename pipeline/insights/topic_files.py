@@ -69,6 +69,6 @@ def _damage_error(
     for file in files:
         try:
             connection.read_parquet(str(file))
-        except duckdb.Error as own:
-            return TableError(f"{file}: cannot be read: {str(own).splitlines()[0]}")
+        except duckdb.Error as file_error:
+            return TableError(f"{file}: cannot be read: {str(file_error).splitlines()[0]}")
     return TableError(f"{files[0].parent}: {str(error).splitlines()[0]}")

@@ -19,7 +19,7 @@ _MANY_COMMAS: Final = 50_000
 
 _PATH: Final = re.compile(r"`\$\.?(.*)`$")
 _MISSING: Final = re.compile(r"missing required field `([^`]*)`")
-_OF_ONE_ITEM: Final = ("not_finite", "invalid_json", "too_deep")
+_ITEM_FAULT_CODES: Final = ("not_finite", "invalid_json", "too_deep")
 
 
 def decode(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T | Refusal:
@@ -61,7 +61,7 @@ def decode_parts(
         if split is not None and len(split.parts) > max_items:
             return refuse_long_list(parts, max_items)
     result = decode(raw, decoder)
-    if isinstance(result, Refusal) and result.code in _OF_ONE_ITEM:
+    if isinstance(result, Refusal) and result.code in _ITEM_FAULT_CODES:
         result = _decode_split(raw, decoder, parts, max_items) or result
     if not isinstance(result, Refusal) and len(getattr(result, parts) or ()) > max_items:
         return refuse_long_list(parts, max_items)

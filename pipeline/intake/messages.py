@@ -125,9 +125,9 @@ class CookieBody(PostedRecord, frozen=True):
     write_key: str | None = None
 
 
-MESSAGE: Final = msgspec.json.Decoder(SegmentMessage)
-BATCH: Final = msgspec.json.Decoder(SegmentBatch)
-DECIDE: Final = msgspec.json.Decoder(DecideBody)
-OUTCOME: Final = msgspec.json.Decoder(OutcomeBody)
-OUTCOMES: Final = msgspec.json.Decoder(Outcomes)
-COOKIE: Final = msgspec.json.Decoder(CookieBody)
+MESSAGE_DECODER: Final = msgspec.json.Decoder(SegmentMessage)
+BATCH_DECODER: Final = msgspec.json.Decoder(SegmentBatch)
+DECIDE_DECODER: Final = msgspec.json.Decoder(DecideBody)
+OUTCOME_DECODER: Final = msgspec.json.Decoder(OutcomeBody)
+OUTCOMES_DECODER: Final = msgspec.json.Decoder(Outcomes)
+COOKIE_DECODER: Final = msgspec.json.Decoder(CookieBody)

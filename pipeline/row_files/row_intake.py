@@ -18,7 +18,7 @@ from pipeline.intake.context import Fields, context_in_file, details, fields
 from pipeline.intake.draft import Draft, RecordForm, take_in
 from pipeline.intake.flatten import Flat, flatten
 from pipeline.intake.identifiers import id_text
-from pipeline.intake.messages import MAX_ID, MESSAGE, SegmentMessage, Time
+from pipeline.intake.messages import MAX_ID, MESSAGE_DECODER, SegmentMessage, Time
 from pipeline.intake.refusal import Refusal, refuse
 from pipeline.intake.segment_api import Arrival, interaction
 from pipeline.intake.times import check_time, given_time, parse_time
@@ -94,7 +94,7 @@ class RowIntake:
         if probe.is_interaction():
             convert = partial(self._convert_interaction, row)
             return take_in(row.raw, self._form(_INTERACTION, convert))
-        return take_in(row.raw, self._form(MESSAGE, partial(self._convert_message, row)))
+        return take_in(row.raw, self._form(MESSAGE_DECODER, partial(self._convert_message, row)))
 
     def _convert_message(self, row: FileRow, message: SegmentMessage) -> Interaction | Refusal:
         if message.type is None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.decisioning.explain import explain
-from pipeline.intake.messages import DECIDE, PlacementRequest
+from pipeline.intake.messages import DECIDE_DECODER, PlacementRequest
 from tests.support.cases import cases
 from tests.support.deciding import Life, campaign, fates, hero, offer, world
 
@@ -52,5 +52,7 @@ def test_explanation_covers_each_place() -> None:
     [(b'"hero"', "hero"), (b'{"placement": "hero", "limit": 5}', PlacementRequest("hero", 5))],
 )
 def test_both_forms_of_a_request_are_read(placements: bytes, expected: object) -> None:
-    body = DECIDE.decode(b'{"interaction": {"type": "page"}, "placements": [' + placements + b"]}")
+    body = DECIDE_DECODER.decode(
+        b'{"interaction": {"type": "page"}, "placements": [' + placements + b"]}"
+    )
     assert body.placements == (expected,)

@@ -171,7 +171,7 @@ def test_channel_may_contain_the_separator(tmp_path: Path) -> None:
 def _answer(file: Path, model: str = "markov", **options: object) -> AttributionAnswer:
     question = AttributionQuestion(
         file,
-        paths=False,
+        has_paths=False,
         model=model,
         touches=TouchOptions(**options),
         draws=BootstrapDraws(40),  # type: ignore[arg-type]
@@ -230,7 +230,7 @@ def test_credit_adds_up_after_any_number_of_half_lives(tmp_path: Path) -> None:
     lines = [_touch("p", 1, "a"), _touch("p", 2, "b"), _conversion("p", 28, 100.0)]
     question = AttributionQuestion(
         write_csv(tmp_path / "t.csv", [HEADER, *lines]),
-        paths=False,
+        has_paths=False,
         model="time-decay",
         half_life_ms=1_000,
     )
@@ -398,7 +398,7 @@ def test_data_beyond_the_memory_goes_to_disk(tmp_path: Path) -> None:
                     2.5 AS value
                 FROM range(2_000_000) AS t(i)) TO '{file}' (FORMAT parquet)"""
         )
-    question = AttributionQuestion(file, paths=False, model="first", draws=BootstrapDraws(0))
+    question = AttributionQuestion(file, has_paths=False, model="first", draws=BootstrapDraws(0))
     within_memory = _answer_from(
         question, Engine(memory="160MB", folder=tmp_path, threads=2)
     ).attribution

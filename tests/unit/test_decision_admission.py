@@ -39,7 +39,7 @@ class _Pipeline:
         match self.admission.judge(_KEY, _BUDGET_S):
             case AdmissionVerdict.ADMIT:
                 request = str(next(self._ids))
-                self.admission.ask(request, _KEY)
+                self.admission.note_request(request, _KEY)
                 self._queue.append((request, self.now_s))
             case AdmissionVerdict.OVERLOADED:
                 self.refusals += 1
@@ -114,7 +114,7 @@ def test_slow_machine_within_its_budget_is_asked() -> None:
         if number >= 9:
             admission.note_reply(str(number - 9 - number % 3))
         assert admission.judge(_KEY, _BUDGET_S) is AdmissionVerdict.ADMIT
-        admission.ask(str(number), _KEY)
+        admission.note_request(str(number), _KEY)
 
 
 def test_short_stall_is_tolerated() -> None:
@@ -129,9 +129,9 @@ def test_short_stall_is_tolerated() -> None:
 def test_unanswered_decision_is_dropped_with_the_next_answer() -> None:
     now_s = 0.0
     admission = DecisionAdmission(1, _BUDGET_S, lambda: now_s)
-    admission.ask("on an event that was decided before", _KEY)
+    admission.note_request("on an event that was decided before", _KEY)
     now_s = 10.0
-    admission.ask("next", _KEY)
+    admission.note_request("next", _KEY)
     assert admission.oldest_age_s() == 10.0
     admission.note_reply("next")
     assert admission.oldest_age_s() == 0.0
@@ -144,7 +144,7 @@ def test_stalled_partition_stalls_no_other() -> None:
     admission = DecisionAdmission(4, _BUDGET_S, lambda: now_s)
     keys = [f"cookie:{number}" for number in range(40)]
     for number, key in enumerate(keys):
-        admission.ask(str(number), key)
+        admission.note_request(str(number), key)
     for step in range(20):
         now_s += 0.02
         for key in keys:
@@ -163,7 +163,7 @@ def test_stalled_partition_stalls_no_other() -> None:
 def test_longer_budget_tolerates_a_longer_delay() -> None:
     now_s = 0.0
     admission = DecisionAdmission(1, _BUDGET_S, lambda: now_s)
-    admission.ask("oldest", _KEY)
+    admission.note_request("oldest", _KEY)
     verdicts = []
     for _ in range(40):
         now_s += 0.01

@@ -17,7 +17,7 @@ from pipeline.config import model
 from pipeline.gateway import body
 from pipeline.intake import scan
 from pipeline.intake.decoding import decode_parts
-from pipeline.intake.messages import BATCH
+from pipeline.intake.messages import BATCH_DECODER
 from pipeline.intake.refusal import Refusal
 from tests.support.doorway import BATCH_BYTES, ITEMS, MESSAGE_BYTES, Doorway, configuration, doorway
 
@@ -79,7 +79,7 @@ HOSTILE_BODIES = {
 def test_error_path_needs_memory_in_proportion_to_the_body(text: bytes) -> None:
     tracemalloc.start()
     try:
-        result = decode_parts(text, BATCH, "batch", ITEMS)
+        result = decode_parts(text, BATCH_DECODER, "batch", ITEMS)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -213,7 +213,7 @@ def test_every_member_of_a_gzip_body_counts() -> None:
 
 def test_batch_without_items_is_decoded() -> None:
     text = b'{"batch": []}'
-    assert decode_parts(text, BATCH, "batch", 5) == BATCH.decode(text)
+    assert decode_parts(text, BATCH_DECODER, "batch", 5) == BATCH_DECODER.decode(text)
 
 
 _DEEP_ITEM = b'{"type": "track", "event": "x", "userId": "u", "properties": {"a": %s}}' % (

@@ -15,8 +15,8 @@ from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.ingest.helpers import HelperEndedError, convert_here, convert_with_helpers
-from pipeline.ingest.judging import ConvertedRows, WatchedFile, open_converter
 from pipeline.ingest.preparing import PreparedFiles, RowCounts, prepare
+from pipeline.ingest.row_conversion import ConvertedRows, WatchedFile, open_converter
 from pipeline.row_files.mapping import row_mapping
 from pipeline.row_files.row import FileFormat, FileRow, ReadRow
 from pipeline.row_files.rows import open_rows

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.adapters.avro import Codec
 from pipeline.config import model
-from pipeline.ingest.judging import WatchedFile, open_converter
+from pipeline.ingest.row_conversion import WatchedFile, open_converter
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.row_files.mapping import row_mapping
 from pipeline.row_files.row import FileFormat, UnreadableRow

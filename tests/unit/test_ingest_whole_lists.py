@@ -41,9 +41,9 @@ class _Lists:
         rows = self._open(text, watch)
         members = find_list(rows, self.folder / "lists", _IDENTITY)
         assert members is not None
-        self.identities.append(members.known_by(digest))
+        self.identities.append(members.history_digest(digest))
         changes = list(members.changes(rows.rows(), self.folder / "members"))
-        last_file = members.next_last(digest, self.identities[-1], "a.csv")
+        last_file = members.sent_file_record(digest, self.identities[-1], "a.csv")
         members.store(self.folder / "members", last_file)
         assert len({change.line for change in changes}) == len(changes)
         return [_change_of(change) for change in changes if isinstance(change, FileRow)]
@@ -127,9 +127,9 @@ class _SharedPlace:
             assert members is not None
             memory = ListMemory(members, place)
             memory.recall(digest, self._open_former)
-            identity = members.known_by(digest)
+            identity = members.history_digest(digest)
             changes = list(members.changes(rows.rows(), home / "members"))
-            last_file = memory.note(members.next_last(digest, identity, name), home / "note")
+            last_file = memory.note(members.sent_file_record(digest, identity, name), home / "note")
             members.store(home / "members", last_file)
             place.move(name, "done", name)
         all_changes = [_change_of(change) for change in changes if isinstance(change, FileRow)]
@@ -199,11 +199,11 @@ def test_list_is_kept_in_the_home_where_nothing_can_be_written_beside_its_files(
     (tmp_path / "done").write_text("a file in the way")
     with open_folder(tmp_path) as folder:
         memory = ListMemory(whole_list, folder)
-        last_file = memory.note(whole_list.next_last("d", "k", "a.csv"), tmp_path / "note")
+        last_file = memory.note(whole_list.sent_file_record("d", "k", "a.csv"), tmp_path / "note")
         assert not last_file.is_shared
         whole_list.store(tmp_path / "members", last_file)
         memory.recall("e", lambda _: nullcontext(("", RowFile(0, lambda: iter(())))))
-    assert whole_list.last() == last_file
+    assert whole_list.last_file() == last_file
 
 
 @pytest.mark.parametrize("target", ["time", "id"])

@@ -16,7 +16,7 @@ from pipeline.enrichment.shard import apply
 from pipeline.enrichment.state import Shard
 from pipeline.enrichment.view import traits
 from pipeline.flow import Flow
-from pipeline.intake.messages import MESSAGE
+from pipeline.intake.messages import MESSAGE_DECODER
 from pipeline.intake.refusal import Refusal
 from pipeline.intake.segment_api import Arrival, interaction
 from pipeline.model import topics
@@ -34,7 +34,7 @@ _LONG_LIST = [f"tag-{number}" for number in range(1_000)]
 
 def _read_http(properties: Mapping[str, Any]) -> Interaction:
     body = {"type": "track", "event": "Order", "anonymousId": "c", "properties": properties}
-    message = MESSAGE.decode(msgspec.json.encode(body))
+    message = MESSAGE_DECODER.decode(msgspec.json.encode(body))
     result = interaction(message, "track", Arrival(_SHOP, _CONFIG, _NOW))
     assert isinstance(result, Interaction), result
     return result
@@ -120,7 +120,7 @@ _CLASHES: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("properties", "name"), _CLASHES)
 def test_property_that_contradicts_a_list_is_refused(properties: dict[str, Any], name: str) -> None:
-    message = MESSAGE.decode(
+    message = MESSAGE_DECODER.decode(
         msgspec.json.encode({"event": "Order", "anonymousId": "c", "properties": properties})
     )
     refusal = interaction(message, "track", Arrival(_SHOP, _CONFIG, _NOW))

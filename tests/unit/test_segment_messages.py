@@ -11,7 +11,7 @@ from pipeline.config.aggregates import aggregates_of
 from pipeline.config.compile import Configuration
 from pipeline.flow import Flow
 from pipeline.intake.decoding import decode
-from pipeline.intake.messages import BATCH, MESSAGE, Kind, SegmentMessage
+from pipeline.intake.messages import BATCH_DECODER, MESSAGE_DECODER, Kind, SegmentMessage
 from pipeline.intake.refusal import Refusal
 from pipeline.intake.segment_api import Arrival, interaction, with_batch_fields
 from pipeline.model.identity import IdentityChange
@@ -30,7 +30,7 @@ _CONFIG: Final = configuration(_SOURCE)
 def read(
     kind: Kind, fields: dict[str, Any], config: Configuration = _CONFIG
 ) -> Interaction | Refusal:
-    message = decode(json.encode(fields), MESSAGE)
+    message = decode(json.encode(fields), MESSAGE_DECODER)
     if isinstance(message, Refusal):
         return message
     return interaction(message, kind, Arrival(_SOURCE, config, _NOW))
@@ -207,8 +207,8 @@ def test_only_an_alias_has_a_previous_id() -> None:
 
 
 def _merge_batch(message: dict[str, Any], **batch_fields: Any) -> SegmentMessage:
-    batch = decode(json.encode({"batch": [], **batch_fields}), BATCH)
-    record = decode(json.encode(message), MESSAGE)
+    batch = decode(json.encode({"batch": [], **batch_fields}), BATCH_DECODER)
+    record = decode(json.encode(message), MESSAGE_DECODER)
     assert not isinstance(batch, Refusal)
     assert not isinstance(record, Refusal)
     return with_batch_fields(record, batch)
@@ -418,7 +418,7 @@ def test_alias_of_a_customers_own_two_names_is_accepted() -> None:
 )
 def test_half_a_surrogate_pair_is_an_unreadable_character(text: bytes, expected: str) -> None:
     raw = b'{"event": "Viewed", "userId": "u1", "properties": {"text": "%s"}}' % text
-    message = decode(raw, MESSAGE)
+    message = decode(raw, MESSAGE_DECODER)
     assert isinstance(message, SegmentMessage), message
     assert message.properties == {"text": expected}
 

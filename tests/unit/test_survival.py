@@ -24,7 +24,7 @@ def test_estimates_equal_the_published_ones_of_the_leukaemia_data() -> None:
     errors = [0.0764, 0.0869, 0.0963, 0.1068, 0.1141, 0.1282, 0.1346]
     assert curve.survival == pytest.approx(published_shares, abs=5e-5)
     for time, share_left, error in zip(curve.times, published_shares, errors, strict=True):
-        survival, variance = curve.at(time)
+        survival, variance = curve.estimate(time)
         assert survival == pytest.approx(share_left, abs=5e-5)
         assert variance**0.5 == pytest.approx(error, abs=5e-5)
 
@@ -52,7 +52,7 @@ def test_without_censoring_the_share_is_that_of_the_cases_and_its_variance_binom
     curve = kaplan_meier([FollowedCases(time, True, 1) for time in times])
     for time in range(30):
         share_left = sum(duration > time for duration in times) / len(times)
-        assert curve.at(time) == pytest.approx(
+        assert curve.estimate(time) == pytest.approx(
             (share_left, share_left * (1 - share_left) / len(times))
         )
 

@@ -10,7 +10,7 @@ import pytest
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.flow import Flow
-from pipeline.intake.messages import MESSAGE
+from pipeline.intake.messages import MESSAGE_DECODER
 from pipeline.intake.refusal import Refusal
 from pipeline.intake.segment_api import Arrival, interaction
 from pipeline.intake.times import parse_time
@@ -108,7 +108,7 @@ def test_other_forms_are_refused_by_name(text: Any) -> None:
 
 def _read_http(source: model.Source, at: Any) -> Interaction | Refusal | DeadLetter:
     body = {"type": "track", "event": "Order", "anonymousId": "c", "timestamp": at}
-    message = MESSAGE.decode(msgspec.json.encode(body))
+    message = MESSAGE_DECODER.decode(msgspec.json.encode(body))
     return interaction(message, "track", Arrival(source, _CONFIG, _NOW))
 
 

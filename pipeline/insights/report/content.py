@@ -240,7 +240,7 @@ def _attribution(queries: Queries, question: ReportQuestion) -> tuple[ModelCredi
 
 def _credits(model: str, journeys: Journeys) -> ModelCredits:
     draws = BootstrapDraws(_REPLICATES if model == "markov" else 0)
-    question = AttributionQuestion(Path(), paths=False, model=model, draws=draws)
+    question = AttributionQuestion(Path(), has_paths=False, model=model, draws=draws)
     attribution = credit_journeys(question, journeys).attribution
     total = sum(channel.conversions for channel in attribution.channels)
     return ModelCredits(

@@ -1,6 +1,6 @@
 """`/v1/providers/email`: bounces and complaints, posted unchanged by a mail server.
 
-For mail servers that pipe mail to a return path into a command; others deliver it into the Maildir
+Mail servers that pipe mail to a return path into a command use it; others deliver into the Maildir
 that `kairos adapter email` reads. A message counts once by either way.
 """
 
@@ -24,7 +24,7 @@ _MOST_BYTES: Final = 10_000_000
 
 
 class ReturnedMailAnswer(Struct, frozen=True):
-    """Outcome reported by a message; None: none, for the reason `why`."""
+    """Outcome that a message reports; `outcome` None: it reports none, for the reason `why`."""
 
     outcome: str | None
     why: str | None = None
