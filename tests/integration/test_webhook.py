@@ -108,12 +108,12 @@ def test_refused_action_frees_its_place_in_the_cap(
 ) -> None:
     receiver.prepare(email, Answer(410))
     _order(stack, email)
-    [first] = eventually(lambda: receiver.posts(email))
-    assert eventually(lambda: _outcomes(stack, first.key)) == ["bounce"]
+    [first_post] = eventually(lambda: receiver.posts(email))
+    assert eventually(lambda: _outcomes(stack, first_post.key)) == ["bounce"]
     stack.wait_until_idle()
     _order(stack, email)
     posts = eventually(lambda: posts if len(posts := receiver.posts(email)) == 2 else None)
-    assert posts[1].key != first.key
+    assert posts[1].key != first_post.key
     stack.wait_until_idle()
     _order(stack, email)  # the second post used the cap of one a day
     stack.wait_until_idle()
@@ -158,9 +158,9 @@ def test_actions_expire_at_their_deadline(stack: Stack, receiver: Receiver) -> N
 def test_action_that_may_have_been_taken_is_not_reported_as_expired(
     stack: Stack, receiver: Receiver
 ) -> None:
-    device, first = _ping_until_posted(stack, receiver, *[NONE] * 20)
-    assert eventually(lambda: _outcomes(stack, first.key)) == ["sent"]
-    assert {post.key for post in receiver.posts(device)} == {first.key}
+    device, first_post = _ping_until_posted(stack, receiver, *[NONE] * 20)
+    assert eventually(lambda: _outcomes(stack, first_post.key)) == ["sent"]
+    assert {post.key for post in receiver.posts(device)} == {first_post.key}
 
 
 @pytest.mark.parametrize(
@@ -177,11 +177,11 @@ def test_actions_that_wait_for_a_bad_url_are_delivered_once_it_is_mended(
     channels = (broken_folder / "channels.yaml").read_text()
     assert "${TEST_RECEIVER}/email" in channels
     (broken_folder / "channels.yaml").write_text(channels.replace("${TEST_RECEIVER}/email", url))
-    elsewhere = Stack(
+    broken_stack = Stack(
         stack.home, broken_folder, {}
     )  # `config apply` cannot see that the URL is wrong
     try:
-        elsewhere.kairos("config", "apply", str(broken_folder))
+        broken_stack.kairos("config", "apply", str(broken_folder))
         _order(stack, email)
         action = eventually(lambda: _emails(stack, email))[0]
         with pytest.raises(AssertionError, match="not within"):
@@ -203,8 +203,8 @@ def test_action_found_after_its_deadline_is_not_posted(stack: Stack, receiver: R
     with stopped(stack.process("adapter-webhook-0")):
         _ping(stack, device)
         [(entry, action)] = eventually(find_decided_actions)
-        last_ms = entry.timestamp + action.deadline_at - action.created_at
-        eventually(lambda: time.time_ns() // 1_000_000 > last_ms)
+        deadline_ms = entry.timestamp + action.deadline_at - action.created_at
+        eventually(lambda: time.time_ns() // 1_000_000 > deadline_ms)
     assert eventually(lambda: _outcomes(stack, action.action_id)) == ["expired"]
     stack.wait_until_idle()
     assert not receiver.posts(device)

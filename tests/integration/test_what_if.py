@@ -55,7 +55,7 @@ def bundle() -> Bundle:
 def log(bundle: Bundle) -> list[Interaction]:
     """Visits, and a click on the first message of the campaign."""
     visits = shop_log()
-    actions = [emit.value for emit in _direct(bundle, visits) if isinstance(emit.value, Action)]
+    actions = [emit.value for emit in _run_stages(bundle, visits) if isinstance(emit.value, Action)]
     click_action = next(action for action in actions if action.campaign == _CAMPAIGN)
     click = visit(900, "click", visits[-1].received_at, click_action.identifier.key, kind="outcome")
     action_properties = {
@@ -66,8 +66,8 @@ def log(bundle: Bundle) -> list[Interaction]:
     return [*visits, replace(click, properties=action_properties)]
 
 
-def _direct(bundle: Bundle, log: Iterable[Interaction]) -> list[Emit]:
-    """Run the stages in the test."""
+def _run_stages(bundle: Bundle, log: Iterable[Interaction]) -> list[Emit]:
+    """Run the stages in the test's process; return their outputs."""
     flow = Flow(rules(bundle))
     emits: list[Emit] = []
     for interaction in log:
@@ -90,8 +90,8 @@ def records(settings: Settings, log: list[Interaction]) -> Records:
 def ask(records: Records, bundle: Bundle, tmp_path: Path) -> _Ask:
     """Function that decides the log by other rules than the demonstration's."""
 
-    def run(other: Rules, time_range: TimeRange) -> WhatIfReport:
-        return what_if(records, rules(bundle), other, time_range, tmp_path, lambda _: None)
+    def run(other_rules: Rules, time_range: TimeRange) -> WhatIfReport:
+        return what_if(records, rules(bundle), other_rules, time_range, tmp_path, lambda _: None)
 
     return run
 
@@ -103,7 +103,7 @@ def test_same_configuration_decides_identically(
     assert report.identical
     assert (report.changed_slots, report.interactions) == (0, len(log))
     assert report.before == report.after
-    emits = _direct(bundle, log)
+    emits = _run_stages(bundle, log)
     decisions = [emit.value for emit in emits if isinstance(emit.value, Decision)]
     assert report.before.decision_hash == fingerprint(decisions)
     assert report.before.actions == sum(isinstance(emit.value, Action) for emit in emits) > 0
@@ -115,16 +115,16 @@ def test_without_a_campaign_its_messages_and_their_outcomes_are_gone(
     [removed_campaign] = [
         campaign for campaign in bundle.campaigns if campaign.campaign == _CAMPAIGN
     ]
-    others = tuple(campaign for campaign in bundle.campaigns if campaign is not removed_campaign)
-    report = ask(rules(replace(bundle, campaigns=others)), TimeRange(None, _END))
+    other_campaigns = tuple(
+        campaign for campaign in bundle.campaigns if campaign is not removed_campaign
+    )
+    report = ask(rules(replace(bundle, campaigns=other_campaigns)), TimeRange(None, _END))
     names = {offer.offer for offer in removed_campaign.offers}
     lost_offers = [offer for offer in report.offers if offer.name in names]
     assert not report.identical
     assert report.changed_slots > 0
     assert (
-        sum(campaign.before for campaign in lost_offers)
-        > sum(campaign.after for campaign in lost_offers)
-        == 0
+        sum(offer.before for offer in lost_offers) > sum(offer.after for offer in lost_offers) == 0
     )
     assert (report.before.outcomes_left_out, report.after.outcomes_left_out) == (0, 1)
     assert sum(channel.before for channel in report.channels) == report.before.actions
@@ -136,9 +136,12 @@ def test_only_decisions_of_the_range_are_compared(
     ask: _Ask, bundle: Bundle, log: list[Interaction]
 ) -> None:
     middle = log[150].received_at
-    whole_answer, first, later_answer = (
+    whole_report, first_report, later_report = (
         ask(rules(bundle), time_range)
         for time_range in (TimeRange(None, _END), TimeRange(None, middle), TimeRange(middle, _END))
     )
-    assert first.before.decisions + later_answer.before.decisions == whole_answer.before.decisions
-    assert 0 < first.before.actions < whole_answer.before.actions
+    assert (
+        first_report.before.decisions + later_report.before.decisions
+        == whole_report.before.decisions
+    )
+    assert 0 < first_report.before.actions < whole_report.before.actions

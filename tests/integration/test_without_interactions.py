@@ -1,5 +1,5 @@
-"""Changes without an interaction on a real broker: by time (the wall's across a kill, and a log's),
-and by a new configuration."""
+"""Changes without an interaction on a real broker: by the wall clock across a kill, by a log's
+clock, and by a new configuration."""
 
 import subprocess
 import sys
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.long
 
 _CODEC = Codec(recorded_versions())
 _WAIT_S = 3
-_CROWD = 300
+_BACKLOG_SIZE = 300
 _MINUTE = 60_000
 _HOUR = 60 * _MINUTE
 
@@ -50,17 +50,17 @@ def _bundle() -> model.Bundle:
     """Return a configuration that mails customers who left a cart: after seconds by the wall's
     clock, after an hour by a log's."""
 
-    def last(name: str) -> model.TraitDefinition:
+    def latest_time(name: str) -> model.TraitDefinition:
         return model.TraitDefinition(
             f"last_{name.lower()}", "max", of="occurred_at", when={"name": name}
         )
 
-    def cart_segment(name: str, after: str) -> model.Segment:
+    def cart_segment(name: str, age: str) -> model.Segment:
         return model.Segment(
             name,
             {
                 "all": [
-                    {"trait": "last_cart", "older_than": after},
+                    {"trait": "last_cart", "older_than": age},
                     {"not": {"trait": "last_order", "gte": {"trait": "last_cart"}}},
                 ]
             },
@@ -80,18 +80,18 @@ def _bundle() -> model.Bundle:
         ),
         identity=model.Identity((model.Namespace("email", "lower"), model.Namespace("cookie"))),
         channels=model.Channels((model.Channel("email"), model.Channel("web"))),
-        profile=model.ProfileRules((last("Cart"), last("Order"))),
+        profile=model.ProfileRules((latest_time("Cart"), latest_time("Order"))),
         segments=(
             cart_segment("left-now", f"{_WAIT_S}s"),
             cart_segment("left-an-hour", "60m"),
-            model.Segment("lately", {"trait": "last_cart", "within": f"{_WAIT_S}s"}),
+            model.Segment("recent-cart", {"trait": "last_cart", "within": f"{_WAIT_S}s"}),
         ),
         campaigns=(campaign("left-now"), campaign("left-an-hour")),
     )
 
 
 @dataclass
-class Stack:
+class WorkerStack:
     """Broker and one worker with all agents."""
 
     settings: Settings
@@ -149,13 +149,13 @@ class Stack:
 
 
 @pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
+def stack(tmp_path: Path) -> Iterator[WorkerStack]:
     with running_broker(tmp_path) as bootstrap:
         settings = Settings(home=tmp_path, bootstrap_servers=bootstrap, partitions=3)
         ensure_topics(settings, ["web", "email"])
         with open_configuration_log(settings.kafka(), _CODEC) as log:
             log.apply(_bundle(), "test")
-        stack = Stack(settings)
+        stack = WorkerStack(settings)
         stack.start()
         yield stack
         if stack.worker is not None:
@@ -163,13 +163,13 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
             assert stack.worker.wait(120) == 0
 
 
-def test_time_and_configurations_act_without_interactions(stack: Stack) -> None:
+def test_time_and_configurations_act_without_interactions(stack: WorkerStack) -> None:
     _check_time_of_a_log(stack)
     _check_timers_across_a_kill(stack)
     _check_new_configuration(stack)
 
 
-def _check_time_of_a_log(stack: Stack) -> None:
+def _check_time_of_a_log(stack: WorkerStack) -> None:
     """Check that a log has its own time: a cart left for an hour gets one e-mail, one bought at 59
     minutes none, and the wall's clock changes nothing."""
     begin = 1_700_000_000_000
@@ -186,16 +186,18 @@ def _check_time_of_a_log(stack: Stack) -> None:
     stack.wait_until_idle()
     stack.send("Order", "late@a", begin + 3 * _HOUR, "log")
     stack.wait_until_idle()
-    hourly = [mail for mail in stack.mails() if mail.campaign == "left-an-hour-campaign"]
-    assert sorted(action.address or "" for action in hourly) == ["late@a", "left@a"]
-    assert {action.created_at for action in hourly} == {begin + _HOUR}
+    hourly_mails = [mail for mail in stack.mails() if mail.campaign == "left-an-hour-campaign"]
+    assert sorted(mail.address or "" for mail in hourly_mails) == ["late@a", "left@a"]
+    assert {mail.created_at for mail in hourly_mails} == {begin + _HOUR}
     exits = [change for change in stack.changes() if change.change == "exited"]
-    assert {change.at for change in exits if change.segment == "lately"} == {begin + _WAIT_S * 1000}
-    exit_times = {change.at for change in exits if change.segment != "lately"}
+    assert {change.at for change in exits if change.segment == "recent-cart"} == {
+        begin + _WAIT_S * 1000
+    }
+    exit_times = {change.at for change in exits if change.segment != "recent-cart"}
     assert exit_times == {begin + 59 * _MINUTE, begin + 3 * _HOUR}
 
 
-def _check_timers_across_a_kill(stack: Stack) -> None:
+def _check_timers_across_a_kill(stack: WorkerStack) -> None:
     """Check that a timer fires once across a kill, by the worker that runs when it falls due or by
     its successor."""
     at = time.time_ns() // 1_000_000
@@ -210,27 +212,27 @@ def _check_timers_across_a_kill(stack: Stack) -> None:
     _check_entry_by_time(stack, "gone@b", at)
 
 
-def test_backlog_counts_before_timers_due_later(stack: Stack) -> None:
+def test_backlog_counts_before_timers_due_later(stack: WorkerStack) -> None:
     # Bought in time, behind a backlog in the same partition: the cart never counts as left.
     identifier, at = _leave_cart_and_kill_worker(stack)
-    for number in range(_CROWD):
+    for number in range(_BACKLOG_SIZE):
         stack.send("View", identifier, at + 1 + number, "shop")
-    stack.send("Order", identifier, at + 1 + _CROWD, "shop")
+    stack.send("Order", identifier, at + 1 + _BACKLOG_SIZE, "shop")
     time.sleep(max(0, at / 1000 + _WAIT_S + 1 - time.time()))
-    before = len(stack.changes_of(identifier))
+    count_before = len(stack.changes_of(identifier))
     stack.start()
     eventually(
-        lambda: len(stack.changes_of(identifier)) > before
+        lambda: len(stack.changes_of(identifier)) > count_before
     )  # an idle pipeline may have a timer due
     stack.wait_until_idle()
-    later_changes = stack.changes_of(identifier)[before:]
+    later_changes = stack.changes_of(identifier)[count_before:]
     assert [(change.change, change.segment, change.at) for change in later_changes] == [
-        ("exited", "lately", at + _WAIT_S * 1000)
+        ("exited", "recent-cart", at + _WAIT_S * 1000)
     ]
     assert not [mail for mail in stack.mails() if mail.address == identifier]
 
 
-def _leave_cart_and_kill_worker(stack: Stack) -> tuple[str, int]:
+def _leave_cart_and_kill_worker(stack: WorkerStack) -> tuple[str, int]:
     """Let a customer leave a cart, and kill the worker before the timer fires; return the customer
     and the time of the cart."""
     for number in range(10):
@@ -247,31 +249,31 @@ def _leave_cart_and_kill_worker(stack: Stack) -> tuple[str, int]:
     pytest.fail("the worker was never killed in time")
 
 
-def _check_entry_by_time(stack: Stack, identifier: str, at: int) -> None:
+def _check_entry_by_time(stack: WorkerStack, identifier: str, at: int) -> None:
     """Check that the customer entered a segment and was mailed once, and left another, when due."""
     eventually(lambda: any(mail.address == identifier for mail in stack.mails()))
     stack.wait_until_idle()  # a segment's change may be readable after the mail that it caused
     [mail] = [mail for mail in stack.mails() if mail.address == identifier]
-    due = at + _WAIT_S * 1000
+    due_ms = at + _WAIT_S * 1000
     changes = [change for change in stack.changes() if change.profile_id == mail.profile_id]
-    by_time = {
+    timed_changes = {
         (change.change, change.segment, change.at)
         for change in changes
         if change.why == "time passed"
     }
-    assert by_time == {("entered", "left-now", due), ("exited", "lately", due)}
-    assert mail.created_at >= due
+    assert timed_changes == {("entered", "left-now", due_ms), ("exited", "recent-cart", due_ms)}
+    assert mail.created_at >= due_ms
 
 
-def _check_new_configuration(stack: Stack) -> None:
+def _check_new_configuration(stack: WorkerStack) -> None:
     """Check that a configuration has its planned effect: a new metric is back-filled; applied again
     it changes nothing, and nobody is mailed."""
-    mails = len(stack.mails())
-    versions = [Version(_compile(_bundle()), 1), Version(_compile(_with_orders()), 2)]
+    mail_count = len(stack.mails())
+    versions = [Version(_compile(_bundle()), 1), Version(_compile(_bundle_with_orders()), 2)]
     config = versions[-1].config
     records = Records.of(stack.settings)
-    everyone = _people(records)
-    rollout = plan(everyone, versions[:1], config)
+    people = _people(records)
+    rollout = plan(people, versions[:1], config)
     segment_plan = next(segment for segment in rollout.segments if segment.segment == "ordered")
     assert (segment_plan.now, segment_plan.enter, rollout.filled) == (0, 2, ("orders",))
     with open_configuration_log(stack.settings.kafka(), _CODEC) as log:
@@ -280,25 +282,25 @@ def _check_new_configuration(stack: Stack) -> None:
     rules = load_rules(config, stack.settings)
     assert are_stages_running(stack.settings.kafka())
     for _ in range(2):
-        assert backfill(records, versions, rules, lambda _: None) == len(everyone)
+        assert backfill(records, versions, rules, lambda _: None) == len(people)
         reevaluate(records, _people(records), version.digest, progress.append)
-    assert progress == [len(everyone)] * 2
-    news = [change for change in stack.changes() if change.config == version.digest]
+    assert progress == [len(people)] * 2
+    new_changes = [change for change in stack.changes() if change.config == version.digest]
     entries = [("counted", "entered")] * 2 + [("ordered", "entered")] * 2
-    assert sorted((change.segment, change.change) for change in news) == entries
+    assert sorted((change.segment, change.change) for change in new_changes) == entries
     for person in _people(records):
         has_ordered = "last_order" in person.profile.traits
         assert person.profile.traits.get("orders") == (1 if has_ordered else None)
         assert {"ordered", "counted"} <= person.members.keys() or not has_ordered
-    assert len(stack.mails()) == mails
+    assert len(stack.mails()) == mail_count
     buyer = next(person.profile for person in _people(records) if "ordered" in person.members)
     identifier = Identifier.parse(buyer.root).value
     stack.send("Order", identifier, time.time_ns() // 1_000_000, "shop")
     stack.wait_until_idle()
-    [second_profile] = [
+    [updated_profile] = [
         person.profile for person in _people(records) if person.profile.root == buyer.root
     ]
-    assert second_profile.traits["orders"] == 2
+    assert updated_profile.traits["orders"] == 2
 
 
 def _people(records: Records) -> list[MemberProfile]:
@@ -307,16 +309,16 @@ def _people(records: Records) -> list[MemberProfile]:
         return list(people)
 
 
-def _with_orders() -> model.Bundle:
+def _bundle_with_orders() -> model.Bundle:
     """Return the bundle with a segment over a known metric, and one over a new metric."""
-    base = _bundle()
+    base_bundle = _bundle()
     orders = model.TraitDefinition("orders", "count", when={"name": "Order"})
     known_metric = model.Segment("ordered", {"trait": "last_order", "exists": True})
     order_segment = model.Segment("counted", {"trait": "orders", "gte": 1})
     return msgspec.structs.replace(
-        base,
-        profile=model.ProfileRules((*base.profile.traits, orders)),
-        segments=(*base.segments, known_metric, order_segment),
+        base_bundle,
+        profile=model.ProfileRules((*base_bundle.profile.traits, orders)),
+        segments=(*base_bundle.segments, known_metric, order_segment),
     )
 
 

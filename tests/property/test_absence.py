@@ -101,10 +101,10 @@ def test_absence_alters_neither_changes_of_segments_nor_their_order(
     # Due timers are looked for at every moment, at some moments, and only at the end.
     world = _mailing_world(drawn_segments)
     prompt_run = _run(world, stream, range(1, _END + 1))
-    for looks in ({*ticks, _END}, {_END}):
-        after_kills = _run(world, stream, looks)
-        assert _changes(after_kills) == _changes(prompt_run)
-        assert _mails(after_kills) == _mails(prompt_run)
+    for look_times in ({*ticks, _END}, {_END}):
+        delayed_run = _run(world, stream, look_times)
+        assert _changes(delayed_run) == _changes(prompt_run)
+        assert _mails(delayed_run) == _mails(prompt_run)
 
 
 @given(segments(), streams())
@@ -112,15 +112,15 @@ def test_timers_overdue_beyond_the_action_age_change_memberships_and_send_nothin
     drawn_segments: tuple[model.Segment, ...], stream: list[Interaction]
 ) -> None:
     world = _mailing_world(drawn_segments)
-    on_time = _run(world, stream, range(1, _END + 1))
+    prompt_run = _run(world, stream, range(1, _END + 1))
     late_run = _run(world, stream, [_END + world.max_action_age_ms])
-    assert _changes(late_run) == _changes(on_time)
+    assert _changes(late_run) == _changes(prompt_run)
     assert _mails(late_run) == _mails(_run(world, stream, ()))
 
 
 def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None:
     # A count over a minute and one over two leave their windows before a recency falls due.
-    def is_counted(window: int) -> dict[str, Any]:
+    def count_condition(window: int) -> dict[str, Any]:
         return {"trait": f"n{window}", "gte": 1}
 
     definitions = [
@@ -128,19 +128,21 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
         for window in (1, 2)
     ]
     segments = (
-        model.Segment("hour", is_counted(1)),
-        model.Segment("pair", {"all": [{"segment": "hour"}, is_counted(2)]}),
+        model.Segment("hour", count_condition(1)),
+        model.Segment("pair", {"all": [{"segment": "hour"}, count_condition(2)]}),
         model.Segment(
-            "never", {"all": [is_counted(2), {"trait": "last_seen", "older_than": "3m"}]}
+            "never", {"all": [count_condition(2), {"trait": "last_seen", "older_than": "3m"}]}
         ),
     )
     profile = model.ProfileRules(tuple(definitions))
     bundle = replace(configuration(segments), sources=_WALL_CLOCK_SOURCES, profile=profile)
     visit = Interaction("e", "track", "Visit", "web", "log", 1, 1, (Identifier("cookie", "k"),), {})
-    at_once = _run(rules(bundle), [visit], [4 * _MINUTE_MS + 1])
-    by_minutes = _run(rules(bundle), [visit], range(1, 5 * _MINUTE_MS, _MINUTE_MS))
-    assert _changes(at_once) == _changes(by_minutes)
-    changes = [record.value for record in at_once if isinstance(record.value, SegmentChange)]
+    single_look_emits = _run(rules(bundle), [visit], [4 * _MINUTE_MS + 1])
+    minutely_emits = _run(rules(bundle), [visit], range(1, 5 * _MINUTE_MS, _MINUTE_MS))
+    assert _changes(single_look_emits) == _changes(minutely_emits)
+    changes = [
+        record.value for record in single_look_emits if isinstance(record.value, SegmentChange)
+    ]
     assert [(change.segment, change.change, change.at) for change in changes] == [
         ("hour", "entered", 1),
         ("pair", "entered", 1),
@@ -160,9 +162,9 @@ def test_returning_workers_write_the_changes_of_an_undisturbed_run(
         logs.put(record)
     stages = KilledStages(world, logs, Random(seed))
     stages.run(kills=5)
-    killed_before = None
-    while killed_before != stages.kills:
-        killed_before = stages.kills
+    previous_kills = None
+    while previous_kills != stages.kills:
+        previous_kills = stages.kills
         stages.fire_due_timers(_END)
         stages.run(kills=0)
     changes_by_key: dict[str, list[SegmentChange]] = defaultdict(list)

@@ -61,7 +61,7 @@ def test_profiles_name_their_persons_identifiers_in_every_order_of_delivery(
     for number, (top, names) in enumerate(persons(stream).items()):
         flow.put(order(Identifier.parse(top), stream, number))
         flow.drain()
-        addresses = set(_sent_to(flow.outputs[count:]))
+        addresses = set(_sent_addresses(flow.outputs[count:]))
         count = len(flow.outputs)
         assert addresses <= {(profile_of(top), name) for name in names}
         namespaces = {Identifier.parse(name).namespace for _, name in addresses}
@@ -79,7 +79,7 @@ def test_no_message_goes_to_an_address_that_is_another_persons_at_that_moment(
         emits = list(flow.run(event))
         assert not flow.dead_letters
         owners = roots(stream[:number])
-        for profile, address in _sent_to(emits):
+        for profile, address in _sent_addresses(emits):
             assert profile_of(owners[address]) == profile
 
 
@@ -88,7 +88,7 @@ def _step(flow: InterleavedFlow) -> bool:
     person; return whether there was a record to process."""
     count = len(flow.outputs)
     is_processed = flow.step()
-    for profile, address in _sent_to(flow.outputs[count:]):
+    for profile, address in _sent_addresses(flow.outputs[count:]):
         belonging = flow.rows["decisioning"][profile].belongings.get(address)
         assert belonging is None or belonging.here
     return is_processed
@@ -104,14 +104,14 @@ def _names_by_profile(emits: Iterable[Emit]) -> dict[str, set[str]]:
     }
 
 
-def _sent_to(emits: Sequence[Emit]) -> Iterable[tuple[str, str]]:
+def _sent_addresses(emits: Sequence[Emit]) -> Iterable[tuple[str, str]]:
     """Yield the profile and the addressed identifier of each action that has an address."""
     for emit in emits:
         if isinstance(emit.value, Action) and emit.value.address is not None:
             yield emit.key, f"{_ADDRESSES[emit.value.channel]}:{emit.value.address}"
 
 
-class _SlowEmail(InterleavedFlow):
+class _SlowEmailFlow(InterleavedFlow):
     """Flow that holds back records for the row of one address, as while its partition's worker is
     down."""
 
@@ -134,12 +134,12 @@ class _SlowEmail(InterleavedFlow):
 
 
 def test_message_caused_by_silence_waits_for_an_address_that_was_shown_before() -> None:
-    flow = _SlowEmail("email:x@example.com")
+    flow = _SlowEmailFlow("email:x@example.com")
     flow.put(_interaction("Ask", 1_000, "customer_id:A", "email:x@example.com"))
     flow.drain()
     flow.put(_interaction("Home", 70_000, "customer_id:A"))
     flow.drain()
-    assert list(_sent_to(flow.outputs)) == []
+    assert list(_sent_addresses(flow.outputs)) == []
     flow.release()
     actions = [emit.value for emit in flow.outputs if emit.topic == topics.actions("email")]
     assert [(record.offer, record.address) for record in actions if isinstance(record, Action)] == [
@@ -147,23 +147,26 @@ def test_message_caused_by_silence_waits_for_an_address_that_was_shown_before() 
     ]
 
 
-@pytest.mark.parametrize("confirmed", [True, False])
-def test_message_that_waits_for_its_address_counts_until_its_deadline(confirmed: bool) -> None:
-    flow = _SlowEmail("email:x@example.com", _rules_with_budget())
+@pytest.mark.parametrize("is_confirmed", [True, False])
+def test_message_that_waits_for_its_address_counts_until_its_deadline(is_confirmed: bool) -> None:
+    flow = _SlowEmailFlow("email:x@example.com", _rules_with_budget())
     flow.put(_interaction("Ask", 1_000, "customer_id:A", "email:x@example.com"))
     flow.drain()
     flow.put(_interaction("Home", 70_000, "customer_id:A"))
     flow.drain()
-    if confirmed:
+    if is_confirmed:
         flow.release()
     [contact] = _contacts(flow)
     deadline = contact.waits_until
     assert deadline is not None
-    assert contact.until == (None if confirmed else deadline)
+    assert contact.until == (None if is_confirmed else deadline)
     assert contact.counts(deadline - 1)
-    assert contact.counts(deadline) is confirmed
+    assert contact.counts(deadline) is is_confirmed
     [spend] = [
-        x for emit in flow.outputs if isinstance(emit.value, Decision) for x in emit.value.spends
+        spend
+        for emit in flow.outputs
+        if isinstance(emit.value, Decision)
+        for spend in emit.value.spends
     ]
     assert spend.until is not None
     assert spend.until > deadline

@@ -28,27 +28,30 @@ def _changes(emits: list[Emit]) -> list[tuple[str, str, str, int]]:
 @settings(max_examples=40, deadline=None)
 @given(segments(), segments(), streams(), streams())
 def test_evaluating_affected_profiles_equals_evaluating_all(
-    before: tuple[model.Segment, ...],
-    after: tuple[model.Segment, ...],
+    old_segments: tuple[model.Segment, ...],
+    new_segments: tuple[model.Segment, ...],
     stream: list[Interaction],
-    later: list[Interaction],
+    later_stream: list[Interaction],
 ) -> None:
     # Compared over the rollout itself, further interactions and time alone.
-    current, next_rules = rules(configuration(before)), rules(configuration(after))
-    versions = (Version(current.config, 1), Version(next_rules.config, 2))
+    current_rules, next_rules = (
+        rules(configuration(old_segments)),
+        rules(configuration(new_segments)),
+    )
+    versions = (Version(current_rules.config, 1), Version(next_rules.config, 2))
     results = []
     for evaluates_all in (True, False):
-        flow = Flow(current)
+        flow = Flow(current_rules)
         emits = [emit for record in stream for emit in flow.run(record)]
-        everyone = people(emits)
+        member_profiles = people(emits)
         affected_profiles = AffectedProfiles(versions)
         flow.rules = next_rules
         outputs: list[Emit] = []
-        for person in everyone:
+        for person in member_profiles:
             if evaluates_all or affected_profiles.has(person):
                 outputs += flow.follow(refresh(person, next_rules.config.digest))
         outputs += flow.advance(LAST)
-        for interaction in later:
+        for interaction in later_stream:
             at = interaction.occurred_at + LAST
             delayed_interaction = replace(
                 interaction,
@@ -70,10 +73,10 @@ def test_campaigns_affect_no_profile(
 ) -> None:
     base = configuration(drawn_segments)
     flow = Flow(rules(base))
-    everyone = people([emit for record in stream for emit in flow.run(record)])
+    member_profiles = people([emit for record in stream for emit in flow.run(record)])
     caps = (model.Cap("weekly", "all", 3, "7d"),)
     changed_rules = rules(replace(base, policies=model.Policies(caps=caps)))
     versions = (Version(rules(base).config, 1), Version(changed_rules.config, 2))
-    assert not any(map(AffectedProfiles(versions).has, everyone))
-    without_base = AffectedProfiles(versions[1:])
-    assert all(map(without_base.has, everyone))
+    assert not any(map(AffectedProfiles(versions).has, member_profiles))
+    affected_without_base = AffectedProfiles(versions[1:])
+    assert all(map(affected_without_base.has, member_profiles))

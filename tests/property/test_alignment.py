@@ -30,13 +30,13 @@ def paths_of(plan: JourneyPlan) -> list[tuple[int, ...]]:
     """Return every path that the plan allows."""
     paths: list[tuple[int, ...]] = [()]
     for stage in plan.stages():
-        mandatory = [step for step in stage if plan.steps[step].mandatory]
-        optional = [step for step in stage if not plan.steps[step].mandatory]
+        mandatory_steps = [step for step in stage if plan.steps[step].mandatory]
+        optional_steps = [step for step in stage if not plan.steps[step].mandatory]
         orders = [
             order
-            for size in range(len(optional) + 1)
-            for subset in combinations(optional, size)
-            for order in permutations([*mandatory, *subset])
+            for size in range(len(optional_steps) + 1)
+            for subset in combinations(optional_steps, size)
+            for order in permutations([*mandatory_steps, *subset])
         ]
         paths = [(*path, *order) for path in paths for order in orders]
     return paths
@@ -46,10 +46,10 @@ def edit_distance(path: Sequence[int], model: Sequence[int]) -> int:
     """Return the number of insertions and deletions that turn one path into the other."""
     row = list(range(len(model) + 1))
     for place, step in enumerate(path, start=1):
-        before, row = row, [place]
-        for other, model_step in enumerate(model, start=1):
-            cost = min(before[other], row[-1]) + 1
-            row.append(min(cost, before[other - 1]) if step == model_step else cost)
+        previous_row, row = row, [place]
+        for column, model_step in enumerate(model, start=1):
+            cost = min(previous_row[column], row[-1]) + 1
+            row.append(min(cost, previous_row[column - 1]) if step == model_step else cost)
     return row[-1]
 
 
@@ -65,10 +65,10 @@ def test_cost_is_the_least_over_all_paths_of_the_plan(
     plan, path = case
     model_paths = paths_of(plan)
     cost = min(edit_distance(path, model) for model in model_paths)
-    longest = len(path) + min(len(model) for model in model_paths)
+    max_cost = len(path) + min(len(model) for model in model_paths)
     alignment = align(plan, path)
     assert alignment.cost == cost
-    assert alignment.fitness == (1 - cost / longest if longest else 1)
+    assert alignment.fitness == (1 - cost / max_cost if max_cost else 1)
     assert alignment.fits is (tuple(path) in model_paths)
 
 
@@ -76,11 +76,13 @@ def test_cost_is_the_least_over_all_paths_of_the_plan(
 def test_deviations_add_up_to_the_cost(case: tuple[JourneyPlan, list[int]]) -> None:
     plan, path = case
     alignment = align(plan, path)
-    mandatory = {step for step, planned_step in enumerate(plan.steps) if planned_step.mandatory}
+    mandatory_steps = {
+        step for step, planned_step in enumerate(plan.steps) if planned_step.mandatory
+    }
     repeats = len(path) - len(set(path))
-    swap_cost = sum(2 if step in mandatory else 1 for step in alignment.swapped_steps)
+    swap_cost = sum(2 if step in mandatory_steps else 1 for step in alignment.swapped_steps)
     assert alignment.cost == len(alignment.skipped_steps) + swap_cost + repeats
-    assert set(alignment.skipped_steps) == mandatory - set(path)
+    assert set(alignment.skipped_steps) == mandatory_steps - set(path)
     assert set(alignment.repeated_steps) | set(alignment.swapped_steps) >= {
         s for s in path if path.count(s) > 1
     }

@@ -152,10 +152,10 @@ def test_context_weight_and_a_score_of_the_profile_decide() -> None:
         "when": {"trait": "rain", "is": True},
         "for": {"offer": "umbrella"},
     }
-    likely = {"trait": "likes", "default": 0.1}
+    likelihood = {"trait": "likes", "default": 0.1}
     offers = (
         offer("umbrella", 4, hero("umbrella-hero")),
-        offer("hat", 10, hero("hat-hero", p=likely)),
+        offer("hat", 10, hero("hat-hero", p=likelihood)),
     )
     campaigns = [campaign("c", *offers)]
     life = Life(
@@ -267,7 +267,9 @@ def test_invalid_campaign_is_refused_with_its_fault(
         segments=[{"segment": "s", "when": {"trait": "sessions", "gte": 2}}],
         campaigns=[campaign("c", offer("o", 1), **parts)],
     )
-    assert [(at, words in message) for at, message in faults] == [(f"campaigns/0/{place}", True)]
+    assert [(place_found, words in message) for place_found, message in faults] == [
+        (f"campaigns/0/{place}", True)
+    ]
 
 
 def test_valid_budget_is_accepted() -> None:

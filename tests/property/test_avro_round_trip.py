@@ -21,10 +21,10 @@ APACHE = {
     name: avro.schema.parse(msgspec.json.encode(schema).decode())
     for name, schema in current_schemas().items()
 }
-HEADER = 5
+HEADER_BYTES = 5
 
 
-class FirstMatch(avro.io.DatumWriter):
+class FirstMatchWriter(avro.io.DatumWriter):
     """Writer of Apache that takes the first branch of a union that fits, since the last would turn
     1 into 1.0."""
 
@@ -47,24 +47,24 @@ def topic_of(name: str) -> str:
     return "actions.web" if name == "actions" else name
 
 
-def apache_encode(name: str, record: msgspec.Struct) -> bytes:
+def encode_with_apache(name: str, record: msgspec.Struct) -> bytes:
     body = BytesIO()
     fields = msgspec.to_builtins(record, builtin_types=(bytes,))
-    FirstMatch(APACHE[name]).write(as_lists(fields), avro.io.BinaryEncoder(body))
+    FirstMatchWriter(APACHE[name]).write(replace_tuples(fields), avro.io.BinaryEncoder(body))
     return body.getvalue()
 
 
-def as_lists(value: object) -> object:
+def replace_tuples(value: object) -> object:
     """Return the value with lists for tuples, since Apache's writer takes no tuples for arrays."""
     match value:
         case dict():
-            return {key: as_lists(inner) for key, inner in value.items()}
+            return {key: replace_tuples(inner) for key, inner in value.items()}
         case tuple() | list():
-            return [as_lists(inner) for inner in value]
+            return [replace_tuples(inner) for inner in value]
     return value
 
 
-def apache_decode(name: str, body: bytes) -> msgspec.Struct:
+def decode_with_apache(name: str, body: bytes) -> msgspec.Struct:
     fields = avro.io.DatumReader(APACHE[name]).read(avro.io.BinaryDecoder(BytesIO(body)))
     return msgspec.convert(fields, CLASSES[name], builtin_types=(bytes,))
 
@@ -77,8 +77,8 @@ def test_record_survives_and_bytes_equal_apaches(name: str, data: st.DataObject)
     encoding = CODEC.encode(topic_of(name), record)
     assert encoding is not None
     assert CODEC.decode(topic_of(name), encoding) == record
-    assert encoding[HEADER:] == apache_encode(name, record)
-    assert apache_decode(name, encoding[HEADER:]) == record
+    assert encoding[HEADER_BYTES:] == encode_with_apache(name, record)
+    assert decode_with_apache(name, encoding[HEADER_BYTES:]) == record
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -91,40 +91,42 @@ def test_garbled_bytes_are_a_record_or_malformed_and_no_exception(
     assert encoding is not None
     content = bytearray(encoding)
     for _ in range(data.draw(st.integers(1, 3))):
-        at = data.draw(st.integers(0, len(content)))
-        content[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+        begin = data.draw(st.integers(0, len(content)))
+        content[begin : begin + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
     result = CODEC.decode(topic_of(name), bytes(content))
     assert isinstance(result, (CLASSES[name], MalformedRecord))
 
 
-_GROWTH = (("interactions.identified", Enriched), ("interactions.enriched", Segmented))
+_GROWTHS = (("interactions.identified", Enriched), ("interactions.enriched", Segmented))
 
 
-@pytest.mark.parametrize(("before", "after"), _GROWTH)
+@pytest.mark.parametrize(("source_topic", "record_type"), _GROWTHS)
 @settings(max_examples=cases(50))
 @given(st.data())
 def test_record_with_a_new_section_has_the_bytes_of_a_full_encoding(
-    before: str, after: type[msgspec.Struct], data: st.DataObject
+    source_topic: str, record_type: type[msgspec.Struct], data: st.DataObject
 ) -> None:
-    encoding = CODEC.encode(before, data.draw(records(CLASSES[before])))
+    encoding = CODEC.encode(source_topic, data.draw(records(CLASSES[source_topic])))
     assert encoding is not None
-    source_record = CODEC.decode(before, encoding)
+    source_record = CODEC.decode(source_topic, encoding)
     assert not isinstance(source_record, MalformedRecord)
-    drawn_record = data.draw(records(after))
+    drawn_record = data.draw(records(record_type))
     passed_fields = {name: getattr(source_record, name) for name in source_record.__struct_fields__}
     value = msgspec.structs.replace(drawn_record, **passed_fields)
-    (topic,) = (name for name, of in CLASSES.items() if of is after)
+    (topic,) = (name for name, kind in CLASSES.items() if kind is record_type)
     for record in (value, drawn_record):
         assert CODEC.extend(topic, record, source_record, encoding) == CODEC.encode(topic, record)
 
 
-@pytest.mark.parametrize(("before", "after"), _GROWTH)
-def test_passed_on_bytes_are_reused(before: str, after: type[msgspec.Struct]) -> None:
-    encoding = CODEC.encode(before, CLASSES[before]())
+@pytest.mark.parametrize(("source_topic", "record_type"), _GROWTHS)
+def test_passed_on_bytes_are_reused(source_topic: str, record_type: type[msgspec.Struct]) -> None:
+    encoding = CODEC.encode(source_topic, CLASSES[source_topic]())
     assert encoding is not None
-    source_record = CODEC.decode(before, encoding)
+    source_record = CODEC.decode(source_topic, encoding)
     assert not isinstance(source_record, MalformedRecord)
-    (topic,) = (name for name, of in CLASSES.items() if of is after)
-    extension = CODEC.extend(topic, after(), source_record, encoding[:HEADER] + b"as it came")
+    (topic,) = (name for name, kind in CLASSES.items() if kind is record_type)
+    extension = CODEC.extend(
+        topic, record_type(), source_record, encoding[:HEADER_BYTES] + b"as it came"
+    )
     assert extension is not None
-    assert extension[HEADER:].startswith(b"as it came")
+    assert extension[HEADER_BYTES:].startswith(b"as it came")

@@ -43,17 +43,17 @@ _ORDERS = {"name": "Order"}
 
 
 def _traits(names: Iterable[str]) -> tuple[model.TraitDefinition, ...]:
-    """Return the trait definitions; those named `…_lately` count over a window."""
+    """Return the trait definitions; those named `…_windowed` count over a window."""
     definitions = []
     for name in names:
-        rule, _, lately = name.partition("_")
+        rule, _, suffix = name.partition("_")
         path = None if rule in ("count", "recency") else "properties.total"
-        window = "6m" if lately else None
+        window = "6m" if suffix else None
         definitions.append(model.TraitDefinition(name, rule, path, _ORDERS, window))  # type: ignore[arg-type]
     return tuple(definitions)
 
 
-_TRAIT_NAMES = [f"{rule}{window}" for rule in _RULES for window in ("", "_lately")]
+_TRAIT_NAMES = [f"{rule}{window}" for rule in _RULES for window in ("", "_windowed")]
 _PATTERNS = (
     model.Segment("went_on", {"sequence": [{"name": "View"}, _ORDERS], "within": "9m"}),
     model.Segment("no_order", {"absence": _ORDERS, "after": {"name": "View"}, "for": "3m"}),
@@ -100,13 +100,13 @@ def histories(draw: st.DrawFn) -> list[str]:
     return [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
 
 
-class _Stages:
+class _FlowStages:
     """Stages of a flow, as a back-fill uses them."""
 
     def __init__(self, flow: _VersionedFlow, chance: random.Random) -> None:
         self.flow = flow
         self.chance = chance
-        self.log = _Log(flow, chance)
+        self.log = _SegmentedLog(flow, chance)
 
     @property
     def partitions(self) -> int:
@@ -126,7 +126,7 @@ class _Stages:
         yield from self.log.read(reader)
 
 
-class _Life(_Stages):
+class _VersionedLife(_FlowStages):
     """Customers who interact while versions are applied and back-filled, one after the other."""
 
     def __init__(self, world: Rules, data: st.DataObject) -> None:
@@ -174,7 +174,7 @@ class _Life(_Stages):
             self.continue_for(1)
 
     def _reader(self, world: Rules) -> BackfillReader:
-        self.log = _Log(self.flow, self.chance)
+        self.log = _SegmentedLog(self.flow, self.chance)
         return BackfillReader({}, world, self.versions)
 
 
@@ -183,7 +183,7 @@ class _Life(_Stages):
 def test_backfilled_aggregate_equals_one_kept_from_the_start(
     history: list[str], counts: list[int], data: st.DataObject
 ) -> None:
-    life = _Life(_WORLDS[history[0]], data)
+    life = _VersionedLife(_WORLDS[history[0]], data)
     for name, count in zip(history, counts, strict=False):
         life.flow.newest_rules = _WORLDS[name]
         life.continue_for(count)
@@ -225,19 +225,19 @@ def test_merged_parts_of_a_shard_keep_the_most_complete_fill(
         )
 
 
-class _Log:
+class _SegmentedLog:
     """Log of `interactions.segmented`, in which a killed worker sent some records twice; each read
     begins where the one before ended."""
 
     def __init__(self, flow: InterleavedFlow, chance: random.Random) -> None:
         self._flow = flow
         self._chance = chance
-        self._next = 0
+        self._next_index = 0
 
     def read(self, reader: BackfillReader) -> Iterator[str]:
         emits = self._flow.outputs
-        new, self._next = emits[self._next :], len(emits)
-        for emit in (emit for emit in new if emit.topic == topics.SEGMENTED):
+        new_emits, self._next_index = emits[self._next_index :], len(emits)
+        for emit in (emit for emit in new_emits if emit.topic == topics.SEGMENTED):
             assert isinstance(emit.value, Segmented)
             for _ in range(1 + (self._chance.random() < 0.2)):
                 shard = reader.add(self._flow.partition(emit.key), emit.value)
@@ -280,7 +280,7 @@ def _apply_all(arrivals: Iterable[Interaction], world: Rules) -> Shard:
 
 
 def _traits_of(shards: Any, now_ms: int, world: Rules) -> dict[str, FactValue]:
-    """Return the traits but for the identifiers', with floats rounded: averages are floats."""
+    """Return the traits without those of identifiers; floats are rounded: averages are inexact."""
     config = world.config
     return {
         name: round(value, 6) if isinstance(value, float) else value
@@ -325,10 +325,10 @@ def test_trait_states_its_beginning_until_backfilled() -> None:
     flow.drain()
     values = traits(shards_of(_row(flow)), 3 * MINUTE_MS, world.config)
     assert (values["count"], values["count.since"]) == (1, 2 * MINUTE_MS)
-    assert values["count_lately.since"] == 2 * MINUTE_MS
-    later = traits(shards_of(_row(flow)), 9 * MINUTE_MS, world.config)
-    assert "count.since" in later
-    assert "count_lately.since" not in later
+    assert values["count_windowed.since"] == 2 * MINUTE_MS
+    later_values = traits(shards_of(_row(flow)), 9 * MINUTE_MS, world.config)
+    assert "count.since" in later_values
+    assert "count_windowed.since" not in later_values
 
 
 @pytest.mark.parametrize(("received_names", "missed_name"), [("none", "all"), ("all", "none")])
@@ -340,7 +340,7 @@ def test_partition_behind_an_earlier_version_stalls_and_is_named(
     versions[-1] = Version(_WORLDS[missed_name].config, versions[-1].applied_at)
     reader = BackfillReader({}, _WORLDS[missed_name], versions)
     with pytest.raises(StalledError, match="partitions 0 still use an earlier configuration"):
-        backfill_stages(_Stages(flow, random.Random(0)), reader)
+        backfill_stages(_FlowStages(flow, random.Random(0)), reader)
     assert not any(
         config_of(emit.value) == _WORLDS[missed_name].config.digest for emit in flow.outputs
     )
@@ -394,8 +394,8 @@ def test_aggregate_unused_for_long_is_dropped_and_counts_from_now() -> None:
     world = _WORLDS["none"]
     [shard] = _row(flow).shards.here.values()
     assert aggregate in shard.kept
-    before_last = newest_beginning(versions[:3])
-    flow.give("cli", [begin_control(person, before_last, world) for person in _people(flow)])
+    third_beginning = newest_beginning(versions[:3])
+    flow.give("cli", [begin_control(person, third_beginning, world) for person in _people(flow)])
     flow.drain()
     [shard] = _row(flow).shards.here.values()
     assert (shard.kept, shard.begun, shard.sequences) == ({}, {}, {})

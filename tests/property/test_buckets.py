@@ -14,16 +14,16 @@ _values = st.one_of(_numbers, st.sampled_from([None, True, "5", ("a",)]))
 
 @given(st.lists(_numbers, min_size=1, max_size=5, unique=True), st.booleans(), _values)
 def test_bucket_of_a_number_is_its_rank_among_the_thresholds(
-    numbers: list[float], descending: bool, value: FactValue
+    numbers: list[float], is_descending: bool, value: FactValue
 ) -> None:
-    thresholds = sorted(numbers, reverse=descending)
+    thresholds = sorted(numbers, reverse=is_descending)
     compiled_bucket = bucket(
         model.TraitDefinition("b", "bucket", "trait.x", thresholds=tuple(thresholds)), False
     )
     number = bucket_of(compiled_bucket, {"x": value}, 0)
     if isinstance(value, bool) or not isinstance(value, int | float):
         assert number is None
-    elif descending and len(numbers) > 1:
+    elif is_descending and len(numbers) > 1:
         assert number == 1 + sum(value < threshold for threshold in numbers)
     else:
         assert number == 1 + sum(value >= threshold for threshold in numbers)
@@ -35,21 +35,23 @@ def test_bucket_of_a_number_is_its_rank_among_the_thresholds(
     st.booleans(),
     st.integers(-40, 10),
 )
-def test_ages_change_only_at_the_named_moments(ages: list[int], descending: bool, at: int) -> None:
-    thresholds = tuple(f"{age}ms" for age in sorted(ages, reverse=descending))
+def test_ages_change_only_at_the_named_moments(
+    ages: list[int], is_descending: bool, at: int
+) -> None:
+    thresholds = tuple(f"{age}ms" for age in sorted(ages, reverse=is_descending))
     compiled_bucket = bucket(
         model.TraitDefinition("b", "bucket", "trait.x", thresholds=thresholds), False
     )
     traits: dict[str, FactValue] = {"x": at}
-    due = next_threshold_time(compiled_bucket, traits, 0)
+    due_at = next_threshold_time(compiled_bucket, traits, 0)
     for now in range(60):
         rank = sum(now - at >= age for age in ages)
         assert bucket_of(compiled_bucket, traits, now) == 1 + (
-            len(ages) - rank if descending else rank
+            len(ages) - rank if is_descending else rank
         )
-        changes = bucket_of(compiled_bucket, traits, now) != bucket_of(
+        has_changed = bucket_of(compiled_bucket, traits, now) != bucket_of(
             compiled_bucket, traits, now - 1
         )
-        assert changes is (now == due) or now == 0
-        if now == due:
-            due = next_threshold_time(compiled_bucket, traits, now)
+        assert has_changed is (now == due_at) or now == 0
+        if now == due_at:
+            due_at = next_threshold_time(compiled_bucket, traits, now)

@@ -25,9 +25,13 @@ from tests.support.cases import cases
 from tests.support.deciding import campaign, hero, offer, world
 from tests.support.spending import PARTITIONS, Spending
 
-_GIFT: Final = 12.5
+_GIFT_BUDGET: Final = 12.5
 _SHELF: Final = {"a": 3, "b": 1}
-_BUDGETS: Final = {"gift": _GIFT, "show": 4.0, **{f"shelf/{n}": s for n, s in _SHELF.items()}}
+_BUDGETS: Final = {
+    "gift": _GIFT_BUDGET,
+    "show": 4.0,
+    **{f"shelf/{n}": s for n, s in _SHELF.items()},
+}
 _OUTCOMES: Final = ("impression", "click", "bounce", "expired", "delivered")
 
 
@@ -43,7 +47,7 @@ def _rules(confirm_within: str = "1m") -> Rules:
             ]
         },
         campaigns=[
-            campaign("gift", offer("gift", 9), budget=_GIFT),
+            campaign("gift", offer("gift", 9), budget=_GIFT_BUDGET),
             campaign("show", offer("show", 5, hero("show-hero", cost=0.5)), budget=4),
             campaign("shop", {"offer": "item", "value": 3, "catalog": "shelf", **tile}),
         ],
@@ -125,7 +129,8 @@ def _check_run(seed: int, kills: int) -> None:
 
 
 def _spend_the_rest(world: Spending) -> None:
-    """Spend the rest by customers of one partition alone, also the leases of other partitions."""
+    """Spend the rest of the gift's budget, also what other partitions leased, with customers of one
+    partition."""
     customer_ids = [f"x{n}" for n in range(150) if world.logs.partition_of(f"x{n}".encode()) == 0]
     for customer_id in customer_ids:
         if world.ledger.accounts["gift"].left < TOKENS:
@@ -308,16 +313,17 @@ def _rules_with_last_item() -> Rules:
     )
 
 
-_LAST: Final = "shelf/last"
+_LAST_ITEM: Final = "shelf/last"
 _ROUND_MS: Final = 500
 _HOLD_ROUNDS: Final = 4
 _RETURN_ROUNDS: Final = 4
 """Rounds, at most, until a recall is confirmed and the next grant has arrived, without kills."""
 
 
-def _rounds_at_most(partitions: int, interval: int) -> int:
-    """Return the rounds of the learner after which the last item is given away, if one partition
-    has a customer for it in each `interval`-th round, whatever the others ask for.
+def _max_rounds(partitions: int, interval: int) -> int:
+    """Return the number of rounds of the learner within which the last item is given away.
+
+    One partition has a customer for it in each `interval`-th round, whatever the others ask for.
 
     That partition waits once for each other one, which holds the item at most twice as long; its
     own hold doubles with each turn, until a customer must come within it.
@@ -346,7 +352,7 @@ def test_last_item_goes_to_a_partition_that_keeps_asking(
         world = Spending(_rules_with_last_item(), Path(folder), random, partitions)
         world.rest()
         asking_partition, rounds = random.randrange(partitions), 0
-        while not world.spent_tokens(_LAST):
+        while not world.spent_tokens(_LAST_ITEM):
             for partition in world.partitions:
                 # The other partitions ask only while they do not hold the last item.
                 teases = not _has_last_item(world, partition) and random.random() < tease_share
@@ -354,15 +360,15 @@ def test_last_item_goes_to_a_partition_that_keeps_asking(
                     world.put("Look", _customer_of(world, partition), asks=True)
             _run_round(world, random, kills)
             rounds += 1
-            assert rounds <= _rounds_at_most(partitions, interval) + 8 * world.kills
+            assert rounds <= _max_rounds(partitions, interval) + 8 * world.kills
         world.rest()
-        assert world.spent_tokens(_LAST) == TOKENS
+        assert world.spent_tokens(_LAST_ITEM) == TOKENS
         world.ledger.close()
 
 
 def _has_last_item(world: Spending, partition: int) -> bool:
     """Return whether a partition has the item, or a grant of it is in flight."""
-    account = world.ledger.accounts[_LAST]
+    account = world.ledger.accounts[_LAST_ITEM]
     return account.at(partition).left > 0
 
 
@@ -372,7 +378,7 @@ def _customer_of(world: Spending, partition: int) -> str:
 
 
 def _run_round(world: Spending, random: Random, kills: int) -> None:
-    """Run one round of the learner, of a hundred of which `kills` kill each process."""
+    """Run one round of the learner; each process is killed in `kills` of a hundred rounds."""
     if random.randrange(100) < kills:
         world.doom_worker()
     if random.randrange(100) < kills:
@@ -381,8 +387,8 @@ def _run_round(world: Spending, random: Random, kills: int) -> None:
         world.work(50)
     world.worker.commit()
     world.learn()
-    account = world.ledger.accounts[_LAST]
-    purses = [purse[_LAST] for purse in world.purses() if _LAST in purse]
+    account = world.ledger.accounts[_LAST_ITEM]
+    purses = [purse[_LAST_ITEM] for purse in world.purses() if _LAST_ITEM in purse]
     assert sum(max(purse.granted, purse.spent) for purse in purses) <= TOKENS
     assert account.free >= 0
     world.now_ms += _ROUND_MS
@@ -407,15 +413,17 @@ def test_one_purse_of_a_played_log_spends_as_much_as_leases(
                 world.restart_learner(loses_disk=random.randrange(2) == 0)
         world.rest()
         assert (
-            world.spent_tokens("gift") <= _spent_from_one_purse(world) == min(visits, 12) * TOKENS
+            world.spent_tokens("gift")
+            <= _spending_from_one_purse(world)
+            == min(visits, 12) * TOKENS
         )
         for _ in range(8):  # so that what was leased elsewhere is spent too
             _send_interactions(world, 9)
-        assert _spent_from_one_purse(world) == world.spent_tokens("gift") == 12 * TOKENS
+        assert _spending_from_one_purse(world) == world.spent_tokens("gift") == 12 * TOKENS
         world.ledger.close()
 
 
-def _spent_from_one_purse(world: Spending) -> int:
+def _spending_from_one_purse(world: Spending) -> int:
     """Return the tokens that `kairos replay --what-if` spends on the input of the workers."""
     player = LogPlayer(world.rules, lambda emits: deque(emits, maxlen=0) and None)
     _play_inputs(world, player)
@@ -425,9 +433,9 @@ def _spent_from_one_purse(world: Spending) -> int:
 
 def _play_inputs(world: Spending, player: LogPlayer) -> None:
     records = (record.interaction for _, record in world.logs.read(topics.SEGMENTED))
-    by_id = {record.event_id: record for record in records if record is not None}
+    interactions_by_id = {record.event_id: record for record in records if record is not None}
     for interaction in sorted(
-        by_id.values(),
+        interactions_by_id.values(),
         key=lambda interaction: (interaction.received_at, int(interaction.event_id[1:])),
     ):
         player.play(interaction)
@@ -443,9 +451,9 @@ def _replay_beside_live(world: Spending) -> tuple[LiveComparison, str]:
                 decisions_hash.add(emit.value)
 
     _play_inputs(world, LogPlayer(world.rules, note))
-    live = [decision for _, decision in world.logs.read(topics.DECISIONS)]
-    comparison = replay.compare([*live, *live])
-    assert comparison.decisions == len({decision.decision_id for decision in live})
+    live_decisions = [decision for _, decision in world.logs.read(topics.DECISIONS)]
+    comparison = replay.compare([*live_decisions, *live_decisions])
+    assert comparison.decisions == len({decision.decision_id for decision in live_decisions})
     return comparison, decisions_hash.hexdigest()
 
 
@@ -462,8 +470,8 @@ def test_replay_decides_as_live_unless_a_lease_ran_short(seed: int, amount: floa
             world.work(random.randrange(12))
             world.learn(random.randrange(6))
         world.rest()
-        comparison, replay = _replay_beside_live(world)
-        assert _replay_beside_live(world) == (comparison, replay)
+        comparison, replay_hash = _replay_beside_live(world)
+        assert _replay_beside_live(world) == (comparison, replay_hash)
         assert comparison.changed == comparison.by_budgets <= comparison.decisions
         budget_fates = [
             candidate.fate

@@ -22,12 +22,12 @@ _IDENTIFIERS = (Identifier("customer_id", "c"), Identifier("email", "c@example.c
 
 
 @st.composite
-def moments(draw: st.DrawFn) -> list[tuple[str, int, str]]:
+def events(draw: st.DrawFn) -> list[tuple[str, int, str]]:
     """Draw events as (kind, hour, fate of the actions that the event causes)."""
-    events = st.sampled_from(["Order", "ask"])
+    kinds = st.sampled_from(["Order", "ask"])
     fates = st.sampled_from(["none", "sent", "impression", "bounce", "expired"])
     times = sorted(draw(st.lists(st.integers(0, 400), min_size=1, max_size=40)))
-    return [(draw(events), at, draw(fates)) for at in times]
+    return [(draw(kinds), at, draw(fates)) for at in times]
 
 
 def _interaction(number: int, event: str, at: int) -> Interaction:
@@ -47,7 +47,7 @@ def _outcome(action: Action, outcome: str, at: int) -> Interaction:
 
 
 @settings(deadline=None)
-@given(moments())
+@given(events())
 def test_no_window_holds_more_messages_than_its_cap(stream: list[tuple[str, int, str]]) -> None:
     flow = Flow(offering_rules())
     actions: list[Action] = []
@@ -74,12 +74,12 @@ def _check_cap(cap: CompiledCap, actions: list[Action]) -> None:
 
 
 def _group(cap: CompiledCap, action: Action) -> str:
-    by = {"offer": action.offer, "campaign": action.campaign, "channel": action.channel}
-    return by.get(cap.per, "")
+    groups = {"offer": action.offer, "campaign": action.campaign, "channel": action.channel}
+    return groups.get(cap.per, "")
 
 
 @settings(deadline=None)
-@given(moments())
+@given(events())
 def test_decision_repeated_from_its_record_is_the_same(stream: list[tuple[str, int, str]]) -> None:
     flow = Flow(offering_rules())
     for number, (event, hour, _) in enumerate(stream):
@@ -93,14 +93,14 @@ def test_decision_repeated_from_its_record_is_the_same(stream: list[tuple[str, i
 
 def _decisions(emits: list[object]) -> Iterator[tuple[Segmented, Decision]]:
     values = [getattr(emit, "value", None) for emit in emits]
-    segmented = {
+    segmented_by_event = {
         value.interaction.event_id: value
         for value in values
         if isinstance(value, Segmented) and value.interaction is not None
     }
     for value in values:
         if isinstance(value, Decision):
-            yield segmented[value.event_id], value
+            yield segmented_by_event[value.event_id], value
 
 
 def test_decisions_are_written_to_their_topic() -> None:

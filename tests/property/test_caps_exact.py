@@ -34,7 +34,7 @@ class _Cap:
             "for": dict(self.scope),
         }
 
-    def is_cap_of(self, name: str) -> bool:
+    def covers(self, name: str) -> bool:
         issue, group, _ = _OFFERS[name]
         own_scope = {"offer": name, "issue": issue, "group": group, "channel": "web"}
         return all(own_scope[field] == value for field, value in self.scope)
@@ -59,17 +59,17 @@ _caps = st.lists(
 
 @dataclass
 class _SentMessage:
-    """Message of the oracle, with the hour `at` which it went to `customer`."""
+    """Message of the oracle, sent to `customer` in `hour`."""
 
     offer: str
-    at: int
+    hour: int
     customer: str
     counts: bool = True
-    shown: bool = False
+    is_shown: bool = False
 
-    def is_lost(self, confirm: int | None, now: int) -> bool:
+    def is_lost(self, confirm_hours: int | None, now: int) -> bool:
         """Return whether the message can no longer be reported as shown."""
-        return confirm is not None and not self.shown and now >= self.at + confirm
+        return confirm_hours is not None and not self.is_shown and now >= self.hour + confirm_hours
 
 
 @settings(max_examples=cases(150), deadline=None)
@@ -80,9 +80,9 @@ class _SentMessage:
     st.data(),
 )
 def test_message_goes_exactly_when_every_cap_has_room(
-    caps: list[_Cap], confirm: int | None, hours: list[int], data: st.DataObject
+    caps: list[_Cap], confirm_hours: int | None, hours: list[int], data: st.DataObject
 ) -> None:
-    life = Life(_rules(caps, confirm))
+    life = Life(_rules(caps, confirm_hours))
     messages: dict[str, _SentMessage] = {}
     open_actions: list[Action] = []
     is_merged = False
@@ -106,23 +106,23 @@ def test_message_goes_exactly_when_every_cap_has_room(
                     message
                     for message in messages.values()
                     if (is_merged or message.customer == name)
-                    and not message.is_lost(confirm, hour)
+                    and not message.is_lost(confirm_hours, hour)
                 ]
-                treatments = [action.offer for action in life.actions()]
-                assert treatments == _expected_treatments(caps, own_messages, hour), fates(decision)
+                sent_offers = [action.offer for action in life.actions()]
+                assert sent_offers == _expected_offers(caps, own_messages, hour), fates(decision)
                 for sent_action in life.actions():
                     messages[sent_action.action_id] = _SentMessage(sent_action.offer, hour, name)
                     open_actions.append(sent_action)
 
 
-def _rules(caps: list[_Cap], confirm: int | None) -> Rules:
+def _rules(caps: list[_Cap], confirm_hours: int | None) -> Rules:
     offers = [
         offer(name, value, hero(f"{name}-hero"), issue=issue, group=group)
         for name, (issue, group, value) in _OFFERS.items()
     ]
     web = {"name": "web", "placements": ["hero"]}
-    if confirm is not None:
-        web["confirm_within"] = f"{confirm}h"
+    if confirm_hours is not None:
+        web["confirm_within"] = f"{confirm_hours}h"
     return world(
         campaigns=[campaign("c", *offers)],
         policies={"caps": [cap.as_yaml(number) for number, cap in enumerate(caps)]},
@@ -132,12 +132,12 @@ def _rules(caps: list[_Cap], confirm: int | None) -> Rules:
 
 def _apply_outcome(message: _SentMessage, outcome: str) -> None:
     if outcome == "impression":
-        message.counts = message.shown = True
-    elif not message.shown:
+        message.counts = message.is_shown = True
+    elif not message.is_shown:
         message.counts = False
 
 
-def _expected_treatments(caps: list[_Cap], own_messages: list[_SentMessage], now: int) -> list[str]:
+def _expected_offers(caps: list[_Cap], own_messages: list[_SentMessage], now: int) -> list[str]:
     for name in _OFFERS:
         if all(_has_room(cap, name, own_messages, now) for cap in caps):
             return [name]
@@ -146,15 +146,15 @@ def _expected_treatments(caps: list[_Cap], own_messages: list[_SentMessage], now
 
 def _has_room(cap: _Cap, name: str, own_messages: list[_SentMessage], now: int) -> bool:
     """Return whether a message of the offer `name` may go in hour `now` without exceeding a cap."""
-    if not cap.is_cap_of(name):
+    if not cap.covers(name):
         return True
     counted_messages = [
         message
         for message in own_messages
         if message.counts
-        and cap.is_cap_of(message.offer)
+        and cap.covers(message.offer)
         and cap.subject(message.offer) == cap.subject(name)
-        and now - cap.hours < message.at <= now
+        and now - cap.hours < message.hour <= now
     ]
     return len(counted_messages) < cap.max
 
@@ -189,7 +189,8 @@ def test_mistakes_in_caps_are_named() -> None:
     cap = {"cap": "own", "per": "all", "max": 1, "window": "1d", "for": {"issue": "crads"}}
     campaigns = [campaign("c", offer("a", 9, issue="cards", caps=[cap, cap]))]
     assert [
-        (at, "did you mean 'cards'" in message) for at, message in problems(campaigns=campaigns)
+        (place, "did you mean 'cards'" in message)
+        for place, message in problems(campaigns=campaigns)
     ] == [
         ("campaigns/0/offers/0/caps/1/cap", False),
         ("campaigns/0/offers/0/caps/0/for/issue", True),

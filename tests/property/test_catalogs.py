@@ -43,7 +43,7 @@ offers:
       - {treatment: tile, channel: web, placement: grid, content: {title: "Buy {item.title}"}}
 """,
 }
-_HEAD = "sku,title,price,stock,until\n"
+_HEADER = "sku,title,price,stock,until\n"
 
 
 def _folder(folder: Path, table: str, **files: str) -> Path:
@@ -75,7 +75,7 @@ def _errors(folder: Path) -> list[str]:
     ],
 )
 def test_bad_row_is_named_with_file_and_line(tmp_path: Path, row: str, message: str) -> None:
-    folder = _folder(tmp_path, f"{_HEAD}a,A,2,3,2026-01-31\n{row}\n")
+    folder = _folder(tmp_path, f"{_HEADER}a,A,2,3,2026-01-31\n{row}\n")
     [error] = _errors(folder)
     assert error.startswith(message)
 
@@ -86,12 +86,12 @@ _WORD_ROWS = "lamp,Lamp,2,3,2026-01-31\nchair,Chair,3,3,2026-01-31\n"
 
 @pytest.mark.parametrize("rows", [_CODE_ROWS, _WORD_ROWS], ids=["coded ids", "ids of words"])
 @pytest.mark.parametrize(
-    "last",
+    "footer",
     ["Total,,5,,", "TOTAL:,,5,6,", "Grand total,,,6,", "2 rows,,,,", "*** END OF FILE ***,,,,"],
 )
-def test_footer_of_a_table_is_no_item(tmp_path: Path, rows: str, last: str) -> None:
-    [error] = _errors(_folder(tmp_path, f"{_HEAD}{rows}{last}\n"))
-    name = last.split(",", maxsplit=1)[0]
+def test_footer_of_a_table_is_no_item(tmp_path: Path, rows: str, footer: str) -> None:
+    [error] = _errors(_folder(tmp_path, f"{_HEADER}{rows}{footer}\n"))
+    name = footer.split(",", maxsplit=1)[0]
     assert error.startswith(f"products.csv:4: sku: {name!r} looks like a total")
     assert "take the line out" in error
 
@@ -105,14 +105,14 @@ def test_footer_of_a_table_is_no_item(tmp_path: Path, rows: str, last: str) -> N
     ],
     ids=["above others", "among words", "alone"],
 )
-def test_item_named_like_a_footer_is_none(tmp_path: Path, table: str) -> None:
-    bundle = load(_folder(tmp_path, _HEAD + table), {})
+def test_item_named_like_a_footer_is_an_item(tmp_path: Path, table: str) -> None:
+    bundle = load(_folder(tmp_path, _HEADER + table), {})
     assert isinstance(bundle, Bundle), bundle
     assert "total" in {item.id.lower() for item in bundle.catalogs[0].items}
 
 
 def test_ids_that_differ_in_case_are_two_items_and_a_warning(tmp_path: Path) -> None:
-    table = f"{_HEAD}a1,Lamp,2,3,2026-01-31\nb,Chair,3,3,\nA1,Lamp,2,3,\n"
+    table = f"{_HEADER}a1,Lamp,2,3,2026-01-31\nb,Chair,3,3,\nA1,Lamp,2,3,\n"
     folder = _folder(tmp_path, table)
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle)
@@ -123,9 +123,9 @@ def test_ids_that_differ_in_case_are_two_items_and_a_warning(tmp_path: Path) -> 
     assert (result.exit_code, result.stderr) == (0, f"warning: {warning}\n")
 
 
-def test_of_many_ids_that_differ_in_case_a_few_are_named(tmp_path: Path) -> None:
+def test_only_a_few_of_many_ids_that_differ_in_case_are_named(tmp_path: Path) -> None:
     rows = "".join(f"{prefix}{n},T,1,1,2026-01-31\n" for n in range(30) for prefix in ("a", "A"))
-    folder = _folder(tmp_path, _HEAD + rows)
+    folder = _folder(tmp_path, _HEADER + rows)
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle)
     warnings = doubtful_items(folder, bundle)
@@ -135,8 +135,8 @@ def test_of_many_ids_that_differ_in_case_a_few_are_named(tmp_path: Path) -> None
 
 def test_all_faults_of_a_table_are_named_at_once(tmp_path: Path) -> None:
     valid_row = "a,A,2,3,2026-01-31\n"
-    messages = _errors(_folder(tmp_path, f"{_HEAD}{valid_row}a,A,x,3,\n{valid_row}b,B,1,x,\n"))
-    assert [error.split(": ")[0] for error in messages] == [
+    errors = _errors(_folder(tmp_path, f"{_HEADER}{valid_row}a,A,x,3,\n{valid_row}b,B,1,x,\n"))
+    assert [error.split(": ")[0] for error in errors] == [
         "products.csv:3",
         "products.csv:4",
         "products.csv:5",
@@ -145,17 +145,17 @@ def test_all_faults_of_a_table_are_named_at_once(tmp_path: Path) -> None:
     assert "column 'title' is empty in every row" in _errors(_folder(tmp_path, table))[0]
     table = "sku,title,stock,until\na,A,1,2026-01-31\n"
     assert "there is no column 'price'" in _errors(_folder(tmp_path, table))[0]
-    assert "there are no rows" in _errors(_folder(tmp_path, _HEAD))[0]
+    assert "there are no rows" in _errors(_folder(tmp_path, _HEADER))[0]
     text = _FILES["campaigns/shop.yaml"].replace("item.title", "item.titel")
-    messages = _errors(_folder(tmp_path, _HEAD + valid_row, **{"campaigns/shop.yaml": text}))
-    assert messages[0].startswith("campaigns/shop.yaml:8: unknown attribute 'item.titel'")
+    errors = _errors(_folder(tmp_path, _HEADER + valid_row, **{"campaigns/shop.yaml": text}))
+    assert errors[0].startswith("campaigns/shop.yaml:8: unknown attribute 'item.titel'")
     text = _FILES["campaigns/shop.yaml"].replace("catalog: products", "catalog: produce")
-    messages = _errors(_folder(tmp_path, _HEAD + valid_row, **{"campaigns/shop.yaml": text}))
-    assert messages[0].startswith("campaigns/shop.yaml:6: unknown catalog 'produce'")
+    errors = _errors(_folder(tmp_path, _HEADER + valid_row, **{"campaigns/shop.yaml": text}))
+    assert errors[0].startswith("campaigns/shop.yaml:6: unknown catalog 'produce'")
 
 
 def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
-    text = f"{_HEAD}a,A,2,3,2026-01-31\nb,B,3,0,\nc,C,4,1,\n"
+    text = f"{_HEADER}a,A,2,3,2026-01-31\nb,B,3,0,\nc,C,4,1,\n"
     bundle = load(_folder(tmp_path, text), {})
     assert isinstance(bundle, Bundle)
     columns: dict[str, list[Any]] = {
@@ -201,11 +201,11 @@ def test_request_gets_the_best_items_that_fit_the_customer(
     traits: Mapping[str, list[str]],
     limit: int,
     day: int,
-    only: bool,
+    is_limited: bool,
 ) -> None:
-    # By definition an item fits that has begun, is of a kind asked for and was not seen; a liked
-    # one counts three times.
-    life = _life(_catalog_of(drawn_items, only))
+    # By definition an item fits if it has begun, is of a wanted kind and was not seen; a liked item
+    # counts three times.
+    life = _life(_catalog_of(drawn_items, is_limited))
     if any(traits.values()):
         life.set_traits(traits)
     decision = life.interact("Home", day * DAY_MS + 1, ask={"hero": limit})
@@ -213,18 +213,18 @@ def test_request_gets_the_best_items_that_fit_the_customer(
         f"i{number}": value * (3 if f"i{number}" in traits["liked"] else 1)
         for number, (value, kind, begin) in enumerate(drawn_items)
         if (begin is None or begin <= day)
-        and (not only or kind in traits["kinds"])
+        and (not is_limited or kind in traits["kinds"])
         and f"i{number}" not in traits["seen"]
     }
-    best = sorted(scores, key=lambda name: (-scores[name], name))[:limit]
-    assert life.answers() == {"hero": [f"tile/{name}" for name in best]}
+    best_names = sorted(scores, key=lambda name: (-scores[name], name))[:limit]
+    assert life.answers() == {"hero": [f"tile/{name}" for name in best_names]}
     assert [action.content["title"] for action in life.actions()] == [
-        f"A {drawn_items[int(name[1:])][1]}" for name in best
+        f"A {drawn_items[int(name[1:])][1]}" for name in best_names
     ]
     assert len(decision.candidates) == len(scores)
 
 
-def _catalog_of(drawn_items: list[tuple[int, str, int | None]], only: bool) -> Catalog:
+def _catalog_of(drawn_items: list[tuple[int, str, int | None]], is_limited: bool) -> Catalog:
     items = tuple(
         CatalogItem(
             f"i{number}",
@@ -238,7 +238,7 @@ def _catalog_of(drawn_items: list[tuple[int, str, int | None]], only: bool) -> C
     return Catalog(
         "products",
         "unread.csv",
-        only=(ItemRule("kinds", attribute="kind"),) if only else (),
+        only=(ItemRule("kinds", attribute="kind"),) if is_limited else (),
         exclude=(ItemRule("seen"),),
         boost=(ItemRule("liked", factor=3.0),),
         items=items,

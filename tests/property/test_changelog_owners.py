@@ -25,12 +25,12 @@ _VALUES = st.none() | st.binary(max_size=2)
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    at: int
+    position: int
     row: Change
     owner: int | None
 
     def offset(self) -> int:
-        return self.at
+        return self.position
 
     def key(self) -> bytes:
         return self.row[0]
@@ -67,7 +67,7 @@ class Owners(RuleBasedStateMachine):
 
     def _replay(self, store: PartitionStore) -> Replay:
         replay = Replay(store, self.end)
-        records = [record for record in self.log if record.at >= store.next_offset]
+        records = [record for record in self.log if record.position >= store.next_offset]
         if records:
             replay.apply(records)  # type: ignore[arg-type]
         return replay
@@ -82,10 +82,10 @@ class Owners(RuleBasedStateMachine):
             self.rows[key] = value
 
     @precondition(lambda self: self.owner is not None)
-    @rule(key=_KEYS, value=_VALUES, before=st.integers(1, 3))
-    def write_as_former_owner(self, key: bytes, value: bytes | None, before: int) -> None:
-        if (self.owner or 0) > before:
-            self._append((key, value), (self.owner or 0) - before)
+    @rule(key=_KEYS, value=_VALUES, takeovers=st.integers(1, 3))
+    def write_as_former_owner(self, key: bytes, value: bytes | None, takeovers: int) -> None:
+        if (self.owner or 0) > takeovers:
+            self._append((key, value), (self.owner or 0) - takeovers)
 
     @rule(worker=st.integers(0, 1))
     def take_over(self, worker: int) -> None:
@@ -93,8 +93,8 @@ class Owners(RuleBasedStateMachine):
         replay = self._replay(store)
         assert dict(store.scan()) == self.rows
         self.owner = replay.owner + 1
-        rewritten = replay.rows_to_write_again()
-        for row in [(TAKE_OVER, b""), *rewritten]:
+        rewritten_rows = replay.rows_to_write_again()
+        for row in [(TAKE_OVER, b""), *rewritten_rows]:
             self._append(row, self.owner)
         replay.record_takeover(self.owner, self.end)
         self.repair_end = self.end
@@ -109,18 +109,20 @@ class Owners(RuleBasedStateMachine):
     def lose_state(self, worker: int) -> None:
         self.stores[worker].reset()
 
-    @rule(up_to=st.floats(0, 1))
-    def compact_log(self, up_to: float) -> None:
+    @rule(share=st.floats(0, 1))
+    def compact_log(self, share: float) -> None:
         """Compact the log up to a share of what the owner has repaired.
 
-        No row is lost: rows that a former owner's records follow were written again before.
+        No row is lost: a takeover writes the rows again that records of a former owner follow.
         """
-        clean_end = round(self.repair_end * up_to)
-        last_offsets = {record.key(): record.at for record in self.log if record.at < clean_end}
+        clean_end = round(self.repair_end * share)
+        last_offsets = {
+            record.key(): record.position for record in self.log if record.position < clean_end
+        }
         self.log = [
             record
             for record in self.log
-            if record.at >= clean_end or last_offsets[record.key()] == record.at
+            if record.position >= clean_end or last_offsets[record.key()] == record.position
         ]
 
     @rule()

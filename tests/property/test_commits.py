@@ -32,7 +32,9 @@ _TURNS = 5
 _Steps = list[tuple[str, int]]
 _STEPS: st.SearchStrategy[_Steps] = st.lists(
     st.tuples(
-        st.sampled_from(["process", "acknowledge", "leave", "deliver", "commit", "refuse"]),
+        st.sampled_from(
+            ["process", "acknowledge", "end_run", "deliver", "commit", "toggle_rebalance"]
+        ),
         st.integers(0, 5),
     ),
     min_size=20,
@@ -44,7 +46,7 @@ class _LogRecord(NamedTuple):
     """Record in the log, and the report of its delivery; its payload names its input."""
 
     tp: TP
-    at: int
+    position: int
     payload: bytes
 
     def topic(self) -> str:
@@ -54,7 +56,7 @@ class _LogRecord(NamedTuple):
         return self.tp.partition
 
     def offset(self) -> int:
-        return self.at
+        return self.position
 
 
 class _Kafka:
@@ -126,8 +128,8 @@ class _Worker:
         self.commits: dict[TP, int] = {}
         self._refuses = False
         self._rows_first = rows_first
-        self._next: dict[TP, int] = dict.fromkeys(_INPUTS, 0)
-        self._pending: dict[TP, list[int]] = {tp: [] for tp in _INPUTS}
+        self._next_offsets: dict[TP, int] = dict.fromkeys(_INPUTS, 0)
+        self._pending_offsets: dict[TP, list[int]] = {tp: [] for tp in _INPUTS}
         self._acks: dict[TP, set[int]] = defaultdict(set)
         self._progress = CommitProgress(self._acks, defaultdict(list))
         self._producer = _KafkaProducer(Transport([], app))
@@ -150,33 +152,33 @@ class _Worker:
             self._check_order()
         self._refuses = False
         for tp in _INPUTS:
-            while self._pending[tp]:
+            while self._pending_offsets[tp]:
                 self.acknowledge(tp.partition)
         await self._finish_checkpoint()
         self.commit(0)
         await self._finish_checkpoint()
-        assert self.commits == {tp: end for tp, end in self._next.items() if end}
-        assert len(self.kafka.log) == 3 * sum(self._next.values())
+        assert self.commits == {tp: end for tp, end in self._next_offsets.items() if end}
+        assert len(self.kafka.log) == 3 * sum(self._next_offsets.values())
 
     def process(self, choice: int) -> None:
         tp = _INPUTS[choice % _PARTITIONS]
-        offset = self._next[tp]
-        self._next[tp] += 1
+        offset = self._next_offsets[tp]
+        self._next_offsets[tp] += 1
         self._progress.record_delivery(tp, offset)
         cause = b"%d %d" % (tp.partition, offset)
         self._producer.send_changelog(_CHANGELOG, b"k", cause, tp.partition)
-        after = tp.partition if self._rows_first else None
+        row_partition = tp.partition if self._rows_first else None
         for output in ("out", "actions"):
-            self._producer.send_raw(output, b"k", cause, choice % 3, after=after)
-        self._pending[tp].append(offset)
+            self._producer.send_raw(output, b"k", cause, choice % 3, after=row_partition)
+        self._pending_offsets[tp].append(offset)
 
     def acknowledge(self, choice: int) -> None:
         """Acknowledge an event, in any order."""
         tp = _INPUTS[choice % _PARTITIONS]
-        if numbers := self._pending[tp]:
-            self._acks[tp].add(numbers.pop(choice % len(numbers)))
+        if offsets := self._pending_offsets[tp]:
+            self._acks[tp].add(offsets.pop(choice % len(offsets)))
 
-    def leave(self, choice: int) -> None:
+    def end_run(self, choice: int) -> None:
         self._producer.end_run(time.time())
 
     def deliver(self, choice: int) -> None:
@@ -187,7 +189,7 @@ class _Worker:
         if self._checkpoint is None or self._checkpoint.done():
             self._checkpoint = asyncio.ensure_future(self._checkpointer.checkpoint())
 
-    def refuse(self, choice: int) -> None:
+    def toggle_rebalance(self, choice: int) -> None:
         """Begin or end a rebalance of the group."""
         self._refuses = not self._refuses
 
@@ -199,8 +201,8 @@ class _Worker:
         for record in self.kafka.log:
             counts[record.payload] += 1
         for tp, end in offsets.items():
-            assert self.commits.get(tp, 0) < end <= self._next[tp]
-            assert end <= min(self._pending[tp], default=end)
+            assert self.commits.get(tp, 0) < end <= self._next_offsets[tp]
+            assert end <= min(self._pending_offsets[tp], default=end)
             assert all(counts[b"%d %d" % (tp.partition, offset)] == 3 for offset in range(end))
             self.commits[tp] = end
         return None
@@ -220,7 +222,7 @@ class _Worker:
 
     async def _finish_checkpoint(self) -> None:
         while self.kafka or not (self._checkpoint is None or self._checkpoint.done()):
-            self.leave(0)
+            self.end_run(0)
             self.kafka.deliver(0)
             await self._yield_to_tasks()
 

@@ -55,10 +55,10 @@ leaves = st.one_of(
 
 
 def _grow(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    several = st.lists(parts, min_size=1, max_size=4)
+    part_lists = st.lists(parts, min_size=1, max_size=4)
     return st.one_of(
-        st.fixed_dictionaries({"all": several}),
-        st.fixed_dictionaries({"any": several}),
+        st.fixed_dictionaries({"all": part_lists}),
+        st.fixed_dictionaries({"any": part_lists}),
         st.fixed_dictionaries({"not": parts}),
     )
 

@@ -23,8 +23,8 @@ def streams(draw: st.DrawFn) -> list[Record]:
             name, other = draw(st.permutations(NAMES))[:2]
             stream.append(unlink(name.key, other.key, minute * MINUTE_MS))
         else:
-            until = minute * MINUTE_MS + 100
-            request = DecideRequest(f"r{minute}", "gateway", ("hero",), until)
+            deadline_at = minute * MINUTE_MS + 100
+            request = DecideRequest(f"r{minute}", "gateway", ("hero",), deadline_at)
             stream.append(replace(draw(interactions(minute)), request=request))
     return stream
 

@@ -74,12 +74,12 @@ _customer_rows = st.lists(
     st.sampled_from(["", "\r\n", ";;;\r\n"]),
 )
 def test_footer_under_codes_is_refused_and_every_row_is_read(
-    rows: list[list[str]], label: str, amounts: list[str], delimiter: str, after: str
+    rows: list[list[str]], label: str, amounts: list[str], delimiter: str, tail: str
 ) -> None:
-    table = _table([*rows, [label, *amounts]], delimiter) + after.replace(";", delimiter)
-    read = _read(table)
-    assert _customers(read) == [row[0] for row in rows]
-    [refusal] = [item for item in read if isinstance(item, UnreadableRow)]
+    table = _table([*rows, [label, *amounts]], delimiter) + tail.replace(";", delimiter)
+    results = _read(table)
+    assert _customers(results) == [row[0] for row in rows]
+    [refusal] = [item for item in results if isinstance(item, UnreadableRow)]
     assert (refusal.line, refusal.code) == (len(rows) + 2, "footer")
     assert label in refusal.original
 
@@ -106,9 +106,9 @@ def test_complete_total_under_names_is_refused_with_its_line(
 ) -> None:
     complete_rows = [[*row, "1"] for row in [*rows, ["bob", "Bo", "2"]]]
     total = [label, "", amount, amount]
-    read = _read(_table([*complete_rows, total]))
-    assert _customers(read) == [row[0] for row in complete_rows]
-    [refusal] = [item for item in read if isinstance(item, UnreadableRow)]
+    results = _read(_table([*complete_rows, total]))
+    assert _customers(results) == [row[0] for row in complete_rows]
+    [refusal] = [item for item in results if isinstance(item, UnreadableRow)]
     assert (refusal.line, refusal.code) == (len(complete_rows) + 2, "footer")
     assert label in refusal.original
 
@@ -117,15 +117,15 @@ def test_complete_total_under_names_is_refused_with_its_line(
 def test_last_customer_who_is_called_like_a_total_is_recognised_by_a_text(
     customer_id: str, name: str
 ) -> None:
-    read = _read(_table([["bob", "", "1", "1"], [customer_id, name, "1", "1"]]))
-    assert _customers(read) == ["bob", customer_id]
+    results = _read(_table([["bob", "", "1", "1"], [customer_id, name, "1", "1"]]))
+    assert _customers(results) == ["bob", customer_id]
 
 
 def test_complete_total_in_a_table_of_two_columns_is_refused() -> None:
     watch = replace(_WATCH, columns={"id": "identifiers.customer_id", "spent": "traits.spent"})
-    read = _read("id;spent\nbob;7\nalice;5\nTotal;12\n", watch=watch)
-    assert _customers(read) == ["bob", "alice"]
-    [refusal] = [item for item in read if isinstance(item, UnreadableRow)]
+    results = _read("id;spent\nbob;7\nalice;5\nTotal;12\n", watch=watch)
+    assert _customers(results) == ["bob", "alice"]
+    [refusal] = [item for item in results if isinstance(item, UnreadableRow)]
     assert (refusal.line, refusal.original) == (4, "Total;12\n")
 
 
@@ -134,16 +134,18 @@ _text = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_si
 
 @given(st.lists(st.tuples(_codes | _text, _text).map(list), min_size=1, max_size=8))
 def test_no_row_above_another_is_refused_as_a_footer(rows: list[list[str]]) -> None:
-    last = ["K-9", "Ana", "1", "1"]
+    last_row = ["K-9", "Ana", "1", "1"]
     totals = [["Total", *row[1:]] for row in rows]
     for body in (rows, totals):
-        assert _customers(_read(_table([*body, last])))[-1] == "K-9"
-        read = _read(_table([*body, last]))
-        assert not [row for row in read if isinstance(row, UnreadableRow) and row.code == "footer"]
+        assert _customers(_read(_table([*body, last_row])))[-1] == "K-9"
+        results = _read(_table([*body, last_row]))
+        assert not [
+            row for row in results if isinstance(row, UnreadableRow) and row.code == "footer"
+        ]
 
 
 @pytest.mark.parametrize(
-    "last",
+    "last_row",
     [
         ["K9"],
         ["Total Energies SA", "Total", "1", "1"],
@@ -154,32 +156,32 @@ def test_no_row_above_another_is_refused_as_a_footer(rows: list[list[str]]) -> N
         ["Fin de Siglo SA", "Ana", "1", "1"],
     ],
 )
-def test_last_row_that_only_resembles_a_footer_is_read(last: list[str]) -> None:
-    read = _read(_table([["K1", "Ana", "1", "1"], ["K2", "Bo", "1", "1"], last]))
-    assert _customers(read) == ["K1", "K2", last[0]]
+def test_last_row_that_only_resembles_a_footer_is_read(last_row: list[str]) -> None:
+    results = _read(_table([["K1", "Ana", "1", "1"], ["K2", "Bo", "1", "1"], last_row]))
+    assert _customers(results) == ["K1", "K2", last_row[0]]
 
 
 def test_lines_beside_a_total_are_refused_with_it() -> None:
-    read = _read("id;name;spent;orders\nK1;Ana;1;1\nTotal;;1;1\n;;;checked\nExported on 1 May\n")
-    assert _customers(read) == ["K1"]
-    codes = [item.code for item in read if isinstance(item, UnreadableRow)]
+    results = _read("id;name;spent;orders\nK1;Ana;1;1\nTotal;;1;1\n;;;checked\nExported on 1 May\n")
+    assert _customers(results) == ["K1"]
+    codes = [item.code for item in results if isinstance(item, UnreadableRow)]
     assert codes == ["footer", "missing_identifier", "footer"]
 
 
 def test_each_of_concatenated_files_has_its_footer() -> None:
     text = "id;name;spent;orders\nK1;Ana;1;1\nTotal: 1\n"
-    read = _read(text + text)
-    assert _customers(read) == ["K1", "K1"]
-    assert [row.line for row in read if isinstance(row, UnreadableRow)] == [3, 6]
+    results = _read(text + text)
+    assert _customers(results) == ["K1", "K1"]
+    assert [row.line for row in results if isinstance(row, UnreadableRow)] == [3, 6]
 
 
 def test_only_the_configured_footer_is_left_out() -> None:
     rows = "id;name;spent;orders\nTRL;;1;1\nK1;Ana;1;1\nTotal: 2\nTRL;2;;\n"
     footer_pattern = pattern("TRL.*")
     assert isinstance(footer_pattern, Pattern)
-    read = _read(rows, footer_pattern)
-    assert _customers(read) == ["TRL", "K1", "Total: 2"]
-    assert all(isinstance(row, FileRow) for row in read)
+    results = _read(rows, footer_pattern)
+    assert _customers(results) == ["TRL", "K1", "Total: 2"]
+    assert all(isinstance(row, FileRow) for row in results)
     no_footer = pattern("")
     assert isinstance(no_footer, Pattern)
     assert _customers(_read(rows, no_footer)) == ["TRL", "K1", "Total: 2", "TRL"]

@@ -46,17 +46,17 @@ _MORNING = _ms("2024-01-16T08:00:00+01:00")
 
 
 def _life(
-    *rules_of_campaigns: dict[str, Any], policies: dict[str, Any] | None = None, **parts: Any
+    *other_campaigns: dict[str, Any], policies: dict[str, Any] | None = None, **parts: Any
 ) -> Life:
     sales = campaign("sales", offer("o", 9, _MAIL), **{"defer": True, **parts})
     rules = {"quiet_hours": [_QUIET_HOURS], **(policies or {})}
     return Life(
-        world(traits=("home", "bought"), campaigns=[sales, *rules_of_campaigns], policies=rules)
+        world(traits=("home", "bought"), campaigns=[sales, *other_campaigns], policies=rules)
     )
 
 
-def _advance(life: Life, until: int) -> list[Any]:
-    life.emits = list(life.flow.advance(until))
+def _advance(life: Life, now_ms: int) -> list[Any]:
+    life.emits = list(life.flow.advance(now_ms))
     assert not life.flow.dead_letters, life.flow.dead_letters
     return [emit.value for emit in life.emits]
 
@@ -67,9 +67,9 @@ def _decisions(values: list[Any]) -> list[Decision]:
 
 def test_message_held_by_quiet_hours_is_sent_in_the_morning() -> None:
     life = _life()
-    first = life.interact("Go", _EVENING)
-    assert fates(first) == {"mail": "quiet hours night"}
-    [deferral] = first.deferred
+    first_decision = life.interact("Go", _EVENING)
+    assert fates(first_decision) == {"mail": "quiet hours night"}
+    [deferral] = first_decision.deferred
     assert (deferral.until, deferral.deadline_at) == (_MORNING, _EVENING + 12 * 3_600_000)
     assert life.treatments() == []
     assert _advance(life, _MORNING - 1) == []
@@ -79,8 +79,8 @@ def test_message_held_by_quiet_hours_is_sent_in_the_morning() -> None:
     assert action.deadline_at == deferral.deadline_at
     assert second_decision.again is not None
     assert (second_decision.again.first, second_decision.event_id) == (
-        first.decision_id,
-        first.event_id,
+        first_decision.decision_id,
+        first_decision.event_id,
     )
     assert _advance(life, _MORNING + 86_400_000) == []
 
@@ -91,7 +91,7 @@ def test_message_is_dropped_where_its_campaign_does_not_defer() -> None:
     assert _advance(life, _MORNING) == []
 
 
-def test_deadline_before_the_end_of_the_night_bounds_it() -> None:
+def test_message_whose_deadline_is_before_the_end_of_the_night_is_not_deferred() -> None:
     mail = {**_MAIL, "deadline": "9h"}
     life = Life(
         world(
@@ -149,13 +149,13 @@ def test_segment_left_meanwhile_does_not_count_as_entered() -> None:
         campaigns=[sales],
         policies={"quiet_hours": [_QUIET_HOURS]},
     )
-    stays, returns = Life(rules), Life(rules)
-    for life in (stays, returns):
+    staying_life, returning_life = Life(rules), Life(rules)
+    for life in (staying_life, returning_life):
         assert life.interact("Go", _EVENING, home="away").deferred != ()
-    returns.interact("Go", _EVENING + 60_000, home="here")
-    for life in (stays, returns):
+    returning_life.interact("Go", _EVENING + 60_000, home="here")
+    for life in (staying_life, returning_life):
         _advance(life, _MORNING)
-    assert (stays.treatments(), returns.treatments()) == (["mail"], [])
+    assert (staying_life.treatments(), returning_life.treatments()) == (["mail"], [])
 
 
 @pytest.mark.parametrize(
@@ -183,10 +183,12 @@ _MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(
 )
 
 
-def _quiet_hours(begin: int, ends: int, name: str) -> CompiledQuietHours:
-    local_zone = zone(name)
+def _quiet_hours(begin_minute: int, end_minute: int, zone_name: str) -> CompiledQuietHours:
+    local_zone = zone(zone_name)
     assert local_zone is not None
-    return CompiledQuietHours("night", begin, ends, local_zone, None, CompiledScope(()))
+    return CompiledQuietHours(
+        "night", begin_minute, end_minute, local_zone, None, CompiledScope(())
+    )
 
 
 _RULES = st.builds(
@@ -236,19 +238,22 @@ def _mail() -> CompiledCandidate:
 
 def test_decision_that_was_made_again_runs_again_with_the_same_result() -> None:
     life = _life()
-    first = life.interact("Go", _EVENING, ask=["hero"], home="Europe/Madrid")
+    first_decision = life.interact("Go", _EVENING, ask=["hero"], home="Europe/Madrid")
     record = next(
         emit.value
         for emit in life.emits
         if isinstance(emit.value, Segmented) and emit.value.interaction is not None
     )
     [second_decision] = _decisions(_advance(life, _MORNING))
-    for decision in (first, second_decision):
+    for decision in (first_decision, second_decision):
         assert run_again(decision, record, life.flow.rules) == decision
     words = explain(second_decision, life.flow.rules.config, "en").words
     subject = "the messages that quiet hours held back at 2024-01-15T21:30:00"
     assert words.startswith(f"This decides again on {subject}")
-    assert "waits for the end of quiet hours" in explain(first, life.flow.rules.config, "en").words
+    assert (
+        "waits for the end of quiet hours"
+        in explain(first_decision, life.flow.rules.config, "en").words
+    )
 
 
 def test_complaint_cancels_a_deferral() -> None:
@@ -272,15 +277,15 @@ def test_complaint_cancels_no_deferral_beyond_its_scope() -> None:
     assert life.treatments() == ["mail"]
 
 
-@pytest.mark.parametrize("deferred_first", [True, False])
-def test_complaint_on_another_identifier_cancels_it_once_they_merge(
-    deferred_first: bool,
+@pytest.mark.parametrize("defers_first", [True, False])
+def test_complaint_of_another_identifier_cancels_a_deferral_once_both_merge(
+    defers_first: bool,
 ) -> None:
     life = _life(policies={"suppressions": [_COMPLAINT]})
     cookie, customer = (Identifier("cookie", "k"),), (Identifier("customer_id", "ada"),)
     complaint = ("Complaint", _EVENING + 60_000, customer)
     start = ("Go", _EVENING, cookie)
-    for name, at, identifiers in (start, complaint) if deferred_first else (complaint, start):
+    for name, at, identifiers in (start, complaint) if defers_first else (complaint, start):
         life.interact(name, at, identifiers=identifiers)
     life.interact("Login", _EVENING + 2 * 3_600_000, identifiers=(*customer, *cookie))
     assert any(isinstance(emit.value, Cancellation) for emit in life.emits)

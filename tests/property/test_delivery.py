@@ -39,10 +39,10 @@ def _interaction(number: int, name: str, addresses: Sequence[str], size: int = 0
     """Return an interaction with a property of `size` characters."""
     at = _START + number * 1_000
     names = tuple(Identifier.parse(identifier) for identifier in addresses)
-    ask = DecideRequest(f"r{number}", "g", ("hero",), at + 100) if name == "Ask" else None
-    text = {"text": "x" * size}
+    request = DecideRequest(f"r{number}", "g", ("hero",), at + 100) if name == "Ask" else None
+    properties = {"text": "x" * size}
     return Interaction(
-        f"e{number}", "track", name, "web", "shop", at, at, names, dict(text), request=ask
+        f"e{number}", "track", name, "web", "shop", at, at, names, properties, request=request
     )
 
 
@@ -59,8 +59,8 @@ def test_state_and_outputs_after_kills_are_those_of_a_run_without_kills(
         for number, (person, name) in enumerate(acts)
     ]
     expected = _run(stream, Random(seed), 0)
-    after_kills = _run(stream, Random(seed), 12, copies=True)
-    assert after_kills == expected
+    killed_run = _run(stream, Random(seed), 12, copies=True)
+    assert killed_run == expected
     assert sum(map(len, expected[1][topics.DECISIONS].values())) == len(stream)
 
 
@@ -79,9 +79,9 @@ def test_timers_fire_once_across_kills(acts: list[tuple[str, str]], seed: int) -
         for number, (person, name) in enumerate(acts)
     ]
     expected = _run_until_idle(stream, Random(seed), 0)
-    after_kills = _run_until_idle(stream, Random(seed), 12)
+    killed_run = _run_until_idle(stream, Random(seed), 12)
     last_acts = {person: name for person, name in acts if name != "View"}
-    assert after_kills == expected
+    assert killed_run == expected
     assert _entries(expected[1]) == sum(name == "Ask" for name in last_acts.values())
 
 
@@ -149,7 +149,7 @@ def _violated_laws(meetings: list[set[str]], seed: int) -> list[str]:
         _interaction(number, "View", sorted(names, key=lambda name: RANKS[name.split(":")[0]]))
         for number, names in enumerate(meetings)
     ]
-    logs = _logs(stream, copies=Random(seed))
+    logs = _logs(stream, copy_random=Random(seed))
     stages = KilledStages(plain_rules(), logs, Random(seed))
     stages.run(8)
     states = stages.states()
@@ -200,9 +200,9 @@ def _run_until_idle(
     for _ in range(3):
         stages.fire_due_timers(_REST)
         stages.run(kills)
-    killed_before = None
-    while killed_before != stages.kills:
-        killed_before = stages.kills
+    previous_kills = None
+    while previous_kills != stages.kills:
+        previous_kills = stages.kills
         stages.fire_due_timers(_REST)
         stages.run(0)
     return stages.states(), _outputs(logs)
@@ -216,13 +216,13 @@ def _entries(outputs: dict[str, dict[str, list[Any]]]) -> int:
     )
 
 
-def _logs(stream: Sequence[Interaction], copies: Random | None = None) -> Logs:
-    """Return logs with the stream; with `copies`, some interactions come once more."""
+def _logs(stream: Sequence[Interaction], copy_random: Random | None = None) -> Logs:
+    """Return logs with the stream; with `copy_random`, some interactions come once more."""
     logs = Logs(_PARTITIONS)
     for number, event in enumerate(stream):
         logs.put(event)
-        if copies is not None and copies.random() < 0.3:
-            logs.put(stream[copies.randint(0, number)])
+        if copy_random is not None and copy_random.random() < 0.3:
+            logs.put(stream[copy_random.randint(0, number)])
     return logs
 
 

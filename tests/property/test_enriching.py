@@ -19,7 +19,7 @@ from pipeline.model.profile import Profile
 from pipeline.model.stages import Segmented
 from tests.support.enriched import BASE, DEVICES, PLACES, RATES, SPIDER, enriched_rules, visits
 
-_BUILT_IN = {
+_BUILT_IN_TRAITS = {
     "first_seen",
     "last_seen",
     "interactions",
@@ -89,8 +89,8 @@ def _expected_traits(stream: list[Interaction], count_bots: bool) -> dict[str, F
     return {name: value for name, value in expected.items() if value is not None}
 
 
-def _without_built_in(traits: dict[str, FactValue]) -> dict[str, FactValue]:
-    return {name: value for name, value in traits.items() if name not in _BUILT_IN}
+def _remove_built_in_traits(traits: dict[str, FactValue]) -> dict[str, FactValue]:
+    return {name: value for name, value in traits.items() if name not in _BUILT_IN_TRAITS}
 
 
 @given(visits(), st.booleans())
@@ -101,7 +101,7 @@ def test_profiles_are_those_of_brute_force(stream: list[Interaction], count_bots
     profiles = {emit.value.root: emit.value for emit in emits if isinstance(emit.value, Profile)}
     for root, profile in profiles.items():
         own_records = [record for record in stream if record.identifiers[0].key == root]
-        assert _without_built_in(profile.traits) == _expected_traits(own_records, count_bots)
+        assert _remove_built_in_traits(profile.traits) == _expected_traits(own_records, count_bots)
 
 
 @given(visits(20), st.randoms(use_true_random=False))
@@ -112,14 +112,14 @@ def test_order_of_arrival_and_the_shards_do_not_matter(
     shuffled_stream = list(stream)
     shuffler.shuffle(shuffled_stream)
     parts = [
-        apply(None, normal, rules.config, derive(normal, rules.enrichers))
-        for normal in (apply_mappings(record, rules.config) for record in shuffled_stream)
+        apply(None, mapped_record, rules.config, derive(mapped_record, rules.enrichers))
+        for mapped_record in (apply_mappings(record, rules.config) for record in shuffled_stream)
     ]
     while len(parts) > 1:
         shuffler.shuffle(parts)
         parts.append(merge(parts.pop(), parts.pop(), rules.config))
-    actual = traits(parts, stream[-1].received_at, rules.config)
-    assert _without_built_in(actual) == _expected_traits(stream, count_bots=False)
+    actual_traits = traits(parts, stream[-1].received_at, rules.config)
+    assert _remove_built_in_traits(actual_traits) == _expected_traits(stream, count_bots=False)
 
 
 @given(visits())
@@ -129,13 +129,15 @@ def test_interaction_carries_only_the_derived_values_that_later_stages_read(
     flow = Flow(enriched_rules())
     emits: list[Emit] = [emit for record in stream for emit in flow.run(record)]
     visits_by_id = {record.event_id: record for record in stream}
-    segmented = [
+    segmented_records = [
         emit.value
         for emit in emits
         if emit.topic == topics.SEGMENTED and isinstance(emit.value, Segmented)
     ]
     tracks = [
-        record for record in segmented if record.interaction and record.interaction.kind == "track"
+        record
+        for record in segmented_records
+        if record.interaction and record.interaction.kind == "track"
     ]
     assert len(tracks) == len(stream)
     for record in tracks:

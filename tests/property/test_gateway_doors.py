@@ -1,6 +1,7 @@
 """Every route of the gateway answers any request, in bounded time and never with a fault.
 
-Errors are JSON. A message with 200 was written, and a refusal names place and reason.
+Errors are JSON. A message that is answered with 200 was written, and a refusal names place and
+reason.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ from pipeline.rules.token import Claims
 from tests.support.cases import cases
 from tests.support.doorway import SERVER_KEY, Doorway, configuration, doorway
 
-SHOP, WEB, LOG = "server-key-1", "public-key-1", "log-key-123"
+SHOP_KEY, WEB_KEY, LOG_KEY = "server-key-1", "public-key-1", "log-key-123"
 POSTS: Final = (
     *(f"/v1/{kind}" for kind in get_args(Kind)),
     "/v1/batch",
@@ -59,7 +60,18 @@ _FIELDS: Final = [
 ]
 _TEXTS: Final = st.one_of(
     st.sampled_from(
-        ["", "ana", "null", "\x00", "a\nb", "\ud83d", "2024-01-01", "ana@example.com", "hero", SHOP]
+        [
+            "",
+            "ana",
+            "null",
+            "\x00",
+            "a\nb",
+            "\ud83d",
+            "2024-01-01",
+            "ana@example.com",
+            "hero",
+            SHOP_KEY,
+        ]
     ),
     st.sampled_from([*get_args(Kind), "click", "conversion", "expired"]),
     st.text(max_size=20),
@@ -108,16 +120,16 @@ _BODIES: Final = st.one_of(
 def _mutations(draw: st.DrawFn) -> bytes:
     """Draw bodies of JSON with one damaged part."""
     text = draw(_BODIES)
-    at = draw(st.integers(0, len(text)))
-    until = draw(st.integers(at, min(len(text), at + 10)))
+    begin = draw(st.integers(0, len(text)))
+    end = draw(st.integers(begin, min(len(text), begin + 10)))
     insertion = draw(
         st.sampled_from([b"", b"NaN", b"\\ud800", b"\xff", b"[" * 2_000, b'"', b"1e999"])
     )
-    return text[:at] + insertion + text[until:]
+    return text[:begin] + insertion + text[end:]
 
 
-_RAW: Final = _BODIES | _mutations() | st.binary(max_size=100)
-_KEYS: Final = st.sampled_from([SHOP, WEB, LOG, SERVER_KEY, "wrong", None])
+_RAW_BODIES: Final = _BODIES | _mutations() | st.binary(max_size=100)
+_KEYS: Final = st.sampled_from([SHOP_KEY, WEB_KEY, LOG_KEY, SERVER_KEY, "wrong", None])
 
 
 @contextmanager
@@ -125,9 +137,9 @@ def open_gateway() -> Iterator[Doorway]:
     """Provide a gateway whose stages answer probes at once."""
     with TemporaryDirectory() as folder:
         sources = (
-            model.Source("shop", "web", SHOP),
-            model.Source("web", "web", WEB, trust="public"),
-            model.Source("log", "web", LOG, clock="log"),
+            model.Source("shop", "web", SHOP_KEY),
+            model.Source("web", "web", WEB_KEY, trust="public"),
+            model.Source("log", "web", LOG_KEY, clock="log"),
         )
         door = doorway(configuration(*sources), Path(folder))
 
@@ -164,7 +176,7 @@ def check_answer(answer: httpx.Response) -> Any:
     return document
 
 
-@given(st.sampled_from(POSTS), _KEYS, _RAW, st.booleans())
+@given(st.sampled_from(POSTS), _KEYS, _RAW_BODIES, st.booleans())
 @settings(max_examples=cases(200))
 def test_post_is_written_or_refused_with_a_reason(
     path: str, key: str | None, raw: bytes, compressed: bool
@@ -208,7 +220,7 @@ def test_outcome_with_a_valid_token_is_no_fault(message: dict[str, Any], at: int
         identifier = Identifier("customer_id", "ana")
         token = door.tokens.sign(Claims("a", "d", identifier, "web", "c", "o", "t", at))
         body = json.dumps({**message, "token": token, "outcome": "click"})
-        for key in (SHOP, WEB, LOG):
+        for key in (SHOP_KEY, WEB_KEY, LOG_KEY):
             check_answer(send_request(door, key, "POST", "/v1/outcomes", content=body.encode()))
 
 
@@ -216,7 +228,7 @@ def test_outcome_with_a_valid_token_is_no_fault(message: dict[str, Any], at: int
     st.sampled_from(["customer_id", "email", "phone", "cookie", "tax"]) | _TEXTS,
     st.text(st.characters(codec="utf-8"), max_size=20),
     st.sampled_from(["GET", "DELETE", "PUT"]),
-    st.sampled_from([SERVER_KEY, SHOP, None]),
+    st.sampled_from([SERVER_KEY, SHOP_KEY, None]),
     st.sampled_from(["", "/export", "/more", "?x=1", "%ff", "%"]),
 )
 def test_profile_routes_answer_any_namespace_and_value(
@@ -247,7 +259,7 @@ def test_public_routes_need_no_key(path: str) -> None:
         assert not log_topics & door.log.topics()
 
 
-@given(_RAW)
+@given(_RAW_BODIES)
 def test_schema_lookup_answers_any_body(raw: bytes) -> None:
     with open_gateway() as door:
         answer = send_request(door, None, "POST", "/subjects/interactions-value", content=raw)

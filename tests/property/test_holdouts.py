@@ -50,13 +50,13 @@ def test_share_of_customers_is_held_out() -> None:
 def test_hash_draws_every_share_and_each_holdout_independently() -> None:
     people = [f"person-{n}" for n in range(10_000)]
     for share in (0.01, 0.3, 0.9):
-        holders, other = (
+        held_people, other_people = (
             {person for person in people if is_held(CompiledHoldout(name, share), person)}
             for name in ("a", "b")
         )
-        for group in (holders, other):
+        for group in (held_people, other_people):
             assert abs(len(group) / len(people) - share) < 0.02
-        assert abs(len(holders & other) / len(people) - share * share) < 0.02
+        assert abs(len(held_people & other_people) / len(people) - share * share) < 0.02
 
 
 def _held_out_customer(rules: Rules) -> Life:
@@ -135,14 +135,14 @@ def _make_rules(
     campaigns = [campaign("idle", offer("idle", 1), trigger=never_event, goal=_GOAL)]
     for number, share in enumerate(shares):
         offers_of_share = []
-        for index, (of, value, slots) in enumerate(offers):
+        for index, (campaign_number, value, slots) in enumerate(offers):
             treatments = [
                 {"treatment": name, "channel": channel, "p": 0.5}
                 | ({} if placement is None else {"placement": placement})
                 for channel, placement in slots
                 if (name := f"t{index}-{placement or channel}") not in omitted_names
             ]
-            if of == number and treatments:
+            if campaign_number == number and treatments:
                 offers_of_share.append(offer(f"o{index}", value, *treatments))
         if offers_of_share:
             campaigns.append(campaign(f"c{number}", *offers_of_share, holdout=share, goal=_GOAL))
@@ -153,20 +153,24 @@ def _holdouts_of(
     offers: list[tuple[int, int, list[tuple[str, str | None]]]],
     shares: tuple[tuple[float, float, float], float, float],
 ) -> tuple[tuple[float, float, float], list[dict[str, Any]], frozenset[str]]:
-    """Return the campaigns' own shares, the holdouts of policies, and the treatments that are held
+    """Return the shares of campaigns, the holdouts of policies, and the treatments that are held
     out by any of them."""
-    campaign_share, of_email, of_all = shares
+    campaign_shares, email_share, all_share = shares
     holdouts: list[dict[str, Any]] = [
-        {"holdout": "mail", "share": of_email, "for": {"channel": "email"}},
-        {"holdout": "all", "share": of_all},
+        {"holdout": "mail", "share": email_share, "for": {"channel": "email"}},
+        {"holdout": "all", "share": all_share},
     ]
     covered_treatments = frozenset(
         f"t{index}-{placement or channel}"
-        for index, (of, _, slots) in enumerate(offers)
+        for index, (campaign_number, _, slots) in enumerate(offers)
         for channel, placement in slots
-        if campaign_share[of] or (of_email and channel == "email") or of_all
+        if campaign_shares[campaign_number] or (email_share and channel == "email") or all_share
     )
-    return campaign_share, [holdout for holdout in holdouts if holdout["share"]], covered_treatments
+    return (
+        campaign_shares,
+        [holdout for holdout in holdouts if holdout["share"]],
+        covered_treatments,
+    )
 
 
 @settings(max_examples=cases(80), deadline=None)
@@ -175,22 +179,24 @@ def test_slots_go_to_the_best_offers_outside_the_customers_holdouts(
     offers: list[tuple[int, int, list[tuple[str, str | None]]]],
     shares: tuple[tuple[float, float, float], float, float],
     limit: int,
-    capped: bool,
+    is_capped: bool,
     learns: bool,
 ) -> None:
     """Compare choices with rules that have only the rest, and would-be winners with rules without
     holdouts."""
     policies: dict[str, Any] = {"learning": {"ramp": 0, "explore": 0.3}} if learns else {}
-    policies["caps"] = [{"cap": "two", "per": "all", "max": 2, "window": "1d"}] if capped else []
-    own_shares, holdouts, covered_treatments = _holdouts_of(offers, shares)
+    policies["caps"] = [{"cap": "two", "per": "all", "max": 2, "window": "1d"}] if is_capped else []
+    campaign_shares, holdouts, covered_treatments = _holdouts_of(offers, shares)
     ask = {"hero": limit, "banner": 1}
     no_shares = (0.0, 0.0, 0.0)
-    life = Life(_make_rules(offers, own_shares, policies | {"holdouts": holdouts}))
-    rest = Life(_make_rules(offers, no_shares, policies, covered_treatments))
-    decision, rest_decision = (customer.interact("Go", 1, ask=ask) for customer in (life, rest))
+    life = Life(_make_rules(offers, campaign_shares, policies | {"holdouts": holdouts}))
+    rest_life = Life(_make_rules(offers, no_shares, policies, covered_treatments))
+    decision, rest_decision = (
+        customer.interact("Go", 1, ask=ask) for customer in (life, rest_life)
+    )
     free_decision = Life(_make_rules(offers, no_shares, policies)).interact("Go", 1, ask=ask)
     assert [(action.treatment, action.action_id) for action in life.actions()] == [
-        (action.treatment, action.action_id) for action in rest.actions()
+        (action.treatment, action.action_id) for action in rest_life.actions()
     ]
     shown_choices = {choice.slot: choice for choice in rest_decision.choices}
     winners = {choice.slot: choice.treatment for choice in free_decision.choices}
@@ -305,4 +311,7 @@ def test_mistakes_are_named() -> None:
     holdout = {"holdout": "h", "share": 0.1, "for": {"purpose": "transactional"}}
     campaigns = [campaign("c", offer("o", 1), purpose="transactional", holdout=0.1)]
     faults = problems(campaigns=campaigns, policies={"holdouts": [holdout]})
-    assert [at for at, _ in faults] == ["policies/holdouts/0/for/purpose", "campaigns/0/holdout"]
+    assert [place for place, _ in faults] == [
+        "policies/holdouts/0/for/purpose",
+        "campaigns/0/holdout",
+    ]

@@ -37,8 +37,10 @@ def interactions(draw: st.DrawFn) -> Interaction:
 
 
 def spellings(name: Identifier) -> st.SearchStrategy[str]:
-    plain = [name.value, name.value, f" {name.value}", f"{name.value} "]
-    return st.sampled_from([*plain, name.value.upper()] if name.namespace == "email" else plain)
+    plain_spellings = [name.value, name.value, f" {name.value}", f"{name.value} "]
+    return st.sampled_from(
+        [*plain_spellings, name.value.upper()] if name.namespace == "email" else plain_spellings
+    )
 
 
 @st.composite
@@ -60,11 +62,13 @@ def parents(stream: list[Record]) -> dict[str, str]:
         if isinstance(record, IdentityChange):
             continue
         rule = "alias" if record.kind == "alias" else "together"
-        strongest, *weaker = names_of(record)
-        for name in weaker:
-            is_linked = name.namespace != strongest.namespace or rule == "alias"
-            if is_linked and record.occurred_at > cuts.get(frozenset((name.key, strongest.key)), 0):
-                evidence = (record.occurred_at, record.event_id, rule, strongest.key)
+        strongest_name, *weaker_names = names_of(record)
+        for name in weaker_names:
+            is_linked = name.namespace != strongest_name.namespace or rule == "alias"
+            if is_linked and record.occurred_at > cuts.get(
+                frozenset((name.key, strongest_name.key)), 0
+            ):
+                evidence = (record.occurred_at, record.event_id, rule, strongest_name.key)
                 evidence_by_name.setdefault(name.key, []).append(evidence)
     return {name: max(links)[-1] for name, links in evidence_by_name.items()}
 
@@ -85,15 +89,15 @@ def names_of(interaction: Interaction) -> list[Identifier]:
 
 
 def roots(stream: list[Record]) -> dict[str, str]:
-    """Return each identifier's top, found by networkx: the root of its tree."""
+    """Return the root of each identifier's tree, found by networkx."""
     forest = networkx.DiGraph(parents(stream).items())
     arrivals = [record for record in stream if isinstance(record, Interaction)]
     forest.add_nodes_from(name.key for arrival in arrivals for name in names_of(arrival))
     assert networkx.is_directed_acyclic_graph(forest)
     roots_by_name = {}
     for tree in networkx.weakly_connected_components(forest):
-        [top] = [name for name in tree if forest.out_degree(name) == 0]
-        roots_by_name.update(dict.fromkeys(tree, top))
+        [root] = [name for name in tree if forest.out_degree(name) == 0]
+        roots_by_name.update(dict.fromkeys(tree, root))
     return roots_by_name
 
 

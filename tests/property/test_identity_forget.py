@@ -1,9 +1,10 @@
 """A forgotten person is gone from every row of every stage; others keep all that is theirs.
 
 The remaining state equals a replay of the stream without the person: without the interactions that
-were part of the forgotten profile, and without its identifiers in those that others keep. What a
-forgotten identifier sent on behalf of another person counts as sent by its parent of that time, and
-as received at the request: it goes to the person whom that parent belongs to by then.
+were part of the forgotten profile, and without its identifiers in those that others keep.
+Interactions that a forgotten identifier sent on behalf of another person count as sent by its
+parent of that time, and as received at the request: they go to the person to whom that parent
+belongs at the request.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,7 +62,7 @@ _NAME_IN_A_PART_OF_OTHERS: list[Record] = [
 ]
 """The second customer's card adopts the e-mail's interactions, which show the first one's phone."""
 
-_IN_OTHERS_ROWS: list[Record] = [
+_NAME_IN_OTHERS_ROWS: list[Record] = [
     at(1, "customer_id:A", "email:x"),
     at(2, "customer_id:B", "email:x"),
 ]
@@ -69,7 +70,7 @@ _IN_OTHERS_ROWS: list[Record] = [
 
 @settings(max_examples=cases(300), deadline=None)
 @example(_PARTS_OF_OTHERS, ["email:x"], 100)
-@example(_IN_OTHERS_ROWS, ["email:x"], 100)
+@example(_NAME_IN_OTHERS_ROWS, ["email:x"], 100)
 @example(_NAME_IN_A_PART_OF_OTHERS, ["customer_id:A"], 100)
 @example(_NAME_IN_A_PART_OF_OTHERS, ["email:x", "phone:7"], 100)
 @given(
@@ -83,15 +84,15 @@ def test_no_row_of_any_stage_has_an_identifier_of_a_forgotten_person(
     flow = Flow(mailing_rules(max_identifiers))
     for record in stream:
         list(flow.run(record))
-    last = max(
+    last_ms = max(
         record.received_at if isinstance(record, Interaction) else record.at for record in stream
     )
     names: set[str] = set()
     for number, identifier in enumerate(identifiers, start=1):
         owners = {name: row.root for name, row in flow.rows["identity"].items()}
-        top = owners.get(identifier)
-        names |= {identifier} | {other for other, owner in owners.items() if owner == top}
-        list(flow.run(forget(identifier, last + number)))
+        root = owners.get(identifier)
+        names |= {identifier} | {other for other, owner in owners.items() if owner == root}
+        list(flow.run(forget(identifier, last_ms + number)))
         assert not flow.dead_letters
         for stage, rows in flow.rows.items():
             assert not _names_in(rows, names), stage
@@ -105,7 +106,7 @@ def _names_in(rows: Mapping[str, object], names: set[str]) -> set[str]:
     return {name for name in names if name.encode() in content}
 
 
-class _ReadersView:
+class _FlowView:
     """Profiles that readers see of a stream, and the shard of each interaction."""
 
     def __init__(self, stream: Sequence[Record]) -> None:
@@ -162,16 +163,18 @@ class _ReadersView:
 @st.composite
 def _streams(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
     """Draw interactions before and after a request to forget; nothing is unlinked before it."""
-    before = draw(streams(maximum=12, with_unlinks=False))
-    now_ms = max(record.received_at for record in before if isinstance(record, Interaction)) + 10
-    after: list[Record] = []
+    records_before = draw(streams(maximum=12, with_unlinks=False))
+    now_ms = (
+        max(record.received_at for record in records_before if isinstance(record, Interaction)) + 10
+    )
+    records_after: list[Record] = []
     for number in range(draw(st.integers(1, 4))):
         now_ms += 200_000
         event = draw(interactions(100 + number, now_ms))
         customer = Identifier("customer_id", "C")
-        weaker = (name for name in event.identifiers if name.namespace != "customer_id")
-        after.append(replace(event, kind="track", identifiers=(customer, *weaker)))
-    return before, after
+        weaker_names = (name for name in event.identifiers if name.namespace != "customer_id")
+        records_after.append(replace(event, kind="track", identifiers=(customer, *weaker_names)))
+    return records_before, records_after
 
 
 @settings(max_examples=cases(300), deadline=None)
@@ -182,26 +185,28 @@ def _streams(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
 def test_forgetting_leaves_other_profiles_complete(
     lives: tuple[list[Record], list[Record]], identifier: str
 ) -> None:
-    before, after = lives
-    view = _ReadersView(before)
-    names = _person(before, identifier)
-    assume(not _has_forgotten_link_of_others(before, view, names))
-    replay_view = _ReadersView(_without(before, view, names))
-    last = max(record.received_at for record in before if isinstance(record, Interaction))
-    view.feed(forget(identifier, last + 1))
+    records_before, records_after = lives
+    view = _FlowView(records_before)
+    names = _names_of_person(records_before, identifier)
+    assume(not _has_forgotten_link_of_others(records_before, view, names))
+    replay_view = _FlowView(_replayed_stream(records_before, view, names))
+    last_ms = max(
+        record.received_at for record in records_before if isinstance(record, Interaction)
+    )
+    view.feed(forget(identifier, last_ms + 1))
     assert view.profiles() == replay_view.profiles()
-    for record in after:
+    for record in records_after:
         view.feed(record)
         replay_view.feed(record)
         assert view.profiles() == replay_view.profiles()
 
 
-def _person(stream: Sequence[Record], identifier: str) -> set[str]:
+def _names_of_person(stream: Sequence[Record], identifier: str) -> set[str]:
     return next((names for names in persons(stream).values() if identifier in names), {identifier})
 
 
 def _has_forgotten_link_of_others(
-    stream: Sequence[Record], view: _ReadersView, names: set[str]
+    stream: Sequence[Record], view: _FlowView, names: set[str]
 ) -> bool:
     """Return whether a part of the forgotten profile showed a link between two identifiers that
     remain: the link stays, though a replay without that part lacks it."""
@@ -214,28 +219,28 @@ def _has_forgotten_link_of_others(
     )
 
 
-def _without(stream: Sequence[Record], view: _ReadersView, names: set[str]) -> list[Record]:
+def _replayed_stream(stream: Sequence[Record], view: _FlowView, names: set[str]) -> list[Record]:
     """Return the stream without the forgotten person; interactions that its identifiers sent on
     behalf of others come last, as their parents'."""
-    top = roots(stream).get(next(iter(names)))
+    root = roots(stream).get(next(iter(names)))
     profiles_by_shard = view.profiles_by_shard()
-    remaining: list[Record] = []
+    kept_records: list[Record] = []
     adoptions: list[Record] = []
     for record in stream:
         assert isinstance(record, Interaction)
         shard = view.shards[record.event_id]
-        if top is not None and profiles_by_shard[shard] == profile_of(top):
+        if root is not None and profiles_by_shard[shard] == profile_of(root):
             continue
-        strongest, *weaker = record.identifiers
-        if strongest.key in names:
-            owner = view.owner(strongest.key, shard)
+        strongest_name, *weaker_names = record.identifiers
+        if strongest_name.key in names:
+            owner = view.owner(strongest_name.key, shard)
             assert owner is not None
             assert owner not in names
             adoptions.append(replace(record, identifiers=(Identifier.parse(owner),)))
             continue
-        rest = (name for name in weaker if name.key not in names)
-        remaining.append(replace(record, identifiers=(strongest, *rest)))
-    return [*remaining, *adoptions]
+        kept_names = (name for name in weaker_names if name.key not in names)
+        kept_records.append(replace(record, identifiers=(strongest_name, *kept_names)))
+    return [*kept_records, *adoptions]
 
 
 @settings(max_examples=cases(100), deadline=None)
@@ -243,17 +248,17 @@ def _without(stream: Sequence[Record], view: _ReadersView, names: set[str]) -> l
 def test_forgotten_person_who_returns_is_a_new_profile(
     stream: list[Record], visit: Interaction
 ) -> None:
-    view = _ReadersView(stream)
+    view = _FlowView(stream)
     for name in sorted(view.flow.rows["identity"]):
         view.feed(forget(name, 10**9 + 10**7))
     assert not any(view.flow.rows.values())
     view.feed(visit)
-    assert view.profiles() == _ReadersView([visit]).profiles()
+    assert view.profiles() == _FlowView([visit]).profiles()
 
 
 def test_unlinked_identifiers_do_not_keep_the_names_of_the_forgotten() -> None:
     # Unlinking names that were never linked leaves a cut in both rows, until one is forgotten.
-    view = _ReadersView([at(1, "customer_id:A"), at(2, "email:x")])
+    view = _FlowView([at(1, "customer_id:A"), at(2, "email:x")])
     view.feed(unlink("customer_id:A", "email:x", 3 * 60_000))
     view.feed(IdentityChange("forget-x", "forget", "email:x", 4 * 60_000, ""))
     assert not view.flow.rows["identity"]["customer_id:A"].cuts

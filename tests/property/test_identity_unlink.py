@@ -51,7 +51,7 @@ _NEXT_OWNER = [
 """The shard that the cookie has on behalf of A goes to B, who claimed it next, not to its first
 owner."""
 
-_LINKED_AGAIN = [
+_NEW_LINK = [
     _order(1, "customer_id:A", "cookie:k"),
     _order(2, "cookie:k"),
     unlink("customer_id:A", "cookie:k", 3 * MINUTE_MS),
@@ -65,7 +65,7 @@ _LINKED_AGAIN = [
 
 @settings(max_examples=cases(150), deadline=None)
 @example(_NEXT_OWNER)
-@example(_LINKED_AGAIN)
+@example(_NEW_LINK)
 @given(streams())
 def test_profiles_and_segments_are_those_of_a_replay_without_the_link(
     stream: list[Record],
@@ -87,7 +87,7 @@ def _check_names(view: ReaderView) -> None:
         assert [profile_of(people[name]) for name in names] == [profile] * len(names)
 
 
-_OLDER_THAN_THE_EVIDENCE = [
+_UNLINK_BEFORE_THE_EVIDENCE = [
     _order(1, "customer_id:A", "cookie:k"),
     _order(2, "cookie:k"),
     _order(3, "customer_id:B", "cookie:k"),
@@ -114,25 +114,25 @@ def shared_devices(draw: st.DrawFn) -> list[Record]:
     for number in range(1, 9):
         customer = f"customer_id:{number}"
         if draw(st.booleans()):
-            as_of = draw(st.integers(1, count + 1))
-            minutes = evidence_minutes.get(customer, [as_of])
-            as_of = as_of if as_of < minutes[0] else max(as_of, minutes[-1])
-            stream.append(unlink(customer, "cookie:k", as_of * MINUTE_MS))
+            cut_minute = draw(st.integers(1, count + 1))
+            minutes = evidence_minutes.get(customer, [cut_minute])
+            cut_minute = cut_minute if cut_minute < minutes[0] else max(cut_minute, minutes[-1])
+            stream.append(unlink(customer, "cookie:k", cut_minute * MINUTE_MS))
     return stream
 
 
 @settings(max_examples=cases(300), deadline=None)
-@example(_OLDER_THAN_THE_EVIDENCE)
+@example(_UNLINK_BEFORE_THE_EVIDENCE)
 @given(shared_devices())
 def test_device_of_many_owners_is_as_in_a_replay_without_the_links(
     stream: list[Record],
 ) -> None:
-    live_view, replay_view = ReaderView(stream), ReaderView(_with_cuts_first(stream))
+    live_view, replay_view = ReaderView(stream), ReaderView(_move_cuts_first(stream))
     assert live_view.people() == replay_view.people()
     assert live_view.profiles() == replay_view.profiles()
     assert live_view.segments() == replay_view.segments()
     _check_names(live_view)
 
 
-def _with_cuts_first(stream: list[Record]) -> list[Record]:
+def _move_cuts_first(stream: list[Record]) -> list[Record]:
     return sorted(stream, key=lambda record: isinstance(record, Interaction))

@@ -27,11 +27,11 @@ from pipeline.row_files.rows import open_rows
 from pipeline.row_files.sending import SendReport, send_rows
 from tests.support.worlds import plain_rules
 
-_MAX = 2_000
-_FORMAT = FileFormat(_MAX)
-_NOW = 1_800_000_000_000
+_MAX_BYTES = 2_000
+_FORMAT = FileFormat(_MAX_BYTES)
+_NOW_MS = 1_800_000_000_000
 _SOURCE = Source("file", "file", "unused-key")
-_MEMORY = 8_000_000
+_MEMORY_BYTES = 8_000_000
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -51,13 +51,13 @@ def _read(
         finally:
             _, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
-            assert peak < _MEMORY
+            assert peak < _MEMORY_BYTES
         return rows, None
 
 
 def _send(rows: Iterable[FileRow | UnreadableRow]) -> tuple[SendReport, list[Interaction]]:
     interactions: list[Interaction] = []
-    intake = RowIntake(plain_rules().config, _SOURCE, _MAX, _NOW, RowIds("f"))
+    intake = RowIntake(plain_rules().config, _SOURCE, _MAX_BYTES, _NOW_MS, RowIds("f"))
     return send_rows(rows, intake, interactions.append, lambda _: None), interactions
 
 
@@ -205,8 +205,8 @@ def test_every_row_of_parquet_is_read_for_any_types(columns: dict[str, Any]) -> 
 @given(st.data())
 def test_parquet_that_is_damaged_is_refused_or_accounted_for(data: st.DataObject) -> None:
     buffer = io.BytesIO()
-    rows = {"type": ["page"] * 50, "userId": [f"u{n}" for n in range(50)]}
-    pq.write_table(pa.table(rows), buffer, row_group_size=10, use_dictionary=False)
+    columns = {"type": ["page"] * 50, "userId": [f"u{n}" for n in range(50)]}
+    pq.write_table(pa.table(columns), buffer, row_group_size=10, use_dictionary=False)
     content = bytearray(buffer.getvalue())
     for place in data.draw(st.lists(st.integers(4, len(content) - 1), min_size=1, max_size=3)):
         content[place] = data.draw(st.integers(0, 255))
@@ -214,8 +214,10 @@ def test_parquet_that_is_damaged_is_refused_or_accounted_for(data: st.DataObject
     report = _check_counts(parquet_rows)
     if error is None:
         metadata = pq.ParquetFile(io.BytesIO(bytes(content))).metadata
-        groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        assert report.sent + report.refused == sum(max(0, rows) for rows in groups)
+        row_counts = [
+            metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)
+        ]
+        assert report.sent + report.refused == sum(max(0, row_count) for row_count in row_counts)
 
 
 def test_many_bad_quotes_do_not_take_long() -> None:

@@ -29,7 +29,7 @@ from tests.support.learning import count_feedback
 
 _PARTITIONS: Final = 3
 _ACTIONS: Final = ("a1", "a2", "a3", "a4")
-_LONG: Final = 10**15
+_HALF_LIFE_MS: Final = 10**15
 _NOW_MS: Final = 2_000_000_000_000
 _COST: Final = 2.5
 
@@ -41,31 +41,35 @@ class _MemoryLog:
         self.partitions = _PARTITIONS
         self.logs: list[list[Decision]] = [[] for _ in range(_PARTITIONS)]
         self._random = random
-        self._next: dict[int, int] = {}
+        self._next_offsets: dict[int, int] = {}
 
     def bounds(self, partition: int) -> tuple[int, int]:
         return 0, len(self.logs[partition])
 
     def assign(self, offsets: Mapping[int, int]) -> None:
-        self._next = dict(offsets)
+        self._next_offsets = dict(offsets)
 
     def read(self) -> DecisionBatch:
         batch = DecisionBatch([], {})
         for _ in range(self._random.randint(0, 5)):
             partitions = [
-                partition for partition, at in self._next.items() if at < len(self.logs[partition])
+                partition
+                for partition, offset in self._next_offsets.items()
+                if offset < len(self.logs[partition])
             ]
             if partitions:
                 partition = self._random.choice(partitions)
-                offset = self._next[partition]
+                offset = self._next_offsets[partition]
                 decision = self.logs[partition][offset]
                 batch.decisions.append(LoggedDecision(partition, offset, decision))
-                batch.ends[partition] = self._next[partition] = offset + 1
+                batch.ends[partition] = self._next_offsets[partition] = offset + 1
         return batch
 
     def is_read(self) -> bool:
         """Return whether all of the assigned partitions has been read."""
-        return all(at == len(self.logs[partition]) for partition, at in self._next.items())
+        return all(
+            offset == len(self.logs[partition]) for partition, offset in self._next_offsets.items()
+        )
 
 
 class _Learner:
@@ -76,7 +80,7 @@ class _Learner:
         self.ledger = ledger
 
     def fold(self, batch: DecisionBatch) -> None:
-        self.ledger.fold(batch.decisions, batch.ends, _LONG, _NOW_MS)
+        self.ledger.fold(batch.decisions, batch.ends, _HALF_LIFE_MS, _NOW_MS)
 
     def catch_up(self) -> None:
         catch_up(self.log, self.ledger, self.fold, Event())
@@ -203,9 +207,9 @@ def test_outcome_in_another_partition_settles_the_cost_of_a_message(
         log.logs[0].append(_decision(1, (), Spend("a1", outcome)))
         _take_over(learner, lost_learner, sale, _NOW_MS)
         learner.read_until(log.is_read)
-        after = learner.ledger.accounts[sale.name]
-        assert (after.gross, after.expiring) == (tokens(_COST), 0)
-        assert getattr(after, outcome) == tokens(_COST)
+        account = learner.ledger.accounts[sale.name]
+        assert (account.gross, account.expiring) == (tokens(_COST), 0)
+        assert getattr(account, outcome) == tokens(_COST)
 
 
 @pytest.mark.parametrize("outcome", ["committed", "released"])
@@ -217,16 +221,16 @@ def test_outcome_that_is_read_before_its_message_settles_it(sale: BudgetRule, ou
         learner.read_until(log.is_read)
         _reserve(log, sale, _NOW_MS)
         learner.read_until(log.is_read)
-        after = learner.ledger.accounts[sale.name]
-        assert (after.gross, after.expiring) == (tokens(_COST), 0)
-        assert getattr(after, outcome) == tokens(_COST)
+        account = learner.ledger.accounts[sale.name]
+        assert (account.gross, account.expiring) == (tokens(_COST), 0)
+        assert getattr(account, outcome) == tokens(_COST)
 
 
-@pytest.mark.parametrize("published_after", [0, 1_000, 2_000, 5_000])
+@pytest.mark.parametrize("publication_delay_ms", [0, 1_000, 2_000, 5_000])
 def test_cost_of_a_message_that_was_received_late_is_given_back_once(
-    sale: BudgetRule, published_after: int
+    sale: BudgetRule, publication_delay_ms: int
 ) -> None:
-    log, published_at = _MemoryLog(Random(0)), _NOW_MS + published_after
+    log, published_at = _MemoryLog(Random(0)), _NOW_MS + publication_delay_ms
     _reserve(log, sale, _NOW_MS - 10_000)
     with _learner(log) as lost_learner, _learner(log) as learner:
         _begin(lost_learner, sale)
@@ -235,5 +239,5 @@ def test_cost_of_a_message_that_was_received_late_is_given_back_once(
         _take_over(learner, lost_learner, sale, published_at)
         for at in (published_at, published_at + 2_000, published_at + 10_000):
             learner.ledger.expire_spending(at)
-        after = learner.ledger.accounts[sale.name]
-        assert (after.released, after.net, after.expiring) == (tokens(_COST), 0, 0)
+        account = learner.ledger.accounts[sale.name]
+        assert (account.released, account.net, account.expiring) == (tokens(_COST), 0, 0)

@@ -19,7 +19,7 @@ from tests.support.deciding import CHANNELS, Life, campaign, hero, offer, world
 from tests.support.learning import count_feedback
 
 _HOUR: Final = 3_600_000
-_LONG: Final = 10**15
+_HALF_LIFE_MS: Final = 10**15
 _ACTIONS: Final = ("a1", "a2", "a3")
 
 
@@ -55,7 +55,7 @@ def test_ledger_killed_anywhere_has_each_message_once(
             ledger = EvidenceLedger(folder)  # as after a kill: the ledger stores its own offset
             begin = ledger.state.offsets.get("0", 0)
             batch = [LoggedDecision(0, at, log[at]) for at in range(begin, end)]
-            ledger.fold(batch, {0: end}, _LONG)
+            ledger.fold(batch, {0: end}, _HALF_LIFE_MS)
             ledger.close()
         ledger = EvidenceLedger(folder)
         counts = {
@@ -74,34 +74,36 @@ def test_lost_ledger_goes_on_from_the_snapshot() -> None:
         _decision(2, [("a2", "reached"), ("a1", "reached"), ("a3", "tried")]),
     ]
     with TemporaryDirectory() as home:
-        before = EvidenceLedger(Path(home) / "before")
+        lost_ledger = EvidenceLedger(Path(home) / "before")
         entries = [LoggedDecision(0, at, decision) for at, decision in enumerate(log)]
-        before.fold(entries[:2], {0: 2}, _LONG)
-        posteriors = tuple(posterior(arm, tally) for arm, tally in before.tallies.items())
-        snapshot = LearningRecord(7, "", 0, before.state.as_of, posteriors, before.state.offsets)
-        before.close()
-        after = EvidenceLedger(Path(home) / "after")
-        assert after.is_new
-        after.restore(snapshot, {})
-        after.fold(entries, {0: 3}, _LONG)
-        counts = {(arm[2], arm[3]): (t.tried, t.reached) for arm, t in after.tallies.items()}
-        assert after.state.number == 7
-        after.close()
+        lost_ledger.fold(entries[:2], {0: 2}, _HALF_LIFE_MS)
+        posteriors = tuple(posterior(arm, tally) for arm, tally in lost_ledger.tallies.items())
+        snapshot = LearningRecord(
+            7, "", 0, lost_ledger.state.as_of, posteriors, lost_ledger.state.offsets
+        )
+        lost_ledger.close()
+        new_ledger = EvidenceLedger(Path(home) / "after")
+        assert new_ledger.is_new
+        new_ledger.restore(snapshot, {})
+        new_ledger.fold(entries, {0: 3}, _HALF_LIFE_MS)
+        counts = {(arm[2], arm[3]): (t.tried, t.reached) for arm, t in new_ledger.tallies.items()}
+        assert new_ledger.state.number == 7
+        new_ledger.close()
     assert counts == count_feedback(log)
 
 
 def test_evidence_of_one_half_life_ago_weighs_half() -> None:
     arm = ("c", "o", "t", "")
-    first = add(Tally(), TallyChange(arm, 1_000, 1, 1), 500)
+    first_tally = add(Tally(), TallyChange(arm, 1_000, 1, 1), 500)
     for order in ((1_500, 1_000), (1_000, 1_500)):
         tally = Tally()
         for at in order:
             tally = add(tally, TallyChange(arm, at, 1, 1), 500)
         assert tally.trials == pytest.approx(1.5)
         assert tally.successes == pytest.approx(1.5)
-    assert first.fade(2_000, 500).trials == pytest.approx(0.25)
-    without_trial = add(first.fade(2_000, 500), TallyChange(arm, 1_000, -1, -1), 500)
-    assert (without_trial.trials, without_trial.tried, without_trial.reached) == (0, 0, 0)
+    assert first_tally.fade(2_000, 500).trials == pytest.approx(0.25)
+    reduced_tally = add(first_tally.fade(2_000, 500), TallyChange(arm, 1_000, -1, -1), 500)
+    assert (reduced_tally.trials, reduced_tally.tried, reduced_tally.reached) == (0, 0, 0)
 
 
 def _life(condition: Any = None, **parts: Any) -> Life:
@@ -163,13 +165,13 @@ def test_feedback_of_bots_is_not_learned_from() -> None:
     for context, is_learned in ((robot, False), (person, True)):
         life = _life(profile={"enrichers": {"user_agent": {}}})
         life.interact("Go", 0)
-        kinds = _feedback_kinds(_interact_in(life, "Bought", 60_000, context))
+        kinds = _feedback_kinds(_interact_in_context(life, "Bought", 60_000, context))
         assert kinds == (["reached"] if is_learned else [])
-        kinds = _feedback_kinds(_interact_in(life, "Go", 70_000, context))
+        kinds = _feedback_kinds(_interact_in_context(life, "Go", 70_000, context))
         assert kinds == (["tried"] if is_learned else [])
 
 
-def _interact_in(life: Life, name: str, at: int, context: Context) -> Decision:
+def _interact_in_context(life: Life, name: str, at: int, context: Context) -> Decision:
     run = life._run
     life._run = lambda interaction: run(replace(interaction, context=context))  # type: ignore[method-assign]
     try:

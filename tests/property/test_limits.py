@@ -14,7 +14,7 @@ _values = st.lists(st.integers(-3, 9), min_size=1, max_size=9)
 
 @settings(max_examples=cases(150), deadline=None)
 @given(_values, st.integers(1, 6), st.integers(1, 6))
-def test_best_that_pay_come_in_order_and_fill_the_cap(
+def test_best_paying_offers_come_in_order_and_fill_the_cap(
     values: list[int], limit: int, room: int
 ) -> None:
     offers = [
@@ -38,12 +38,12 @@ def test_explanation_covers_each_place() -> None:
     offers = [offer(f"o{n}", n + 1, hero(f"t{n}")) for n in range(4)]
     life = Life(world(campaigns=[campaign("c", *offers)]))
     decision = life.interact("Home", 0, ask={"hero": 2})
-    first, second = explain(decision, life.flow.rules.config, "en").slots
-    assert (first.slot, second.slot) == ("hero", "hero#2")
-    assert first.flip is not None
-    assert (first.flip.what, first.flip.start) == ("p of t3", 1.0)
-    assert 0.749 < float(first.flip.end) < 0.75
-    assert second.flip is not None
+    first_slot, second_slot = explain(decision, life.flow.rules.config, "en").slots
+    assert (first_slot.slot, second_slot.slot) == ("hero", "hero#2")
+    assert first_slot.flip is not None
+    assert (first_slot.flip.what, first_slot.flip.start) == ("p of t3", 1.0)
+    assert 0.749 < float(first_slot.flip.end) < 0.75
+    assert second_slot.flip is not None
     assert fates(decision)["t1"] == "beaten by t2"
 
 

@@ -1,5 +1,5 @@
-"""Messages by HTTP, in a file or in Avro are accepted alike or refused by name, without exceptions;
-each with 200 is decided."""
+"""Messages by HTTP, in a file or in Avro are accepted with the same result or refused by name,
+without exceptions; each message that is answered with 200 is decided."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ from tests.support.doorway import MESSAGE_BYTES, Doorway, configuration, doorway
 from tests.support.shells import ONLY, Rows, finish, rulebook_of, shared_cache
 
 _KEY: Final = "server-key-1"
-_NOW: Final = 1_900_000_000_000
+_NOW_MS: Final = 1_900_000_000_000
 _SHOP: Final = model.Source("shop", "web", _KEY)
 _CONFIG: Final = configuration(_SHOP)
 _RULES: Final = Rules(_CONFIG, TokenKey("test" * 8), 300_000, (), {})
@@ -58,13 +58,13 @@ _LEAVES: Final = st.one_of(
     _TEXT,
     st.sampled_from(["", "null", "u1", "a@b.c", "+34600111222", "\ud83d", "a\u0000", "x" * 300]),
 )
-_ANYTHING: Final = st.recursive(
+_ANY_VALUES: Final = st.recursive(
     _LEAVES,
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(_TEXT, inner, max_size=4)),
     max_leaves=8,
 )
 _DETAILS: Final = st.one_of(
-    _ANYTHING, st.dictionaries(st.sampled_from(["a", "a.b", "b", "email", "phone"]), _ANYTHING)
+    _ANY_VALUES, st.dictionaries(st.sampled_from(["a", "a.b", "b", "email", "phone"]), _ANY_VALUES)
 )
 _IDS: Final = st.one_of(st.sampled_from(["u1", "u2", 7, 7.0, "-", "test"]), _LEAVES)
 
@@ -77,7 +77,7 @@ def _contexts(draw: st.DrawFn) -> object:
         context["externalIds"] = [
             {"type": draw(st.sampled_from(["device", "nonesuch"])), "id": draw(_IDS)}
         ]
-    return draw(st.one_of(st.just(context), _ANYTHING))
+    return draw(st.one_of(st.just(context), _ANY_VALUES))
 
 
 @st.composite
@@ -97,7 +97,7 @@ def _messages(draw: st.DrawFn) -> dict[str, Any]:
         "timestamp": st.one_of(st.just("2024-01-31T12:00:00Z"), _LEAVES),
         "originalTimestamp": st.one_of(st.none(), _LEAVES),
         "sentAt": st.one_of(st.none(), _LEAVES),
-        "nonesuch": _ANYTHING,
+        "nonesuch": _ANY_VALUES,
     }
     names = draw(st.sets(st.sampled_from(sorted(fields)), max_size=7))
     message = {name: draw(fields[name]) for name in sorted(names)}
@@ -127,11 +127,13 @@ def _post(door: Doorway, path: str, content: bytes) -> httpx.Response:
     return asyncio.run(send())
 
 
-def _by_file(raw: bytes) -> Interaction | Refusal:
-    return RowIntake(_CONFIG, _SHOP, MESSAGE_BYTES, _NOW, RowIds("f")).take_in(FileRow(1, raw, 0))
+def _take_in_from_file(raw: bytes) -> Interaction | Refusal:
+    return RowIntake(_CONFIG, _SHOP, MESSAGE_BYTES, _NOW_MS, RowIds("f")).take_in(
+        FileRow(1, raw, 0)
+    )
 
 
-def _comparable(interaction: Interaction) -> Interaction:
+def _remove_intake_fields(interaction: Interaction) -> Interaction:
     """Return the interaction without the fields that differ by way in: time of receipt and sender's
     address."""
     return replace(
@@ -141,32 +143,32 @@ def _comparable(interaction: Interaction) -> Interaction:
 
 @settings(max_examples=cases(150), deadline=_DEADLINE)
 @given(_messages())
-def test_message_is_taken_by_http_and_from_a_file_alike(message: dict[str, Any]) -> None:
+def test_http_and_file_intake_give_the_same_result_for_a_message(message: dict[str, Any]) -> None:
     message = {"messageId": "m1", **message}
     raw = _bytes_of(message)
     with _door() as door:
         answer = _post(door, f"/v1/{message['type']}", raw)
-        by_file = _by_file(raw)
+        file_result = _take_in_from_file(raw)
         if answer.status_code == 200:
-            [by_http] = door.interactions()
-            assert isinstance(by_file, Interaction), by_file
+            [http_interaction] = door.interactions()
+            assert isinstance(file_result, Interaction), file_result
             # Ids that are missing are made differently by HTTP and from a file.
-            if by_http.event_id != by_file.event_id:
-                by_http = replace(by_http, event_id=by_file.event_id)
+            if http_interaction.event_id != file_result.event_id:
+                http_interaction = replace(http_interaction, event_id=file_result.event_id)
                 assert not str(message["messageId"] or "").strip()
-            assert _comparable(by_http) == _comparable(by_file)
-            _check_decision(by_http)
+            assert _remove_intake_fields(http_interaction) == _remove_intake_fields(file_result)
+            _check_decision(http_interaction)
         else:
             assert answer.status_code == 400, answer.text
             error = answer.json()["error"]
             assert error["code"]
             assert error["message"]
-            assert isinstance(by_file, Refusal), by_file
-            assert (by_file.code, by_file.field) == (error["code"], error["field"])
+            assert isinstance(file_result, Refusal), file_result
+            assert (file_result.code, file_result.field) == (error["code"], error["field"])
 
 
 @settings(max_examples=cases(75), deadline=_DEADLINE)
-@given(st.lists(st.one_of(_messages(), _ANYTHING), min_size=1, max_size=5), _contexts())
+@given(st.lists(st.one_of(_messages(), _ANY_VALUES), min_size=1, max_size=5), _contexts())
 def test_each_item_of_a_batch_is_taken_or_refused_independently(
     items: list[object], context: object
 ) -> None:
@@ -207,12 +209,12 @@ def _damage(raw: bytes, data: st.DataObject) -> bytes:
 def _check_decision(interaction: Interaction) -> None:
     """Check that an accepted message goes through all four stages, and is decided once."""
     flow = Flow(_RULES)
-    emits = [emit.value for emit in flow.run(interaction)]
+    values = [emit.value for emit in flow.run(interaction)]
     assert not flow.dead_letters
     outputs = [
-        emit for emit in emits if isinstance(emit, Identified) and emit.interaction is not None
+        value for value in values if isinstance(value, Identified) and value.interaction is not None
     ]
-    assert len(outputs) == sum(isinstance(emit, Decision) for emit in emits) == 1
+    assert len(outputs) == sum(isinstance(value, Decision) for value in values) == 1
 
 
 class _IdentityStage:
@@ -228,23 +230,23 @@ class _IdentityStage:
     def process(self, key: bytes, value: bytes | None) -> list[object]:
         """Process a record and those that it is redirected as; return the other outputs."""
         outputs: list[object] = []
-        pending = [(key, value)]
-        while pending:
-            key, value = pending.pop()
+        pending_records = [(key, value)]
+        while pending_records:
+            key, value = pending_records.pop()
             offset, self._offset = self._offset, self._offset + 1
-            message = Message(topics.INTERACTIONS, ONLY, offset, _NOW, key, value, ())
+            message = Message(topics.INTERACTIONS, ONLY, offset, _NOW_MS, key, value, ())
             finish(self._shell.handle(message))
-            sends, self._ports.outputs = self._ports.outputs, []
-            for emit in sends:
+            sent_records, self._ports.outputs = self._ports.outputs, []
+            for emit in sent_records:
                 if emit.topic == topics.INTERACTIONS:
-                    pending.append((emit.key or b"", emit.value))
+                    pending_records.append((emit.key or b"", emit.value))
                 else:
                     outputs.append(_CODEC.decode(emit.topic, emit.value or b""))
         assert self._offset < 4, "redirected in a circle"
         return outputs
 
 
-def _check_passed_on(outputs: list[object]) -> None:
+def _check_outputs(outputs: list[object]) -> None:
     """Check that the record went on once, or is a dead letter with a foreseen reason."""
     letters = [record for record in outputs if isinstance(record, DeadLetterRecord)]
     records = [record for record in outputs if isinstance(record, Identified)]
@@ -272,13 +274,13 @@ _OTHER_OUTPUTS: Final = (DeadLetterRecord, IdentityChange)
     st.integers(-(10**6), 10**6),
 )
 def test_record_in_avro_goes_on_once_or_is_a_dead_letter(
-    interaction: Interaction, names: list[Identifier], begin: int
+    interaction: Interaction, names: list[Identifier], offset_ms: int
 ) -> None:
     interaction = replace(
-        interaction, identifiers=tuple(names), occurred_at=_NOW + begin, received_at=_NOW
+        interaction, identifiers=tuple(names), occurred_at=_NOW_MS + offset_ms, received_at=_NOW_MS
     )
     key = names[-1].key if names else ""
-    _check_passed_on(
+    _check_outputs(
         _IdentityStage().process(key.encode(), _CODEC.encode(topics.INTERACTIONS, interaction))
     )
 
@@ -291,7 +293,7 @@ def test_broken_avro_is_a_dead_letter_or_another_record(
     value = _CODEC.encode(topics.INTERACTIONS, interaction)
     assert value is not None
     key = data.draw(st.binary(max_size=12))
-    _check_passed_on(_IdentityStage().process(key, _damage(value, data)))
+    _check_outputs(_IdentityStage().process(key, _damage(value, data)))
 
 
 _NAMES: Final[Mapping[str, str]] = {
@@ -314,25 +316,25 @@ _VALUES: Final = st.sampled_from(
 def test_identity_writes_the_same_interaction_from_every_way_in(
     kind: Kind, ids: dict[str, str], fields: dict[str, Any]
 ) -> None:
-    fields = {name: value for name, value in fields.items() if value == _without_surrogates(value)}
+    fields = {name: value for name, value in fields.items() if value == _replace_surrogates(value)}
     raw = _bytes_of(_segment_message(kind, ids, fields))
     with _door() as door:
         is_accepted = _post(door, f"/v1/{kind}", raw).status_code == 200
-        by_http = door.interactions()
-    by_file = _by_file(raw)
-    upstream = _upstream_interaction(kind, ids, fields)
-    data = _CODEC.encode(topics.INTERACTIONS, upstream)
-    by_avro = _outputs_of_identity(
-        _IdentityStage().process(upstream.identifiers[0].key.encode(), data)
+        http_interactions = door.interactions()
+    file_result = _take_in_from_file(raw)
+    upstream_interaction = _upstream_interaction(kind, ids, fields)
+    data = _CODEC.encode(topics.INTERACTIONS, upstream_interaction)
+    avro_interactions = _outputs_of_identity(
+        _IdentityStage().process(upstream_interaction.identifiers[0].key.encode(), data)
     )
-    assert is_accepted is isinstance(by_file, Interaction) is bool(by_avro)
-    if isinstance(by_file, Interaction):
-        for interaction in (by_http[0], by_file):
+    assert is_accepted is isinstance(file_result, Interaction) is bool(avro_interactions)
+    if isinstance(file_result, Interaction):
+        for interaction in (http_interactions[0], file_result):
             key = interaction.identifiers[0].key.encode()
             # the gateway stamps its clock's time
-            interaction_now = replace(interaction, received_at=_NOW)
-            value = _CODEC.encode(topics.INTERACTIONS, interaction_now)
-            assert _outputs_of_identity(_IdentityStage().process(key, value)) == by_avro
+            stamped_interaction = replace(interaction, received_at=_NOW_MS)
+            value = _CODEC.encode(topics.INTERACTIONS, stamped_interaction)
+            assert _outputs_of_identity(_IdentityStage().process(key, value)) == avro_interactions
 
 
 def _segment_message(kind: Kind, ids: dict[str, str], fields: dict[str, Any]) -> dict[str, Any]:
@@ -364,14 +366,14 @@ def _upstream_interaction(kind: Kind, ids: dict[str, str], fields: dict[str, Any
         channel="web",
         source="shop",
         occurred_at=1_706_702_400_000,
-        received_at=_NOW,
+        received_at=_NOW_MS,
         identifiers=tuple(Identifier(_NAMES[name], value) for name, value in sorted(ids.items())),
         properties={**fields, **(traits if kind == "identify" else {})},
         context=Context(ip="192.0.2.7"),
     )
 
 
-def _without_surrogates(value: object) -> object:
+def _replace_surrogates(value: object) -> object:
     return value if not isinstance(value, str) else value.encode(errors="replace").decode()
 
 

@@ -20,9 +20,9 @@ from pipeline.rules import Rules
 from tests.support.worlds import rules
 
 _WINDOWS = {"short": 60, "long": 6_000, "ever": None}
-"""Milliseconds; panes are of 1 and of 100."""
+"""Windows in milliseconds; their panes are of 1 and of 100."""
 _RULES = ("count", "sum", "avg", "min", "max", "first", "latest", "distinct", "union", "recency")
-_LAST = 8_000
+_END_MS = 8_000
 
 
 def _world() -> Rules:
@@ -62,7 +62,7 @@ _prices = st.one_of(
 @st.composite
 def streams(draw: st.DrawFn, maximum: int = 8) -> list[Interaction]:
     """Draw interactions in order of receipt, some late; none is received before it occurred."""
-    receipts = sorted(draw(st.lists(st.integers(1, _LAST), min_size=1, max_size=maximum)))
+    receipts = sorted(draw(st.lists(st.integers(1, _END_MS), min_size=1, max_size=maximum)))
     return [
         _interaction(
             f"e{number}",
@@ -103,7 +103,7 @@ def _expected_metrics(stream: Iterable[Interaction], now: int) -> dict[str, Fact
             order for order in orders if window is None or order.occurred_at > now - window
         ]
         for rule in _RULES:
-            value = _by_rule(rule, orders_in_window, orders if window is None else None)
+            value = _expected_metric(rule, orders_in_window, window is not None)
             if value is not None:
                 expected[f"{rule}_{name}"] = value
     return expected
@@ -113,19 +113,19 @@ def _order_key(interaction: Interaction) -> tuple[int, str]:
     return (interaction.occurred_at, interaction.event_id)
 
 
-def _by_rule(rule: str, orders: list[Interaction], lifetime: object) -> FactValue:
+def _expected_metric(rule: str, orders: list[Interaction], is_windowed: bool) -> FactValue:
     prices = [interaction.properties["price"] for interaction in orders]
     numbers = [price for price in prices if isinstance(price, int | float) and price is not True]
     total = round(sum(numbers), 6)
     match rule:
         case "count":
-            return len(orders) if orders or lifetime is None else None
+            return len(orders) if orders or is_windowed else None
         case "sum":
-            return total if numbers or lifetime is None else None
+            return total if numbers or is_windowed else None
         case "avg":
             return total / len(numbers) if numbers else None
         case "distinct":
-            return len(set(map(_distinct_key, prices))) if orders or lifetime is None else None
+            return len(set(map(_distinct_key, prices))) if orders or is_windowed else None
         case "union":
             return tuple(sorted({_text(price) for price in prices})) or None
         case "recency":
@@ -183,13 +183,13 @@ def test_metrics_change_by_time_only_at_the_named_moments(
     shards = _shards(("a", record) for record in stream)
     now = stream[-1].received_at
     metrics_before = _metrics(shards, now)
-    until = now + sum(waits)
-    while (due_at := _next_due_at(shards, now)) is not None and due_at <= until:
+    end_ms = now + sum(waits)
+    while (due_at := _next_due_at(shards, now)) is not None and due_at <= end_ms:
         assert due_at > now
         assert _are_equal(_metrics(shards, due_at - 1), metrics_before)
         now, metrics_before = due_at, _metrics(shards, due_at)
         assert _are_equal(metrics_before, _expected_metrics(stream, now))
-    assert _are_equal(_metrics(shards, until), metrics_before)
+    assert _are_equal(_metrics(shards, end_ms), metrics_before)
 
 
 def _next_due_at(shards: list[Shard], now: int) -> int | None:
@@ -203,8 +203,11 @@ def test_late_and_out_of_order_interactions_give_the_same_profile(
     now = stream[-1].received_at + 50
     shuffled_stream = list(stream)
     shuffler.shuffle(shuffled_stream)
-    in_order = _metrics(_shards(("a", record) for record in stream), now)
-    assert _metrics(_shards(("a", interaction) for interaction in shuffled_stream), now) == in_order
+    ordered_metrics = _metrics(_shards(("a", record) for record in stream), now)
+    assert (
+        _metrics(_shards(("a", interaction) for interaction in shuffled_stream), now)
+        == ordered_metrics
+    )
 
 
 @given(streams(40), st.randoms(use_true_random=False))
@@ -213,7 +216,7 @@ def test_parts_of_a_shard_merge_in_any_order(
 ) -> None:
     config = _WORLD.config
     parts = [apply(None, record, config) for record in stream]
-    forward = reduce(lambda a, b: merge(a, b, config), parts)
+    forward_merge = reduce(lambda a, b: merge(a, b, config), parts)
     shuffler.shuffle(parts)
     middle = shuffler.randint(0, len(parts) - 1)
     halves = [
@@ -221,21 +224,21 @@ def test_parts_of_a_shard_merge_in_any_order(
         for half in (parts[:middle], parts[middle:])
         if half
     ]
-    backward = reduce(lambda a, b: merge(a, b, config), halves)
-    for now in range(forward.clock, forward.clock + 6_100, 301):
-        assert _metrics([backward], now) == _metrics([forward], now)
+    backward_merge = reduce(lambda a, b: merge(a, b, config), halves)
+    for now in range(forward_merge.clock, forward_merge.clock + 6_100, 301):
+        assert _metrics([backward_merge], now) == _metrics([forward_merge], now)
 
 
 @settings(max_examples=20)
 @given(st.integers(100, 600), st.randoms(use_true_random=False))
 def test_crowded_windows_are_right_to_a_pane(count: int, shuffler: random.Random) -> None:
     pane = 100
-    times = [shuffler.randint(0, _LAST) for _ in range(count)]
-    stream = [_interaction(f"e{n}", "Order", at, _LAST, 2) for n, at in enumerate(times)]
+    times = [shuffler.randint(0, _END_MS) for _ in range(count)]
+    stream = [_interaction(f"e{n}", "Order", at, _END_MS, 2) for n, at in enumerate(times)]
     shards = _shards((shuffler.choice("abc"), record) for record in stream)
-    for now in range(_LAST, _LAST + 6_200, 101):
-        actual = _metrics(shards, now)
-        lower = _expected_metrics(stream, now)
-        upper = _expected_metrics(stream, now - pane)
+    for now in range(_END_MS, _END_MS + 6_200, 101):
+        actual_metrics = _metrics(shards, now)
+        lower_bounds = _expected_metrics(stream, now)
+        upper_bounds = _expected_metrics(stream, now - pane)
         for name in ("count_long", "sum_long"):
-            assert lower[name] <= actual[name] <= upper[name]  # type: ignore[operator]
+            assert lower_bounds[name] <= actual_metrics[name] <= upper_bounds[name]  # type: ignore[operator]

@@ -45,7 +45,7 @@ _parts = st.fixed_dictionaries(
 def _rules(
     offers: list[tuple[int, int, list[tuple[str, str | None]]]], parts: dict[str, Any]
 ) -> Rules:
-    *own_shares, of_all = parts["holdouts"]
+    *own_shares, all_share = parts["holdouts"]
     never_event = {"name": "Never"}
     campaigns = [campaign("idle", offer("idle", 1), trigger=never_event, goal=_GOAL)]
     for number, share in enumerate(own_shares):
@@ -59,8 +59,8 @@ def _rules(
                     for channel, placement in slots
                 ),
             )
-            for index, (of, value, slots) in enumerate(offers)
-            if of == number
+            for index, (campaign_number, value, slots) in enumerate(offers)
+            if campaign_number == number
         ]
         if offers_of_campaign:
             budget = parts["budget"]
@@ -75,7 +75,7 @@ def _rules(
         tile = offer("item", 1, hero("tile", p=0.5), catalog="items")
         campaigns.append(campaign("shop", tile, goal=_GOAL, trigger=never_event))
     policies: dict[str, Any] = {"learning": {"ramp": 0}} if parts["learns"] else {}
-    policies["holdouts"] = [{"holdout": "all", "share": of_all}] if of_all else []
+    policies["holdouts"] = [{"holdout": "all", "share": all_share}] if all_share else []
     cap = {"cap": "one", "per": "offer", "max": 1, "window": "1d"}
     policies["caps"] = [cap] if parts["capped"] else []
     rules = world(campaigns=campaigns, catalogs=catalogs, policies=policies, traits=["seen"])
@@ -105,7 +105,7 @@ def _request_at(event_id: str, at: int) -> Interaction:
     )
 
 
-def _run_decision(flow: Flow, interaction: Interaction) -> Decision:
+def _decide(flow: Flow, interaction: Interaction) -> Decision:
     return next(
         emit.value
         for emit in flow.run(interaction)
@@ -118,22 +118,22 @@ def _run_decision(flow: Flow, interaction: Interaction) -> Decision:
 def test_preview_equals_the_decision_that_follows(
     offers: list[tuple[int, int, list[tuple[str, str | None]]]],
     parts: dict[str, Any],
-    before: int,
+    earlier_count: int,
 ) -> None:
     rules = _rules(offers, parts)
     pipeline = Flow(rules)
-    for number in range(before):
-        _run_decision(pipeline, _request_at(f"before-{number}", number + 1))
+    for number in range(earlier_count):
+        _decide(pipeline, _request_at(f"before-{number}", number + 1))
     preview = Flow(rules, lambda stage: copy(pipeline.rows[stage.name]))
-    preview_decision = _run_decision(preview, _request_at("preview", 50))
-    decision = _run_decision(pipeline, _request_at("made", 50))
+    preview_decision = _decide(preview, _request_at("preview", 50))
+    decision = _decide(pipeline, _request_at("made", 50))
     assert preview_decision.rejected == decision.rejected
     assert preview_decision.contacts == decision.contacts
     if parts["learns"]:
         assert _candidates_of(preview_decision) == _candidates_of(decision)
-        first, second = preview_decision.choices[0], decision.choices[0]
-        if (first.slot, first.treatment) == (second.slot, second.treatment):
-            assert first.propensity == second.propensity
+        preview_choice, choice = preview_decision.choices[0], decision.choices[0]
+        if (preview_choice.slot, preview_choice.treatment) == (choice.slot, choice.treatment):
+            assert preview_choice.propensity == choice.propensity
         return
     assert preview_decision.holdouts == decision.holdouts
     assert preview_decision.candidates == decision.candidates

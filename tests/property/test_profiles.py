@@ -17,7 +17,7 @@ from pipeline.rules import Rules
 from tests.support.worlds import plain_rules
 
 _GAP_MS = 30 * 60_000
-_NOW = 2 * 10**8
+_NOW_MS = 2 * 10**8
 _RULES: Rules = plain_rules()
 
 
@@ -44,23 +44,23 @@ def _interaction(draw: st.DrawFn, number: int) -> Interaction:
     properties: dict[str, Scalar] = {"total": total, "page": f"p{draw(st.integers(0, 3))}"}
     identifier = Identifier("cookie", draw(st.sampled_from("kl")))
     return Interaction(
-        f"e{number}", "track", name, "web", "shop", at, _NOW, (identifier,), properties
+        f"e{number}", "track", name, "web", "shop", at, _NOW_MS, (identifier,), properties
     )
 
 
-def _profile(stream: list[Visit]) -> dict[str, FactValue]:
+def _actual_traits(stream: list[Visit]) -> dict[str, FactValue]:
     shards: Shards[Shard] = Shards()
     for visit in stream:
-        before = shards.here.get(visit.shard)
-        shards = shards.put(visit.shard, apply(before, visit.interaction, _RULES.config))
+        old_shard = shards.here.get(visit.shard)
+        shards = shards.put(visit.shard, apply(old_shard, visit.interaction, _RULES.config))
     names = {record.interaction.identifiers[0].key for record in stream}
-    belongings = {name: Belonging(0, True, _NOW) for name in names}
+    belongings = {name: Belonging(0, True, _NOW_MS) for name in names}
     state = ProfileState("cookie:k", shards, belongings)
-    return traits(shards_of(state), _NOW, _RULES.config)
+    return traits(shards_of(state), _NOW_MS, _RULES.config)
 
 
-def _brute_force(stream: list[Visit]) -> dict[str, FactValue]:
-    """Return the profile from first principles."""
+def _expected_traits(stream: list[Visit]) -> dict[str, FactValue]:
+    """Return the traits by their definitions, from all interactions."""
     interactions = sorted(
         (record.interaction for record in stream), key=lambda i: (i.occurred_at, i.event_id)
     )
@@ -76,9 +76,11 @@ def _brute_force(stream: list[Visit]) -> dict[str, FactValue]:
         "identifiers": len({interaction.identifiers[0] for interaction in interactions}),
         "last_page": interactions[-1].properties["page"],
     }
-    latest = {interaction.identifiers[0]: interaction.occurred_at for interaction in interactions}
+    latest_times = {
+        interaction.identifiers[0]: interaction.occurred_at for interaction in interactions
+    }
     expected["identifier.cookie"] = max(
-        latest, key=lambda identifier: (latest[identifier], identifier.value)
+        latest_times, key=lambda identifier: (latest_times[identifier], identifier.value)
     ).value
     if orders:
         expected["orders"] = len(orders)
@@ -92,14 +94,14 @@ def test_any_order_gives_the_profile_of_first_principles(
 ) -> None:
     shuffled_stream = list(stream)
     random.shuffle(shuffled_stream)  # type: ignore[attr-defined]
-    assert _profile(shuffled_stream) == _brute_force(stream)
+    assert _actual_traits(shuffled_stream) == _expected_traits(stream)
 
 
 @given(visits())
 def test_merging_shards_commutes_and_associates(stream: list[Visit]) -> None:
     config = _RULES.config
     parts = [apply(None, record.interaction, config) for record in stream]
-    forward = reduce(lambda a, b: merge(a, b, config), parts)
-    backward = reduce(lambda a, b: merge(b, a, config), reversed(parts))
-    assert forward == backward
-    assert reduce(lambda a, b: merge(b, a, config), parts) == forward
+    forward_merge = reduce(lambda a, b: merge(a, b, config), parts)
+    backward_merge = reduce(lambda a, b: merge(b, a, config), reversed(parts))
+    assert forward_merge == backward_merge
+    assert reduce(lambda a, b: merge(b, a, config), parts) == forward_merge

@@ -28,7 +28,7 @@ _NEVER_EVENT: Final = {"name": "Never"}
 _TREATMENTS: Final = ("a", "b", "c", "d")
 
 
-def _with_evidence(rules: Rules, **evidence: tuple[float, float, int]) -> Rules:
+def _add_evidence(rules: Rules, **evidence: tuple[float, float, int]) -> Rules:
     """Return rules with the given trials, successes and messages of treatments as evidence."""
     entries = (*rules.config.outbound_entries, *sum(rules.config.placement_entries.values(), ()))
     ties = {
@@ -63,8 +63,8 @@ def _chosen_treatment(choice: Choice) -> str:
 def _earlier_winners(choice: Choice, decision: Decision) -> tuple[str, ...]:
     """Return the winners of the earlier places of the choice's placement."""
     placement, _, place = choice.slot.partition("#")
-    earlier = range(1, int(place or 1))
-    slots = {placement if number == 1 else f"{placement}#{number}" for number in earlier}
+    earlier_places = range(1, int(place or 1))
+    slots = {placement if number == 1 else f"{placement}#{number}" for number in earlier_places}
     return tuple(_chosen_treatment(choice) for choice in decision.choices if choice.slot in slots)
 
 
@@ -76,14 +76,14 @@ def _check_calibration(decisions: Sequence[Decision]) -> dict[str, set[str]]:
     propensities: defaultdict[tuple[str, tuple[str, ...], str], set[float]] = defaultdict(set)
     for decision in decisions:
         for choice in decision.choices:
-            earlier = choice.slot, _earlier_winners(choice, decision)
-            occasions[earlier] += 1
-            counts[(*earlier, _chosen_treatment(choice))] += 1
-            propensities[(*earlier, _chosen_treatment(choice))].add(choice.propensity)
+            occasion = choice.slot, _earlier_winners(choice, decision)
+            occasions[occasion] += 1
+            counts[(*occasion, _chosen_treatment(choice))] += 1
+            propensities[(*occasion, _chosen_treatment(choice))].add(choice.propensity)
     choices_by_slot: defaultdict[str, set[str]] = defaultdict(set)
-    for (slot, before, winner), count in counts.items():
-        [propensity] = propensities[slot, before, winner]
-        total = occasions[slot, before]
+    for (slot, earlier_winners, winner), count in counts.items():
+        [propensity] = propensities[slot, earlier_winners, winner]
+        total = occasions[slot, earlier_winners]
         deviation = sqrt(total * propensity * (1 - propensity)) + 0.5
         assert abs(count - total * propensity) < _SIGMAS * deviation, (
             slot,
@@ -109,7 +109,7 @@ def _hero_world(*offers: Mapping[str, Any], **learning: Any) -> Rules:
 
 def test_propensities_hold_for_one_place() -> None:
     rules = _hero_world(*_offers("a", "b", "c"), ramp=0)
-    rules = _with_evidence(rules, a=(80.0, 9.0, 80), b=(40.0, 5.0, 40))
+    rules = _add_evidence(rules, a=(80.0, 9.0, 80), b=(40.0, 5.0, 40))
     decisions = list(_decisions(rules, {"hero": 1}))
     assert _check_calibration(decisions) == {"hero": {"a", "b", "c", "nothing"}}
     propensities = {
@@ -121,7 +121,7 @@ def test_propensities_hold_for_one_place() -> None:
 
 def test_propensities_hold_for_several_places() -> None:
     rules = _hero_world(*_offers("a", "b", "c", "d"), ramp=0, explore=0.1)
-    rules = _with_evidence(rules, a=(80.0, 12.0, 80), b=(40.0, 5.0, 40))
+    rules = _add_evidence(rules, a=(80.0, 12.0, 80), b=(40.0, 5.0, 40))
     choices_by_slot = _check_calibration(list(_decisions(rules, {"hero": 3})))
     assert choices_by_slot["hero#2"] >= set(_TREATMENTS)
     assert choices_by_slot["hero#3"] >= set(_TREATMENTS)
@@ -131,7 +131,7 @@ def test_new_offers_ramp_up_and_others_have_a_fixed_score() -> None:
     plain_campaign = campaign("fixed", offer("plain", 0.9, hero("plain")), trigger=_NEVER_EVENT)
     sale = campaign("sale", *_offers("a", "b", cost=0.2), goal=_GOAL, trigger=_NEVER_EVENT)
     rules = world(campaigns=[sale, plain_campaign], policies={"learning": {"ramp": 100}})
-    rules = _with_evidence(rules, a=(300.0, 33.0, 300), b=(20.0, 6.0, 20))
+    rules = _add_evidence(rules, a=(300.0, 33.0, 300), b=(20.0, 6.0, 20))
     decisions = list(_decisions(rules, {"hero": 1}))
     assert _check_calibration(decisions)["hero"] == {"a", "b", "plain", "nothing"}
     propensities = {
@@ -148,7 +148,7 @@ def test_propensities_hold_among_many_candidates() -> None:
     offers = [offer(name, 8 + number / 8, hero(name, p=0.1)) for number, name in enumerate(names)]
     rules = _hero_world(*offers, ramp=60, explore=0.02)
     evidence = {name: (90.0, 5.0 + n % 9, 20 + 3 * n) for n, name in enumerate(names)}
-    rules = _with_evidence(rules, **evidence)
+    rules = _add_evidence(rules, **evidence)
     assert len(_check_calibration(list(_decisions(rules, {"hero": 1})))["hero"]) > 20
     pool = [
         PricedCandidate(candidate, candidate.worth)
@@ -157,8 +157,8 @@ def test_propensities_hold_among_many_candidates() -> None:
         if candidate.worth is not None
     ]
     assert rules.chooser is not None
-    field, everybody = rules.chooser.field(pool, ""), range(len(names))
-    chances = [field.chance(everybody, candidate) for candidate in (*everybody, None)]
+    field, indices = rules.chooser.field(pool, ""), range(len(names))
+    chances = [field.chance(indices, candidate) for candidate in (*indices, None)]
     assert sum(chances) == pytest.approx(1, abs=1e-4)
     assert min(chances) > 0
 
@@ -191,25 +191,23 @@ def test_propensities_hold_for_campaigns_that_share_channels(caps: list[Mapping[
         ],
         policies={"learning": {"ramp": 0}, "caps": caps},
     )
-    rules = _with_evidence(
-        rules, **{"first-email": (50.0, 9.0, 50), "second-sms": (60.0, 13.0, 60)}
-    )
+    rules = _add_evidence(rules, **{"first-email": (50.0, 9.0, 50), "second-sms": (60.0, 13.0, 60)})
     decisions = list(_decisions(rules, {}))
     choices_by_slot = _check_calibration(decisions)
     assert choices_by_slot["email"] == {"first-email", "nothing"}
     assert choices_by_slot["sms"] == {"first-sms", "third-sms", "nothing"}
-    names_held_out = {choice.would_be for decision in decisions for choice in decision.choices}
-    assert names_held_out == {"second-email", "second-sms", None}
+    held_out_names = {choice.would_be for decision in decisions for choice in decision.choices}
+    assert held_out_names == {"second-email", "second-sms", None}
 
 
 def test_constraint_that_holds_a_message_back_is_its_fate() -> None:
-    all_day = {"quiet": "calls", "from": "00:00", "to": "23:59", "zone": "UTC"}
+    quiet_rule = {"quiet": "calls", "from": "00:00", "to": "23:59", "zone": "UTC"}
     rules = world(
         channels={"channels": list(_THREE_CHANNELS)},
         campaigns=[_campaign("first", "email", "call"), _campaign("second", "email")],
         policies={
             "learning": {"ramp": 0},
-            "quiet_hours": [{**all_day, "for": {"channel": "call"}}],
+            "quiet_hours": [{**quiet_rule, "for": {"channel": "call"}}],
         },
     )
     winners: Counter[str] = Counter()
@@ -228,8 +226,10 @@ def test_constraint_that_holds_a_message_back_is_its_fate() -> None:
 
 
 def test_treatment_that_cannot_be_rendered_frees_its_slot() -> None:
-    huge = hero("b", p=0.3, content={"text": "{{ properties.x | default('yy') }}" + "x" * 19_999})
-    rules = _hero_world(*_offers("a", "c"), offer("b", 10, huge), ramp=0)
+    huge_treatment = hero(
+        "b", p=0.3, content={"text": "{{ properties.x | default('yy') }}" + "x" * 19_999}
+    )
+    rules = _hero_world(*_offers("a", "c"), offer("b", 10, huge_treatment), ramp=0)
     decisions = list(_decisions(rules, {"hero": 1}))
     fates = {candidate.treatment: candidate.fate for candidate in decisions[0].candidates}
     assert fates["b"].startswith("content")
