@@ -18,9 +18,9 @@ def bucket(trait: model.TraitDefinition, timed: bool) -> Bucket:
     values = _values(trait.thresholds)
     return Bucket(
         name=trait.name,
-        of=source_trait(trait),
+        source_trait=source_trait(trait),
         thresholds=tuple(sorted(values)),
-        by_age=isinstance(trait.thresholds[0], str),
+        uses_age=isinstance(trait.thresholds[0], str),
         descending=list(values) != sorted(values),
         timed=timed,
     )

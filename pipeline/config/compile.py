@@ -225,7 +225,7 @@ def _mapping(source: model.Source) -> tuple[tuple[str, Read], ...]:
 
 def _timed_traits(profile: model.ProfileRules, index: SegmentIndex) -> frozenset[str]:
     """Return the traits that segments read, directly or in a score or a bucket."""
-    read = set(index.by_trait)
+    read = set(index.segments_by_trait)
     for score in map(compile_score, profile.scores):
         if score.name in read:
             read.update(feature.trait for feature in score.features)

@@ -44,26 +44,26 @@ class CompiledTrait:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Trait that classifies the trait `of` by `thresholds` (ascending).
+    """Trait that classifies `source_trait` by `thresholds` (ascending).
 
-    `by_age`: the age (ms) of a time is classified; `descending`: buckets are numbered from the
+    `uses_age`: the age (ms) of a time is classified; `descending`: buckets are numbered from the
     greatest threshold. `timed` as for a trait.
     """
 
     name: str
-    of: str
+    source_trait: str
     thresholds: tuple[float, ...]
-    by_age: bool
+    uses_age: bool
     descending: bool
     timed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Number in a trait; `by_age`: the age in days of a time."""
+    """Number in a trait; `uses_age`: the age in days of a time."""
 
     trait: str
-    by_age: bool
+    uses_age: bool
 
 
 @dataclass(frozen=True, slots=True)

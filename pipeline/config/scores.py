@@ -40,5 +40,5 @@ def feature_problems(features: tuple[str, ...], names: Names) -> Iterator[Proble
 
 def _feature(feature: str | model.DaysSince) -> Feature:
     if isinstance(feature, model.DaysSince):
-        return Feature(feature.days_since, by_age=True)
-    return Feature(feature, by_age=False)
+        return Feature(feature.days_since, uses_age=True)
+    return Feature(feature, uses_age=False)

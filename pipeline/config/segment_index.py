@@ -22,42 +22,42 @@ _FOREVER_MS: Final = 1 << 53
 class SegmentIndex:
     """Index of segments; `positions` by name.
 
-    `interaction`: segments that read the interaction; of these, `by_name` can hold for one name
-    only, `any_name` for all. `spans`: for each trait that is compared with the clock, the ages (ms,
-    ascending) at which a comparison flips. `channel_segments`: segments with a list of channels;
-    `by_channel`: those that a channel evaluates.
+    `interaction_segments`: those that read the interaction; of these, `segments_by_name` can hold
+    for one name only, `any_name_segments` for all. `spans`: for each trait that is compared with
+    the clock, the ages (ms, ascending) at which a comparison flips. `channel_segments`: segments
+    with a list of channels; `segments_by_channel`: those that a channel evaluates.
     """
 
     positions: Mapping[str, int]
     all_segments: int
-    interaction: int
-    any_name: int
-    by_name: Mapping[str, int]
-    by_trait: Mapping[str, int]
+    interaction_segments: int
+    any_name_segments: int
+    segments_by_name: Mapping[str, int]
+    segments_by_trait: Mapping[str, int]
     dependents: Sequence[int]
     spans: Mapping[str, Sequence[int]]
     channel_segments: int
-    by_channel: Mapping[str, int]
+    segments_by_channel: Mapping[str, int]
 
     def segments_evaluated_by(self, interaction: Interaction) -> int:
         """Return the segments that interactions of the interaction's channel evaluate."""
-        return self.all_segments & ~self.channel_segments | self.by_channel.get(
+        return self.all_segments & ~self.channel_segments | self.segments_by_channel.get(
             interaction.channel, 0
         )
 
     def segments_affected_by(self, interaction: Interaction, members: Iterable[str]) -> int:
         """Return the segments that depend on the interaction itself, or on its channel."""
-        mask = self.any_name | self.by_name.get(interaction.name, 0)
-        if self.interaction:
+        mask = self.any_name_segments | self.segments_by_name.get(interaction.name, 0)
+        if self.interaction_segments:
             for name in members:
-                mask |= 1 << self.positions[name] & self.interaction
-        return mask | self.by_channel.get(interaction.channel, 0)
+                mask |= 1 << self.positions[name] & self.interaction_segments
+        return mask | self.segments_by_channel.get(interaction.channel, 0)
 
     def readers_of(self, traits: Iterable[str]) -> int:
         """Return the segments that read one of `traits`."""
         mask = 0
         for name in traits:
-            mask |= self.by_trait.get(name, 0)
+            mask |= self.segments_by_trait.get(name, 0)
         return mask
 
     def next_flip(self, traits: Mapping[str, FactValue], now_ms: int) -> int | None:
@@ -76,42 +76,42 @@ class SegmentIndex:
 
 def index_of(segments: Sequence[CompiledSegment]) -> SegmentIndex:
     """Index segments, which are in dependency order."""
-    by_name: defaultdict[str, int] = defaultdict(int)
-    by_trait: defaultdict[str, int] = defaultdict(int)
-    by_channel: defaultdict[str, int] = defaultdict(int)
+    segments_by_name: defaultdict[str, int] = defaultdict(int)
+    segments_by_trait: defaultdict[str, int] = defaultdict(int)
+    segments_by_channel: defaultdict[str, int] = defaultdict(int)
     flips: defaultdict[str, set[int]] = defaultdict(set)
     dependents = [0] * len(segments)
     positions = {segment.name: position for position, segment in enumerate(segments)}
-    interaction = any_name = channel_segments = 0
+    interaction_segments = any_name_segments = channel_segments = 0
     for position, segment in enumerate(segments):
         bit = 1 << position
         reads = segment.condition.reads
         for trait in reads.traits:
-            by_trait[trait] |= bit
+            segments_by_trait[trait] |= bit
         for other in reads.segments:
             dependents[positions[other]] |= bit
         for trait, span in spans(segment.condition.tree):
             flips[trait].add(span)
         for channel in segment.channels:
             channel_segments |= bit
-            by_channel[channel] |= bit
+            segments_by_channel[channel] |= bit
         if reads.interaction:
-            interaction |= bit
+            interaction_segments |= bit
             if segment.condition.names is None:
-                any_name |= bit
+                any_name_segments |= bit
             for name in segment.condition.names or ():
-                by_name[name] |= bit
+                segments_by_name[name] |= bit
     return SegmentIndex(
         positions=positions,
         all_segments=(1 << len(segments)) - 1,
-        interaction=interaction,
-        any_name=any_name,
-        by_name=dict(by_name),
-        by_trait=dict(by_trait),
+        interaction_segments=interaction_segments,
+        any_name_segments=any_name_segments,
+        segments_by_name=dict(segments_by_name),
+        segments_by_trait=dict(segments_by_trait),
         dependents=dependents,
         spans={trait: sorted(flip) for trait, flip in flips.items()},
         channel_segments=channel_segments,
-        by_channel=dict(by_channel),
+        segments_by_channel=dict(segments_by_channel),
     )
 
 

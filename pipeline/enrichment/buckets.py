@@ -11,17 +11,17 @@ from pipeline.model.interaction import FactValue
 
 def bucket_of(bucket: Bucket, traits: Mapping[str, FactValue], now_ms: int) -> int | None:
     """Return the number of the bucket, from 1; None: the trait is missing or no number."""
-    value = traits.get(bucket.of)
+    value = traits.get(bucket.source_trait)
     if not is_number(value):
         return None
-    place = bisect_right(bucket.thresholds, now_ms - value if bucket.by_age else value)
+    place = bisect_right(bucket.thresholds, now_ms - value if bucket.uses_age else value)
     return 1 + (len(bucket.thresholds) - place if bucket.descending else place)
 
 
 def next_threshold_time(bucket: Bucket, traits: Mapping[str, FactValue], now_ms: int) -> int | None:
     """Return the next time after `now_ms` at which time alone moves the trait over a threshold."""
-    value = traits.get(bucket.of)
-    if not bucket.by_age or not is_number(value):
+    value = traits.get(bucket.source_trait)
+    if not bucket.uses_age or not is_number(value):
         return None
     place = bisect_right(bucket.thresholds, now_ms - value)
     return ceil(value + bucket.thresholds[place]) if place < len(bucket.thresholds) else None

@@ -38,4 +38,4 @@ def _value(feature: Feature, traits: Mapping[str, FactValue], now_ms: int) -> fl
         return float(value)
     if not is_number(value):
         return nan
-    return (now_ms - value) / DAY_MS if feature.by_age else float(value)
+    return (now_ms - value) / DAY_MS if feature.uses_age else float(value)

@@ -83,7 +83,7 @@ def next_due(
     changes += (
         next_threshold_time(bucket, known_traits, now_ms)
         for bucket in config.buckets
-        if bucket.timed and bucket.by_age
+        if bucket.timed and bucket.uses_age
     )
     changes.append(config.segment_index.next_flip(known_traits, now_ms))
     return min((at for at in changes if at is not None), default=None)

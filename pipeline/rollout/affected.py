@@ -61,7 +61,8 @@ def _trait_rules(config: Configuration) -> tuple[object, ...]:
         for trait in config.traits
     )
     buckets = tuple(
-        (bucket.name, bucket.of, bucket.thresholds, bucket.timed) for bucket in config.buckets
+        (bucket.name, bucket.source_trait, bucket.thresholds, bucket.timed)
+        for bucket in config.buckets
     )
     sequences = tuple(sequence.name for sequence in config.sequences)
     bundle = config.bundle

@@ -95,7 +95,7 @@ def _changed_traits(current: Configuration | None, proposal: Configuration) -> s
     before = () if current is None else current.bundle.profile.traits
     new_traits = {trait.name for trait in proposal.bundle.profile.traits if trait not in before}
     return new_traits | frozenset(
-        bucket.name for bucket in proposal.buckets if bucket.of in new_traits
+        bucket.name for bucket in proposal.buckets if bucket.source_trait in new_traits
     )
 
 
@@ -122,7 +122,8 @@ def _segment_plan(
         after=counts["now", name] + counts["enter", name] - counts["leave", name],
         enter=counts["enter", name],
         leave=counts["leave", name],
-        waits=position is not None and bool(proposal.segment_index.interaction >> position & 1),
+        waits=position is not None
+        and bool(proposal.segment_index.interaction_segments >> position & 1),
         unknown=unknown,
     )
 

@@ -64,7 +64,7 @@ def test_segments_come_after_those_they_read() -> None:
     chain = tuple(Segment(f"s{i}", {"not": {"segment": f"s{i + 1}"}}) for i in range(9))
     config = compile_valid(bundle((*chain, Segment("s9", {"name": "x"}))))
     assert [segment.name for segment in config.segments] == [f"s{i}" for i in range(9, -1, -1)]
-    assert config.segment_index.interaction == 1
+    assert config.segment_index.interaction_segments == 1
 
 
 def test_circle_of_segments_is_refused() -> None:

@@ -21,7 +21,8 @@ def is_of_bot(facts: Facts) -> bool:
 def action_feedback(
     contact: Contact, candidate: CompiledCandidate, rules: LearningRules, may_be_withheld: bool
 ) -> Iterator[Feedback]:
-    """Yield the feedback of sending an action; `may_be_withheld`: it may yet be.
+    """Yield the feedback of sending an action; `may_be_withheld`: the action may yet
+    be withheld.
 
     If learning is incremental, the first message of a window is a trial whether it is shown or not,
     like that of a customer who is held out.
