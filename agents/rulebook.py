@@ -17,7 +17,7 @@ from typing import Final
 from pipeline.adapters.config_follower import ConfigurationFollower
 from pipeline.config.compile import Configuration
 from pipeline.rules import Rules
-from pipeline.rules.knowledge import EMPTY, Knowledge
+from pipeline.rules.knowledge import EMPTY_KNOWLEDGE, Knowledge
 
 _CATCH_UP_TIMEOUT_S: Final = 60.0
 
@@ -33,7 +33,7 @@ class Rulebook:
         self,
         log: ConfigurationFollower,
         load: Callable[[Configuration], Rules],
-        knowledge: Callable[[], Knowledge] = lambda: EMPTY,
+        knowledge: Callable[[], Knowledge] = lambda: EMPTY_KNOWLEDGE,
         equip: Callable[[Rules], Rules] = lambda rules: rules,
     ) -> None:
         self._log = log

@@ -24,8 +24,8 @@ _MIN_TIMERS: Final = 2
 """Minimum timers fired per look, so that a backlog cannot starve them."""
 
 
-class _Moment(Struct, frozen=True):
-    """Time by the wall clock (epoch ms), and digest of the configuration in force."""
+class _FiringMoment(Struct, frozen=True):
+    """Moment by the wall clock (epoch ms), and digest of the configuration in force."""
 
     at_ms: int
     digest: str
@@ -67,7 +67,7 @@ class TimerService:
                 self.timers.expire_lost_timers(partition, now_ms)
             if backlog is not None:
                 limit = max(_LONG_BACKLOG - backlog, _MIN_TIMERS)
-                self._fire_in_partition(partition, _Moment(now_ms, digest), limit)
+                self._fire_in_partition(partition, _FiringMoment(now_ms, digest), limit)
 
     def take_overdue_records(self, partition: int, clock: Control) -> list[Emit]:
         """Return the records of timers overdue in a log, to be written before its clock record."""
@@ -78,7 +78,7 @@ class TimerService:
             for timer in timers
         ]
 
-    def _fire_in_partition(self, partition: int, moment: _Moment, limit: int) -> None:
+    def _fire_in_partition(self, partition: int, moment: _FiringMoment, limit: int) -> None:
         for timer in self.timers.find_due_timers(partition, moment.at_ms):
             row = self._load_row(partition, timer.key)
             if row is None or row.state is None:
@@ -100,7 +100,7 @@ class TimerService:
             self._ports.table.delete_in(partition, ROW + timer.key)
         self.timers.clear(partition, timer.key, timer.at)
 
-    def _send(self, timer: DueTimer, moment: _Moment, partition: int) -> None:
+    def _send(self, timer: DueTimer, moment: _FiringMoment, partition: int) -> None:
         emit = timer_record(self._topic, timer.key.decode(), timer.at, moment.at_ms, moment.digest)
         output = self._encoder.encode(emit)
         trace = [(TRACEPARENT, onward_trace(()))]

@@ -29,7 +29,7 @@ _CLIENT_DEFAULTS = {"reconnect.backoff.max.ms": 1_000, "message.max.bytes": size
 """Defaults of clients: librdkafka waits up to 10 s between attempts, which would delay reconnecting
 to a restarted broker."""
 
-_ELSEWHERE = {
+_DEDICATED_SETTINGS = {
     "bootstrap.servers": "BOOTSTRAP_SERVERS",
     "metadata.broker.list": "BOOTSTRAP_SERVERS",
     "session.timeout.ms": "SESSION_TIMEOUT_MS",
@@ -37,7 +37,7 @@ _ELSEWHERE = {
 }
 """Properties with settings of their own, because other parts depend on them."""
 
-_AT_LEAST = {
+_MINIMUM_VALUES = {
     "message.max.bytes": sizes.RECORD,
     "message.timeout.ms": DELIVERY_MS,
     "delivery.timeout.ms": DELIVERY_MS,
@@ -240,12 +240,12 @@ class Settings(BaseSettings):
         be dropped while a later one is sent; and a worker would end on every record above the
         limit."""
         for name in properties:
-            if name in _ELSEWHERE:
-                instead = f"set {PREFIX}{_ELSEWHERE[name]} instead"
-                raise ValueError(f"{kafka_variable(name)} is not allowed: {instead}")
+            if name in _DEDICATED_SETTINGS:
+                remedy = f"set {PREFIX}{_DEDICATED_SETTINGS[name]} instead"
+                raise ValueError(f"{kafka_variable(name)} is not allowed: {remedy}")
             if name in RESERVED_SETTINGS:
                 raise ValueError(f"{kafka_variable(name)} is not allowed: Kairos relies on its own")
-        for name, minimum in _AT_LEAST.items():
+        for name, minimum in _MINIMUM_VALUES.items():
             text = properties.get(name, str(minimum))
             if not text.isdecimal() or int(text) < minimum:
                 raise ValueError(f"{kafka_variable(name)} must be {minimum} or more")
@@ -275,7 +275,7 @@ class Settings(BaseSettings):
 
     def signing_secret(self) -> str:
         """Return the key that signs outcome tokens, made at the first call when none is set."""
-        return self.secret or _secret_in(self.home)
+        return self.secret or _ensure_secret(self.home)
 
     def adapter_key(self) -> str:
         """Return the key by which adapters report outcomes, derived from the signing secret."""
@@ -284,14 +284,14 @@ class Settings(BaseSettings):
     def _bootstrap(self) -> str:
         if self.bootstrap_servers:
             return self.bootstrap_servers
-        running = self.broker().status()
-        if running is None:
+        status = self.broker().status()
+        if status is None:
             raise NoBrokerError("no broker: run `kairos up` or set KAIROS_BOOTSTRAP_SERVERS")
-        return running.bootstrap
+        return status.bootstrap
 
 
-def _secret_in(home: Path) -> str:
-    """Read from HOME/secret (mode 0600); the first process that creates the file determines it."""
+def _ensure_secret(home: Path) -> str:
+    """Return the secret in HOME/secret (mode 0600), made by the first process that needs it."""
     path = home / "secret"
     if path.exists():
         return path.read_text()

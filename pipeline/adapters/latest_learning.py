@@ -8,7 +8,7 @@ from pipeline.adapters.kafka import Property
 from pipeline.adapters.learning_follower import LearningFollower
 from pipeline.adapters.model_shelf import ModelShelf
 from pipeline.model.learning import SNAPSHOT, LearningRecord
-from pipeline.rules.knowledge import EMPTY, Knowledge, knowledge_of
+from pipeline.rules.knowledge import EMPTY_KNOWLEDGE, Knowledge, knowledge_of
 
 
 class LatestLearning:
@@ -20,7 +20,7 @@ class LatestLearning:
     def __init__(self, artifacts: Artifacts) -> None:
         self.models = ModelShelf(artifacts)
         self.on_change: Callable[[], None] = lambda: None
-        self._knowledge = EMPTY
+        self._knowledge = EMPTY_KNOWLEDGE
         self._number = 0
 
     def knowledge(self) -> Knowledge:

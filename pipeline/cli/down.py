@@ -2,12 +2,12 @@
 
 from pipeline.cli.console import JsonOption, err, out, print_json
 from pipeline.settings import Settings
-from pipeline.stack.control import down
+from pipeline.stack.control import stop_stack
 
 
 def run(json: JsonOption = False) -> None:
     """Stop adapters, gateway, workers and the broker, in this order; the data stay."""
-    count = down(Settings(), lambda line: err.print(f"  {line}"))
+    count = stop_stack(Settings(), lambda line: err.print(f"  {line}"))
     if json:
         print_json({"stopped": count})
     else:

@@ -12,7 +12,7 @@ from pipeline.cli.console import JsonOption, err, out, print_json
 from pipeline.cli.effect import RolloutResult, roll_out
 from pipeline.home.codec import open_codec
 from pipeline.settings import Settings
-from pipeline.stack.control import StackError, up
+from pipeline.stack.control import StackError, start_stack
 
 
 def run(
@@ -46,7 +46,7 @@ def run(
     if partitions is not None:
         settings = settings.model_copy(update={"partitions": partitions})
     try:
-        result = up(settings, config, workers or settings.workers, _print_progress)
+        result = start_stack(settings, config, workers or settings.workers, _print_progress)
     except StackError as error:
         err.print(error.logs, soft_wrap=True)
         raise

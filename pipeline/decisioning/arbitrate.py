@@ -26,7 +26,7 @@ from pipeline.model.decision import Candidate, Choice, Contact, Spend
 from pipeline.model.ids import action_id
 from pipeline.rules import Rules
 from pipeline.rules.chooser import PricedCandidate
-from pipeline.rules.knowledge import NONE, TreatmentEvidence
+from pipeline.rules.knowledge import NO_EVIDENCE, TreatmentEvidence
 
 NOTHING = "nothing"
 """Candidate that sends no message; it scores 0."""
@@ -133,7 +133,11 @@ class Arbitration:
         self.note_fate(contender, slot, self._decide_fate(contender, slot, contest, claims))
 
     def note_fate(
-        self, contender: PricedCandidate, slot: str, fate: str, evidence: TreatmentEvidence = NONE
+        self,
+        contender: PricedCandidate,
+        slot: str,
+        fate: str,
+        evidence: TreatmentEvidence = NO_EVIDENCE,
     ) -> None:
         """Note the fate of a candidate."""
         candidate, worth = contender.candidate, contender.worth
@@ -154,7 +158,7 @@ class Arbitration:
                 evidence.successes,
                 evidence.trial_count,
                 *_attributes(candidate),
-                evidence.anyway,
+                evidence.base_rate,
             )
         )
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from pipeline.config.compiled import APPLICABILITY, STAGES, CompiledCampaign
 from pipeline.config.model import ImpactTests
 from pipeline.rules.chooser import Chooser, DrawResult, Field, FieldMaker, PricedCandidate
-from pipeline.rules.knowledge import NONE, TreatmentEvidence
+from pipeline.rules.knowledge import NO_EVIDENCE, TreatmentEvidence
 
 USUAL: Final = "usual"
 """Arm of customers outside all tests, the control group."""
@@ -72,7 +72,9 @@ def field_maker(arm: str | None, chooser: Chooser | None) -> FieldMaker | None:
     draw."""
     if arm == CHANCE:
         return _Chance()
-    return chooser.by_propensity() if arm == PROPENSITY and chooser is not None else chooser
+    return (
+        chooser.propensity_field_maker() if arm == PROPENSITY and chooser is not None else chooser
+    )
 
 
 class _Chance:
@@ -89,7 +91,7 @@ class _ChanceField:
         self._pool = pool
 
     def evidence(self, index: int) -> TreatmentEvidence:
-        return NONE
+        return NO_EVIDENCE
 
     def draw_worth(self, index: int, key: str) -> PricedCandidate:
         return self._pool[index]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.adapters.private_files import make_private_folder
 from pipeline.settings import Settings
-from pipeline.stack.control import Say, down
+from pipeline.stack.control import Say, stop_stack
 
 _MARK = "demo"
 
@@ -31,7 +31,7 @@ def claim(settings: Settings, reset: bool, say: Say) -> None:
                 "or delete its data with --reset"
             )
         say(f"deleting the contents of {home}")
-        down(settings, say)
+        stop_stack(settings, say)
         _empty(home)
     make_private_folder(home)
     (home / _MARK).touch()

@@ -25,7 +25,7 @@ from pipeline.home.applied_configuration import applied_configuration
 from pipeline.home.codec import open_codec
 from pipeline.home.records import Records
 from pipeline.settings import Settings
-from pipeline.stack.control import Say, up
+from pipeline.stack.control import Say, start_stack
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "demo"
 PLAN = Path(__file__).with_name("purchase.yaml")
@@ -95,7 +95,7 @@ def run(
     days = script.days(dataset.load(settings.cache_dir))
     port = _free_port()
     os.environ[_MAILBOX_VARIABLE] = f"http://127.0.0.1:{port}/email"
-    stack = up(settings, CONFIGURATION, options.workers, say)
+    stack = start_stack(settings, CONFIGURATION, options.workers, say)
     configuration = applied_configuration(settings)
     assert configuration is not None
     keys = read_write_keys(CONFIGURATION)

@@ -14,7 +14,7 @@ from pipeline.config.names import score_trait
 from pipeline.enrichment.enrichers import Places, enrichers_for
 from pipeline.rules import Rules
 from pipeline.rules.chooser import Chooser
-from pipeline.rules.knowledge import EMPTY, Knowledge, knowledge_in_force
+from pipeline.rules.knowledge import EMPTY_KNOWLEDGE, Knowledge, knowledge_in_force
 from pipeline.rules.scorer import Scorer
 from pipeline.rules.token import TokenKey
 from pipeline.settings import Settings
@@ -22,7 +22,9 @@ from pipeline.settings import Settings
 _log = logging.getLogger(__name__)
 
 
-def load_rules(config: Configuration, settings: Settings, knowledge: Knowledge = EMPTY) -> Rules:
+def load_rules(
+    config: Configuration, settings: Settings, knowledge: Knowledge = EMPTY_KNOWLEDGE
+) -> Rules:
     """Return the rules, with the learner's evidence; log each unusable file once, and leave out its
     part."""
     artifacts = settings.kept_artifacts()

@@ -142,7 +142,7 @@ def _read(
 ) -> InputReport:
     ids = RowIds(str(file.path.resolve()))
     intake = RowIntake(
-        rules.config, inputs.source, inputs.max_bytes, inputs.now_ms, ids, by_log=True
+        rules.config, inputs.source, inputs.max_bytes, inputs.now_ms, ids, is_log=True
     )
     return read_file(file, intake, log, lambda count: progress.on_read(file, count))
 

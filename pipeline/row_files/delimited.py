@@ -128,7 +128,7 @@ class _LineSource:
         ) is not None:
             self.read_lines.append(line)
             self.size += len(line.text)
-            if line.cut or self.size > self.max_size:
+            if line.is_cut or self.size > self.max_size:
                 raise _TooLargeError
             yield line.text
 

@@ -25,7 +25,7 @@ def ndjson_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
         if text and is_first:
             _check_beginning(path, text)
             is_first = False
-        if line.cut:
+        if line.is_cut:
             yield too_large(line, file_format)
         elif text:
             fault = unreadable_byte(text)

@@ -62,8 +62,8 @@ def _rows(file: pq.ParquetFile, columns: Columns) -> Iterator[ReadRow]:
     for group in range(file.metadata.num_row_groups):
         number, end = begin, begin + file.metadata.row_group(group).num_rows
         try:
-            for batch in file.iter_batches(_batch_rows(file, group), row_groups=[group]):
-                for row in _batch(batch, columns, number):
+            for batch in file.iter_batches(_rows_per_batch(file, group), row_groups=[group]):
+                for row in _read_batch(batch, columns, number):
                     number = row.line
                     yield row
         except _READ_ERRORS as error:
@@ -76,20 +76,20 @@ def _rows(file: pq.ParquetFile, columns: Columns) -> Iterator[ReadRow]:
         begin = end
 
 
-def _batch_rows(file: pq.ParquetFile, group: int) -> int:
+def _rows_per_batch(file: pq.ParquetFile, group: int) -> int:
     metadata = file.metadata.row_group(group)
     row_bytes: int = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
     return max(1, min(_MOST_ROWS, _BATCH_BYTES // row_bytes))
 
 
-def _batch(batch: pa.RecordBatch, columns: Columns, before: int) -> Iterator[ReadRow]:
+def _read_batch(batch: pa.RecordBatch, columns: Columns, offset: int) -> Iterator[ReadRow]:
     cells_by_column = [
         (name, values(array))
         for name, array in zip(columns.names, batch.columns, strict=True)
         if name is not None
     ]
     for place in range(batch.num_rows):
-        number = before + place + 1
+        number = offset + place + 1
         pairs = [
             (name, cells[place]) for name, cells in cells_by_column if cells[place] is not None
         ]

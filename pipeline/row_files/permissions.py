@@ -57,7 +57,7 @@ class PermissionReader:
         """Replace the permission in a record by its fields."""
         cells = record.pop(PERMISSION, {})
         has_columns = any(isinstance(value, Mapping) for value in cells.values())
-        meaning = self._by_columns(cells) if has_columns else self._by_row(cells)
+        meaning = self._read_columns(cells) if has_columns else self._read_single_state(cells)
         if isinstance(meaning, Fault):
             return meaning
         record.setdefault("properties", {}).update(meaning.properties)
@@ -66,7 +66,7 @@ class PermissionReader:
             record["channel"] = meaning.channel
         return None
 
-    def _by_columns(self, cells: _Cells) -> _Meaning | Fault:
+    def _read_columns(self, cells: _Cells) -> _Meaning | Fault:
         """Read a row that has a column for each channel and purpose."""
         consents: dict[str, bool] = {}
         for channel, purposes in cells.items():
@@ -80,7 +80,7 @@ class PermissionReader:
                 consents[field] = state == "given"
         return _consent(consents)
 
-    def _by_row(self, cells: _Cells) -> _Meaning | Fault:
+    def _read_single_state(self, cells: _Cells) -> _Meaning | Fault:
         """Read a row with a single state."""
         channels = _pick(cells.get("channel"), self.rules.channels, "channel")
         purposes = _pick(cells.get("purpose"), self.rules.purposes, "purpose")
@@ -115,9 +115,9 @@ class PermissionReader:
 
 def permission_reader(rules: model.Permissions) -> PermissionReader:
     """Return the reader of a list; its own words precede the built-in ones."""
-    built_in = {word: state for state, words in _WORDS.items() for word in words.split()}
-    own = {_letters(word): state for state, words in rules.words.items() for word in words}
-    return PermissionReader(rules, {**built_in, **own})
+    built_in_states = {word: state for state, words in _WORDS.items() for word in words.split()}
+    own_states = {_letters(word): state for state, words in rules.words.items() for word in words}
+    return PermissionReader(rules, {**built_in_states, **own_states})
 
 
 def _consent(consents: Mapping[str, bool]) -> _Meaning:

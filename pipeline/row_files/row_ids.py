@@ -19,7 +19,7 @@ from pipeline.model.ids import uuid5_text
 from pipeline.row_files.mapping import TIME
 from pipeline.row_files.row import FileRow
 
-_FILES: Final = UUID("5d3b1f6e-6c0f-5a52-9d55-0b6c54f1f0b7")
+_FILE_NAMESPACE: Final = UUID("5d3b1f6e-6c0f-5a52-9d55-0b6c54f1f0b7")
 _COUNT: Final = (
     "INSERT INTO seen VALUES (?, 1) ON CONFLICT (digest) DO UPDATE SET n = n + 1 RETURNING n"
 )
@@ -42,7 +42,7 @@ class LineIds:
         self._file = file
 
     def next_id(self, row: FileRow) -> str | Refusal:
-        return uuid5_text(_FILES, f"{self._file}:{row.line}")
+        return uuid5_text(_FILE_NAMESPACE, f"{self._file}:{row.line}")
 
 
 class StatementIds:
@@ -60,7 +60,7 @@ class StatementIds:
             return record
         is_timed = isinstance(record, Mapping) and TIME in record
         statement = msgspec.json.encode(["" if is_timed else self._digest, record], order="sorted")
-        return uuid5_text(_FILES, statement.decode())
+        return uuid5_text(_FILE_NAMESPACE, statement.decode())
 
 
 class RowIds:
@@ -84,13 +84,13 @@ class RowIds:
         """Return the id of the next row; refuse one with an empty key column."""
         raw = row.raw
         if self._keys:
-            return self._by_keys(raw)
+            return self._keyed_id(raw)
         digest = blake2b(raw, digest_size=16).digest()
         [(number,)] = self._counts.execute(_COUNT, (digest,)).fetchall()
         parts = msgspec.json.encode([self._file, digest, number])
-        return uuid5_text(_FILES, parts.decode())
+        return uuid5_text(_FILE_NAMESPACE, parts.decode())
 
-    def _by_keys(self, raw: bytes) -> str | Refusal:
+    def _keyed_id(self, raw: bytes) -> str | Refusal:
         record = decode(raw, _RECORD)
         if isinstance(record, Refusal):
             return record
@@ -98,7 +98,7 @@ class RowIds:
         for key, value in zip(self._keys, values, strict=True):
             if value is None:
                 return refuse("missing_key", key, f"the key column {key} is empty")
-        return uuid5_text(_FILES, msgspec.json.encode([self._keys, values]).decode())
+        return uuid5_text(_FILE_NAMESPACE, msgspec.json.encode([self._keys, values]).decode())
 
 
 def _value_at(record: object, key: str) -> object:

@@ -70,7 +70,7 @@ _INTERACTION: Final = msgspec.json.Decoder(InteractionRow)
 class RowIntake:
     """Intake of the rows of one file.
 
-    `source` is that of rows that name none; `ids` makes ids for rows without one. `by_log`: the
+    `source` is that of rows that name none; `ids` makes ids for rows without one. `is_log`: the
     file is a log to be replayed, whose records are received at their own times.
     """
 
@@ -79,7 +79,7 @@ class RowIntake:
     max_bytes: int
     now_ms: int
     ids: Ids
-    by_log: bool = False
+    is_log: bool = False
 
     def take_in(self, row: FileRow) -> Interaction | Refusal:
         """Convert a row into an interaction, or return the reason for refusing it."""
@@ -101,10 +101,10 @@ class RowIntake:
             text = "give the message's `type` (or the `kind` of an Interaction)"
             return refuse("missing_field", "type", text)
         source = self.config.source_by_key(message.write_key or "") or self.source
-        if self.by_log:
+        if self.is_log:
             times = (message.timestamp, message.original_timestamp)
             if all(given_time(time) is None for time in times):
-                return _no_time("timestamp")
+                return _missing_time("timestamp")
             source = replace(source, clock="log")
         new_id = partial(self.ids.next_id, row)
         arrival = Arrival(source, self.config, self.now_ms, new_id=new_id)
@@ -131,10 +131,10 @@ class RowIntake:
         ).complete()
 
     def _receipt_time(self, row_fields: InteractionRow, source: str) -> int | Refusal:
-        if not self.by_log or given_time(row_fields.received_at) is not None:
+        if not self.is_log or given_time(row_fields.received_at) is not None:
             return self._time(row_fields.received_at, "received_at", self.now_ms, source)
         if given_time(row_fields.occurred_at) is None:
-            return _no_time("occurred_at")
+            return _missing_time("occurred_at")
         return self._time(row_fields.occurred_at, "occurred_at", self.now_ms, source)
 
     def _time(self, value: Time, field: str, default_ms: int, source: str) -> int | Refusal:
@@ -168,7 +168,7 @@ class RowIntake:
         return self.config.identity.normalise(Identifier(namespace, value))
 
 
-def _no_time(field: str) -> Refusal:
+def _missing_time(field: str) -> Refusal:
     return refuse("missing_field", field, "a replayed log needs the time of every record")
 
 
@@ -176,10 +176,10 @@ def _properties(row_fields: InteractionRow) -> Flat | Refusal:
     """Flatten the properties, and add `lists`."""
     values = details(row_fields.properties, "properties")
     flat = values if isinstance(values, Refusal) else flatten(values, "properties")
-    return flat if isinstance(flat, Refusal) else _with_lists(flat, row_fields.lists)
+    return flat if isinstance(flat, Refusal) else _merge_lists(flat, row_fields.lists)
 
 
-def _with_lists(properties: Flat, lists: Mapping[str, Elements]) -> Flat | Refusal:
+def _merge_lists(properties: Flat, lists: Mapping[str, Elements]) -> Flat | Refusal:
     all_lists = {**lists, **properties.lists}
     conflicts = (name for name, values in lists.items() if all_lists[name] != values)
     name = next(conflicts, None) or ambiguous_name(properties.scalars, all_lists)

@@ -14,10 +14,10 @@ from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.row_files.row import FileRow, ReadRow, UnreadableError, UnreadableRow
 
-_POLL_EVERY: Final = 256
-_MAX_FIRST: Final = 20
-_FULL_S: Final = 0.1
-_FLUSH_S: Final = 60.0
+_POLL_INTERVAL: Final = 256
+_MAX_FIRST_REFUSALS: Final = 20
+_FULL_QUEUE_WAIT_S: Final = 0.1
+_FLUSH_TIMEOUT_S: Final = 60.0
 
 
 class RefusedRow(Struct, frozen=True):
@@ -54,31 +54,33 @@ class Intake(Protocol):
 
 def send_rows(
     rows: Iterable[ReadRow],
-    reading: Intake,
+    intake: Intake,
     take: Callable[[Interaction], None],
     progress: Callable[[int], None],
 ) -> SendReport:
     """Pass every valid row to `take`, and the reading progress to `progress`."""
     sent_count = refused_count = 0
-    first: list[RefusedRow] = []
+    first_refusals: list[RefusedRow] = []
     stop_reason = None
     try:
         for number, row in enumerate(rows):
-            result = row if isinstance(row, UnreadableRow) else reading.take_in(row)
+            result = row if isinstance(row, UnreadableRow) else intake.take_in(row)
             if isinstance(result, Interaction):
                 take(result)
                 sent_count += 1
             else:
                 refused_count += row.rows if isinstance(row, UnreadableRow) else 1
-                if len(first) < _MAX_FIRST:
-                    first.append(RefusedRow(row.line, result.code, result.field, result.message))
-            if number % _POLL_EVERY == 0:
+                if len(first_refusals) < _MAX_FIRST_REFUSALS:
+                    first_refusals.append(
+                        RefusedRow(row.line, result.code, result.field, result.message)
+                    )
+            if number % _POLL_INTERVAL == 0:
                 progress(row.progress)
     except UnreadableError as error:
         if not sent_count and not refused_count:
             raise
         stop_reason = str(error)
-    return SendReport(sent_count, refused_count, tuple(first), stop_reason)
+    return SendReport(sent_count, refused_count, tuple(first_refusals), stop_reason)
 
 
 class FilePublisher:
@@ -92,7 +94,7 @@ class FilePublisher:
         self.delivery_count = 0
         self._failure_count = 0
         self._last_error: KafkaError | None = None
-        self._waiting = 0
+        self._queued_count = 0
         self.producer = Producer({**kafka, **WRITER_SETTINGS, "linger.ms": linger_ms})
 
     def put(self, interaction: Interaction) -> None:
@@ -109,14 +111,14 @@ class FilePublisher:
                 )
                 break
             except BufferError:
-                self.producer.poll(_FULL_S)
-        self._waiting += 1
-        if self._waiting % _POLL_EVERY == 0:
+                self.producer.poll(_FULL_QUEUE_WAIT_S)
+        self._queued_count += 1
+        if self._queued_count % _POLL_INTERVAL == 0:
             self.producer.poll(0)
 
     def finish(self) -> None:
         """Wait until Kafka has acknowledged everything. Raises NotDeliveredError otherwise."""
-        missing = self.producer.flush(_FLUSH_S) + self._failure_count
+        missing = self.producer.flush(_FLUSH_TIMEOUT_S) + self._failure_count
         if missing:
             reason = self._last_error.str() if self._last_error else "no answer"
             raise NotDeliveredError(

@@ -34,8 +34,8 @@ _OTHER_FILES: Final = (
 """First bytes of files that are not readable text."""
 
 _SAMPLE: Final = 4_096
-_WIDE: Final = ("utf-16", "utf-16-le", "utf-16-be")
-_LONE: Final = re.compile("[\ud800-\udfff]")
+_WIDE_ENCODINGS: Final = ("utf-16", "utf-16-le", "utf-16-be")
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _ASCII: Final = '\r\n\t,;|"+-{}[]azAZ09'
 """Characters that every supported encoding of eight bits shares with ASCII."""
 
@@ -45,13 +45,14 @@ _CUT_CHARACTER: Final = "the file ends within a character"
 class Line(Struct, frozen=True):
     """Line of a file; `number` counts from 1, `progress` is the number of bytes read so far.
 
-    `text` includes its line break, unless it is the file's last or was `cut` for its length.
+    `text` includes its line break, unless the line is the file's last. `is_cut`: the line is longer
+    than the limit, and `text` has only its beginning.
     """
 
     number: int
     text: str
     progress: int
-    cut: bool = False
+    is_cut: bool = False
 
 
 def encoding_of(path: Path, encoding_name: str | None) -> str:
@@ -73,36 +74,36 @@ def encoding_of(path: Path, encoding_name: str | None) -> str:
     return _guess_encoding(sample)
 
 
-def lines(path: Path, encoding: str, longest: int) -> Iterator[Line]:
-    """Read every line; one longer than `longest` characters is cut and marked."""
+def lines(path: Path, encoding: str, max_characters: int) -> Iterator[Line]:
+    """Read every line; one longer than `max_characters` is cut and marked."""
     with (
         path.open("rb") as raw,
-        TextIOWrapper(raw, encoding, _errors(encoding), newline="") as text,
+        TextIOWrapper(raw, encoding, _error_handler(encoding), newline="") as text,
     ):
-        yield from _lines(text, raw, longest)
+        yield from _lines(text, raw, max_characters)
 
 
-def _errors(encoding: str) -> str:
+def _error_handler(encoding: str) -> str:
     """Return the error handler that turns undecodable bytes into lone surrogates."""
-    return "surrogatepass" if encoding in _WIDE else "surrogateescape"
+    return "surrogatepass" if encoding in _WIDE_ENCODINGS else "surrogateescape"
 
 
-def _lines(text: TextIOWrapper, raw: BufferedReader, longest: int) -> Iterator[Line]:
+def _lines(text: TextIOWrapper, raw: BufferedReader, max_characters: int) -> Iterator[Line]:
     number = 0
     try:
-        while part := text.readline(longest + 2):
+        while part := text.readline(max_characters + 2):
             number += 1
             rest = part
-            while len(rest) == longest + 2 and not rest.endswith(("\n", "\r")):
-                rest = text.readline(longest + 2)
-            yield Line(number, part, raw.tell(), cut=rest is not part)
+            while len(rest) == max_characters + 2 and not rest.endswith(("\n", "\r")):
+                rest = text.readline(max_characters + 2)
+            yield Line(number, part, raw.tell(), is_cut=rest is not part)
     except UnicodeDecodeError as error:
         raise UnreadableError(f"line {number + 1}: {_CUT_CHARACTER}") from error
 
 
 def unreadable_byte(text: str) -> str | None:
     """Describe the first byte in `text` that could not be decoded; None without one."""
-    match = _LONE.search(text)
+    match = _LONE_SURROGATE.search(text)
     if match is not None:
         code = ord(match[0])
         message = f"byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else "half a character"
@@ -121,11 +122,13 @@ def _guess_encoding(sample: bytes) -> str:
 def _resolve_encoding(encoding_name: str) -> str:
     try:
         name = codecs.lookup(encoding_name).name
-        b"a\xff".decode(name, "ignore" if name in _WIDE else _errors(name))
-        fits = name in (*_WIDE, "utf-8-sig") or _ASCII.encode(name) == _ASCII.encode()
+        b"a\xff".decode(name, "ignore" if name in _WIDE_ENCODINGS else _error_handler(name))
+        is_supported = (
+            name in (*_WIDE_ENCODINGS, "utf-8-sig") or _ASCII.encode(name) == _ASCII.encode()
+        )
     except (LookupError, UnicodeError):
-        fits = False
-    if not fits:
+        is_supported = False
+    if not is_supported:
         message = (
             f"no text encoding {encoding_name!r}: such as utf-8, utf-16, windows-1252, iso-8859-15"
         )

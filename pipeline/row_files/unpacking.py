@@ -23,7 +23,7 @@ _DAMAGE_ERRORS: Final = (
 _LITTER: Final = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 """Names that file managers add to archives, besides hidden files."""
 
-_HARMLESS: Final = 64 * 1024 * 1024
+_HARMLESS_BYTES: Final = 64 * 1024 * 1024
 """Size of content that is allowed at any ratio to the file's size."""
 
 
@@ -37,7 +37,7 @@ class ContentLimits:
 
     def most_bytes(self, packed_bytes: int) -> int:
         """Return the number of bytes that the content of a file of `packed_bytes` may have."""
-        return min(self.max_bytes, max(_HARMLESS, int(packed_bytes * self.max_ratio)))
+        return min(self.max_bytes, max(_HARMLESS_BYTES, int(packed_bytes * self.max_ratio)))
 
     def fault(self, step: str, packed_bytes: int) -> UnreadableError:
         """Return the error of a file whose content has more; `step`: unpacked or decrypted."""
@@ -58,8 +58,8 @@ def inner_name(name: str) -> str:
     return Path(name).stem if is_packed(name) else name
 
 
-def unpack(file: Path, name: str, into: Path, limits: ContentLimits) -> str:
-    """Write the content of `file`, called `name`, to `into`; return the content's name.
+def unpack(file: Path, name: str, target: Path, limits: ContentLimits) -> str:
+    """Write the content of `file`, called `name`, to `target`; return the content's name.
 
     Raises UnreadableError for an archive that is damaged, encrypted, of several files or too large.
     """
@@ -68,14 +68,14 @@ def unpack(file: Path, name: str, into: Path, limits: ContentLimits) -> str:
     try:
         if Path(name).suffix.lower() == GZIP:
             with gzip.open(file) as source:
-                _copy(source, into, file.stat().st_size, limits)
+                _copy(source, target, file.stat().st_size, limits)
             return inner_name(name)
-        return _unzip(file, name, into, limits)
+        return _unzip(file, name, target, limits)
     except _DAMAGE_ERRORS as error:
         raise UnreadableError(f"it cannot be unpacked: {error}") from error
 
 
-def _unzip(file: Path, name: str, into: Path, limits: ContentLimits) -> str:
+def _unzip(file: Path, name: str, target: Path, limits: ContentLimits) -> str:
     with zipfile.ZipFile(file) as archive:
         files = [
             entry
@@ -85,9 +85,9 @@ def _unzip(file: Path, name: str, into: Path, limits: ContentLimits) -> str:
         if len(files) != 1:
             raise UnreadableError(f"a .zip must contain one file, and this one has {len(files)}")
         with archive.open(files[0]) as source:
-            _copy(source, into, file.stat().st_size, limits)
-        inside = inner_name(name)
-        return inside if Path(inside).suffix else Path(files[0].filename).name
+            _copy(source, target, file.stat().st_size, limits)
+        content_name = inner_name(name)
+        return content_name if Path(content_name).suffix else Path(files[0].filename).name
 
 
 def _is_litter(name: str) -> bool:
@@ -96,12 +96,12 @@ def _is_litter(name: str) -> bool:
 
 
 def _copy(
-    source: IO[bytes] | gzip.GzipFile, into: Path, packed_bytes: int, limits: ContentLimits
+    source: IO[bytes] | gzip.GzipFile, target: Path, packed_bytes: int, limits: ContentLimits
 ) -> None:
-    left = limits.most_bytes(packed_bytes)
-    with into.open("wb") as target:
+    remaining_bytes = limits.most_bytes(packed_bytes)
+    with target.open("wb") as unpacked_file:
         while piece := source.read(_PIECE):
-            left -= len(piece)
-            if left < 0:
+            remaining_bytes -= len(piece)
+            if remaining_bytes < 0:
                 raise limits.fault("unpacked", packed_bytes)
-            target.write(piece)
+            unpacked_file.write(piece)

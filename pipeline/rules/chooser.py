@@ -64,5 +64,5 @@ class Chooser(FieldMaker, Protocol):
     def with_knowledge(self, knowledge: Knowledge) -> "Chooser":
         """Return the same chooser with another snapshot."""
 
-    def by_propensity(self) -> FieldMaker:
+    def propensity_field_maker(self) -> FieldMaker:
         """Return the chooser that compares probabilities of goals, not their worth."""

@@ -15,27 +15,27 @@ Tie: TypeAlias = tuple[str, str, str]
 
 NOTHING_LEARNED: Final = "0"
 """Name of the knowledge before the first snapshot."""
-WITHHELD: Final = ""
+WITHHELD_OFFER: Final = ""
 """Offer of the posteriors of held-out customers."""
-_SHRINKING: Final = 20.0
+_PRIOR_WEIGHT: Final = 20.0
 """Weight of the expected rate, as a number of held-out customers."""
-_ALL: Final = ""
+_ALL_TREATMENTS: Final = ""
 """Treatment of the rate over all of a campaign's treatments."""
 _DIGITS: Final = 16
 """Digits of the digest in a snapshot's name."""
 
 
 class TreatmentEvidence(Struct, frozen=True):
-    """Evidence about a treatment; see `Posterior`. `anyway`: the goal's base rate, where it is
+    """Evidence about a treatment; see `Posterior`. `base_rate`: the goal's base rate, where it is
     subtracted."""
 
     trials: float = 0.0
     successes: float = 0.0
     trial_count: int = 0
-    anyway: float = 0.0
+    base_rate: float = 0.0
 
 
-NONE: Final = TreatmentEvidence()
+NO_EVIDENCE: Final = TreatmentEvidence()
 
 
 class Knowledge(Struct, frozen=True):
@@ -47,19 +47,23 @@ class Knowledge(Struct, frozen=True):
     evidence: Mapping[tuple[Tie, str], TreatmentEvidence]
     baselines: Mapping[tuple[str, str, str], float] = {}
 
-    def about(self, tie: Tie, context_bin: str) -> TreatmentEvidence:
-        """Return the evidence about a treatment; `NONE` before its first trial."""
-        return self.evidence.get((tie, context_bin), NONE)
+    def treatment_evidence(self, tie: Tie, context_bin: str) -> TreatmentEvidence:
+        """Return the evidence about a treatment; `NO_EVIDENCE` before its first trial."""
+        return self.evidence.get((tie, context_bin), NO_EVIDENCE)
 
-    def anyway(self, tie: Tie, context_bin: str) -> float:
+    def base_rate(self, tie: Tie, context_bin: str) -> float:
         """Return the goal's base rate among customers who would get this treatment; 0 while it is
         unknown."""
         campaign, _, treatment = tie
         rate = self.baselines.get((campaign, treatment, context_bin))
-        return self.baselines.get((campaign, _ALL, context_bin), 0.0) if rate is None else rate
+        return (
+            self.baselines.get((campaign, _ALL_TREATMENTS, context_bin), 0.0)
+            if rate is None
+            else rate
+        )
 
 
-EMPTY: Final = Knowledge(NOTHING_LEARNED, {})
+EMPTY_KNOWLEDGE: Final = Knowledge(NOTHING_LEARNED, {})
 
 
 def knowledge_of(record: LearningRecord) -> Knowledge:
@@ -71,29 +75,29 @@ def knowledge_of(record: LearningRecord) -> Knowledge:
         ): TreatmentEvidence(posterior.trials, posterior.successes, posterior.tried)
         for posterior in record.posteriors
     }
-    held_out = [posterior for posterior in record.posteriors if posterior.offer == WITHHELD]
+    held_out = [posterior for posterior in record.posteriors if posterior.offer == WITHHELD_OFFER]
     name = f"{record.number}-{record.digest[:_DIGITS]}"
     return Knowledge(name, evidence, _baselines(held_out))
 
 
 def _baselines(held_out: Iterable[Posterior]) -> dict[tuple[str, str, str], float]:
     """Return the rates by campaign and by treatment."""
-    by_treatment = list(held_out)
+    posteriors = list(held_out)
     trials: defaultdict[tuple[str, str], float] = defaultdict(float)
     successes: defaultdict[tuple[str, str], float] = defaultdict(float)
-    for posterior in by_treatment:
+    for posterior in posteriors:
         trials[posterior.campaign, posterior.bin] += posterior.trials
         successes[posterior.campaign, posterior.bin] += posterior.successes
-    evidence = {
-        (campaign, _ALL, context_bin): baseline(count, successes[campaign, context_bin])
+    rates = {
+        (campaign, _ALL_TREATMENTS, context_bin): baseline(count, successes[campaign, context_bin])
         for (campaign, context_bin), count in trials.items()
     }
-    for posterior in by_treatment:
-        expected = evidence[posterior.campaign, _ALL, posterior.bin]
-        if posterior.treatment != _ALL:
-            rate = baseline(posterior.trials, posterior.successes, expected)
-            evidence[posterior.campaign, posterior.treatment, posterior.bin] = rate
-    return evidence
+    for posterior in posteriors:
+        expected_rate = rates[posterior.campaign, _ALL_TREATMENTS, posterior.bin]
+        if posterior.treatment != _ALL_TREATMENTS:
+            rate = baseline(posterior.trials, posterior.successes, expected_rate)
+            rates[posterior.campaign, posterior.treatment, posterior.bin] = rate
+    return rates
 
 
 def knowledge_in_force(rules: LearningRules, newest_knowledge: Knowledge) -> Knowledge:
@@ -102,10 +106,10 @@ def knowledge_in_force(rules: LearningRules, newest_knowledge: Knowledge) -> Kno
     return newest_knowledge if rules.fixed_snapshot is None else knowledge_of(rules.fixed_snapshot)
 
 
-def baseline(trials: float, successes: float, expected: float = 0.0) -> float:
+def baseline(trials: float, successes: float, expected_rate: float = 0.0) -> float:
     """Return a goal's base rate among held-out customers, shrunk towards the expected rate while
     they are few: towards its campaign's rate for a treatment, towards 0 for a campaign."""
-    return (successes + _SHRINKING * expected) / (trials + _SHRINKING)
+    return (successes + _PRIOR_WEIGHT * expected_rate) / (trials + _PRIOR_WEIGHT)
 
 
 def recorded_knowledge(decision: Decision) -> Knowledge:

@@ -16,7 +16,7 @@ from pipeline.simulate.offers import BankOffer
 from pipeline.simulate.reactions import ContactAction, bank_offer, outcomes
 from pipeline.simulate.world import WorldSize
 
-_BUSY: Final = frozenset((429, 503))
+_BUSY_STATUSES: Final = frozenset((429, 503))
 """Answers of a busy gateway, after which the play goes on."""
 
 
@@ -77,7 +77,7 @@ class Audience:
         self._clients = clients
         self._report = report
         # Ids include the play: the stack drops ids of an earlier play as duplicates for a week.
-        self._run = f"{time.time_ns():x}"
+        self._play_id = f"{time.time_ns():x}"
         self._people: dict[str, int] = {}
         self._goals: set[tuple[int, str]] = set()
 
@@ -85,7 +85,7 @@ class Audience:
         """Send an event, and react to the answer if it requests one."""
         for identifier in event.identifiers:
             self._people[identifier.key] = event.person
-        message = event.message(f"{self._run}-{event.event_id}")
+        message = event.message(f"{self._play_id}-{event.event_id}")
         if event.placement is None:
             await self._post(event.channel, f"/v1/{event.kind}", message)
         else:
@@ -139,7 +139,7 @@ class Audience:
 
     async def _reach(self, offer: BankOffer, person: int, action_id: str) -> None:
         member = customer(self._seed, person)
-        identifier = member.customer_id if member.known else member.email
+        identifier = member.customer_id if member.is_known else member.email
         event = WorldEvent(
             at=0,
             person=person,
@@ -150,7 +150,7 @@ class Audience:
             identifiers=(identifier,),
             properties={"value": offer.value, "offer": offer.offer},
         )
-        message = event.message(f"{self._run}-{event.event_id}")
+        message = event.message(f"{self._play_id}-{event.event_id}")
         await self._post(event.channel, "/v1/track", message)
 
     async def _post(self, channel: str, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
@@ -161,7 +161,7 @@ class Audience:
         except httpx.HTTPError:
             self._report.failures += 1
         except GatewayRefusedError as error:
-            if error.status not in _BUSY:
+            if error.status not in _BUSY_STATUSES:
                 raise
             self._report.failures += 1
         return None

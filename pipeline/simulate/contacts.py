@@ -25,9 +25,9 @@ SENT_EVENT, SEEN_EVENT, CLICKED_EVENT, WITHHELD_EVENT = (
 class MessageReaction:
     """Reaction of a customer to one message."""
 
-    seen: bool
-    clicked: bool
-    persuaded: bool
+    is_seen: bool
+    is_clicked: bool
+    is_persuaded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +52,21 @@ def draw_reaction(arm: Arm, draws: Draws) -> MessageReaction:
 
 def reaches_anyway(offer: BankOffer, customer: SimulatedCustomer) -> bool:
     """Return whether the customer reaches the offer's goal without any contact."""
-    return customer.draws.happens(offer.anyway[customer.intent], f"{offer.offer} anyway")
+    return customer.draws.happens(offer.base_rates[customer.intent], f"{offer.offer} anyway")
 
 
 def meet(diary: Diary, moment: ContactMoment) -> int | None:
     """Decide, contact and react; return the time at which the customer reaches the goal, or
     None."""
     offer, draws = moment.offer, diary.customer.draws
-    anyway = reaches_anyway(offer, diary.customer)
     channel = _draw_channel(diary.customer, moment)
     persuaded_at = None
     if channel != NOTHING:
         persuaded_at = _contact(diary, moment, channel)
-    elif moment.policy and not offer.agents:
+    elif moment.policy and not offer.agent_chances:
         event = DiaryEvent("api", WITHHELD_EVENT, moment.identifiers)
         diary.note(moment.at, event, **log_fields(offer, NOTHING))
-    if anyway:
+    if reaches_anyway(offer, diary.customer):
         wait = draws.exponential(12 * HOUR_MS, f"{offer.offer} wait")
         return _limit_to_window(moment, moment.at + 5 * MINUTE_MS + round(wait))
     if persuaded_at is None:
@@ -84,8 +83,10 @@ def _draw_channel(customer: SimulatedCustomer, moment: ContactMoment) -> str:
     offer = moment.offer
     if not moment.policy:
         return NOTHING
-    if offer.agents:
-        is_called = customer.draws.happens(offer.agents[customer.intent], f"{offer.offer} called")
+    if offer.agent_chances:
+        is_called = customer.draws.happens(
+            offer.agent_chances[customer.intent], f"{offer.offer} called"
+        )
         return "call" if is_called else NOTHING
     return customer.draws.choice(offer.shares, f"{offer.offer} arm")
 
@@ -95,19 +96,19 @@ def _contact(diary: Diary, moment: ContactMoment, channel: str) -> int | None:
     or None."""
     offer = moment.offer
     arm = offer.arms[channel]
-    response = draw_reaction(arm, diary.customer.draws.about(offer.offer))
-    sent_at = moment.at + arm.after_ms
+    reaction = draw_reaction(arm, diary.customer.draws.part(offer.offer))
+    sent_at = moment.at + arm.delay_ms
     seen_at = sent_at + _draw_delay(diary, moment, channel)
     clicked_at = seen_at + MINUTE_MS
     fields = log_fields(offer, channel)
     for occurs, at, name in (
         (True, sent_at, SENT_EVENT),
-        (response.seen, seen_at, SEEN_EVENT),
-        (response.clicked, clicked_at, CLICKED_EVENT),
+        (reaction.is_seen, seen_at, SEEN_EVENT),
+        (reaction.is_clicked, clicked_at, CLICKED_EVENT),
     ):
         if occurs:
             diary.note(at, DiaryEvent(channel, name, moment.identifiers), **fields)
-    return clicked_at if response.persuaded else None
+    return clicked_at if reaction.is_persuaded else None
 
 
 def _draw_delay(diary: Diary, moment: ContactMoment, channel: str) -> int:
@@ -125,6 +126,6 @@ def log_fields(offer: BankOffer, channel: str) -> dict[str, Scalar]:
         "treatment": NOTHING if channel == NOTHING else f"{offer.offer}-{channel}",
         "channel": channel,
     }
-    if offer.agents:
+    if offer.agent_chances:
         return {**fields, "chosen_by": "agent"}
     return {**fields, "propensity": offer.shares[channel]}

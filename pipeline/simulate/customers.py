@@ -5,7 +5,7 @@ from typing import Final
 
 from pipeline.model.interaction import Identifier
 from pipeline.simulate.draws import Draws
-from pipeline.simulate.offers import GOLD, HIGH_INTENT, Intent, Tier
+from pipeline.simulate.offers import GOLD_SHARE, HIGH_INTENT_SHARES, Intent, Tier
 
 _KNOWN_SHARE: Final = 0.7
 """Share of people who are customers from the start; the others may open an account."""
@@ -27,15 +27,15 @@ _FIRST_NAMES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SimulatedCustomer:
-    """Constant properties of a customer. `known`: a customer of the bank from the start.
+    """Constant properties of a customer. `is_known`: a customer of the bank from the start.
 
-    `intent` is unobserved. `email` and `phone` are in their normal form. `silent_from` (a share of
-    the world's time): start of the customer's inactivity.
+    `intent` is unobserved. `email` and `phone` are in their normal form. `silence_start` (a share
+    of the world's time): start of the customer's inactivity.
     """
 
     index: int
     draws: Draws
-    known: bool
+    is_known: bool
     tier: Tier
     intent: Intent
     first_name: str
@@ -47,13 +47,13 @@ class SimulatedCustomer:
     device: Identifier | None
     visits_a_day: float
     payments_a_day: float
-    silent_from: float | None
+    silence_start: float | None
 
 
 def customer(seed: int, index: int) -> SimulatedCustomer:
     """Return the customer with this number, the same in a world of any size."""
     draws = Draws.of(seed, "customer", index)
-    tier: Tier = "gold" if draws.happens(GOLD, "tier") else "standard"
+    tier: Tier = "gold" if draws.happens(GOLD_SHARE, "tier") else "standard"
     name = _FIRST_NAMES[draws.index(len(_FIRST_NAMES), "name")]
     cookies = 1 + draws.index(_MOST_COOKIES, "cookies")
     has_app = draws.happens(_APP_SHARE, "app")
@@ -61,9 +61,9 @@ def customer(seed: int, index: int) -> SimulatedCustomer:
     return SimulatedCustomer(
         index=index,
         draws=draws,
-        known=draws.happens(_KNOWN_SHARE, "known"),
+        is_known=draws.happens(_KNOWN_SHARE, "known"),
         tier=tier,
-        intent="high" if draws.happens(HIGH_INTENT[tier], "intent") else "low",
+        intent="high" if draws.happens(HIGH_INTENT_SHARES[tier], "intent") else "low",
         first_name=name,
         customer_id=Identifier("customer_id", f"C{seed}-{index:07d}"),
         email=Identifier("email", f"{name.lower()}.{seed}.{index:07d}@mail.example"),
@@ -71,9 +71,9 @@ def customer(seed: int, index: int) -> SimulatedCustomer:
         card=Identifier("card", draws.token("card", 16)),
         cookies=tuple(Identifier("cookie", draws.token(f"cookie {n}")) for n in range(cookies)),
         device=Identifier("device", draws.token("device")) if has_app else None,
-        visits_a_day=draws.between(0.05, 0.5, "visits"),
-        payments_a_day=draws.between(0.0, 0.3, "payments"),
-        silent_from=draws.between(0.2, 0.9, "silent from") if is_silent else None,
+        visits_a_day=draws.number_between(0.05, 0.5, "visits"),
+        payments_a_day=draws.number_between(0.0, 0.3, "payments"),
+        silence_start=draws.number_between(0.2, 0.9, "silent from") if is_silent else None,
     )
 
 

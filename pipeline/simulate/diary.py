@@ -43,12 +43,12 @@ class Diary:
         self._events: list[WorldEvent] = []
 
     @property
-    def silent_from_ms(self) -> int:
+    def silence_start_ms(self) -> int:
         """Time at which the customer becomes inactive; the world's end if never."""
-        share = self.customer.silent_from
+        share = self.customer.silence_start
         return self.end_ms if share is None else START_MS + round(share * self.days * DAY_MS)
 
-    def at(self, day: float) -> int:
+    def time_of(self, day: float) -> int:
         """Return the time `day` days after the start."""
         return START_MS + round(day * DAY_MS)
 

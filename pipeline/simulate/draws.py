@@ -20,7 +20,7 @@ class Draws:
         path = "/".join(map(str, (seed, *subject)))
         return cls(blake2b(path.encode(), digest_size=32).digest())
 
-    def about(self, name: str) -> "Draws":
+    def part(self, name: str) -> "Draws":
         """Return draws of a part of the subject."""
         return Draws(blake2b(name.encode(), key=self.root, digest_size=32).digest())
 
@@ -33,7 +33,7 @@ class Draws:
         """Draw whether an event with this probability happens."""
         return self.uniform(name) < chance
 
-    def between(self, low: float, high: float, name: str) -> float:
+    def number_between(self, low: float, high: float, name: str) -> float:
         """Draw a number in [low, high), evenly spread."""
         return low + (high - low) * self.uniform(name)
 

@@ -71,13 +71,13 @@ class WorldEvent(Struct, frozen=True):
         return message
 
 
-_LINE: Final = msgspec.json.Encoder()
+_LINE_ENCODER: Final = msgspec.json.Encoder()
 
 
 def line(event: WorldEvent) -> bytes:
     """Return the event as a line of `interactions.ndjson`, without a line break."""
     interaction = event.interaction()
-    return _LINE.encode(
+    return _LINE_ENCODER.encode(
         {
             "event_id": interaction.event_id,
             "kind": interaction.kind,

@@ -28,7 +28,7 @@ GOALS: Final = "goals.csv"
 POLICY: Final = "policy.csv"
 NAMES: Final = (INTERACTIONS, TRUTH, TOUCHPOINTS, JOURNEYS, PROMPTS, GOALS, POLICY)
 
-_PART: Final = ".part"
+_PART_SUFFIX: Final = ".part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ def write(size: WorldSize, folder: Path, progress: Callable[[int], None]) -> Wri
             for event in life.events:
                 log.add(event.at, line(event))
             progress(index + 1)
-        with (folder / (INTERACTIONS + _PART)).open("wb") as out:
+        with (folder / (INTERACTIONS + _PART_SUFFIX)).open("wb") as out:
             out.writelines(text + b"\n" for text in log)
         interactions = len(log)
     for name in NAMES:
-        (folder / (name + _PART)).replace(folder / name)
+        (folder / (name + _PART_SUFFIX)).replace(folder / name)
     return WrittenFiles(str(folder), interactions, files.persons, files.policy_rows)
 
 
@@ -74,7 +74,7 @@ class _Files:
         self._folder = folder
         self._size = size
         self._end_ms = end_of(size.days)
-        self._open = ExitStack()
+        self._open_files = ExitStack()
 
     def __enter__(self) -> "_Files":
         self._touchpoints = self._table(TOUCHPOINTS, tables.TOUCHPOINTS)
@@ -82,15 +82,15 @@ class _Files:
         self._prompts = self._table(PROMPTS, tables.PROMPTS)
         self._goals = self._table(GOALS, tables.GOALS)
         self._policy = self._table(POLICY, tables.POLICY)
-        self._truth: BinaryIO = self._open.enter_context(
-            (self._folder / (TRUTH + _PART)).open("wb")
+        self._truth: BinaryIO = self._open_files.enter_context(
+            (self._folder / (TRUTH + _PART_SUFFIX)).open("wb")
         )
         self._truth.write(_head(self._size))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._truth.write(b"\n}}\n")
-        self._open.close()
+        self._open_files.close()
 
     def add(self, life: CustomerLife) -> None:
         """Write one customer's rows and truth."""
@@ -107,8 +107,8 @@ class _Files:
         self.persons += 1
 
     def _table(self, name: str, head: tables.Row) -> Any:
-        file: TextIO = self._open.enter_context(
-            (self._folder / (name + _PART)).open("w", newline="", encoding="utf-8")
+        file: TextIO = self._open_files.enter_context(
+            (self._folder / (name + _PART_SUFFIX)).open("w", newline="", encoding="utf-8")
         )
         table = csv.writer(file, lineterminator="\n")
         table.writerow(head)

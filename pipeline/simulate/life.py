@@ -14,7 +14,7 @@ HOME_PLACEMENT: Final = "home-hero"
 RECEIPT_PLACEMENT: Final = "receipt"
 
 _LOGIN_SHARE: Final = 0.4
-_MONTH: Final = 30.0
+_DAYS_PER_MONTH: Final = 30.0
 _COMPLAINT_RATE: Final = 0.05  # a month
 _CREDIT_CHECK_RATE: Final = 0.08  # a month, beside those that requests of offers cause
 _CHECK_FAILURE_SHARE: Final = 0.3
@@ -34,8 +34,8 @@ _MERCHANTS: Final = ("groceries", "fuel", "restaurant", "clothes", "pharmacy")
 def identify_customer(diary: Diary, at: int) -> None:
     """Add the events of the bank's own systems: the customer's identity, and the card."""
     customer = diary.customer
-    names = (customer.customer_id, customer.email, customer.phone)
-    event = DiaryEvent("api", "identify", names, kind="identify")
+    identifiers = (customer.customer_id, customer.email, customer.phone)
+    event = DiaryEvent("api", "identify", identifiers, kind="identify")
     diary.note(
         at, event, first_name=customer.first_name, tier=customer.tier, consent_marketing=True
     )
@@ -44,65 +44,65 @@ def identify_customer(diary: Diary, at: int) -> None:
     )
 
 
-def visit_as_customer(diary: Diary, since: int) -> None:
+def visit_as_customer(diary: Diary, start_ms: int) -> None:
     """Add visits to the site and the app; every device logs in at least once, so that identity can
     link it to the customer."""
     customer = diary.customer
     devices = customer.cookies if customer.device is None else (*customer.cookies, customer.device)
     visits = [
         (at, devices[customer.draws.index(len(devices), f"device {at}")])
-        for at in visit_times(diary, since)
+        for at in visit_times(diary, start_ms)
     ]
-    last = {device: at for at, device in visits}
+    last_visits = {device: at for at, device in visits}
     logged_in_devices = {device for at, device in visits if _draw_login(diary, at)}
     for at, device in visits:
-        must_log_in = device not in logged_in_devices and last[device] == at
+        must_log_in = device not in logged_in_devices and last_visits[device] == at
         _visit(diary, at, device, logs_in=must_log_in or _draw_login(diary, at))
 
 
-def visit_as_stranger(diary: Diary, until: int) -> None:
-    """Add visits with one browser before `until`, identified by its cookie only."""
-    for at in visit_times(diary, diary.at(0)):
-        if at < until:
+def visit_as_stranger(diary: Diary, end_ms: int) -> None:
+    """Add visits with one browser before `end_ms`, identified by its cookie only."""
+    for at in visit_times(diary, diary.time_of(0)):
+        if at < end_ms:
             _visit(diary, at, diary.customer.cookies[0], logs_in=False)
 
 
-def visit_times(diary: Diary, since: int) -> Iterator[int]:
+def visit_times(diary: Diary, start_ms: int) -> Iterator[int]:
     """Yield the time of at most one visit a day, until the customer falls silent."""
     draws = diary.customer.draws
     for day in range(diary.days):
         if draws.happens(diary.customer.visits_a_day, f"visits on day {day}"):
-            at = diary.at(day + draws.between(7 / 24, 22 / 24, f"hour of day {day}"))
-            if since <= at < diary.silent_from_ms:
+            at = diary.time_of(day + draws.number_between(7 / 24, 22 / 24, f"hour of day {day}"))
+            if start_ms <= at < diary.silence_start_ms:
                 yield at
 
 
-def pay(diary: Diary, since: int) -> None:
+def pay(diary: Diary, start_ms: int) -> None:
     """Add payments by card in shops, where a receipt is printed."""
     draws = diary.customer.draws
     for day in range(diary.days):
         if draws.happens(diary.customer.payments_a_day, f"pays on day {day}"):
-            at = diary.at(day + draws.between(9 / 24, 21 / 24, f"pays at {day}"))
-            if since <= at < diary.silent_from_ms:
+            at = diary.time_of(day + draws.number_between(9 / 24, 21 / 24, f"pays at {day}"))
+            if start_ms <= at < diary.silence_start_ms:
                 _note_payment(diary, at)
 
 
-def complain(diary: Diary, since: int) -> None:
+def complain(diary: Diary, start_ms: int) -> None:
     """Add a complaint by phone with some probability, identified by the number only."""
     draws = diary.customer.draws
     if draws.happens(_chance_in_world(diary, _COMPLAINT_RATE), "complains"):
-        at = _draw_time(diary, since, "complains at")
-        if at < diary.silent_from_ms:
+        at = _draw_time(diary, start_ms, "complains at")
+        if at < diary.silence_start_ms:
             topic = _TOPICS[draws.index(len(_TOPICS), "topic")]
             diary.note(at, DiaryEvent("call", "Complaint", (diary.customer.phone,)), topic=topic)
 
 
-def check_credit(diary: Diary, since: int) -> int | None:
+def check_credit(diary: Diary, start_ms: int) -> int | None:
     """Add a credit check with some probability; return the time of a failed one, or None."""
     draws = diary.customer.draws
     if not draws.happens(_chance_in_world(diary, _CREDIT_CHECK_RATE), "is checked"):
         return None
-    at = _draw_time(diary, since, "checked at")
+    at = _draw_time(diary, start_ms, "checked at")
     is_failure = draws.happens(_CHECK_FAILURE_SHARE, "fails the check")
     _note_credit_check(diary, at, "mortgage", is_failure)
     return at if is_failure else None
@@ -116,7 +116,7 @@ def meet_sales(diary: Diary, failed_at: int | None, policy: bool) -> None:
         is_barred = (
             failed_at is not None and failed_at <= at and offer.campaign in _CREDIT_CAMPAIGNS
         )
-        if at >= diary.silent_from_ms or is_barred:
+        if at >= diary.silence_start_ms or is_barred:
             continue
         _note_occasion(diary, offer, at)
         goal_at = meet(diary, ContactMoment(offer, at, (diary.customer.customer_id,), policy))
@@ -128,7 +128,7 @@ def _draw_meeting_time(diary: Diary, offer: BankOffer) -> int:
     """Draw a time early enough for the goal's window to end within the world, if the world is long
     enough."""
     days = max(diary.days - WINDOW_MS / DAY_MS, diary.days / 2)
-    return diary.at(diary.customer.draws.between(0.1, days, f"{offer.offer} meeting"))
+    return diary.time_of(diary.customer.draws.number_between(0.1, days, f"{offer.offer} meeting"))
 
 
 def _note_occasion(diary: Diary, offer: BankOffer, at: int) -> None:
@@ -137,8 +137,8 @@ def _note_occasion(diary: Diary, offer: BankOffer, at: int) -> None:
         _note_payment(diary, at)
         return
     customer = diary.customer
-    names = (customer.customer_id, customer.cookies[0])
-    diary.note(at, DiaryEvent("web", HOME, names, "page", HOME_PLACEMENT))
+    identifiers = (customer.customer_id, customer.cookies[0])
+    diary.note(at, DiaryEvent("web", HOME, identifiers, "page", HOME_PLACEMENT))
 
 
 def _reach(diary: Diary, offer: BankOffer, at: int) -> None:
@@ -157,14 +157,14 @@ def _visit(diary: Diary, at: int, device: Identifier, logs_in: bool) -> None:
     else:
         home = DiaryEvent("web", HOME, (device,), "page", HOME_PLACEMENT)
     diary.note(at, home)
-    names: tuple[Identifier, ...] = (device,)
+    identifiers: tuple[Identifier, ...] = (device,)
     if logs_in:
-        names = (customer.customer_id, device)
-        diary.note(at + 20 * SECOND_MS, DiaryEvent(home.channel, "Logged In", names))
+        identifiers = (customer.customer_id, device)
+        diary.note(at + 20 * SECOND_MS, DiaryEvent(home.channel, "Logged In", identifiers))
     for number in range(customer.draws.index(_MOST_VIEWS + 1, f"views {at}")):
         product = _PRODUCTS[customer.draws.index(len(_PRODUCTS), f"view {number} {at}")]
         category = _CATEGORIES.get(product, "other")
-        view = DiaryEvent(home.channel, "Product Viewed", names)
+        view = DiaryEvent(home.channel, "Product Viewed", identifiers)
         seen_at = at + (40 + 30 * number) * SECOND_MS
         diary.note(seen_at, view, product=product, category=category)
 
@@ -177,20 +177,22 @@ def _note_payment(diary: Diary, at: int) -> None:
     diary.note(at, payment, amount=cents / 100, currency="EUR", merchant=merchant)
 
 
-def _note_credit_check(diary: Diary, at: int, product: str, failed: bool) -> None:
+def _note_credit_check(diary: Diary, at: int, product: str, is_failure: bool) -> None:
     event = DiaryEvent("api", "Credit Check Completed", (diary.customer.customer_id,))
-    diary.note(at, event, product=product, result="failed" if failed else "passed")
+    diary.note(at, event, product=product, result="failed" if is_failure else "passed")
 
 
 def _draw_login(diary: Diary, at: int) -> bool:
     return diary.customer.draws.happens(_LOGIN_SHARE, f"logs in {at}")
 
 
-def _chance_in_world(diary: Diary, monthly: float) -> float:
+def _chance_in_world(diary: Diary, monthly_chance: float) -> float:
     """Return the chance of an event in the world's time, from its chance in a month."""
-    escapes: float = (1 - monthly) ** (diary.days / _MONTH)
-    return 1 - escapes
+    no_event_chance: float = (1 - monthly_chance) ** (diary.days / _DAYS_PER_MONTH)
+    return 1 - no_event_chance
 
 
-def _draw_time(diary: Diary, since: int, name: str) -> int:
-    return since + HOUR_MS + round((diary.end_ms - since) * diary.customer.draws.uniform(name))
+def _draw_time(diary: Diary, start_ms: int, name: str) -> int:
+    return (
+        start_ms + HOUR_MS + round((diary.end_ms - start_ms) * diary.customer.draws.uniform(name))
+    )

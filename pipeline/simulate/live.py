@@ -38,11 +38,11 @@ _LOCAL_HOSTS: Final = ("127.0.0.1", "localhost", "::1")
 _CONNECTIONS: Final = 8
 _MOST_IN_FLIGHT: Final = 500
 _LOOK_S: Final = 0.1
-_LINGER_S: Final = 5.0
+_RECEPTION_S: Final = 5.0
 """Time after the last event for which e-mails and calls are still received."""
 
-_HELD_OUT: Final = "(held out)"
-_EVENT: Final = msgspec.json.Decoder(WorldEvent)
+_HELD_OUT_LABEL: Final = "(held out)"
+_EVENT_DECODER: Final = msgspec.json.Decoder(WorldEvent)
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -71,7 +71,7 @@ def play(settings: Settings, size: WorldSize, options: LiveOptions) -> PlayRepor
         for index in range(size.customers):
             for event in customer_life(size, index, policy=False).events:
                 log.add(event.at, _ENCODER.encode(event))
-        script = _Script(map(_EVENT.decode, log), len(log))
+        script = _Script(map(_EVENT_DECODER.decode, log), len(log))
         asyncio.run(_perform(size, script, options, report))
     report.treatments.extend(_read_evidence(settings))
     return report
@@ -88,7 +88,7 @@ def _read_evidence(settings: Settings) -> list[LearnedTreatment]:
     snapshot = follower.newest_records().get(SNAPSHOT)
     counts: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     for posterior in () if snapshot is None else snapshot.posteriors:
-        count = counts[posterior.campaign, posterior.treatment or _HELD_OUT]
+        count = counts[posterior.campaign, posterior.treatment or _HELD_OUT_LABEL]
         count[0] += posterior.tried
         count[1] += posterior.reached
     return [LearnedTreatment(*name, *count) for name, count in sorted(counts.items())]
@@ -144,7 +144,7 @@ async def _perform(
         async with asyncio.TaskGroup() as tasks:
             reader = tasks.create_task(_pass_messages(mailbox, audience, tasks))
             await _Pace(tasks, audience, options).send_all(script, report)
-            await asyncio.sleep(_LINGER_S)
+            await asyncio.sleep(_RECEPTION_S)
             reader.cancel()
 
 
@@ -165,31 +165,33 @@ class _Pace:
         self._audience = audience
         self._options = options
         self._room = asyncio.Semaphore(_MOST_IN_FLIGHT)
-        self._latest: dict[int, asyncio.Task[None]] = {}
+        self._latest_tasks: dict[int, asyncio.Task[None]] = {}
 
     async def send_all(self, script: _Script, report: PlayReport) -> None:
         """Send the events; return when the last one is sent."""
         start_s, seconds = time.monotonic(), self._options.seconds
         for number, event in enumerate(script.events):
-            after_s = number / self._options.rate
-            if seconds is not None and max(after_s, time.monotonic() - start_s) >= seconds:
+            offset_s = number / self._options.rate
+            if seconds is not None and max(offset_s, time.monotonic() - start_s) >= seconds:
                 return
-            await asyncio.sleep(max(0.0, start_s + after_s - time.monotonic()))
+            await asyncio.sleep(max(0.0, start_s + offset_s - time.monotonic()))
             await self._room.acquire()
-            before = self._latest.get(event.person)
-            self._latest[event.person] = self._tasks.create_task(self._send(event, before))
+            previous_task = self._latest_tasks.get(event.person)
+            self._latest_tasks[event.person] = self._tasks.create_task(
+                self._send(event, previous_task)
+            )
             self._options.progress(number + 1, script.count)
         report.finished = True
 
-    async def _send(self, event: WorldEvent, before: "asyncio.Task[None] | None") -> None:
+    async def _send(self, event: WorldEvent, previous_task: "asyncio.Task[None] | None") -> None:
         try:
-            if before is not None:
-                await asyncio.wait((before,))
+            if previous_task is not None:
+                await asyncio.wait((previous_task,))
             await self._audience.send(event)
         finally:
             self._room.release()
-            if self._latest.get(event.person) is asyncio.current_task():
-                del self._latest[event.person]
+            if self._latest_tasks.get(event.person) is asyncio.current_task():
+                del self._latest_tasks[event.person]
 
 
 def _mailbox_ports() -> frozenset[int]:

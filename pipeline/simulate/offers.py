@@ -23,10 +23,10 @@ NOTHING: Final = "nothing"
 WINDOW_MS: Final = 3 * DAY_MS
 """Time after the contact within which the goal is reached, or not at all."""
 
-GOLD: Final = 0.3
+GOLD_SHARE: Final = 0.3
 """Share of customers whose tier is gold; the tier is a trait known to the bank."""
 
-HIGH_INTENT: Final[Mapping[Tier, float]] = {"gold": 0.5, "standard": 0.2}
+HIGH_INTENT_SHARES: Final[Mapping[Tier, float]] = {"gold": 0.5, "standard": 0.2}
 """Share of customers with high intent in each tier."""
 
 
@@ -34,12 +34,12 @@ HIGH_INTENT: Final[Mapping[Tier, float]] = {"gold": 0.5, "standard": 0.2}
 class Arm:
     """Effect of an offer in a channel, as probabilities for a contacted customer. `view`: of seeing
     the message; `click`: of a click (a call: of interest); `persuasion`: of being persuaded after a
-    click; `after_ms`: delay after the decision."""
+    click; `delay_ms`: delay after the decision."""
 
     view: float
     click: float
     persuasion: float
-    after_ms: int
+    delay_ms: int
 
     @property
     def contact_persuasion(self) -> float:
@@ -48,47 +48,47 @@ class Arm:
 
 
 def _web(click: float, persuasion: float) -> Arm:
-    return Arm(view=0.9, click=click, persuasion=persuasion, after_ms=200)
+    return Arm(view=0.9, click=click, persuasion=persuasion, delay_ms=200)
 
 
 def _email(click: float, persuasion: float) -> Arm:
-    return Arm(view=0.45, click=click, persuasion=persuasion, after_ms=MINUTE_MS)
+    return Arm(view=0.45, click=click, persuasion=persuasion, delay_ms=MINUTE_MS)
 
 
 def _call(click: float, persuasion: float) -> Arm:
-    return Arm(view=0.7, click=click, persuasion=persuasion, after_ms=2 * HOUR_MS)
+    return Arm(view=0.7, click=click, persuasion=persuasion, delay_ms=2 * HOUR_MS)
 
 
 def _receipt(click: float, persuasion: float) -> Arm:
-    return Arm(view=0.8, click=click, persuasion=persuasion, after_ms=100)
+    return Arm(view=0.8, click=click, persuasion=persuasion, delay_ms=100)
 
 
 @dataclass(frozen=True, slots=True)
 class BankOffer:
-    """Offer of the bank. `anyway`: b for each intent. `shares`: the policy that ran, by channel and
-    `nothing`; each contact is drawn by it, unless `agents` is set: then call-centre agents call a
-    customer with that probability for the customer's intent, which is not logged. `occasion`: place
-    of the decision."""
+    """Offer of the bank. `base_rates`: b for each intent. `shares`: the policy that ran, by channel
+    and `nothing`; each contact is drawn by it, unless `agent_chances` is set: then call-centre
+    agents call a customer with that probability for the customer's intent, which is not logged.
+    `occasion`: place of the decision."""
 
     offer: str
     campaign: str
     goal: str
     goal_channel: str
     value: float
-    anyway: Chances
+    base_rates: Chances
     arms: Mapping[str, Arm]
     shares: Chances = field(default_factory=dict)
-    agents: Chances = field(default_factory=dict)
+    agent_chances: Chances = field(default_factory=dict)
     occasion: Literal["home", "payment"] = "home"
 
-    def mean_anyway(self, tier: Tier) -> float:
+    def mean_base_rate(self, tier: Tier) -> float:
         """Return the mean of b over customers of a tier."""
-        high = HIGH_INTENT[tier]
-        return high * self.anyway["high"] + (1 - high) * self.anyway["low"]
+        high_share = HIGH_INTENT_SHARES[tier]
+        return high_share * self.base_rates["high"] + (1 - high_share) * self.base_rates["low"]
 
     def conversion(self, channel: str, tier: Tier) -> float:
         """Return P(goal | contacted by `channel`, or not at all with `nothing`) in a tier."""
-        b = self.mean_anyway(tier)
+        b = self.mean_base_rate(tier)
         return b if channel == NOTHING else b + (1 - b) * self.arms[channel].contact_persuasion
 
 
@@ -98,7 +98,7 @@ CARD: Final = BankOffer(
     goal="Card Requested",
     goal_channel="web",
     value=60.0,
-    anyway={"high": 0.20, "low": 0.03},
+    base_rates={"high": 0.20, "low": 0.03},
     arms={"email": _email(0.20, 0.30), "web": _web(0.12, 0.40), "call": _call(0.40, 0.45)},
     shares={NOTHING: 0.4, "email": 0.2, "web": 0.2, "call": 0.2},
 )
@@ -108,7 +108,7 @@ INSURANCE: Final = BankOffer(
     goal="Insurance Bought",
     goal_channel="web",
     value=25.0,
-    anyway={"high": 0.10, "low": 0.04},
+    base_rates={"high": 0.10, "low": 0.04},
     arms={"email": _email(0.25, 0.35), "web": _web(0.15, 0.35)},
     shares={NOTHING: 0.5, "email": 0.25, "web": 0.25},
 )
@@ -118,9 +118,9 @@ LOAN: Final = BankOffer(
     goal="Loan Requested",
     goal_channel="branch",
     value=200.0,
-    anyway={"high": 0.30, "low": 0.02},
+    base_rates={"high": 0.30, "low": 0.02},
     arms={"call": _call(0.30, 0.10)},
-    agents={"high": 0.7, "low": 0.05},
+    agent_chances={"high": 0.7, "low": 0.05},
 )
 CASHBACK: Final = BankOffer(
     offer="cashback",
@@ -128,7 +128,7 @@ CASHBACK: Final = BankOffer(
     goal="Cashback Activated",
     goal_channel="app",
     value=8.0,
-    anyway={"high": 0.05, "low": 0.02},
+    base_rates={"high": 0.05, "low": 0.02},
     arms={"pos": _receipt(0.30, 0.60)},
     shares={NOTHING: 0.5, "pos": 0.5},
     occasion="payment",
@@ -139,7 +139,7 @@ FRIEND: Final = BankOffer(
     goal="Friend Recommended",
     goal_channel="web",
     value=40.0,
-    anyway={"high": 0.04, "low": 0.02},
+    base_rates={"high": 0.04, "low": 0.02},
     arms={"email": _email(0.15, 0.40), "web": _web(0.10, 0.30)},
     shares={NOTHING: 0.5, "email": 0.25, "web": 0.25},
 )
@@ -149,12 +149,13 @@ SALES: Final = (CARD, INSURANCE, LOAN, CASHBACK, FRIEND)
 
 @dataclass(frozen=True, slots=True)
 class OnboardingStep:
-    """Mandatory step. `at_once`: probability that the step follows the one before without a stall;
-    `reminder`: policy by which a stalled customer is reminded, or not, a day later."""
+    """Mandatory step. `immediate_chance`: probability that the step follows the one before
+    without a stall; `reminder`: policy by which a stalled customer is reminded, or not, a day
+    later."""
 
     event: str
     channel: str
-    at_once: float
+    immediate_chance: float
     reminder: BankOffer
 
 
@@ -165,7 +166,7 @@ def _reminder(offer: str, goal: str, **arms: Arm) -> BankOffer:
         goal=goal,
         goal_channel="web",
         value=30.0,
-        anyway={"high": 0.15, "low": 0.15},
+        base_rates={"high": 0.15, "low": 0.15},
         arms=arms,
         shares=dict.fromkeys((NOTHING, *arms), 1 / (1 + len(arms))),
     )

@@ -9,7 +9,7 @@ from pipeline.simulate.customers import SimulatedCustomer
 from pipeline.simulate.offers import OFFERS, BankOffer
 
 _DISMISS_SHARE: Final = 0.04
-_BY_NAME: Final = {offer.offer: offer for offer in OFFERS}
+_OFFERS_BY_NAME: Final = {offer.offer: offer for offer in OFFERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class ContactAction:
 
 def bank_offer(action: ContactAction) -> BankOffer | None:
     """Return the offer, if the world has its parameters in this channel."""
-    offer = _BY_NAME.get(action.offer)
+    offer = _OFFERS_BY_NAME.get(action.offer)
     return offer if offer is not None and action.channel in offer.arms else None
 
 
@@ -36,13 +36,13 @@ def outcomes(action: ContactAction, customer: SimulatedCustomer) -> Iterator[str
     offer = bank_offer(action)
     if offer is None:
         return
-    draws = customer.draws.about(action.action_id)
-    response = draw_reaction(offer.arms[action.channel], draws)
-    if response.seen:
+    draws = customer.draws.part(action.action_id)
+    reaction = draw_reaction(offer.arms[action.channel], draws)
+    if reaction.is_seen:
         yield "impression"
-    if response.clicked:
+    if reaction.is_clicked:
         yield "click"
-    elif response.seen and draws.happens(_DISMISS_SHARE, "dismisses"):
+    elif reaction.is_seen and draws.happens(_DISMISS_SHARE, "dismisses"):
         yield "dismiss"
-    if response.persuaded and not reaches_anyway(offer, customer):
+    if reaction.is_persuaded and not reaches_anyway(offer, customer):
         yield "conversion"

@@ -19,7 +19,7 @@ class SortedLines:
     """
 
     def __init__(self, folder: Path | None = None, lines_per_run: int = _LINES_PER_RUN) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix=".sorting-", dir=folder)
+        self._folder = tempfile.TemporaryDirectory(prefix=".sorting-", dir=folder)
         self._lines_per_run = lines_per_run
         self._count = 0
         self._lines: list[bytes] = []
@@ -29,7 +29,7 @@ class SortedLines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._temporary.cleanup()
+        self._folder.cleanup()
 
     def __len__(self) -> int:
         return self._count
@@ -52,7 +52,7 @@ class SortedLines:
 
     def _spill(self) -> None:
         self._lines.sort()
-        run = Path(self._temporary.name) / f"{len(self._runs)}"
+        run = Path(self._folder.name) / f"{len(self._runs)}"
         with run.open("wb") as file:
             file.writelines(self._lines)
         self._runs.append(run)

@@ -1,4 +1,4 @@
-"""Biography as rows for analysts: touches, onboarding cases, and logged decisions."""
+"""Rows of a customer's life for analysts: touches, onboarding cases, and logged decisions."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ from pipeline.model.interaction import Scalar
 from pipeline.simulate.contacts import CLICKED_EVENT, SEEN_EVENT, SENT_EVENT, WITHHELD_EVENT
 from pipeline.simulate.events import WorldEvent
 from pipeline.simulate.offers import OFFERS, SALES, STEPS, WINDOW_MS
-from pipeline.simulate.onboarding import STARTED
+from pipeline.simulate.onboarding import STARTED_EVENT
 from pipeline.simulate.truth import POLICY_OFFER, q_logged, q_target, target_propensity
 from pipeline.simulate.world import CustomerLife
 
@@ -24,13 +24,13 @@ PROMPTS: Final = (
 GOALS: Final = ("case_id", "occurred_at", "name", "channel")
 POLICY: Final = ("reward", "propensity", "target_propensity", "q_logged", "q_target")
 
-_TOUCH_OF: Final = {SENT_EVENT: "sent", SEEN_EVENT: "seen", CLICKED_EVENT: "clicked"}
+_TOUCHES: Final = {SENT_EVENT: "sent", SEEN_EVENT: "seen", CLICKED_EVENT: "clicked"}
 _SALES_GOALS: Final = {offer.goal: offer for offer in SALES}
-_STEP_NAMES: Final = {STARTED, *(step.event for step in STEPS)}
+_STEP_NAMES: Final = {STARTED_EVENT, *(step.event for step in STEPS)}
 _GOALS: Final = {offer.offer: offer.goal for offer in OFFERS}
 _ONBOARDING: Final = STEPS[0].reminder.campaign
-_AFTER_MS: Final = {
-    (offer.offer, channel): arm.after_ms for offer in OFFERS for channel, arm in offer.arms.items()
+_DELAYS_MS: Final = {
+    (offer.offer, channel): arm.delay_ms for offer in OFFERS for channel, arm in offer.arms.items()
 }
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -41,7 +41,7 @@ def touchpoints(life: CustomerLife) -> Iterator[Row]:
     """Yield messages as touches, and goals of sales offers as conversions with their value."""
     for event in life.events:
         properties = event.properties
-        touch, goal = _TOUCH_OF.get(event.name), _SALES_GOALS.get(event.name)
+        touch, goal = _TOUCHES.get(event.name), _SALES_GOALS.get(event.name)
         if touch is not None:
             labels = (properties["campaign"], properties["treatment"], touch)
             yield (life.profile_id, iso(event.at), event.channel, "touch", None, *labels)
@@ -68,7 +68,7 @@ def prompts(life: CustomerLife) -> Iterator[Row]:
             continue
         properties = event.properties
         offer, channel = str(properties["offer"]), str(properties["channel"])
-        decided_at = event.at - _AFTER_MS.get((offer, channel), 0)
+        decided_at = event.at - _DELAYS_MS.get((offer, channel), 0)
         start = (life.profile_id, iso(decided_at), _GOALS[offer], channel)
         yield (
             *start,
@@ -96,7 +96,7 @@ def policy(life: CustomerLife, end_ms: int) -> Iterator[Row]:
         ):
             continue
         channel = str(event.properties["channel"])
-        decided_at = event.at - _AFTER_MS.get((POLICY_OFFER.offer, channel), 0)
+        decided_at = event.at - _DELAYS_MS.get((POLICY_OFFER.offer, channel), 0)
         if decided_at + WINDOW_MS <= end_ms:
             yield (
                 int(any(_is_goal(event, decided_at) for event in life.events)),

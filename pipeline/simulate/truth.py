@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from pipeline.simulate.offers import (
     CARD,
-    GOLD,
-    HIGH_INTENT,
+    GOLD_SHARE,
+    HIGH_INTENT_SHARES,
     LOAN,
     NOTHING,
     OFFERS,
@@ -16,12 +16,12 @@ from pipeline.simulate.offers import (
     Tier,
 )
 
-TIER_SHARES: Final[dict[Tier, float]] = {"gold": GOLD, "standard": 1 - GOLD}
+TIER_SHARES: Final[dict[Tier, float]] = {"gold": GOLD_SHARE, "standard": 1 - GOLD_SHARE}
 
 POLICY_OFFER: Final = CARD
 """Offer whose decisions `policy.csv` logs."""
 
-_TARGET: Final[dict[Tier, Chances]] = {
+_TARGET_POLICY: Final[dict[Tier, Chances]] = {
     "gold": {NOTHING: 0.05, "email": 0.1, "web": 0.05, "call": 0.8},
     "standard": {NOTHING: 0.1, "email": 0.7, "web": 0.1, "call": 0.1},
 }
@@ -30,7 +30,7 @@ _TARGET: Final[dict[Tier, Chances]] = {
 
 def target_propensity(channel: str, tier: Tier) -> float:
     """Return the probability of `channel` under the target policy."""
-    return _TARGET[tier][channel]
+    return _TARGET_POLICY[tier][channel]
 
 
 def expected_conversion(offer: BankOffer, channel: str) -> float:
@@ -52,7 +52,7 @@ def q_logged(channel: str) -> float:
 
 def q_target(tier: Tier) -> float:
     """Return the simple model's mean reward under the target policy."""
-    return sum(share * q_logged(channel) for channel, share in _TARGET[tier].items())
+    return sum(share * q_logged(channel) for channel, share in _TARGET_POLICY[tier].items())
 
 
 def naive_difference(offer: BankOffer) -> float:
@@ -61,8 +61,11 @@ def naive_difference(offer: BankOffer) -> float:
     calls, non_calls = _Mean(), _Mean()
     persuasion = offer.arms["call"].contact_persuasion
     for tier, share in TIER_SHARES.items():
-        for intent, part in (("high", HIGH_INTENT[tier]), ("low", 1 - HIGH_INTENT[tier])):
-            b, call_share = offer.anyway[intent], offer.agents[intent]
+        for intent, part in (
+            ("high", HIGH_INTENT_SHARES[tier]),
+            ("low", 1 - HIGH_INTENT_SHARES[tier]),
+        ):
+            b, call_share = offer.base_rates[intent], offer.agent_chances[intent]
             calls.add(share * part * call_share, b + (1 - b) * persuasion)
             non_calls.add(share * part * (1 - call_share), b)
     return calls.value - non_calls.value
@@ -87,7 +90,7 @@ def statement() -> dict[str, Any]:
         "synthetic": True,
         "note": "A synthetic bank: none of these people, actions and figures are real.",
         "window_ms": WINDOW_MS,
-        "offers": {offer.offer: _of_offer(offer) for offer in OFFERS},
+        "offers": {offer.offer: _arm_truths(offer) for offer in OFFERS},
         "goals": {offer.offer: offer.goal for offer in OFFERS},
         "baselines": {offer.offer: _round(expected_conversion(offer, NOTHING)) for offer in OFFERS},
         "confounded": [
@@ -103,14 +106,14 @@ def statement() -> dict[str, Any]:
         "policy": {
             "offer": POLICY_OFFER.offer,
             "logged": dict(POLICY_OFFER.shares),
-            "target": {tier: dict(shares) for tier, shares in _TARGET.items()},
+            "target": {tier: dict(shares) for tier, shares in _TARGET_POLICY.items()},
             "logged_value": _round(_value(dict.fromkeys(TIER_SHARES, POLICY_OFFER.shares))),
-            "target_value": _round(_value(_TARGET)),
+            "target_value": _round(_value(_TARGET_POLICY)),
         },
     }
 
 
-def _of_offer(offer: BankOffer) -> dict[str, dict[str, float]]:
+def _arm_truths(offer: BankOffer) -> dict[str, dict[str, float]]:
     return {
         channel: {
             "click": arm.click,

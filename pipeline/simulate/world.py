@@ -64,7 +64,7 @@ def customer_life(size: WorldSize, index: int, policy: bool) -> CustomerLife:
     (contacts.py)."""
     simulated_customer = customer(size.seed, index)
     diary = Diary(size.seed, simulated_customer, size.days)
-    if simulated_customer.known:
+    if simulated_customer.is_known:
         _live_as_customer(diary, policy)
     else:
         _live_as_newcomer(diary, policy)
@@ -72,7 +72,7 @@ def customer_life(size: WorldSize, index: int, policy: bool) -> CustomerLife:
 
 
 def _live_as_customer(diary: Diary, policy: bool) -> None:
-    known_at = diary.at(0) + round(diary.customer.draws.between(0, HOUR_MS, "told at"))
+    known_at = diary.time_of(0) + round(diary.customer.draws.number_between(0, HOUR_MS, "told at"))
     identify_customer(diary, known_at)
     _use_account(diary, known_at)
     failed_at = check_credit(diary, known_at)
@@ -87,8 +87,8 @@ def _live_as_newcomer(diary: Diary, policy: bool) -> None:
         _use_account(diary, opened_at + HOUR_MS)
 
 
-def _use_account(diary: Diary, since: int) -> None:
+def _use_account(diary: Diary, start_ms: int) -> None:
     """Add the events of an account's everyday use."""
-    visit_as_customer(diary, since)
-    pay(diary, since)
-    complain(diary, since)
+    visit_as_customer(diary, start_ms)
+    pay(diary, start_ms)
+    complain(diary, start_ms)

@@ -25,17 +25,17 @@ class BrokerKeeper:
     """
 
     def __init__(self, broker: Broker, may_start: Callable[[], bool]) -> None:
-        self._answers = asyncio.Event()
+        self._running_event = asyncio.Event()
         self._broker = broker
         self._may_start = may_start
-        self._last: ProcessHandle | None = None
+        self._last_broker: ProcessHandle | None = None
         self._task = asyncio.create_task(self._keep())
 
     async def wait_until_running(self) -> None:
         """Return as soon as the broker runs; its status is read, as it may have just ended."""
         if self._broker.status() is None:
-            self._answers.clear()
-        await self._answers.wait()
+            self._running_event.clear()
+        await self._running_event.wait()
 
     def stop(self) -> None:
         """Stop watching the broker; leave it as it is."""
@@ -43,7 +43,7 @@ class BrokerKeeper:
 
     def kill(self) -> None:
         """Kill the last known broker."""
-        process = self._last.process() if self._last else None
+        process = self._last_broker.process() if self._last_broker else None
         with suppress(psutil.NoSuchProcess):
             if process is not None:
                 process.kill()
@@ -51,13 +51,13 @@ class BrokerKeeper:
     async def _keep(self) -> None:
         failures = 0
         while True:
-            running = self._broker.status()
-            if running is not None:
-                self._last = ProcessHandle.of(running.pid)
+            status = self._broker.status()
+            if status is not None:
+                self._last_broker = ProcessHandle.of(status.pid)
                 failures = 0
-                self._answers.set()
+                self._running_event.set()
             else:
-                self._answers.clear()
+                self._running_event.clear()
                 failures += await self._start()
             await asyncio.sleep(pause_s(failures, random.random()) if failures else _LOOK_S)
 

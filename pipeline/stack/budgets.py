@@ -20,7 +20,7 @@ def campaign_budgets(records: Iterable[BudgetRecord]) -> tuple[BudgetStatus, ...
     return tuple(sorted(statuses, key=lambda status: status.name))
 
 
-def spent_early(
+def early_exhaustions(
     records: Iterable[BudgetRecord], configuration: Configuration, now_ms: int
 ) -> Iterator[str]:
     """Yield descriptions of campaigns whose budget is spent well before its period is over."""
@@ -31,15 +31,18 @@ def spent_early(
         period = rule.period(now_ms)
         if period.name != record.period:
             continue
-        left, minimum = tokens(max(record.budget - record.spent, 0)), _LITTLE_PART * rule.amount
-        if left >= max(rule.unit, 1) and left > minimum:
+        remaining, minimum = (
+            tokens(max(record.budget - record.spent, 0)),
+            _LITTLE_PART * rule.amount,
+        )
+        if remaining >= max(rule.unit, 1) and remaining > minimum:
             continue
         span = rule.span(period)
         text = f"{record.spent:,.2f} of {record.budget:,.2f} is spent"
         if span is None:
             yield f"{record.name}: {text}"
             continue
-        begins, ends = span[0] or 0, span[1]
-        part = (now_ms - begins) / max(ends - begins, 1)
+        start_ms, end_ms = span[0] or 0, span[1]
+        part = (now_ms - start_ms) / max(end_ms - start_ms, 1)
         if part < _EARLY_PART:
             yield f"{record.name}: {text}, after {max(part, 0):.0%} of its period"

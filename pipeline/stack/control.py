@@ -36,9 +36,9 @@ from pipeline.stack.supervision import (
     write_plan,
 )
 
-_READY_S = 90.0
+_START_TIMEOUT_S = 90.0
 _LOOK_S = 0.1
-_STOP_S = 40.0
+_STOP_TIMEOUT_S = 40.0
 _PORT_ATTEMPTS = 100
 _MAX_RESTARTS = 5
 """Number of restarts after which a process is no longer waited for."""
@@ -60,7 +60,7 @@ class StackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UpResult:
-    """Result of `up`.
+    """Result of `start_stack`.
 
     `url`: the gateway's address. `changed` False: everything ran already. `replaced`: the applied
     folder replaced another configuration. `outdated_variables`: names of environment variables of
@@ -73,7 +73,7 @@ class UpResult:
     outdated_variables: tuple[str, ...] = ()
 
 
-def up(settings: Settings, config: Path | None, workers: str, say: Say) -> UpResult:
+def start_stack(settings: Settings, config: Path | None, workers: str, say: Say) -> UpResult:
     """Start, or adapt, every process of the home; return once the pipeline answers.
 
     `config`: a folder to apply first. Raises StackError, HomeBusyError, or ValueError for
@@ -81,10 +81,12 @@ def up(settings: Settings, config: Path | None, workers: str, say: Say) -> UpRes
     """
     counts = parse_workers(workers)
     with home_lock(settings.home.resolve(), say):
-        return _up(settings, config, counts, say)
+        return _start_locked(settings, config, counts, say)
 
 
-def _up(settings: Settings, config: Path | None, counts: dict[str, int], say: Say) -> UpResult:
+def _start_locked(
+    settings: Settings, config: Path | None, counts: dict[str, int], say: Say
+) -> UpResult:
     home = settings.home.resolve()
     _start_broker(settings, say)
     settings = with_existing_partitions(settings)
@@ -115,7 +117,7 @@ def _extras(configuration: Configuration) -> Iterator[str]:
         yield LEARNER
 
 
-def down(settings: Settings, say: Say) -> int:
+def stop_stack(settings: Settings, say: Say) -> int:
     """Stop every process of the home, then its broker; return the number of processes.
 
     Works also after the home was removed while they ran. Raises HomeBusyError.
@@ -137,14 +139,14 @@ def down(settings: Settings, say: Say) -> int:
 def running_supervision(home: Path) -> Supervision | None:
     """Return the supervisor's report; None if no supervisor is alive."""
     supervision = read_supervision(home)
-    alive = supervision is not None and supervision.supervisor.process() is not None
-    return supervision if alive else None
+    is_alive = supervision is not None and supervision.supervisor.process() is not None
+    return supervision if is_alive else None
 
 
 def client_host(settings: Settings) -> str:
     """Return the host under which this machine reaches the gateway."""
-    everywhere = settings.gateway_host in ("0.0.0.0", "::")
-    return "127.0.0.1" if everywhere else settings.gateway_host
+    is_any_address = settings.gateway_host in ("0.0.0.0", "::")
+    return "127.0.0.1" if is_any_address else settings.gateway_host
 
 
 def gateway_url(settings: Settings) -> str:
@@ -182,20 +184,22 @@ def _gateway_port(settings: Settings) -> int:
     The search begins near 8765; a configured 0 takes any port.
     """
     home = settings.home.resolve()
-    plan, runs = read_plan(home), "gateway" in announcements(home)
-    first = settings.gateway_port
-    if first and "gateway_port" in settings.model_fields_set:
-        if is_free(first) or (runs and plan is not None and plan.gateway_port == first):
-            return first
-        raise StackError(f"port {first} is taken: set KAIROS_GATEWAY_PORT to one that is free")
-    if plan is not None and (runs or is_free(plan.gateway_port)):
+    plan, is_running = read_plan(home), "gateway" in announcements(home)
+    first_port = settings.gateway_port
+    if first_port and "gateway_port" in settings.model_fields_set:
+        if is_free(first_port) or (
+            is_running and plan is not None and plan.gateway_port == first_port
+        ):
+            return first_port
+        raise StackError(f"port {first_port} is taken: set KAIROS_GATEWAY_PORT to one that is free")
+    if plan is not None and (is_running or is_free(plan.gateway_port)):
         return plan.gateway_port
-    if not first:
+    if not first_port:
         return find_free_port()
-    for port in range(first, first + _PORT_ATTEMPTS):
+    for port in range(first_port, first_port + _PORT_ATTEMPTS):
         if is_free(port):
             return port
-    raise StackError(f"no port free from {first}: set KAIROS_GATEWAY_PORT to one that is")
+    raise StackError(f"no port free from {first_port}: set KAIROS_GATEWAY_PORT to one that is")
 
 
 def _apply_plan(home: Path, plan: ProcessPlan, partitions: int, say: Say) -> bool:
@@ -237,7 +241,7 @@ def _stop_supervised(home: Path, say: Say) -> int:
     say(f"stopping {', '.join(supervision.children)}")
     try:
         process.terminate()
-        process.wait(_STOP_S)
+        process.wait(_STOP_TIMEOUT_S)
     except psutil.NoSuchProcess:
         pass
     except psutil.TimeoutExpired:
@@ -248,41 +252,42 @@ def _stop_supervised(home: Path, say: Say) -> int:
 def _wait_until_ready(home: Path, plan: ProcessPlan, url: str) -> None:
     import httpx  # only starting needs it, and most commands import this module
 
-    deadline = time.monotonic() + _READY_S
+    deadline = time.monotonic() + _START_TIMEOUT_S
     answer = "nothing yet"
     with httpx.Client(base_url=url, timeout=5.0, trust_env=False) as client:
-        while time.monotonic() < deadline and not _keeps_failing(home):
+        while time.monotonic() < deadline and not _has_failing_process(home):
             try:
                 response = client.get("/readyz")
             except httpx.TransportError as error:
                 answer = str(error)
             else:
-                if response.status_code == httpx.codes.OK and _all_ready(home, plan):
+                if response.status_code == httpx.codes.OK and _are_all_ready(home, plan):
                     return
                 answer = f"{response.status_code} {response.text}"
             time.sleep(_LOOK_S)
-    raise _not_ready(home, plan, answer)
+    raise _start_error(home, plan, answer)
 
 
-def _keeps_failing(home: Path) -> bool:
+def _has_failing_process(home: Path) -> bool:
     supervision = running_supervision(home)
     children = supervision.children.values() if supervision else ()
     return any(child.process is None and child.restarts >= _MAX_RESTARTS for child in children)
 
 
-def _all_ready(home: Path, plan: ProcessPlan) -> bool:
-    by_name = announcements(home)
+def _are_all_ready(home: Path, plan: ProcessPlan) -> bool:
+    announced_processes = announcements(home)
     return all(
-        spec.name in by_name and by_name[spec.name].state == "ready" for spec in plan.processes
+        spec.name in announced_processes and announced_processes[spec.name].state == "ready"
+        for spec in plan.processes
     )
 
 
-def _not_ready(home: Path, plan: ProcessPlan, answer: str) -> StackError:
-    by_name = announcements(home)
+def _start_error(home: Path, plan: ProcessPlan, answer: str) -> StackError:
+    announced_processes = announcements(home)
     names = [
         spec.name
         for spec in plan.processes
-        if spec.name not in by_name or by_name[spec.name].state != "ready"
+        if spec.name not in announced_processes or announced_processes[spec.name].state != "ready"
     ] or ["gateway"]
     return StackError(
         f"not ready: {', '.join(names)} (/readyz: {answer}); "

@@ -31,7 +31,7 @@ from pipeline.home.last_files import find_incomplete_lists
 from pipeline.home.topics import compare_topics
 from pipeline.model import topics
 from pipeline.settings import NoBrokerError, Settings
-from pipeline.stack.budgets import spent_early
+from pipeline.stack.budgets import early_exhaustions
 from pipeline.stack.inspection import inspect
 from pipeline.stack.model_drift import drifts
 from pipeline.stack.partitions import with_existing_partitions
@@ -58,36 +58,36 @@ class Finding(Struct, frozen=True):
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Yield each finding as soon as it is known."""
-    yield _python()
-    yield from _java(settings)
-    yield _disk("home", settings.home)
-    yield from _lists(settings.home)
-    yield from _channels(settings.home)
+    yield _check_python()
+    yield from _check_java(settings)
+    yield _check_disk("home", settings.home)
+    yield from _check_lists(settings.home)
+    yield from _check_channels(settings.home)
     status = inspect(settings)
-    yield _gateway_port(settings, status)
-    broker = _broker(settings, status)
+    yield _check_gateway_port(settings, status)
+    broker = _check_broker(settings, status)
     yield broker
     if broker.grade == "ok":
         settings = with_existing_partitions(settings)
         configuration = applied_configuration(settings)
-        yield _topics(settings, configuration)
-        yield _schemas(settings)
-        yield _configuration(configuration)
-        yield _dead_letters(settings)
-        yield from _models(settings)
-        yield from _budgets(settings, configuration)
-    yield from _processes(status)
-    yield from _lag(status)
+        yield _check_topics(settings, configuration)
+        yield _check_schemas(settings)
+        yield _check_configuration(configuration)
+        yield _check_dead_letters(settings)
+        yield from _check_models(settings)
+        yield from _check_budgets(settings, configuration)
+    yield from _check_processes(status)
+    yield from _check_lag(status)
 
 
-def _python() -> Finding:
+def _check_python() -> Finding:
     version = platform.python_version()
     if sys.version_info < _PYTHON:
         return Finding("python", "bad", version, "install Python 3.11 or later, then `make setup`")
     return Finding("python", "ok", f"{version} at {sys.executable}")
 
 
-def _java(settings: Settings) -> Iterator[Finding]:
+def _check_java(settings: Settings) -> Iterator[Finding]:
     """Check Java and Kafka's jars, which only the embedded broker needs."""
     if settings.bootstrap_servers is not None:
         return
@@ -106,18 +106,18 @@ def _java(settings: Settings) -> Iterator[Finding]:
         yield Finding("jars", "ok", f"Kafka's are in {cache}")
 
 
-def _disk(subject: str, folder: Path) -> Finding:
+def _check_disk(subject: str, folder: Path) -> Finding:
     parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(parent).free
-    text = f"{free / (1 << 30):.1f} GiB free at {parent}"
-    if free < _TOO_LITTLE_BYTES:
+    free_bytes = shutil.disk_usage(parent).free
+    text = f"{free_bytes / (1 << 30):.1f} GiB free at {parent}"
+    if free_bytes < _TOO_LITTLE_BYTES:
         return Finding(subject, "bad", text, "free some, or set KAIROS_HOME to another disk")
-    if free < _LITTLE_BYTES:
+    if free_bytes < _LITTLE_BYTES:
         return Finding(subject, "note", text, "topics grow: free some, or shorten their retention")
     return Finding(subject, "ok", text)
 
 
-def _lists(home: Path) -> Iterator[Finding]:
+def _check_lists(home: Path) -> Iterator[Finding]:
     """Report whole lists whose last or next file cannot remove the members that left."""
     for incomplete in find_incomplete_lists(home):
         text = (
@@ -129,7 +129,7 @@ def _lists(home: Path) -> Iterator[Finding]:
         yield Finding(f"list {incomplete.list}", "note", text, mend)
 
 
-def _channels(home: Path) -> Iterator[Finding]:
+def _check_channels(home: Path) -> Iterator[Finding]:
     """Report the channels that hold their messages back, until these expire."""
     for fault in find_channel_faults(home):
         text = f"holds its messages back since {_minute(fault.since_ms)}: {fault.why}"
@@ -141,7 +141,7 @@ def _minute(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _gateway_port(settings: Settings, status: StackStatus) -> Finding:
+def _check_gateway_port(settings: Settings, status: StackStatus) -> Finding:
     own_ports = {port for process in status.processes for port in process.ports.values()}
     port = settings.gateway_port
     if port in own_ports or is_free(port):
@@ -158,7 +158,7 @@ def _owner_of_port(is_own: bool) -> str:
     return "in use by this stack" if is_own else "free"
 
 
-def _broker(settings: Settings, status: StackStatus) -> Finding:
+def _check_broker(settings: Settings, status: StackStatus) -> Finding:
     broker = f"{status.broker.state} {status.broker.bootstrap or ''}".strip()
     try:
         client = AdminClient({**settings.kafka(), "log_level": 0})
@@ -173,7 +173,7 @@ def _broker(settings: Settings, status: StackStatus) -> Finding:
     return Finding("broker", "ok", f"{broker} answers, {count} topics")
 
 
-def _topics(settings: Settings, configuration: Configuration | None) -> Finding:
+def _check_topics(settings: Settings, configuration: Configuration | None) -> Finding:
     comparison = compare_topics(settings, configuration.channels if configuration else ())
     if comparison.mismatches:
         return Finding("topics", "bad", "; ".join(map(str, comparison.mismatches)))
@@ -183,7 +183,7 @@ def _topics(settings: Settings, configuration: Configuration | None) -> Finding:
     return Finding("topics", "ok", f"all exist, {settings.partitions} partitions")
 
 
-def _schemas(settings: Settings) -> Finding:
+def _check_schemas(settings: Settings) -> Finding:
     registry = settings.schema_registry_url or "the gateway's own registry"
     try:
         count = len(open_codec(settings).versions)
@@ -192,21 +192,21 @@ def _schemas(settings: Settings) -> Finding:
     return Finding("schemas", "ok", f"{count} versions, ids of {registry}")
 
 
-def _configuration(configuration: Configuration | None) -> Finding:
+def _check_configuration(configuration: Configuration | None) -> Finding:
     if configuration is None:
         mend = "`kairos up --config DIR` (deploy/demo is an example)"
         return Finding("configuration", "bad", "none was applied", mend)
     return Finding("configuration", "ok", f"{configuration.digest} is in force")
 
 
-def _dead_letters(settings: Settings) -> Finding:
+def _check_dead_letters(settings: Settings) -> Finding:
     count = record_counts(settings.kafka(), [topics.DEAD_LETTERS])[topics.DEAD_LETTERS]
     if count:
         return Finding("dead letters", "note", f"{count:,} so far", "`kairos dlq list` has reasons")
     return Finding("dead letters", "ok", "none")
 
 
-def _models(settings: Settings) -> Iterator[Finding]:
+def _check_models(settings: Settings) -> Iterator[Finding]:
     """Report the models in force whose latest predictions drift."""
     mend = "train it again (`kairos train propensity`), or `kairos models rollback NAME`"
     for drift in drifts(settings, now_ms()):
@@ -223,19 +223,19 @@ def _models(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"model {drift.label}", "ok", f"{drift.n:,} predictions as in its test")
 
 
-def _budgets(settings: Settings, configuration: Configuration | None) -> Iterator[Finding]:
+def _check_budgets(settings: Settings, configuration: Configuration | None) -> Iterator[Finding]:
     """Report the campaigns that are out of budget."""
     if configuration is None or not configuration.budgets:
         return
     records = read_budgets(settings.kafka(), open_codec(settings)).values()
     mend = "raise its budget, or narrow its audience: `kairos insights campaigns` has its results"
-    out = tuple(spent_early(records, configuration, now_ms()))
-    yield from (Finding("budget", "note", text, mend) for text in out)
-    if not out:
+    descriptions = tuple(early_exhaustions(records, configuration, now_ms()))
+    yield from (Finding("budget", "note", text, mend) for text in descriptions)
+    if not descriptions:
         yield Finding("budget", "ok", "every campaign has budget left")
 
 
-def _processes(status: StackStatus) -> Iterator[Finding]:
+def _check_processes(status: StackStatus) -> Iterator[Finding]:
     for process in status.processes:
         state = process.state + (f", restarted {process.restarts}×" if process.restarts else "")
         log = f"{status.home}/log/{process.name}.log"
@@ -251,7 +251,7 @@ def _processes(status: StackStatus) -> Iterator[Finding]:
             yield Finding(process.name, "ok", f"{state}, pid {process.pid}")
 
 
-def _lag(status: StackStatus) -> Iterator[Finding]:
+def _check_lag(status: StackStatus) -> Iterator[Finding]:
     for group, lag in status.lag.items():
         if lag > _MUCH_LAG:
             mend = "is its process ready? more workers: `kairos up --workers`"

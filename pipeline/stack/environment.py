@@ -10,7 +10,7 @@ from pipeline.config.keys import variable_names
 from pipeline.config.model import Bundle
 from pipeline.settings import PREFIX
 
-_SET_BY_PLAN = frozenset(
+_PLAN_VARIABLES = frozenset(
     (SUPERVISED, "KAIROS_HOME", "KAIROS_PARTITIONS", "KAIROS_WORKERS", "KAIROS_GATEWAY_PORT")
 )
 """Variables that the start of a stack sets itself, or whose change a running one adopts."""
@@ -23,12 +23,14 @@ def outdated_variables(process: psutil.Process, bundle: Bundle) -> tuple[str, ..
     Empty where the system does not show the environment of `process`.
     """
     try:
-        started_with = process.environ()
+        start_environment = process.environ()
     except psutil.Error:
         return ()
-    names = {*_settings(started_with), *_settings(os.environ), *variable_names(bundle)}
-    return tuple(sorted(name for name in names if started_with.get(name) != os.environ.get(name)))
+    names = {*_settings(start_environment), *_settings(os.environ), *variable_names(bundle)}
+    return tuple(
+        sorted(name for name in names if start_environment.get(name) != os.environ.get(name))
+    )
 
 
 def _settings(environment: Mapping[str, str]) -> Iterable[str]:
-    return (name for name in environment if name.startswith(PREFIX) and name not in _SET_BY_PLAN)
+    return (name for name in environment if name.startswith(PREFIX) and name not in _PLAN_VARIABLES)

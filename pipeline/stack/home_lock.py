@@ -32,7 +32,7 @@ def home_lock(home: Path, say: Callable[[str], None]) -> Iterator[None]:
         make_home_private(home)
         with (home / "lock").open("a") as file:
             if _try_lock(file):
-                if _is_still(file, home / "lock"):
+                if _is_file_at(file, home / "lock"):
                     yield
                     return
                 continue  # the home was removed and recreated meanwhile
@@ -55,7 +55,7 @@ def _try_lock(file: IO[str]) -> bool:
     return True
 
 
-def _is_still(file: IO[str], path: Path) -> bool:
+def _is_file_at(file: IO[str], path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

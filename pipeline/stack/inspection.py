@@ -40,7 +40,7 @@ def inspect(settings: Settings) -> StackStatus:
 def _broker(settings: Settings) -> BrokerStatus:
     if settings.bootstrap_servers is not None:
         return BrokerStatus("external", settings.bootstrap_servers)
-    running = settings.broker().status()
-    if running is None:
+    status = settings.broker().status()
+    if status is None:
         return BrokerStatus("stopped")
-    return BrokerStatus("ready", running.bootstrap, running.pid)
+    return BrokerStatus("ready", status.bootstrap, status.pid)

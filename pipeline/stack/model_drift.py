@@ -16,7 +16,7 @@ from pipeline.model.decision import Decision
 from pipeline.model.stages import Segmented
 from pipeline.settings import Settings
 
-_LATEST: Final = 20_000
+_RECORDS_PER_PARTITION: Final = 20_000
 """Records examined per partition, counted from its end."""
 
 _MIN_PREDICTIONS: Final = 200
@@ -66,13 +66,13 @@ def drifts(settings: Settings, now_ms: int) -> Iterator[Drift]:
     records, artifacts = Records.of(settings), settings.kept_artifacts()
     uses: dict[str, ModelUse] = {}
     for _, decision in records.every(
-        topics.DECISIONS, Decision, start=_latest(settings, topics.DECISIONS)
+        topics.DECISIONS, Decision, start=_start_offsets(settings, topics.DECISIONS)
     ):
         if decision.model is not None:
             _note(decision, uses)
     if not uses:
         return
-    outcome_times = _outcomes(records, _latest(settings, topics.SEGMENTED))
+    outcome_times = _outcomes(records, _start_offsets(settings, topics.SEGMENTED))
     for label, use in sorted(uses.items()):
         manifest = _manifest(label, artifacts)
         if manifest is not None and len(use.predictions) >= _MIN_PREDICTIONS:
@@ -95,7 +95,7 @@ def drift_of(
         for action, (p, at) in use.predictions.items()
         if at + manifest.window_ms <= now_ms
     ]
-    enough = len(samples) >= _MIN_PREDICTIONS
+    is_sufficient = len(samples) >= _MIN_PREDICTIONS
     return Drift(
         label=manifest.label,
         n=len(predictions),
@@ -103,8 +103,10 @@ def drift_of(
             manifest.reference.shares, shares(predictions, manifest.reference.edges)
         ),
         sample_size=len(samples),
-        mean_prediction=sum(p for p, _ in samples) / len(samples) if enough else None,
-        observed_rate=sum(outcome for _, outcome in samples) / len(samples) if enough else None,
+        mean_prediction=sum(p for p, _ in samples) / len(samples) if is_sufficient else None,
+        observed_rate=sum(outcome for _, outcome in samples) / len(samples)
+        if is_sufficient
+        else None,
     )
 
 
@@ -117,10 +119,13 @@ def stability_index(expected: tuple[float, ...], actual: tuple[float, ...]) -> f
     return sum((a - e) * log(a / e) for a, e in pairs)
 
 
-def _latest(settings: Settings, topic: str) -> dict[int, int]:
+def _start_offsets(settings: Settings, topic: str) -> dict[int, int]:
     with TopicReader(settings.kafka(), topic) as reader:
         limits = reader.limits()
-    return {number: max(limit.start, limit.stop - _LATEST) for number, limit in limits.items()}
+    return {
+        number: max(limit.start, limit.stop - _RECORDS_PER_PARTITION)
+        for number, limit in limits.items()
+    }
 
 
 def _note(decision: Decision, uses: dict[str, ModelUse]) -> None:

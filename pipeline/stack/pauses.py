@@ -2,17 +2,17 @@
 
 from typing import Final
 
-_STEADY_S: Final = 10.0
+_STEADY_LIFE_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 10.0
 
 
 def pause_s(failures: int, spread: float) -> float:
     """Return the pause after a number of short lives in a row; `spread` in [0, 1) is the jitter."""
-    longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(failures, 30))
-    return longest * (0.5 + spread / 2)
+    longest_pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(failures, 30))
+    return longest_pause_s * (0.5 + spread / 2)
 
 
-def failures_after(failures: int, lived_s: float) -> int:
-    """Return the number of short lives in a row after another one of `lived_s`."""
-    return 0 if lived_s > _STEADY_S else failures + 1
+def count_failures(failures: int, life_s: float) -> int:
+    """Return the number of short lives in a row after another one of `life_s`."""
+    return 0 if life_s > _STEADY_LIFE_S else failures + 1

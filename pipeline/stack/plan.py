@@ -87,28 +87,34 @@ def make_plan(
     `extras`: `INGEST` where files are watched for, `LEARNER` where something is learned.
     """
     agents = [
-        _worker(name, str(instance)) for name, count in workers.items() for instance in range(count)
+        _worker_spec(name, str(instance))
+        for name, count in workers.items()
+        for instance in range(count)
     ]
-    gateway = ProcessSpec("gateway", _kairos("gateway", "--port", str(gateway_port)), Tier.GATEWAY)
+    gateway = ProcessSpec(
+        "gateway", _kairos_command("gateway", "--port", str(gateway_port)), Tier.GATEWAY
+    )
     others = (
-        ProcessSpec(extra, _kairos(extra), Tier.ADAPTER, _EXTRA_GROUPS.get(extra, ()))
+        ProcessSpec(extra, _kairos_command(extra), Tier.ADAPTER, _EXTRA_GROUPS.get(extra, ()))
         for extra in extras
     )
-    return ProcessPlan((*agents, gateway, *map(_adapter, sorted(adapters)), *others), gateway_port)
+    return ProcessPlan(
+        (*agents, gateway, *map(_adapter_spec, sorted(adapters)), *others), gateway_port
+    )
 
 
-def _worker(agents: str, instance: str) -> ProcessSpec:
+def _worker_spec(agents: str, instance: str) -> ProcessSpec:
     groups = tuple(_GROUPS.values()) if agents == ALL else (_GROUPS[agents],)
-    command = _kairos("worker", agents, "--instance", instance)
+    command = _kairos_command("worker", agents, "--instance", instance)
     return ProcessSpec(worker_name(agents, instance), command, Tier.WORKER, groups)
 
 
-def _adapter(name: str) -> ProcessSpec:
-    command = _kairos("adapter", name)
+def _adapter_spec(name: str) -> ProcessSpec:
+    command = _kairos_command("adapter", name)
     return ProcessSpec(adapter_name(name), command, Tier.ADAPTER, (adapter_group(name),))
 
 
-def _kairos(*arguments: str) -> tuple[str, ...]:
+def _kairos_command(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "pipeline.cli", *arguments)
 
 

@@ -54,24 +54,24 @@ class StackStatus(Struct, frozen=True):
 
 def process_statuses(home: Path, lag: Mapping[str, int]) -> tuple[ProcessStatus, ...]:
     """Return every planned or running process, the supervisor first."""
-    by_name = announcements(home)
+    announced_processes = announcements(home)
     plan = read_plan(home)
     specs = {spec.name: spec for spec in plan.processes} if plan else {}
     supervision = running_supervision(home)
     children = supervision.children if supervision else {}
     planned_statuses = [
-        _planned_status(spec, by_name.get(spec.name), children.get(spec.name), lag)
+        _planned_status(spec, announced_processes.get(spec.name), children.get(spec.name), lag)
         for spec in specs.values()
     ]
     others = [
         ProcessStatus(a.name, a.state, a.process.pid, a.ports)
-        for a in by_name.values()
+        for a in announced_processes.values()
         if a.name not in specs
     ]
-    return (_supervisor(home), *planned_statuses, *others)
+    return (_supervisor_status(home), *planned_statuses, *others)
 
 
-def _supervisor(home: Path) -> ProcessStatus:
+def _supervisor_status(home: Path) -> ProcessStatus:
     """Return the supervisor's status; its file is left by a crash, and removed by a normal stop."""
     supervision = read_supervision(home)
     if supervision is None:
@@ -87,11 +87,11 @@ def _planned_status(
     child: SupervisedProcess | None,
     lag: Mapping[str, int],
 ) -> ProcessStatus:
-    running = announcement.process if announcement else child.process if child else None
+    handle = announcement.process if announcement else child.process if child else None
     return ProcessStatus(
         spec.name,
-        _state(announcement, child, running),
-        running.pid if running else None,
+        _state(announcement, child, handle),
+        handle.pid if handle else None,
         announcement.ports if announcement else {},
         _lag(spec, lag),
         child.restarts if child else 0,
@@ -102,13 +102,13 @@ def _planned_status(
 def _state(
     announcement: Announcement | None,
     child: SupervisedProcess | None,
-    running: ProcessHandle | None,
+    handle: ProcessHandle | None,
 ) -> Condition:
     if announcement is not None:
         return announcement.state
     if child is None:
         return "stopped"
-    if running is not None and running.process() is not None:
+    if handle is not None and handle.process() is not None:
         return "starting"
     return "restarting" if child.process is None and child.restarts else "dead"
 

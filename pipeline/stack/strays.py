@@ -43,10 +43,10 @@ def end(processes: Iterable[psutil.Process]) -> int:
     processes = list(processes)
     for process in processes:
         _signal(process, force=False)
-    _, stubborn = psutil.wait_procs(processes, _TERM_S)
-    for process in stubborn:
+    _, survivors = psutil.wait_procs(processes, _TERM_S)
+    for process in survivors:
         _signal(process, force=True)
-    psutil.wait_procs(stubborn, _KILL_S)
+    psutil.wait_procs(survivors, _KILL_S)
     return len(processes)
 
 

@@ -26,7 +26,7 @@ from pipeline.home import logs
 from pipeline.settings import Settings
 from pipeline.stack.broker_keeper import BrokerKeeper
 from pipeline.stack.log_files import open_log, rotate
-from pipeline.stack.pauses import failures_after, pause_s
+from pipeline.stack.pauses import count_failures, pause_s
 from pipeline.stack.plan import ProcessSpec
 from pipeline.stack.supervision import (
     SupervisedProcess,
@@ -36,7 +36,7 @@ from pipeline.stack.supervision import (
     write_supervision,
 )
 
-_STOP_S = 10.0
+_STOP_TIMEOUT_S = 10.0
 _LOOK_S = 1.0
 
 _log = logging.getLogger("kairos.supervisor")
@@ -69,9 +69,9 @@ class Keeper:
             return
         process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), _STOP_S)
+            await asyncio.wait_for(process.wait(), _STOP_TIMEOUT_S)
         except TimeoutError:
-            _log.warning("%s does not stop within %.0f s: killed", self.spec.name, _STOP_S)
+            _log.warning("%s does not stop within %.0f s: killed", self.spec.name, _STOP_TIMEOUT_S)
             process.kill()
             await process.wait()
         withdraw(self._home, self.spec.name)
@@ -81,12 +81,12 @@ class Keeper:
         failures = 0
         while True:
             await self._wait()
-            began = time.monotonic()
+            start_s = time.monotonic()
             try:
                 outcome = f"exited with {await self._run_once()}"
             except OSError as error:
                 outcome = f"cannot be started: {error}"
-            failures = failures_after(failures, time.monotonic() - began)
+            failures = count_failures(failures, time.monotonic() - start_s)
             pause = pause_s(failures, random.random())
             _log.error("%s %s; starts again in %.1f s", self.spec.name, outcome, pause)
             await asyncio.sleep(pause)
@@ -132,24 +132,24 @@ class Supervisor:
         self._home = home
         self._lock = lock
         self._broker: BrokerKeeper | None = None
-        self._me = ProcessHandle.of(os.getpid())
+        self._handle = ProcessHandle.of(os.getpid())
         self._keepers: dict[str, Keeper] = {}
-        self._stopped = asyncio.Event()
-        self._replanned = asyncio.Event()
+        self._stop_event = asyncio.Event()
+        self._replan_event = asyncio.Event()
 
     async def run(self) -> None:
         """Run until TERM or INT, or until the home is removed; then stop all processes."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._stopped.set)
-        loop.add_signal_handler(signal.SIGINT, self._stopped.set)
-        loop.add_signal_handler(signal.SIGHUP, self._replanned.set)
+        loop.add_signal_handler(signal.SIGTERM, self._stop_event.set)
+        loop.add_signal_handler(signal.SIGINT, self._stop_event.set)
+        loop.add_signal_handler(signal.SIGHUP, self._replan_event.set)
         self._keep_broker()
         await self._apply_plan()
-        while not self._stopped.is_set() and self._has_home():
+        while not self._stop_event.is_set() and self._has_home():
             await self._wait_for_signal()
             self._rotate()
-            if self._replanned.is_set():
-                self._replanned.clear()
+            if self._replan_event.is_set():
+                self._replan_event.clear()
                 await self._apply_plan()
         if self._broker is not None:
             self._broker.stop()
@@ -184,7 +184,7 @@ class Supervisor:
         return os.path.samestat(current, os.fstat(self._lock.fileno()))
 
     async def _wait_for_signal(self) -> None:
-        signals = [asyncio.create_task(e.wait()) for e in (self._stopped, self._replanned)]
+        signals = [asyncio.create_task(e.wait()) for e in (self._stop_event, self._replan_event)]
         await asyncio.wait(signals, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
         for task in signals:
             task.cancel()
@@ -202,17 +202,17 @@ class Supervisor:
         self._publish()
 
     async def _stop(self, keepers: list[Keeper]) -> None:
-        by_tier = sorted(keepers, key=lambda keeper: keeper.spec.tier)
-        for _, tier in groupby(by_tier, key=lambda keeper: keeper.spec.tier):
+        sorted_keepers = sorted(keepers, key=lambda keeper: keeper.spec.tier)
+        for _, tier in groupby(sorted_keepers, key=lambda keeper: keeper.spec.tier):
             await asyncio.gather(*(keeper.stop() for keeper in tier))
 
     def _publish(self) -> None:
-        assert self._me is not None
+        assert self._handle is not None
         if not self._has_home():
             return
         children = {name: keeper.child for name, keeper in self._keepers.items()}
         try:
-            write_supervision(self._home, Supervision(self._me, children))
+            write_supervision(self._home, Supervision(self._handle, children))
         except OSError as error:
             _log.error("cannot report the state of the processes: %s", error)
 

@@ -99,9 +99,9 @@ class _SlotColumns:
             float(chance) * rival.value - rival.cost
             for chance, rival in zip(p, rivals, strict=True)
         ]
-        best = greedy_choices(rivals, worth)
+        winners = greedy_choices(rivals, worth)
         for slot in decision.slots:
-            target = best.get(slot.slot)
+            target = winners.get(slot.slot)
             self.rewards.append(_reward(slot, rivals))
             self.weights.append((slot.choice == target) / slot.propensity)
             self.logged_q.append(0.0 if slot.choice is None else worth[slot.choice])

@@ -29,7 +29,7 @@ _MOST_TEXTS: Final = 12
 _MOST_NAMES: Final = 64
 _LEAST_SHARE: Final = 0.005
 _EARLIEST_MS: Final = 946_684_800_000  # 2000: a greater number that is not in the future is a time
-_GIVES_AWAY_AUC: Final = 0.995
+_LEAK_AUC: Final = 0.995
 _LEAST_POSITIVES: Final = 30
 
 
@@ -38,15 +38,15 @@ def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[Mod
     and lists are excluded."""
     values: dict[tuple[CustomerSource, str], list[FactValue]] = {}
     items: dict[str, list[FactValue]] = {}
-    names: dict[str, Counter[str]] = {of: Counter() for of in OF_CANDIDATE}
+    names: dict[str, Counter[str]] = {source: Counter() for source in OF_CANDIDATE}
     segments: Counter[str] = Counter()
     latest_ms = count = 0
     for facts, candidate in examples:
         count += 1
         latest_ms = max(latest_ms, facts.now_ms)
         segments.update(facts.segments)
-        for of, name, value in _values(facts):
-            values.setdefault((of, name), []).append(value)
+        for source, name, value in _values(facts):
+            values.setdefault((source, name), []).append(value)
         for part in OF_CANDIDATE:
             names[part][getattr(candidate, part)] += 1
         for name, value in _item_values(candidate):
@@ -54,8 +54,8 @@ def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[Mod
     min_count = max(2, round(count * _LEAST_SHARE))
     features = [
         feature
-        for (of, name), known_values in sorted(values.items())
-        for feature in _features(of, name, known_values, latest_ms, min_count)
+        for (source, name), known_values in sorted(values.items())
+        for feature in _features(source, name, known_values, latest_ms, min_count)
     ]
     features += [
         ModelFeature("segment", segment)
@@ -63,9 +63,9 @@ def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[Mod
         if n >= min_count
     ]
     for part in OF_CANDIDATE:
-        common = [name for name, n in names[part].most_common(_MOST_NAMES) if n >= min_count]
+        common_names = [name for name, n in names[part].most_common(_MOST_NAMES) if n >= min_count]
         if len(names[part]) > 1:
-            features += [ModelFeature(part, equals=name) for name in sorted(common)]
+            features += [ModelFeature(part, equals=name) for name in sorted(common_names)]
     features += [
         feature
         for name, item in sorted(items.items())
@@ -86,7 +86,7 @@ def leaking_features(
     return [
         feature
         for place, feature in enumerate(features)
-        if not feature.is_of_candidate and _one_sided_auc(rows[:, place], labels) >= _GIVES_AWAY_AUC
+        if not feature.is_of_candidate and _one_sided_auc(rows[:, place], labels) >= _LEAK_AUC
     ]
 
 
@@ -104,9 +104,11 @@ def auc(scores: npt.NDArray[np.float64], labels: Labels) -> float | None:
 def _one_sided_auc(values: npt.NDArray[np.float64], labels: Labels) -> float:
     """Return the AUC of a feature alone, in its better direction: of its values, or of whether it
     has one."""
-    missing = np.isnan(values)
-    numbers = np.where(missing, values[~missing].min() - 1 if (~missing).any() else 0.0, values)
-    aucs = [auc(numbers, labels), auc(missing.astype(np.float64), labels)]
+    is_missing = np.isnan(values)
+    numbers = np.where(
+        is_missing, values[~is_missing].min() - 1 if (~is_missing).any() else 0.0, values
+    )
+    aucs = [auc(numbers, labels), auc(is_missing.astype(np.float64), labels)]
     return max((max(area, 1 - area) for area in aucs if area is not None), default=0.5)
 
 
@@ -128,18 +130,20 @@ def _item_values(candidate: FeatureCandidate) -> Iterator[tuple[str, FactValue]]
 
 
 def _features(
-    of: CustomerSource | ItemSource,
+    source: CustomerSource | ItemSource,
     name: str,
     values: Sequence[FactValue],
     latest_ms: int,
     min_count: int,
 ) -> Iterator[ModelFeature]:
     numbers = [value for value in values if is_number(value)]
-    if numbers and of == "trait" and min(numbers) >= _EARLIEST_MS and max(numbers) <= latest_ms:
+    if numbers and source == "trait" and min(numbers) >= _EARLIEST_MS and max(numbers) <= latest_ms:
         yield ModelFeature("days_since", name)
     elif len(numbers) >= min_count or sum(isinstance(value, bool) for value in values) >= min_count:
-        yield ModelFeature(of, name)
+        yield ModelFeature(source, name)
     texts = Counter(value for value in values if isinstance(value, str))
-    common = [text for text, n in texts.most_common(_MOST_TEXTS) if min_count <= n < len(values)]
-    for text in sorted(common):
-        yield ModelFeature(of, name, text)
+    common_texts = [
+        text for text, n in texts.most_common(_MOST_TEXTS) if min_count <= n < len(values)
+    ]
+    for text in sorted(common_texts):
+        yield ModelFeature(source, name, text)

@@ -71,7 +71,7 @@ def fit(train: LabelledRows, held_back: LabelledRows) -> FittedModel:
     )
     text = booster.model_to_string(num_iteration=booster.best_iteration or -1)
     raw = np.asarray(booster.predict(held_back.rows, num_threads=1), dtype=np.float64)
-    method = isotonic if len(raw) >= _LEAST_FOR_ISOTONIC else logistic
+    method = isotonic_calibration if len(raw) >= _LEAST_FOR_ISOTONIC else logistic_calibration
     return FittedModel(text, method(raw, held_back.labels), float(train.labels.mean()))
 
 
@@ -83,7 +83,7 @@ def predict(text: str, rows: Matrix) -> Floats:
     return np.asarray(booster.predict(rows, num_threads=1), dtype=np.float64)
 
 
-def isotonic(raw: Floats, labels: Labels) -> Calibration:
+def isotonic_calibration(raw: Floats, labels: Labels) -> Calibration:
     """Return the best isotonic fit, as knots: each step's mean prediction and its rate.
 
     A step's rate has one success in two as a prior, so that none is 0 or 1.
@@ -99,7 +99,7 @@ def isotonic(raw: Floats, labels: Labels) -> Calibration:
     return Calibration(tuple(map(float, knots)), tuple(map(float, rates[first_indices])))
 
 
-def logistic(raw: Floats, labels: Labels) -> Calibration:
+def logistic_calibration(raw: Floats, labels: Labels) -> Calibration:
     """Return Platt's curve: the best logistic function of the raw predictions' log-odds, fitted to
     Platt's targets, at up to `_KNOTS` knots."""
     positives = int(labels.sum())
@@ -120,8 +120,8 @@ def logistic(raw: Floats, labels: Labels) -> Calibration:
 
 
 def _log_odds(p: Floats) -> Floats:
-    inside = np.clip(p, _LEAST_P, 1 - _LEAST_P)
-    odds: Floats = np.log(inside / (1 - inside))
+    clipped_p = np.clip(p, _LEAST_P, 1 - _LEAST_P)
+    odds: Floats = np.log(clipped_p / (1 - clipped_p))
     return odds
 
 

@@ -32,7 +32,7 @@ class LabelledExample(TimedExample, Protocol):
     def reached(self) -> bool: ...
 
 
-def require_enough(count: int, positives: int, noun: str) -> None:
+def require_examples(count: int, positives: int, noun: str) -> None:
     """Raise UntrainableError for too few examples."""
     if count < LEAST_EXAMPLES:
         raise UntrainableError(
@@ -79,11 +79,11 @@ def refuse_leaks(features: Sequence[ModelFeature], train: LabelledRows) -> None:
         )
 
 
-def require_sound(text: str, features: int) -> None:
+def require_usable_model(text: str, features: int) -> None:
     """Raise UntrainableError for a model that agents would refuse."""
-    unsound = model_text.problem(text.encode(), features)
-    if unsound is not None:
-        raise UntrainableError(f"the trained model cannot be used: {unsound}")
+    fault = model_text.problem(text.encode(), features)
+    if fault is not None:
+        raise UntrainableError(f"the trained model cannot be used: {fault}")
 
 
 def data_of(examples: Sequence[LabelledExample], cut: int) -> TrainingData:

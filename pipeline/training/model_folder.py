@@ -52,7 +52,7 @@ def digest_of_text(text: str) -> str:
 def write_model(model: TrainedModel, folder: Path) -> StoredModel:
     """Write a model into NAME/VERSION/ of `folder`, its manifest last. Raises OSError.
 
-    It gets the next version; a model that equals a stored one keeps that version.
+    The model gets the next version; a model that equals a stored one keeps that version.
     """
     versions = [
         entry for entry in read_models(folder) if entry.manifest.name == model.manifest.name

@@ -18,46 +18,46 @@ from pipeline.training.fitting import FittedModel, Floats, LabelledRows, calibra
 from pipeline.training.limits import (
     data_of,
     refuse_leaks,
-    require_enough,
+    require_examples,
     require_features,
     require_parts,
-    require_sound,
+    require_usable_model,
 )
 from pipeline.training.model_folder import TrainedModel, digest_of_text
 from pipeline.training.replayed_data import DrawnDecision, Example, MessageGoal, ReplayedData
 from pipeline.training.splitting import is_tested, split
 
-LEAST_OF_TREATMENT: Final = 20
+LEAST_MESSAGES: Final = 20
 """Fewest messages of a treatment; with fewer, the model has no prediction for it."""
 
-_BATCH: Final = 500
+_BATCH_DECISIONS: Final = 500
 """Decisions whose rivals are predicted in one call."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """Request for a model: its `name`; `exclude`: traits that are not features; `trained_at` (epoch
-    ms)."""
+    """Request for a model: its `name`; `excluded_traits`: traits that are not features;
+    `trained_at` (epoch ms)."""
 
     name: str
     goal: MessageGoal
-    exclude: frozenset[str]
+    excluded_traits: frozenset[str]
     trained_at: int
 
 
 def train_propensity(data: ReplayedData, request: TrainingRequest) -> TrainedModel:
     """Train, calibrate and evaluate a model. Raises UntrainableError and LeakError."""
     examples = list(data.examples(request.goal))
-    require_enough(len(examples), sum(example.reached for example in examples), "messages")
+    require_examples(len(examples), sum(example.reached for example in examples), "messages")
     parts = split(examples, request.goal.window_ms)
     require_parts(parts)
-    features = _features(parts.train, request.exclude)
+    features = _features(parts.train, request.excluded_traits)
     require_features(features)
     encoder = FeatureEncoder(features)
     train = _labelled_rows(encoder, parts.train)
     refuse_leaks(features, train)
     text_model = fit(train, _labelled_rows(encoder, parts.held_back))
-    require_sound(text_model.text, len(features))
+    require_usable_model(text_model.text, len(features))
     decisions = (
         decision
         for decision in data.drawn_decisions(request.goal, parts.cut)
@@ -82,9 +82,11 @@ def train_propensity(data: ReplayedData, request: TrainingRequest) -> TrainedMod
     return TrainedModel(manifest, text_model.text)
 
 
-def _features(train: Sequence[Example], exclude: frozenset[str]) -> tuple[ModelFeature, ...]:
+def _features(
+    train: Sequence[Example], excluded_traits: frozenset[str]
+) -> tuple[ModelFeature, ...]:
     features = features_of((example.facts, example.message) for example in train)
-    return tuple(feature for feature in features if feature.name not in exclude)
+    return tuple(feature for feature in features if feature.name not in excluded_traits)
 
 
 def _treatments(
@@ -103,7 +105,7 @@ def _treatments(
             if (template := template_of(example.message.campaign, example.message.treatment))
             is not None
         )
-    return tuple(sorted(name for name, count in counts.items() if count >= LEAST_OF_TREATMENT))
+    return tuple(sorted(name for name, count in counts.items() if count >= LEAST_MESSAGES))
 
 
 def _labelled_rows(encoder: FeatureEncoder, examples: Sequence[Example]) -> LabelledRows:
@@ -133,7 +135,7 @@ class _ModelTest:
     ) -> Iterator[tuple[DrawnDecision, Floats]]:
         """Yield decisions with their rivals' probabilities, predicted for many in one call."""
         remainder = iter(decisions)
-        while batch := list(islice(remainder, _BATCH)):
+        while batch := list(islice(remainder, _BATCH_DECISIONS)):
             rows = [self.encoder.rows(decision.rivals, decision.facts) for decision in batch]
             probabilities = self._probabilities(np.concatenate(rows))
             parts = np.split(probabilities, np.cumsum([len(row) for row in rows])[:-1])

@@ -94,7 +94,7 @@ class _Counts:
     def __init__(self, catalog: Catalog, events: ItemEvents) -> None:
         self.purchases, self.views = _Pairs(), _Pairs()
         self.solutions: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self.in_segment: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.segment_popularity: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.popularity: Counter[str] = Counter()
         self._items = frozenset(item.id for item in catalog.items)
         self._window_ms = duration_ms(events.window)
@@ -124,7 +124,7 @@ class _Counts:
             for segment in interaction.segments
             for item in interaction.items
         }:
-            self.in_segment[segment][item] += 1
+            self.segment_popularity[segment][item] += 1
 
     def _read(self, name: str, facts: Sequence[Facts]) -> list[_ItemEvent]:
         test, event = self._readers[name]
@@ -147,18 +147,20 @@ class _Pairs:
 
     def add(self, events: Iterable[_ItemEvent], window_ms: int) -> None:
         """Count a customer."""
-        recent: deque[tuple[int, str]] = deque(maxlen=_MAX_RECENT)
+        recent_items: deque[tuple[int, str]] = deque(maxlen=_MAX_RECENT)
         items: set[str] = set()
         pairs: set[tuple[str, str]] = set()
         for event in events:
             for item in event.items:
                 neighbours = (
-                    other for at, other in recent if event.at - at < window_ms and other != item
+                    other
+                    for at, other in recent_items
+                    if event.at - at < window_ms and other != item
                 )
                 pairs.update(
                     (min(item, neighbour), max(item, neighbour)) for neighbour in neighbours
                 )
-                recent.append((event.at, item))
+                recent_items.append((event.at, item))
                 items.add(item)
         self._customers.update(items)
         self._pairs.update(pairs)
@@ -176,8 +178,8 @@ class _Pairs:
 
 
 def _rows(catalog: Catalog, counts: _Counts, limits: RecipeLimits) -> Iterator[RecipeRow]:
-    popular = _best(_shares(counts.popularity), limits.max_items)
-    similar = similar_items(catalog.items, limits.max_items)
+    popular_items = _best(_shares(counts.popularity), limits.max_items)
+    similar_by_item = similar_items(catalog.items, limits.max_items)
     pair_scores = {
         BOUGHT_TOGETHER: counts.purchases.scores(limits.min_customers),
         VIEWED_TOGETHER: counts.views.scores(limits.min_customers),
@@ -186,24 +188,27 @@ def _rows(catalog: Catalog, counts: _Counts, limits: RecipeLimits) -> Iterator[R
         if scores:
             for item in catalog.items:
                 best_items = _best(scores.get(item.id, {}), limits.max_items)
-                others = (similar.get(item.id, ()), popular)
+                others = (similar_by_item.get(item.id, ()), popular_items)
                 yield from _learned_or_fallback_rows(
                     recipe, item.id, best_items, others, limits.max_items
                 )
-    by_subject = {MOST_RESOLVED: counts.solutions, POPULAR_IN_SEGMENT: counts.in_segment}
-    for recipe, by_key in by_subject.items():
-        for key, customers in sorted(by_key.items()):
+    counts_by_recipe = {
+        MOST_RESOLVED: counts.solutions,
+        POPULAR_IN_SEGMENT: counts.segment_popularity,
+    }
+    for recipe, counts_by_key in counts_by_recipe.items():
+        for key, customers in sorted(counts_by_key.items()):
             frequent_items = {item: n for item, n in customers.items() if n >= limits.min_customers}
             best_items = _best(_bounds(frequent_items, counts.popularity), limits.max_items)
             yield from _learned_or_fallback_rows(
-                recipe, key, best_items, (popular,), limits.max_items
+                recipe, key, best_items, (popular_items,), limits.max_items
             )
-    for item_id, best_items in sorted(similar.items()):
+    for item_id, best_items in sorted(similar_by_item.items()):
         yield from _learned_or_fallback_rows(
-            SIMILAR, item_id, best_items, (popular,), limits.max_items
+            SIMILAR, item_id, best_items, (popular_items,), limits.max_items
         )
     for recipe in RECIPES:
-        yield from (RecipeRow(recipe, EVERYBODY, *pair) for pair in popular)
+        yield from (RecipeRow(recipe, EVERYBODY, *pair) for pair in popular_items)
 
 
 def _learned_or_fallback_rows(
@@ -273,8 +278,10 @@ def similar_items(
         for offset, row in enumerate(np.asarray(similarities)):
             place = start + offset
             row[place] = 0.0
-            best = np.argsort(-row, kind="stable")[:max_items]
-            best_items = [(items[at].id, round(float(row[at]), 6)) for at in best if row[at] > 0]
+            best_indices = np.argsort(-row, kind="stable")[:max_items]
+            best_items = [
+                (items[at].id, round(float(row[at]), 6)) for at in best_indices if row[at] > 0
+            ]
             if best_items:
                 scores[items[place].id] = best_items
     return scores
@@ -293,8 +300,8 @@ class _Column(Struct, frozen=True):
         part_values, all_values = self.values[part, None], self.values[None, :]
         if self.weights is None:
             return np.nan_to_num(1.0 - np.abs(part_values - all_values))
-        equal = (part_values == all_values) & (part_values >= 0)
-        products: npt.NDArray[np.float64] = equal * self.weights[part, None]
+        is_equal = (part_values == all_values) & (part_values >= 0)
+        products: npt.NDArray[np.float64] = is_equal * self.weights[part, None]
         return products
 
 

@@ -24,7 +24,7 @@ from pipeline.model.interaction import Context, FactValue, Interaction
 
 _BATCH: Final = 2_000
 _UNSHOWN_OUTCOMES: Final = ("bounce", "expired")
-_SURE: Final = 1.0 - 1e-9
+_CERTAIN_PROPENSITY: Final = 1.0 - 1e-9
 """Propensity above which a choice counts as certain, not drawn."""
 _LEAST_PROPENSITY: Final = 1e-9
 """Propensity below which no choice can have been drawn, even among many items with little
@@ -33,7 +33,7 @@ _INTERACTION: Final = """
     s.interaction AS interaction, epoch_ms(s.interaction.occurred_at) AS occurred_at,
     epoch_ms(s.interaction.received_at) AS received_at
 """
-_candidates_from: Final = msgspec.json.Decoder(list[Candidate])
+_CANDIDATES_DECODER: Final = msgspec.json.Decoder(list[Candidate])
 
 
 class ReplayedDataError(Exception):
@@ -110,7 +110,7 @@ class ReplayedData:
         choice_filter = "choice.action_id IS NOT NULL"
         for row in self._choices(goal, choice_filter, f"NOT {_has_outcome(*_UNSHOWN_OUTCOMES)}"):
             slot = row["slot"]
-            all_candidates = _candidates_from.decode(row["candidates"])
+            all_candidates = _CANDIDATES_DECODER.decode(row["candidates"])
             message = next(
                 (
                     candidate
@@ -138,7 +138,7 @@ class ReplayedData:
         in a holdout of several campaigns.
         """
         choice_filter = f"""epoch_ms(decided_at) >= {since_ms} AND NOT contains(choice.slot, '#')
-            AND choice.propensity BETWEEN {_LEAST_PROPENSITY!r} AND {_SURE!r}"""
+            AND choice.propensity BETWEEN {_LEAST_PROPENSITY!r} AND {_CERTAIN_PROPENSITY!r}"""
         held_out = self._holdouts()
         rows = self._choices(goal, choice_filter, "TRUE")
         for _, choices in groupby(rows, key=itemgetter("decision_id")):
@@ -153,7 +153,7 @@ class ReplayedData:
     def _holdouts(self) -> dict[str, list[str]]:
         """Return each customer's holdouts by all of the customer's decisions: those before the
         first exposure do not name the holdout yet."""
-        return dict(self._connection.execute(_HELD_OUT).fetchall())
+        return dict(self._connection.execute(_HOLDOUTS_QUERY).fetchall())
 
     def _choices(
         self, goal: MessageGoal, choice_filter: str, outcome_filter: str
@@ -210,7 +210,7 @@ def _has_outcome(*names: str) -> str:
 
 
 _CAMPAIGNS_HOLDOUT: Final = "campaign/"
-_HELD_OUT: Final = """
+_HOLDOUTS_QUERY: Final = """
 SELECT profile_id, list(DISTINCT draw.holdout)
 FROM (SELECT profile_id, unnest(holdouts) AS draw FROM decisions) WHERE draw.held GROUP BY 1
 """
@@ -313,9 +313,11 @@ def _create_view(
                 f"has no column {missing[0]!r}: it is not {topic} as `kairos replay` writes it"
             )
             raise ReplayedDataError(f"{folder}: {message}")
-        later = _LATER_COLUMNS.items() if name == "decisions" else ()
+        later_columns = _LATER_COLUMNS.items() if name == "decisions" else ()
         added_columns = "".join(
-            f", {expression} AS {column}" for column, expression in later if column not in columns
+            f", {expression} AS {column}"
+            for column, expression in later_columns
+            if column not in columns
         )
         connection.execute(
             f"CREATE VIEW {name} AS SELECT *{added_columns} FROM {relation}"
@@ -331,7 +333,7 @@ def _drawn_decision(
     """Return a decision by its drawn choices; `holdout_campaigns`: campaigns that hold the customer
     out."""
     first = choices[0]
-    all_candidates = _candidates_from.decode(first["candidates"])
+    all_candidates = _CANDIDATES_DECODER.decode(first["candidates"])
     rivals = tuple(
         candidate
         for candidate in all_candidates
@@ -395,5 +397,7 @@ def _decode_values(text: str | None) -> dict[str, FactValue]:
 
 
 def _context(context: dict[str, Any] | None) -> Context:
-    present = {name: value for name, value in (context or {}).items() if value is not None}
-    return Context(**{name: present[name] for name in Context.__struct_fields__ if name in present})
+    known_values = {name: value for name, value in (context or {}).items() if value is not None}
+    return Context(
+        **{name: known_values[name] for name in Context.__struct_fields__ if name in known_values}
+    )

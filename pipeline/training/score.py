@@ -27,9 +27,9 @@ from pipeline.training.fitting import LabelledRows, calibrate, fit, predict
 from pipeline.training.limits import (
     data_of,
     refuse_leaks,
-    require_enough,
+    require_examples,
     require_parts,
-    require_sound,
+    require_usable_model,
 )
 from pipeline.training.model_folder import TrainedModel, digest_of_text
 from pipeline.training.replayed_data import ReplayedData
@@ -37,7 +37,8 @@ from pipeline.training.splitting import split
 
 
 class ScoredMoment(Struct, frozen=True):
-    """Moment of a customer with the score's features, and whether the goal was `reached` after."""
+    """Moment of a customer with the score's features; `reached`: whether the goal was reached
+    afterwards."""
 
     profile_id: str
     decided_at: int
@@ -53,14 +54,14 @@ def train_score(data: ReplayedData, score: model.Score, trained_at: int) -> Trai
     assert score.goal is not None
     window_ms = duration_ms(score.goal.window)
     moments = list(moments_of(data, score))
-    require_enough(len(moments), sum(moment.reached for moment in moments), "moments")
+    require_examples(len(moments), sum(moment.reached for moment in moments), "moments")
     parts = split(moments, window_ms)
     require_parts(parts)
     features = tuple(_feature(feature) for feature in score.features)
     train = _labelled_rows(parts.train)
     refuse_leaks(features, train)
     text_model = fit(train, _labelled_rows(parts.held_back))
-    require_sound(text_model.text, len(features))
+    require_usable_model(text_model.text, len(features))
     test = _labelled_rows(parts.test)
     p = calibrate(predict(text_model.text, test.rows), None)
     manifest = ModelManifest(
@@ -86,27 +87,27 @@ def moments_of(data: ReplayedData, score: model.Score) -> Iterator[ScoredMoment]
     assert score.goal is not None
     test, window_ms = compile_condition(score.goal.when).test, duration_ms(score.goal.window)
     compiled_score = compile_score(score)
-    end_ms, examples = data.end_ms, []
+    end_ms, moments = data.end_ms, []
     for profile_id, interactions in groupby(data.interactions(), attrgetter("profile_id")):
         facts = [interaction.facts for interaction in interactions]
-        goals = sorted(fact.now_ms for fact in facts if test(fact))
-        for day in _last_of_days(facts):
-            if day.now_ms + window_ms <= end_ms:
-                values = tuple(features_of(compiled_score, day.traits, day.now_ms))
-                reached = _is_in_window(goals, day.now_ms, window_ms)
-                examples.append(ScoredMoment(profile_id, day.now_ms, values, reached))
-    yield from sorted(examples, key=lambda example: (example.decided_at, example.profile_id))
+        goal_times = sorted(fact.now_ms for fact in facts if test(fact))
+        for last_facts in _last_facts_of_days(facts):
+            if last_facts.now_ms + window_ms <= end_ms:
+                values = tuple(features_of(compiled_score, last_facts.traits, last_facts.now_ms))
+                reached = _is_in_window(goal_times, last_facts.now_ms, window_ms)
+                moments.append(ScoredMoment(profile_id, last_facts.now_ms, values, reached))
+    yield from sorted(moments, key=lambda moment: (moment.decided_at, moment.profile_id))
 
 
-def _last_of_days(facts: Sequence[Facts]) -> Iterator[Facts]:
+def _last_facts_of_days(facts: Sequence[Facts]) -> Iterator[Facts]:
     for _, day_facts in groupby(facts, lambda fact: fact.now_ms // DAY_MS):
         yield list(day_facts)[-1]
 
 
-def _is_in_window(goals: Sequence[int], at: int, window_ms: int) -> bool:
+def _is_in_window(goal_times: Sequence[int], at: int, window_ms: int) -> bool:
     """Return whether a goal came in (`at`, `at` + `window_ms`]."""
-    place = bisect_right(goals, at)
-    return place < len(goals) and goals[place] <= at + window_ms
+    place = bisect_right(goal_times, at)
+    return place < len(goal_times) and goal_times[place] <= at + window_ms
 
 
 def _feature(feature: str | model.DaysSince) -> ModelFeature:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, Generic, Protocol, TypeVar
 
-_TEST_FROM: Final = 0.7
+_TEST_START: Final = 0.7
 """Share of the examples, in the order of time, at which the test set begins."""
 
 _HELD_BACK_FOLDS: Final = range(6, 8)
@@ -41,7 +41,7 @@ class Split(Generic[_T]):
 
 def split(examples: Sequence[_T], window_ms: int) -> Split[_T]:
     """Split examples that are in the order of time."""
-    cut = examples[int(len(examples) * _TEST_FROM)].decided_at
+    cut = examples[int(len(examples) * _TEST_START)].decided_at
     past_examples = [example for example in examples if example.decided_at + window_ms <= cut]
     return Split(
         train=[

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.adapters.broker import BrokerFailure
-from pipeline.stack.pauses import failures_after, pause_s
+from pipeline.stack.pauses import count_failures, pause_s
 from tests.benchmarks.processes import Process, start
 from tests.benchmarks.rig import NoRigError, Rig
 
@@ -81,7 +81,7 @@ class KeptWorker:
         while True:
             begin_s = time.monotonic()
             self._process.child.wait()
-            failures = failures_after(failures, time.monotonic() - begin_s)
+            failures = count_failures(failures, time.monotonic() - begin_s)
             time.sleep(pause_s(failures, random.random()))
             with self._starting:
                 if not self._is_running:

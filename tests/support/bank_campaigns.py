@@ -48,7 +48,7 @@ def bank_records(seed: int, customers: int, days: int) -> BankRecords:
     records = BankRecords([], [], [])
     for index in range(customers):
         person = customer(seed, index)
-        if not person.known:
+        if not person.is_known:
             continue
         diary = Diary(seed, person, days)
         meet_sales(diary, None, True)
@@ -82,7 +82,7 @@ def _add_life(records: BankRecords, name: str, diary: Diary) -> None:
             if is_held
             else str(life_event.properties["channel"])
         )
-        at = life_event.at if is_held else life_event.at - offer.arms[channel].after_ms
+        at = life_event.at if is_held else life_event.at - offer.arms[channel].delay_ms
         records.meetings.append(
             BankMeeting(name, offer, at, is_held, channel, reached_at.get(offer.offer))
         )
@@ -104,7 +104,7 @@ def _decision(decision_name: str, name: str, meeting: BankMeeting) -> Decision:
         1.0,
         fate,
     )
-    assignments = () if offer.agents else (Assignment(holdout, meeting.held, meeting.at),)
+    assignments = () if offer.agent_chances else (Assignment(holdout, meeting.held, meeting.at),)
     return decision(decision_name, name, meeting.at, candidate, holdouts=assignments)
 
 

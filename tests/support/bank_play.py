@@ -114,7 +114,7 @@ class BankPlay:
         if offer is None:
             return
         arm = offer.arms[action.channel]
-        seen_at = action.created_at + arm.after_ms + MINUTE_MS
+        seen_at = action.created_at + arm.delay_ms + MINUTE_MS
         may_be_moved = (
             not reaches_anyway(offer, simulated_customer)
             and (person, offer.offer) not in self._goals
@@ -180,7 +180,7 @@ def _goal(offer: BankOffer, customer: SimulatedCustomer, action_id: str, at: int
         kind="track",
         name=offer.goal,
         channel=offer.goal_channel,
-        identifiers=(customer.customer_id if customer.known else customer.email,),
+        identifiers=(customer.customer_id if customer.is_known else customer.email,),
         properties={"value": offer.value, "offer": offer.offer},
     )
     return event.interaction()
@@ -230,7 +230,7 @@ def choice_rounds(play: BankPlay) -> Iterator[ChoiceRound]:
             outbound = candidate.channel in ("email", "call")
             group = candidate.campaign if outbound else candidate.slot
             if candidate.fate == "chosen" or candidate.fate.startswith("beaten by "):
-                p = (1 - offer.mean_anyway(customer.tier)) * offer.arms[
+                p = (1 - offer.mean_base_rate(customer.tier)) * offer.arms[
                     candidate.channel
                 ].contact_persuasion
                 groups.setdefault(group, {})[candidate.treatment] = (

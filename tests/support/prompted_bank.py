@@ -41,7 +41,7 @@ def biographies(indices: range, is_known: bool) -> list[CustomerLife]:
     return [
         customer_life(size, index, True)
         for index in indices
-        if customer(7, index).known == is_known
+        if customer(7, index).is_known == is_known
     ]
 
 

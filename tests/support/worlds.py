@@ -11,7 +11,7 @@ from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.decisioning.learning.sampler import ThompsonSampler
 from pipeline.enrichment.enrichers import Places, enrichers_for
 from pipeline.rules import Rules
-from pipeline.rules.knowledge import EMPTY, knowledge_in_force
+from pipeline.rules.knowledge import EMPTY_KNOWLEDGE, knowledge_in_force
 from pipeline.rules.scorer import Scorer
 from pipeline.rules.token import TokenKey
 
@@ -30,7 +30,9 @@ def rules(
     key = TokenKey("test" * 8)
     enrichers = enrichers_for(config, places)
     learning = config.learning
-    knowledge = EMPTY if learning is None else knowledge_in_force(learning, EMPTY)
+    knowledge = (
+        EMPTY_KNOWLEDGE if learning is None else knowledge_in_force(learning, EMPTY_KNOWLEDGE)
+    )
     chooser = None if learning is None else ThompsonSampler(learning, knowledge)
     return Rules(config, key, MAX_ACTION_AGE_MS, enrichers, scorers or {}, chooser=chooser)
 

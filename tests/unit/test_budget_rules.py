@@ -14,7 +14,7 @@ from pipeline.model.budget import TOKENS, Grant, Purse, accept, tokens
 from pipeline.model.decision import Decision
 from pipeline.model.stages import Segmented
 from pipeline.rules import Rules
-from pipeline.stack.budgets import spent_early
+from pipeline.stack.budgets import early_exhaustions
 from tests.support.deciding import Life, campaign, hero, offer, problems, world
 
 
@@ -172,13 +172,13 @@ def test_campaign_out_of_budget_is_named_early() -> None:
     noon = round(datetime(2026, 3, 29, 12, tzinfo=UTC).timestamp() * 1000)
     rule = rules.config.budgets["mail"]
     record = record_of(open_account(rule, None, noon), {}, noon)
-    assert list(spent_early([record], rules.config, noon)) == []
+    assert list(early_exhaustions([record], rules.config, noon)) == []
 
     spent_record = with_fields(record, spent=10.0)
-    assert list(spent_early([spent_record], rules.config, noon)) == [
+    assert list(early_exhaustions([spent_record], rules.config, noon)) == [
         "mail: 10.00 of 10.00 is spent, after 50% of its period"
     ]
-    assert list(spent_early([spent_record], rules.config, noon + 11 * 3_600_000)) == []
+    assert list(early_exhaustions([spent_record], rules.config, noon + 11 * 3_600_000)) == []
 
 
 def test_grant_for_the_next_period_leaves_the_present_one_unchanged() -> None:

@@ -190,7 +190,7 @@ def test_rate_without_a_message_is_learned_by_treatment() -> None:
     knowledge = knowledge_of(LearningRecord(1, "d" * 64, 0, posteriors=tuple(baselines)))
     overall_rate = 500 / 1980
     base_rates = {
-        name: knowledge.anyway(("sale", name, name), "") for name in ("shoes", "boots", "hat")
+        name: knowledge.base_rate(("sale", name, name), "") for name in ("shoes", "boots", "hat")
     }
     assert base_rates == {
         "shoes": pytest.approx((490 + 20 * overall_rate) / 1000),

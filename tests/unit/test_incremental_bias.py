@@ -160,9 +160,9 @@ def _truth(treatment: str) -> float:
 @pytest.mark.parametrize("treatment", ["plain", "flattering"])
 def test_added_probability_is_the_true_effect(treatment: str) -> None:
     knowledge, customers = _measure_world()
-    evidence = knowledge.about(("sale", _OFFERS[treatment], treatment), "")
+    evidence = knowledge.treatment_evidence(("sale", _OFFERS[treatment], treatment), "")
     rate = evidence.successes / evidence.trials
-    base_rate = knowledge.anyway(("sale", _OFFERS[treatment], treatment), "")
+    base_rate = knowledge.base_rate(("sale", _OFFERS[treatment], treatment), "")
     held_count = sum(
         customer.is_held and customer.first_message == treatment for _, customer in customers
     )

@@ -16,7 +16,7 @@ from pipeline.decisioning.explain import explain, run_again
 from pipeline.decisioning.model_manifest import manifest_from
 from pipeline.model.learning import SNAPSHOT, LearningRecord, Posterior
 from pipeline.model.time import DAY_MS
-from pipeline.rules.knowledge import EMPTY, TreatmentEvidence
+from pipeline.rules.knowledge import EMPTY_KNOWLEDGE, TreatmentEvidence
 from pipeline.stack.model_drift import ModelUse, drift_of, stability_index
 from pipeline.training.fitting import calibrate, predict
 from pipeline.training.model_folder import StoredModel, TrainedModel, read_models, write_model
@@ -185,12 +185,12 @@ def test_snapshots_and_models_of_one_topic_reach_their_readers(
         evidence = Posterior("sale", "shoes", "tile", "", 10.0 * number, 1.0, 10, 1)
         return LearningRecord(number, "d" * 64, 0, posteriors=(evidence,))
 
-    assert latest.knowledge() is EMPTY
+    assert latest.knowledge() is EMPTY_KNOWLEDGE
     latest.apply_record(SNAPSHOT, snapshot(2))
     latest.apply_record("bank", promote(_store(trained_model, tmp_path), artifacts))
     latest.apply_record(SNAPSHOT, snapshot(1))  # a late snapshot from a replaced learner
     latest.apply_record(SNAPSHOT, None)
-    evidence = latest.knowledge().about(("sale", "shoes", "tile"), "")
+    evidence = latest.knowledge().treatment_evidence(("sale", "shoes", "tile"), "")
     assert evidence == TreatmentEvidence(20.0, 1.0, 10)
     assert latest.models.equip(rules).propensities.label == "bank@1"  # type: ignore[union-attr]
     latest.apply_record(SNAPSHOT, snapshot(3))

@@ -71,7 +71,9 @@ def _regrets(choose: Callable[[str, int], str]) -> list[float]:
     for number in range(_ROUNDS):
         at = draws.choice(STEPS).event
         treatment = choose(at, number)
-        total += max(truth[at].values()) - truth[at].get(treatment, STEPS[0].reminder.anyway["low"])
+        total += max(truth[at].values()) - truth[at].get(
+            treatment, STEPS[0].reminder.base_rates["low"]
+        )
         regrets.append(total)
     return regrets
 

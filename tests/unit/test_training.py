@@ -24,7 +24,7 @@ from pipeline.model.time import DAY_MS
 from pipeline.rules import Rules
 from pipeline.training.evaluation import calibration_error, log_loss, policy_value
 from pipeline.training.feature_choice import auc
-from pipeline.training.fitting import isotonic, logistic, predict
+from pipeline.training.fitting import isotonic_calibration, logistic_calibration, predict
 from pipeline.training.limits import LeakError, UntrainableError
 from pipeline.training.model_folder import TrainedModel
 from pipeline.training.propensity import TrainingRequest, train_propensity
@@ -243,7 +243,9 @@ def test_metrics_equal_their_definitions() -> None:
     wins = [1.0 if x > y else 0.5 if x == y else 0.0 for x, y in pairs]
     assert auc(p, labels) == pytest.approx(np.mean(wins))
     assert calibration_error(p, labels) == pytest.approx(np.abs(p - labels).mean())
-    curve = isotonic(np.array([0.1, 0.2, 0.3, 0.4]), np.array([False, True, False, True]))
+    curve = isotonic_calibration(
+        np.array([0.1, 0.2, 0.3, 0.4]), np.array([False, True, False, True])
+    )
     assert curve.raw == pytest.approx((0.1, 0.25, 0.4))
     assert curve.p == pytest.approx((0.25, 0.5, 0.75))
 
@@ -252,7 +254,7 @@ def test_logistic_calibration_follows_the_true_curve() -> None:
     random = np.random.default_rng(9)
     raw = random.uniform(0.05, 0.95, 20_000)
     truth = raw**2 / (raw**2 + (1 - raw) ** 2)  # twice the log-odds
-    curve = logistic(raw, random.random(len(raw)) < truth)
+    curve = logistic_calibration(raw, random.random(len(raw)) < truth)
     np.testing.assert_allclose(np.interp(raw, curve.raw, curve.p), truth, atol=0.03)
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from pipeline.model.decision import HELD_OUT_BY, Decision, Feedback
 from pipeline.model.ids import withheld_id
 from pipeline.model.learning import Posterior
-from pipeline.rules.knowledge import WITHHELD
+from pipeline.rules.knowledge import WITHHELD_OFFER
 
 Arm: TypeAlias = tuple[str, str, str, str]
 """Campaign, offer, treatment and context bin; the offer is "" for held-out customers."""
@@ -126,7 +126,7 @@ def _arm(action_id: str, decision: Decision) -> Arm:
         if candidate.fate.startswith(HELD_OUT_BY)
         and withheld_id(decision.decision_id, candidate.slot, candidate.campaign) == action_id
     )
-    return withheld_candidate.campaign, WITHHELD, withheld_candidate.treatment, decision.bin
+    return withheld_candidate.campaign, WITHHELD_OFFER, withheld_candidate.treatment, decision.bin
 
 
 def _succeeds(row: ActionRow) -> bool:

@@ -23,7 +23,7 @@ from scipy.special import betaincinv, expit
 from pipeline.config import amounts
 from pipeline.config.compiled import LearningRules
 from pipeline.rules.chooser import DrawResult, Field, PricedCandidate
-from pipeline.rules.knowledge import NONE, Knowledge, Tie, TreatmentEvidence
+from pipeline.rules.knowledge import NO_EVIDENCE, Knowledge, Tie, TreatmentEvidence
 
 _Floats: TypeAlias = NDArray[np.float64]
 _Words: TypeAlias = NDArray[np.uint64]
@@ -66,7 +66,7 @@ class _Runner(Struct, frozen=True, eq=False):
 
     name: int
     chances: _Floats
-    evidence: TreatmentEvidence = NONE
+    evidence: TreatmentEvidence = NO_EVIDENCE
     learned: bool = False
     ready: bool = True
     share: float = 1.0
@@ -90,7 +90,7 @@ class ThompsonSampler(Struct, frozen=True):
         """Return the chooser by another snapshot."""
         return ThompsonSampler(self.rules, knowledge)
 
-    def by_propensity(self) -> "ThompsonSampler":
+    def propensity_field_maker(self) -> "ThompsonSampler":
         """Return the chooser that compares probabilities of goals, without their worth."""
         return ThompsonSampler(self.rules, self.knowledge, self.runners, p_alone=True)
 
@@ -112,15 +112,17 @@ class ThompsonSampler(Struct, frozen=True):
         name = _hash("/".join(candidate.tie).encode())
         if candidate.transactional or candidate.campaign not in rules.goals:
             return _Runner(name, np.full(len(_LEVELS), p))
-        evidence = self.knowledge.about(candidate.tie, context_bin)
+        evidence = self.knowledge.treatment_evidence(candidate.tie, context_bin)
         mean = p if 0 < p < 1 else rules.prior
         chances = _posterior(
             mean * rules.prior_trials + evidence.successes,
             (1 - mean) * rules.prior_trials + max(evidence.trials - evidence.successes, 0.0),
         )
         if candidate.campaign in rules.incremental:
-            evidence = replace(evidence, anyway=self.knowledge.anyway(candidate.tie, context_bin))
-            chances = chances - evidence.anyway
+            evidence = replace(
+                evidence, base_rate=self.knowledge.base_rate(candidate.tie, context_bin)
+            )
+            chances = chances - evidence.base_rate
         ready = evidence.trial_count >= rules.ramp
         share = 1.0 if ready else min(max(rules.explore, evidence.trial_count / rules.ramp), 1.0)
         return _Runner(name, chances, evidence, True, ready, share)
@@ -154,7 +156,9 @@ class ThompsonField:
         tables = [runner.chances for runner in runners]
         self._chances = np.concatenate((_NO_TABLE, *tables)).reshape(-1, len(_LEVELS))
         self._scores = np.ascontiguousarray(self._score(self._chances.T).T)
-        certain_scores = self._score(1.0 - np.array([runner.evidence.anyway for runner in runners]))
+        certain_scores = self._score(
+            1.0 - np.array([runner.evidence.base_rate for runner in runners])
+        )
         self._pays = (np.where(self._is_learned, certain_scores, self._scores[:, 0]) > 0).tolist()
         self._draws_by_key: dict[str, tuple[list[float], _Floats]] = {}
 

@@ -15,7 +15,7 @@ from pipeline.config.compiled import LearningRules
 from pipeline.decisioning.arbitrate import CHOSEN
 from pipeline.model.decision import HELD_OUT_BY, Candidate, Contact, Decision
 from pipeline.model.ids import withheld_id
-from pipeline.rules.knowledge import WITHHELD
+from pipeline.rules.knowledge import WITHHELD_OFFER
 
 
 def campaigns_in_window(
@@ -56,7 +56,7 @@ def withheld_contacts(
         Contact(
             action_id=withheld_id(decision.decision_id, candidate.slot, candidate.campaign),
             campaign=candidate.campaign,
-            offer=WITHHELD,
+            offer=WITHHELD_OFFER,
             treatment=candidate.treatment,
             channel=candidate.channel,
             purpose="marketing",
