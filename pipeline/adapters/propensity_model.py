@@ -43,7 +43,9 @@ class PropensityModel:
         calibration = manifest.calibration or Calibration((0.0, 1.0), (0.0, 1.0))
         self._raw, self._p = np.array(calibration.raw), np.array(calibration.p)
 
-    def of(self, candidates: Sequence[CompiledCandidate], facts: Facts) -> Sequence[float | None]:
+    def probabilities(
+        self, candidates: Sequence[CompiledCandidate], facts: Facts
+    ) -> Sequence[float | None]:
         """Return the probability of each candidate, by one call; None: the model lacks it."""
         import numpy as np
 
@@ -80,13 +82,15 @@ class PropensityModels:
         """Names and versions, in the form of a Decision."""
         return " ".join(model.manifest.label for model in self.models)
 
-    def of(self, candidates: Sequence[CompiledCandidate], facts: Facts) -> Sequence[float | None]:
+    def probabilities(
+        self, candidates: Sequence[CompiledCandidate], facts: Facts
+    ) -> Sequence[float | None]:
         """Return the probability of each candidate; None: all models lack it."""
-        predictions = list(self.models[0].of(candidates, facts))
+        predictions = list(self.models[0].probabilities(candidates, facts))
         for model in self.models[1:]:
             if None not in predictions:
                 break
-            other_predictions = model.of(candidates, facts)
+            other_predictions = model.probabilities(candidates, facts)
             predictions = [
                 other_prediction if prediction is None else prediction
                 for prediction, other_prediction in zip(predictions, other_predictions, strict=True)

@@ -30,7 +30,9 @@ def price_all(
     else:
         contenders = [
             PricedCandidate(candidate, _worth(candidate, p, facts))
-            for candidate, p in zip(candidates, propensities.of(candidates, facts), strict=True)
+            for candidate, p in zip(
+                candidates, propensities.probabilities(candidates, facts), strict=True
+            )
         ]
     if prices:
         contenders = [_charge(contender, prices) for contender in contenders]

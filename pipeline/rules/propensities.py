@@ -14,5 +14,7 @@ class Propensities(Protocol):
     def label(self) -> str:
         """Names of the models, for the Decision: NAME@VERSION."""
 
-    def of(self, candidates: Sequence[CompiledCandidate], facts: Facts) -> Sequence[float | None]:
+    def probabilities(
+        self, candidates: Sequence[CompiledCandidate], facts: Facts
+    ) -> Sequence[float | None]:
         """Return the probability of each; None: not learned yet, so the declared one counts."""

@@ -111,11 +111,11 @@ class _TimedModel:
         self.spent_ms: list[float] = []
         self._model = PropensityModels((model,))
 
-    def of(self, candidates: Any, facts: Any) -> Any:
+    def probabilities(self, candidates: Any, facts: Any) -> Any:
         if not candidates:
             return []
         begin_ns = time.process_time_ns()
-        propensities = self._model.of(candidates, facts)
+        propensities = self._model.probabilities(candidates, facts)
         self.spent_ms.append((time.process_time_ns() - begin_ns) / 1e6)
         return propensities
 

@@ -219,7 +219,7 @@ class _LearnedPropensities:
     def __init__(self, chances: dict[str, float]) -> None:
         self.chances = chances
 
-    def of(self, candidates: Any, facts: Any) -> list[float | None]:
+    def probabilities(self, candidates: Any, facts: Any) -> list[float | None]:
         return [self.chances.get(candidate.treatment) for candidate in candidates]
 
 

@@ -76,7 +76,7 @@ class _PropensityLog:
     def __init__(self) -> None:
         self.calls: list[tuple[Sequence[CompiledCandidate], Facts]] = []
 
-    def of(self, candidates: Sequence[CompiledCandidate], facts: Facts) -> list[None]:
+    def probabilities(self, candidates: Sequence[CompiledCandidate], facts: Facts) -> list[None]:
         self.calls.append((candidates, facts))
         return [None] * len(candidates)
 

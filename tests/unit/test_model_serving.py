@@ -118,8 +118,8 @@ def test_served_probability_is_that_of_the_trained_model(
     class RecordingPropensities:
         label = "bank@1"
 
-        def of(self, candidates, facts):  # type: ignore[no-untyped-def]
-            propensities = equipped_rules.propensities.of(candidates, facts)  # type: ignore[union-attr]
+        def probabilities(self, candidates, facts):  # type: ignore[no-untyped-def]
+            propensities = equipped_rules.propensities.probabilities(candidates, facts)  # type: ignore[union-attr]
             calls.append((candidates, facts, propensities))
             return propensities
 

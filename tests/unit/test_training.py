@@ -210,7 +210,7 @@ def test_training_and_serving_make_the_same_rows(
     class Watcher:
         label = "watched@1"
 
-        def of(self, candidates, facts):  # type: ignore[no-untyped-def]
+        def probabilities(self, candidates, facts):  # type: ignore[no-untyped-def]
             rows = encoder.rows(candidates, facts)
             for candidate, row in zip(candidates, rows, strict=True):
                 served_rows[facts.interaction.event_id, candidate.treatment] = row.tolist()
