@@ -94,7 +94,7 @@ def run(  # noqa: PLR0913 - a command's options
     settings = Settings()
     end_ms = optional_ms(until)
     files = open_files(input_path, settings.gateway_message_bytes)
-    rules = replace(backtest.rules_in(config, settings), with_chances=log is not None)
+    rules = replace(backtest.load_folder_rules(config, settings), with_chances=log is not None)
     origin, max_bytes = (
         named_source(rules.config, source) or _FILE_SOURCE,
         settings.gateway_message_bytes,

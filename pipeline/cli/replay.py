@@ -20,11 +20,11 @@ from pipeline.insights.campaign_facts import Period
 from pipeline.insights.policy_slots import Replays
 from pipeline.insights.policy_worth import PolicyWorth
 from pipeline.insights.tables import TableError
-from pipeline.replay.backtest import rules_in
+from pipeline.replay.backtest import load_folder_rules
 from pipeline.replay.live_decisions import LiveComparison
 from pipeline.replay.manifest import Selection
 from pipeline.replay.topics import ReplayReport, replay
-from pipeline.replay.what_if import AFTER, BEFORE, TimeRange, WhatIfReport, what_if
+from pipeline.replay.what_if import AFTER, BEFORE, TimeRange, WhatIfReport, compare_configurations
 from pipeline.rules import Rules
 from pipeline.settings import Settings
 from pipeline.stack.configure import ensure_configuration
@@ -129,11 +129,11 @@ def _replay(selection: Selection, folder: Path, json: bool) -> None:
 def _what_if(other: Path, time_range: TimeRange, folder: Path, json: bool) -> None:
     settings = Settings()
     before = load_rules(ensure_configuration(settings), settings)
-    after = rules_in(other, settings)
+    after = load_folder_rules(other, settings)
     with progress_bar() as bar:
         task = bar.add_task("deciding", total=None)
         records = Records.of(settings)
-        report = what_if(
+        report = compare_configurations(
             records,
             before,
             after,

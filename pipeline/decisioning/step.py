@@ -45,7 +45,7 @@ from pipeline.model.decision import (
     Reply,
     SlotChances,
 )
-from pipeline.model.ids import again_id, control_id, decision_id, event_key
+from pipeline.model.ids import control_id, decision_id, event_key, later_decision_id
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, RowTransition
 from pipeline.model.shards import Away, Erasure, arrival, destination
@@ -153,7 +153,7 @@ def decide_again(due: DueDeferral, state: ContactState, rules: Rules) -> Ok[Cont
     facts = replace(moment.facts, now_ms=due.at)
     customer_history = history.customer_history(state)
     case = _Case(
-        decision_id=again_id(due.deferral.first, due.at),
+        decision_id=later_decision_id(due.deferral.first, due.at),
         record=record,
         moment=replace(moment, facts=facts, stale=False, since_ms=due.deferral.since),
         history_before=customer_history,

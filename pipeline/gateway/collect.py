@@ -24,8 +24,8 @@ from pipeline.intake.messages import (
     SegmentBatch,
     SegmentMessage,
 )
-from pipeline.intake.refusal import Refusal, refuse, unavailable
-from pipeline.intake.segment_api import Arrival, interaction, with_batch_fields
+from pipeline.intake.refusal import Refusal, refuse, refuse_unavailable
+from pipeline.intake.segment_api import Arrival, add_batch_fields, interaction
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord, FailedInput, dead_letter
 from pipeline.model.interaction import Interaction
@@ -79,7 +79,7 @@ def message_endpoint(kind: Kind) -> Endpoint:
         failure = await gateway.write([TracedInteraction(result, trace_of(request))])
         post.note_attempt(acknowledged=failure is None)
         if failure is not None:
-            return unavailable(failure.detail)
+            return refuse_unavailable(failure.detail)
         return Response(_SUCCESS, media_type=JSON)
 
     return accept
@@ -131,7 +131,7 @@ async def write_and_answer(
     dead = [_dead_letter(refusal, raw) for _, raw, refusal in refusals]
     failure = await gateway.write(interactions, dead)
     if failure is not None:
-        return unavailable(failure.detail)
+        return refuse_unavailable(failure.detail)
     rejections = tuple(
         RejectedItem(index, refusal.code, refusal.field, refusal.message)
         for index, _, refusal in refusals
@@ -144,7 +144,7 @@ def _convert(
 ) -> Interaction | Refusal:
     if message.type is None:
         return refuse("missing_field", "type", "a message in a batch needs a type")
-    return interaction(with_batch_fields(message, batch), message.type, arrival)
+    return interaction(add_batch_fields(message, batch), message.type, arrival)
 
 
 def _dead_letter(refusal: Refusal, raw: bytes) -> DeadLetterRecord:

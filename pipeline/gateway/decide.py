@@ -24,7 +24,7 @@ from pipeline.gateway.request_intake import B, ReceivedRequest, receive
 from pipeline.gateway.responses import json_response
 from pipeline.intake.decoding import decode
 from pipeline.intake.messages import DECIDE_DECODER, DecideBody, PlacementRequest
-from pipeline.intake.refusal import Refusal, refuse, unavailable
+from pipeline.intake.refusal import Refusal, refuse, refuse_unavailable
 from pipeline.intake.segment_api import Arrival, interaction
 from pipeline.model.decision import Action, Reply
 from pipeline.model.interaction import DecideRequest, Interaction
@@ -122,7 +122,7 @@ class DecideEndpoint:
             reply = await self._ask(gateway, TracedInteraction(record, trace), budget_ms)
         post.note_attempt(acknowledged=not isinstance(reply, UnacknowledgedWrite))
         if isinstance(reply, UnacknowledgedWrite):
-            return unavailable(reply.detail)
+            return refuse_unavailable(reply.detail)
         gateway.metrics.count_decision(_RESULTS[verdict, isinstance(reply, Reply)])
         return reply
 

@@ -15,7 +15,7 @@ from pipeline.config.compile import Configuration
 from pipeline.gateway.attempts import Attempts
 from pipeline.gateway.metrics import Metrics
 from pipeline.gateway.rate_limits import RateLimits
-from pipeline.intake.refusal import Refusal, unavailable
+from pipeline.intake.refusal import Refusal, refuse_unavailable
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Interaction
@@ -69,7 +69,7 @@ class Gateway:
     def configuration(self) -> Configuration | Refusal:
         """Return the configuration in force."""
         latest = self.configurations.latest()
-        return latest or unavailable("no configuration yet; run `kairos config apply DIR`")
+        return latest or refuse_unavailable("no configuration yet; run `kairos config apply DIR`")
 
     async def write(
         self,

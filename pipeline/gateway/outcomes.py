@@ -106,7 +106,7 @@ def _outcome(report: OutcomeBody, intake: _OutcomeIntake) -> Interaction | Refus
     claims = intake.tokens.verify(report.token)
     if claims is None:
         return refuse("invalid_token", "token", "this is not the token of an action")
-    occurred_at = arrival.occurred_at(report.timestamp, report.sent_at or intake.envelope.sent_at)
+    occurred_at = arrival.event_time(report.timestamp, report.sent_at or intake.envelope.sent_at)
     if isinstance(occurred_at, Refusal):
         return occurred_at
     if arrival.source.name != ADAPTERS:

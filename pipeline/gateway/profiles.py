@@ -17,7 +17,7 @@ from pipeline.gateway import access
 from pipeline.gateway.gateway import Gateway
 from pipeline.gateway.responses import json_response
 from pipeline.identity.requests import forget
-from pipeline.intake.refusal import Refusal, refuse, unavailable
+from pipeline.intake.refusal import Refusal, refuse, refuse_unavailable
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier
@@ -80,7 +80,7 @@ class ProfileEndpoints:
         if isinstance(query, Refusal):
             return query
         if not self.view_updater.is_current:
-            return unavailable("the profiles are still being read from Kafka")
+            return refuse_unavailable("the profiles are still being read from Kafka")
         profile = await asyncio.to_thread(self._export if query.export else self._find, query)
         if profile is None:
             message = f"no person has the identifier {query.identifier.key}"
@@ -103,7 +103,7 @@ class ProfileEndpoints:
         record = OutgoingRecord(topics.IDENTITIES, change.identifier, value)
         failure = await gateway.publisher.publish((record,))
         if failure is not None:
-            return unavailable(failure.detail)
+            return refuse_unavailable(failure.detail)
         person = await asyncio.to_thread(self._find, query)
         identifiers = (link.identifier for link in person.tree) if person else (change.identifier,)
         return json_response(

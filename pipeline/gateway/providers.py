@@ -25,7 +25,7 @@ from pipeline.config.keys import expand_variables
 from pipeline.config.model.providers import Provider, ProviderCallbacks, ProviderSignature
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
 from pipeline.gateway.outcomes import OWN_SOURCE, outcome_of
-from pipeline.intake.refusal import Refusal, refuse, unavailable
+from pipeline.intake.refusal import Refusal, refuse, refuse_unavailable
 from pipeline.model.interaction import Identifier, Interaction, Scalar
 
 _MOST_BYTES: Final = 65_536
@@ -62,7 +62,7 @@ async def take_callback(gateway: Gateway, request: Request) -> Response | Refusa
     if outcome is not None:
         failure = await gateway.write([TracedInteraction(outcome, trace_of(request))])
         if failure is not None:
-            return unavailable(failure.detail)
+            return refuse_unavailable(failure.detail)
     return Response(status_code=204)
 
 
@@ -107,7 +107,7 @@ def _check_signature(request: Request, callbacks: ProviderCallbacks, body: bytes
     secret = expand_variables(signature.secret, os.environ)
     links = expand_variables(callbacks.links, os.environ)
     if not secret or links is None:
-        return unavailable("a variable in the provider's file is not set in the gateway")
+        return refuse_unavailable("a variable in the provider's file is not set in the gateway")
     given_signature = request.headers.get(signature.header, "")
     expected = _expected_signature(signature, secret.encode(), request, links.rstrip("/"), body)
     if hmac.compare_digest(given_signature.encode(), expected):

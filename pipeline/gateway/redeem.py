@@ -22,7 +22,7 @@ from pipeline.gateway.responses import json_response
 from pipeline.intake.decoding import decode
 from pipeline.intake.flatten import Flat, flatten
 from pipeline.intake.messages import MAX_ID, PostedRecord
-from pipeline.intake.refusal import Refusal, refuse, unavailable
+from pipeline.intake.refusal import Refusal, refuse, refuse_unavailable
 from pipeline.model import topics
 from pipeline.model.coupon import CouponRecord
 from pipeline.model.ids import outcome_id
@@ -90,7 +90,7 @@ class RedeemEndpoint:
     async def _redeem(self, gateway: Gateway, record: CouponRecord) -> Coupon | Refusal:
         """Return the coupon redeemed by this request, now or before."""
         if not self.book.is_current:
-            return unavailable("the coupons are still being read from Kafka")
+            return refuse_unavailable("the coupons are still being read from Kafka")
         coupon = self.book.find(record.code)
         if coupon is None:
             return Refusal(404, "unknown_code", "this code was never issued", "code")
@@ -109,11 +109,11 @@ class RedeemEndpoint:
         with self.book.watch_redemption(record.code, record.redemption_id or "") as redemption:
             failure = await gateway.publisher.publish([outgoing])
             if failure is not None:
-                return unavailable(failure.detail)
+                return refuse_unavailable(failure.detail)
             try:
                 return await asyncio.wait_for(redemption, _READ_BACK_S)
             except TimeoutError:
-                return unavailable("the redemption has not been read back yet")
+                return refuse_unavailable("the redemption has not been read back yet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ async def _confirm(
     conversion = _conversion(claims, coupon.redemption.at, sale)
     failure = await gateway.write([TracedInteraction(conversion, trace_of(request))])
     if failure is not None:
-        return unavailable(failure.detail)
+        return refuse_unavailable(failure.detail)
     return json_response(
         RedeemAnswer(
             code=format_code(sale.record.code),

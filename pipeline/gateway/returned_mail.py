@@ -18,7 +18,7 @@ from pipeline.gateway import access
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
 from pipeline.gateway.outcomes import outcome_of
 from pipeline.gateway.responses import json_response
-from pipeline.intake.refusal import Refusal, unavailable
+from pipeline.intake.refusal import Refusal, refuse_unavailable
 
 _MOST_BYTES: Final = 10_000_000
 
@@ -50,7 +50,7 @@ async def take_returned_mail(gateway: Gateway, request: Request) -> Response | R
     outcome = replace(outcome, source=ADAPTERS)
     failure = await gateway.write([TracedInteraction(outcome, trace_of(request))])
     if failure is not None:
-        return unavailable(failure.detail)
+        return refuse_unavailable(failure.detail)
     return json_response(ReturnedMailAnswer(mail.outcome))
 
 

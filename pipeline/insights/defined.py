@@ -73,7 +73,7 @@ class _Rules:
 
 def follow_cases(log: EventLog, journey: Journey, file: Path) -> DefinedCases:
     """Follow every case of the table through the journey that `file` defines. Raises TableError."""
-    plan = JourneyPlan.of(journey)
+    plan = JourneyPlan.build(journey)
     unseen = _load_marks(log, journey, plan, file)
     _load_cases(log)
     paths = _load_variants(log)

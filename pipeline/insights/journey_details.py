@@ -224,7 +224,7 @@ def _steps(defined_cases: DefinedCases) -> Iterator[StepDetails]:
 
 
 def _step_times(defined_cases: DefinedCases) -> dict[int, tuple[int, int, float]]:
-    limits = [step.within_ms for step in defined_cases.plan.steps]
+    limits = [step.time_limit_ms for step in defined_cases.plan.steps]
     defined_cases.log.queries.load(
         "limits",
         pa.table(
@@ -320,7 +320,7 @@ def _followed_plan(cases: DefinedCases) -> Comparison | None:
     if not places:
         return None
     cases.log.queries.load("landmarks", pa.table(table))
-    limit_ms = steps[first].within_ms
+    limit_ms = steps[first].time_limit_ms
     in_time = "TRUE" if limit_ms is None else f"reached_at - begun < {limit_ms * 1000}"
     rows = cases.log.queries.rows(
         f"""

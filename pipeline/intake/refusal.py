@@ -19,7 +19,7 @@ def refuse(code: str, field: str | None, message: str) -> Refusal:
     return Refusal(400, code, message, field)
 
 
-def unavailable(detail: str) -> Refusal:
+def refuse_unavailable(detail: str) -> Refusal:
     """Refuse with 503: the same request can succeed later."""
     return Refusal(
         503,

@@ -14,7 +14,7 @@ from pipeline.intake.identifiers import id_text, identifiers
 from pipeline.intake.message_ids import MessageIds
 from pipeline.intake.messages import MAX_ID, Kind, SegmentBatch, SegmentMessage, Time
 from pipeline.intake.refusal import Refusal, refuse
-from pipeline.intake.times import given_time, occurred_at
+from pipeline.intake.times import event_time, given_time
 from pipeline.intake.trust import Speaker
 from pipeline.model.interaction import DecideRequest, Identifier, Interaction
 
@@ -40,11 +40,11 @@ class Arrival:
         """Time of receipt; None for a replayed log, whose own times count."""
         return None if self.source.clock == "log" else self.now_ms
 
-    def occurred_at(self, timestamp: Time, sent_at: Time) -> int | Refusal:
+    def event_time(self, timestamp: Time, sent_at: Time) -> int | Refusal:
         """Return the time of the event, corrected by the sender's clock, except for a log."""
         skew = None if self.source.clock == "log" else sent_at
         earliest = self.config.earliest_time(self.source.name)
-        return occurred_at(timestamp, skew, self.now_ms, earliest)
+        return event_time(timestamp, skew, self.now_ms, earliest)
 
 
 def interaction(
@@ -58,7 +58,7 @@ def interaction(
         name=_name(message, kind),
         channel=arrival.source.channel,
         source=arrival.source.name,
-        occurred_at=arrival.occurred_at(*_times(message)),
+        occurred_at=arrival.event_time(*_times(message)),
         received_at=arrival.received_at,
         identifiers=_identifiers(message, kind, context, arrival),
         properties=_properties(message, kind, context),
@@ -67,7 +67,7 @@ def interaction(
     ).complete()
 
 
-def with_batch_fields(message: SegmentMessage, batch: SegmentBatch) -> SegmentMessage:
+def add_batch_fields(message: SegmentMessage, batch: SegmentBatch) -> SegmentMessage:
     """Return the message with the common fields of its batch."""
     return replace(
         message,
@@ -89,10 +89,10 @@ def message_id(sender_id: str | int | None, new_id: Callable[[], str | Refusal])
 def _identifiers(
     message: SegmentMessage, kind: Kind, context: Fields, arrival: Arrival
 ) -> tuple[Identifier, ...] | Refusal:
-    names = identifiers(message, kind, context, arrival.config)
-    if arrival.speaker is None or isinstance(names, Refusal):
-        return names
-    return arrival.speaker.restrict(names, id_text(message.user_id), context.get("proof"))
+    all_identifiers = identifiers(message, kind, context, arrival.config)
+    if arrival.speaker is None or isinstance(all_identifiers, Refusal):
+        return all_identifiers
+    return arrival.speaker.restrict(all_identifiers, id_text(message.user_id), context.get("proof"))
 
 
 def _times(message: SegmentMessage) -> tuple[Time, Time]:
@@ -103,8 +103,8 @@ def _times(message: SegmentMessage) -> tuple[Time, Time]:
     """
     if given_time(message.timestamp) is None:
         return message.original_timestamp, message.sent_at
-    corrected = given_time(message.original_timestamp) is not None
-    return message.timestamp, None if corrected else message.sent_at
+    is_corrected = given_time(message.original_timestamp) is not None
+    return message.timestamp, None if is_corrected else message.sent_at
 
 
 def _name(message: SegmentMessage, kind: Kind) -> str | Refusal:
@@ -117,15 +117,15 @@ def _name(message: SegmentMessage, kind: Kind) -> str | Refusal:
 
 def _properties(message: SegmentMessage, kind: Kind, context: Fields) -> Flat | Refusal:
     """Flatten the traits of identify and group messages, the properties of others."""
-    field = "traits" if kind in ("identify", "group") else "properties"
-    values = details(message.traits if field == "traits" else message.properties, field)
+    section = "traits" if kind in ("identify", "group") else "properties"
+    values = details(message.traits if section == "traits" else message.properties, section)
     if isinstance(values, Refusal):
         return values
-    own = flatten(values, field)
-    extra = _extra_fields(message, kind, context)
-    if isinstance(own, Refusal) or isinstance(extra, Refusal):
-        return own if isinstance(own, Refusal) else extra
-    return merge_over(own, extra, field)
+    message_fields = flatten(values, section)
+    extra_fields = _extra_fields(message, kind, context)
+    if isinstance(message_fields, Refusal) or isinstance(extra_fields, Refusal):
+        return message_fields if isinstance(message_fields, Refusal) else extra_fields
+    return merge_over(message_fields, extra_fields, section)
 
 
 def _extra_fields(message: SegmentMessage, kind: Kind, context: Fields) -> Flat | Refusal:

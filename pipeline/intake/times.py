@@ -8,7 +8,7 @@ from pipeline.config.dates import day
 from pipeline.intake.refusal import Refusal, refuse
 from pipeline.model.time import MAX_AHEAD_MS, SECOND_MS
 
-_LAST_MS: Final = 253_402_300_799_999
+_MAX_TIME_MS: Final = 253_402_300_799_999
 """End of the year 9999."""
 
 _UNITS: Final = ((1e11, 1_000.0), (1e14, 1.0), (1e17, 1e-3), (1e20, 1e-6))
@@ -24,7 +24,7 @@ def given_time(time: str | float | None) -> str | float | None:
     return None if isinstance(time, str) and not time.strip() else time
 
 
-def occurred_at(
+def event_time(
     timestamp: str | float | None, sent_at: str | float | None, received_ms: int, earliest_ms: int
 ) -> int | Refusal:
     """Return the time of the event in epoch ms, not later than its receipt.
@@ -47,17 +47,17 @@ def occurred_at(
     return check_time(event_ms, "timestamp", received_ms, earliest_ms)
 
 
-def check_time(at: int, field: str, received_ms: int, earliest_ms: int) -> int | Refusal:
-    """Return `at`, or the time of receipt where `at` is at most an hour later.
+def check_time(time_ms: int, field: str, received_ms: int, earliest_ms: int) -> int | Refusal:
+    """Return `time_ms`, or the time of receipt where it is at most an hour later.
 
     Refuse a later time, or one before the earliest of its source.
     """
-    if at > received_ms + MAX_AHEAD_MS:
+    if time_ms > received_ms + MAX_AHEAD_MS:
         return refuse("in_the_future", field, f"{field} is more than 1 h in the future")
-    if at < earliest_ms:
+    if time_ms < earliest_ms:
         message = f"{field} is before {day(earliest_ms)}, the earliest of its source"
         return refuse("invalid_time", field, message)
-    return min(at, received_ms)
+    return min(time_ms, received_ms)
 
 
 def parse_time(time: str | float, field: str) -> int | Refusal:
@@ -67,25 +67,25 @@ def parse_time(time: str | float, field: str) -> int | Refusal:
     """
     if isinstance(time, str) and _NUMBER.fullmatch(time):
         time = float(time) if "." in time else int(time)
-    at = _parse_iso(time) if isinstance(time, str) else _parse_number(time)
-    if at is not None and at <= _LAST_MS:
-        return at
+    time_ms = _parse_iso(time) if isinstance(time, str) else _parse_number(time)
+    if time_ms is not None and time_ms <= _MAX_TIME_MS:
+        return time_ms
     message = f"{field} must be like 2026-01-31T12:00:00.000Z, or epoch milliseconds"
     return refuse("invalid_time", field, message)
 
 
 def _parse_number(time: float) -> int | None:
     """Return epoch ms; None for a number beyond the largest unit's range."""
-    for limit, each_ms in _UNITS:
+    for limit, unit_ms in _UNITS:
         if abs(time) < limit:
-            return round(time * each_ms)
+            return round(time * unit_ms)
     return None
 
 
 def _parse_iso(text: str) -> int | None:
     try:
         moment = datetime.fromisoformat(_UTC.sub("+00:00", text.strip()))
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return round(aware.timestamp() * SECOND_MS)
+        aware_moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return round(aware_moment.timestamp() * SECOND_MS)
     except (ValueError, OverflowError):
         return None

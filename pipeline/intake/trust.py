@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from pipeline.config.compile import Configuration
 from pipeline.config.source_restrictions import SourceRestriction
-from pipeline.intake.refusal import Refusal, unavailable
+from pipeline.intake.refusal import Refusal, refuse_unavailable
 from pipeline.model.interaction import Identifier
 
 Identifiers: TypeAlias = tuple[Identifier, ...]
@@ -41,18 +41,18 @@ class Speaker:
             proven_id = self._prove(user_id, given_proof)
         if isinstance(proven_id, Refusal):
             return proven_id
-        usable = tuple(
+        usable_identifiers = tuple(
             identifier
             for identifier in identifiers
             if identifier.namespace in self.restriction.asserts or identifier == proven_id
         )
-        if usable == identifiers:
+        if usable_identifiers == identifiers:
             return identifiers
         self.on_unproven()
         message = (
             "the key is a public one: give anonymousId, or the proof of userId in context.proof"
         )
-        return usable or Refusal(403, "proof_required", message, "userId")
+        return usable_identifiers or Refusal(403, "proof_required", message, "userId")
 
     def _prove(self, user_id: str, given_proof: object) -> Identifier | Refusal | None:
         """Check the proof, and return the user id as an identifier."""
@@ -60,15 +60,15 @@ class Speaker:
             message = "the source has no `secret` in sources.yaml to check the proof with"
             return Refusal(403, "invalid_proof", message, _FIELD)
         if not self.secret:
-            return unavailable(f"the gateway's environment has no {self.restriction.secret}")
+            return refuse_unavailable(f"the gateway's environment has no {self.restriction.secret}")
         claim = Identifier(self.config.bundle.identity.user_id, user_id)
-        normal = self.config.identity.normalise(claim)
-        if not isinstance(normal, Identifier):
+        normal_identifier = self.config.identity.normalise(claim)
+        if not isinstance(normal_identifier, Identifier):
             return None
         digest = str(given_proof).strip().lower().encode(errors="replace")
-        for text in (user_id, normal.value):
+        for text in (user_id, normal_identifier.value):
             if hmac.compare_digest(digest, proof(self.secret, text).encode()):
-                return normal
+                return normal_identifier
         message = (
             "the proof is not the hexadecimal HMAC-SHA256 of this userId by the source's secret"
         )

@@ -43,8 +43,8 @@ def align(plan: JourneyPlan, path: Sequence[int]) -> Alignment:
     Fitness is 1 − cost / (length of the path + shortest path of the plan); 1 where both are empty.
     """
     weight, picks = _find_heaviest_pick(plan, path)
-    longest = len(path) + plan.shortest_length
-    cost = longest - weight
+    max_cost = len(path) + plan.shortest_length
+    cost = max_cost - weight
     picked_steps: set[int] = set()
     while picks is not None:
         step, picks = picks
@@ -56,7 +56,7 @@ def align(plan: JourneyPlan, path: Sequence[int]) -> Alignment:
     } - path_steps
     return Alignment(
         cost,
-        1.0 - cost / longest if longest else 1.0,
+        1.0 - cost / max_cost if max_cost else 1.0,
         tuple(sorted(skipped_steps)),
         tuple(sorted(repeated_steps)),
         tuple(sorted(path_steps - picked_steps)),
@@ -77,28 +77,28 @@ class _StagePick:
 def _find_heaviest_pick(plan: JourneyPlan, path: Sequence[int]) -> tuple[int, _Picks]:
     """Return the greatest weight of a pick, and the steps picked."""
     stages = plan.stages()
-    best: list[tuple[int, _Picks]] = [(0, None)] * (len(stages) + 1)
+    best_picks: list[tuple[int, _Picks]] = [(0, None)] * (len(stages) + 1)
     """Best pick of the stages before each, in the path so far."""
     open_picks: list[list[_StagePick]] = [[] for _ in stages]
-    latest: dict[int, int] = {}
+    latest_places: dict[int, int] = {}
     for place, step in enumerate(path):
         stage = plan.steps[step].stage
         weight = 2 if plan.steps[step].mandatory else 1
         stage_picks = open_picks[stage]
         # A later beginning helps only after a better pick of the earlier stages.
-        if not stage_picks or best[stage][0] > stage_picks[-1].earlier_weight:
-            stage_picks.append(_StagePick(place, best[stage][0], *best[stage]))
-        since = latest.get(step, -1)
-        latest[step] = place
+        if not stage_picks or best_picks[stage][0] > stage_picks[-1].earlier_weight:
+            stage_picks.append(_StagePick(place, best_picks[stage][0], *best_picks[stage]))
+        previous_place = latest_places.get(step, -1)
+        latest_places[step] = place
         for pick in stage_picks:
-            if pick.begin > since:
+            if pick.begin > previous_place:
                 pick.weight += weight
                 pick.picks = (step, pick.picks)
-                _improve(best, stage + 1, pick)
-    return best[-1]
+                _improve(best_picks, stage + 1, pick)
+    return best_picks[-1]
 
 
-def _improve(best: list[tuple[int, _Picks]], stage: int, pick: _StagePick) -> None:
-    while stage < len(best) and best[stage][0] < pick.weight:
-        best[stage] = (pick.weight, pick.picks)
+def _improve(best_picks: list[tuple[int, _Picks]], stage: int, pick: _StagePick) -> None:
+    while stage < len(best_picks) and best_picks[stage][0] < pick.weight:
+        best_picks[stage] = (pick.weight, pick.picks)
         stage += 1

@@ -14,7 +14,7 @@ class PlannedStep:
     name: str
     stage: int
     mandatory: bool = False
-    within_ms: int | None = None
+    time_limit_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class JourneyPlan:
     steps: tuple[PlannedStep, ...]
 
     @classmethod
-    def of(cls, journey: Journey) -> "JourneyPlan":
+    def build(cls, journey: Journey) -> "JourneyPlan":
         """Return the plan of a valid journey; a split adds no steps."""
         stages = [steps for stage in journey.steps if (steps := stage.steps())]
         return cls(
@@ -78,10 +78,10 @@ def follow_path(plan: JourneyPlan, path: Sequence[int]) -> PlanProgress:
             step: place for step in stage if (place := _first_place(path, step, begin)) is not None
         }
         reached_steps += sorted(places.items(), key=lambda item: item[1])
-        mandatory = [step for step in stage if plan.steps[step].mandatory]
-        if not places.keys() >= set(mandatory):
+        mandatory_steps = [step for step in stage if plan.steps[step].mandatory]
+        if not places.keys() >= set(mandatory_steps):
             return PlanProgress(tuple(reached_steps), None)
-        begin = max([begin, *(places[step] + 1 for step in mandatory)])
+        begin = max([begin, *(places[step] + 1 for step in mandatory_steps)])
     return PlanProgress(tuple(reached_steps), begin - 1 if begin else None)
 
 

@@ -36,32 +36,32 @@ def allocate(account: Account, unit: int, partitions: int, max_tokens: int, now_
     account = _complete(account, partitions)
     account = _clear_met_wants(account)
     if account.free < 0:
-        return _recall(account, -account.free, _idle_first(account, account.leases))
+        return _recall(account, -account.free, _sort_idle_first(account, account.leases))
     account = _grant(account, unit, min(max_tokens, account.free), now_ms)
     queue = _queue(account, now_ms)
-    in_flight = sum(
+    in_flight_tokens = sum(
         lease.promised - lease.ceiling for lease in account.leases.values() if lease.recalled
     )
-    missing = _lacking_tokens(account, queue) - account.free - in_flight
-    return _recall(account, missing, _recall_order(account, queue, now_ms))
+    missing_tokens = _lacking_tokens(account, queue) - account.free - in_flight_tokens
+    return _recall(account, missing_tokens, _recall_order(account, queue, now_ms))
 
 
 def recall_all(account: Account) -> Account:
     """Return the account with nothing leased, because its budget is not spent any more."""
     amount = sum(lease.left for lease in account.leases.values())
-    return _recall(account, amount, _idle_first(account, account.leases))
+    return _recall(account, amount, _sort_idle_first(account, account.leases))
 
 
-def has_waiting(account: Account) -> bool:
+def has_waiting_partition(account: Account) -> bool:
     """Return whether a partition lacks tokens that it can get in time."""
     return any(_can_get(account, lease) for lease in account.leases.values())
 
 
 def _complete(account: Account, partitions: int) -> Account:
-    missing = {number: PartitionLease() for number in range(partitions)}
-    if missing.keys() <= account.leases.keys():
+    new_leases = {number: PartitionLease() for number in range(partitions)}
+    if new_leases.keys() <= account.leases.keys():
         return account
-    return replace(account, leases={**missing, **account.leases})
+    return replace(account, leases={**new_leases, **account.leases})
 
 
 def _clear_met_wants(account: Account) -> Account:
@@ -82,7 +82,7 @@ def _grant(account: Account, unit: int, max_tokens: int, now_ms: int) -> Account
     if not any(lease.ceiling for lease in account.leases.values()):
         share = min(share, max_tokens // partitions)  # each partition gets a part first
     share = max(share, unit, 1)
-    order, leases_each = (*queue, *_poorest_first(account, queue)), _LEASES_AHEAD
+    order, leases_each = (*queue, *_sort_poorest_first(account, queue)), _LEASES_AHEAD
     if _lacking_tokens(account, queue) > account.free:
         order, leases_each = tuple(queue), 1  # only the queue gets tokens
     for goal in range(share, leases_each * share + 1, share):
@@ -120,9 +120,11 @@ def _lacking_tokens(account: Account, queue: Iterable[int]) -> int:
     return sum(account.leases[number].shortage for number in queue)
 
 
-def _poorest_first(account: Account, besides: Iterable[int]) -> list[int]:
+def _sort_poorest_first(account: Account, excluded_partitions: Iterable[int]) -> list[int]:
     leases = account.leases
-    return sorted(leases.keys() - set(besides), key=lambda number: (leases[number].left, number))
+    return sorted(
+        leases.keys() - set(excluded_partitions), key=lambda number: (leases[number].left, number)
+    )
 
 
 def _recall(account: Account, amount: int, order: Iterable[int]) -> Account:
@@ -140,15 +142,15 @@ def _recall_order(account: Account, queue: list[int], now_ms: int) -> list[int]:
     """Return the partitions from which to recall tokens for the first in the queue. The partitions
     behind it cannot use their tokens, because they lack more; partitions outside of the queue keep
     theirs for the hold time."""
-    free = [
+    free_partitions = [
         number
         for number in account.leases.keys() - set(queue)
         if not account.leases[number].is_held(now_ms)
     ]
-    return [*_idle_first(account, queue[1:]), *_idle_first(account, free)]
+    return [*_sort_idle_first(account, queue[1:]), *_sort_idle_first(account, free_partitions)]
 
 
-def _idle_first(account: Account, numbers: Iterable[int]) -> list[int]:
+def _sort_idle_first(account: Account, numbers: Iterable[int]) -> list[int]:
     """Return the partitions with unspent tokens, the longest idle first."""
     leases = account.leases
     holders = (

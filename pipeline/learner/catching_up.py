@@ -20,26 +20,26 @@ def catch_up(
     """Fold the records that the restored state counts already, then assign all partitions from
     there on."""
     for offsets in ledger.restored_offsets():
-        unread = _unread(source, ledger, offsets)
-        source.assign(_positions(ledger, unread))
-        while unread and not stop_event.is_set():
-            fold(source.read().before(unread))
-            unread = _unread(source, ledger, offsets)
+        ends = _unread_ends(source, ledger, offsets)
+        source.assign(_positions(ledger, ends))
+        while ends and not stop_event.is_set():
+            fold(source.read().part_before(ends))
+            ends = _unread_ends(source, ledger, offsets)
     source.assign(_positions(ledger, range(source.partitions)))
 
 
-def _unread(
+def _unread_ends(
     source: DecisionSource, ledger: EvidenceLedger, offsets: Mapping[str, int]
 ) -> dict[int, int]:
     """Return the partitions with unread records before `offsets`, with the offset after these."""
-    unread = {}
+    ends = {}
     for name, end in offsets.items():
-        partition, begin = int(name), ledger.state.offsets.get(name, 0)
-        if begin < end:
-            low, high = source.bounds(partition)
-            if max(begin, low) < min(end, high):
-                unread[partition] = min(end, high)
-    return unread
+        partition, offset = int(name), ledger.state.offsets.get(name, 0)
+        if offset < end:
+            first_offset, end_offset = source.bounds(partition)
+            if max(offset, first_offset) < min(end, end_offset):
+                ends[partition] = min(end, end_offset)
+    return ends
 
 
 def _positions(ledger: EvidenceLedger, partitions: Iterable[int]) -> dict[int, int]:

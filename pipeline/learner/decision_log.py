@@ -29,7 +29,7 @@ class DecisionBatch(Struct, frozen=True):
     decisions: list[LoggedDecision]
     ends: dict[int, int]
 
-    def before(self, limits: Mapping[int, int]) -> "DecisionBatch":
+    def part_before(self, limits: Mapping[int, int]) -> "DecisionBatch":
         """Return the part before these offsets."""
         decisions = [
             entry for entry in self.decisions if entry.offset < limits.get(entry.partition, 0)
@@ -79,8 +79,8 @@ class DecisionLog:
     def bounds(self, partition: int) -> tuple[int, int]:
         """Return the first offset of a partition, and the one after the last."""
         place = TopicPartition(topics.DECISIONS, partition)
-        low, high = self._consumer.get_watermark_offsets(place, _METADATA_S)
-        return low, high
+        first_offset, end_offset = self._consumer.get_watermark_offsets(place, _METADATA_S)
+        return first_offset, end_offset
 
     def assign(self, offsets: Mapping[int, int]) -> None:
         """Read these partitions only, from these offsets on."""
@@ -99,7 +99,7 @@ class DecisionLog:
             if isinstance(record, Decision):
                 batch.decisions.append(LoggedDecision(partition, offset, record))
             else:
-                metrics.UNREADABLE.inc()
+                metrics.UNREADABLE_RECORDS.inc()
                 _log.error("unreadable decision", extra={"partition": partition, "offset": offset})
         return batch
 

@@ -42,8 +42,8 @@ class LeaseWriter:
         linger: dict[str, Property] = {"linger.ms": 0, "message.timeout.ms": 30_000}
         self._writer = AcknowledgedWriter({**client, **linger}, _TIMEOUT_S + 1)
         group = stage("decisioning").group
-        self._workers = Consumer({**client, "group.id": group, "enable.auto.commit": False})
-        self._end = self._end_of(topics.BUDGETS, 0)
+        self._progress_reader = Consumer({**client, "group.id": group, "enable.auto.commit": False})
+        self._budgets_end = self._end_of(topics.BUDGETS, 0)
 
     def publish(self, accounts: Iterable[Account], offsets: Mapping[str, int], now_ms: int) -> None:
         """Write the accounts' records. Raises KafkaException, AnotherLearnerError."""
@@ -58,9 +58,9 @@ class LeaseWriter:
         ]
         if not records:
             return
-        if self._end_of(topics.BUDGETS, 0) > self._end:
+        if self._end_of(topics.BUDGETS, 0) > self._budgets_end:
             raise AnotherLearnerError("another learner leases budgets: stop one of the two")
-        self._end = max(self._writer.write(records)) + 1
+        self._budgets_end = max(self._writer.write(records)) + 1
 
     def grant(
         self, grants: Sequence[tuple[int, Grant]], digest: str, now_ms: int
@@ -83,7 +83,7 @@ class LeaseWriter:
     def processed_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
         """Return the offset up to which workers have processed their input, by partition."""
         places = [TopicPartition(topics.SEGMENTED, partition) for partition in partitions]
-        offsets = self._workers.committed(places, timeout=_TIMEOUT_S) if places else []
+        offsets = self._progress_reader.committed(places, timeout=_TIMEOUT_S) if places else []
         return {place.partition: max(place.offset, 0) for place in offsets}
 
     def decisions_end(self, partition: int) -> int:
@@ -92,7 +92,7 @@ class LeaseWriter:
 
     def close(self) -> None:
         """Close the connections."""
-        self._workers.close()
+        self._progress_reader.close()
 
     def _control(
         self, partition: int, grants: tuple[Grant, ...], digest: str, now_ms: int
@@ -111,5 +111,5 @@ class LeaseWriter:
 
     def _end_of(self, topic: str, partition: int) -> int:
         place = TopicPartition(topic, partition)
-        _, end = self._workers.get_watermark_offsets(place, timeout=_TIMEOUT_S)
+        _, end = self._progress_reader.get_watermark_offsets(place, timeout=_TIMEOUT_S)
         return int(end)

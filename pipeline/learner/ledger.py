@@ -73,14 +73,14 @@ class EvidenceLedger:
         self.is_new = value is None
         self.state = LedgerState() if value is None else _state(value)
         self._decode_spending = msgspec.msgpack.Decoder(SpentAction).decode
-        account = msgspec.msgpack.Decoder(Account).decode
+        decode_account = msgspec.msgpack.Decoder(Account).decode
         self.accounts: dict[str, Account] = {
-            key[1:].decode(): account(value) for key, value in _scan(self._rows, _ACCOUNT)
+            key[1:].decode(): decode_account(value) for key, value in _scan(self._rows, _ACCOUNT)
         }
         self._account_changes: set[str] = set()
-        tally = msgspec.msgpack.Decoder(Tally).decode
+        decode_tally = msgspec.msgpack.Decoder(Tally).decode
         self.tallies: dict[Arm, Tally] = {
-            msgspec.msgpack.decode(key[1:], type=Arm): tally(value)
+            msgspec.msgpack.decode(key[1:], type=Arm): decode_tally(value)
             for key, value in _scan(self._rows, _TALLY)
         }
 
@@ -99,7 +99,7 @@ class EvidenceLedger:
                 for posterior in snapshot.posteriors
             }
             state = LedgerState({}, snapshot.as_of, snapshot.number, snapshot.offsets)
-        spending = Count({}, self._find_spent, 0, changed_accounts=dict(accounts))
+        spending = Count({}, self._find_spent_action, 0, changed_accounts=dict(accounts))
         self._write(state, {}, self.tallies, spending)
 
     def fold(
@@ -114,19 +114,19 @@ class EvidenceLedger:
         `ends`: offsets after the batch by partition; `now_ms`: time from which the rows of spending
         are kept.
         """
-        spending = Count(self.accounts, self._find_spent, now_ms)
+        spending = Count(self.accounts, self._find_spent_action, now_ms)
         rows: dict[str, ActionRow] = {}
         tallies: dict[Arm, Tally] = {}
         as_of, count = self.state.as_of, 0
         for entry in decisions:
             decision = entry.decision
             spending.count_decision(decision, entry.partition, entry.offset)
-            counts = entry.offset >= self.state.counted.get(str(entry.partition), 0)
+            is_uncounted = entry.offset >= self.state.counted.get(str(entry.partition), 0)
             for feedback in decision.feedback:
-                before = rows.get(feedback.action_id) or self._find_action(feedback.action_id)
-                after = rows[feedback.action_id] = apply_feedback(before, feedback, decision)
+                old_row = rows.get(feedback.action_id) or self._find_action(feedback.action_id)
+                new_row = rows[feedback.action_id] = apply_feedback(old_row, feedback, decision)
                 as_of, count = max(as_of, decision.decided_at), count + 1
-                for change in difference(before, after) if counts else ():
+                for change in difference(old_row, new_row) if is_uncounted else ():
                     tallies[change.arm] = self._add_to_tally(tallies, change, half_life_ms)
         self.tallies.update(tallies)
         offsets = {**self.state.offsets, **{str(partition): end for partition, end in ends.items()}}
@@ -149,25 +149,25 @@ class EvidenceLedger:
         `Account.expiring` has their amount, but not their actions, so any actions of that amount
         are released.
         """
-        missing = {
+        missing_tokens = {
             account.name: account.expiring for account in self.accounts.values() if account.counted
         }
-        overdue: list[tuple[str, SpentAction]] = []
-        for key, value in _scan(self._rows, _SPENDING) if missing else ():
+        overdue_actions: list[tuple[str, SpentAction]] = []
+        for key, value in _scan(self._rows, _SPENDING) if missing_tokens else ():
             row = self._decode_spending(value)
             if row.status == OVERDUE:
-                overdue.append((key[1:].decode(), row))
+                overdue_actions.append((key[1:].decode(), row))
             elif row.status == "reserved" and row.until is not None:
                 for name, amount in self._running_parts(row):
-                    if name in missing:
-                        missing[name] -= amount
-        spending = Count({}, self._find_spent, 0)
-        for action_id, row in overdue:
-            parts = [part for part in self._running_parts(row) if part[0] in missing]
-            if parts and all(amount <= missing[name] for name, amount in parts):
+                    if name in missing_tokens:
+                        missing_tokens[name] -= amount
+        spending = Count({}, self._find_spent_action, 0)
+        for action_id, row in overdue_actions:
+            parts = [part for part in self._running_parts(row) if part[0] in missing_tokens]
+            if parts and all(amount <= missing_tokens[name] for name, amount in parts):
                 spending.actions[action_id] = replace(row, status="reserved")
                 for name, amount in parts:
-                    missing[name] -= amount
+                    missing_tokens[name] -= amount
         self._write(self.state, {}, {}, spending)
 
     def _running_parts(self, row: SpentAction) -> Iterator[tuple[str, int]]:
@@ -179,19 +179,19 @@ class EvidenceLedger:
 
     def put_accounts(self, accounts: Mapping[str, Account]) -> None:
         """Write accounts."""
-        spending = Count(self.accounts, self._find_spent, 0, changed_accounts=dict(accounts))
+        spending = Count(self.accounts, self._find_spent_action, 0, changed_accounts=dict(accounts))
         self._write(self.state, {}, {}, spending)
 
     def expire_spending(self, now_ms: int) -> None:
         """Release reservations of actions that were not shown in time; delete old rows."""
-        spending = Count(self.accounts, self._find_spent, now_ms)
+        spending = Count(self.accounts, self._find_spent_action, now_ms)
         deletions: list[bytes] = []
         for count, (key, _) in enumerate(_scan(self._rows, _SPENDING_DUE)):
             if count >= _EXPIRY_BATCH or _TIME.unpack_from(key, 1)[0] > now_ms:
                 break
             name = key[1 + _TIME.size :]
             deletions.append(key)
-            row = self._find_spent(name.decode())
+            row = self._find_spent_action(name.decode())
             if row is not None and row.due <= now_ms:
                 if row.due == row.forget_at:
                     deletions.append(_SPENDING + name)
@@ -205,7 +205,7 @@ class EvidenceLedger:
         names, self._account_changes = self._account_changes, set()
         return names
 
-    def note_published(self, number: int) -> None:
+    def store_snapshot_number(self, number: int) -> None:
         """Store the number of the newest snapshot."""
         state = self.state
         self._write(LedgerState(state.offsets, state.as_of, number, state.counted), {}, {})
@@ -228,7 +228,7 @@ class EvidenceLedger:
         """Close the database."""
         self._rows.close()
 
-    def _find_spent(self, action_id: str) -> SpentAction | None:
+    def _find_spent_action(self, action_id: str) -> SpentAction | None:
         value = self._rows.get(_SPENDING + action_id.encode())
         return None if value is None else self._decode_spending(value)
 

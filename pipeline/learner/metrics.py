@@ -12,7 +12,7 @@ NUMBER: Final = Gauge("kairos_learner_snapshot_number", "Number of the newest sn
 PUBLICATION_TIME: Final = Gauge(
     "kairos_learner_published_seconds", "Time of the newest snapshot's publication"
 )
-UNREADABLE: Final = Counter(
+UNREADABLE_RECORDS: Final = Counter(
     "kairos_learner_unreadable", "Records of decisions that cannot be decoded"
 )
 BUDGET_LEFT: Final = Gauge(

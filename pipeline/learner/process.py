@@ -32,9 +32,9 @@ from pipeline.learner.treasury import Treasury
 from pipeline.settings import Settings
 
 _START_S: Final = 30.0
-_EXPIRE_EVERY_S: Final = 60.0
+_EXPIRY_INTERVAL_S: Final = 60.0
 _FIRST_LEASES_S: Final = 20.0
-_LONG_MS: Final = 10**15
+_ENDLESS_HALF_LIFE_MS: Final = 10**15
 """Half-life if none is configured: evidence does not fade."""
 
 _log = logging.getLogger("kairos.learner")
@@ -85,14 +85,14 @@ class _Learner:
         self._log = log
         self._ledger = ledger
         self._configurations = configurations
-        self._every_s = settings.snapshot_ms / 1000
+        self._snapshot_interval_s = settings.snapshot_ms / 1000
         self._publisher = SnapshotPublisher(settings.kafka(), codec)
         self._writer = LeaseWriter(settings.kafka(), codec, log.partitions)
         self._resume(settings, codec)
         self._treasury = Treasury(ledger, self._writer, log.partitions)
         self._has_new_evidence = False
-        self._published_s = 0.0
-        self._expired_s = time.monotonic()
+        self._publication_s = 0.0
+        self._expiry_s = time.monotonic()
 
     def learn(self, stop_event: threading.Event) -> None:
         """Read and count decisions, publish snapshots, and lease budgets until `stop_event`."""
@@ -100,12 +100,12 @@ class _Learner:
             self.fold(self._log.read())
             self._lease()
             now_s = time.monotonic()
-            if self._has_new_evidence and now_s - self._published_s >= self._every_s:
+            if self._has_new_evidence and now_s - self._publication_s >= self._snapshot_interval_s:
                 self._publish()
-                self._published_s = now_s
-            if now_s - self._expired_s >= _EXPIRE_EVERY_S:
+                self._publication_s = now_s
+            if now_s - self._expiry_s >= _EXPIRY_INTERVAL_S:
                 self._ledger.expire(self._ledger.state.as_of)
-                self._expired_s = now_s
+                self._expiry_s = now_s
         self._log.close()
         self._writer.close()
 
@@ -139,7 +139,7 @@ class _Learner:
 
         A snapshot with a greater number than the ledger's was published just before a kill.
         """
-        snapshot = self._publisher.newest()
+        snapshot = self._publisher.load_newest()
         number = 0 if snapshot is None else snapshot.number
         if self._ledger.is_new:
             budgets = read_budgets(settings.kafka(), codec)
@@ -151,7 +151,7 @@ class _Learner:
             accounts = {name: account_of(budget) for name, budget in budgets.items()}
             self._ledger.restore(snapshot, accounts)
         elif number > self._ledger.state.number:
-            self._ledger.note_published(number)
+            self._ledger.store_snapshot_number(number)
         metrics.NUMBER.set(number)
 
     def _publish(self) -> None:
@@ -170,5 +170,5 @@ class _Learner:
     def _half_life_ms(self) -> int:
         config = self._configuration()
         if config is None or config.learning is None:
-            return _LONG_MS
+            return _ENDLESS_HALF_LIFE_MS
         return config.learning.half_life_ms

@@ -50,14 +50,14 @@ class SnapshotPublisher:
         }
         self._writer = AcknowledgedWriter({**client, **settings}, _TIMEOUT_S + 1.0)
 
-    def newest(self) -> LearningRecord | None:
+    def load_newest(self) -> LearningRecord | None:
         """Return the newest snapshot in the topic."""
         return newest_snapshot(self._client, self._codec)
 
     def publish(self, ledger: EvidenceLedger, half_life_ms: int, now_ms: int) -> LearningRecord:
         """Publish the evidence as the next snapshot. Raises KafkaException, AnotherLearnerError."""
         state = ledger.state
-        snapshot = self.newest()
+        snapshot = self.load_newest()
         if snapshot is not None and snapshot.number > state.number:
             raise AnotherLearnerError(
                 f"snapshot {snapshot.number} is not this learner's: does another learner run?"
@@ -76,5 +76,5 @@ class SnapshotPublisher:
         )
         value = self._codec.encode(topics.LEARNING, record)
         self._writer.write([OutgoingRecord(topics.LEARNING, SNAPSHOT, value)])
-        ledger.note_published(record.number)
+        ledger.store_snapshot_number(record.number)
         return record

@@ -11,12 +11,12 @@ from pipeline.config.compile import Configuration
 from pipeline.decisioning.budgets.accounts import Account, open_account
 from pipeline.decisioning.budgets.pacing import allowance, reprice
 from pipeline.learner import metrics
-from pipeline.learner.allocation import allocate, has_waiting, recall_all
+from pipeline.learner.allocation import allocate, has_waiting_partition, recall_all
 from pipeline.learner.lease_writer import LeaseWriter
 from pipeline.learner.ledger import EvidenceLedger
 from pipeline.model.budget import Grant, units
 
-_PUBLISH_EVERY_MS: Final = 1_000
+_PUBLICATION_INTERVAL_MS: Final = 1_000
 _PRICE_TOLERANCE: Final = 0.01
 """Relative difference of prices below which no new record is written."""
 
@@ -43,9 +43,9 @@ class Treasury:
         self._recalls: dict[tuple[str, int], _Recall] = {}
         self._offsets: dict[int, int] = {}
         self._digest: str | None = None
-        self._waited_for: set[str] = set()
+        self._waiting_budgets: set[str] = set()
         self._names_to_publish: set[str] = set()
-        self._published_ms = 0
+        self._publication_ms = 0
 
     def work(self, config: Configuration, now_ms: int) -> None:
         """Confirm recalls, set prices, grant and recall, and publish the changes.
@@ -64,11 +64,11 @@ class Treasury:
         names.update(
             name for name, rule in rules.items() if rule.ends or rule.per in _CALENDAR_PERIODS
         )
-        names |= self._waited_for  # the hold of a lease may have ended
+        names |= self._waiting_budgets  # the hold of a lease may have ended
         accounts = {
-            name: after
+            name: account
             for name in sorted(names)
-            if (after := self._revise(name, rules.get(name), now_ms)) is not None
+            if (account := self._revise(name, rules.get(name), now_ms)) is not None
         }
         if accounts:
             ledger.put_accounts(accounts)
@@ -84,19 +84,19 @@ class Treasury:
 
     def _revise(self, name: str, rule: BudgetRule | None, now_ms: int) -> Account | None:
         """Return the account of a budget as it should be; None if it already is."""
-        before = self._ledger.accounts.get(name)
-        self._waited_for.discard(name)
+        old_account = self._ledger.accounts.get(name)
+        self._waiting_budgets.discard(name)
         if rule is None:
-            after = None if before is None else recall_all(before)
+            new_account = None if old_account is None else recall_all(old_account)
         else:
-            after = reprice(open_account(rule, before, now_ms), rule, now_ms)
-            max_tokens = allowance(after, rule, now_ms)
-            after = _renew_outdated_prices(
-                allocate(after, rule.unit, self._partitions, max_tokens, now_ms)
+            new_account = reprice(open_account(rule, old_account, now_ms), rule, now_ms)
+            max_tokens = allowance(new_account, rule, now_ms)
+            new_account = _renew_outdated_prices(
+                allocate(new_account, rule.unit, self._partitions, max_tokens, now_ms)
             )
-            if has_waiting(after):
-                self._waited_for.add(name)
-        return None if after == before else after
+            if has_waiting_partition(new_account):
+                self._waiting_budgets.add(name)
+        return None if new_account == old_account else new_account
 
     def _send_grants(self, revisions: Mapping[str, Account], digest: str, now_ms: int) -> None:
         # The grants that an earlier learner sent are unknown, so after a start all are sent again.
@@ -107,7 +107,7 @@ class Treasury:
             for partition, lease in account.leases.items()
             if lease.number > self._sent_numbers.get((account.name, partition), 0)
         ]
-        if grants or now_ms - self._published_ms >= _PUBLISH_EVERY_MS:
+        if grants or now_ms - self._publication_ms >= _PUBLICATION_INTERVAL_MS:
             self._publish(now_ms)
         if not grants:
             return
@@ -124,7 +124,7 @@ class Treasury:
         accounts = [self._ledger.accounts[name] for name in sorted(self._names_to_publish)]
         self._writer.publish(accounts, self._ledger.state.offsets, now_ms)
         self._names_to_publish.clear()
-        self._published_ms = now_ms
+        self._publication_ms = now_ms
         for account in accounts:
             if not is_stock(account.name):
                 metrics.BUDGET_LEFT.labels(account.name).set(units(account.left))
@@ -151,10 +151,14 @@ class Treasury:
         return set(accounts)
 
     def _note_arrivals(self) -> None:
-        in_flight = {key: recall for key, recall in self._recalls.items() if recall.end is None}
-        offsets = self._writer.processed_offsets({partition for _, partition in in_flight})
+        unconfirmed_recalls = {
+            key: recall for key, recall in self._recalls.items() if recall.end is None
+        }
+        offsets = self._writer.processed_offsets(
+            {partition for _, partition in unconfirmed_recalls}
+        )
         ends: dict[int, int] = {}
-        for (name, partition), recall in in_flight.items():
+        for (name, partition), recall in unconfirmed_recalls.items():
             if offsets[partition] > recall.offset:
                 if partition not in ends:
                     ends[partition] = self._writer.decisions_end(partition)

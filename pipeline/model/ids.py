@@ -68,9 +68,9 @@ def decision_id(event: str) -> str:
     return uuid5_text(_DECISION, event)
 
 
-def again_id(first: str, at: int) -> str:
-    """Return the id of the decision at `at` (ms) on what the decision `first` had deferred."""
-    return uuid5_text(_DECISION, f"{first}/again/{at}")
+def later_decision_id(first_decision: str, decided_at: int) -> str:
+    """Return the id of the decision at `decided_at` (ms) that `first_decision` had deferred."""
+    return uuid5_text(_DECISION, f"{first_decision}/again/{decided_at}")
 
 
 def action_id(decision: str, slot: str) -> str:

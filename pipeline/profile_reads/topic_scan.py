@@ -38,7 +38,9 @@ class TopicScan:
 
     def changes(self, identifiers: Collection[str]) -> list[IdentityChange]:
         entries: dict[str, list[IdentityChange]] = {}
-        log = self.records.every(topics.IDENTITIES, IdentityChange, lambda s: s.key in identifiers)
+        log = self.records.every(
+            topics.IDENTITIES, IdentityChange, lambda record: record.key in identifiers
+        )
         for _, change in log:
             if change.kind == "erased":
                 entries.pop(change.identifier, None)
@@ -48,11 +50,11 @@ class TopicScan:
 
     def decisions(self, profile_id: str, root: str) -> tuple[Decision, ...]:
         """Return the latest decisions since the person was last forgotten, the oldest first."""
-        since_ms = self._erased_at(root)
+        erased_ms = self._erased_at(root)
         matches = self.records.every(
             topics.DECISIONS,
             Decision,
-            lambda record: record.key == profile_id and record.timestamp > since_ms,
+            lambda record: record.key == profile_id and record.timestamp > erased_ms,
         )
         decisions = sorted(
             (decision for _, decision in matches), key=lambda decision: decision.decided_at
@@ -63,7 +65,7 @@ class TopicScan:
         """Return the time (epoch ms, by the broker's clock) at which the identifier was last
         erased; -1 if it never was."""
         matches = self.records.every(
-            topics.IDENTITIES, IdentityChange, lambda s: s.key == identifier
+            topics.IDENTITIES, IdentityChange, lambda record: record.key == identifier
         )
         return max(
             (record.timestamp for record, change in matches if change.kind == "erased"), default=-1

@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 TOPICS: Final = (topics.PROFILES, topics.MEMBERSHIPS, topics.IDENTITIES)
 
 _FORMAT: Final = 1
-_FRESH_S: Final = 12 * 3600
+_MAX_AGE_S: Final = 12 * 3600
 """Greatest age (s) of a view that is continued: half of Kafka's default retention of tombstones,
 since an older view could miss one."""
 
@@ -219,7 +219,7 @@ class View:
             return "it is of another version, or of another cluster"
         if any(offsets[place] > end for place, end in ends.items()):
             return "a topic was created again"
-        return "it is too old" if time.time() - origin.written_at > _FRESH_S else None
+        return "it is too old" if time.time() - origin.written_at > _MAX_AGE_S else None
 
     def _write(self, writes: "_PendingWrites") -> None:
         origin = _Origin(_FORMAT, self._cluster, time.time())

@@ -33,7 +33,7 @@ class ViewUpdater:
         self._view = view
         self._on_failure = on_failure
         self._lagging_partitions: set[Partition] = set()
-        self._closing = False
+        self._is_closing = False
         self._consumer = Consumer(
             {
                 **client,
@@ -54,9 +54,9 @@ class ViewUpdater:
     def start(self) -> None:
         """Start the thread. Raises KafkaException, or LookupError if a topic is missing."""
         metadata = self._consumer.list_topics(timeout=_TIMEOUT_S)
-        missing = [topic for topic in TOPICS if topic not in metadata.topics]
-        if missing:
-            raise LookupError(f"no topic {', '.join(missing)}: `kairos up` creates them")
+        missing_topics = [topic for topic in TOPICS if topic not in metadata.topics]
+        if missing_topics:
+            raise LookupError(f"no topic {', '.join(missing_topics)}: `kairos up` creates them")
         places = [(topic, p) for topic in TOPICS for p in metadata.topics[topic].partitions]
         ends = {place: self._end(place) for place in places}
         offsets = self._view.resume(metadata.cluster_id or "", ends)
@@ -65,7 +65,7 @@ class ViewUpdater:
         self._thread.start()
 
     def close(self) -> None:
-        self._closing = True
+        self._is_closing = True
         self._thread.join()
         self._consumer.close()
 
@@ -76,7 +76,7 @@ class ViewUpdater:
 
     def _run(self) -> None:
         try:
-            while not self._closing:
+            while not self._is_closing:
                 self._apply(self._consumer.consume(_BATCH, _POLL_S))
         except Exception as error:
             _log.exception("the view cannot be updated")

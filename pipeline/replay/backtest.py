@@ -99,8 +99,11 @@ class BacktestProgress:
     on_interaction: Callable[[int, int], None]
 
 
-def rules_in(folder: Path, settings: Settings) -> Rules:
-    """Return the rules of a folder of configuration. Raises ConfigurationError."""
+def load_folder_rules(folder: Path, settings: Settings) -> Rules:
+    """Load the rules of a folder of configuration, and store its artifacts.
+
+    Raises ConfigurationError.
+    """
     bundle = load(folder)
     if isinstance(bundle, list):
         raise ConfigurationError("; ".join(map(str, bundle)))
@@ -124,9 +127,9 @@ def backtest(
         if not len(log):
             raise NoInteractionsError(_explain_emptiness(files))
         out.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=out, prefix=".backtest-") as part:
-            totals = _play(log, inputs.until, rules, Path(part), progress)
-            for table in sorted(Path(part).iterdir()):
+        with TemporaryDirectory(dir=out, prefix=".backtest-") as temporary_folder:
+            totals = _play(log, inputs.until, rules, Path(temporary_folder), progress)
+            for table in sorted(Path(temporary_folder).iterdir()):
                 table.replace(out / table.name)
     return BacktestReport(
         files=files,
@@ -150,12 +153,12 @@ def _read(
 def _play(
     log: TimedLog, until: int | None, rules: Rules, folder: Path, progress: BacktestProgress
 ) -> BacktestTotals:
-    after_until = 0
+    excluded_count = 0
     with OutputTables(folder) as tables:
         player = LogPlayer(rules, tables.write)
         for number, interaction in enumerate(log, 1):
             if until is not None and interaction.received_at > until:
-                after_until = len(log) - number + 1
+                excluded_count = len(log) - number + 1
                 break
             player.play(interaction)
             progress.on_interaction(number, len(log))
@@ -166,7 +169,7 @@ def _play(
     counts = export_all(member_profiles(player.flow, end_ms), traits, folder)
     dead_letters = sorted(player.dead_letters.items())
     return BacktestTotals(
-        after_until=after_until,
+        after_until=excluded_count,
         outcomes_left_out=player.outcomes_left_out,
         dead_letters=tuple(DeadLetters(*source, count) for source, count in dead_letters),
         decisions=len(tables.fingerprint),
@@ -175,7 +178,7 @@ def _play(
         **asdict(counts),
         until=end_ms,
         decision_hash=tables.fingerprint.hexdigest(),
-        short=tables.short,
+        short=tables.short_decisions,
         budgets=player.budgets.report(end_ms),
     )
 

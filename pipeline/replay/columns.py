@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 import pyarrow as pa
 
-Convert: TypeAlias = Callable[[Any], Any]
+Converter: TypeAlias = Callable[[Any], Any]
 
 _SCALARS: Final[Mapping[str, pa.DataType]] = {
     "boolean": pa.bool_(),
@@ -34,7 +34,7 @@ class ArrowColumn:
     are."""
 
     kind: pa.DataType
-    convert: Convert | None = None
+    convert: Converter | None = None
 
 
 _JSON: Final = ArrowColumn(pa.string(), lambda value: msgspec.json.encode(value).decode())
@@ -63,7 +63,9 @@ class _Reader:
                 return ArrowColumn(_TIME)
             case str(name):
                 return (
-                    ArrowColumn(_SCALARS[name]) if name in _SCALARS else self._records[_short(name)]
+                    ArrowColumn(_SCALARS[name])
+                    if name in _SCALARS
+                    else self._records[_short_name(name)]
                 )
             case list(branches):
                 types = [branch for branch in branches if branch != "null"]
@@ -74,28 +76,28 @@ class _Reader:
                 return _list(self._column(items, is_time))
             case {"type": "map", "values": values}:
                 return _map(self._column(values, is_time))
-            case {"type": inner}:
-                return self._column(inner, is_time)
+            case {"type": inner_schema}:
+                return self._column(inner_schema, is_time)
         raise ValueError(f"the Avro type {schema!r} has no column type")
 
     def _record(self, schema: Mapping[str, Any]) -> ArrowColumn:
         fields = self.fields(schema)
         kind = pa.struct([(name, field.kind) for name, field in fields.items()])
         column = ArrowColumn(kind, record_converter(fields))
-        self._records[_short(schema["name"])] = column
+        self._records[_short_name(schema["name"])] = column
         return column
 
 
-def record_converter(columns: Mapping[str, ArrowColumn]) -> Convert | None:
+def record_converter(columns: Mapping[str, ArrowColumn]) -> Converter | None:
     """Return the function that converts a record in place; None if no field needs conversion."""
-    converts = [
+    converters = [
         (name, column.convert) for name, column in columns.items() if column.convert is not None
     ]
-    if not converts:
+    if not converters:
         return None
 
     def convert(record: dict[str, Any]) -> dict[str, Any]:
-        for name, convert_field in converts:
+        for name, convert_field in converters:
             value = record[name]
             if value is not None:
                 record[name] = convert_field(value)
@@ -122,5 +124,5 @@ def _map(values: ArrowColumn) -> ArrowColumn:
     )
 
 
-def _short(name: str) -> str:
+def _short_name(name: str) -> str:
     return name.rpartition(".")[2]

@@ -47,10 +47,10 @@ class ReplayedDecisions:
                 self._rows[emit.value.decision_id.encode()] = _summary(emit.value)
             yield emit
 
-    def compare(self, live: Iterable[Decision]) -> LiveComparison:
+    def compare(self, live_decisions: Iterable[Decision]) -> LiveComparison:
         """Compare the decisions that were made both live and in the replay, each once."""
-        count = changes = by_budgets = 0
-        for decision in live:
+        count = changes = budget_changes = 0
+        for decision in live_decisions:
             key = decision.decision_id.encode()
             replay_summary, live_summary = self._rows.get(key), _summary(decision)
             if replay_summary is None:
@@ -59,8 +59,8 @@ class ReplayedDecisions:
             count += 1
             if replay_summary[:_HALF] != live_summary[:_HALF]:
                 changes += 1
-                by_budgets += replay_summary[_HALF:] != live_summary[_HALF:]
-        return LiveComparison(count, changes, by_budgets)
+                budget_changes += replay_summary[_HALF:] != live_summary[_HALF:]
+        return LiveComparison(count, changes, budget_changes)
 
 
 def is_short(decision: Decision) -> bool:
@@ -75,12 +75,12 @@ def _shortages(decision: Decision) -> list[tuple[str, ...]]:
         for candidate in decision.candidates
         if candidate.fate.startswith(BUDGET)
     ]
-    missing = [
+    empty_stocks = [
         (read.budget,)
         for read in decision.budgets
         if is_stock(read.budget) and tokens(read.left) < TOKENS
     ]
-    return [*exclusions, *missing]
+    return [*exclusions, *empty_stocks]
 
 
 def _summary(decision: Decision) -> bytes:

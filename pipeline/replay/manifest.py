@@ -64,20 +64,20 @@ class ReplayFolder:
         self._manifest = self._load(selection)
         self._remove_unfinished()
 
-    def next(self, partition: int) -> int | None:
+    def next_offset(self, partition: int) -> int | None:
         """Return the first offset that is not replayed yet; None if the partition was not begun."""
         return self._manifest.next.get(partition)
 
-    def part(self, day: str, partition: int, offsets: range) -> tuple[Path, Path]:
+    def part_paths(self, day: str, partition: int, offsets: range) -> tuple[Path, Path]:
         """Return the temporary path of a part, and the name for the complete part."""
         folder = self._folder / f"day={day}"
         folder.mkdir(exist_ok=True)
         name = f"part-{partition:05}-{offsets.start:012}-{offsets.stop:012}.parquet"
         return folder / f"{name}{_UNFINISHED}", folder / name
 
-    def finish(self, partition: int, after: int) -> None:
-        """Record that all parts with offsets below `after` are complete."""
-        offsets = {**self._manifest.next, partition: after}
+    def finish(self, partition: int, end_offset: int) -> None:
+        """Record that all parts with offsets below `end_offset` are complete."""
+        offsets = {**self._manifest.next, partition: end_offset}
         self._manifest = replace(self._manifest, next=offsets)
         draft = self._folder / f".{_MANIFEST}"
         draft.write_bytes(msgspec.json.encode(self._manifest))

@@ -74,14 +74,17 @@ ACTIONS: Final = pa.schema(
 
 
 class OutputTables:
-    """Writer of the tables of the stages' records. `fingerprint`: hash over all decisions; `short`:
-    number of decisions in which a budget or stock excluded a candidate."""
+    """Writer of the tables of the stages' records.
+
+    `fingerprint`: hash over all decisions; `short_decisions`: number of decisions in which a budget
+    or stock excluded a candidate.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.fingerprint = Fingerprint()
-        self.short = 0
+        self.short_decisions = 0
         self._folder = folder
-        self._open = ExitStack()
+        self._open_files = ExitStack()
         self._chances: SlotChances | None = None
 
     def __enter__(self) -> Self:
@@ -96,7 +99,7 @@ class OutputTables:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._open.__exit__(kind, error, traceback)
+        self._open_files.__exit__(kind, error, traceback)
 
     def write(self, emits: Iterable[Emit]) -> None:
         """Write the records that belong in one of the tables."""
@@ -122,26 +125,26 @@ class OutputTables:
 
     def _write_decision(self, decision: Decision, members: tuple[str, ...]) -> None:
         self.fingerprint.add(decision)
-        self.short += is_short(decision)
+        self.short_decisions += is_short(decision)
         chances, self._chances = self._chances, None
         slot_chances = (
             chances.slots if chances and chances.decision_id == decision.decision_id else {}
         )
-        for row in _slots(decision, members):
+        for row in _slot_rows(decision, members):
             self.decisions.add(
                 {**row, "chances": list(slot_chances.get(row["slot"], {}).items()) or None}
             )
 
     def _table(self, name: str, schema: pa.Schema) -> ParquetTable:
-        return self._open.enter_context(open_table(self._folder / f"{name}.parquet", schema))
+        return self._open_files.enter_context(open_table(self._folder / f"{name}.parquet", schema))
 
 
 def _row(record: Any, schema: pa.Schema) -> TableRow:
     return {name: getattr(record, name, None) for name in schema.names}
 
 
-def _slots(decision: Decision, members: tuple[str, ...]) -> Iterator[TableRow]:
-    common = {
+def _slot_rows(decision: Decision, members: tuple[str, ...]) -> Iterator[TableRow]:
+    common_fields = {
         "decision_id": decision.decision_id,
         "event_id": decision.event_id,
         "profile_id": decision.profile_id,
@@ -157,4 +160,4 @@ def _slots(decision: Decision, members: tuple[str, ...]) -> Iterator[TableRow]:
             asdict(candidate) for candidate in decision.candidates if candidate.slot == slot
         ]
         choice = asdict(choices[slot]) if slot in choices else {}
-        yield {**common, "slot": slot, "candidates": candidates, **choice}
+        yield {**common_fields, "slot": slot, "candidates": candidates, **choice}

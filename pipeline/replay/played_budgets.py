@@ -23,7 +23,7 @@ from pipeline.model.decision import Decision
 
 _CALENDAR_PERIODS: Final = ("day", "week", "month")
 _NO_END_MS: Final = 2**63
-_CHECK_EVERY_MS: Final = 1_000
+_CHECK_INTERVAL_MS: Final = 1_000
 """Shortest time between two checks of the pacing."""
 
 
@@ -41,25 +41,27 @@ class PlayedBudgets:
         ]
         self._accounts: dict[str, Account] = {}
         self._actions: dict[str, SpentAction] = {}
-        self._due: list[tuple[int, str]] = []
+        self._due_actions: list[tuple[int, str]] = []
         self._checked_ms: int | None = None
-        self._period_ends = _NO_END_MS
+        self._period_end_ms = _NO_END_MS
 
     def advance(self, now_ms: int) -> None:
         """Release the tokens of messages that were not reported as shown in time, begin new
         periods, and set prices."""
         self._expire(now_ms)
         checked_ms = self._checked_ms
-        if checked_ms is not None and now_ms < min(checked_ms + _CHECK_EVERY_MS, self._period_ends):
+        if checked_ms is not None and now_ms < min(
+            checked_ms + _CHECK_INTERVAL_MS, self._period_end_ms
+        ):
             return
         for rule in self._rules.values() if checked_ms is None else self._paced_rules:
             self._reprice(rule, now_ms)
         self._checked_ms = now_ms
-        self._period_ends = self.next_period(now_ms) or _NO_END_MS
+        self._period_end_ms = self.next_period(now_ms) or _NO_END_MS
 
-    def next_period(self, after_ms: int) -> int | None:
+    def next_period(self, now_ms: int) -> int | None:
         """Return the time (ms) at which the next period of a budget begins."""
-        ends = (rule.period(after_ms).ends for rule in self._paced_rules)
+        ends = (rule.period(now_ms).ends for rule in self._paced_rules)
         return min((end for end in ends if end is not None), default=None)
 
     def count_decision(self, decision: Decision) -> None:
@@ -96,10 +98,10 @@ class PlayedBudgets:
         )
 
     def _expire(self, now_ms: int) -> None:
-        while self._due and self._due[0][0] <= now_ms:
-            at, action_id = heappop(self._due)
+        while self._due_actions and self._due_actions[0][0] <= now_ms:
+            due_ms, action_id = heappop(self._due_actions)
             action = self._actions.get(action_id)
-            if action is None or action.due != at:
+            if action is None or action.due != due_ms:
                 continue
             if action.status == "reserved" and action.until is not None:
                 count = Count(self._accounts, self._actions.get, now_ms)
@@ -111,7 +113,7 @@ class PlayedBudgets:
     def _apply_count(self, count: Count, now_ms: int) -> None:
         self._actions.update(count.actions)
         for action_id, action in count.actions.items():
-            heappush(self._due, (action.due, action_id))
+            heappush(self._due_actions, (action.due, action_id))
         self._accounts.update(count.changed_accounts)
         for name in count.changed_accounts:
             self._refill(self._rules[name], now_ms)

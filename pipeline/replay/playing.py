@@ -27,8 +27,8 @@ class LogPlayer:
 
     def __init__(self, rules: Rules, take: Callable[[Iterable[Emit]], None]) -> None:
         self.budgets = PlayedBudgets(rules.config.budgets)
-        spends = bool(rules.config.budgets)
-        self.flow = Flow(replace(rules, wallet=self.budgets.wallet) if spends else rules)
+        has_budgets = bool(rules.config.budgets)
+        self.flow = Flow(replace(rules, wallet=self.budgets.wallet) if has_budgets else rules)
         self.now_ms: int | None = None
         self.outcomes_left_out = 0
         self.dead_letters: Counter[tuple[str, str]] = Counter()
@@ -46,9 +46,10 @@ class LogPlayer:
     def advance(self, now_ms: int) -> None:
         """Bring the log's time forward; it never goes back."""
         while self.now_ms is not None and (
-            (begins := self.budgets.next_period(self.now_ms)) is not None and begins < now_ms
+            (period_begin := self.budgets.next_period(self.now_ms)) is not None
+            and period_begin < now_ms
         ):
-            self._advance(begins)
+            self._advance(period_begin)
         if self.now_ms is None or now_ms > self.now_ms:
             self._advance(now_ms)
 

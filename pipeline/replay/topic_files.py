@@ -52,11 +52,11 @@ def open_part(path: Path) -> RowFile:
     """Open a part of a replayed topic. Raises UnreadableError for a topic without interactions."""
     file = pq.ParquetFile(path, pre_buffer=False)
     names = file.schema_arrow.names
-    missing = [name for name in _REQUIRED_COLUMNS if name not in names]
-    if missing:
+    missing_columns = [name for name in _REQUIRED_COLUMNS if name not in names]
+    if missing_columns:
         raise UnreadableError(
             f"{path} is a replay of another topic than interactions: it has no column "
-            f"{missing[0]!r}"
+            f"{missing_columns[0]!r}"
         )
     return RowFile(file.metadata.num_rows, lambda: _rows(path, file))
 
@@ -67,7 +67,7 @@ def _rows(path: Path, file: pq.ParquetFile) -> Iterator[ReadRow]:
     number = 0
     try:
         for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
-            for row in _times_in_ms(batch).to_pylist(maps_as_pydicts="strict"):
+            for row in _convert_timestamps(batch).to_pylist(maps_as_pydicts="strict"):
                 number += 1
                 yield _row(number, row)
     except _READ_ERRORS as error:
@@ -86,15 +86,17 @@ def _row(number: int, row: dict[str, Any]) -> ReadRow:
     return FileRow(number, msgspec.json.encode(values), number)
 
 
-def _times_in_ms(batch: pa.RecordBatch) -> pa.Table:
-    """Turn timestamps, also those in structs, into epoch milliseconds."""
+def _convert_timestamps(batch: pa.RecordBatch) -> pa.Table:
+    """Convert timestamps, also those in structs, to epoch milliseconds."""
     table = pa.Table.from_batches([batch])
-    return table.cast(pa.schema([(field.name, _in_ms(field.type)) for field in table.schema]))
+    return table.cast(
+        pa.schema([(field.name, _replace_timestamp_types(field.type)) for field in table.schema])
+    )
 
 
-def _in_ms(kind: pa.DataType) -> pa.DataType:
+def _replace_timestamp_types(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_timestamp(kind):
         return pa.int64()
     if pa.types.is_struct(kind):
-        return pa.struct([(field.name, _in_ms(field.type)) for field in kind])
+        return pa.struct([(field.name, _replace_timestamp_types(field.type)) for field in kind])
     return kind

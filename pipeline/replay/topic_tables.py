@@ -41,13 +41,16 @@ _Row: TypeAlias = dict[str, Any]
 
 
 class DayTables:
-    """Converter of one topic's records to tables. `unreadable`: number of records that cannot be
-    decoded; `left_out`: number of those whose time is outside of the selection."""
+    """Converter of one topic's records to tables.
+
+    `unreadable_records`: number of records that cannot be decoded; `left_out_records`: number of
+    those whose time is outside of the selection.
+    """
 
     def __init__(self, selection: Selection, codec: Codec) -> None:
         columns = columns_of(codec.schema(selection.topic))
-        self.unreadable = 0
-        self.left_out = 0
+        self.unreadable_records = 0
+        self.left_out_records = 0
         self._selection = selection
         self._codec = codec
         self._convert = record_converter(columns)
@@ -60,17 +63,17 @@ class DayTables:
         days: defaultdict[str, list[_Row]] = defaultdict(list)
         for message in messages:
             row = self._row(message)
-            at = time_of(row)
-            if self._is_selected(at):
-                days[day_of(at)].append(row)
+            time_ms = time_of(row)
+            if self._is_selected(time_ms):
+                days[day_of(time_ms)].append(row)
             else:
-                self.left_out += 1
+                self.left_out_records += 1
         for day, rows in days.items():
             yield day, pa.Table.from_pylist(rows, self._schema)
 
-    def _is_selected(self, at: int) -> bool:
+    def _is_selected(self, time_ms: int) -> bool:
         since, until = self._selection.since, self._selection.until
-        return (since is None or at >= since) and (until is None or at < until)
+        return (since is None or time_ms >= since) and (until is None or time_ms < until)
 
     def _row(self, message: Message) -> _Row:
         result = self._decode(message.value())
@@ -83,7 +86,7 @@ class DayTables:
         row["kafka_key"] = (message.key() or b"").decode(errors="replace")
         row["kafka_tombstone"] = message.value() is None
         if isinstance(result, MalformedRecord):
-            self.unreadable += 1
+            self.unreadable_records += 1
             row["kafka_error"] = f"{result.reason}: {result.detail}"
         return row
 
@@ -95,15 +98,15 @@ def time_of(row: Mapping[str, Any]) -> int:
     """Return a record's own time (epoch ms); for a record without one, the time of writing."""
     for section in (row, *(row.get(name) or {} for name in _SECTIONS)):
         for name in _OWN_TIMES:
-            at = section.get(name)
-            if isinstance(at, int):
-                return at
+            time_ms = section.get(name)
+            if isinstance(time_ms, int):
+                return time_ms
     kafka_at: int = row["kafka_at"]
     return kafka_at
 
 
-def day_of(at: int) -> str:
+def day_of(time_ms: int) -> str:
     """Return the UTC day (ISO 8601) of a time (epoch ms); times outside of the calendar are in its
     first or last day."""
-    ordinal = _FIRST_DAY + at // DAY_MS
+    ordinal = _FIRST_DAY + time_ms // DAY_MS
     return date.fromordinal(min(max(ordinal, 1), _LAST_DAY)).isoformat()

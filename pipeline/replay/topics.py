@@ -96,9 +96,9 @@ def _select_offsets(
     if selection.since is None:
         return limits
     # A record's own time is at most MAX_AHEAD_MS after its time of writing, and may be long before.
-    firsts = reader.offsets_since(selection.since - MAX_AHEAD_MS)
+    first_offsets = reader.offsets_since(selection.since - MAX_AHEAD_MS)
     return {
-        number: range(firsts.get(number, limit.stop), limit.stop)
+        number: range(first_offsets.get(number, limit.stop), limit.stop)
         for number, limit in limits.items()
     }
 
@@ -115,7 +115,7 @@ def _require_offsets(topic: str, partition: int, offsets: range, limits: dict[in
 
 
 def _plan_partition(folder: ReplayFolder, partition: int, offsets: range) -> PartitionReport:
-    offset = folder.next(partition)
+    offset = folder.next_offset(partition)
     if offset is None:
         return PartitionReport(partition, offsets.start, offsets.stop)
     if offset > offsets.stop:
@@ -147,58 +147,58 @@ class _Run:
         return ReplayReport(
             topic,
             self.records,
-            self.tables.unreadable,
-            self.tables.left_out,
+            self.tables.unreadable_records,
+            self.tables.left_out_records,
             self.files,
             tuple(plan),
         )
 
-    def _chunks(self, plan: PartitionReport) -> Iterator["_Chunk"]:
-        """Yield chunks whose offsets, taken together, are those of the plan."""
-        messages = self.reader.read(plan.partition, range(plan.first, plan.after))
-        first = plan.first
-        chunk = _Chunk(first)
+    def _chunks(self, span: PartitionReport) -> Iterator["_Chunk"]:
+        """Yield chunks whose offsets, taken together, are those of a span."""
+        messages = self.reader.read(span.partition, range(span.first, span.after))
+        begin = span.first
+        chunk = _Chunk(begin)
         for batch in iter(lambda: list(islice(messages, _BATCH)), []):
             chunk.add(batch, self.tables)
             if chunk.is_full():
                 yield chunk
-                chunk = _Chunk(chunk.after)
-        chunk.after = plan.after
+                chunk = _Chunk(chunk.end)
+        chunk.end = span.after
         if chunk.offsets:
             yield chunk
 
     def _write(self, partition: int, chunk: "_Chunk") -> None:
         for day, tables in chunk.days.items():
-            temporary, final = self.folder.part(day, partition, chunk.offsets)
+            temporary_path, final_path = self.folder.part_paths(day, partition, chunk.offsets)
             table = pa.concat_tables(tables)
-            pq.write_table(table, temporary, compression="zstd")
-            sync_to_disk(temporary)
-            temporary.replace(final)
+            pq.write_table(table, temporary_path, compression="zstd")
+            sync_to_disk(temporary_path)
+            temporary_path.replace(final_path)
             self.records += table.num_rows
             self.files += 1
-        self.folder.finish(partition, chunk.after)
+        self.folder.finish(partition, chunk.end)
 
 
 class _Chunk:
-    """Tables by day of the offsets from `first` up to `after`."""
+    """Tables by day of the offsets from `begin` up to `end`."""
 
-    def __init__(self, first: int) -> None:
-        self.first = first
-        self.after = first
+    def __init__(self, begin: int) -> None:
+        self.begin = begin
+        self.end = begin
         self.days: defaultdict[str, list[pa.Table]] = defaultdict(list)
         self._records = 0
         self._bytes = 0
 
     @property
     def offsets(self) -> range:
-        return range(self.first, self.after)
+        return range(self.begin, self.end)
 
     def add(self, messages: list[Message], tables: DayTables) -> None:
         for day, table in tables.split(messages):
             self.days[day].append(table)
             self._bytes += table.nbytes
         self._records += len(messages)
-        self.after = offset_of(messages[-1]) + 1
+        self.end = offset_of(messages[-1]) + 1
 
     def is_full(self) -> bool:
         return self._records >= _CHUNK_RECORDS or self._bytes >= _CHUNK_BYTES

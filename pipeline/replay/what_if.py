@@ -98,10 +98,10 @@ class TimeRange:
         return (self.since is None or at >= self.since) and at < self.until
 
 
-def what_if(
+def compare_configurations(
     records: Records,
-    before: Rules,
-    after: Rules,
+    rules_before: Rules,
+    rules_after: Rules,
     period: TimeRange,
     out: Path,
     progress: Callable[[int], None],
@@ -112,20 +112,22 @@ def what_if(
 
     `progress` gets the number of interactions and identity changes played so far.
     """
-    has_budgets = bool(before.config.budgets)
+    has_budgets = bool(rules_before.config.budgets)
     with ExitStack() as stack:
         decisions = ReplayedDecisions(stack.enter_context(temporary_rows()))
         before_tables, after_tables = (
             stack.enter_context(_tables(out / name)) for name in (BEFORE, AFTER)
         )
         sides = (
-            _Side(before, before_tables, period, decisions.note if has_budgets else iter),
-            _Side(after, after_tables, period, iter),
+            _Side(rules_before, before_tables, period, decisions.note if has_budgets else iter),
+            _Side(rules_after, after_tables, period, iter),
         )
         count = _play(records, sides, period.until - 1, progress)
-        live = None
+        live_comparison = None
         if has_budgets:
-            live = decisions.compare(_live_decisions(records, before.config.digest))
+            live_comparison = decisions.compare(
+                _live_decisions(records, rules_before.config.digest)
+            )
     before_report, after_report = (side.report() for side in sides)
     with table_engine(records.settings).open() as database:
         database.execute(_decisions_view(out))
@@ -139,7 +141,7 @@ def what_if(
             offers=_messages(database, "offer"),
             channels=_messages(database, "channel"),
             segments=_messages(database, "unnest(segments)"),
-            live=live,
+            live=live_comparison,
         )
 
 
@@ -211,7 +213,7 @@ class _Side:
             self.tables.actions.rows,
             self.player.outcomes_left_out,
             self.tables.fingerprint.hexdigest(),
-            self.tables.short,
+            self.tables.short_decisions,
             self.player.budgets.report(self.player.now_ms or 0),
         )
 

@@ -20,34 +20,36 @@ class AffectedProfiles:
     def __init__(self, versions: Sequence[Version]) -> None:
         self._newest_config = versions[-1].config
         self._by_digest = {version.config.digest: version.config for version in versions}
-        self._computes_same: dict[str, bool] = {}
+        self._same_traits_by_digest: dict[str, bool] = {}
 
     def has(self, person: MemberProfile) -> bool:
         """Return whether the stages must evaluate the profile."""
         digest = person.profile.config
-        before = self._by_digest.get(digest)
-        if before is None:
+        old_config = self._by_digest.get(digest)
+        if old_config is None:
             return True
-        if digest not in self._computes_same:
-            self._computes_same[digest] = _trait_rules(before) == _trait_rules(self._newest_config)
-        if not self._computes_same[digest]:
+        if digest not in self._same_traits_by_digest:
+            self._same_traits_by_digest[digest] = _trait_rules(old_config) == _trait_rules(
+                self._newest_config
+            )
+        if not self._same_traits_by_digest[digest]:
             return True
-        if before.bundle.segments == self._newest_config.bundle.segments:
+        if old_config.bundle.segments == self._newest_config.bundle.segments:
             return False
         return bool(expected_change(person, self._newest_config)) or self._flips_earlier(
-            person, before
+            person, old_config
         )
 
-    def _flips_earlier(self, person: MemberProfile, before: Configuration) -> bool:
+    def _flips_earlier(self, person: MemberProfile, old_config: Configuration) -> bool:
         """Return whether the profile's present timer may come too late for its segments."""
         traits, at = person.profile.traits, person.profile.updated_at
         flip = self._newest_config.segment_index.next_flip(traits, at)
-        armed_flip = before.segment_index.next_flip(traits, at)
+        armed_flip = old_config.segment_index.next_flip(traits, at)
         return flip is not None and (armed_flip is None or flip < armed_flip)
 
 
 def expected_change(person: MemberProfile, proposal: Configuration) -> MembershipChange:
-    """Return the changes from evaluating a profile's latest record by `proposed`."""
+    """Return the changes from evaluating a profile's latest record by `proposal`."""
     traits = person.profile.traits
     section = {name: traits[name] for name in proposal.read_traits if name in traits}
     return on_change(MembershipState(person.members), section, person.at, proposal)

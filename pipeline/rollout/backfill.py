@@ -31,13 +31,13 @@ from pipeline.model.stages import Identified, Segmented
 from pipeline.profile_reads.member_profiles import MemberProfile, open_profiles
 from pipeline.rollout.backfill_reader import BackfillReader
 from pipeline.rollout.throttled_feed import Progress, StalledError, ThrottledFeed
-from pipeline.rollout.versions import Version, newest_beginning
+from pipeline.rollout.versions import Version, find_new_aggregates
 from pipeline.rules import Rules
 
 _PROBES: Final = 100
 """Maximum of probes per partition; all stages answer one in about half a second."""
 
-_bytes = msgspec.msgpack.Encoder()
+_encoder = msgspec.msgpack.Encoder()
 
 
 class BackfillTarget(Protocol):
@@ -64,11 +64,11 @@ def backfill(
     On return the fills are processed, and no stage uses an earlier version. `rules`: those of the
     newest version. Raises StalledError.
     """
-    begins = newest_beginning(versions)
+    new_aggregates = find_new_aggregates(versions)
     stages = _RunningStages(records, progress)
-    if begins.aggregates or begins.gone:
+    if new_aggregates.aggregates or new_aggregates.gone:
         with open_profiles(records) as people:
-            stages.feed(begin_control(person, begins, rules) for person in people)
+            stages.feed(begin_control(person, new_aggregates, rules) for person in people)
     with temporary_rows() as rows:
         reader = BackfillReader(rows, rules, versions)
         if not reader.has_to_fill:
@@ -88,17 +88,17 @@ def backfill_stages(stages: BackfillTarget, reader: BackfillReader) -> int:
     return shards
 
 
-def begin_control(person: MemberProfile, begins: NewAggregates, rules: Rules) -> Emit:
+def begin_control(person: MemberProfile, new_aggregates: NewAggregates, rules: Rules) -> Emit:
     """Return the control by which one profile begins its new aggregates."""
     profile = person.profile.profile_id
     digest = rules.config.digest
     control = Control(
-        control_id=control_id(digest, "begin", f"{profile}/{begins.run}"),
+        control_id=control_id(digest, "begin", f"{profile}/{new_aggregates.run}"),
         kind="begin",
         at=person.at,
         cause=digest,
         config=digest,
-        state=_bytes.encode(begins),
+        state=_encoder.encode(new_aggregates),
     )
     return Emit(topics.IDENTIFIED, profile, Identified(control=control))
 
@@ -123,10 +123,10 @@ def _probe_until_in_force(stages: BackfillTarget, reader: BackfillReader) -> Non
 
 
 def _probes(partitions: int, number: int) -> Iterator[Emit]:
-    at = now_ms()
+    now = now_ms()
     for key in key_per_partition("probe", partitions):
-        change = control_id(key, "probe", f"{at}/{number}")
-        probe = IdentityChange(change, "probe", identifier=key, at=at, config="")
+        change_id = control_id(key, "probe", f"{now}/{number}")
+        probe = IdentityChange(change_id, "probe", identifier=key, at=now, config="")
         yield Emit(topics.IDENTITIES, key, probe)
 
 

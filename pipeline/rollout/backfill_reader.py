@@ -30,7 +30,7 @@ from pipeline.model.stages import Identified, IdentitySection, Segmented
 from pipeline.rollout.versions import Version, backfillable_keys, missing_keys_by_digest
 from pipeline.rules import Rules
 
-_RESENT_WITHIN: Final = 50_000
+_MAX_RESEND_DISTANCE: Final = 50_000
 """Maximum of records of a partition between the two copies that a killed worker sends."""
 
 
@@ -44,8 +44,8 @@ class _ShardTotals(Struct):
     marks: dict[str, tuple[Mark, ...]] = field(default_factory=dict)
 
 
-_bytes = msgspec.msgpack.Encoder()
-_shard_from = msgspec.msgpack.Decoder(_ShardTotals)
+_encoder = msgspec.msgpack.Encoder()
+_shard_decoder = msgspec.msgpack.Decoder(_ShardTotals)
 
 
 class _RecentEvents:
@@ -53,15 +53,15 @@ class _RecentEvents:
 
     def __init__(self) -> None:
         self._order: deque[str] = deque()
-        self._ids: set[str] = set()
+        self._keys: set[str] = set()
 
-    def is_new(self, event: str) -> bool:
-        if event in self._ids:
+    def is_new(self, event_key: str) -> bool:
+        if event_key in self._keys:
             return False
-        self._order.append(event)
-        self._ids.add(event)
-        if len(self._order) > _RESENT_WITHIN:
-            self._ids.discard(self._order.popleft())
+        self._order.append(event_key)
+        self._keys.add(event_key)
+        if len(self._order) > _MAX_RESEND_DISTANCE:
+            self._keys.discard(self._order.popleft())
         return True
 
 
@@ -78,19 +78,19 @@ class BackfillReader:
 
     def __init__(self, rows: RowMap, rules: Rules, versions: Sequence[Version]) -> None:
         keys = backfillable_keys(versions)
-        *before, newest_version = versions
+        *earlier_versions, newest_version = versions
         self._rows = rows
         self._rules = rules
         self._aggregates = sorted(keys & rules.config.aggregates.by_key.keys())
         self._sequences = [sequence for sequence in rules.config.sequences if sequence.name in keys]
         self._run = newest_version.applied_at
         self._missing_keys = missing_keys_by_digest(versions, keys)
-        self._earlier = {version.config.digest for version in before} - {
+        self._earlier_digests = {version.config.digest for version in earlier_versions} - {
             newest_version.config.digest
         }
         self._stamps: dict[int, str] = {}
-        self._recent: dict[int, _RecentEvents] = {}
-        self._since: int | None = None
+        self._recent_events: dict[int, _RecentEvents] = {}
+        self._log_begin_ms: int | None = None
 
     @property
     def has_to_fill(self) -> bool:
@@ -99,7 +99,7 @@ class BackfillReader:
 
     def note_truncation(self, at: int) -> None:
         """Record that a partition's log begins only at `at` (ms): earlier records were deleted."""
-        self._since = max(at, self._since or at)
+        self._log_begin_ms = max(at, self._log_begin_ms or at)
 
     def add(self, partition: int, record: Segmented) -> str | None:
         """Add a record, in the order of its partition; return its shard if that must be filled.
@@ -116,15 +116,17 @@ class BackfillReader:
             or interaction.kind == "timer"
         ):
             return None
-        if not self._recent.setdefault(partition, _RecentEvents()).is_new(_event_key(interaction)):
+        if not self._recent_events.setdefault(partition, _RecentEvents()).is_new(
+            _event_key(interaction)
+        ):
             return None
         name = place.shard.encode()
         row = self._rows.get(name)
-        shard = _ShardTotals(place) if row is None else _shard_from.decode(row)
-        missing = self._missing_keys(place.config)
-        self._add_to_shard(shard, interaction, place, missing)
-        self._rows[name] = _bytes.encode(shard)
-        return place.shard if missing else None
+        shard = _ShardTotals(place) if row is None else _shard_decoder.decode(row)
+        missing_keys = self._missing_keys(place.config)
+        self._add_to_shard(shard, interaction, place, missing_keys)
+        self._rows[name] = _encoder.encode(shard)
+        return place.shard if missing_keys else None
 
     def is_behind(self, partition: int) -> bool:
         """Return whether interactions stamped with an earlier version may still come.
@@ -132,7 +134,7 @@ class BackfillReader:
         Identity stamps each probe; the last one that passed the partition shows its version.
         """
         stamp = self._stamps.get(partition)
-        return stamp is None or stamp in self._earlier
+        return stamp is None or stamp in self._earlier_digests
 
     def fill_records(self, shards: Iterable[str] | None = None) -> Iterator[Emit]:
         """Yield the `fill` controls of `shards`; None: of all."""
@@ -146,8 +148,8 @@ class BackfillReader:
             yield self._fill_record(shard, shard_row)
 
     def _fill_record(self, name: str, row: bytes) -> Emit:
-        shard = _shard_from.decode(row)
-        past = ShardHistory(
+        shard = _shard_decoder.decode(row)
+        history = ShardHistory(
             {key: self._backfill_of(key, shard) for key in self._aggregates}, shard.marks
         )
         place = shard.place
@@ -161,7 +163,7 @@ class BackfillReader:
             config=digest,
             shard=name,
             version=place.version,
-            state=_bytes.encode(past),
+            state=_encoder.encode(history),
         )
         return Emit(topics.IDENTIFIED, place.profile_id, Identified(control=control))
 
@@ -169,24 +171,24 @@ class BackfillReader:
         count = sum(
             n for digest, n in shard.counts.items() if key in (self._missing_keys(digest) or ())
         )
-        return Backfill(self._run, count, self._since, shard.parts.get(key))
+        return Backfill(self._run, count, self._log_begin_ms, shard.parts.get(key))
 
     def _add_to_shard(
         self,
         shard: _ShardTotals,
         interaction: Interaction,
         place: IdentitySection,
-        missing: frozenset[str] | None,
+        missing_keys: frozenset[str] | None,
     ) -> None:
         if place.version >= shard.place.version:
             shard.place = place
         shard.clock = max(shard.clock, interaction.received_at)
-        if missing is not None:
+        if missing_keys is not None:
             shard.counts[place.config] = shard.counts.get(place.config, 0) + 1
-            self._aggregate(shard, interaction, missing)
+            self._aggregate(shard, interaction, missing_keys)
 
     def _aggregate(
-        self, shard: _ShardTotals, interaction: Interaction, missing: frozenset[str]
+        self, shard: _ShardTotals, interaction: Interaction, missing_keys: frozenset[str]
     ) -> None:
         """Add an interaction to the totals; adding it to a sequence again changes nothing."""
         config = self._rules.config
@@ -195,8 +197,8 @@ class BackfillReader:
         if not is_counted(facts, config):
             return
         for key, part in parts_of(facts, config):
-            if key in missing:
+            if key in missing_keys:
                 shard.parts[key] = join(shape_of(key), shard.parts.get(key), part, shard.clock)
         for sequence in self._sequences:
-            if (new := mark(sequence, facts)) is not None:
-                shard.marks[sequence.name] = union(shard.marks.get(sequence.name, ()), (new,))
+            if (new_mark := mark(sequence, facts)) is not None:
+                shard.marks[sequence.name] = union(shard.marks.get(sequence.name, ()), (new_mark,))

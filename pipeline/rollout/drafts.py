@@ -18,7 +18,7 @@ from pipeline.adapters.journey_file import load_journey
 
 CONFIG: Final = "config"
 JOURNEY: Final = "journey.yaml"
-_BETWEEN: Final = "---\n"
+_SEPARATOR: Final = "---\n"
 
 
 class UndraftedError(Exception):
@@ -37,14 +37,14 @@ def write_draft(sources: DraftSources, draft: str, out: Path) -> list[ConfigErro
     """Write OUT/config and OUT/journey.yaml with the draft applied, each if it changes; return
     their errors. Raises UndraftedError if the draft fits none of the files."""
     out.mkdir(parents=True)
-    documents = [_Document.of(text) for text in draft.split(_BETWEEN)]
+    documents = [_Document.parse(text) for text in draft.split(_SEPARATOR)]
     errors: list[ConfigError] = []
     journeys = [document for document in documents if document.folder == "journeys"]
     if journeys:
         errors += _write_journey(sources, journeys, out / JOURNEY)
-    others = [document for document in documents if document.folder != "journeys"]
-    if others and sources.config is not None:
-        errors += _write_config(sources.config, others, out / CONFIG)
+    other_documents = [document for document in documents if document.folder != "journeys"]
+    if other_documents and sources.config is not None:
+        errors += _write_config(sources.config, other_documents, out / CONFIG)
     return errors
 
 
@@ -58,7 +58,7 @@ class _Document:
     is_whole: bool
 
     @classmethod
-    def of(cls, text: str) -> "_Document":
+    def parse(cls, text: str) -> "_Document":
         comment = text.split("\n", 1)[0].removeprefix("# ")
         file, colon, _ = comment.partition(":")
         return cls(file.strip(), text, not colon and "*" not in file)
@@ -95,9 +95,9 @@ def _merge_stage(journey: Any, stage: Any) -> None:
     """Replace the prompts of the drafted step, or the split; a new split goes before all steps."""
     if "split" in stage:
         stages = journey["steps"]
-        place = next((number for number, old in enumerate(stages) if "split" in old), 0)
-        others = [old for old in stages if "split" not in old]
-        journey["steps"] = [*others[:place], stage, *others[place:]]
+        place = next((number for number, old_stage in enumerate(stages) if "split" in old_stage), 0)
+        other_stages = [old_stage for old_stage in stages if "split" not in old_stage]
+        journey["steps"] = [*other_stages[:place], stage, *other_stages[place:]]
         return
     for step in _steps(journey):
         if step["step"] == stage["step"]:

@@ -61,9 +61,9 @@ class RolloutPlan(Struct, frozen=True):
 def plan(
     people: Iterable[MemberProfile], versions: Sequence[Version], proposal: Configuration
 ) -> RolloutPlan:
-    """Return the effect on `people` of applying `proposed` after `versions` (oldest first)."""
+    """Return the effect on `people` of applying `proposal` after `versions` (oldest first)."""
     current = versions[-1].config if versions else None
-    new, fills = _new_traits(versions, proposal)
+    new_traits, fillable_traits = _new_traits(versions, proposal)
     counts: Counter[tuple[str, str]] = Counter()
     reach = ReachCounter(proposal)
     profiles = 0
@@ -75,25 +75,26 @@ def plan(
         counts.update(("enter", name) for name in change.entries)
         counts.update(("leave", name) for name in change.exits)
     traits = _changed_traits(current, proposal)
-    unknown = _segments_reading(traits, proposal)
+    unknown_segments = _segments_reading(traits, proposal)
     names = {name for _, name in counts} | {segment.name for segment in proposal.segments}
     return RolloutPlan(
         digest=proposal.digest,
         changed=current is None or current.digest != proposal.digest,
         profiles=profiles,
         segments=tuple(
-            _segment_plan(name, counts, proposal, unknown=name in unknown) for name in sorted(names)
+            _segment_plan(name, counts, proposal, unknown=name in unknown_segments)
+            for name in sorted(names)
         ),
-        filled=tuple(sorted(new & fills)),
-        counting_from_now=tuple(sorted(new - fills)),
-        campaigns=reach.result(traits, unknown),
+        filled=tuple(sorted(new_traits & fillable_traits)),
+        counting_from_now=tuple(sorted(new_traits - fillable_traits)),
+        campaigns=reach.result(traits, unknown_segments),
     )
 
 
 def _changed_traits(current: Configuration | None, proposal: Configuration) -> set[str]:
     """Return the declared traits that are new or redefined, and their buckets."""
-    before = () if current is None else current.bundle.profile.traits
-    new_traits = {trait.name for trait in proposal.bundle.profile.traits if trait not in before}
+    old_traits = () if current is None else current.bundle.profile.traits
+    new_traits = {trait.name for trait in proposal.bundle.profile.traits if trait not in old_traits}
     return new_traits | frozenset(
         bucket.name for bucket in proposal.buckets if bucket.source_trait in new_traits
     )
@@ -134,15 +135,15 @@ def _new_traits(
     """Return the declared traits with new aggregates, and those that the log has in full."""
     if not versions:
         return frozenset(), frozenset()
-    after = (*versions, Version(proposal, versions[-1].applied_at))
-    new = proposal.aggregates.by_key.keys() - versions[-1].keys
-    fillable = backfillable_keys(after)
-    new_traits = {
-        trait.name: new.intersection(aggregate.key for aggregate in trait.aggregates)
+    next_versions = (*versions, Version(proposal, versions[-1].applied_at))
+    new_keys = proposal.aggregates.by_key.keys() - versions[-1].keys
+    fillable_keys = backfillable_keys(next_versions)
+    new_keys_by_trait = {
+        trait.name: new_keys.intersection(aggregate.key for aggregate in trait.aggregates)
         for trait in proposal.traits
         if not is_hidden(trait.name)
     }
     return (
-        frozenset(name for name, keys in new_traits.items() if keys),
-        frozenset(name for name, keys in new_traits.items() if keys <= fillable),
+        frozenset(name for name, keys in new_keys_by_trait.items() if keys),
+        frozenset(name for name, keys in new_keys_by_trait.items() if keys <= fillable_keys),
     )

@@ -32,7 +32,7 @@ class _Audience(Struct, frozen=True):
     gates: tuple[Gate, ...]
     addresses: frozenset[str | None]
 
-    def holds(self, facts: Facts) -> bool:
+    def can_reach(self, facts: Facts) -> bool:
         """Return whether the campaign can reach a customer."""
         if not all(gate.condition.is_possible(facts) for gate in self.gates):
             return False
@@ -40,10 +40,10 @@ class _Audience(Struct, frozen=True):
 
     def reads(self, traits: Collection[str], segments: Collection[str]) -> bool:
         """Return whether the audience reads any of these."""
-        read = [gate.condition.reads for gate in self.gates]
+        gate_reads = [gate.condition.reads for gate in self.gates]
         return any(
             not reads.traits.isdisjoint(traits) or not reads.segments.isdisjoint(segments)
-            for reads in read
+            for reads in gate_reads
         )
 
 
@@ -59,7 +59,7 @@ class ReachCounter:
         members = frozenset(person.members).difference(change.exits).union(change.entries)
         facts = Facts(None, person.profile.traits, members, frozenset(), person.at)
         self._counts.update(
-            name for name, audience in self._audiences.items() if audience.holds(facts)
+            name for name, audience in self._audiences.items() if audience.can_reach(facts)
         )
 
     def result(
@@ -74,11 +74,11 @@ class ReachCounter:
 
 
 def _audiences(config: Configuration) -> Iterator[tuple[str, _Audience]]:
-    by_campaign: dict[str, list[Entry]] = {}
+    entries_by_campaign: dict[str, list[Entry]] = {}
     for slot in (config.outbound_entries, *config.placement_entries.values()):
         for entry in slot:
-            by_campaign.setdefault(entry.campaign.name, []).append(entry)
-    for name, entries in by_campaign.items():
+            entries_by_campaign.setdefault(entry.campaign.name, []).append(entry)
+    for name, entries in entries_by_campaign.items():
         gates = tuple(gate for gate in entries[0].campaign.gates if gate.label == AUDIENCE)
         addresses = frozenset(
             None if candidate.address is None else address_trait(candidate.address)

@@ -20,11 +20,11 @@ def reevaluate(
     Idempotent. Raises StalledError.
     """
     feed = ThrottledFeed(records)
-    feed.feed((refresh(person, digest) for person in people), progress)
+    feed.feed((refresh_control(person, digest) for person in people), progress)
     feed.wait_until_processed()
 
 
-def refresh(person: MemberProfile, digest: str) -> Emit:
+def refresh_control(person: MemberProfile, digest: str) -> Emit:
     """Return the control by which the stages evaluate one profile by the configuration `digest`."""
     profile = person.profile
     control = Control(

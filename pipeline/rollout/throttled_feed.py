@@ -13,9 +13,9 @@ from pipeline.home.records import Records
 from pipeline.model import topics
 from pipeline.model.outcome import Emit
 
-_FULL_S: Final = 0.1
+_FULL_QUEUE_POLL_S: Final = 0.1
 _TIMEOUT_S: Final = 600.0
-_REPORT_EVERY: Final = 50
+_REPORT_INTERVAL: Final = 50
 
 Progress = Callable[[int], None]
 """Callback with the number of records written so far."""
@@ -46,7 +46,7 @@ class ThrottledFeed:
         for count, emit in enumerate(emits, start=1):
             self._write(emit)
             self._pace.step()
-            if count % _REPORT_EVERY == 0:
+            if count % _REPORT_INTERVAL == 0:
                 progress(count)
         self._pace.wait_until_passed()
         self._producer.flush(_TIMEOUT_S)
@@ -64,7 +64,7 @@ class ThrottledFeed:
             try:
                 self._producer.produce(emit.topic, value, emit.key)
             except BufferError:
-                self._producer.poll(_FULL_S)
+                self._producer.poll(_FULL_QUEUE_POLL_S)
             else:
                 return
 

@@ -9,7 +9,7 @@ from pipeline.config.compile import Configuration
 from pipeline.enrichment.backfill import NewAggregates
 from pipeline.model.time import GRACE_MS
 
-DROP_AFTER_MS: Final = GRACE_MS
+UNUSED_RETENTION_MS: Final = GRACE_MS
 """Time for which an unused aggregate is retained, so that a change can be reverted without a
 back-fill."""
 
@@ -29,29 +29,32 @@ class Version:
         )
 
 
-def newest_beginning(versions: Sequence[Version]) -> NewAggregates:
+def find_new_aggregates(versions: Sequence[Version]) -> NewAggregates:
     """Return the aggregates that the newest of `versions` (oldest first, at least one) begins.
 
     The very first version begins nothing, since nothing precedes it.
     """
-    *before, newest_version = versions
-    earlier_keys = before[-1].keys if before else newest_version.keys
-    new = newest_version.config.aggregates.by_key.keys() - earlier_keys
+    *earlier_versions, newest_version = versions
+    earlier_keys = earlier_versions[-1].keys if earlier_versions else newest_version.keys
+    new_keys = newest_version.config.aggregates.by_key.keys() - earlier_keys
     return NewAggregates(
-        newest_version.applied_at, tuple(sorted(new)), tuple(sorted(dropped_keys(versions)))
+        newest_version.applied_at, tuple(sorted(new_keys)), tuple(sorted(dropped_keys(versions)))
     )
 
 
 def dropped_keys(versions: Sequence[Version]) -> frozenset[str]:
     """Return the keys that the newest version drops, because no version has had them for long."""
     ends: dict[str, int] = {}
-    for earlier, later in pairwise(versions):
-        ends.update(dict.fromkeys(earlier.keys - later.keys, later.applied_at))
+    for earlier_version, later_version in pairwise(versions):
+        ends.update(
+            dict.fromkeys(earlier_version.keys - later_version.keys, later_version.applied_at)
+        )
     newest_version = versions[-1]
     return frozenset(
         key
-        for key, at in ends.items()
-        if key not in newest_version.keys and newest_version.applied_at - at > DROP_AFTER_MS
+        for key, end_ms in ends.items()
+        if key not in newest_version.keys
+        and newest_version.applied_at - end_ms > UNUSED_RETENTION_MS
     )
 
 
@@ -60,12 +63,14 @@ def backfillable_keys(versions: Sequence[Version]) -> frozenset[str]:
 
     Keys whose earlier part may have been dropped are left out.
     """
-    *before, newest_version = versions
-    new = newest_version.keys - before[-1].keys if before else frozenset[str]()
+    *earlier_versions, newest_version = versions
+    new_keys = (
+        newest_version.keys - earlier_versions[-1].keys if earlier_versions else frozenset[str]()
+    )
     removed_keys = frozenset[str]().union(
         *(dropped_keys(versions[:count]) for count in range(1, len(versions)))
     )
-    return new - removed_keys
+    return new_keys - removed_keys
 
 
 def missing_keys_by_digest(

@@ -34,7 +34,7 @@ _MESSAGE: Final = frozenset(
 _INTERACTION: Final = frozenset(
     {"kind", "name", "event_id", "channel", "source", "occurred_at", "received_at"}
 )
-_OPEN: Final = frozenset({"properties", "traits", "identifiers", "lists"})
+_OPEN_OBJECTS: Final = frozenset({"properties", "traits", "identifiers", "lists"})
 """Objects with fields of any name."""
 
 _CONTEXT: Final = frozenset({"ip", "locale", "timezone", "campaign"})
@@ -49,7 +49,7 @@ _Record: TypeAlias = dict[str, Any]
 _KEPT_NAMES: Final = 4_096
 _MAX_SHOWN_NAMES: Final = 8
 
-_INVISIBLE: Final = "\ufeff\u200b\u200c\u200d\u2060"
+_INVISIBLE_CHARACTERS: Final = "\ufeff\u200b\u200c\u200d\u2060"
 """Invisible characters, which editors and web pages leave beside words."""
 
 
@@ -78,11 +78,11 @@ class Columns:
         fault = self._complete(record, self.mapping) if self.mapping else None
         if fault is not None:
             return fault
-        by_namespace = record.get("identifiers")
-        if isinstance(by_namespace, dict):
+        identifier_values = record.get("identifiers")
+        if isinstance(identifier_values, dict):
             record["identifiers"] = [
                 {"namespace": space, "value": id_text(value) or value}
-                for space, value in by_namespace.items()
+                for space, value in identifier_values.items()
             ]
         try:
             return msgspec.json.encode(record)
@@ -91,7 +91,10 @@ class Columns:
 
     def _complete(self, record: _Record, mapping: RowMapping) -> Fault | None:
         """Add the mapping's fixed fields, and parse the time and the mark of a deletion."""
-        if mapping.deletes and str(record.pop(DELETE, "")).strip().lower() in mapping.deletes:
+        if (
+            mapping.delete_values
+            and str(record.pop(DELETE, "")).strip().lower() in mapping.delete_values
+        ):
             details = (name for name in self.names if name and name.startswith("properties."))
             record["properties"] = {name.removeprefix("properties."): None for name in details}
         fault = mapping.permissions.complete(record) if mapping.permissions else None
@@ -104,9 +107,9 @@ class Columns:
             return Fault("missing_identifier", column, "the row has no identifier")
         time = record.get(TIME)
         if isinstance(time, str):
-            at = mapping.times.epoch_ms(time)
-            if at is not None:
-                record[TIME] = at
+            time_ms = mapping.times.epoch_ms(time)
+            if time_ms is not None:
+                record[TIME] = time_ms
             elif mapping.times.formats:
                 formats = " or ".join(mapping.times.formats)
                 return Fault("invalid_time", TIME, f"{time[:60]!r} does not match {formats}")
@@ -116,7 +119,7 @@ class Columns:
 def columns_of(header: Sequence[str], file_format: FileFormat) -> Columns:
     """Check the header. Raises UnreadableError for a column that is repeated, nested in another,
     or unknown."""
-    names = [bare(name) for name in header]
+    names = [strip_name(name) for name in header]
     if file_format.mapping is not None:
         return _map_columns(names, file_format.mapping)
     ignored_columns = file_format.ignored_columns
@@ -127,12 +130,13 @@ def columns_of(header: Sequence[str], file_format: FileFormat) -> Columns:
 
 
 def _map_columns(header: Sequence[str], mapping: RowMapping) -> Columns:
-    missing = mapping.missing(header)
-    if missing is not None:
+    missing_column = mapping.missing_column(header)
+    if missing_column is not None:
         ending = ", ..." if len(header) > _MAX_SHOWN_NAMES else ""
         shown_names = ", ".join(repr(name[:40]) for name in header[:_MAX_SHOWN_NAMES]) + ending
         message = (
-            f"it has no column {missing!r}, which the watch maps; it begins with {shown_names}"
+            f"it has no column {missing_column!r}, which the watch maps; "
+            f"it begins with {shown_names}"
         )
         raise UnreadableError(message)
     fields = [mapping.target(name) if name else IGNORE for name in header]
@@ -148,15 +152,15 @@ def _map_columns(header: Sequence[str], mapping: RowMapping) -> Columns:
     return Columns(tuple(None if field == IGNORE else field for field in fields), mapping)
 
 
-def bare(name: str) -> str:
+def strip_name(name: str) -> str:
     """Return a name without the spaces and invisible characters around it."""
-    return name.strip().strip(_INVISIBLE).strip()
+    return name.strip().strip(_INVISIBLE_CHARACTERS).strip()
 
 
 def count_known_columns(names: Iterable[str]) -> int:
     """Count the columns with a meaning; the delimiter that gives the most is the best guess."""
-    bare_names = [bare(name) for name in names]
-    return sum(_means_something(name, bare_names) for name in bare_names)
+    stripped_names = [strip_name(name) for name in names]
+    return sum(_means_something(name, stripped_names) for name in stripped_names)
 
 
 def _problems(names: Sequence[str]) -> Iterator[str]:
@@ -167,18 +171,18 @@ def _problems(names: Sequence[str]) -> Iterator[str]:
         yield f"column {duplicates[0]!r} appears twice"
     for name in names:
         if not _means_something(name, names):
-            yield _meaningless(name, names)
+            yield _explain_unknown(name, names)
     for name in names:
         ancestors = _parts(name)[:-1]
         for length in range(1, len(ancestors) + 1):
-            part_of = ".".join(ancestors[:length])
-            if part_of in names and part_of not in OBJECTS:
-                yield f"column {name!r} is part of {part_of!r}, which is a column of its own"
+            ancestor = ".".join(ancestors[:length])
+            if ancestor in names and ancestor not in OBJECTS:
+                yield f"column {name!r} is part of {ancestor!r}, which is a column of its own"
     if "identifiers" in names and any(name.startswith("identifiers.") for name in names):
         yield "give identifiers in one column or in several: identifiers, or identifiers.NAME"
 
 
-def _meaningless(name: str, names: Sequence[str]) -> str:
+def _explain_unknown(name: str, names: Sequence[str]) -> str:
     hint = did_you_mean(name, sorted(_fields(names) | OBJECTS))
     return (
         f"column {name!r} is unknown, and would be lost ({hint}): rename it to properties.{name}, "
@@ -191,25 +195,27 @@ def _fields(names: Iterable[str]) -> frozenset[str]:
 
     Interactions have a column `kind` or `identifiers`, messages `type`; a table may hold both.
     """
-    firsts = {name.partition(".")[0] for name in names}
-    if "type" in firsts:
-        return _MESSAGE | _INTERACTION if "kind" in firsts else _MESSAGE
-    return _INTERACTION if firsts & {"kind", "identifiers"} else _MESSAGE | _INTERACTION
+    first_parts = {name.partition(".")[0] for name in names}
+    if "type" in first_parts:
+        return _MESSAGE | _INTERACTION if "kind" in first_parts else _MESSAGE
+    return _INTERACTION if first_parts & {"kind", "identifiers"} else _MESSAGE | _INTERACTION
 
 
 def _means_something(name: str, names: Iterable[str]) -> bool:
-    first, dot, rest = name.partition(".")
+    first_part, dot, other_parts = name.partition(".")
     fields = _fields(names)
     if not dot:
         return name in fields or name in OBJECTS
-    if first in _OPEN:
-        return bool(rest)
-    if first != "context":
+    if first_part in _OPEN_OBJECTS:
+        return bool(other_parts)
+    if first_part != "context":
         return False
     context_fields = (_MESSAGE_CONTEXT if "type" in fields else frozenset()) | (
         _INTERACTION_CONTEXT if "kind" in fields else frozenset()
     )
-    return any(rest == field or rest.startswith(f"{field}.") for field in context_fields)
+    return any(
+        other_parts == field or other_parts.startswith(f"{field}.") for field in context_fields
+    )
 
 
 @lru_cache(maxsize=_KEPT_NAMES)
@@ -218,22 +224,26 @@ def _parts(name: str) -> tuple[str, ...]:
     if name.startswith(DETAILS):
         section = next(prefix for prefix in DETAILS if name.startswith(prefix))
         return (*section.removesuffix(".").split("."), name.removeprefix(section))
-    first, dot, rest = name.partition(".")
-    return (first, rest) if dot and first in ("identifiers", "lists") else tuple(name.split("."))
+    first_part, dot, other_parts = name.partition(".")
+    return (
+        (first_part, other_parts)
+        if dot and first_part in ("identifiers", "lists")
+        else tuple(name.split("."))
+    )
 
 
 def _put(record: _Record, name: str, value: object) -> Fault | None:
     if name in OBJECTS:
         return _merge(record, name, _parse_json(value))
-    *path, last = _parts(name)
+    *path, last_part = _parts(name)
     place = record
     for part in path:
         place = place.setdefault(part, {})
         if not isinstance(place, dict):
             return Fault("invalid_field", name, f"{part} is not an object, so has no part {name}")
-    if last in place:
+    if last_part in place:
         return Fault("given_twice", name, f"{name} is given twice")
-    place[last] = value
+    place[last_part] = value
     return None
 
 

@@ -20,10 +20,10 @@ from pipeline.row_files.unpacking import ContentLimits
 
 _SUFFIXES: Final = (".pgp", ".gpg", ".asc")
 _ARMOR: Final = "-----BEGIN"
-_OF_SYSTEM: Final = "(os error "
+_SYSTEM_ERROR: Final = "(os error "
 """Parts of messages about the machine, such as a full disk, not about the file."""
 
-_TOO_LARGE: Final = f"{_OF_SYSTEM}{errno.EFBIG})"
+_TOO_LARGE: Final = f"{_SYSTEM_ERROR}{errno.EFBIG})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ def is_encrypted(name: str) -> bool:
     return Path(name).suffix.lower() in _SUFFIXES
 
 
-def decrypt(file: Path, name: str, key: PgpKey | None, into: Path, limits: ContentLimits) -> str:
-    """Write the contents of `file`, called `name`, to `into`; return the name without encryption.
+def decrypt(file: Path, name: str, key: PgpKey | None, target: Path, limits: ContentLimits) -> str:
+    """Write the contents of `file`, called `name`, to `target`; return the name without its suffix.
 
     Raise UnreadableError for a file that cannot be decrypted or holds too much, OSError for a fault
     of the key or the disk.
@@ -48,15 +48,15 @@ def decrypt(file: Path, name: str, key: PgpKey | None, into: Path, limits: Conte
     if key is None:
         raise UnreadableError("it is encrypted: give its watch a key (`pgp`)")
     _open(key)
-    into.unlink(missing_ok=True)  # a process whose parent was killed may still write there
+    target.unlink(missing_ok=True)  # a process whose parent was killed may still write there
     packed_bytes = file.stat().st_size
-    fault = _run(_Job(file, key, into, limits.most_bytes(packed_bytes)))
+    fault = _run(_Job(file, key, target, limits.most_bytes(packed_bytes)))
     if fault is None:
         return Path(name).stem
     reason = fault.partition("\n")[0]
     if _TOO_LARGE in fault:
         raise limits.fault("decrypted", packed_bytes)
-    if _OF_SYSTEM in fault:
+    if _SYSTEM_ERROR in fault:
         raise OSError(errno.EIO, f"it cannot be decrypted now: {reason}")
     raise UnreadableError(f"it cannot be decrypted: {reason}")
 
@@ -67,7 +67,7 @@ class _Job:
 
     file: Path
     key: PgpKey
-    into: Path
+    target: Path
     most_bytes: int
 
 
@@ -75,7 +75,7 @@ def _run(job: _Job) -> str | None:
     """Decrypt in a process of its own; return the library's message on failure."""
     context = get_context("spawn")
     parent_end, child_end = context.Pipe()
-    process = context.Process(target=_decrypt_within, args=(child_end,), daemon=True)
+    process = context.Process(target=_decrypt_job, args=(child_end,), daemon=True)
     process.start()
     child_end.close()
     try:
@@ -89,7 +89,7 @@ def _run(job: _Job) -> str | None:
     return fault
 
 
-def _decrypt_within(pipe: Connection) -> None:
+def _decrypt_job(pipe: Connection) -> None:
     """Decrypt the file of a job, unless the parent has ended; send the reason of a failure."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -99,7 +99,7 @@ def _decrypt_within(pipe: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (job.most_bytes, job.most_bytes))
     decryptor = _open(job.key).decryptor(job.key.passphrase)
     try:
-        decrypt_file(decryptor=decryptor, input=str(job.file), output=str(job.into))
+        decrypt_file(decryptor=decryptor, input=str(job.file), output=str(job.target))
     except (RuntimeError, OSError) as error:
         pipe.send(str(error))
     else:

@@ -26,9 +26,9 @@ from pipeline.row_files.columns import (
     CONSENT,
     DETAILS,
     Columns,
-    bare,
     columns_of,
     count_known_columns,
+    strip_name,
 )
 from pipeline.row_files.fault import Fault
 from pipeline.row_files.ndjson import NOT_TEXT, TOO_LARGE
@@ -43,17 +43,17 @@ _FOOTER: Final = (
     'csv: {footer: ""} in ingest.yaml, or send it with --footer ""'
 )
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?")
-_WITH_COMMA: Final = re.compile(
+_COMMA_NUMBER: Final = re.compile(
     r"-?(0|[1-9][0-9]{0,17}|[1-9][0-9]{0,2}(?:([.'\u2019\xa0\u202f])[0-9]{3}(?:\2[0-9]{3}){0,4}"
     r"|(?: [0-9]{3}){1,5}(?=,)))(,[0-9]{1,17})?"
 )
 """Numbers with a decimal comma, optionally in groups of three by points, apostrophes or spaces.
 Plain spaces group telephone numbers, too, so a comma must follow them."""
 
-_WITH_GROUPS: Final = re.compile(r"-?[1-9][0-9]{0,2}(,[0-9]{3}){1,5}\.[0-9]{1,17}")
+_GROUPED_NUMBER: Final = re.compile(r"-?[1-9][0-9]{0,2}(,[0-9]{3}){1,5}\.[0-9]{1,17}")
 """Numbers in groups of three: with a decimal point they have no other meaning."""
 
-_NO_DIGIT: Final = re.compile(r"[^0-9,-]")
+_SEPARATORS: Final = re.compile(r"[^0-9,-]")
 _WORDS: Final = {
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
@@ -88,8 +88,10 @@ class _Record(Struct, frozen=True):
 
     def text(self) -> str:
         """Return the text of the record."""
-        first = self.lines[0]
-        return first.text if len(self.lines) == 1 else "".join(line.text for line in self.lines)
+        first_line = self.lines[0]
+        return (
+            first_line.text if len(self.lines) == 1 else "".join(line.text for line in self.lines)
+        )
 
     @property
     def ends_with_break(self) -> bool:
@@ -99,13 +101,16 @@ class _Record(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Columns of a file, with the parsers of their cells; None: cells are text. `identifiers`:
-    places and names of the columns with identifiers. `empty`: words that mean an empty cell."""
+    """Columns of a file, with the parsers of their cells; None: cells are text.
+
+    `identifiers`: places and names of the columns with identifiers. `empty_words`: words that mean
+    an empty cell.
+    """
 
     columns: Columns
     parsers: tuple[_Parse | None, ...]
     identifiers: tuple[tuple[int, str], ...]
-    empty: frozenset[str]
+    empty_words: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -144,7 +149,7 @@ def delimited_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
     records = _records(source, delimiter, file_format)
     names, columns = _header(records, path, file_format)
     table = _table(columns, file_format)
-    for record in _without_footer(records, names, _footer_rule(columns, file_format)):
+    for record in _separate_footer(records, names, _footer_rule(columns, file_format)):
         yield _row(record, table)
 
 
@@ -171,7 +176,9 @@ def _is_header(cells: tuple[str, ...], names: tuple[str, ...]) -> bool:
 
     Such a header may begin with the byte order mark of its file.
     """
-    return cells[:1] != () and bare(cells[0]) == bare(names[0]) and cells[1:] == names[1:]
+    return (
+        cells[:1] != () and strip_name(cells[0]) == strip_name(names[0]) and cells[1:] == names[1:]
+    )
 
 
 def _footer_rule(columns: Columns, file_format: FileFormat) -> FooterRule:
@@ -183,7 +190,7 @@ def _is_key(column: str) -> bool:
     return column.startswith(_IDENTIFIERS) or column in _KEYS
 
 
-def _without_footer(
+def _separate_footer(
     records: Iterator[_Record], names: tuple[str, ...], rule: FooterRule
 ) -> Iterator[_Record]:
     """Yield the records without headers and empty lines.
@@ -247,20 +254,20 @@ def _table(columns: Columns, file_format: FileFormat) -> _Table:
     )
 
 
-def _reader(source: Iterable[str], delimiter: str, form: FileFormat) -> Iterator[list[str]]:
-    escape = form.escape or None
-    if form.quote:
+def _reader(source: Iterable[str], delimiter: str, file_format: FileFormat) -> Iterator[list[str]]:
+    escape = file_format.escape or None
+    if file_format.quote:
         return csv.reader(
-            source, delimiter=delimiter, quotechar=form.quote, escapechar=escape, strict=True
+            source, delimiter=delimiter, quotechar=file_format.quote, escapechar=escape, strict=True
         )
     return csv.reader(
         source, delimiter=delimiter, quoting=csv.QUOTE_NONE, escapechar=escape, strict=True
     )
 
 
-def _records(source: _LineSource, delimiter: str, form: FileFormat) -> Iterator[_Record]:
+def _records(source: _LineSource, delimiter: str, file_format: FileFormat) -> Iterator[_Record]:
     csv.field_size_limit(_NO_LIMIT)
-    reader = _reader(source, delimiter, form)
+    reader = _reader(source, delimiter, file_format)
     while True:
         source.begin()
         try:
@@ -279,21 +286,21 @@ def _records(source: _LineSource, delimiter: str, form: FileFormat) -> Iterator[
             continue
         source.pushback.extendleft(reversed(record_lines[1:]))
         yield _Record(record_lines[:1], (), fault)
-        reader = _reader(source, delimiter, form)
+        reader = _reader(source, delimiter, file_format)
 
 
 def _row(record: _Record, table: _Table) -> ReadRow:
-    first, last = record.lines[0], record.lines[-1]
+    first_line, last_line = record.lines[0], record.lines[-1]
     text = record.text()
     result = record.fault or _to_json(record, table, text)
     if isinstance(result, Fault):
         fault_key = (result.code, result.column, result.message)
-        return UnreadableRow(first.number, *fault_key, last.progress, original=text)
+        return UnreadableRow(first_line.number, *fault_key, last_line.progress, original=text)
     cells = record.cells
     identifier_columns = tuple(
         name for place, name in table.identifiers if place < len(cells) and cells[place]
     )
-    return FileRow(first.number, result, last.progress, identifier_columns, text)
+    return FileRow(first_line.number, result, last_line.progress, identifier_columns, text)
 
 
 def _to_json(record: _Record, table: _Table, text: str) -> bytes | Fault:
@@ -303,13 +310,13 @@ def _to_json(record: _Record, table: _Table, text: str) -> bytes | Fault:
         return Fault("cut_off", None, message)
     if len(cells) > len(names) and any(cells[len(names) :]):
         return Fault("too_many_cells", None, f"{len(cells)} cells for {len(names)} columns")
-    readable = unreadable_byte(text) is None
+    is_readable = unreadable_byte(text) is None
     pairs: list[tuple[str, object]] = []
     for name, parse, cell in zip(names, table.parsers, cells, strict=False):
-        if not cell or cell in table.empty:
+        if not cell or cell in table.empty_words:
             continue
-        if not readable and (fault := unreadable_byte(cell)) is not None:
-            return _not_text(cells, names, fault)
+        if not is_readable and (fault := unreadable_byte(cell)) is not None:
+            return _report_invalid_text(cells, names, fault)
         if name is None:
             continue
         value = cell if parse is None else parse(name, cell)
@@ -319,7 +326,7 @@ def _to_json(record: _Record, table: _Table, text: str) -> bytes | Fault:
     return table.columns.record(pairs)
 
 
-def _not_text(cells: Sequence[str], names: Sequence[str | None], fault: str) -> Fault:
+def _report_invalid_text(cells: Sequence[str], names: Sequence[str | None], fault: str) -> Fault:
     """Report the first cell that is not valid text."""
     place = next(place for place, cell in enumerate(cells) if unreadable_byte(cell) is not None)
     return Fault(NOT_TEXT, names[place] or f"column {place + 1}", fault)
@@ -341,7 +348,7 @@ def _parser(column: str | None, file_format: FileFormat) -> _Parse | None:
 
 
 def _parse_identifier(column: str, cell: str) -> object:
-    return _parse_id(column, bare(_unguard(cell)))
+    return _parse_id(column, strip_name(_unguard(cell)))
 
 
 def _parse_id(column: str, text: str) -> object:
@@ -366,15 +373,15 @@ def _parse_consent(column: str, cell: str) -> object:
 def _parse_detail(_: str, cell: str) -> object:
     if match := _NUMBER.fullmatch(cell):
         return float(cell) if match[2] else int(cell)
-    if _WITH_GROUPS.fullmatch(cell):
+    if _GROUPED_NUMBER.fullmatch(cell):
         return float(cell.replace(",", ""))
     return _parse_other(cell)
 
 
 def _parse_decimal_comma(column: str, cell: str) -> object:
-    if match := _WITH_COMMA.fullmatch(cell):
-        plain = _NO_DIGIT.sub("", cell).replace(",", ".")
-        return float(plain) if match[3] else int(plain)
+    if match := _COMMA_NUMBER.fullmatch(cell):
+        plain_number = _SEPARATORS.sub("", cell).replace(",", ".")
+        return float(plain_number) if match[3] else int(plain_number)
     if _NUMBER.fullmatch(cell):
         return Fault("invalid_number", column, f"{cell!r} is not a number with a decimal comma")
     return _parse_other(cell)
@@ -398,18 +405,18 @@ def _parse_list(cell: str) -> object:
 def _find_delimiter(source: _LineSource, path: Path, file_format: FileFormat) -> str:
     """Return the configured delimiter, else the one the file declares, else the best guess: that
     with the most known columns."""
-    first = next(source.lines, None)
-    while first is not None and not first.text.strip():
-        first = next(source.lines, None)
-    if first is None:
+    first_line = next(source.lines, None)
+    while first_line is not None and not first_line.text.strip():
+        first_line = next(source.lines, None)
+    if first_line is None:
         raise UnreadableError(f"{path} is empty: the first line names the columns")
-    declaration = declared_delimiter(first.text)
+    declaration = declared_delimiter(first_line.text)
     if declaration is None:
-        source.pushback.append(first)
+        source.pushback.append(first_line)
     name = file_format.delimiter or declaration
     if name is None:
         return max(
-            DELIMITERS, key=lambda mark: _count_columns(_split(first.text, mark), file_format)
+            DELIMITERS, key=lambda mark: _count_columns(_split(first_line.text, mark), file_format)
         )
     delimiter = delimiter_by_name(name)
     if delimiter is None:

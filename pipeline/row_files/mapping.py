@@ -37,17 +37,17 @@ class RowMapping:
     """Mapping of a file's columns to fields.
 
     `targets`: field by column. `prefixes`: pairs of a column's prefix and its field's prefix, the
-    longest first. `defaults`: fields of rows that lack them. `deletes`: values of the column
-    `delete`, in lower case, that clear the row's traits. `optional`: columns that files may lack.
-    `permissions`: reader of a consent or suppression list.
+    longest first. `defaults`: fields of rows that lack them. `delete_values`: values of the column
+    `delete`, in lower case, that clear the row's traits. `optional_columns`: columns that files may
+    lack. `permissions`: reader of a consent or suppression list.
     """
 
     targets: Mapping[str, str]
     prefixes: tuple[tuple[str, str], ...]
     defaults: Mapping[str, str]
     times: TimeNotation
-    deletes: frozenset[str]
-    optional: frozenset[str] = frozenset()
+    delete_values: frozenset[str]
+    optional_columns: frozenset[str] = frozenset()
     permissions: PermissionReader | None = None
 
     def target(self, column: str) -> str | None:
@@ -55,19 +55,23 @@ class RowMapping:
         field = self.targets.get(column)
         if field is not None:
             return field
-        for prefix, to in self.prefixes:
-            if column.startswith(prefix) and (to == IGNORE or len(column) > len(prefix)):
-                return to if to == IGNORE else to + column.removeprefix(prefix)
+        for prefix, field_prefix in self.prefixes:
+            if column.startswith(prefix) and (field_prefix == IGNORE or len(column) > len(prefix)):
+                return (
+                    field_prefix
+                    if field_prefix == IGNORE
+                    else field_prefix + column.removeprefix(prefix)
+                )
         return None
 
-    def missing(self, header: Iterable[str]) -> str | None:
+    def missing_column(self, header: Iterable[str]) -> str | None:
         """Return the first mapped column that is missing."""
-        columns = self.optional.union(header)
+        columns = self.optional_columns.union(header)
         return next(
             (
                 column
-                for column, to in self.targets.items()
-                if to != IGNORE and column not in columns
+                for column, field in self.targets.items()
+                if field != IGNORE and column not in columns
             ),
             None,
         )
@@ -76,12 +80,12 @@ class RowMapping:
         """Return the column of an Interaction's field, for errors."""
         if field is None:
             return None
-        by_target = {to: column for column, to in self.targets.items() if to != IGNORE}
+        by_target = {target: column for column, target in self.targets.items() if target != IGNORE}
         if field in by_target:
             return by_target[field]
-        for prefix, to in self.prefixes:
-            if to != IGNORE and field.startswith(to):
-                return prefix + field.removeprefix(to)
+        for prefix, target in self.prefixes:
+            if target != IGNORE and field.startswith(target):
+                return prefix + field.removeprefix(target)
         return field
 
 
@@ -92,11 +96,13 @@ def row_mapping(watch: model.Watch) -> RowMapping | None:
     time_zone = zone(watch.time.zone)
     assert time_zone is not None  # checked with the configuration
     targets = {
-        column: _field(to) for column, to in watch.columns.items() if not column.endswith("*")
+        column: _field(target)
+        for column, target in watch.columns.items()
+        if not column.endswith("*")
     }
     prefixes = [
-        (column.removesuffix("*"), _field(to).removesuffix("*"))
-        for column, to in watch.columns.items()
+        (column.removesuffix("*"), _field(target).removesuffix("*"))
+        for column, target in watch.columns.items()
         if column.endswith("*")
     ]
     rules = watch.permissions
@@ -106,17 +112,17 @@ def row_mapping(watch: model.Watch) -> RowMapping | None:
         prefixes=tuple(sorted(prefixes, key=lambda prefix: -len(prefix[0]))),
         defaults={field: value for field, value in defaults.items() if value is not None},
         times=TimeNotation(time_zone, watch.time.formats),
-        deletes=frozenset(value.lower() for value in watch.delete),
-        optional=optional_columns(watch),
+        delete_values=frozenset(value.lower() for value in watch.delete),
+        optional_columns=optional_columns(watch),
         permissions=None if rules is None else permission_reader(rules),
     )
 
 
-def _field(to: str) -> str:
+def _field(target: str) -> str:
     """Return the field of an Interaction; traits are the properties of an identify."""
-    if to.startswith("traits."):
-        return "properties." + to.removeprefix("traits.")
-    return _FIELDS.get(to, to)
+    if target.startswith("traits."):
+        return "properties." + target.removeprefix("traits.")
+    return _FIELDS.get(target, target)
 
 
 @lru_cache(maxsize=_KEPT_TIMES)
@@ -136,8 +142,8 @@ def _epoch_ms(text: str, notation: TimeNotation) -> int | None:
 
 
 def _ms(moment: datetime, time_zone: tzinfo) -> int | None:
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=time_zone)
+    aware_moment = moment if moment.tzinfo else moment.replace(tzinfo=time_zone)
     try:
-        return round(aware.timestamp() * 1_000)
+        return round(aware_moment.timestamp() * 1_000)
     except (OverflowError, ValueError):
         return None

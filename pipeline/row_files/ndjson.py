@@ -26,7 +26,7 @@ def ndjson_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
             _check_beginning(path, text)
             is_first = False
         if line.is_cut:
-            yield too_large(line, file_format)
+            yield report_too_large(line, file_format)
         elif text:
             fault = unreadable_byte(text)
             if fault is None:
@@ -46,7 +46,7 @@ def _check_beginning(path: Path, text: str) -> None:
         )
 
 
-def too_large(line: Line, file_format: FileFormat) -> UnreadableRow:
+def report_too_large(line: Line, file_format: FileFormat) -> UnreadableRow:
     """Report a record that is larger than the limit."""
     message = f"a record may have {file_format.max_bytes} bytes"
     return UnreadableRow(line.number, TOO_LARGE, None, message, line.progress, original=line.text)

@@ -19,7 +19,7 @@ from pipeline.model.decision import Action, Decision
 from pipeline.model.fingerprint import fingerprint
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import Emit
-from pipeline.replay.what_if import TimeRange, WhatIfReport, what_if
+from pipeline.replay.what_if import TimeRange, WhatIfReport, compare_configurations
 from pipeline.rules import Rules
 from pipeline.settings import Settings
 from tests.support.broker import running_broker
@@ -91,7 +91,9 @@ def ask(records: Records, bundle: Bundle, tmp_path: Path) -> _Ask:
     """Function that decides the log by other rules than the demonstration's."""
 
     def run(other_rules: Rules, time_range: TimeRange) -> WhatIfReport:
-        return what_if(records, rules(bundle), other_rules, time_range, tmp_path, lambda _: None)
+        return compare_configurations(
+            records, rules(bundle), other_rules, time_range, tmp_path, lambda _: None
+        )
 
     return run
 

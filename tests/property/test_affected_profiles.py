@@ -10,7 +10,7 @@ from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import SegmentChange
 from pipeline.rollout.affected import AffectedProfiles
-from pipeline.rollout.reevaluate import refresh
+from pipeline.rollout.reevaluate import refresh_control
 from pipeline.rollout.versions import Version
 from tests.property.test_rollout_plan import people
 from tests.support.segment_streams import LAST, configuration, segments, streams
@@ -49,7 +49,7 @@ def test_evaluating_affected_profiles_equals_evaluating_all(
         outputs: list[Emit] = []
         for person in member_profiles:
             if evaluates_all or affected_profiles.has(person):
-                outputs += flow.follow(refresh(person, next_rules.config.digest))
+                outputs += flow.follow(refresh_control(person, next_rules.config.digest))
         outputs += flow.advance(LAST)
         for interaction in later_stream:
             at = interaction.occurred_at + LAST

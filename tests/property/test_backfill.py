@@ -30,7 +30,7 @@ from pipeline.rollout.backfill import backfill_stages, begin_control
 from pipeline.rollout.backfill_reader import BackfillReader
 from pipeline.rollout.plan import plan
 from pipeline.rollout.throttled_feed import StalledError
-from pipeline.rollout.versions import Version, backfillable_keys, dropped_keys, newest_beginning
+from pipeline.rollout.versions import Version, backfillable_keys, dropped_keys, find_new_aggregates
 from pipeline.rules import Rules
 from tests.support.cases import cases
 from tests.support.identity_streams import MINUTE_MS, interactions, unlink
@@ -153,7 +153,7 @@ class _VersionedLife(_FlowStages):
         interruption."""
         self.versions.append(Version(world.config, len(self.versions) + 1))
         self.feed(
-            begin_control(person, newest_beginning(self.versions), world)
+            begin_control(person, find_new_aggregates(self.versions), world)
             for person in _people(self.flow)
         )
         if self.chance.random() < 0.5:
@@ -320,7 +320,7 @@ def test_trait_states_its_beginning_until_backfilled() -> None:
     world = _WORLDS["all"]
     flow.give(
         "cli",
-        [begin_control(person, newest_beginning(versions), world) for person in _people(flow)],
+        [begin_control(person, find_new_aggregates(versions), world) for person in _people(flow)],
     )
     flow.drain()
     values = traits(shards_of(_row(flow)), 3 * MINUTE_MS, world.config)
@@ -370,7 +370,9 @@ def test_backfill_does_not_restore_a_forgotten_person() -> None:
     for emit in flow.outputs:
         if isinstance(emit.value, Segmented):
             reader.add(0, emit.value)
-    fills = [begin_control(person, newest_beginning(versions), world) for person in _people(flow)]
+    fills = [
+        begin_control(person, find_new_aggregates(versions), world) for person in _people(flow)
+    ]
     fills += reader.fill_records()
     flow.put(forget(Identifier("cookie", "k"), 3 * MINUTE_MS))
     flow.drain()
@@ -394,8 +396,8 @@ def test_aggregate_unused_for_long_is_dropped_and_counts_from_now() -> None:
     world = _WORLDS["none"]
     [shard] = _row(flow).shards.here.values()
     assert aggregate in shard.kept
-    third_beginning = newest_beginning(versions[:3])
-    flow.give("cli", [begin_control(person, third_beginning, world) for person in _people(flow)])
+    third_aggregates = find_new_aggregates(versions[:3])
+    flow.give("cli", [begin_control(person, third_aggregates, world) for person in _people(flow)])
     flow.drain()
     [shard] = _row(flow).shards.here.values()
     assert (shard.kept, shard.begun, shard.sequences) == ({}, {}, {})

@@ -14,7 +14,7 @@ from pipeline.model.outcome import Emit
 from pipeline.model.profile import Memberships, Profile, SegmentChange
 from pipeline.profile_reads.member_profiles import MemberProfile
 from pipeline.rollout.plan import plan
-from pipeline.rollout.reevaluate import refresh
+from pipeline.rollout.reevaluate import refresh_control
 from pipeline.rollout.versions import Version
 from tests.support.deciding import Life, campaign, offer, world
 from tests.support.segment_streams import configuration, segments, streams
@@ -57,7 +57,7 @@ def test_plan_equals_the_effect_of_applying(
     changes = [
         emit.value
         for person in everyone
-        for emit in flow.follow(refresh(person, next_rules.config.digest))
+        for emit in flow.follow(refresh_control(person, next_rules.config.digest))
         if isinstance(emit.value, SegmentChange)
     ]
     counts = Counter((change.segment, change.change) for change in changes)

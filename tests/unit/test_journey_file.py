@@ -35,7 +35,7 @@ def _replace(old_text: str, new_text: str) -> str:
 
 def test_journey_becomes_its_plan(tmp_path: Path) -> None:
     journey = _journey(tmp_path, ONBOARDING)
-    assert JourneyPlan.of(journey).steps == (
+    assert JourneyPlan.build(journey).steps == (
         PlannedStep("terms", 0, True, WEEK),
         PlannedStep("income", 1, True),
         PlannedStep("photo", 1, False),
@@ -45,7 +45,7 @@ def test_journey_becomes_its_plan(tmp_path: Path) -> None:
 
 def test_split_adds_no_stage_to_the_plan(tmp_path: Path) -> None:
     text = ONBOARDING + "  - {step: last, reached: {name: Last}}\n"
-    assert JourneyPlan.of(_journey(tmp_path, text)).steps[-1] == PlannedStep("last", 2)
+    assert JourneyPlan.build(_journey(tmp_path, text)).steps[-1] == PlannedStep("last", 2)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pipeline.flow import Flow
 from pipeline.intake.decoding import decode
 from pipeline.intake.messages import BATCH_DECODER, MESSAGE_DECODER, Kind, SegmentMessage
 from pipeline.intake.refusal import Refusal
-from pipeline.intake.segment_api import Arrival, interaction, with_batch_fields
+from pipeline.intake.segment_api import Arrival, add_batch_fields, interaction
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Context, Identifier, Interaction
 from pipeline.model.profile import Profile
@@ -211,7 +211,7 @@ def _merge_batch(message: dict[str, Any], **batch_fields: Any) -> SegmentMessage
     record = decode(json.encode(message), MESSAGE_DECODER)
     assert not isinstance(batch, Refusal)
     assert not isinstance(record, Refusal)
-    return with_batch_fields(record, batch)
+    return add_batch_fields(record, batch)
 
 
 def test_context_of_a_batch_is_merged_into_that_of_each_message() -> None:

@@ -164,4 +164,4 @@ def test_only_records_of_the_requested_period_are_taken() -> None:
         for at in moments
     ]
     [(_, table)] = tables.split(messages)
-    assert (table.num_rows, tables.left_out) == (1, 2)
+    assert (table.num_rows, tables.left_out_records) == (1, 2)
