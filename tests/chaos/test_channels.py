@@ -59,13 +59,15 @@ class _World:
     def is_complete(self) -> bool:
         """Return whether every action has an outcome and the gateway has accepted every
         post-back."""
-        action_ids = {
+        reported_ids = {
             str(interaction.properties["action_id"])
             for _, interaction in self.stack.records.every(topics.INTERACTIONS, Interaction)
             if interaction.kind == "outcome"
         }
-        actions = [set(self.actions(channel)) for channel in (*_PLAIN_CHANNELS, *_KEYED_CHANNELS)]
-        has_outcomes = all(len(ids) == CUSTOMERS and ids <= action_ids for ids in actions)
+        action_ids = [
+            set(self.actions(channel)) for channel in (*_PLAIN_CHANNELS, *_KEYED_CHANNELS)
+        ]
+        has_outcomes = all(len(ids) == CUSTOMERS and ids <= reported_ids for ids in action_ids)
         return has_outcomes and not self.servers.services.open_posts
 
     def read_interactions(self) -> list[Interaction]:
@@ -89,7 +91,7 @@ class _World:
             "counter": Counter(parcels[parcel] for parcel in self.servers.printer.parcels),
         }
 
-    def repeats(self) -> dict[str, dict[str, list[Any]]]:
+    def keyed_messages(self) -> dict[str, dict[str, list[Any]]]:
         """Return the messages that receivers recognising repeats got, by channel and action."""
         services = self.servers.services
         return {
@@ -137,13 +139,13 @@ def test_message_is_received_at_most_once_and_none_is_lost(
     eventually(world.is_complete, _REPORT_S)
     world.stack.wait_until_idle()
     interactions = world.read_interactions()
-    outcomes = _by_action(interactions)
+    outcomes = _outcomes_by_action(interactions)
     note(f"killed: {dict(kill_counts)}; {world.servers.services.posts} posts of providers")
     services = world.servers.services
     _check_returns(outcomes, services.returns)
     for channel, counts in world.count_receipts().items():
         note(_check_plain_channel(channel, world.actions(channel), counts, outcomes))
-    for channel, copies in world.repeats().items():
+    for channel, copies in world.keyed_messages().items():
         note(_check_keyed_channel(channel, world.actions(channel), copies, outcomes))
     for name in (*services.plain_bodies, *services.keyed_bodies):
         assert _count(outcomes[name], "delivered") == 1, name
@@ -151,11 +153,11 @@ def test_message_is_received_at_most_once_and_none_is_lost(
     assert kill_counts.total() >= 8
 
 
-def _check_returns(outcomes: Outcomes, kinds_by_address: dict[str, str]) -> None:
-    """Check that each bounce and complaint counts once, however often it was posted; remove it from
-    `outcomes`."""
-    assert len(kinds_by_address) > CUSTOMERS // 10
-    for name, kind in kinds_by_address.items():
+def _check_returns(outcomes: Outcomes, kinds_by_action: dict[str, str]) -> None:
+    """Check that each bounce and complaint counts once, however often it was posted; remove these
+    from `outcomes`."""
+    assert len(kinds_by_action) > CUSTOMERS // 10
+    for name, kind in kinds_by_action.items():
         assert _count(outcomes[name], kind) == 1, (name, kind)
         outcomes[name] = [outcome for outcome in outcomes[name] if outcome.name != kind]
 
@@ -207,7 +209,7 @@ def _is_accepted(stack: Stack, batch: list[dict[str, Any]]) -> bool:
     return answer.status_code == 200
 
 
-def _by_action(interactions: list[Interaction]) -> Outcomes:
+def _outcomes_by_action(interactions: list[Interaction]) -> Outcomes:
     outcomes: defaultdict[str, list[Interaction]] = defaultdict(list)
     for interaction in interactions:
         if interaction.kind == "outcome":

@@ -12,7 +12,7 @@ _DAYS = 60
 
 
 def _play(home: Path, partitions: int, workers: str) -> Any:
-    """Play the log's first days in a home of its own, and return the summary."""
+    """Play the log's first days in `home`, and return the summary."""
     stack = Stack(home, home, {"KAIROS_WORKERS": workers})
     options = ("--partitions", str(partitions), "--days", str(_DAYS), "--live", "0")
     try:
@@ -24,10 +24,10 @@ def _play(home: Path, partitions: int, workers: str) -> Any:
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
 def test_partitions_and_processes_change_no_decision(tmp_path: Path) -> None:
-    single = _play(tmp_path / "one", 2, "all")
-    other = _play(tmp_path / "other", 5, "four")
-    assert single["decisions"] > 3_000
-    assert single["merges"]
-    assert 0 < max(single["segments"].values()) <= single["profiles"]
+    first_summary = _play(tmp_path / "one", 2, "all")
+    second_summary = _play(tmp_path / "other", 5, "four")
+    assert first_summary["decisions"] > 3_000
+    assert first_summary["merges"]
+    assert 0 < max(first_summary["segments"].values()) <= first_summary["profiles"]
     for key in ("fingerprint", "decisions", "profiles", "merges", "segments", "campaigns"):
-        assert other[key] == single[key], key
+        assert second_summary[key] == first_summary[key], key

@@ -53,8 +53,8 @@ def test_bias_of_a_policy_that_chose_by_group_is_removed() -> None:
 def test_at_most_one_in_twenty_tests_without_an_effect_changes_the_journey(
     journey: str, arms: tuple[str, str], tmp_path: Path
 ) -> None:
-    """Check this with eager customers, who follow the order or take the step anyway and convert
-    more."""
+    """Check tests of eager customers, who follow the order or take the step anyway and convert
+    more; four in five tests with an effect change the journey."""
     recommendations = [
         recommend_for_cases(tmp_path, journey, cases_of_test(arms, 0.0, seed))["shape"]["told"]
         for seed in _WORLDS

@@ -1,5 +1,5 @@
 """Tills and the desk of calls under kills: a payment counts once, a coupon is redeemed once over
-any number of tills and gateways, one person has a call, and each result counts once."""
+any number of tills and gateways, one person takes a call, and each result counts once."""
 
 import time
 from collections import Counter
@@ -28,7 +28,7 @@ from tests.support.stack import Stack, eventually, running_stack
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 _CONFIGURATION = Path(__file__).parent / "channels"
-_GATEWAY, _SECOND = "gateway", "gateway-second"
+_GATEWAY, _SECOND_GATEWAY = "gateway", "gateway-second"
 _PAYMENTS, _TILLS = 40, 3
 _CALLS = 2
 _PATIENCE_S = 150.0
@@ -39,7 +39,7 @@ class _Shops:
     """Stack whose own gateway is killed, and the URL of another gateway."""
 
     stack: Stack
-    other: str
+    second_url: str
 
     def post(self, till: int, path: str, body: object) -> httpx.Response:
         """Post to the gateways in turn, as tills do, until the answer is not 503; return it."""
@@ -48,7 +48,7 @@ class _Shops:
         def post_once() -> httpx.Response | None:
             attempts[0] += 1
             try:
-                url = self.other if attempts[0] % 2 else self.stack.url
+                url = self.second_url if attempts[0] % 2 else self.stack.url
                 with httpx.Client(
                     auth=("test-till-key", ""), timeout=10, trust_env=False
                 ) as client:
@@ -69,7 +69,7 @@ class _Shops:
 
 
 def _wait_for_answer(look: Callable[[], httpx.Response | None]) -> httpx.Response:
-    """Return the first answer, also an error, which is false for `eventually`."""
+    """Return the first answer; errors are answers too, though httpx counts them as false."""
     deadline_s = time.monotonic() + _PATIENCE_S
     while (answer := look()) is None:
         assert time.monotonic() < deadline_s
@@ -89,16 +89,16 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Shops]:
     }
     stack = Stack(tmp_path_factory.mktemp("shops") / "home", _CONFIGURATION, variables)
     with running_stack(stack):
-        second = stack.start("gateway", "--instance", _SECOND, "--port", "0")
+        second_gateway = stack.start("gateway", "--instance", _SECOND_GATEWAY, "--port", "0")
         try:
             yield _Shops(stack, eventually(lambda: _url(stack)))
         finally:
-            second.terminate()
-            second.wait(120)
+            second_gateway.terminate()
+            second_gateway.wait(120)
 
 
 def _url(stack: Stack) -> str | None:
-    announcement = announcements(stack.home).get(_SECOND)
+    announcement = announcements(stack.home).get(_SECOND_GATEWAY)
     return (
         f"http://127.0.0.1:{announcement.ports['http']}"
         if announcement and announcement.ports
@@ -179,8 +179,8 @@ def test_call_is_taken_by_one_person_and_its_result_counts_once(
                 "context": {"traits": {"phone": f"+3460011{number:04d}"}},
             }
             assert shops.post(number, "/v1/track", message).status_code == 200
-        tasks = [task["id"] for task in eventually(lambda: _open_tasks(shops.stack))]
-        pairs = [(task, by) for task in tasks for by in ("ana", "eva")]
+        tasks = [task["id"] for task in eventually(lambda: _find_open_tasks(shops.stack))]
+        pairs = [(task, person) for task in tasks for person in ("ana", "eva")]
         with ThreadPoolExecutor(2) as desk:
             results = list(desk.map(lambda pair: _is_taken_by(shops.stack, *pair), pairs))
         for task in tasks:
@@ -205,19 +205,19 @@ def _goal(interaction: Interaction) -> object:
     return interaction.properties["goal"] if interaction.name == "conversion" else None
 
 
-def _open_tasks(stack: Stack) -> list[dict[str, Any]] | None:
+def _find_open_tasks(stack: Stack) -> list[dict[str, Any]] | None:
     tasks: list[dict[str, Any]] = stack.ask("desk", "list")
     return tasks if len(tasks) == _CALLS else None
 
 
-def _is_taken_by(stack: Stack, task: str, by: str) -> bool:
-    """Take a task, again until somebody has it; return whether that is `by`."""
+def _is_taken_by(stack: Stack, task: str, person: str) -> bool:
+    """Take a task, again until somebody has it; return whether that is `person`."""
 
     def find_taker() -> str | None:
-        result = stack.run("desk", "take", task, "--by", by)
+        result = stack.run("desk", "take", task, "--by", person)
         return "mine" if result.returncode == 0 else _find_holder(stack, task)
 
-    return eventually(find_taker, _PATIENCE_S) in ("mine", by)
+    return eventually(find_taker, _PATIENCE_S) in ("mine", person)
 
 
 def _find_holder(stack: Stack, task: str) -> str | None:

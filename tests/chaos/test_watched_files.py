@@ -28,10 +28,10 @@ pytestmark = [
 ]
 
 _FILES, _ROWS = 6, 1_500
-_LARGE_ROWS, _LONG_NOTE = 12_000, "x" * 400
-"""Rows of more than 4 MiB, which helper processes read."""
+_LARGE_FILE_ROWS, _LONG_NOTE = 12_000, "x" * 400
+"""Number and note of the rows of a file of more than 4 MiB, which helper processes read."""
 
-_BAD_EVERY = 50
+_BAD_ROW_INTERVAL = 50
 _CONFIGURATION = Path(__file__).parent / "files"
 _PATIENCE_S = 300.0
 
@@ -44,7 +44,7 @@ class _WatchedFolder:
     inbox: Path
 
     def put(self, name: str, text: str) -> None:
-        """Put a file there as senders do: under another name until it is complete."""
+        """Put a file into the folder as senders do: under another name until it is complete."""
         part = self.inbox / f"{name}.part"
         part.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
         part.rename(self.inbox / name)
@@ -73,10 +73,10 @@ def folder(tmp_path: Path) -> Iterator[_WatchedFolder]:
 
 
 def _rows(file: int, count: int, note: str) -> str:
-    """Return a file in which one row in `_BAD_EVERY` has no identifier."""
+    """Return a file in which one row in `_BAD_ROW_INTERVAL` has no identifier."""
     lines = ["customer,number,note"]
     for number in range(count):
-        customer = "" if number % _BAD_EVERY == 0 else f"c-{number % 300}"
+        customer = "" if number % _BAD_ROW_INTERVAL == 0 else f"c-{number % 300}"
         lines.append(f"{customer},{file}/{number},{note}")
     return "\n".join(lines) + "\n"
 
@@ -88,7 +88,7 @@ def test_row_counts_once_over_kills_and_cut_connections(
     files = [
         (f"night-{number}.csv{'.gz' if number % 2 else ''}", _ROWS, "") for number in range(_FILES)
     ]
-    files.append(("large.csv", _LARGE_ROWS, _LONG_NOTE))
+    files.append(("large.csv", _LARGE_FILE_ROWS, _LONG_NOTE))
     with kills(folder.stack, ("ingest",), (1.0, 4.0), random) as kill_counts:
         for number, (name, rows, text) in enumerate(files):
             folder.put(name, _rows(number, rows, text))
@@ -102,7 +102,7 @@ def test_row_counts_once_over_kills_and_cut_connections(
         f"files: killed {kill_counts.total()} times; "
         f"{len(counts):,} rows of {record_count:,} records"
     )
-    _check_dead_letters(folder, sum(-(-rows // _BAD_EVERY) for _, rows, _ in files))
+    _check_dead_letters(folder, sum(-(-rows // _BAD_ROW_INTERVAL) for _, rows, _ in files))
     assert [path.name for path in folder.inbox.iterdir()] == ["done"]
 
 
@@ -126,7 +126,7 @@ def _check_rows(folder: _WatchedFolder, row_counts: list[int]) -> Counter[str]:
         f"{file}/{number}"
         for file, rows in enumerate(row_counts)
         for number in range(rows)
-        if number % _BAD_EVERY
+        if number % _BAD_ROW_INTERVAL
     }
     assert max(counts.values()) == 1
     return counts

@@ -16,13 +16,15 @@ from tests.chaos.receiver import Inbox
 from tests.chaos.stack import GATEWAY, Stack
 from tests.chaos.traffic import Load, Traffic, call_the_roll
 
-_BEFORE_S = 2.0
-_AFTER_S = 2.0
+_LEAD_S = 2.0
+"""Time of load before the fault."""
+_TAIL_S = 2.0
+"""Time of load after the fault."""
 _LONGEST_WAIT_S = 3.0
 """Time that exceeds every wait of the configuration."""
-_SETTLE_S = 60.0
+_EVENTUAL_CHECKS_S = 60.0
 """Time for which eventual checks are repeated."""
-_LOOK_S = 0.5
+_LOOK_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,10 @@ class Laboratory:
         traffic = Traffic(self.stack.url, load).start()
         kills = len(self.stack.kills)
         try:
-            sleep(_BEFORE_S)
+            sleep(_LEAD_S)
             fault(self.stack, random)
             assert traffic.is_running, "the load ended before the fault"
-            sleep(_AFTER_S)
+            sleep(_TAIL_S)
         finally:
             traffic.join() if customers else traffic.stop()
         self.stack.wait_until_ready(GATEWAY)
@@ -98,23 +100,23 @@ class Laboratory:
         self.stack.wait_until_idle()
         self.accepted_ids |= traffic.accepted_ids | roll_call
         self.posts += traffic.posts
-        trial, problems = self._settle(roll_call)
+        trial, problems = self._wait_for_eventual_checks(roll_call)
         if fault in STANDSTILLS:
             self.excused_copies |= copies(trial.evidence)
         result = self._judge(trial, problems, name, traffic.retries, self.stack.kills[kills:])
         self.results.append(result)
         return result
 
-    def _settle(self, roll_call: set[str]) -> tuple[Trial, Problems]:
+    def _wait_for_eventual_checks(self, roll_call: set[str]) -> tuple[Trial, Problems]:
         """Return the trial and the problems of its eventual checks, once these hold or time is
         up."""
-        deadline_s = monotonic() + _SETTLE_S
+        deadline_s = monotonic() + _EVENTUAL_CHECKS_S
         while True:
             trial = self._trial(roll_call)
             problems = {check.__name__: check(trial) for check in self.judgement.eventual_checks}
             if not any(problems.values()) or monotonic() > deadline_s:
                 return trial, problems
-            sleep(_LOOK_S)
+            sleep(_LOOK_INTERVAL_S)
 
     def find_differences_on_disk(self) -> list[str]:
         """Return the differences between the workers' rows and their changelogs."""
@@ -159,18 +161,18 @@ class Laboratory:
             - sum(result.redeliveries for result in past_results),
             dead_letters=len(evidence.dead_letters)
             - sum(result.dead_letters for result in past_results),
-            outages_s=tuple(_outage_s(evidence, at) for at in kills),
+            outages_s=tuple(_outage_s(evidence, kill_s) for kill_s in kills),
             problems=problems,
         )
 
 
-def _outage_s(evidence: Evidence, killed_s: float) -> float:
+def _outage_s(evidence: Evidence, kill_s: float) -> float:
     waits_s: dict[int, float] = {}
     for entry, decision in evidence.decisions:
         interaction = evidence.first_interactions.get(decision.event_id)
-        if interaction is not None and interaction.received_at >= killed_s * 1000:
+        if interaction is not None and interaction.received_at >= kill_s * 1000:
             wait_s = waits_s.get(entry.partition, float("inf"))
-            waits_s[entry.partition] = min(wait_s, entry.timestamp / 1000 - killed_s)
+            waits_s[entry.partition] = min(wait_s, entry.timestamp / 1000 - kill_s)
     return max(waits_s.values(), default=float("inf"))
 
 

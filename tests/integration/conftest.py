@@ -44,8 +44,8 @@ def prefix() -> str:
 
 
 @pytest.fixture
-def new_topic(bootstrap: str, prefix: str) -> Callable[..., str]:
-    """Function that makes a topic of this test: `new_topic("in", partitions=4)` returns its full
+def make_topic(bootstrap: str, prefix: str) -> Callable[..., str]:
+    """Function that makes a topic of this test: `make_topic("in", partitions=4)` returns its full
     name."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
 
@@ -62,8 +62,8 @@ def new_topic(bootstrap: str, prefix: str) -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def receiver() -> Iterator[Receiver]:
     """Receiver of the stack's webhooks."""
-    with Receiver().listening() as listening:
-        yield listening
+    with Receiver().listening() as receiver:
+        yield receiver
 
 
 @pytest.fixture(scope="session")

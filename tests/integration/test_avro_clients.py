@@ -41,17 +41,17 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 def serve(registry: Registry) -> Iterator[str]:
     """Provide the URL under which the registry answers."""
 
-    def get(path: str, answer: Callable[..., Answer]) -> Route:
+    def make_route(path: str, answer: Callable[..., Answer]) -> Route:
         return Route(path, lambda request: respond(answer(*request.path_params.values())))
 
     async def look_up(request: Request) -> Response:
         return respond(registry.look_up(request.path_params["subject"], await request.body()))
 
     routes = [
-        get("/schemas/ids/{id}", registry.schema),
-        get("/subjects", registry.subjects),
-        get("/subjects/{subject}/versions", registry.versions),
-        get("/subjects/{subject}/versions/{version}", registry.version),
+        make_route("/schemas/ids/{id}", registry.schema),
+        make_route("/subjects", registry.subjects),
+        make_route("/subjects/{subject}/versions", registry.versions),
+        make_route("/subjects/{subject}/versions/{version}", registry.version),
         Route("/subjects/{subject}", look_up, methods=["POST"]),
     ]
     listener = socket.create_server(("127.0.0.1", 0))
@@ -95,25 +95,25 @@ def first_record(bootstrap: str, topic: str) -> Message:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_confluents_deserializer_reads_every_topic(
-    name: str, bootstrap: str, new_topic: Callable[[str], str], registry_url: str
+    name: str, bootstrap: str, make_topic: Callable[[str], str], registry_url: str
 ) -> None:
     topic = topic_of(name)
     record = example(CLASSES[name])
-    produce(bootstrap, kafka_topic := new_topic(topic), CODEC.encode(topic, record))
+    produce(bootstrap, kafka_topic := make_topic(topic), CODEC.encode(topic, record))
     message = first_record(bootstrap, kafka_topic)
-    read = AvroDeserializer(SchemaRegistryClient({"url": registry_url}))
-    fields = read(message.value(), SerializationContext(topic, MessageField.VALUE))
+    deserialize = AvroDeserializer(SchemaRegistryClient({"url": registry_url}))
+    fields = deserialize(message.value(), SerializationContext(topic, MessageField.VALUE))
     assert msgspec.convert(fields, CLASSES[name], builtin_types=(bytes,)) == record
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_confluents_client_finds_the_latest_version(name: str, registry_url: str) -> None:
     client = SchemaRegistryClient({"url": registry_url})
-    latest = client.get_latest_version(f"{topic_of(name)}-value")
-    assert latest.schema_id in [
+    latest_version = client.get_latest_version(f"{topic_of(name)}-value")
+    assert latest_version.schema_id in [
         version.id for version in recorded_versions() if version.name == name
     ]
-    assert msgspec.json.decode(latest.schema.schema_str or "") == SCHEMAS[name]
+    assert msgspec.json.decode(latest_version.schema.schema_str or "") == SCHEMAS[name]
 
 
 def test_written_ids_are_those_of_the_configured_registry() -> None:
@@ -141,13 +141,13 @@ def test_error_of_an_unreachable_registry_names_the_remedy() -> None:
             open_codec(Settings(schema_registry_url=url))
 
 
-_ON_DEMAND = (topics.LEARNING, topics.BUDGETS, topics.COUPONS, topics.CANCELLATIONS)
+_UNWRITTEN_TOPICS = (topics.LEARNING, topics.BUDGETS, topics.COUPONS, topics.CANCELLATIONS)
 """Topics that nothing in this stack's configuration writes."""
 
 
 @pytest.fixture(scope="module")
 def stack_with_records(stack: Stack) -> Stack:
-    """Broker in which every topic that the registry serves has a record."""
+    """Stack in which every topic that the registry serves has a record."""
     customer_id, email = f"c-{uuid4().hex[:12]}", {"email": f"{uuid4().hex[:12]}@example.com"}
     order = {"event": "Order", "userId": customer_id, "context": {"traits": email}}
     ping = {"event": "Ping", "userId": customer_id, "context": {"device": {"id": uuid4().hex}}}
@@ -166,10 +166,10 @@ def stack_with_records(stack: Stack) -> Stack:
 
 def test_confluents_deserializer_reads_every_record_of_a_stack(stack_with_records: Stack) -> None:
     registry = SchemaRegistryClient({"url": stack_with_records.url})
-    read = AvroDeserializer(registry)
+    deserialize = AvroDeserializer(registry)
     subjects = registry.get_subjects()
     for topic in (topic.name for topic in topics_for(["web", "email", "push"])):
-        if topic in _ON_DEMAND:
+        if topic in _UNWRITTEN_TOPICS:
             continue
         assert subject(topic) in subjects
         name = schema_name(topic)
@@ -177,7 +177,7 @@ def test_confluents_deserializer_reads_every_record_of_a_stack(stack_with_record
         records = list(stack_with_records.records.every(topic, kind))
         assert records, f"{topic} is empty"
         for entry, record in records:
-            fields = read(entry.value, SerializationContext(topic, MessageField.VALUE))
+            fields = deserialize(entry.value, SerializationContext(topic, MessageField.VALUE))
             assert msgspec.convert(fields, kind, builtin_types=(bytes,)) == record
 
 
@@ -188,8 +188,8 @@ def test_kcat_lists_keys_and_headers(stack: Stack) -> None:
         message = {"event": "Viewed", "userId": customer_id}
         headers = {"traceparent": TRACEPARENT}
         assert client.post("/v1/track", json=message, headers=headers).status_code == 200
-    assert 'topic "interactions" with 3 partitions' in kcat(stack, "-L", "-t", "interactions")
-    listing = kcat(stack, "-C", "-e", "-q", "-t", "interactions", "-f", "%k %h\n")
+    assert 'topic "interactions" with 3 partitions' in run_kcat(stack, "-L", "-t", "interactions")
+    listing = run_kcat(stack, "-C", "-e", "-q", "-t", "interactions", "-f", "%k %h\n")
     [customer_line] = [
         line for line in listing.splitlines() if line.startswith(f"customer_id:{customer_id} ")
     ]
@@ -197,7 +197,7 @@ def test_kcat_lists_keys_and_headers(stack: Stack) -> None:
     assert f"traceparent=00-{trace_id}-" in customer_line
 
 
-def kcat(stack: Stack, *arguments: str) -> str:
+def run_kcat(stack: Stack, *arguments: str) -> str:
     kafka = stack.settings.kafka()["bootstrap.servers"]
     command = ["kcat", "-b", str(kafka), *arguments]
     result = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=True)

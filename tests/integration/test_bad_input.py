@@ -20,14 +20,14 @@ SERVER_KEY = "test-office-key"
 _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS
 _TRACK = {"event": "Viewed", "userId": "somebody"}
-_DEEP = b"[" * 100_000 + b"]" * 100_000
+_DEEP_JSON = b"[" * 100_000 + b"]" * 100_000
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _track(**fields: object) -> bytes:
+def _track_body(**fields: object) -> bytes:
     return json.dumps({**_TRACK, **fields}).encode()
 
 
@@ -43,26 +43,28 @@ def _track(**fields: object) -> bytes:
             id="NaN",
         ),
         pytest.param(
-            b'{"event": "Viewed", "userId": "u", "properties": {"n": %s}}' % _DEEP,
+            b'{"event": "Viewed", "userId": "u", "properties": {"n": %s}}' % _DEEP_JSON,
             400,
             "too_deep",
             None,
             id="deep",
         ),
         pytest.param(
-            b'{"event": "Viewed", "userId": "u", "unknown": %s}' % _DEEP,
+            b'{"event": "Viewed", "userId": "u", "unknown": %s}' % _DEEP_JSON,
             400,
             "too_deep",
             None,
             id="deep in an unknown field",
         ),
         pytest.param(b'{"event": "Viewed"}', 400, "missing_identifier", "userId", id="nobody"),
-        pytest.param(_track(userId="null"), 400, "invalid_identifier", "userId", id="null"),
-        pytest.param(_track(userId="Anonymous"), 400, "invalid_identifier", "userId", id="blocked"),
-        pytest.param(_track(userId=""), 400, "invalid_identifier", "userId", id="empty"),
-        pytest.param(_track(event=7), 400, "invalid_field", "event", id="type"),
+        pytest.param(_track_body(userId="null"), 400, "invalid_identifier", "userId", id="null"),
         pytest.param(
-            _track(properties={"text": "x" * 10_000_000}), 413, "too_large", None, id="10 MB"
+            _track_body(userId="Anonymous"), 400, "invalid_identifier", "userId", id="blocked"
+        ),
+        pytest.param(_track_body(userId=""), 400, "invalid_identifier", "userId", id="empty"),
+        pytest.param(_track_body(event=7), 400, "invalid_field", "event", id="type"),
+        pytest.param(
+            _track_body(properties={"text": "x" * 10_000_000}), 413, "too_large", None, id="10 MB"
         ),
     ],
 )
@@ -88,13 +90,11 @@ def test_batch_context_is_bounded_like_its_messages(stack: Stack) -> None:
 
 def test_time_may_be_an_hour_ahead_and_no_more(stack: Stack) -> None:
     with stack.client(WRITE_KEY) as client:
-        near_limit = {**_TRACK, "timestamp": _now_ms() + _HOUR_MS - _MINUTE_MS}
-        assert client.post("/v1/track", json=near_limit).status_code == 200
-        answer_beyond = client.post(
-            "/v1/track", json={**_TRACK, "timestamp": _now_ms() + 2 * _HOUR_MS}
-        )
-    error = answer_beyond.json()["error"]
-    assert (answer_beyond.status_code, error["code"], error["field"]) == (
+        allowed_message = {**_TRACK, "timestamp": _now_ms() + _HOUR_MS - _MINUTE_MS}
+        assert client.post("/v1/track", json=allowed_message).status_code == 200
+        refusal = client.post("/v1/track", json={**_TRACK, "timestamp": _now_ms() + 2 * _HOUR_MS})
+    error = refusal.json()["error"]
+    assert (refusal.status_code, error["code"], error["field"]) == (
         400,
         "in_the_future",
         "timestamp",
@@ -149,15 +149,17 @@ def test_bad_records_of_upstream_apps_are_dead_letters_and_the_next_goes_on(stac
     identifier = Identifier("customer_id", name)
     now = _now_ms()
     value = encode(topics.INTERACTIONS, _interaction(f"good-{name}", now, identifier))
-    early_interaction = _interaction(
+    future_interaction = _interaction(
         f"ahead-{name}", now, identifier, ahead_ms=_HOUR_MS - _MINUTE_MS
     )
     assert value is not None
     bad_records = _bad_records(value, identifier, now)
     producer = Producer({**stack.settings.kafka(), "partitioner": "murmur2_random"})
-    for content in (*bad_records.values(), value, early_interaction):
-        raw = encode(topics.INTERACTIONS, content) if isinstance(content, Interaction) else content
-        producer.produce(topics.INTERACTIONS, raw, key)
+    for content in (*bad_records.values(), value, future_interaction):
+        payload = (
+            encode(topics.INTERACTIONS, content) if isinstance(content, Interaction) else content
+        )
+        producer.produce(topics.INTERACTIONS, payload, key)
     assert producer.flush(30) == 0
 
     stack.wait_until_idle()
@@ -179,7 +181,7 @@ def test_bad_records_of_upstream_apps_are_dead_letters_and_the_next_goes_on(stac
     ]
     with stack.client(SERVER_KEY) as office:
         # The gateway reads profiles a moment later than they are written.
-        eventually(lambda: _interactions_of(office, name) == 2)
+        eventually(lambda: _count_interactions(office, name) == 2)
 
 
 def _bad_records(
@@ -205,7 +207,7 @@ def _bad_records(
     }
 
 
-def _interactions_of(office: httpx.Client, name: str) -> Any:
+def _count_interactions(office: httpx.Client, name: str) -> Any:
     answer = office.get(f"/v1/profiles/customer_id/{name}")
     return answer.json()["traits"]["interactions"] if answer.status_code == 200 else None
 

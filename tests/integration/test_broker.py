@@ -25,7 +25,7 @@ from pipeline.adapters.broker.options import BrokerFiles
 from pipeline.settings import Settings
 from tests.support.small_disk import small_disk
 
-_ATTRIBUTES = 21
+_ATTRIBUTES_OFFSET = 21
 """Offset in a batch of its two bytes of attributes; the last three bits are the codec."""
 
 _CODECS = {"gzip": 1, "lz4": 3}
@@ -45,8 +45,8 @@ def start_broker(options: BrokerOptions) -> RunningBroker:
     return process
 
 
-def refusal_of(options: BrokerOptions) -> str:
-    """Return the one line in which `kairos broker start` says why it failed."""
+def read_refusal(options: BrokerOptions) -> str:
+    """Run `kairos broker start`, and return the one line that says why it failed."""
     variables = {
         "KAIROS_HOME": str(options.home),
         "KAIROS_CACHE_DIR": str(options.cache_dir),
@@ -67,8 +67,8 @@ def refusal_of(options: BrokerOptions) -> str:
 
 def create_topic(process: RunningBroker, topic: str, compression: str = "producer") -> None:
     admin = AdminClient({"bootstrap.servers": process.bootstrap})
-    new = NewTopic(topic, 1, config={"compression.type": compression})
-    admin.create_topics([new], operation_timeout=30)[topic].result()
+    request = NewTopic(topic, 1, config={"compression.type": compression})
+    admin.create_topics([request], operation_timeout=30)[topic].result()
 
 
 def send(process: RunningBroker, topic: str, value: bytes, compression: str = "none") -> None:
@@ -83,7 +83,7 @@ def send(process: RunningBroker, topic: str, value: bytes, compression: str = "n
     assert producer.flush(30) == 0
 
 
-def read_first(process: RunningBroker, topic: str) -> bytes | None:
+def read_first_value(process: RunningBroker, topic: str) -> bytes | None:
     consumer = Consumer({"bootstrap.servers": process.bootstrap, "group.id": "reader"})
     consumer.assign([TopicPartition(topic, 0, 0)])
     message = consumer.poll(30)
@@ -129,14 +129,14 @@ def test_broker_runs_on_the_wheels_java_without_a_system_java(options: BrokerOpt
 def test_killed_broker_starts_again_at_its_address_with_its_data(
     options: BrokerOptions,
 ) -> None:
-    before = start_broker(options)
-    create_topic(before, "kept")
-    send(before, "kept", b"acknowledged")
-    os.kill(before.pid, signal.SIGKILL)
-    after = start_broker(options)
-    assert after.bootstrap == before.bootstrap
-    assert after.pid != before.pid
-    assert read_first(after, "kept") == b"acknowledged"
+    first_run = start_broker(options)
+    create_topic(first_run, "kept")
+    send(first_run, "kept", b"acknowledged")
+    os.kill(first_run.pid, signal.SIGKILL)
+    second_run = start_broker(options)
+    assert second_run.bootstrap == first_run.bootstrap
+    assert second_run.pid != first_run.pid
+    assert read_first_value(second_run, "kept") == b"acknowledged"
 
 
 def test_two_homes_run_side_by_side(options: BrokerOptions, bootstrap: str) -> None:
@@ -156,14 +156,14 @@ def test_broker_is_detached_from_the_terminal_that_started_it(options: BrokerOpt
 def test_fixed_port_that_is_taken_is_an_error(options: BrokerOptions) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert f"port {port} is taken" in refusal_of(replace(options, port=port))
+        assert f"port {port} is taken" in read_refusal(replace(options, port=port))
 
 
 def test_failed_start_gives_the_reason_and_leaves_no_process(options: BrokerOptions) -> None:
     start_broker(options)
     Broker(options).stop()
     (options.home / "broker" / "data" / "meta.properties").write_text("cluster.id=other\nnode.id=7")
-    assert "node ID not found" in refusal_of(options)
+    assert "node ID not found" in read_refusal(options)
     assert Broker(options).status() is None
 
 
@@ -179,21 +179,21 @@ def test_broker_compresses_and_decompresses_lz4(
     topic, value = f"{prefix}.{sent_codec}-to-{stored_codec}", b"the same again and again " * 4_000
     create_topic(process, topic, stored_codec)
     send(process, topic, value, sent_codec)
-    assert read_first(process, topic) == value
+    assert read_first_value(process, topic) == value
     [log] = (settings.home / "broker" / "data" / f"{topic}-0").glob("*.log")
     batch = log.read_bytes()
     assert len(batch) < len(value) / 10
-    assert batch[_ATTRIBUTES + 1] & 0b111 == _CODECS[stored_codec]
+    assert batch[_ATTRIBUTES_OFFSET + 1] & 0b111 == _CODECS[stored_codec]
 
 
 def test_full_disk_is_named(options: BrokerOptions) -> None:
     with small_disk(options.home, megabytes=20):
-        assert refusal_of(options).startswith("disk full: ")
+        assert read_refusal(options).startswith("disk full: ")
 
 
 def test_home_that_cannot_be_written_is_named(options: BrokerOptions) -> None:
     options.home.write_text("a file where the folder should be")
-    assert str(options.home) in refusal_of(options)
+    assert str(options.home) in read_refusal(options)
 
 
 def test_warming_up_leaves_no_topic_behind(settings: Settings, bootstrap: str) -> None:

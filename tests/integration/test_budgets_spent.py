@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 _CONFIGURATION = Path(__file__).parent / "budgets"
 _KEY: Final = "budgets-web-key"
-_GIFT: Final = 60
+_GIFT_BUDGET: Final = 60
 
 
 @pytest.fixture(scope="module")
@@ -74,42 +74,42 @@ def test_budgets_are_spent_exactly_over_kills_under_traffic(shop: Stack) -> None
 
         def spend_the_rest() -> bool:
             _send_visits(client, names, 6)
-            return _sum_spent(shop, "gift") >= _GIFT
+            return _sum_spent(shop, "gift") >= _GIFT_BUDGET
 
         eventually(spend_the_rest, 90)
         _send_visits(client, names, 8)
     shop.kairos("status", "--until-idle", "60")
-    assert _sum_spent(shop, "gift") == _GIFT
+    assert _sum_spent(shop, "gift") == _GIFT_BUDGET
     actions = [action for _, action in shop.records.every(topics.actions("email"), Action)]
-    assert len(actions) == len({action.action_id for action in actions}) == _GIFT
-    eventually(lambda: _record(shop, "gift").spent == _GIFT)
+    assert len(actions) == len({action.action_id for action in actions}) == _GIFT_BUDGET
+    eventually(lambda: _record(shop, "gift").spent == _GIFT_BUDGET)
     record = _record(shop, "gift")
-    assert (record.budget, record.leased) == (_GIFT, 0)
-    assert sum(lease.spent for lease in record.leases) == _GIFT
+    assert (record.budget, record.leased) == (_GIFT_BUDGET, 0)
+    assert sum(lease.spent for lease in record.leases) == _GIFT_BUDGET
     held_ids = [
         decision.decision_id
         for decision in _decisions(shop)
-        for c in decision.candidates
-        if "budget" in c.fate
+        for candidate in decision.candidates
+        if "budget" in candidate.fate
     ]
     explanation = shop.json("explain", held_ids[-1], "--rerun")
     assert explanation["same"] is True
     [slot] = [slot for slot in explanation["slots"] if slot["candidates"]]
     assert [candidate["fate"] for candidate in slot["candidates"]] == ["budget gift"]
     [gift] = [budget for budget in shop.json("status")["budgets"] if budget["name"] == "gift"]
-    assert (gift["spent"], gift["leased"], gift["free"]) == (_GIFT, 0, 0)
+    assert (gift["spent"], gift["leased"], gift["free"]) == (_GIFT_BUDGET, 0, 0)
     assert "gift: 60.00 of 60.00 is spent" in shop.kairos("doctor")
 
 
 def test_stock_of_each_item_is_not_exceeded(shop: Stack) -> None:
     with shop.client(_KEY) as client:
-        before = shop.json("preview", "customer_id:somebody", "--placement", "hero")
-        assert before["slots"][0]["chosen"]["treatment"].startswith("tile/")
+        first_preview = shop.json("preview", "customer_id:somebody", "--placement", "hero")
+        assert first_preview["slots"][0]["chosen"]["treatment"].startswith("tile/")
 
         def give_the_rest() -> bool:
             answers = [_ask(client, f"looker-{number}") for number in range(6)]
-            nothing = all(answer["placements"]["hero"] is None for answer in answers)
-            return nothing and count_given_items() == {"tile/lamp": 3, "tile/chair": 4}
+            is_refused = all(answer["placements"]["hero"] is None for answer in answers)
+            return is_refused and count_given_items() == {"tile/lamp": 3, "tile/chair": 4}
 
         def count_given_items() -> Counter[str]:
             actions = shop.records.every(topics.actions("web"), Action)
@@ -117,14 +117,14 @@ def test_stock_of_each_item_is_not_exceeded(shop: Stack) -> None:
 
         eventually(give_the_rest, 180)
     shop.kairos("status", "--until-idle", "60")
-    # The learner may publish its counts a moment later.
+    # The learner may publish its counts a moment after the decisions.
     eventually(lambda: _record(shop, "shelf/chair").spent == 4)
-    after = shop.json("preview", "customer_id:somebody", "--placement", "hero")
-    assert after["slots"][0]["chosen"] is None
-    last = [
+    last_preview = shop.json("preview", "customer_id:somebody", "--placement", "hero")
+    assert last_preview["slots"][0]["chosen"] is None
+    last_decision = [
         decision for decision in _decisions(shop) if "eligibility/out of stock" in decision.rejected
     ][-1]
-    assert shop.json("explain", last.decision_id, "--rerun")["same"] is True
+    assert shop.json("explain", last_decision.decision_id, "--rerun")["same"] is True
 
 
 def test_unchanged_configuration_replays_alike_where_budgets_ran_short(
@@ -134,9 +134,9 @@ def test_unchanged_configuration_replays_alike_where_budgets_ran_short(
     assert report["identical"] is True
     assert report["before"]["decision_hash"] == report["after"]["decision_hash"]
     assert report["before"]["short"] > 0
-    live = report["live"]
-    assert live["decisions"] == report["before"]["decisions"]
-    assert live["changed"] == live["by_budgets"]
+    live_report = report["live"]
+    assert live_report["decisions"] == report["before"]["decisions"]
+    assert live_report["changed"] == live_report["by_budgets"]
 
 
 def test_budget_of_a_day_is_leased_ahead(shop: Stack) -> None:

@@ -1,4 +1,4 @@
-"""Tables of catalogues by files: put in force whole, or refused with their lines."""
+"""Tables of catalogues that arrive as files: put in force whole, or refused with their lines."""
 
 from pathlib import Path
 
@@ -59,10 +59,10 @@ def _applied_configuration(settings: Settings) -> Configuration:
 
 def _look(settings: Settings, *, check: bool = False) -> list[FileReport]:
     config = _applied_configuration(settings)
-    watches = watchers(config, base_of(settings, lambda *_: None), {})
+    home_watchers = watchers(config, base_of(settings, lambda *_: None), {})
     if check:
-        return [report for watch in watches for report in watch.check(config)]
-    return list(look_once(watches, config))
+        return [report for watcher in home_watchers for report in watcher.check(config)]
+    return list(look_once(home_watchers, config))
 
 
 def _items(settings: Settings) -> dict[str, float | None]:
@@ -71,11 +71,15 @@ def _items(settings: Settings) -> dict[str, float | None]:
 
 
 def test_table_replaces_the_items_and_may_be_repeated(settings: Settings, inbox: Path) -> None:
-    first, second = "sku,name,price\na,Lamp,5\nb,Rug,7\n", "sku,name,price\nc,Vase,9\n"
-    before = _applied_configuration(settings).digest
+    first_table, second_table = "sku,name,price\na,Lamp,5\nb,Rug,7\n", "sku,name,price\nc,Vase,9\n"
+    first_digest = _applied_configuration(settings).digest
     assert _items(settings) == {"old": 1.0}
     for number, (text, items) in enumerate(
-        ((first, {"a": 5.0, "b": 7.0}), (second, {"c": 9.0}), (first, {"a": 5.0, "b": 7.0}))
+        (
+            (first_table, {"a": 5.0, "b": 7.0}),
+            (second_table, {"c": 9.0}),
+            (first_table, {"a": 5.0, "b": 7.0}),
+        )
     ):
         (inbox / f"goods-{number}.csv").write_text(text)
         [check_report] = _look(settings, check=True)
@@ -83,19 +87,19 @@ def test_table_replaces_the_items_and_may_be_repeated(settings: Settings, inbox:
         assert (check_report.rows, report.rows) == (len(items), len(items))
         assert (report.state, report.reason) == ("done", None)
         assert _items(settings) == items
-    assert _applied_configuration(settings).digest != before
+    assert _applied_configuration(settings).digest != first_digest
     assert sorted(path.name for path in inbox.iterdir()) == ["done"]
 
 
 def test_table_with_a_fault_changes_nothing_and_names_its_line(
     settings: Settings, inbox: Path
 ) -> None:
-    before = _applied_configuration(settings).digest
+    first_digest = _applied_configuration(settings).digest
     (inbox / "goods.csv").write_text("sku,name,price\na,Lamp,5\na,Rug,x\nb,Vase,-1\n")
     [report] = _look(settings)
     assert report.state == "failed"
     assert "it is not a table of goods: line 3: sku 'a' is on line 2 too" in str(report.reason)
     assert "line 4" in str(report.reason)
-    assert _applied_configuration(settings).digest == before
+    assert _applied_configuration(settings).digest == first_digest
     reason = (inbox / "failed" / "goods.csv.reason.txt").read_text()
     assert "line 3" in reason

@@ -45,7 +45,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 @contextmanager
-def reading(
+def running_log(
     settings: Settings, on_change: Callable[[Configuration], None] | None = None
 ) -> Iterator[ConfigurationLog]:
     log = ConfigurationLog(settings.kafka(), CODEC, on_change)
@@ -56,7 +56,7 @@ def reading(
         log.stop()
 
 
-def demo(session_gap: str) -> Bundle:
+def demo_bundle(session_gap: str) -> Bundle:
     """Return a version of the demo's bundle that differs in one field."""
     bundle = load(DEMO, {})
     assert isinstance(bundle, Bundle)
@@ -77,7 +77,7 @@ def test_error_of_a_missing_topic_names_the_remedy(settings: Settings) -> None:
 
 def test_empty_topic_has_no_configuration(settings: Settings) -> None:
     ensure_topics(settings, ())
-    with reading(settings) as log:
+    with running_log(settings) as log:
         assert log.latest() is None
         assert log.history() == ()
         assert log.get("0" * 16) is None
@@ -86,55 +86,59 @@ def test_empty_topic_has_no_configuration(settings: Settings) -> None:
 def test_applied_configuration_is_in_force_everywhere(settings: Settings) -> None:
     ensure_topics(settings, ())
     changes: queue.Queue[Configuration] = queue.Queue()
-    with reading(settings) as reader, reading(settings, changes.put) as other:
-        first = reader.apply(demo("10m"), "ada")
-        assert first.changed
-        assert reader.apply(demo("10m"), "ada") == AppliedVersion(first.digest, changed=False)
-        second = reader.apply(demo("20m"), "bob")
-        assert changes.get(timeout=PATIENCE_S).digest == first.digest
+    with running_log(settings) as first_log, running_log(settings, changes.put) as second_log:
+        first_version = first_log.apply(demo_bundle("10m"), "ada")
+        assert first_version.changed
+        assert first_log.apply(demo_bundle("10m"), "ada") == AppliedVersion(
+            first_version.digest, changed=False
+        )
+        second_version = first_log.apply(demo_bundle("20m"), "bob")
+        assert changes.get(timeout=PATIENCE_S).digest == first_version.digest
         assert changes.get(timeout=PATIENCE_S).session_gap_ms == 20 * 60_000
-        for log in (reader, other):
+        for log in (first_log, second_log):
             log.catch_up(PATIENCE_S)
-            stored_version = log.get(first.digest)
+            stored_version = log.get(first_version.digest)
             assert stored_version is not None
             assert stored_version.session_gap_ms == 10 * 60_000
-            latest = log.latest()
-            assert latest is not None
-            assert latest.digest == second.digest
-        assert reader.apply(demo("10m"), "ada").changed, "an old version can be put in force again"
-        assert [(r.digest, r.applied_by) for r in reader.history()] == [
-            (first.digest, "ada"),
-            (second.digest, "bob"),
-            (first.digest, "ada"),
+            configuration = log.latest()
+            assert configuration is not None
+            assert configuration.digest == second_version.digest
+        assert first_log.apply(demo_bundle("10m"), "ada").changed, (
+            "an old version can be put in force again"
+        )
+        assert [(record.digest, record.applied_by) for record in first_log.history()] == [
+            (first_version.digest, "ada"),
+            (second_version.digest, "bob"),
+            (first_version.digest, "ada"),
         ]
 
 
 def test_later_reader_finds_everything_at_its_start(settings: Settings) -> None:
     ensure_topics(settings, ())
-    with reading(settings) as log:
-        version = log.apply(demo("30m"), "ada")
+    with running_log(settings) as log:
+        version = log.apply(demo_bundle("30m"), "ada")
     changes: queue.Queue[Configuration] = queue.Queue()
-    with reading(settings, changes.put) as log:
-        latest = log.latest()
-        assert latest is not None
-        assert latest.digest == version.digest
-        assert changes.get(timeout=PATIENCE_S) is latest
+    with running_log(settings, changes.put) as log:
+        configuration = log.latest()
+        assert configuration is not None
+        assert configuration.digest == version.digest
+        assert changes.get(timeout=PATIENCE_S) is configuration
         assert changes.empty()
 
 
 def test_rubbish_in_the_topic_changes_nothing(settings: Settings) -> None:
     ensure_topics(settings, ())
-    with reading(settings) as log:
-        version = log.apply(demo("40m"), "ada")
+    with running_log(settings) as log:
+        version = log.apply(demo_bundle("40m"), "ada")
         forgery = ConfigurationRecord("f" * 16, 1, "eve", "{}")
         for value in (b"rubbish", None, CODEC.encode(topics.CONFIGURATION, forgery)):
             write(settings, value)
-        after = log.apply(demo("50m"), "ada")
+        next_version = log.apply(demo_bundle("50m"), "ada")
         assert log.get(forgery.digest) is None
         assert log.get(version.digest) is not None
-        latest = log.latest()
-        assert latest is not None
-        assert latest.digest == after.digest
+        configuration = log.latest()
+        assert configuration is not None
+        assert configuration.digest == next_version.digest
 
 
 def test_worker_stamps_no_older_version_after_an_assignment(
@@ -145,22 +149,22 @@ def test_worker_stamps_no_older_version_after_an_assignment(
     ensure_topics(settings, ())
     _send(settings, "e1")
     late_follower = _LateFollower(settings)
-    with reading(settings) as log:
-        log.apply(demo("11m"), "ada")
+    with running_log(settings) as log:
+        log.apply(demo_bundle("11m"), "ada")
         late_follower.start(PATIENCE_S)
-        missed_version = log.apply(demo("12m"), "ada")
-    assert asyncio.run(_stamps(late_follower)) == [missed_version.digest]
+        missed_version = log.apply(demo_bundle("12m"), "ada")
+    assert asyncio.run(_run_and_read_stamps(late_follower)) == [missed_version.digest]
     late_follower.stop()
 
 
 class _LateFollower(ConfigurationLog):
-    """Follower that receives nothing after its start, until an app that has its partitions asks it
-    to catch up."""
+    """Follower that receives nothing after its start, until an app asks it to catch up once the app
+    has partitions."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings.kafka(), CODEC, lambda _: self._wait())
         self.settings = settings
-        self.app = self._identity()
+        self.app = self._identity_app()
         self._may_continue = Event()
 
     def catch_up(self, timeout_s: float) -> None:
@@ -171,7 +175,7 @@ class _LateFollower(ConfigurationLog):
     def _wait(self) -> None:
         assert self._may_continue.wait(PATIENCE_S)
 
-    def _identity(self) -> App:
+    def _identity_app(self) -> App:
         rulebook = Rulebook(self, lambda config: load_rules(config, self.settings))
         assert self.settings.bootstrap_servers is not None
         options = AppOptions(
@@ -183,14 +187,14 @@ class _LateFollower(ConfigurationLog):
         return identity.app(Equipment(options, CODEC, rulebook))
 
 
-async def _stamps(log: _LateFollower) -> list[str]:
+async def _run_and_read_stamps(log: _LateFollower) -> list[str]:
     """Run the follower's app; return the versions that it stamps on records."""
-    life = asyncio.ensure_future(log.app.start())
-    deadline = time.monotonic() + PATIENCE_S
+    run = asyncio.ensure_future(log.app.start())
+    deadline_s = time.monotonic() + PATIENCE_S
     while not (stamps := await asyncio.to_thread(_stamped_versions, log.settings)):
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline_s
     await log.app.stop()
-    await life
+    await run
     return stamps
 
 

@@ -12,17 +12,17 @@ from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from tests.support.stack import Stack, eventually
 
-TILL = "test-till-key"
-SECOND = "gateway-second"
+TILL_KEY = "test-till-key"
+SECOND_GATEWAY = "gateway-second"
 
 
 @pytest.fixture
 def gateways(stack: Stack) -> Iterator[list[str]]:
     """URLs of the stack's gateway and of another."""
-    other = stack.start("gateway", "--instance", SECOND, "--port", "0")
+    second_gateway = stack.start("gateway", "--instance", SECOND_GATEWAY, "--port", "0")
 
     def find_url() -> str | None:
-        announcement = announcements(stack.home).get(SECOND)
+        announcement = announcements(stack.home).get(SECOND_GATEWAY)
         return (
             f"http://127.0.0.1:{announcement.ports['http']}"
             if announcement and announcement.ports
@@ -34,8 +34,8 @@ def gateways(stack: Stack) -> Iterator[list[str]]:
         eventually(lambda: _is_up(url))
         yield [stack.url, url]
     finally:
-        other.terminate()
-        other.wait(120)
+        second_gateway.terminate()
+        second_gateway.wait(120)
 
 
 def _is_up(url: str) -> bool:
@@ -46,7 +46,7 @@ def _is_up(url: str) -> bool:
 
 
 def _post(url: str, path: str, body: object) -> httpx.Response:
-    with httpx.Client(base_url=url, auth=(TILL, ""), timeout=30, trust_env=False) as client:
+    with httpx.Client(base_url=url, auth=(TILL_KEY, ""), timeout=30, trust_env=False) as client:
         return client.post(path, json=body)
 
 
@@ -71,10 +71,10 @@ def test_code_on_a_receipt_is_redeemed_once_over_two_gateways(
         )
 
     with ThreadPoolExecutor(8) as pool:
-        first = list(pool.map(redeem, sales))
+        first_answers = list(pool.map(redeem, sales))
         second_answers = list(pool.map(redeem, sales))
-    assert sorted(first) == [200, *[409] * 7]
-    assert second_answers == first
+    assert sorted(first_answers) == [200, *[409] * 7]
+    assert second_answers == first_answers
     stack.wait_until_idle()
     action_id = receipt["action"]["action_id"]
     conversions = {

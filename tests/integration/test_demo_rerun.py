@@ -1,5 +1,5 @@
-"""Every decision of the demonstration goes by the shipped snapshot and, run again from its record,
-is the same."""
+"""Every decision of the demonstration goes by the shipped snapshot, and is the same when it is run
+again from its record."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -42,25 +42,25 @@ def test_every_decision_of_the_demo_is_the_same_when_it_is_run_again(
     assert bundle.learned is not None
     snapshot = knowledge_of(fixed_snapshot(bundle.learned)).name
     flow = Flow(compiled_rules)
-    segmented: dict[tuple[str, str], Segmented] = {}
-    choice_count, drawn_by_evidence = 0, 0
+    segmented_records: dict[tuple[str, str], Segmented] = {}
+    choice_count, evidence_count = 0, 0
     for interaction in _interactions(flow, dataset.load(tmp_path), days):
         decisions: list[Decision] = []
         for emit in _process(flow, interaction):
             if isinstance(emit.value, Segmented) and emit.value.interaction is not None:
-                segmented[emit.key, emit.value.interaction.event_id] = emit.value
+                segmented_records[emit.key, emit.value.interaction.event_id] = emit.value
             if isinstance(emit.value, Decision):
                 decisions.append(emit.value)
         for decision in decisions:
-            record = segmented[decision.profile_id, decision.event_id]
+            record = segmented_records[decision.profile_id, decision.event_id]
             assert run_again(decision, record, compiled_rules) == decision
             choice_count += sum(choice.action_id is not None for choice in decision.choices)
-            drawn_by_evidence += any(candidate.trials > 0 for candidate in decision.candidates)
+            evidence_count += any(candidate.trials > 0 for candidate in decision.candidates)
             assert decision.snapshot == snapshot
             if decision.candidates:
                 assert explain(decision, compiled_rules.config, "es").slots
     assert choice_count > minimum
-    assert drawn_by_evidence > minimum
+    assert evidence_count > minimum
     assert not flow.dead_letters
 
 
@@ -70,9 +70,9 @@ def _interactions(
     for day in islice(script.days(log), days):
         for visit_round in day.rounds:
             for step in (step for visit in visit_round.visits for step in visit):
-                reading = RowIntake(flow.rules.config, _SHOP, 100_000, step.at, RowIds("log"))
+                intake = RowIntake(flow.rules.config, _SHOP, 100_000, step.at, RowIds("log"))
                 for message in step.messages:
-                    interaction = reading.take_in(FileRow(1, msgspec.json.encode(message), 0))
+                    interaction = intake.take_in(FileRow(1, msgspec.json.encode(message), 0))
                     assert isinstance(interaction, Interaction), interaction
                     interaction = replace(interaction, received_at=interaction.occurred_at)
                     if step.placement is not None:

@@ -29,26 +29,26 @@ def _hero(explanation: Any) -> Any:
 def test_preview_comes_true_and_the_decision_is_explained(stack: Stack) -> None:
     customer_id = f"c-{uuid4()}"
     name = f"customer_id:{customer_id}"
-    asking = ("preview", name, "--placement", "hero")
-    assert _hero(stack.ask(*asking))["chosen"]["treatment"] == "hello-hero"
-    first = _decide(stack, customer_id)
-    assert first["placements"]["hero"]["treatment"] == "hello-hero"
+    command = ("preview", name, "--placement", "hero")
+    assert _hero(stack.ask(*command))["chosen"]["treatment"] == "hello-hero"
+    first_answer = _decide(stack, customer_id)
+    assert first_answer["placements"]["hero"]["treatment"] == "hello-hero"
 
-    explanation = stack.ask("explain", first["decision_id"], "--rerun")
+    explanation = stack.ask("explain", first_answer["decision_id"], "--rerun")
     assert list(explanation) == [*_SHAPE, "same"]
     assert explanation["same"] is True
-    assert explanation["decision_id"] == first["decision_id"]
+    assert explanation["decision_id"] == first_answer["decision_id"]
     assert _hero(explanation)["chosen"]["treatment"] == "hello-hero"
     assert _hero(explanation)["candidates"][1]["fate"] == "beaten by hello-hero"
 
     for _ in range(2):  # a preview uses no cap
-        preview = stack.ask(*asking)
+        preview = stack.ask(*command)
         assert list(preview) == _SHAPE
         assert _hero(preview)["chosen"]["treatment"] == "again-hero"
         assert _hero(preview)["rejected"][0]["rule"] == "cap offer-once-a-day"
-    second = _decide(stack, customer_id)
-    assert second["placements"]["hero"]["treatment"] == "again-hero"
-    assert _hero(stack.ask("explain", second["decision_id"], "--rerun"))["rejected"]
+    second_answer = _decide(stack, customer_id)
+    assert second_answer["placements"]["hero"]["treatment"] == "again-hero"
+    assert _hero(stack.ask("explain", second_answer["decision_id"], "--rerun"))["rejected"]
 
 
 def test_placement_that_wants_a_list_gets_it_in_order(stack: Stack) -> None:

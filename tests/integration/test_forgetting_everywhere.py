@@ -77,7 +77,7 @@ def worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("worker")
 def test_nothing_is_left_of_a_forgotten_person_after_the_stated_time(settings: Settings) -> None:
-    # In no topic, changelogs included, and in no file of the home but Kafka's own.
+    # No topic, changelogs included, and no file of the home but Kafka's own has a trace.
     _send(settings, "1", "203.0.113.77", *_ADA)
     _send(settings, "2", "192.0.2.1", "customer_id:bob", "email:bob@example.com")
     LagReader(settings.kafka(), stage_groups()).wait_until_idle(timeout_s=60)
@@ -85,8 +85,8 @@ def test_nothing_is_left_of_a_forgotten_person_after_the_stated_time(settings: S
         f"kairos.{name}-rows-changelog" for name in ("identity", "enrichment")
     }
     assert request_and_wait(settings, requests.forget(Identifier.parse(_ADA[1]), now_ms()))
-    give_up_at = time.monotonic() + _PATIENCE_S
-    while (places := _places(settings)) and time.monotonic() < give_up_at:
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while (places := _places(settings)) and time.monotonic() < deadline_s:
         time.sleep(2)
     assert places == set()
     assert b"bob" in b"".join(_records(settings, "profiles"))
@@ -107,7 +107,7 @@ def _send(settings: Settings, event_id: str, ip: str, *names: str) -> None:
 def _places(settings: Settings) -> set[str]:
     """Return the topics and files that have a trace of the person."""
     names = AdminClient(settings.kafka()).list_topics(timeout=10).topics
-    leaking = {
+    leaks = {
         name
         for name in names
         if not name.startswith("__")
@@ -116,8 +116,8 @@ def _places(settings: Settings) -> set[str]:
     for folder in _FOLDERS:
         for path in (settings.home / folder).rglob("*"):
             if path.is_file() and any(trace in path.read_bytes() for trace in _TRACES):
-                leaking.add(str(path.relative_to(settings.home)))
-    return leaking
+                leaks.add(str(path.relative_to(settings.home)))
+    return leaks
 
 
 def _records(settings: Settings, topic: str) -> list[bytes]:
@@ -127,15 +127,15 @@ def _records(settings: Settings, topic: str) -> list[bytes]:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
         values: list[bytes] = []
         for partition in partitions:
-            first, end = consumer.get_watermark_offsets(
+            offset, end = consumer.get_watermark_offsets(
                 TopicPartition(topic, partition), timeout=10
             )
-            consumer.assign([TopicPartition(topic, partition, first)])
-            while first < end:
+            consumer.assign([TopicPartition(topic, partition, offset)])
+            while offset < end:
                 message = consumer.poll(10.0)
                 if message is None:  # the last record was removed meanwhile
                     break
-                first = (message.offset() or 0) + 1
+                offset = (message.offset() or 0) + 1
                 pairs: Any = message.headers() or ()
                 headers = b"".join(value or b"" for _, value in pairs)
                 values.append((message.key() or b"") + (message.value() or b"") + headers)

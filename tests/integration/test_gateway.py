@@ -18,7 +18,7 @@ from tests.support.readme import metrics_document
 from tests.support.stack import Stack, eventually, stopped
 
 WRITE_KEY = "test-app-key"
-_TRACE = "0af7651916cd43dd8448eb211c80319c"
+_TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 
 _MESSAGES: dict[str, dict[str, Any]] = {
     "track": {"event": "Viewed", "properties": {"cart": {"total": 9.5}, "tags": ["a", "b"]}},
@@ -47,7 +47,7 @@ class Customer:
 
 
 @pytest.fixture
-def somebody() -> Customer:
+def customer() -> Customer:
     return Customer()
 
 
@@ -57,36 +57,36 @@ def client(stack: Stack) -> httpx.Client:
 
 
 def test_answer_200_means_that_kafka_has_the_message_under_its_key(
-    stack: Stack, client: httpx.Client, somebody: Customer
+    stack: Stack, client: httpx.Client, customer: Customer
 ) -> None:
-    messages = {kind: somebody.message(kind) for kind in _MESSAGES}
+    messages = {kind: customer.message(kind) for kind in _MESSAGES}
     for kind, message in messages.items():
-        trace = f"00-{_TRACE}-b7ad6b7169203331-01"
-        answer = client.post(f"/v1/{kind}", json=message, headers={"traceparent": trace})
+        traceparent = f"00-{_TRACE_ID}-b7ad6b7169203331-01"
+        answer = client.post(f"/v1/{kind}", json=message, headers={"traceparent": traceparent})
         assert (answer.status_code, answer.json()) == (200, {"success": True})
 
     ids = {message["messageId"]: kind for kind, message in messages.items()}
     records = stack.records.every(topics.INTERACTIONS, Interaction)
     written_records = {
-        ids[interaction.event_id]: (at, interaction)
-        for at, interaction in records
+        ids[interaction.event_id]: (entry, interaction)
+        for entry, interaction in records
         if interaction.event_id in ids
     }
     assert written_records.keys() == messages.keys()
-    key = f"customer_id:{somebody.id}"
+    key = f"customer_id:{customer.id}"
     for kind, (entry, interaction) in written_records.items():
         assert (entry.key, entry.partition) == (key, partition_for_key(key, 3))
-        assert dict(entry.headers)["traceparent"].startswith(f"00-{_TRACE}-".encode())
+        assert dict(entry.headers)["traceparent"].startswith(f"00-{_TRACE_ID}-".encode())
         assert (interaction.kind, interaction.source, interaction.channel) == (kind, "app", "web")
     assert written_records["track"][1].properties == {"cart.total": 9.5}
     assert written_records["track"][1].lists == {"tags": ("a", "b")}
     assert written_records["page"][1].name == "home"
-    assert Identifier("email", somebody.email) in written_records["identify"][1].identifiers
-    assert Identifier("cookie", somebody.cookie) in written_records["alias"][1].identifiers
+    assert Identifier("email", customer.email) in written_records["identify"][1].identifiers
+    assert Identifier("cookie", customer.cookie) in written_records["alias"][1].identifiers
 
 
 @pytest.mark.parametrize(
-    "ways",
+    "form",
     [
         {"auth": httpx.BasicAuth(WRITE_KEY, "")},
         {"headers": {"Authorization": f"Bearer {WRITE_KEY}"}},
@@ -97,17 +97,17 @@ def test_answer_200_means_that_kafka_has_the_message_under_its_key(
     ids=["basic", "bearer", "in the body", "from a browser", "gzip"],
 )
 def test_key_and_body_are_accepted_in_every_form(
-    stack: Stack, somebody: Customer, ways: dict[str, Any]
+    stack: Stack, customer: Customer, form: dict[str, Any]
 ) -> None:
-    message = somebody.message("track")
-    if "key" in ways:
-        message["writeKey"] = ways["key"]
-    headers = {"Content-Type": "application/json", **ways.get("headers", {})}
+    message = customer.message("track")
+    if "key" in form:
+        message["writeKey"] = form["key"]
+    headers = {"Content-Type": "application/json", **form.get("headers", {})}
     body = json.dumps(message).encode()
     if headers.get("Content-Encoding") == "gzip":
         body = gzip.compress(body)
     answer = httpx.post(
-        f"{stack.url}/v1/track", content=body, headers=headers, auth=ways.get("auth"), timeout=30
+        f"{stack.url}/v1/track", content=body, headers=headers, auth=form.get("auth"), timeout=30
     )
     assert answer.status_code == 200, answer.text
     assert len(stack.interactions(message["messageId"])) == 1
@@ -115,28 +115,28 @@ def test_key_and_body_are_accepted_in_every_form(
 
 @pytest.mark.parametrize("path", ["/v1/batch", "/v1/import"])
 def test_good_items_of_a_batch_go_on_and_bad_ones_are_named(
-    stack: Stack, client: httpx.Client, somebody: Customer, path: str
+    stack: Stack, client: httpx.Client, customer: Customer, path: str
 ) -> None:
-    valid_message = somebody.message("track", type="track")
-    nameless = {"type": "track", "event": "Viewed", "messageId": f"n-{somebody.name}"}
-    answer = client.post(path, json={"batch": [valid_message, nameless, {"type": "dance"}]})
+    valid_message = customer.message("track", type="track")
+    nameless_message = {"type": "track", "event": "Viewed", "messageId": f"n-{customer.name}"}
+    answer = client.post(path, json={"batch": [valid_message, nameless_message, {"type": "dance"}]})
     assert answer.status_code == 200
     refusals = [(item["index"], item["field"]) for item in answer.json()["rejected"]]
     assert refusals == [(1, "userId"), (2, "type")]
     assert len(stack.interactions(valid_message["messageId"])) == 1
-    assert not stack.interactions(nameless["messageId"])
+    assert not stack.interactions(nameless_message["messageId"])
     *_, letter = stack.ask("dlq", "list", "--stage", "gateway", "--reason", "missing_identifier")
-    assert stack.ask("dlq", "show", letter["id"])["value"] == nameless
+    assert stack.ask("dlq", "show", letter["id"])["value"] == nameless_message
 
-    none = client.post(path, json={"batch": [nameless]})
-    assert none.status_code == 400
-    assert none.json()["error"]["field"] == "userId"
+    refusal = client.post(path, json={"batch": [nameless_message]})
+    assert refusal.status_code == 400
+    assert refusal.json()["error"]["field"] == "userId"
 
 
 def test_answer_is_503_while_kafka_is_away_and_200_afterwards(
-    stack: Stack, client: httpx.Client, somebody: Customer
+    stack: Stack, client: httpx.Client, customer: Customer
 ) -> None:
-    message = somebody.message("track")
+    message = customer.message("track")
     with stopped(stack.broker()):
         answer = client.post("/v1/track", json=message)
         assert answer.status_code == 503
@@ -145,26 +145,26 @@ def test_answer_is_503_while_kafka_is_away_and_200_afterwards(
     eventually(lambda: client.post("/v1/track", json=message).status_code == 200)
     assert stack.interactions(message["messageId"])
     stack.wait_until_idle()
-    profile = client_profile(stack, "customer_id", somebody.id)
+    profile = wait_for_profile(stack, "customer_id", customer.id)
     assert profile["traits"]["interactions"] == 1
 
 
-def test_decision_is_answered_before_the_default(client: httpx.Client, somebody: Customer) -> None:
-    answers = [decide(client, somebody, "hero", "banner") for _ in range(3)]
-    titles = [answer["placements"]["hero"] for answer in answers]
-    assert [title and title["content"]["title"] for title in titles] == ["Hello", "Again", None]
+def test_decision_is_answered_before_the_default(client: httpx.Client, customer: Customer) -> None:
+    answers = [decide(client, customer, "hero", "banner") for _ in range(3)]
+    choices = [answer["placements"]["hero"] for answer in answers]
+    assert [choice and choice["content"]["title"] for choice in choices] == ["Hello", "Again", None]
     assert [answer["placements"]["banner"] for answer in answers] == [None, None, None]
     assert not any(answer["defaulted"] for answer in answers)
     assert len({answer["decision_id"] for answer in answers}) == 3
 
 
 def test_default_is_answered_after_the_budget_and_the_late_decision_expires(
-    stack: Stack, client: httpx.Client, somebody: Customer
+    stack: Stack, client: httpx.Client, customer: Customer
 ) -> None:
-    decide(client, somebody)
+    decide(client, customer)
     with stopped(stack.process("worker-decisioning-0")):
-        late_decision = decide(client, somebody, "hero", budget_ms=200)
-        assert late_decision == {
+        default_answer = decide(client, customer, "hero", budget_ms=200)
+        assert default_answer == {
             "decision_id": None,
             "placements": {"hero": None},
             "defaulted": True,
@@ -173,7 +173,7 @@ def test_default_is_answered_after_the_budget_and_the_late_decision_expires(
 
     def find_expired_interactions() -> list[Interaction]:
         records = stack.records.every(topics.INTERACTIONS, Interaction)
-        identifier = Identifier("customer_id", somebody.id)
+        identifier = Identifier("customer_id", customer.id)
         return [
             interaction
             for _, interaction in records
@@ -184,27 +184,27 @@ def test_default_is_answered_after_the_budget_and_the_late_decision_expires(
     assert (outcome.kind, outcome.source) == ("outcome", "kairos")
     assert outcome.properties["offer"] == "hello"
     stack.wait_until_idle()
-    placement = decide(client, somebody, "hero")["placements"]["hero"]
+    placement = decide(client, customer, "hero")["placements"]["hero"]
     assert placement["offer"] == "hello", "the cap was not released"
 
 
 def test_outcomes_change_the_contact_history_and_forged_ones_do_not(
-    stack: Stack, client: httpx.Client, somebody: Customer
+    stack: Stack, client: httpx.Client, customer: Customer
 ) -> None:
-    token = decide(client, somebody, "hero")["placements"]["hero"]["token"]
+    token = decide(client, customer, "hero")["placements"]["hero"]["token"]
     middle = len(token) // 2
     forgery = token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :]
     for bad_token in (forgery, "made-up", ""):
         answer = client.post("/v1/outcomes", json={"token": bad_token, "outcome": "bounce"})
         assert answer.status_code == 400
         assert answer.json()["error"]["field"] == "token"
-    unknown = client.post("/v1/outcomes", json={"token": token, "outcome": "loved"})
-    assert unknown.json()["error"]["field"] == "outcome"
-    assert contacts(stack, client, somebody) == [("hello", "reserved")]
+    refusal = client.post("/v1/outcomes", json={"token": token, "outcome": "loved"})
+    assert refusal.json()["error"]["field"] == "outcome"
+    assert read_contacts(stack, client, customer) == [("hello", "reserved")]
 
     batch = {"outcomes": [{"token": token, "outcome": "click"}] * 2}
     assert client.post("/v1/outcomes", json=batch).json() == {"success": True}
-    assert contacts(stack, client, somebody) == [("hello", "committed")]
+    assert read_contacts(stack, client, customer) == [("hello", "committed")]
 
 
 def test_gateway_is_ready_only_while_every_stage_answers(stack: Stack) -> None:
@@ -218,13 +218,13 @@ def test_gateway_is_ready_only_while_every_stage_answers(stack: Stack) -> None:
 
 
 def _readiness(client: httpx.Client, status: int) -> dict[str, Any] | None:
-    """Return the body of `/readyz` when this is the status."""
+    """Return the body of `/readyz` when it answers with `status`, None otherwise."""
     answer = client.get("/readyz")
     return answer.json() if answer.status_code == status else None
 
 
-def test_exposed_metrics_are_the_documented_ones(client: httpx.Client, somebody: Customer) -> None:
-    client.post("/v1/track", json=somebody.message("track"))
+def test_exposed_metrics_are_the_documented_ones(client: httpx.Client, customer: Customer) -> None:
+    client.post("/v1/track", json=customer.message("track"))
     client.post("/v1/track", json={})
     text = client.get("/metrics").text
     metric_names = re.findall(r"^# TYPE (kairos_\w+) ", text, re.MULTILINE)
@@ -235,7 +235,7 @@ def test_exposed_metrics_are_the_documented_ones(client: httpx.Client, somebody:
 
 
 def test_answers_conform_to_the_openapi_document(
-    stack: Stack, client: httpx.Client, somebody: Customer
+    stack: Stack, client: httpx.Client, customer: Customer
 ) -> None:
     api = client.get("/openapi.json").json()
     assert api["openapi"].startswith("3.1")
@@ -244,8 +244,8 @@ def test_answers_conform_to_the_openapi_document(
         jsonschema.Draft202012Validator.check_schema(shape)
     assert set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(api))) <= shapes.keys()
 
-    message = somebody.message("track")
-    visit = somebody.message("page", type="page")  # the tracked event itself gets no decision
+    message = customer.message("track")
+    visit = customer.message("page", type="page")  # the tracked event itself gets no decision
     question = {"interaction": visit, "placements": ["hero"]}
     exchanges = [
         ("/v1/track", message),
@@ -265,10 +265,10 @@ def test_answers_conform_to_the_openapi_document(
 
 
 def decide(
-    client: httpx.Client, somebody: Customer, *placements: str, **fields: Any
+    client: httpx.Client, customer: Customer, *placements: str, **fields: Any
 ) -> dict[str, Any]:
-    """Return the answer for `placements`; without any, for one that nothing is offered for."""
-    message = {**somebody.message("page"), "type": "page"}
+    """Return the answer for `placements`, by default for `banner`, for which nothing is offered."""
+    message = {**customer.message("page"), "type": "page"}
     body = {"interaction": message, "placements": placements or ("banner",), **fields}
     answer = client.post("/v1/decide", json=body)
     assert answer.status_code == 200, answer.text
@@ -276,10 +276,10 @@ def decide(
     return document
 
 
-def contacts(stack: Stack, client: httpx.Client, somebody: Customer) -> list[tuple[str, str]]:
+def read_contacts(stack: Stack, client: httpx.Client, customer: Customer) -> list[tuple[str, str]]:
     """Return the offers of the customer's contacts with their status, as the next decision sees
     them."""
-    decision_id = decide(client, somebody)["decision_id"]
+    decision_id = decide(client, customer)["decision_id"]
 
     def find_written_decision() -> Decision | None:
         decisions = stack.records.every(topics.DECISIONS, Decision)
@@ -292,7 +292,7 @@ def contacts(stack: Stack, client: httpx.Client, somebody: Customer) -> list[tup
     ]
 
 
-def client_profile(stack: Stack, namespace: str, value: str) -> dict[str, Any]:
+def wait_for_profile(stack: Stack, namespace: str, value: str) -> dict[str, Any]:
     """Return the profile, once the gateway has it."""
     with stack.client("test-office-key") as office:
 

@@ -11,7 +11,7 @@ from pipeline.delivery.inbox import Inbox
 from pipeline.delivery.progress import OffsetProgress
 
 _COUNT = 3000
-_FULL = 64
+_IN_FLIGHT_LIMIT = 64
 """Limit of records in flight per topic."""
 
 _PATIENCE_S = 120
@@ -19,27 +19,33 @@ _PATIENCE_S = 120
 
 @pytest.mark.kafka
 def test_waiting_channel_goes_on_after_rebalances(
-    bootstrap: str, prefix: str, new_topic: Callable[..., str]
+    bootstrap: str, prefix: str, make_topic: Callable[..., str]
 ) -> None:
-    topic = new_topic("actions", 2)
+    topic = make_topic("actions", 2)
     producer = Producer({"bootstrap.servers": bootstrap})
     for number in range(_COUNT):
         producer.produce(topic, b"%d" % number, b"%d" % number)
     assert producer.flush(30) == 0
-    member = {"bootstrap.servers": bootstrap, "group.id": prefix, "heartbeat.interval.ms": 200}
-    assert asyncio.run(_read(member, topic)) == {b"%d" % number for number in range(_COUNT)}
+    member_settings = {
+        "bootstrap.servers": bootstrap,
+        "group.id": prefix,
+        "heartbeat.interval.ms": 200,
+    }
+    assert asyncio.run(_read(member_settings, topic)) == {
+        b"%d" % number for number in range(_COUNT)
+    }
 
 
-async def _read(member: dict[str, str | int], topic: str) -> set[bytes]:
+async def _read(member_settings: dict[str, str | int], topic: str) -> set[bytes]:
     """Read without finishing any action, until others have joined the group and left."""
     progress, messages = OffsetProgress(), list[Message]()
     failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-    inbox = Inbox(member, progress, lambda: [topic], messages.extend, failure.set_result)
+    inbox = Inbox(member_settings, progress, lambda: [topic], messages.extend, failure.set_result)
     inbox.start()
     async with asyncio.timeout(_PATIENCE_S):
-        while progress.in_flight()[topic] < _FULL:
+        while progress.in_flight()[topic] < _IN_FLIGHT_LIMIT:
             await asyncio.sleep(0.05)
-        await asyncio.to_thread(_join_and_leave, member, topic)
+        await asyncio.to_thread(_join_and_leave, member_settings, topic)
         while len(_values(messages)) < _COUNT:
             for message in messages:
                 progress.mark_done(source_partition(message), offset_of(message))
@@ -49,17 +55,17 @@ async def _read(member: dict[str, str | int], topic: str) -> set[bytes]:
     return _values(messages)
 
 
-def _join_and_leave(member: dict[str, str | int], topic: str) -> None:
+def _join_and_leave(member_settings: dict[str, str | int], topic: str) -> None:
     """Join the group as a member that is slow to give its partitions back, and leave."""
-    slow, other = Consumer(member), Consumer(member)
-    slow.subscribe([topic], on_revoke=lambda *_: None)
-    while not slow.assignment():
-        slow.poll(0.1)
-    other.subscribe([topic])
+    slow_member, other_member = Consumer(member_settings), Consumer(member_settings)
+    slow_member.subscribe([topic], on_revoke=lambda *_: None)
+    while not slow_member.assignment():
+        slow_member.poll(0.1)
+    other_member.subscribe([topic])
     for _ in range(15):
-        other.poll(0.1)
-    slow.close()
-    other.close()
+        other_member.poll(0.1)
+    slow_member.close()
+    other_member.close()
 
 
 def _values(messages: Sequence[Message]) -> set[bytes]:

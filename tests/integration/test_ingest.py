@@ -113,11 +113,11 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def _rows(customer: str, count: int, bad_every: int = 0) -> str:
+def _rows(customer: str, count: int, bad_interval: int = 0) -> str:
     """Return CSV whose bad rows have no identifier."""
     lines = ["customer,total"]
     for number in range(count):
-        is_bad = bad_every and number % bad_every == 0
+        is_bad = bad_interval and number % bad_interval == 0
         lines.append(f"{'' if is_bad else f'{customer}-{number}'},{number}.50")
     return "\n".join(lines) + "\n"
 
@@ -163,7 +163,7 @@ def test_file_sent_twice_counts_once_and_another_content_of_its_name_counts(
     watch_folder: Any,
 ) -> None:
     files = watch_folder()
-    text = _rows("twice", 20, bad_every=10)
+    text = _rows("twice", 20, bad_interval=10)
     (files.folder / "a.csv").write_text(text)
     assert files.run()[0]["sent"] == 18
     (files.folder / "a.csv").write_text(text)
@@ -185,7 +185,7 @@ def test_file_sent_twice_counts_once_and_another_content_of_its_name_counts(
 
 def test_file_with_too_many_bad_rows_stops_before_anything_is_sent(watch_folder: Any) -> None:
     files = watch_folder()
-    (files.folder / "a.csv").write_text(_rows("much", 10, bad_every=3))
+    (files.folder / "a.csv").write_text(_rows("much", 10, bad_interval=3))
     [report] = files.run()
     assert (report["state"], report["rows"], report["sent"], report["rejected"]) == (
         "failed", 10, 0, 4,
@@ -215,7 +215,7 @@ _POINTS = {
     "while it is made into records": lambda home: any(home.glob("files/*/records")),
     "once all is made": lambda home: any(home.glob("files/*/prepared.json")),
     "while it is sent": lambda home: _position(home) > 0,
-    "while dead letters are sent": lambda home: _letters(home),
+    "while dead letters are sent": lambda home: _has_letters(home),
 }
 
 
@@ -233,7 +233,7 @@ def _position(home: Path) -> int:
     return _query(home, "max(position)") or 0
 
 
-def _letters(home: Path) -> bool:
+def _has_letters(home: Path) -> bool:
     return _query(home, "max(letters)") is not None
 
 
@@ -260,12 +260,12 @@ def test_kill_at_any_point_loses_nothing_and_doubles_nothing(watch_folder: Any, 
 
 
 def _kill_in_flight(files: WatchedFolder, point: str, count: int) -> str:
-    """Return the file whose rows were in flight when the watch was killed; one that was finished
-    before is tried again."""
+    """Kill a watch while the rows of a file are in flight, and return the name of its customers;
+    try again with another file where one was finished before."""
     for attempt in range(20):
         customer = f"kill{list(_POINTS).index(point)}-{attempt}"
         path = files.folder / f"{customer}.csv"
-        path.write_text(_rows(customer, count, bad_every=100))
+        path.write_text(_rows(customer, count, bad_interval=100))
         process = files.start()
         while process.poll() is None:
             if _POINTS[point](files.settings.home / "state" / "ingest"):
@@ -296,11 +296,11 @@ _LISTS = """watches:
 
 def test_departures_from_lists_count_and_a_repeated_row_counts_once(watch_folder: Any) -> None:
     files = watch_folder(_LISTS)
-    both_lists, single = (
+    long_list, short_list = (
         "userId,segment\nlist-1,Gold\nlist-2,Gold\n",
         "userId,segment\nlist-1,Gold\n",
     )
-    for number, text in enumerate((both_lists, single, both_lists), start=1):
+    for number, text in enumerate((long_list, short_list, long_list), start=1):
         (files.folder / f"segment-replace-2026-11-0{number}_03-00-00.csv").write_text(text)
     rows = "id,reason,at\nlist-9,bounced,2026-11-01\nlist-9,bounced,2026-11-01\n"
     (files.folder / "suppressed-1.csv").write_text(rows)
@@ -327,7 +327,7 @@ def test_departures_are_known_to_another_home_and_their_loss_is_reported(
     watch_folder: Any, tmp_path: Path
 ) -> None:
     texts = {
-        number: "userId,segment\n" + "".join(f"home-{number},Gold\n" for number in members)
+        number: "userId,segment\n" + "".join(f"home-{member},Gold\n" for member in members)
         for number, members in enumerate(("123", "23", "3"), start=1)
     }
     names = {number: f"segment-replace-2026-11-0{number}_03-00-00.csv.gz" for number in texts}
@@ -356,7 +356,7 @@ def test_full_disk_is_reported_and_each_row_counts_once_afterwards(
     home = tmp_path / "home"
     files = watch_folder(home=home)
     count, customer = 3_000, f"full{free_kib}"
-    (files.folder / "a.csv").write_text(_rows(customer, count, bad_every=100))
+    (files.folder / "a.csv").write_text(_rows(customer, count, bad_interval=100))
     (home / "state").mkdir(parents=True)
     with small_disk(home / "state" / "ingest", megabytes=8):
         filler = home / "state" / "ingest" / "filler"
@@ -380,7 +380,7 @@ def test_full_disk_of_the_folder_keeps_the_file_there_until_there_is_room(
 ) -> None:
     with small_disk(tmp_path / "in", megabytes=1):
         files = watch_folder()
-        (files.folder / "a.csv").write_text(_rows("brim", 1_000, bad_every=10))
+        (files.folder / "a.csv").write_text(_rows("brim", 1_000, bad_interval=10))
         _fill(files.folder / "filler", 0)
         [report] = files.run()
         assert (report["state"], report["sent"]) == ("failed", 0)
@@ -405,9 +405,7 @@ def _fill(filler: Path, free_kib: int) -> None:
 def test_two_watchers_take_each_file_once(watch_folder: Any) -> None:
     files = watch_folder()
     (files.folder / "a.csv").write_text(_rows("both", 5_000))
-    first, second = files.start(), files.start()
-    reports = [
-        msgspec.json.decode(watcher.communicate(timeout=200)[0]) for watcher in (first, second)
-    ]
+    watchers = [files.start(), files.start()]
+    reports = [msgspec.json.decode(watcher.communicate(timeout=200)[0]) for watcher in watchers]
     assert sorted(len(report) for report in reports) == [0, 1]
     assert len(files.interactions("both-")) == 5_000

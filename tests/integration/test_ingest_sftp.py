@@ -1,5 +1,5 @@
-"""Files on OpenSSH's own server: taken once, also over cut connections, and by its pinned key
-only."""
+"""Files on OpenSSH's own server: taken once, also over cut connections, and only from a server with
+the pinned key."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,10 +81,10 @@ def look(settings: Settings, config: Configuration, server: Server) -> list[File
     return list(look_once(watchers(config, base, secrets(server)), config))
 
 
-def customers(settings: Settings, begin: str) -> list[str]:
+def customers(settings: Settings, prefix: str) -> list[str]:
     records = Records(settings, open_codec(settings)).every(topics.INTERACTIONS, Interaction)
     names = (interaction.identifiers[0].value for _, interaction in records)
-    return sorted(name for name in names if name.startswith(begin))
+    return sorted(name for name in names if name.startswith(prefix))
 
 
 def names(folder: Path) -> list[str]:
@@ -105,19 +105,19 @@ def test_nightly_file_is_taken_and_moved_to_done(
     assert names(folder / "done") == ["a.csv", "a.csv.rejected.csv"]
     assert customers(settings, "sftp-") == ["sftp-1", "sftp-2"]
     (folder / "a.csv").write_text("customer,plan\nsftp-1,gold\n,tin\nsftp-2,tin\n")
-    [second_look] = look(settings, config, server)
-    assert (second_look.state, second_look.sent) == ("done", 0)
+    [second_report] = look(settings, config, server)
+    assert (second_report.state, second_report.sent) == ("done", 0)
     assert customers(settings, "sftp-") == ["sftp-1", "sftp-2"]
 
 
 def test_wrong_host_key_is_refused_before_credentials_are_sent(
     server: Server, tmp_path: Path
 ) -> None:
-    with running_sshd(tmp_path / "other") as other:
-        mistaken_place = replace(sftp_place(other, tmp_path), host_key=server.host_key)
+    with running_sshd(tmp_path / "other") as other_server:
+        mistaken_place = replace(sftp_place(other_server, tmp_path), host_key=server.host_key)
         with (
             pytest.raises(PlaceError, match="host key"),
-            open_server(mistaken_place, secrets(other)),
+            open_server(mistaken_place, secrets(other_server)),
         ):
             pass
         log = (tmp_path / "other" / "log").read_text()
@@ -153,10 +153,10 @@ def test_read_only_server_files_are_taken_once_and_stay(settings: Settings, tmp_
         ):
             place.move("a.csv", "done", "a.csv")
         config = configuration(tmp_path / "config", server, folder)
-        first, second = look(settings, config, server)
-        assert (first.state, first.sent) == ("done", 1)
-        assert "stays where it is" in str(first.reason)
-        assert second.state == "failed"
+        first_report, second_report = look(settings, config, server)
+        assert (first_report.state, first_report.sent) == ("done", 1)
+        assert "stays where it is" in str(first_report.reason)
+        assert second_report.state == "failed"
         assert look(settings, config, server) == []
     assert names(folder) == ["a.csv", "b.csv"]
     assert customers(settings, "stay-") == ["stay-1"]

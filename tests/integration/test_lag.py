@@ -1,4 +1,4 @@
-"""Lag of groups, read while the broker that knows it is new, dies and comes back."""
+"""Lag of groups, read from a new broker, and from one that was killed and came back."""
 
 import os
 import signal
@@ -19,10 +19,10 @@ from pipeline.settings import Settings
 from tests.support.chain import produce
 
 _RECORDS = 10
-_PROCESSED = 7
-_LAG_LINE = f"{{{_RECORDS - _PROCESSED}}}\n"
-_GROUPS = [f"group-{n}" for n in range(20)]
-_FOLLOW = """
+_COMMITTED_OFFSET = 7
+_LAG_LINE = f"{{{_RECORDS - _COMMITTED_OFFSET}}}\n"
+_GROUPS = [f"group-{number}" for number in range(20)]
+_FOLLOWER = """
 import sys
 from collections.abc import Callable
 from confluent_kafka import KafkaException
@@ -32,13 +32,13 @@ from pipeline.adapters.lag import ConsumerGroup, LagReader
 groups = [ConsumerGroup(name, ("there",)) for name in sys.argv[2:]]
 reader = LagReader({"bootstrap.servers": sys.argv[1]}, groups)
 for _ in sys.stdin:
-    known = None
-    while known is None:
+    lags = None
+    while lags is None:
         try:
-            known = set(reader.lag().values())
+            lags = set(reader.lag().values())
         except KafkaException:
             pass
-    print(known, flush=True)
+    print(lags, flush=True)
 """
 
 
@@ -54,10 +54,10 @@ def test_lag_is_read_from_a_new_coordinator_and_from_one_that_comes_back(tmp_pat
             _commit(
                 {"bootstrap.servers": process.bootstrap},
                 group,
-                TopicPartition("there", 0, _PROCESSED),
+                TopicPartition("there", 0, _COMMITTED_OFFSET),
             )
         reader = subprocess.Popen(
-            [sys.executable, "-c", _FOLLOW, process.bootstrap, *_GROUPS],
+            [sys.executable, "-c", _FOLLOWER, process.bootstrap, *_GROUPS],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -74,9 +74,9 @@ def test_lag_is_read_from_a_new_coordinator_and_from_one_that_comes_back(tmp_pat
 
 
 def test_lag_counts_uncommitted_records_and_the_reader_joins_no_group(
-    settings: Settings, prefix: str, new_topic: Callable[..., str]
+    settings: Settings, prefix: str, make_topic: Callable[..., str]
 ) -> None:
-    topic, group = new_topic("in", partitions=2), f"{prefix}.group"
+    topic, group = make_topic("in", partitions=2), f"{prefix}.group"
     _write(settings, topic, (0, 0, 0, 1))
     reader = LagReader(settings.kafka(), [ConsumerGroup(group, (topic,))])
     assert reader.lag() == {group: 4}
@@ -94,17 +94,17 @@ def test_lag_counts_uncommitted_records_and_the_reader_joins_no_group(
 
 
 def test_records_deleted_before_their_commit_are_no_lag(
-    settings: Settings, prefix: str, new_topic: Callable[..., str]
+    settings: Settings, prefix: str, make_topic: Callable[..., str]
 ) -> None:
-    topic, group = new_topic("in", partitions=2), f"{prefix}.group"
+    topic, group = make_topic("in", partitions=2), f"{prefix}.group"
     _write(settings, topic, (0, 0, 0, 1, 1))
     reader = LagReader(settings.kafka(), [ConsumerGroup(group, (topic,))])
-    _delete(settings, TopicPartition(topic, 0, 2))
+    _delete_records(settings, TopicPartition(topic, 0, 2))
     assert reader.lag() == {group: 3}
     assert not reader.is_idle()
     assert not reader.wait_until_passed(timeout_s=0)
     _commit(settings.kafka(), group, TopicPartition(topic, 1, 2))
-    _delete(settings, TopicPartition(topic, 0, 3))
+    _delete_records(settings, TopicPartition(topic, 0, 3))
     assert reader.lag() == {group: 0}
     assert reader.is_idle()
     assert reader.wait_until_passed(timeout_s=0)
@@ -124,9 +124,9 @@ def _commit(kafka: Mapping[str, Property], group: str, offset: TopicPartition) -
     consumer.close()
 
 
-def _delete(settings: Settings, until: TopicPartition) -> None:
+def _delete_records(settings: Settings, end: TopicPartition) -> None:
     admin = AdminClient(settings.kafka())
-    admin.delete_records([until], operation_timeout=30)[until].result()
+    admin.delete_records([end], operation_timeout=30)[end].result()
 
 
 def _start(broker: Broker) -> RunningBroker:

@@ -52,8 +52,8 @@ def _send_customers(shop: Stack, names: Iterator[str], count: int) -> str:
     with shop.client(_KEY) as client:
         for number in range(count):
             customer_id = next(names)
-            via = {"via": "mail"} if number % 3 == 0 else {}
-            answer = _ask(client, customer_id, **via)
+            properties = {"via": "mail"} if number % 3 == 0 else {}
+            answer = _ask(client, customer_id, **properties)
             if number % 2 == 0:
                 purchase = {"event": "Bought", "userId": customer_id}
                 client.post("/v1/track", json=purchase).raise_for_status()
@@ -86,9 +86,9 @@ def test_learner_killed_at_any_point_counts_everything_once(shop: Stack) -> None
         _send_customers(shop, names, 12)
         shop.restart("learner")
     shop.wait_until_idle()
-    before = eventually(lambda: _complete_snapshot(shop))
-    assert before.digest == digest_of(before.posteriors)
-    assert {posterior.bin for posterior in before.posteriors} == {"", "asked-by-mail"}
+    first_snapshot = eventually(lambda: _complete_snapshot(shop))
+    assert first_snapshot.digest == digest_of(first_snapshot.posteriors)
+    assert {posterior.bin for posterior in first_snapshot.posteriors} == {"", "asked-by-mail"}
     # The learner's disk is lost: its successor goes on from the snapshot.
     learner = shop.process("learner")
     learner.suspend()  # so that the learner writes nothing while its files are deleted
@@ -96,8 +96,8 @@ def test_learner_killed_at_any_point_counts_everything_once(shop: Stack) -> None
     learner.kill()
     _send_customers(shop, names, 12)
     shop.wait_until_idle()
-    after = eventually(lambda: _complete_snapshot(shop))
-    assert after.number > before.number
+    last_snapshot = eventually(lambda: _complete_snapshot(shop))
+    assert last_snapshot.number > first_snapshot.number
     [status] = [
         process for process in shop.ask("status")["processes"] if process["name"] == "learner"
     ]
@@ -111,15 +111,15 @@ def test_killed_worker_decides_nothing_twice_by_two_snapshots(shop: Stack) -> No
     _send_customers(shop, names, 6)
     # The answer may be readable before its decision.
     shop.wait_until_idle()
-    treatments_by_event: dict[str, set[str | None]] = {}
+    treatments_by_slot: dict[str, set[str | None]] = {}
     for _, decision in shop.records.every(topics.DECISIONS, Decision):
         for choice in decision.choices:
-            treatments_by_event.setdefault(f"{decision.decision_id}/{choice.slot}", set()).add(
+            treatments_by_slot.setdefault(f"{decision.decision_id}/{choice.slot}", set()).add(
                 choice.treatment
             )
-    assert all(len(treatments) == 1 for treatments in treatments_by_event.values())
+    assert all(len(treatments) == 1 for treatments in treatments_by_slot.values())
     for _, action in shop.records.every(topics.actions("web"), Action):
-        assert treatments_by_event[f"{action.decision_id}/hero"] == {action.treatment}
+        assert treatments_by_slot[f"{action.decision_id}/hero"] == {action.treatment}
 
 
 def test_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> None:
@@ -176,6 +176,6 @@ def test_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
         if choice.slot == "hero"
     ]
     assert choices
-    alike = [choice.propensity for choice in choices if choice.treatment == chosen_treatment]
-    assert set(alike) <= {hero["propensity"]}
+    propensities = [choice.propensity for choice in choices if choice.treatment == chosen_treatment]
+    assert set(propensities) <= {hero["propensity"]}
     assert {choice.treatment for choice in choices} <= {"shoes-hero", "hats-hero", None}

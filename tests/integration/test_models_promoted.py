@@ -17,8 +17,8 @@ _CHANCES |= {(tier, "again"): 0.8 for tier in ("gold", "plain")}
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Replayed decisions of the stack's own campaign, whose second offer is by far the more
-    welcome."""
+    """Folders of replayed decisions and interactions of the stack's own campaign, whose second
+    offer is by far the more welcome."""
     offers = [offer("hello", 3, hero("hello-hero")), offer("again", 3, hero("again-hero"))]
     policies = {
         "weights": [
@@ -60,9 +60,9 @@ def test_promoted_model_decides_until_it_is_rolled_back(
     assert train_report["metrics"]["auc"] > 0.7
     assert [model["in_force"] for model in stack.ask("models", "list")] == [False]
     assert stack.ask("models", "show", "hero")["data"] == train_report["data"]
-    first = _ask_hero(stack)
-    assert _chosen_treatment(first) == "hello-hero"
-    assert "model" not in first
+    first_explanation = _ask_hero(stack)
+    assert _chosen_treatment(first_explanation) == "hello-hero"
+    assert "model" not in first_explanation
 
     assert stack.ask("models", "promote", "hero") == {"name": "hero", "version": 1}
     try:
@@ -79,8 +79,10 @@ def test_promoted_model_decides_until_it_is_rolled_back(
         assert _ask_hero(stack)["model"] == "hero@1"
     finally:
         assert stack.ask("models", "rollback", "hero") == {"name": "hero", "version": None}
-    decision_back = eventually(lambda: hero if "model" not in (hero := _ask_hero(stack)) else None)
-    assert _chosen_treatment(decision_back) == "hello-hero"
+    last_explanation = eventually(
+        lambda: hero if "model" not in (hero := _ask_hero(stack)) else None
+    )
+    assert _chosen_treatment(last_explanation) == "hello-hero"
     assert stack.ask("explain", explanation["decision_id"], "--rerun")["same"] is True
 
 

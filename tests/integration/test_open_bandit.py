@@ -49,16 +49,16 @@ def test_estimates_from_the_random_log_cover_the_other_policys_reward(
     # Thompson sampling (bts) judged on the uniformly random log, beside the clicks that it had when
     # it ran. Its shares of items by position are taken from its own log; the model for DR is the
     # click rate by item, from the other half of the random log.
-    uniform, thompson = _rows(bandit, "random", campaign), _rows(bandit, "bts", campaign)
-    shares = _shares(thompson)
-    rates = _click_rates(uniform[1::2])
-    estimate = {
-        place: sum(
+    random_rows, thompson_rows = _rows(bandit, "random", campaign), _rows(bandit, "bts", campaign)
+    shares = _shares(thompson_rows)
+    rates = _click_rates(random_rows[1::2])
+    rates_by_position = {
+        position: sum(
             share * rates.get(item, 0.0)
-            for (position, item), share in shares.items()
-            if position == place
+            for (shown_position, item), share in shares.items()
+            if shown_position == position
         )
-        for place in {position for position, _ in shares}
+        for position in {position for position, _ in shares}
     }
     log = [
         {
@@ -66,15 +66,15 @@ def test_estimates_from_the_random_log_cover_the_other_policys_reward(
             "propensity": float(row["propensity_score"]),
             "target_propensity": shares.get((row["position"], row["item_id"]), 0.0),
             "q_logged": rates.get(row["item_id"], 0.0),
-            "q_target": estimate[row["position"]],
+            "q_target": rates_by_position[row["position"]],
         }
-        for row in uniform[::2]
+        for row in random_rows[::2]
     ]
-    estimates = _off_policy(write_parquet(tmp_path / "log.parquet", log))
-    click_rate = sum(float(row["click"]) for row in thompson) / len(thompson)
+    estimates = _estimate_off_policy(write_parquet(tmp_path / "log.parquet", log))
+    click_rate = sum(float(row["click"]) for row in thompson_rows) / len(thompson_rows)
     for method in ("ips", "snips", "dr"):
         assert estimates[method]["low"] <= click_rate <= estimates[method]["high"], method
-    expected = _by_definition(log)
+    expected = _textbook_estimates(log)
     assert estimates.keys() == expected.keys()
     for name, value in expected.items():
         assert estimates[name] == pytest.approx(value, rel=1e-9), name
@@ -89,7 +89,7 @@ def test_policy_judged_by_its_own_log_has_the_clicks_that_it_had(
         for row in rows
         for p in [float(row["propensity_score"])]
     ]
-    estimates = _off_policy(write_parquet(tmp_path / "log.parquet", log))
+    estimates = _estimate_off_policy(write_parquet(tmp_path / "log.parquet", log))
     click_rate = sum(float(row["click"]) for row in rows) / len(rows)
     assert (estimates["ips"]["value"], estimates["snips"]["value"]) == pytest.approx(
         (click_rate, click_rate)
@@ -98,7 +98,7 @@ def test_policy_judged_by_its_own_log_has_the_clicks_that_it_had(
     assert estimates["dr"] is None
 
 
-def _off_policy(log: Path) -> dict[str, Any]:
+def _estimate_off_policy(log: Path) -> dict[str, Any]:
     """Return the answer of `kairos insights off-policy` about a log."""
     command = ["insights", "off-policy", "--log", str(log), "--json"]
     result = CliRunner().invoke(build_app("insights"), command)
@@ -107,7 +107,7 @@ def _off_policy(log: Path) -> dict[str, Any]:
     return estimates
 
 
-def _by_definition(log: list[dict[str, float]]) -> dict[str, Any]:
+def _textbook_estimates(log: list[dict[str, float]]) -> dict[str, Any]:
     """Return every figure of the answer by its formula, with the textbook's standard errors."""
     n = len(log)
     weights = [row["target_propensity"] / row["propensity"] for row in log]
@@ -120,20 +120,20 @@ def _by_definition(log: list[dict[str, float]]) -> dict[str, Any]:
         "snips": [snips + w * (row["reward"] - snips) * n / total for w, row in pairs],
         "dr": [row["q_target"] + w * (row["reward"] - row["q_logged"]) for w, row in pairs],
     }
-    reach = float(student.ppf(0.975, n - 1))
+    quantile = float(student.ppf(0.975, n - 1))
     estimates: dict[str, Any] = {"n": n, "ess": total**2 / sum(w * w for w in weights)}
     for method, values in terms.items():
         value, error = mean(values), stdev(values) / sqrt(n)
         estimates[method] = {
             "value": value,
-            "low": value - reach * error,
-            "high": value + reach * error,
+            "low": value - quantile * error,
+            "high": value + quantile * error,
         }
     return estimates
 
 
 def _shares(rows: list[dict[str, str]]) -> dict[tuple[str, str], float]:
-    """Return how often an item was shown at a position, by both."""
+    """Return each item's share of the rows of a position, by position and item."""
     positions = Counter(row["position"] for row in rows)
     counts = Counter((row["position"], row["item_id"]) for row in rows)
     return {key: count / positions[key[0]] for key, count in counts.items()}

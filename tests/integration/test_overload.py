@@ -23,7 +23,7 @@ _BUDGET_MS = 1_000
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def live_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Stack of one worker, whose budget for a decision is long enough for a busy machine."""
     variables = {
         "TEST_RECEIVER": "http://127.0.0.1:9",
@@ -36,8 +36,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def client(live: Stack) -> Iterator[httpx.Client]:
-    with live.client("test-app-key") as client:
+def client(live_stack: Stack) -> Iterator[httpx.Client]:
+    with live_stack.client("test-app-key") as client:
         yield client
 
 
@@ -55,37 +55,37 @@ def test_file_is_sent_at_the_pace_of_the_stages(stack: Stack, tmp_path: Path) ->
     # A decision that is asked for meanwhile waits for few of the file's rows.
     file = _file(tmp_path, _ROWS)
     stack.kairos("status", "--until-idle", "60")
-    before = _count_undecided_interactions(stack)
-    sending = stack.start("send", str(file))
+    initial_count = _count_undecided_interactions(stack)
+    sender = stack.start("send", str(file))
     backlogs = [0]
     try:
-        while sending.poll() is None:
-            backlogs.append(_count_undecided_interactions(stack) - before)
+        while sender.poll() is None:
+            backlogs.append(_count_undecided_interactions(stack) - initial_count)
             time.sleep(0.02)
     finally:
-        sending.kill()
-    assert sending.wait() == 0
+        sender.kill()
+    assert sender.wait() == 0
     assert max(backlogs) < _ROWS / 2
     stack.kairos("status", "--until-idle", "60")
-    assert _count_undecided_interactions(stack) == before
+    assert _count_undecided_interactions(stack) == initial_count
 
 
 @pytest.mark.timeout(300)
 def test_decisions_beside_a_large_file_come_in_time(
-    live: Stack, client: httpx.Client, tmp_path: Path
+    live_stack: Stack, client: httpx.Client, tmp_path: Path
 ) -> None:
-    # Sent at once, the file's rows would delay decisions until long after the last of them.
+    # If all rows were sent at once, decisions would be late until long after the last row.
     file = _file(tmp_path, 20 * _ROWS)
     eventually(lambda: _is_decided(_ask(client)))
-    before = _count_written_interactions(live)
-    sending = live.start("send", str(file))
+    initial_count = _count_written_interactions(live_stack)
+    sender = live_stack.start("send", str(file))
     try:
-        eventually(lambda: _count_written_interactions(live) > before + _ROWS / 10)
+        eventually(lambda: _count_written_interactions(live_stack) > initial_count + _ROWS / 10)
         eventually(lambda: all(_is_decided(_ask(client)) for _ in range(_REQUESTS)))
-        assert sending.poll() is None
+        assert sender.poll() is None
     finally:
-        sending.kill()
-        sending.wait()
+        sender.kill()
+        sender.wait()
 
 
 def _file(folder: Path, count: int) -> Path:
@@ -110,10 +110,10 @@ def _count_undecided_interactions(stack: Stack) -> int:
 
 @pytest.mark.timeout(300)
 def test_stalled_pipeline_gets_defaults_at_once_until_it_works_again(
-    live: Stack, client: httpx.Client
+    live_stack: Stack, client: httpx.Client
 ) -> None:
     eventually(lambda: _is_decided(_ask(client)))
-    with stopped(live.process("worker-all-0")):
+    with stopped(live_stack.process("worker-all-0")):
 
         def stall_answer() -> httpx.Response | None:
             begin_s = time.monotonic()
@@ -127,4 +127,4 @@ def test_stalled_pipeline_gets_defaults_at_once_until_it_works_again(
         answer = eventually(stall_answer).json()
         assert (answer["placements"], answer["defaulted"]) == ({"hero": None}, True)
     eventually(lambda: _is_decided(_ask(client)))
-    assert live.decisions("unasked") >= 1
+    assert live_stack.decisions("unasked") >= 1

@@ -38,7 +38,7 @@ from tests.support.stack import eventually
 from tests.support.telemetry import check_decision_headers, metrics, trace_of, traceparent
 from tests.support.trained import model_text
 
-_OUTPUTS = (
+_OUTPUT_TOPICS = (
     topics.IDENTIFIED,
     topics.IDENTITIES,
     topics.ENRICHED,
@@ -67,22 +67,22 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
         settings = Settings(home=tmp_path, bootstrap_servers=bootstrap, partitions=3)
         ensure_topics(settings, ["web", "email"])
         with open_configuration_log(settings.kafka(), Codec(recorded_versions())) as log:
-            log.apply(_bundle(settings), "test")
+            log.apply(_make_bundle(settings), "test")
         yield settings
 
 
 @contextmanager
-def _running(settings: Settings, agents: Sequence[str]) -> Iterator[None]:
+def _running_agents(settings: Settings, agents: Sequence[str]) -> Iterator[None]:
     """Run each agent in a process of its own."""
-    workers = [_worker(settings, name) for name in agents]
+    workers = [_start_worker(settings, name) for name in agents]
     yield
     for worker in workers:
         worker.terminate()
     assert [worker.wait(120) for worker in workers] == [0] * len(workers)
 
 
-def _bundle(settings: Settings) -> model.Bundle:
-    """Return the tests' offers, with everything that is derived, and a score."""
+def _make_bundle(settings: Settings) -> model.Bundle:
+    """Return a bundle of the tests' offers, with every enricher and a score."""
     base, artifacts = offering_rules().config.bundle, settings.kept_artifacts()
     model_file = settings.home / "model.txt"
     model_file.write_text(model_text())
@@ -114,7 +114,7 @@ def _bundle(settings: Settings) -> model.Bundle:
     return replace(base, profile=profile, segments=segments)
 
 
-def _worker(settings: Settings, name: str) -> "subprocess.Popen[bytes]":
+def _start_worker(settings: Settings, name: str) -> "subprocess.Popen[bytes]":
     environment = {
         "KAIROS_HOME": str(settings.home),
         "KAIROS_BOOTSTRAP_SERVERS": str(settings.bootstrap_servers),
@@ -131,45 +131,47 @@ def test_agents_and_flow_write_the_same_records_in_one_process_and_then_in_four(
     assert config is not None
     run = _ComparedRun(settings, Flow(load_rules(config, settings)))
     middle = len(_STORY) // 2
-    with _running(settings, ["all"]):
+    with _running_agents(settings, ["all"]):
         run.send(_STORY[:middle])
-    with _running(settings, _STAGES):
+    with _running_agents(settings, _STAGES):
         run.send(_STORY[middle:])
         _check_telemetry(settings, len(_interactions(_STORY[middle:])))
-    expected = run.expected
-    for topic in _OUTPUTS:
+    expected_records = run.expected_records
+    for topic in _OUTPUT_TOPICS:
         records = [(record.key, record.value) for record in scan(settings.kafka(), topic)]
-        assert _comparable(topic, records) == _comparable(topic, expected[topic]), topic
-    assert len(expected[topics.DECISIONS]) == len(_interactions(_STORY))
-    assert len(expected["actions.email"]) > 0
-    assert any(value is None for _, value in expected[topics.PROFILES])
-    changes = [_CODEC.decode(*value) for value in _values(expected, topics.SEGMENT_CHANGES)]
+        assert _comparable_records(topic, records) == _comparable_records(
+            topic, expected_records[topic]
+        ), topic
+    assert len(expected_records[topics.DECISIONS]) == len(_interactions(_STORY))
+    assert len(expected_records["actions.email"]) > 0
+    assert any(value is None for _, value in expected_records[topics.PROFILES])
+    changes = [_CODEC.decode(*value) for value in _values(expected_records, topics.SEGMENT_CHANGES)]
     entered_segments = {change.segment for change in changes if isinstance(change, SegmentChange)}
     assert entered_segments == {"buyers", "mobile", "spanish", "likely"}
     _check_headers(settings)
 
 
-def _comparable(topic: str, records: Sequence[_Record]) -> Counter[_Record]:
+def _comparable_records(topic: str, records: Sequence[_Record]) -> Counter[_Record]:
     """Return the records, without fields that depend on the order between partitions.
 
     Where several rows of a person move at once, they arrive at the profile that they join in an
     open order, so the states of the profile and its segments between two of them are open too, and
     so is whether there is anything to refresh then. The state after the last one is not.
     """
-    last = dict(records)
+    last_values = dict(records)
     if topic in _COMPACTED_TOPICS:
-        return Counter(last.items())
+        return Counter(last_values.items())
     if topic not in _FORWARDED_TOPICS:
         return Counter(records)
     return Counter(
-        record if record[1] == last[record[0]] else (record[0], interim)
+        record if record[1] == last_values[record[0]] else (record[0], stripped_value)
         for record in records
-        if (interim := _without_interim(topic, record[1])) is not None
-        or record[1] == last[record[0]]
+        if (stripped_value := _strip_interim_state(topic, record[1])) is not None
+        or record[1] == last_values[record[0]]
     )
 
 
-def _without_interim(topic: str, value: bytes | None) -> bytes | None:
+def _strip_interim_state(topic: str, value: bytes | None) -> bytes | None:
     """Return a control's record without its profile and segments, an interaction's as it is, and
     None for a refresh of an interim state."""
     assert value is not None
@@ -179,16 +181,19 @@ def _without_interim(topic: str, value: bytes | None) -> bytes | None:
         return value
     if record.control.kind == "refresh":
         return None
-    blank = {"profile": None, **({"segments": None} if isinstance(record, Segmented) else {})}
-    return _CODEC.encode(topic, replace(record, **blank))
+    blank_fields = {
+        "profile": None,
+        **({"segments": None} if isinstance(record, Segmented) else {}),
+    }
+    return _CODEC.encode(topic, replace(record, **blank_fields))
 
 
 class _ComparedRun:
-    """Inputs given to the agents and to the flow alike; `expected`: the flow's outputs, by topic,
-    in order."""
+    """Run of the same inputs through the agents and the flow; `expected_records`: the flow's
+    outputs, by topic, in order."""
 
     def __init__(self, settings: Settings, flow: Flow) -> None:
-        self.expected: dict[str, list[_Record]] = defaultdict(list)
+        self.expected_records: dict[str, list[_Record]] = defaultdict(list)
         self._flow = flow
         self._lag = LagReader(settings.kafka(), stage_groups())
         self._producer = Producer({**settings.kafka(), "partitioner": "murmur2_random"})
@@ -202,10 +207,10 @@ class _ComparedRun:
             self._producer.produce(topic, value, key, headers=headers)
             self._producer.flush()
             if isinstance(record, IdentityChange):
-                self.expected[topic].append((key, value))
+                self.expected_records[topic].append((key, value))
             for emit in self._flow.run(record):
                 data = _CODEC.encode(emit.topic, emit.value)
-                self.expected[emit.topic].append((emit.key, data))
+                self.expected_records[emit.topic].append((emit.key, data))
             assert self._lag.wait_until_idle(timeout_s=60)
 
 
@@ -224,12 +229,12 @@ def _check_headers(settings: Settings) -> None:
         check_decision_headers(entry, traces[decision.event_id])
 
 
-def _check_telemetry(settings: Settings, interactions: int) -> None:
-    """Check the telemetry of the running processes, each of which has processed so many
+def _check_telemetry(settings: Settings, count: int) -> None:
+    """Check the telemetry of the running processes, each of which has processed `count`
     interactions."""
     figures = eventually(lambda: _settled_figures(metrics(settings.home)))
     for stage in _STAGES:
-        assert figures["kairos_stage_read_total", stage] >= interactions
+        assert figures["kairos_stage_read_total", stage] >= count
         assert figures["kairos_stage_commits_total", stage] > 0
         assert figures["kairos_stage_state_rows", stage] > 0
     assert figures["kairos_stage_dead_letters_total", "identity"] == 0
@@ -265,7 +270,7 @@ def _visit(
     name: str,
     at: int,
     identifiers: Sequence[str],
-    ask: bool = False,
+    has_request: bool = False,
     kind: str = "track",
 ) -> Interaction:
     return Interaction(
@@ -278,28 +283,30 @@ def _visit(
         received_at=at,
         identifiers=tuple(Identifier.parse(identifier) for identifier in identifiers),
         context=Context(ip="192.0.2.1", user_agent=PHONE, url="/?utm_source=news"),
-        request=DecideRequest(f"r{number}", "g", ("hero",), at + 100) if ask else None,
+        request=DecideRequest(f"r{number}", "g", ("hero",), at + 100) if has_request else None,
     )
 
 
-_DAY = 86_400_000
+_DAY_MS = 86_400_000
 _STORY: Sequence[Interaction | IdentityChange] = (
-    _visit(1, "Home", 1_000, ["cookie:k"], ask=True),
+    _visit(1, "Home", 1_000, ["cookie:k"], has_request=True),
     _visit(2, "Home", 2_000, ["cookie:k"]),
     _visit(3, "Order", 3_000, ["customer_id:c", "email:c@example.com", "cookie:k"]),
     # Without a request: contacts that the next interaction moves may arrive before its decision.
     _visit(4, "Home", 4_000, ["cookie:l"]),
     _visit(5, "Home", 5_000, ["email:c@example.com", "cookie:l"]),
-    _visit(6, "Home", 6_000, ["cookie:l"], ask=True),
+    _visit(6, "Home", 6_000, ["cookie:l"], has_request=True),
     _visit(7, "Order", 7_000, ["customer_id:d", "cookie:k"]),
-    _visit(8, "Home", 8_000, ["cookie:k"], ask=True),
-    _visit(9, "Alias", _DAY, ["customer_id:c", "customer_id:d"], kind="alias"),
-    _visit(10, "Home", _DAY + 1_000, ["customer_id:d"], ask=True),
-    _visit(11, "Order", _DAY + 2_000, ["customer_id:c", "email:c@example.com"]),
-    unlink(Identifier("email", "c@example.com"), Identifier("cookie", "l"), _DAY + 3_000),
-    _visit(12, "Home", _DAY + 4_000, ["cookie:l"], ask=True),
-    forget(Identifier("email", "c@example.com"), _DAY + 5_000),
-    _visit(13, "Order", _DAY + 6_000, ["customer_id:c", "email:c@example.com"], ask=True),
+    _visit(8, "Home", 8_000, ["cookie:k"], has_request=True),
+    _visit(9, "Alias", _DAY_MS, ["customer_id:c", "customer_id:d"], kind="alias"),
+    _visit(10, "Home", _DAY_MS + 1_000, ["customer_id:d"], has_request=True),
+    _visit(11, "Order", _DAY_MS + 2_000, ["customer_id:c", "email:c@example.com"]),
+    unlink(Identifier("email", "c@example.com"), Identifier("cookie", "l"), _DAY_MS + 3_000),
+    _visit(12, "Home", _DAY_MS + 4_000, ["cookie:l"], has_request=True),
+    forget(Identifier("email", "c@example.com"), _DAY_MS + 5_000),
+    _visit(
+        13, "Order", _DAY_MS + 6_000, ["customer_id:c", "email:c@example.com"], has_request=True
+    ),
 )
 """Anonymous visits, an order that identifies the customer, a second device, an alias, another
 person's device, and a customer who is forgotten and returns."""

@@ -15,74 +15,76 @@ from tests.support.reading import BUFFER, Reading
 
 _PAUSED_PARTITION, _OTHER_PARTITION = 0, 1
 _KEYS = [key.encode() for key in key_per_partition("key", 2)]
-_COUNT, _EXTRA = 100, 50
-_AT_REST_S = 0.5
+_COUNT, _EXTRA_COUNT = 100, 50
+_REST_S = 0.5
 
-_Start = Callable[..., Reading]
+_ReadingFactory = Callable[..., Reading]
 
 
 @pytest.fixture
-def source(bootstrap: str, new_topic: Callable[..., str]) -> str:
-    topic = new_topic("in", partitions=2)
+def source(bootstrap: str, make_topic: Callable[..., str]) -> str:
+    topic = make_topic("in", partitions=2)
     _write(bootstrap, topic, _COUNT)
     return topic
 
 
 @pytest.fixture
-def reading(bootstrap: str, prefix: str, tmp_path: Path, source: str) -> _Start:
+def make_reading(bootstrap: str, prefix: str, tmp_path: Path, source: str) -> _ReadingFactory:
     """Function that makes a reader, which belongs to an event loop."""
     return lambda **options: Reading(bootstrap, prefix, tmp_path, source, partitions=2, **options)
 
 
 def test_paused_partition_gives_no_record_until_resumed(
-    bootstrap: str, prefix: str, source: str, reading: _Start
+    bootstrap: str, prefix: str, source: str, make_reading: _ReadingFactory
 ) -> None:
     async def read() -> Reading:
-        group = reading()
+        group = make_reading()
         group.go.set()
         await group.app.start()
         await group.wait_until(lambda group: len(group.positions) == 2 * _COUNT)
         group.consumer.pause_partitions([TP(source, _PAUSED_PARTITION)])
-        _write(bootstrap, source, _EXTRA)
+        _write(bootstrap, source, _EXTRA_COUNT)
         await group.wait_until(
-            lambda group: group.consumer.unprocessed(_PAUSED_PARTITION) == _EXTRA
+            lambda group: group.consumer.unprocessed(_PAUSED_PARTITION) == _EXTRA_COUNT
         )
         await group.wait_until(
-            lambda group: len(group.offsets_of(_OTHER_PARTITION)) == _COUNT + _EXTRA
+            lambda group: len(group.offsets_of(_OTHER_PARTITION)) == _COUNT + _EXTRA_COUNT
         )
-        await asyncio.sleep(_AT_REST_S)
+        await asyncio.sleep(_REST_S)
         assert group.offsets_of(_PAUSED_PARTITION) == list(range(_COUNT))
         group.consumer.resume_partitions([TP(source, _PAUSED_PARTITION)])
-        await group.wait_until(lambda group: len(group.positions) >= 2 * (_COUNT + _EXTRA))
-        await asyncio.sleep(_AT_REST_S)
+        await group.wait_until(lambda group: len(group.positions) >= 2 * (_COUNT + _EXTRA_COUNT))
+        await asyncio.sleep(_REST_S)
         await group.app.stop()
         return group
 
     group = asyncio.run(read())
     for partition in (_PAUSED_PARTITION, _OTHER_PARTITION):
-        assert group.offsets_of(partition) == list(range(_COUNT + _EXTRA))
-    assert committed_offsets(bootstrap, f"{prefix}.reading", source, 2) == [_COUNT + _EXTRA] * 2
+        assert group.offsets_of(partition) == list(range(_COUNT + _EXTRA_COUNT))
+    assert (
+        committed_offsets(bootstrap, f"{prefix}.reading", source, 2) == [_COUNT + _EXTRA_COUNT] * 2
+    )
 
 
 @pytest.mark.parametrize(
     "options", [{}, {"fetch_batch": 3, "fetch_batches": 2}], ids=["ahead", "polling waits"]
 )
 def test_pause_amid_reading_lets_only_records_in_flight_through(
-    bootstrap: str, prefix: str, source: str, reading: _Start, options: dict[str, int]
+    bootstrap: str, prefix: str, source: str, make_reading: _ReadingFactory, options: dict[str, int]
 ) -> None:
     async def read() -> tuple[Reading, int]:
-        group = reading(**options)
+        group = make_reading(**options)
         await group.app.start()
         await group.wait_until(lambda group: len(group.positions) == 1)
-        await asyncio.sleep(_AT_REST_S)  # until nothing more can be prefetched
+        await asyncio.sleep(_REST_S)  # until nothing more can be prefetched
         group.consumer.pause_partitions([TP(source, _PAUSED_PARTITION)])
         group.go.set()
         await group.wait_until(lambda group: len(group.offsets_of(_OTHER_PARTITION)) == _COUNT)
-        await asyncio.sleep(_AT_REST_S)
+        await asyncio.sleep(_REST_S)
         count_before = len(group.offsets_of(_PAUSED_PARTITION))
         group.consumer.resume_partitions([TP(source, _PAUSED_PARTITION)])
         await group.wait_until(lambda group: len(group.positions) >= 2 * _COUNT)
-        await asyncio.sleep(_AT_REST_S)
+        await asyncio.sleep(_REST_S)
         await group.app.stop()
         return group, count_before
 
@@ -94,28 +96,34 @@ def test_pause_amid_reading_lets_only_records_in_flight_through(
 
 
 def test_watermarks_equal_the_brokers(
-    bootstrap: str, source: str, reading: _Start, new_topic: Callable[..., str]
+    bootstrap: str, source: str, make_reading: _ReadingFactory, make_topic: Callable[..., str]
 ) -> None:
-    first, second, unread_tp = TP(source, 0), TP(source, 1), TP(new_topic("unread"), 0)
-    produce(bootstrap, unread_tp.topic, [(b"k", b"x")] * _EXTRA)
+    first_tp, second_tp, unread_tp = TP(source, 0), TP(source, 1), TP(make_topic("unread"), 0)
+    produce(bootstrap, unread_tp.topic, [(b"k", b"x")] * _EXTRA_COUNT)
     # A reference, since the client must outlive its future.
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    [deletion] = admin.delete_records([TopicPartition(*second, 30)]).values()
+    [deletion] = admin.delete_records([TopicPartition(*second_tp, 30)]).values()
     deletion.result()
 
     async def look() -> None:
-        group = reading()
+        group = make_reading()
         group.go.set()
         await group.app.start()
         await group.wait_until(lambda group: group.offsets_of(1)[-1:] == [_COUNT - 1])
-        assert await group.consumer.earliest_offsets(first, second) == {first: 0, second: 30}
-        assert await group.consumer.highwaters(first, second) == {first: _COUNT, second: _COUNT}
-        produce(bootstrap, source, [(_KEYS[0], b"x")] * _EXTRA)
-        end_offsets = dict(zip((first, second), ends(bootstrap, source, 2), strict=True))
-        assert end_offsets == {first: _COUNT + _EXTRA, second: _COUNT}
-        assert await group.consumer.highwaters(first, unread_tp) == {
-            first: end_offsets[first],
-            unread_tp: _EXTRA,
+        assert await group.consumer.earliest_offsets(first_tp, second_tp) == {
+            first_tp: 0,
+            second_tp: 30,
+        }
+        assert await group.consumer.highwaters(first_tp, second_tp) == {
+            first_tp: _COUNT,
+            second_tp: _COUNT,
+        }
+        produce(bootstrap, source, [(_KEYS[0], b"x")] * _EXTRA_COUNT)
+        end_offsets = dict(zip((first_tp, second_tp), ends(bootstrap, source, 2), strict=True))
+        assert end_offsets == {first_tp: _COUNT + _EXTRA_COUNT, second_tp: _COUNT}
+        assert await group.consumer.highwaters(first_tp, unread_tp) == {
+            first_tp: end_offsets[first_tp],
+            unread_tp: _EXTRA_COUNT,
         }
         await group.wait_until(
             lambda group: {tp: group.consumer.highwater(tp) for tp in end_offsets} == end_offsets

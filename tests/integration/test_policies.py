@@ -35,7 +35,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterat
 
 
 class _Customer:
-    """Customer with a name at the bank, a cookie and an address."""
+    """Customer with a name at the bank and a cookie."""
 
     def __init__(self, bank: Stack) -> None:
         self._bank = bank
@@ -47,19 +47,19 @@ class _Customer:
         self.send("web", "Login", timedelta(hours=-1), userId=self.name, anonymousId=self.cookie)
         self._bank.wait_until_idle()
 
-    def send(self, key: str, name: str, after: timedelta, **parts: Any) -> None:
+    def send(self, key: str, name: str, moment: timedelta, **parts: Any) -> None:
         """Send an event without placements, and wait for its decision."""
-        self.ask(key, name, after, **parts)
+        self.ask(key, name, moment, **parts)
 
     def ask(
-        self, key: str, name: str, after: timedelta, *placements: str, **parts: Any
+        self, key: str, name: str, moment: timedelta, *placements: str, **parts: Any
     ) -> dict[str, Any]:
         """Ask for a decision, and return the answer."""
         message = {
             "type": "track",
             "event": name,
             "messageId": str(uuid4()),
-            "timestamp": (_START + after).isoformat(),
+            "timestamp": (_START + moment).isoformat(),
             **parts,
         }
         question = {"interaction": message, "placements": placements or ("nowhere",)}
@@ -69,9 +69,9 @@ class _Customer:
             )
         return answer
 
-    def view_page(self, after: timedelta) -> dict[str, Any]:
-        """View the web page, known by the cookie only."""
-        return self.ask("web", "Viewed", after, "hero", anonymousId=self.cookie)
+    def view_page(self, moment: timedelta) -> dict[str, Any]:
+        """View the web page as a customer known by the cookie only."""
+        return self.ask("web", "Viewed", moment, "hero", anonymousId=self.cookie)
 
     def sent_treatments(self, decision_id: str, *channels: str) -> list[str]:
         """Return the treatments that a decision sent on these channels."""
@@ -82,12 +82,12 @@ class _Customer:
         )
         return [action.treatment for action in actions if action.decision_id == decision_id]
 
-    def ask_for_brochure(self, after: timedelta) -> dict[str, Any]:
+    def ask_for_brochure(self, moment: timedelta) -> dict[str, Any]:
         """Ask for a brochure, which sends a letter and starts sales."""
-        return self.ask("web", "Brochure Asked", after, userId=self.name)
+        return self.ask("web", "Brochure Asked", moment, userId=self.name)
 
-    def cancelled_actions(self) -> list[Cancellation]:
-        """Return the actions that were cancelled while they waited."""
+    def cancellations(self) -> list[Cancellation]:
+        """Return the cancellations of the customer's waiting actions."""
         records = self._bank.records.every(topics.CANCELLATIONS, Cancellation)
         [own_profile_id] = {profile_id(Identifier("customer_id", self.name))}
         return [
@@ -106,7 +106,7 @@ def _shown_treatment(answer: dict[str, Any], placement: str) -> str | None:
 
 
 def _explain(bank: Stack, answer: dict[str, Any], *options: str) -> Any:
-    """Return the explained decision; its answer can be read before it."""
+    """Wait until the decision is written, and return its explanation."""
     bank.wait_until_idle()
     return bank.ask("explain", answer["decision_id"], *options)
 
@@ -143,10 +143,10 @@ def test_complaint_made_before_the_identities_merged_counts(customer: _Customer)
         "web", "Login", timedelta(seconds=2), userId=customer.name, anonymousId=customer.cookie
     )
 
-    def silent() -> bool:
+    def is_silent() -> bool:
         return _shown_treatment(customer.view_page(timedelta(minutes=4)), "hero") is None
 
-    eventually(silent)
+    eventually(is_silent)
     assert _shown_treatment(customer.view_page(timedelta(minutes=5)), "hero") == "gold-hero"
 
 
@@ -169,10 +169,12 @@ def test_failed_credit_check_stops_card_offers_a_moment_later(
 
 def test_payment_is_answered_with_the_receipts_text(customer: _Customer) -> None:
     named_customer = {"userId": customer.name, "properties": {"first_name": "Zoë <3"}}
-    first = customer.ask("till", "Payment", timedelta(), "receipt", **named_customer)
-    assert _shown_treatment(first, "receipt") is None
-    second = customer.ask("till", "Payment", timedelta(minutes=1), "receipt", **named_customer)
-    text = second["placements"]["receipt"]["content"]["text"]
+    first_answer = customer.ask("till", "Payment", timedelta(), "receipt", **named_customer)
+    assert _shown_treatment(first_answer, "receipt") is None
+    second_answer = customer.ask(
+        "till", "Payment", timedelta(minutes=1), "receipt", **named_customer
+    )
+    text = second_answer["placements"]["receipt"]["content"]["text"]
     assert text == "Zoë <3, payment 2 brings a coffee & a cake"
 
 
@@ -184,15 +186,17 @@ def test_worth_of_the_customer_decides_between_e_mail_and_call(
 ) -> None:
     # 0.02 × worth − 0.5 against 0.06 × worth − 5: they break even at 112.5.
     properties = {"worth": worth}
-    due = customer.ask(
+    answer = customer.ask(
         "web", "Review Due", timedelta(), userId=customer.name, properties=properties
     )
-    slots = _explain(bank, due)["slots"]
+    slots = _explain(bank, answer)["slots"]
     chosen_treatments = [
         slot["chosen"]["treatment"] for slot in slots if slot["chosen"] is not None
     ]
     assert chosen_treatments == treatments
-    eventually(lambda: customer.sent_treatments(due["decision_id"], "email", "call") == treatments)
+    eventually(
+        lambda: customer.sent_treatments(answer["decision_id"], "email", "call") == treatments
+    )
 
 
 def test_sales_that_wait_in_an_adapter_are_cancelled_by_a_complaint(
@@ -200,22 +204,24 @@ def test_sales_that_wait_in_an_adapter_are_cancelled_by_a_complaint(
 ) -> None:
     receiver.prepare(customer.name, *[Answer(503)] * 100)
     customer.ask_for_brochure(timedelta())
-    [first, *_] = eventually(lambda: receiver.posts(customer.name))
+    [first_post, *_] = eventually(lambda: receiver.posts(customer.name))
     customer.send("call", "Complaint", timedelta(minutes=1), userId=customer.name)
-    [cancellation] = eventually(customer.cancelled_actions)
-    assert (cancellation.action_id, cancellation.why) == (first.key, "complained")
-    outcome = eventually(lambda: _outcome(bank, first.key))
+    [cancellation] = eventually(customer.cancellations)
+    assert (cancellation.action_id, cancellation.why) == (first_post.key, "complained")
+    outcome = eventually(lambda: _outcome(bank, first_post.key))
     assert (outcome.name, outcome.properties["cancelled"]) == ("expired", "complained")
-    posts = len(receiver.posts(customer.name))
+    post_count = len(receiver.posts(customer.name))
     receiver.accept_all(customer.name)
     bank.wait_until_idle()
     # The undelivered letter gave its cap back.
-    later = customer.ask_for_brochure(timedelta(minutes=7))
+    second_answer = customer.ask_for_brochure(timedelta(minutes=7))
     eventually(
-        lambda: customer.sent_treatments(later["decision_id"], "letter") == ["brochure-letter"]
+        lambda: (
+            customer.sent_treatments(second_answer["decision_id"], "letter") == ["brochure-letter"]
+        )
     )
-    keys = eventually(lambda: [post.key for post in receiver.posts(customer.name)][posts:])
-    assert first.key not in keys
+    keys = eventually(lambda: [post.key for post in receiver.posts(customer.name)][post_count:])
+    assert first_post.key not in keys
 
 
 def test_retried_sales_are_decided_again_by_later_events(
@@ -230,28 +236,31 @@ def test_retried_sales_are_decided_again_by_later_events(
         ):
             event = {"event": name, "userId": customer.name, "properties": properties}
             client.post("/v1/track", json=event).raise_for_status()
-            [first, *_] = eventually(lambda: receiver.posts(customer.name))
-    [cancellation] = eventually(customer.cancelled_actions)
-    assert (cancellation.action_id, cancellation.why) == (first.key, "eligibility/still-wanted")
+            [first_post, *_] = eventually(lambda: receiver.posts(customer.name))
+    [cancellation] = eventually(customer.cancellations)
+    assert (cancellation.action_id, cancellation.why) == (
+        first_post.key,
+        "eligibility/still-wanted",
+    )
     assert cancellation.at == _moment(bank, customer, "Asked")
-    outcome = eventually(lambda: _outcome(bank, first.key))
+    outcome = eventually(lambda: _outcome(bank, first_post.key))
     assert (outcome.name, outcome.properties["cancelled"]) == ("expired", cancellation.why)
 
 
 def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complaint(
     bank: Stack, receiver: Receiver, customer: _Customer
 ) -> None:
-    other, night = _Customer(bank), timedelta(hours=11)
+    other_customer, night = _Customer(bank), timedelta(hours=11)
     clock = LogClock(bank.settings.kafka(), Codec(recorded_versions()), 3)
-    first = {person.name: person.ask_for_brochure(night) for person in (customer, other)}
-    explanation = bank.kairos("explain", first[other.name]["decision_id"])
+    answers = {person.name: person.ask_for_brochure(night) for person in (customer, other_customer)}
+    explanation = bank.kairos("explain", answers[other_customer.name]["decision_id"])
     assert "waits for the end of quiet hours, at 2024-03-02T08:00:00+00:00" in explanation
     customer.send("call", "Complaint", night + timedelta(minutes=1), userId=customer.name)
-    other.send("till", "Payment", night + timedelta(minutes=2), userId=other.name)
-    [cancellation] = eventually(customer.cancelled_actions)
+    other_customer.send("till", "Payment", night + timedelta(minutes=2), userId=other_customer.name)
+    [cancellation] = eventually(customer.cancellations)
     assert cancellation.action_id is None
     clock.tick(round((_START + timedelta(hours=20)).timestamp() * 1000))
-    [post] = eventually(lambda: receiver.posts(other.name))
+    [post] = eventually(lambda: receiver.posts(other_customer.name))
     assert post.action["content"] == {"text": "1"}  # rendered with the traits of the morning
     rerun = bank.ask("explain", post.action["decision_id"], "--rerun")
     assert rerun["same"] is True
@@ -277,11 +286,12 @@ def _moment(bank: Stack, customer: _Customer, name: str) -> int | None:
     interactions = (
         interaction for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction)
     )
-    of_customer = (
+    own_interactions = (
         interaction
         for interaction in interactions
         if interaction.identifiers[0].value == customer.name
     )
     return next(
-        (interaction.received_at for interaction in of_customer if interaction.name == name), None
+        (interaction.received_at for interaction in own_interactions if interaction.name == name),
+        None,
     )

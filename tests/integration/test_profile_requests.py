@@ -37,8 +37,8 @@ from tests.support.stack import ask
 _START = 1_700_000_000_000
 
 
-class Stack:
-    """Broker and the four agents in a home of their own, and its commands."""
+class AgentStack:
+    """Broker and the four agents in a home of their own, and the commands of this home."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -100,14 +100,14 @@ class Stack:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentStack]:
     home = tmp_path_factory.mktemp("home")
     with running_broker(home) as bootstrap:
         settings = Settings(home=home, bootstrap_servers=bootstrap, partitions=3)
         ensure_topics(settings, ["web", "email"])
         with open_configuration_log(settings.kafka(), Codec(recorded_versions())) as log:
             log.apply(offering_rules().config.bundle, "test")
-        pipeline = Stack(settings)
+        pipeline = AgentStack(settings)
         pipeline.start()
         yield pipeline
         pipeline.stop()
@@ -119,7 +119,7 @@ def _order(number: int, *names: str) -> Interaction:
     return Interaction(f"e{number}", "track", "Order", "web", "shop", at, at, tuple(identifiers))
 
 
-def test_unlinking_a_device_moves_its_orders_to_its_own_profile(stack: Stack) -> None:
+def test_unlinking_a_device_moves_its_orders_to_its_own_profile(stack: AgentStack) -> None:
     stack.send(
         _order(1, "cookie:k"),
         _order(2, "customer_id:a", "email:a@x", "cookie:k"),
@@ -138,46 +138,46 @@ def test_unlinking_a_device_moves_its_orders_to_its_own_profile(stack: Stack) ->
     profile = stack.ask("show", "customer_id:a")
     assert [link["identifier"] for link in profile["tree"]] == ["customer_id:a", "email:a@x"]
     assert "unlink" in [change["kind"] for change in profile["history"]]
-    people = stack.kairos("show", "email: A@X")
+    result = stack.kairos("show", "email: A@X")
     assert "customer_id:a\n└── email:a@x  together in e2 at 2023-11-14T22:13:22.000Z" in (
-        people.stdout
+        result.stdout
     )
 
 
-def test_identifiers_never_linked_cannot_be_unlinked(stack: Stack) -> None:
+def test_identifiers_never_linked_cannot_be_unlinked(stack: AgentStack) -> None:
     stack.send(_order(11, "customer_id:b"), _order(12, "cookie:m"))
     refusal = stack.kairos("unlink", "customer_id:b", "cookie:m")
     assert refusal.returncode == 1
     assert "are not linked" in refusal.stderr
-    unknown = stack.kairos("unlink", "customer:b", "cookie:m")
-    assert "did you mean 'customer_id'" in " ".join(unknown.stderr.split())
+    second_refusal = stack.kairos("unlink", "customer:b", "cookie:m")
+    assert "did you mean 'customer_id'" in " ".join(second_refusal.stderr.split())
 
 
 @pytest.mark.long
 def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
-    stack: Stack, tmp_path: Path
+    stack: AgentStack, tmp_path: Path
 ) -> None:
     stack.send(
         _order(21, "customer_id:c", "email:c@x", "cookie:n"),
         _order(22, "email:c@x", "cookie:o"),
         _order(23, "customer_id:d", "cookie:p"),
     )
-    before = stack.orders()
-    assert before["customer_id:c"] == 2
+    first_orders = stack.orders()
+    assert first_orders["customer_id:c"] == 2
 
     answer = stack.ask("forget", "cookie:o")
 
     names = {"customer_id:c", "email:c@x", "cookie:n", "cookie:o"}
     assert set(answer["forgotten"]) == names
     assert answer["done"]
-    until = {topic["topic"]: topic["until"] for topic in answer["remaining"]}
-    assert until["interactions"] == answer["at"] + max_retention_ms(30 * 24.0)
+    ends_by_topic = {topic["topic"]: topic["until"] for topic in answer["remaining"]}
+    assert ends_by_topic["interactions"] == answer["at"] + max_retention_ms(30 * 24.0)
     end_of_traces = answer["at"] + DAY_MS + CLEANER_MS
     changelogs = {f"{stage.group}-rows-changelog" for stage in STAGES}
-    assert {until[name] for name in {*topics.SNAPSHOTS, *changelogs}} == {end_of_traces}
-    assert topics.REPLIES in until
+    assert {ends_by_topic[name] for name in {*topics.SNAPSHOTS, *changelogs}} == {end_of_traces}
+    assert topics.REPLIES in ends_by_topic
     assert stack.orders() == {
-        identifier: count for identifier, count in before.items() if identifier not in names
+        identifier: count for identifier, count in first_orders.items() if identifier not in names
     }
     snapshots = latest(stack.settings.kafka(), topics.MEMBERSHIPS)
     assert not {profile_of(name) for name in names} & snapshots.keys()
@@ -198,17 +198,17 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
     assert [decision["event_id"] for decision in profile["decisions"]] == ["e24"]
 
 
-def _check_exports(stack: Stack, folder: Path, names: set[str]) -> None:
+def _check_exports(stack: AgentStack, folder: Path, names: set[str]) -> None:
     """Check that exports, of now and by a replay, have the others and none of the forgotten."""
-    for kind, at in (("last", ()), ("replayed", ("--at", datetime.now(UTC).isoformat()))):
-        stack.ask("export", "--all", "--out", str(folder / kind), *at)
+    for kind, options in (("last", ()), ("replayed", ("--at", datetime.now(UTC).isoformat()))):
+        stack.ask("export", "--all", "--out", str(folder / kind), *options)
         identifiers = _table(folder / kind, "identifiers")
         exported_identifiers = {f"{space}:{value}" for _, space, value in identifiers}
         assert "customer_id:d" in exported_identifiers
         assert not names & exported_identifiers
 
 
-def test_export_at_a_time_equals_the_profiles_of_then(stack: Stack, tmp_path: Path) -> None:
+def test_export_at_a_time_equals_the_profiles_of_then(stack: AgentStack, tmp_path: Path) -> None:
     stack.send(_order(31, "cookie:q"), _order(32, "customer_id:e", "email:e@x", "cookie:q"))
     now = datetime.now(UTC).isoformat()
     moment = datetime.fromtimestamp((_START + 31_000) / 1000, UTC).isoformat()
@@ -225,7 +225,7 @@ def test_export_at_a_time_equals_the_profiles_of_then(stack: Stack, tmp_path: Pa
 
 
 def _table(folder: Path, name: str) -> list[tuple[Any, ...]]:
-    """Return the table's rows in some order, without the moment at which a segment was entered."""
+    """Return the table's rows, sorted, without the moment at which a segment was entered."""
     columns = "profile_id, segment" if name == "memberships" else "*"
     rows = duckdb.sql(f"SELECT {columns} FROM '{folder}/{name}.parquet' ORDER BY ALL").fetchall()
     assert rows

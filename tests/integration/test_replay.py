@@ -61,8 +61,8 @@ def invoke(
         monkeypatch.setenv(name, value)
 
     def run(*options: str, topic_name: str = topic) -> Result:
-        common = ["--topic", topic_name, "--out", str(tmp_path / "out"), "--json"]
-        return CliRunner().invoke(build_app("replay"), ["replay", *common, *options])
+        common_options = ["--topic", topic_name, "--out", str(tmp_path / "out"), "--json"]
+        return CliRunner().invoke(build_app("replay"), ["replay", *common_options, *options])
 
     return run
 
@@ -110,7 +110,7 @@ def _ask(tmp_path: Path, query: str) -> list[Any]:
         return database.execute(query).fetchall()
 
 
-def _check_whole(tmp_path: Path, numbers: range) -> None:
+def _check_records(tmp_path: Path, numbers: range) -> None:
     """Check that every record of `numbers` is there once, as it was written."""
     tombstones = {number for number in numbers if number % 100 == 0}
     garbage = {number for number in numbers if number % 150 == 1} - tombstones
@@ -155,13 +155,13 @@ def test_each_offset_is_written_once_although_the_replay_is_killed(
         kills += _kill_at(parts, _start(topic, tmp_path, variables), tmp_path)
     process = _start(topic, tmp_path, variables)
     assert process.wait(120) == 0
-    _check_whole(tmp_path, range(count))
+    _check_records(tmp_path, range(count))
     assert not list((tmp_path / "out").glob("*/*.unfinished"))
     assert len(_parts(tmp_path)) >= count // CHUNK
 
 
 def _kill_at(parts: int, process: "subprocess.Popen[bytes]", tmp_path: Path) -> bool:
-    """Kill the replay once it has written so many parts; return whether it was still running."""
+    """Kill the replay once it has written `parts` parts; return whether it was still running."""
     _wait(lambda: len(_parts(tmp_path)) >= parts or process.poll() is not None)
     process.send_signal(signal.SIGKILL)
     return process.wait() == -signal.SIGKILL
@@ -191,19 +191,19 @@ def test_files_beyond_the_manifest_of_a_killed_run_are_written_again(
     assert invoke().exit_code == 0
     (tmp_path / "out" / "_manifest.json").unlink()
     assert invoke().exit_code == 0
-    _check_whole(tmp_path, range(600))
+    _check_records(tmp_path, range(600))
 
 
 def test_repeated_command_adds_the_records_written_meanwhile(
     bootstrap: str, topic: str, tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
     _produce(bootstrap, topic, range(600))
-    first = msgspec.json.decode(invoke().stdout)
-    assert (first["records"], first["unreadable"]) == (600, 4)
+    first_report = msgspec.json.decode(invoke().stdout)
+    assert (first_report["records"], first_report["unreadable"]) == (600, 4)
     assert msgspec.json.decode(invoke().stdout)["records"] == 0
     _produce(bootstrap, topic, range(600, 900))
     assert msgspec.json.decode(invoke().stdout)["records"] == 300
-    _check_whole(tmp_path, range(900))
+    _check_records(tmp_path, range(900))
 
 
 def test_time_range_is_by_the_records_own_time(
@@ -211,13 +211,13 @@ def test_time_range_is_by_the_records_own_time(
 ) -> None:
     _produce(bootstrap, topic, range(1, 100))
     begin, end = (_action(number).created_at for number in (20, 30))
-    report = msgspec.json.decode(invoke("--from", _iso(begin), "--to", _iso(end)).stdout)
+    report = msgspec.json.decode(invoke("--from", _iso_time(begin), "--to", _iso_time(end)).stdout)
     rows = _ask(tmp_path, "SELECT action_id FROM t")
     assert sorted(rows) == [(f"a{number}",) for number in range(20, 30)]
     assert report["left_out"] == 89
 
 
-def _iso(at: int) -> str:
+def _iso_time(at: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at // 1000)) + f".{at % 1000:03}Z"
 
 
@@ -226,15 +226,15 @@ def test_replay_has_exactly_the_requested_offsets(
 ) -> None:
     _produce(bootstrap, topic, range(600))
     assert invoke("--offsets", "0:10-20", "--offsets", "2:0-5").exit_code == 0
-    places = _ask(tmp_path, "SELECT kafka_partition, kafka_offset FROM t")
-    assert sorted(places) == [
+    offsets = _ask(tmp_path, "SELECT kafka_partition, kafka_offset FROM t")
+    assert sorted(offsets) == [
         *((0, number) for number in range(10, 20)),
         *((2, number) for number in range(5)),
     ]
 
 
 @pytest.fixture
-def impossible(topic: str) -> list[tuple[tuple[str, ...], str, str]]:
+def impossible_replays(topic: str) -> list[tuple[tuple[str, ...], str, str]]:
     """Options, topic, and the expected message."""
     return [
         ((), "actions.nowhere", "there is no topic 'actions.nowhere'; there are "),
@@ -249,11 +249,11 @@ def impossible(topic: str) -> list[tuple[tuple[str, ...], str, str]]:
 
 
 def test_impossible_replay_is_refused_in_one_line(
-    impossible: list[tuple[tuple[str, ...], str, str]],
+    impossible_replays: list[tuple[tuple[str, ...], str, str]],
     tmp_path: Path,
     invoke: Callable[..., Result],
 ) -> None:
-    for options, topic, words in impossible:
+    for options, topic, words in impossible_replays:
         result = invoke(*options, topic_name=topic)
         text = " ".join(f"{result.exception} {result.output}".replace("│", " ").split())
         assert result.exit_code != 0
@@ -266,6 +266,6 @@ def test_folder_is_for_one_replay(
 ) -> None:
     _produce(bootstrap, topic, range(10))
     assert invoke().exit_code == 0
-    other = invoke("--to", "2026-01-01")
-    assert other.exit_code == 1
-    assert "holds another replay" in str(other.exception)
+    refusal = invoke("--to", "2026-01-01")
+    assert refusal.exit_code == 1
+    assert "holds another replay" in str(refusal.exception)

@@ -13,9 +13,9 @@ _RECORDS = 100
 
 
 def test_records_read_before_a_seek_are_not_given_to_the_agents(
-    bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
+    bootstrap: str, prefix: str, tmp_path: Path, make_topic: Callable[..., str]
 ) -> None:
-    source = new_topic("in")
+    source = make_topic("in")
     produce(bootstrap, source, [(b"k", b"x")] * _RECORDS)
 
     async def forward() -> list[int]:
@@ -38,18 +38,18 @@ def test_records_read_before_a_seek_are_not_given_to_the_agents(
 
 
 def test_records_read_again_behind_a_commit_are_committed_again(
-    bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
+    bootstrap: str, prefix: str, tmp_path: Path, make_topic: Callable[..., str]
 ) -> None:
-    source = new_topic("in")
+    source = make_topic("in")
     produce(bootstrap, source, [(b"k", b"x")] * _RECORDS)
 
-    async def read(seek: int | None) -> list[int]:
+    async def read(seek_offset: int | None) -> list[int]:
         reading = Reading(bootstrap, prefix, tmp_path, source)
         reading.go.set()
         await reading.app.start()
         await reading.wait_until(lambda group: group.consumer.unprocessed(0) == 0)
-        if seek is not None:
-            await reading.consumer.seek(TP(source, 0), seek)
+        if seek_offset is not None:
+            await reading.consumer.seek(TP(source, 0), seek_offset)
             await reading.wait_until(lambda group: group.consumer.unprocessed(0) == 0)
         await reading.app.stop()
         return reading.offsets
@@ -60,20 +60,20 @@ def test_records_read_again_behind_a_commit_are_committed_again(
 
 
 def test_seek_in_a_partition_of_somebody_else_does_nothing(
-    bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
+    bootstrap: str, prefix: str, tmp_path: Path, make_topic: Callable[..., str]
 ) -> None:
-    source = new_topic("in")
+    source = make_topic("in")
     produce(bootstrap, source, [(b"k", b"x")] * _RECORDS)
-    elsewhere = TP(source, 7)
+    foreign_tp = TP(source, 7)
 
     async def read() -> int | None:
         reading = Reading(bootstrap, prefix, tmp_path, source)
         await reading.app.start()
         reading.go.set()
         await reading.wait_until(lambda group: group.offsets != [])
-        await reading.consumer.seek(elsewhere, 3)
+        await reading.consumer.seek(foreign_tp, 3)
         await reading.wait_until(lambda group: group.offsets[-1] == _RECORDS - 1)
-        position: int | None = await reading.consumer.position(elsewhere)
+        position: int | None = await reading.consumer.position(foreign_tp)
         await reading.app.stop()
         assert reading.app.failure is None
         return position

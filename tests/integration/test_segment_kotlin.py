@@ -40,7 +40,7 @@ def test_every_kind_of_message_arrives_once(stack: Stack) -> None:
     result = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert result.returncode == 0, (result.stdout, result.stderr)
 
-    def find() -> list[Interaction]:
+    def find_interactions() -> list[Interaction]:
         records = stack.records.every(topics.INTERACTIONS, Interaction)
         return [
             interaction
@@ -48,7 +48,7 @@ def test_every_kind_of_message_arrives_once(stack: Stack) -> None:
             if any(customer_id in i.value for i in interaction.identifiers)
         ]
 
-    eventually(lambda: len(find()) >= len(_KINDS), 20.0)
-    assert sorted(message.kind for message in find()) == _KINDS
-    [view] = [message for message in find() if message.name == "Viewed"]
+    eventually(lambda: len(find_interactions()) >= len(_KINDS), 20.0)
+    assert sorted(message.kind for message in find_interactions()) == _KINDS
+    [view] = [message for message in find_interactions() if message.name == "Viewed"]
     assert view.properties["total"] == 9.5

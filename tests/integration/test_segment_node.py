@@ -33,7 +33,7 @@ def customer_id() -> str:
 
 
 @contextmanager
-def sending(stack: Stack, customer_id: str) -> Iterator[None]:
+def running_client(stack: Stack, customer_id: str) -> Iterator[None]:
     """Run Segment's client, which sends one message of each kind and has succeeded after the
     block."""
     command = ["node", str(_FOLDER / "send.mjs"), stack.url, "test-app-key", customer_id]
@@ -43,7 +43,7 @@ def sending(stack: Stack, customer_id: str) -> Iterator[None]:
     assert client.returncode == 0, errors
 
 
-def _find(stack: Stack, customer_id: str) -> list[Interaction]:
+def _find_interactions(stack: Stack, customer_id: str) -> list[Interaction]:
     records = stack.records.every(topics.INTERACTIONS, Interaction)
     return [
         interaction
@@ -53,20 +53,22 @@ def _find(stack: Stack, customer_id: str) -> list[Interaction]:
 
 
 def test_every_kind_of_message_arrives(stack: Stack, customer_id: str) -> None:
-    with sending(stack, customer_id):
+    with running_client(stack, customer_id):
         pass
-    assert sorted(interaction.kind for interaction in _find(stack, customer_id)) == sorted(_KINDS)
+    assert sorted(
+        interaction.kind for interaction in _find_interactions(stack, customer_id)
+    ) == sorted(_KINDS)
 
 
 def test_messages_refused_by_kafka_are_sent_again_and_count_once(
     stack: Stack, customer_id: str
 ) -> None:
-    accepted_before, refused_before = stack.count_accepted(*_KINDS), stack.count_turned_away()
-    with sending(stack, customer_id), stopped(stack.broker()):
-        eventually(lambda: stack.count_turned_away() > refused_before)
-    assert stack.count_accepted(*_KINDS) == [count + 1 for count in accepted_before]
+    accepted_counts, refused_count = stack.count_accepted(*_KINDS), stack.count_turned_away()
+    with running_client(stack, customer_id), stopped(stack.broker()):
+        eventually(lambda: stack.count_turned_away() > refused_count)
+    assert stack.count_accepted(*_KINDS) == [count + 1 for count in accepted_counts]
     stack.wait_until_idle()
-    sent_ids = {interaction.event_id for interaction in _find(stack, customer_id)}
+    sent_ids = {interaction.event_id for interaction in _find_interactions(stack, customer_id)}
     decisions = (record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision))
     assert sorted(decision for decision in decisions if decision in sent_ids) == sorted(sent_ids)
     assert len(sent_ids) == len(_KINDS)

@@ -39,17 +39,17 @@ def test_every_kind_of_message_arrives(stack: Stack) -> None:
 def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack) -> None:
     customer_id = f"c-{uuid4().hex[:12]}"
     client = _client(stack)
-    [accepted_before], refused_before = stack.count_accepted("track"), stack.count_turned_away()
+    [accepted_count], refused_count = stack.count_accepted("track"), stack.count_turned_away()
     with stopped(stack.broker()):
         sent_ids = [client.track(customer_id, "Viewed")[1]["messageId"] for _ in range(_COUNT)]
-        eventually(lambda: stack.count_turned_away() > refused_before)
+        eventually(lambda: stack.count_turned_away() > refused_count)
     client.flush()
     client.shutdown()
-    assert stack.count_accepted("track") == [accepted_before + _COUNT]
+    assert stack.count_accepted("track") == [accepted_count + _COUNT]
     stack.wait_until_idle()
     decisions = (record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision))
     assert sorted(decision for decision in decisions if decision in set(sent_ids)) == sorted(
         sent_ids
     )
-    person = stack.ask("profile", "show", f"customer_id:{customer_id}")
-    assert person["traits"]["interactions"] == _COUNT
+    profile = stack.ask("profile", "show", f"customer_id:{customer_id}")
+    assert profile["traits"]["interactions"] == _COUNT

@@ -28,7 +28,7 @@ pytestmark = [
 
 
 @contextmanager
-def _sending(stack: Stack, customer_id: str) -> Iterator[None]:
+def _running_client(stack: Stack, customer_id: str) -> Iterator[None]:
     """Run the client, which has sent a message of each kind after the block."""
     command = ["node", str(_FOLDER / "send.cjs"), stack.url, "test-app-key", customer_id]
     pipe = subprocess.PIPE
@@ -38,7 +38,7 @@ def _sending(stack: Stack, customer_id: str) -> Iterator[None]:
     assert client.returncode == 0, output
 
 
-def _find(stack: Stack, customer_id: str) -> list[Interaction]:
+def _find_interactions(stack: Stack, customer_id: str) -> list[Interaction]:
     records = stack.records.every(topics.INTERACTIONS, Interaction)
     return [
         interaction
@@ -49,9 +49,9 @@ def _find(stack: Stack, customer_id: str) -> list[Interaction]:
 
 def test_every_kind_of_message_arrives(stack: Stack) -> None:
     customer_id = f"c-{uuid4().hex[:12]}"
-    with _sending(stack, customer_id):
+    with _running_client(stack, customer_id):
         pass
-    messages = _find(stack, customer_id)
+    messages = _find_interactions(stack, customer_id)
     assert sorted(message.kind for message in messages) == _KINDS
     [view] = [message for message in messages if message.kind == "track"]
     assert (view.name, view.properties) == ("Viewed", {"total": 9.5})
@@ -59,9 +59,9 @@ def test_every_kind_of_message_arrives(stack: Stack) -> None:
 
 
 def test_messages_that_kafka_does_not_take_are_sent_again_and_count_once(stack: Stack) -> None:
-    customer_id, refused_before = f"c-{uuid4().hex[:12]}", stack.count_turned_away()
-    with _sending(stack, customer_id), stopped(stack.broker()):
-        eventually(lambda: stack.count_turned_away() > refused_before)
+    customer_id, refused_count = f"c-{uuid4().hex[:12]}", stack.count_turned_away()
+    with _running_client(stack, customer_id), stopped(stack.broker()):
+        eventually(lambda: stack.count_turned_away() > refused_count)
     stack.wait_until_idle()
-    messages = _find(stack, customer_id)
+    messages = _find_interactions(stack, customer_id)
     assert sorted({message.event_id: message.kind for message in messages}.values()) == _KINDS

@@ -11,18 +11,18 @@ from agents.transport.options import TransportOptions
 from agents.transport.records import NotedOffset
 from agents.transport.sent_index import load_sent_index, output_digest
 
-_AHEAD_MS = 1_800_000
-"""Brokers refuse an hour and more."""
+_CLOCK_LEAD_MS = 1_800_000
+"""Time by which the input's timestamp is ahead; brokers refuse an hour and more."""
 
 
 @pytest.mark.parametrize("kind", ["CreateTime", "LogAppendTime"])
 def test_outputs_of_an_input_are_found_at_any_claimed_time(
-    bootstrap: str, prefix: str, new_topic: Callable[..., str], kind: str
+    bootstrap: str, prefix: str, make_topic: Callable[..., str], kind: str
 ) -> None:
-    source = new_topic("in", message_timestamp_type=kind)
-    output_topic = new_topic("out", message_timestamp_type=kind)
+    source = make_topic("in", message_timestamp_type=kind)
+    output_topic = make_topic("out", message_timestamp_type=kind)
     producer = Producer({"bootstrap.servers": bootstrap})
-    producer.produce(source, b"an input", timestamp=time.time_ns() // 1_000_000 + _AHEAD_MS)
+    producer.produce(source, b"an input", timestamp=time.time_ns() // 1_000_000 + _CLOCK_LEAD_MS)
     assert producer.flush(30) == 0
     producer.produce(output_topic, b"what followed", b"key", headers=[("cause", b"in/0 0 0")])
     assert producer.flush(30) == 0

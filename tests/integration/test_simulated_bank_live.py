@@ -60,8 +60,8 @@ def test_live_customers_react_to_actions_and_have_profiles(bank: Stack) -> None:
     )
     assert counts_by_name == counts_by_outcome
     life = max(lives, key=lambda candidate: len(candidate.identifiers))
-    person = bank.ask("profile", "show", life.identifiers[0].key)
-    assert person["profile_id"] == life.profile_id
+    profile = bank.ask("profile", "show", life.identifiers[0].key)
+    assert profile["profile_id"] == life.profile_id
 
 
 def test_statistics_from_topics_equal_the_play(bank: Stack) -> None:
@@ -88,8 +88,8 @@ def test_statistics_from_topics_equal_the_play(bank: Stack) -> None:
 
 
 def test_stack_of_another_configuration_is_named(bank: Stack, tmp_path: Path) -> None:
-    other = Path(__file__).parents[2] / "deploy" / "demo"
-    bank.kairos("up", "--config", str(other))
+    other_configuration = Path(__file__).parents[2] / "deploy" / "demo"
+    bank.kairos("up", "--config", str(other_configuration))
     refusal = bank.run("simulate", "bank", "--customers", "5", "--days", "5", "--live")
     assert refusal.returncode == 1
     assert "kairos up --config deploy/bank" in refusal.stderr

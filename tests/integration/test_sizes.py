@@ -1,4 +1,4 @@
-"""Large records neither stop a stage nor are lost: they pass, or are dead letters, bytes cut."""
+"""Large records neither stop a stage nor are lost: they pass, or become dead letters, cut short."""
 
 import time
 from uuid import uuid4
@@ -13,8 +13,8 @@ from pipeline.model.interaction import Identifier, Interaction
 from tests.support.stack import Stack
 
 WRITE_KEY = "test-app-key"
-_LARGE = {f"p{number}": "x" * 16_000 for number in range(25)}
-"""400 KB, as large as a message of the gateway may nearly be."""
+_LARGE_PROPERTIES = {f"p{number}": "x" * 16_000 for number in range(25)}
+"""Properties of 400 KB, just below the gateway's limit of a message."""
 
 _HUGE_BYTES = 7_990_000
 """Size just below the limit of a record."""
@@ -28,11 +28,11 @@ def test_several_large_messages_of_one_visitor_pass(stack: Stack) -> None:
             "event": "Viewed",
             "anonymousId": visitor,
             "messageId": f"{visitor}-{number}",
-            "properties": _LARGE,
+            "properties": _LARGE_PROPERTIES,
         }
         for number in range(5)
     ]
-    workers = _workers(stack)
+    pids = _worker_pids(stack)
     with stack.client(WRITE_KEY) as client:
         answer = client.post("/v1/batch", json={"batch": batch})
         assert answer.json() == {"success": True}, answer.text
@@ -41,19 +41,19 @@ def test_several_large_messages_of_one_visitor_pass(stack: Stack) -> None:
     assert [decision for decision in decided_ids if visitor in decision] == [
         message["messageId"] for message in batch
     ]
-    assert _workers(stack) == workers
+    assert _worker_pids(stack) == pids
 
 
 def test_too_large_input_is_a_dead_letter_and_the_next_goes_on(stack: Stack) -> None:
     name = uuid4().hex
     key = f"customer_id:{name}"
-    huge = _interaction(f"huge-{name}", name, {"text": "x" * _HUGE_BYTES})
+    huge_interaction = _interaction(f"huge-{name}", name, {"text": "x" * _HUGE_BYTES})
     encode = open_codec(stack.settings).encode
     producer = Producer({**stack.settings.kafka(), "partitioner": "murmur2_random"})
-    workers = _workers(stack)
+    pids = _worker_pids(stack)
     for value in (
         b"x" * _HUGE_BYTES,
-        encode(topics.INTERACTIONS, huge),
+        encode(topics.INTERACTIONS, huge_interaction),
         encode(topics.INTERACTIONS, _interaction(f"good-{name}", name, {})),
     ):
         producer.produce(topics.INTERACTIONS, value, key, headers=[("origin", None)])
@@ -73,10 +73,10 @@ def test_too_large_input_is_a_dead_letter_and_the_next_goes_on(stack: Stack) -> 
     assert letters[0].offset + 1 == letters[1].offset
     decided_ids = [record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision)]
     assert [decision for decision in decided_ids if name in decision] == [f"good-{name}"]
-    assert _workers(stack) == workers
+    assert _worker_pids(stack) == pids
 
 
-def _workers(stack: Stack) -> dict[str, int]:
+def _worker_pids(stack: Stack) -> dict[str, int]:
     """Return the pids of the agents' processes, which differ where one had to be started again."""
     status = stack.ask("status")
     return {

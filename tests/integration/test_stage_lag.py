@@ -22,9 +22,9 @@ _PATIENCE_S = 120
 
 
 @pytest.fixture
-def source(bootstrap: str, new_topic: Callable[..., str]) -> str:
+def source(bootstrap: str, make_topic: Callable[..., str]) -> str:
     """Topic with records."""
-    topic = new_topic("in")
+    topic = make_topic("in")
     produce(bootstrap, topic, [(b"k", b"x")] * _RECORDS)
     return topic
 
@@ -48,20 +48,20 @@ def test_records_deleted_before_processing_are_no_lag(
 def test_marker_of_a_transaction_is_no_lag(
     bootstrap: str, prefix: str, tmp_path: Path, source: str
 ) -> None:
-    writer = _Transactions(bootstrap, prefix, source)
+    transactions = _Transactions(bootstrap, prefix, source)
     end = _RECORDS
     for abort_count in (0, 3):
-        writer.write(2, commit=True)
+        transactions.write(2, commit=True)
         end += 2 + 1
         if abort_count:
-            writer.write(abort_count, commit=False)
+            transactions.write(abort_count, commit=False)
             end += abort_count + 1
         asyncio.run(_check_no_lag(_app(bootstrap, prefix, tmp_path), source))
         assert committed_offsets(bootstrap, f"{prefix}.lag", source, 1) == [end]
 
 
 class _Transactions:
-    """Writer of transactions, as an app's."""
+    """Producer of transactions, like that of an app upstream."""
 
     def __init__(self, bootstrap: str, prefix: str, topic: str) -> None:
         self._topic = topic
@@ -75,23 +75,23 @@ class _Transactions:
         for _ in range(records):
             producer.produce(self._topic, b"x", b"k")
         producer.flush(_PATIENCE_S)
-        end = producer.commit_transaction if commit else producer.abort_transaction
-        end(_PATIENCE_S)
+        finish = producer.commit_transaction if commit else producer.abort_transaction
+        finish(_PATIENCE_S)
 
 
 @pytest.mark.long
 def test_records_written_while_reading_is_paused_count(
-    bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
+    bootstrap: str, prefix: str, tmp_path: Path, make_topic: Callable[..., str]
 ) -> None:
-    source = new_topic("in")
+    source = make_topic("in")
     produce(bootstrap, source, [(b"k", b"x")] * _BACKLOG)
     asyncio.run(_check_lag_of_paused_reading(_app(bootstrap, prefix, tmp_path), source, bootstrap))
 
 
-def _delete(bootstrap: str, source: str, before: int) -> None:
+def _delete(bootstrap: str, source: str, end: int) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    until = TopicPartition(source, 0, before)
-    admin.delete_records([until], operation_timeout=30)[until].result()
+    position = TopicPartition(source, 0, end)
+    admin.delete_records([position], operation_timeout=30)[position].result()
 
 
 def _app(bootstrap: str, prefix: str, home: Path) -> App:
@@ -101,23 +101,23 @@ def _app(bootstrap: str, prefix: str, home: Path) -> App:
 
 def _block_agent(app: App, source: str) -> asyncio.Event:
     """Make an agent wait until the event is set."""
-    go_on = asyncio.Event()
+    release_event = asyncio.Event()
 
     @app.agent(app.raw_topic(source))
     async def wait(stream: Any) -> None:
         async for _ in stream.events():
-            await go_on.wait()
+            await release_event.wait()
 
-    return go_on
+    return release_event
 
 
 async def _check_lag(app: App, source: str, lag: int) -> None:
-    go_on = _block_agent(app, source)
+    release_event = _block_agent(app, source)
     consumer: Any = app.consumer
     await app.start()
     await _eventually(lambda: consumer.lag() == {TP(source, 0): lag})
     await _eventually(lambda: consumer.unprocessed(0) == lag)
-    go_on.set()
+    release_event.set()
     await _eventually(lambda: consumer.lag() == {TP(source, 0): 0})
     assert consumer.unprocessed(0) == 0
     await app.stop()
@@ -134,15 +134,21 @@ async def _check_no_lag(app: App, source: str) -> None:
 
 async def _check_lag_of_paused_reading(app: App, source: str, bootstrap: str) -> None:
     app.transport_options = replace(app.transport_options, fetch_batch=10, fetch_batches=2)
-    go_on = _block_agent(app, source)
+    release_event = _block_agent(app, source)
     consumer: Any = app.consumer
     await app.start()
     await _eventually(lambda: consumer.lag() == {TP(source, 0): _BACKLOG})
-    for extra in (1, 2):
+    for extra_count in (1, 2):
         await asyncio.to_thread(produce, bootstrap, source, [(b"k", b"x")])
-        await _eventually(lambda extra=extra: consumer.lag() == {TP(source, 0): _BACKLOG + extra})
-        await _eventually(lambda extra=extra: consumer.unprocessed(0) == _BACKLOG + extra)
-    go_on.set()
+        await _eventually(
+            lambda extra_count=extra_count: (
+                consumer.lag() == {TP(source, 0): _BACKLOG + extra_count}
+            )
+        )
+        await _eventually(
+            lambda extra_count=extra_count: consumer.unprocessed(0) == _BACKLOG + extra_count
+        )
+    release_event.set()
     await _eventually(lambda: consumer.unprocessed(0) == 0)
     await app.stop()
 

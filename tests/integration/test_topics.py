@@ -21,8 +21,8 @@ from tests.support.chain import eventually
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Cluster of its own, since the topics' names are fixed."""
+def cluster_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of an empty cluster of its own, since the topics' names are fixed."""
     home = tmp_path_factory.mktemp("topics")
     with running_broker(home) as bootstrap:
         yield Settings(
@@ -45,42 +45,54 @@ def config_of(settings: Settings, topic: str) -> dict[str, str]:
     return {name: entry.value for name, entry in future.result().items()}
 
 
-def test_missing_topics_are_created_and_others_reported(empty: Settings, tmp_path: Path) -> None:
-    admin = AdminClient(empty.kafka())
-    times = {"message.timestamp.type": "LogAppendTime"}
-    decisions = NewTopic("decisions", 5, config=times)
-    memberships = NewTopic("memberships", 3, config={**times, "max.message.bytes": "1000000"})
+def test_missing_topics_are_created_and_others_reported(
+    cluster_settings: Settings, tmp_path: Path
+) -> None:
+    admin = AdminClient(cluster_settings.kafka())
+    time_config = {"message.timestamp.type": "LogAppendTime"}
+    decisions = NewTopic("decisions", 5, config=time_config)
+    memberships = NewTopic("memberships", 3, config={**time_config, "max.message.bytes": "1000000"})
     identities = NewTopic("identities", 3, config={"max.message.bytes": str(sizes.TOPIC)})
     creations = admin.create_topics([decisions, memberships, identities], operation_timeout=30)
     for creation in creations.values():
         creation.result()
     # The broker's own view of its topics may be a moment behind the controller's.
-    eventually(lambda: {"decisions", "memberships", "identities"} <= partition_counts(empty).keys())
+    eventually(
+        lambda: (
+            {"decisions", "memberships", "identities"} <= partition_counts(cluster_settings).keys()
+        )
+    )
 
-    first = ensure_topics(empty, ["web", "email", "web"])
+    report = ensure_topics(cluster_settings, ["web", "email", "web"])
 
-    expected = {topic.name: topic.partitions(empty) for topic in topics_for(["web", "email"])}
-    assert set(first.new_topics) == set(expected) - {"decisions", "memberships", "identities"}
-    assert first.mismatches == (
+    expected = {
+        topic.name: topic.partitions(cluster_settings) for topic in topics_for(["web", "email"])
+    }
+    assert set(report.new_topics) == set(expected) - {"decisions", "memberships", "identities"}
+    assert report.mismatches == (
         PartitionMismatch("decisions", expected=3, actual=5),
         SizeMismatch("memberships", expected=sizes.TOPIC, actual=1_000_000),
         TimeMismatch("identities", actual="CreateTime"),
     )
-    eventually(lambda: partition_counts(empty) == {**expected, "decisions": 5})
-    assert ensure_topics(empty, ["web", "email"]).new_topics == ()
+    eventually(lambda: partition_counts(cluster_settings) == {**expected, "decisions": 5})
+    assert ensure_topics(cluster_settings, ["web", "email"]).new_topics == ()
 
 
-def test_clean_up_and_retention_follow_the_table_and_the_setting(empty: Settings) -> None:
-    ensure_topics(empty, [])
-    assert config_of(empty, "profiles")["cleanup.policy"] == "compact"
-    assert config_of(empty, "interactions")["retention.ms"] == str(30 * 24 * 3_600_000)
-    assert config_of(empty, "interactions")["message.timestamp.type"] == "LogAppendTime"
-    assert config_of(empty, "replies")["retention.ms"] == "-1"
-    assert config_of(empty, "profiles")["max.message.bytes"] == str(sizes.TOPIC)
+def test_clean_up_and_retention_follow_the_table_and_the_setting(
+    cluster_settings: Settings,
+) -> None:
+    ensure_topics(cluster_settings, [])
+    assert config_of(cluster_settings, "profiles")["cleanup.policy"] == "compact"
+    assert config_of(cluster_settings, "interactions")["retention.ms"] == str(30 * 24 * 3_600_000)
+    assert config_of(cluster_settings, "interactions")["message.timestamp.type"] == "LogAppendTime"
+    assert config_of(cluster_settings, "replies")["retention.ms"] == "-1"
+    assert config_of(cluster_settings, "profiles")["max.message.bytes"] == str(sizes.TOPIC)
 
 
-def test_keys_of_one_kind_share_one_partition_count(empty: Settings) -> None:
-    topics_with_keys = {
-        topic.partitions(empty) for topic in topics_for(["web"]) if topic.partitions(empty) > 1
+def test_keys_of_one_kind_share_one_partition_count(cluster_settings: Settings) -> None:
+    counts = {
+        topic.partitions(cluster_settings)
+        for topic in topics_for(["web"])
+        if topic.partitions(cluster_settings) > 1
     }
-    assert topics_with_keys == {3}
+    assert counts == {3}

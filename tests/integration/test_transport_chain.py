@@ -35,9 +35,9 @@ _LONG_SESSION_MS = 45_000
 
 
 @pytest.fixture
-def plan(bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]) -> Plan:
+def plan(bootstrap: str, prefix: str, tmp_path: Path, make_topic: Callable[..., str]) -> Plan:
     for number in range(HOPS + 1):
-        new_topic(str(number), PARTITIONS)
+        make_topic(str(number), PARTITIONS)
     return Plan(
         bootstrap=bootstrap,
         home=str(tmp_path),
@@ -50,8 +50,8 @@ def plan(bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., s
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[Plan], Worker]]:
-    with workers(tmp_path) as starting:
-        yield starting
+    with workers(tmp_path) as start_worker:
+        yield start_worker
 
 
 def _records(first: int, count: int) -> list[tuple[bytes, bytes]]:
@@ -78,7 +78,7 @@ def test_records_pass_every_hop_once_with_headers_in_the_partition_of_their_key(
 ) -> None:
     worker = start(plan)
     worker.wait_until_ready()
-    values = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 500))
+    key_counts = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 500))
     eventually(lambda: all_committed(plan))
     outputs = _outputs(plan)
     assert sorted(output.value() for output in outputs) == sorted(v for _, v in _records(0, 500))
@@ -86,7 +86,7 @@ def test_records_pass_every_hop_once_with_headers_in_the_partition_of_their_key(
     headers = outputs[0].headers()
     assert headers[:-1] == [("origin", b"test"), ("hop", b"0"), ("hop", b"1")]
     assert worker.terminate() == 0
-    assert _counts(_states(plan)) == [values] * HOPS
+    assert _counts(_states(plan)) == [key_counts] * HOPS
 
 
 def test_sigterm_commits_and_persists_processed_inputs(
@@ -96,21 +96,21 @@ def test_sigterm_commits_and_persists_processed_inputs(
     worker = start(plan)
     worker.wait_until_ready()
     assert worker.terminate() == 0
-    committed = committed_offsets(
+    offsets = committed_offsets(
         plan.bootstrap, f"{plan.prefix}.hop0", f"{plan.prefix}.0", PARTITIONS
     )
     count = sum(_counts(_states(plan))[0].values())
-    assert sum(committed) == count == sum(ends(plan.bootstrap, f"{plan.prefix}.1", PARTITIONS))
+    assert sum(offsets) == count == sum(ends(plan.bootstrap, f"{plan.prefix}.1", PARTITIONS))
 
 
 def test_workers_killed_under_load_lose_nothing_count_once_and_send_once(
     plan: Plan, start: Callable[[Plan], Worker]
 ) -> None:
-    values: Counter[bytes] = Counter()
+    key_counts: Counter[bytes] = Counter()
     worker = start(plan)
     for kill in range(3):
         worker.wait_until_ready()
-        values += produce(plan.bootstrap, f"{plan.prefix}.0", _records(kill * 1000, 1000))
+        key_counts += produce(plan.bootstrap, f"{plan.prefix}.0", _records(kill * 1000, 1000))
         time.sleep(random.Random(kill).uniform(0.0, 0.6))
         worker.kill()
         worker = start(plan)
@@ -118,7 +118,7 @@ def test_workers_killed_under_load_lose_nothing_count_once_and_send_once(
     assert sorted(m.value() for m in _outputs(plan)) == sorted(v for _, v in _records(0, 3000))
     worker.wait_until_ready()  # no input may be uncommitted at the last kill
     assert worker.terminate() == 0
-    assert _counts(_states(plan)) == [values] * HOPS
+    assert _counts(_states(plan)) == [key_counts] * HOPS
 
 
 @pytest.mark.chaos
@@ -126,17 +126,17 @@ def test_workers_killed_under_load_lose_nothing_count_once_and_send_once(
 def test_kill_at_each_point_of_the_protocol_loses_nothing_and_doubles_nothing(
     plan: Plan, start: Callable[[Plan], Worker]
 ) -> None:
-    values: Counter[bytes] = Counter()
+    key_counts: Counter[bytes] = Counter()
     for number, point in enumerate(POINTS):
-        values += produce(plan.bootstrap, f"{plan.prefix}.0", _records(number * 1000, 1000))
+        key_counts += produce(plan.bootstrap, f"{plan.prefix}.0", _records(number * 1000, 1000))
         worker = start(msgspec.structs.replace(plan, doom=point))
         assert worker.process.wait(120) == -signal.SIGKILL, f"{point}: {worker.output()}"
     worker = start(plan)
     eventually(lambda: worker.output().count("READY") == HOPS and all_committed(plan))
-    all_values = _records(0, 1000 * len(POINTS))
-    assert sorted(m.value() for m in _outputs(plan)) == sorted(v for _, v in all_values)
+    records = _records(0, 1000 * len(POINTS))
+    assert sorted(m.value() for m in _outputs(plan)) == sorted(v for _, v in records)
     assert worker.terminate() == 0
-    assert _counts(_states(plan)) == [values] * HOPS
+    assert _counts(_states(plan)) == [key_counts] * HOPS
 
 
 def test_state_that_was_deleted_is_rebuilt_equal(
@@ -146,19 +146,19 @@ def test_state_that_was_deleted_is_rebuilt_equal(
     produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 3000))
     eventually(lambda: worker.output().count("READY") == HOPS and all_committed(plan))
     assert worker.terminate() == 0
-    before = _states(plan)
+    first_states = _states(plan)
     shutil.rmtree(Path(plan.home) / "state")
     worker = start(plan)
     worker.wait_until_ready()
     assert worker.terminate() == 0
-    assert _states(plan) == before
+    assert _states(plan) == first_states
 
 
 def test_damaged_file_is_noticed_and_the_state_rebuilt(
     plan: Plan, start: Callable[[Plan], Worker]
 ) -> None:
     worker = start(plan)
-    values = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 3000))
+    key_counts = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 3000))
     eventually(lambda: worker.output().count("READY") == HOPS and all_committed(plan))
     worker.kill()
     for table in (Path(plan.home) / "state" / "hop0" / "0" / "counts").iterdir():
@@ -168,26 +168,26 @@ def test_damaged_file_is_noticed_and_the_state_rebuilt(
     worker = start(plan)
     worker.wait_until_ready()
     assert "rebuilt" in worker.output()
-    values += produce(plan.bootstrap, f"{plan.prefix}.0", _records(3000, 500))
+    key_counts += produce(plan.bootstrap, f"{plan.prefix}.0", _records(3000, 500))
     eventually(lambda: all_committed(plan))
     assert worker.terminate() == 0
-    assert _counts(_states(plan)) == [values] * HOPS
+    assert _counts(_states(plan)) == [key_counts] * HOPS
 
 
 def test_members_that_join_and_leave_share_the_partitions(
     plan: Plan, start: Callable[[Plan], Worker]
 ) -> None:
-    first = start(plan)
-    first.wait_until_ready()
+    first_worker = start(plan)
+    first_worker.wait_until_ready()
     produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 1000))
-    second = start(msgspec.structs.replace(plan, instance="1"))
-    second.wait_until_ready()
+    second_worker = start(msgspec.structs.replace(plan, instance="1"))
+    second_worker.wait_until_ready()
     produce(plan.bootstrap, f"{plan.prefix}.0", _records(1000, 1000))
     eventually(lambda: all_committed(plan))
-    assert second.terminate() == 0
+    assert second_worker.terminate() == 0
     produce(plan.bootstrap, f"{plan.prefix}.0", _records(2000, 1000))
     eventually(lambda: all_committed(plan))
-    assert first.terminate() == 0
+    assert first_worker.terminate() == 0
     assert _counts(_states(plan)) == [Counter(k for k, _ in _records(0, 3000))] * HOPS
     assert _counts(_states(plan, "1"))[0].total() > 0
 
@@ -196,8 +196,8 @@ def test_members_that_join_and_leave_share_the_partitions(
 def test_worker_back_within_its_session_moves_no_partitions(
     plan: Plan, start: Callable[[Plan], Worker], victim: str
 ) -> None:
-    single_hop = msgspec.structs.replace(plan, hops=1, session_timeout_ms=_LONG_SESSION_MS)
-    plans = {name: msgspec.structs.replace(single_hop, instance=name) for name in ("0", "1")}
+    single_hop_plan = msgspec.structs.replace(plan, hops=1, session_timeout_ms=_LONG_SESSION_MS)
+    plans = {name: msgspec.structs.replace(single_hop_plan, instance=name) for name in ("0", "1")}
     workers_by_name: dict[str, Worker] = {}
     for name, member in plans.items():  # the first to join leads the group
         workers_by_name[name] = start(member)
@@ -208,36 +208,36 @@ def test_worker_back_within_its_session_moves_no_partitions(
         )
     )
     victim_partitions = _last_assignment(workers_by_name[victim])
-    [other] = (worker for name, worker in workers_by_name.items() if name != victim)
-    before = other.rebalances()
+    [other_worker] = (worker for name, worker in workers_by_name.items() if name != victim)
+    other_rebalances = other_worker.rebalances()
 
-    values = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 1000))
-    eventually(lambda: all_committed(single_hop))
+    key_counts = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 1000))
+    eventually(lambda: all_committed(single_hop_plan))
     workers_by_name[victim].kill()
-    values += produce(plan.bootstrap, f"{plan.prefix}.0", _records(1000, 1000))
-    eventually(lambda: len(_uncommitted_partitions(single_hop)) == PARTITIONS // 2)
-    assert " ".join(map(str, _uncommitted_partitions(single_hop))) == victim_partitions
+    key_counts += produce(plan.bootstrap, f"{plan.prefix}.0", _records(1000, 1000))
+    eventually(lambda: len(_uncommitted_partitions(single_hop_plan)) == PARTITIONS // 2)
+    assert " ".join(map(str, _uncommitted_partitions(single_hop_plan))) == victim_partitions
     workers_by_name[victim] = start(plans[victim])
-    eventually(lambda: all_committed(single_hop))
+    eventually(lambda: all_committed(single_hop_plan))
 
     assert workers_by_name[victim].rebalances() == [f"{ASSIGNMENT} hop0 {victim_partitions}"]
-    assert other.rebalances() == before
+    assert other_worker.rebalances() == other_rebalances
     outputs = read_all(plan.bootstrap, f"{plan.prefix}.1", PARTITIONS)
     assert sorted(output.value() for output in outputs) == sorted(v for _, v in _records(0, 2000))
     for worker in workers_by_name.values():
         assert worker.terminate() == 0
-    counts = (_counts(_states(single_hop, name))[0] for name in workers_by_name)
-    assert sum(counts, Counter()) == values
+    counts = (_counts(_states(single_hop_plan, name))[0] for name in workers_by_name)
+    assert sum(counts, Counter()) == key_counts
 
 
 def _last_assignment(worker: Worker) -> str:
-    """Return the partitions of its last assignment."""
+    """Return the partitions of the worker's last assignment."""
     return "".join(worker.rebalances()[-1:]).removeprefix(f"{ASSIGNMENT} hop0 ")
 
 
 def _uncommitted_partitions(plan: Plan) -> list[int]:
     """Return the partitions of the first hop's input that are not committed to their ends."""
     group, topic = f"{plan.prefix}.hop0", f"{plan.prefix}.0"
-    committed = committed_offsets(plan.bootstrap, group, topic, PARTITIONS)
-    offsets_here = ends(plan.bootstrap, topic, PARTITIONS)
-    return [number for number in range(PARTITIONS) if committed[number] < offsets_here[number]]
+    offsets = committed_offsets(plan.bootstrap, group, topic, PARTITIONS)
+    end_offsets = ends(plan.bootstrap, topic, PARTITIONS)
+    return [number for number in range(PARTITIONS) if offsets[number] < end_offsets[number]]

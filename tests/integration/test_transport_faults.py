@@ -32,8 +32,8 @@ def plan(bootstrap: str, prefix: str, tmp_path: Path) -> Plan:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[Plan], Worker]]:
-    with workers(tmp_path) as starting:
-        yield starting
+    with workers(tmp_path) as start_worker:
+        yield start_worker
 
 
 _RECORDS = 1_000
@@ -45,10 +45,10 @@ def _exit_code(worker: Worker) -> int:
 
 
 def test_record_that_cannot_be_delivered_ends_the_process_uncommitted(
-    plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
+    plan: Plan, start: Callable[[Plan], Worker], make_topic: Callable[..., str]
 ) -> None:
-    source = new_topic("0")
-    new_topic("1", max_message_bytes="500")
+    source = make_topic("0")
+    make_topic("1", max_message_bytes="500")
     worker = start(plan)
     worker.wait_until_ready()
     produce(plan.bootstrap, source, [(b"k", b"fits")])
@@ -60,21 +60,21 @@ def test_record_that_cannot_be_delivered_ends_the_process_uncommitted(
 
 
 def test_changelog_with_too_small_a_limit_of_records_ends_the_process_at_its_start(
-    plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
+    plan: Plan, start: Callable[[Plan], Worker], make_topic: Callable[..., str]
 ) -> None:
-    new_topic("0")
-    new_topic("1")
-    changelog = new_topic("hop0-counts-changelog", max_message_bytes="1000000")
+    make_topic("0")
+    make_topic("1")
+    changelog = make_topic("hop0-counts-changelog", max_message_bytes="1000000")
     worker = start(plan)
     assert _exit_code(worker) == 1
     assert f"topic {changelog} takes records of 1000000 bytes" in worker.last_line()
 
 
 def test_worker_that_was_away_beyond_its_session_ends(
-    plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
+    plan: Plan, start: Callable[[Plan], Worker], make_topic: Callable[..., str]
 ) -> None:
-    new_topic("0")
-    new_topic("1")
+    make_topic("0")
+    make_topic("1")
     session_ms = 3_000
     worker = start(msgspec.structs.replace(plan, session_timeout_ms=session_ms))
     worker.wait_until_ready()
@@ -86,35 +86,35 @@ def test_worker_that_was_away_beyond_its_session_ends(
 
 
 def test_worker_whose_instance_was_taken_over_ends(
-    plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
+    plan: Plan, start: Callable[[Plan], Worker], make_topic: Callable[..., str]
 ) -> None:
-    new_topic("0")
-    new_topic("1")
-    first = start(plan)
-    first.wait_until_ready()
-    second = start(msgspec.structs.replace(plan, home=f"{plan.home}/other"))
-    second.wait_until_ready()
-    assert _exit_code(first) == 1
-    assert "fenced" in first.last_line()
-    assert second.process.poll() is None
+    make_topic("0")
+    make_topic("1")
+    first_worker = start(plan)
+    first_worker.wait_until_ready()
+    second_worker = start(msgspec.structs.replace(plan, home=f"{plan.home}/other"))
+    second_worker.wait_until_ready()
+    assert _exit_code(first_worker) == 1
+    assert "fenced" in first_worker.last_line()
+    assert second_worker.process.poll() is None
 
 
 def test_second_worker_on_the_same_state_names_the_holder(
-    plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
+    plan: Plan, start: Callable[[Plan], Worker], make_topic: Callable[..., str]
 ) -> None:
-    new_topic("0")
-    new_topic("1")
+    make_topic("0")
+    make_topic("1")
     start(plan).wait_until_ready()
-    second = start(plan)
-    assert _exit_code(second) == 1
-    assert "is in use" in second.last_line()
+    second_worker = start(plan)
+    assert _exit_code(second_worker) == 1
+    assert "is in use" in second_worker.last_line()
 
 
 def test_exception_in_an_agent_ends_the_process_uncommitted(
-    plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
+    plan: Plan, start: Callable[[Plan], Worker], make_topic: Callable[..., str]
 ) -> None:
-    source = new_topic("0")
-    new_topic("1")
+    source = make_topic("0")
+    make_topic("1")
     worker = start(plan)
     worker.wait_until_ready()
     produce(plan.bootstrap, source, [(b"k", b"good"), (b"k", RAISE), (b"k", b"later")])
@@ -124,13 +124,13 @@ def test_exception_in_an_agent_ends_the_process_uncommitted(
 
 
 def test_worker_ends_where_the_log_has_lost_records_that_were_read(
-    plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
+    plan: Plan, start: Callable[[Plan], Worker], make_topic: Callable[..., str]
 ) -> None:
-    source = new_topic("0")
-    new_topic("1")
+    source = make_topic("0")
+    make_topic("1")
     produce(plan.bootstrap, source, [(b"k", b"new")] * 3)
-    group = {"bootstrap.servers": plan.bootstrap, "group.id": f"{plan.prefix}.hop0"}
-    consumer = Consumer(group)
+    settings = {"bootstrap.servers": plan.bootstrap, "group.id": f"{plan.prefix}.hop0"}
+    consumer = Consumer(settings)
     consumer.commit(offsets=[TopicPartition(source, 0, 10)], asynchronous=False)
     consumer.close()
     worker = start(plan)
@@ -139,10 +139,10 @@ def test_worker_ends_where_the_log_has_lost_records_that_were_read(
 
 
 def test_worker_stopped_during_its_start_exits_cleanly(
-    plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
+    plan: Plan, start: Callable[[Plan], Worker], make_topic: Callable[..., str]
 ) -> None:
-    new_topic("0")
-    new_topic("1")
+    make_topic("0")
+    make_topic("1")
     for steps in range(5):
         worker = start(plan)
         eventually(lambda worker=worker: "start" in worker.output())  # type: ignore[misc]
@@ -151,7 +151,7 @@ def test_worker_stopped_during_its_start_exits_cleanly(
 
 
 @pytest.mark.parametrize(
-    ("value_bytes", "narrow"),
+    ("value_bytes", "limits"),
     [(4, {"producer_high_water": 100}), (10_240, {"producer_high_water_kib": 1_000})],
     ids=["records", "bytes"],
 )
@@ -159,11 +159,11 @@ def test_pump_waits_for_a_congested_producer(
     bootstrap: str,
     prefix: str,
     tmp_path: Path,
-    new_topic: Callable[..., str],
+    make_topic: Callable[..., str],
     value_bytes: int,
-    narrow: dict[str, int],
+    limits: dict[str, int],
 ) -> None:
-    source, target = new_topic("0"), new_topic("1")
+    source, target = make_topic("0"), make_topic("1")
     produce(bootstrap, source, [(b"k", b"x" * value_bytes) for _ in range(_RECORDS)])
     options = AppOptions(
         bootstrap_servers=bootstrap,
@@ -173,7 +173,7 @@ def test_pump_waits_for_a_congested_producer(
         librdkafka={"linger.ms": "100"},  # so that records pile up
     )
     app = create_app("hop0", options, stream_buffer_maxsize=64)
-    app.transport_options = replace(app.transport_options, **narrow)
+    app.transport_options = replace(app.transport_options, **limits)
     depths = asyncio.run(
         # Looked up late, since the producer is made in the event loop.
         _queue_depths(
@@ -184,9 +184,9 @@ def test_pump_waits_for_a_congested_producer(
 
 
 def test_agent_gets_large_records_one_at_a_time(
-    bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
+    bootstrap: str, prefix: str, tmp_path: Path, make_topic: Callable[..., str]
 ) -> None:
-    source, target = new_topic("0"), new_topic("1")
+    source, target = make_topic("0"), make_topic("1")
     produce(bootstrap, source, [(b"k", b"x" * 70_000) for _ in range(50)])
     options = AppOptions(bootstrap_servers=bootstrap, home=tmp_path, partitions=1)
     app = create_app(f"{prefix}.large", options)
@@ -195,9 +195,9 @@ def test_agent_gets_large_records_one_at_a_time(
 
 
 def test_records_queued_when_a_worker_fails_never_leave(
-    bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
+    bootstrap: str, prefix: str, tmp_path: Path, make_topic: Callable[..., str]
 ) -> None:
-    source, target = new_topic("0"), new_topic("1")
+    source, target = make_topic("0"), make_topic("1")
     produce(bootstrap, source, [(b"k", b"v")])
     options = AppOptions(
         bootstrap_servers=bootstrap,
@@ -210,7 +210,7 @@ def test_records_queued_when_a_worker_fails_never_leave(
 
 
 async def _fail_over_full_queue(app: App, source: str, target: str) -> None:
-    """Run an agent that fails while its queue is full, for longer than the queue needs to leave."""
+    """Run an agent that fails over a full queue; wait for longer than records linger there."""
     sent_event = asyncio.Event()
 
     producer: Any = app.producer
@@ -234,20 +234,20 @@ async def _fail_over_full_queue(app: App, source: str, target: str) -> None:
 async def _queue_depths(
     app: App, source: str, target: str, count: int, look: Callable[[Any], int]
 ) -> list[int]:
-    """Return the state of the agent's queue after each event."""
-    seen_numbers: list[int] = []
+    """Return the depth of a queue at each event, read by `look`, which gets the agent's queue."""
+    depths: list[int] = []
     finished = asyncio.Event()
 
     @app.agent(app.raw_topic(source))
     async def forward(stream: Any) -> None:
         async for event in stream.events():
             app.producer.send_raw(target, event.key, event.value)  # type: ignore[attr-defined]
-            seen_numbers.append(look(stream.channel.queue))
-            if len(seen_numbers) == count:
+            depths.append(look(stream.channel.queue))
+            if len(depths) == count:
                 finished.set()
 
     async with asyncio.timeout(120):
         await app.start()
         await finished.wait()
         await app.stop()
-    return seen_numbers
+    return depths

@@ -45,29 +45,29 @@ _CONFIGURATION = Path(__file__).parent / "configuration"
 
 @dataclass(frozen=True)
 class SecureBroker:
-    """Broker's plain listener and the one that authenticates clients; `properties` of its
-    clients."""
+    """Addresses of a broker's plain listener and of the one that authenticates clients;
+    `properties` of clients of the latter."""
 
-    plain: str
-    secure: str
+    plain_address: str
+    secure_address: str
     properties: Mapping[str, str]
 
 
 @pytest.fixture(scope="module")
 def secure_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureBroker]:
     home = tmp_path_factory.mktemp("secured")
-    certificate = _certificate(home)
+    certificate = _make_certificate(home)
     broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
-    running = broker.start()
-    if isinstance(running, BrokerFailure):
-        pytest.fail(running.message)
-    command = psutil.Process(running.pid).cmdline()
+    status = broker.start()
+    if isinstance(status, BrokerFailure):
+        pytest.fail(status.message)
+    command = psutil.Process(status.pid).cmdline()
     broker.stop()
     port = next(port for port in sample(range(20_000, 32_000), 100) if is_free(port))
     _add_listener(BrokerFiles.under(home).properties, home / "server.pem", port)
     process = subprocess.Popen(command, start_new_session=True)
-    plain = running.bootstrap
-    eventually(lambda: _is_answering({"bootstrap.servers": plain}))
+    plain_address = status.bootstrap
+    eventually(lambda: _is_answering({"bootstrap.servers": plain_address}))
     properties = {
         "security.protocol": "SASL_SSL",
         "sasl.mechanism": "PLAIN",
@@ -75,13 +75,13 @@ def secure_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureBr
         "sasl.password": _PASSWORD,
         "ssl.ca.location": str(certificate),
     }
-    yield SecureBroker(plain, f"127.0.0.1:{port}", properties)
+    yield SecureBroker(plain_address, f"127.0.0.1:{port}", properties)
     process.terminate()
     process.wait(120)
 
 
-def _add_listener(server: Path, key_store: Path, port: int) -> None:
-    properties = server.read_text().splitlines()
+def _add_listener(properties_path: Path, key_store: Path, port: int) -> None:
+    properties = properties_path.read_text().splitlines()
     lines = dict(line.split("=", 1) for line in properties if line and not line.startswith("#"))
     listener = f",SECURE://127.0.0.1:{port}"
     lines["listeners"] += listener
@@ -96,10 +96,10 @@ def _add_listener(server: Path, key_store: Path, port: int) -> None:
         "listener.name.secure.ssl.keystore.type": "PEM",
         "listener.name.secure.ssl.keystore.location": str(key_store),
     }
-    server.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+    properties_path.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
 
 
-def _certificate(folder: Path) -> Path:
+def _make_certificate(folder: Path) -> Path:
     """Make a self-signed certificate, and `server.pem` with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
@@ -139,12 +139,12 @@ def _is_reached(count: Callable[[], int], minimum: int) -> bool:
 
 @pytest.fixture
 def plan(secure_broker: SecureBroker, prefix: str, tmp_path: Path) -> Plan:
-    admin = AdminClient({"bootstrap.servers": secure_broker.plain})
+    admin = AdminClient({"bootstrap.servers": secure_broker.plain_address})
     names = [f"{prefix}.0", f"{prefix}.1"]
     for creation in admin.create_topics([NewTopic(name, 2) for name in names]).values():
         creation.result()
     return Plan(
-        bootstrap=secure_broker.secure,
+        bootstrap=secure_broker.secure_address,
         home=str(tmp_path),
         prefix=prefix,
         partitions=2,
@@ -155,22 +155,24 @@ def plan(secure_broker: SecureBroker, prefix: str, tmp_path: Path) -> Plan:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[Plan], Worker]]:
-    with workers(tmp_path) as starting:
-        yield starting
+    with workers(tmp_path) as start_worker:
+        yield start_worker
 
 
 def test_worker_reads_writes_and_restores_over_tls_as_a_known_user(
     plan: Plan, secure_broker: SecureBroker, start: Callable[[Plan], Worker], tmp_path: Path
 ) -> None:
     def count_outputs() -> int:
-        return len(read_all(secure_broker.plain, f"{plan.prefix}.1", 2))
+        return len(read_all(secure_broker.plain_address, f"{plan.prefix}.1", 2))
 
-    plain_plan = msgspec.structs.replace(plan, bootstrap=secure_broker.plain)
+    plain_plan = msgspec.structs.replace(plan, bootstrap=secure_broker.plain_address)
     for life in (1, 2):
         worker = start(plan)
         worker.wait_until_ready()
         produce(
-            secure_broker.plain, f"{plan.prefix}.0", [(b"k%d" % n, b"%d" % life) for n in range(50)]
+            secure_broker.plain_address,
+            f"{plan.prefix}.0",
+            [(b"k%d" % n, b"%d" % life) for n in range(50)],
         )
         eventually(partial(_is_reached, count_outputs, 50 * life))
         eventually(partial(all_committed, plain_plan))  # the worker's rows are in the changelog
@@ -194,7 +196,7 @@ def test_whole_stack_works_over_tls_as_a_known_user(
     variables = {
         "TEST_RECEIVER": receiver.url,
         "TEST_SIGNING_SECRET": "test-signing-secret",
-        "KAIROS_BOOTSTRAP_SERVERS": secure_broker.secure,
+        "KAIROS_BOOTSTRAP_SERVERS": secure_broker.secure_address,
         "KAIROS_PARTITIONS": "1",
         "KAIROS_DECIDE_BUDGET_MS": "30000",
         **{kafka_variable(name): value for name, value in secure_broker.properties.items()},

@@ -11,10 +11,10 @@ PARTITIONS = 4
 
 
 def test_future_of_a_sent_record_resolves_to_its_offset(
-    bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
+    bootstrap: str, prefix: str, tmp_path: Path, make_topic: Callable[..., str]
 ) -> None:
-    new_topic("0", PARTITIONS)
-    new_topic("1", PARTITIONS)
+    make_topic("0", PARTITIONS)
+    make_topic("1", PARTITIONS)
     plan = Plan(
         bootstrap=bootstrap, home=str(tmp_path), prefix=prefix, partitions=PARTITIONS, hops=1
     )

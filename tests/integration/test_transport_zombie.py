@@ -20,13 +20,13 @@ _SESSION_MS = 3_000
 # long for the steps before the stop.
 _LINGER_S = 10
 _LINGER = {"linger.ms": f"{_LINGER_S}000"}
-_UNTIL_PROCESSED_S = 3.0
+_PROCESSING_S = 3.0
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[Plan], Worker]]:
-    with workers(tmp_path) as starting:
-        yield starting
+    with workers(tmp_path) as start_worker:
+        yield start_worker
 
 
 class _Hop:
@@ -77,11 +77,11 @@ def test_rows_of_a_stopped_worker_behind_its_successors_are_void(
     bootstrap: str,
     prefix: str,
     tmp_path: Path,
-    new_topic: Callable[..., str],
+    make_topic: Callable[..., str],
     start: Callable[[Plan], Worker],
 ) -> None:
     for name in ("0", "1"):
-        new_topic(name)
+        make_topic(name)
     plan = Plan(
         bootstrap=bootstrap,
         home=str(tmp_path),
@@ -91,14 +91,14 @@ def test_rows_of_a_stopped_worker_behind_its_successors_are_void(
         session_timeout_ms=_SESSION_MS,
     )
     hop = _Hop(plan, start)
-    zombie, leaves_at = _stop_with_rows_in_its_queue(hop)
+    zombie, leave_time_s = _stop_with_rows_in_its_queue(hop)
     successor = hop.start_successor()
     hop.wait_until_committed()
     hop.send(2)
     hop.wait_until_committed()
 
     end = hop.read_changelog_end()
-    time.sleep(max(leaves_at - time.monotonic(), 0))
+    time.sleep(max(leave_time_s - time.monotonic(), 0))
     zombie.process.send_signal(signal.SIGCONT)
     assert zombie.process.wait(120) == 1
     assert hop.read_changelog_end() >= end + _KEYS, "the stopped worker's queue was empty"
@@ -117,6 +117,6 @@ def _stop_with_rows_in_its_queue(hop: _Hop) -> tuple[Worker, float]:
     hop.send(0)
     hop.wait_until_committed()
     hop.send(1)
-    time.sleep(_UNTIL_PROCESSED_S)
+    time.sleep(_PROCESSING_S)
     worker.process.send_signal(signal.SIGSTOP)
     return worker, time.monotonic() + _LINGER_S
