@@ -43,7 +43,7 @@ def list_letters(
             "key": _text(letter.key),
             "detail": letter.detail,
         }
-        for stored_record, letter in _records().every(topics.DEAD_LETTERS, DeadLetterRecord)
+        for stored_record, letter in _records().read_all(topics.DEAD_LETTERS, DeadLetterRecord)
         if stage in (None, letter.stage) and reason in (None, letter.reason)
     ]
     if json:
@@ -67,7 +67,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show one dead letter in full, with the original record decoded if possible."""
-    matches = _records().every(
+    matches = _records().read_all(
         topics.DEAD_LETTERS, DeadLetterRecord, lambda stored_record: _id(stored_record) == letter_id
     )
     dead_letter = next((letter for _, letter in matches), None)

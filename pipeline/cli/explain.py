@@ -82,7 +82,7 @@ def print_explanation(explanation: Explanation, language: Language) -> None:
 
 def _find(records: Records, decision_id: str) -> Decision:
     encoded_id = decision_id.encode()
-    decisions = records.every(
+    decisions = records.read_all(
         topics.DECISIONS,
         Decision,
         lambda stored_record: stored_record.value is not None and encoded_id in stored_record.value,
@@ -116,7 +116,7 @@ def _is_same(records: Records, decision: Decision, config: Configuration) -> boo
     event = decision.event_id.encode()
     # A decision may have been deferred under another key, before its profile merged.
     was_deferred = decision.again is not None
-    inputs = records.every(
+    inputs = records.read_all(
         topics.SEGMENTED,
         Segmented,
         lambda stored_record: (

@@ -58,13 +58,13 @@ def read_tasks(records: Records, channel: str, now_ms: int) -> list[DeskTask]:
     kafka = records.settings.kafka()
     with TopicReader(kafka, topics.actions(channel)) as reader:
         reader.limits()
-    actions = list(records.every(topics.actions(channel), Action))
+    actions = list(records.read_all(topics.actions(channel), Action))
     if not actions:
         return []
     first_ms = min(record.timestamp for record, _ in actions)
     cancelled_ids = frozenset(
         cancellation.action_id
-        for _, cancellation in records.every(topics.CANCELLATIONS, Cancellation)
+        for _, cancellation in records.read_all(topics.CANCELLATIONS, Cancellation)
     )
     tasks = tasks_of(actions, _outcomes(records, kafka, first_ms), now_ms)
     current_tasks = (
@@ -121,6 +121,6 @@ def _outcomes(
     with TopicReader(kafka, topics.INTERACTIONS) as reader:
         start = {place: limits.stop for place, limits in reader.limits().items()}
         start |= reader.offsets_since(since_ms)
-    for _, interaction in records.every(topics.INTERACTIONS, Interaction, start=start):
+    for _, interaction in records.read_all(topics.INTERACTIONS, Interaction, start=start):
         if interaction.kind == "outcome":
             yield interaction

@@ -90,7 +90,7 @@ class Traffic:
         ms)."""
         received_at = {
             interaction.event_id: record.timestamp
-            for record, interaction in records.every(
+            for record, interaction in records.read_all(
                 topics.INTERACTIONS, Interaction, lambda record: record.timestamp >= since_ms
             )
             if interaction.source == "live"
@@ -156,6 +156,8 @@ def _delays(
 ) -> list[float]:
     return [
         float(record.timestamp - received_at[value.event_id])
-        for record, value in records.every(topic, kind, lambda record: record.timestamp >= since_ms)
+        for record, value in records.read_all(
+            topic, kind, lambda record: record.timestamp >= since_ms
+        )
         if value.event_id in received_at
     ]

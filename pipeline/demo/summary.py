@@ -60,7 +60,7 @@ def summarise(records: Records, channels: tuple[str, ...], log_ids: frozenset[st
     """Summarise all topics; decisions and their fingerprint are those of `log_ids` only."""
     decisions = [
         decision
-        for _, decision in records.every(topics.DECISIONS, Decision)
+        for _, decision in records.read_all(topics.DECISIONS, Decision)
         if decision.event_id in log_ids
     ]
     profile_count, segment_sizes = 0, Counter[str]()
@@ -82,7 +82,7 @@ def summarise(records: Records, channels: tuple[str, ...], log_ids: frozenset[st
 def _stage_counts(records: Records) -> tuple[StageCount, ...]:
     names = [*(topic for stage in STAGES for topic in stage.inputs), *_MAIN_OUTPUT.values()]
     counts = record_counts(records.settings.kafka(), names)
-    dead_letter_records = records.every(topics.DEAD_LETTERS, DeadLetterRecord)
+    dead_letter_records = records.read_all(topics.DEAD_LETTERS, DeadLetterRecord)
     dead_letters = Counter(letter.stage for _, letter in dead_letter_records)
     return tuple(
         StageCount(
@@ -97,7 +97,7 @@ def _stage_counts(records: Records) -> tuple[StageCount, ...]:
 
 def _merge_count(records: Records) -> int:
     profile_ids_by_identifier: defaultdict[str, set[str | None]] = defaultdict(set)
-    for _, change in records.every(topics.IDENTITIES, IdentityChange):
+    for _, change in records.read_all(topics.IDENTITIES, IdentityChange):
         if change.kind == "resolved":
             profile_ids_by_identifier[change.identifier].add(change.profile_id)
     return sum(len(profile_ids) > 1 for profile_ids in profile_ids_by_identifier.values())
@@ -107,10 +107,10 @@ def _campaign_counts(records: Records, channels: tuple[str, ...]) -> tuple[Campa
     actions = Counter(
         (action.campaign, action.channel)
         for channel in channels
-        for _, action in records.every(topics.actions(channel), Action)
+        for _, action in records.read_all(topics.actions(channel), Action)
     )
     outcomes: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for _, interaction in records.every(topics.INTERACTIONS, Interaction):
+    for _, interaction in records.read_all(topics.INTERACTIONS, Interaction):
         if interaction.kind == "outcome":
             outcomes[str(interaction.properties["campaign"]), interaction.channel][
                 interaction.name

@@ -103,7 +103,7 @@ class DebugEndpoints:
         with TopicReader(self.settings.kafka(), topics.DECISIONS) as reader:
             ends = {number: offsets.stop for number, offsets in reader.limits().items()}
             start = ends | reader.offsets_since(now_ms() - _VALID_MS)
-        decisions = Records(self.settings, gateway.codec).every(
+        decisions = Records(self.settings, gateway.codec).read_all(
             topics.DECISIONS,
             Decision,
             lambda record: record.value is not None and id_bytes in record.value,

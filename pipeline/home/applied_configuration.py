@@ -12,6 +12,6 @@ def applied_configuration(settings: Settings) -> Configuration | None:
     """Return the configuration in force; None if there never was one. Raises KafkaException."""
     records = Records(settings, open_codec(settings))
     body = None
-    for _, record in records.every(topics.CONFIGURATION, ConfigurationRecord):
+    for _, record in records.read_all(topics.CONFIGURATION, ConfigurationRecord):
         body = record.body
     return None if body is None else Configuration.from_json(body)

@@ -26,7 +26,7 @@ class Records:
         """Return the reader of the cluster that the settings name."""
         return cls(settings, open_codec(settings))
 
-    def every(
+    def read_all(
         self,
         topic: str,
         kind: type[T],
@@ -45,7 +45,7 @@ class Records:
             ):
                 yield stored_record, record
 
-    def last(self, topic: str, kind: type[T], key: str) -> T | None:
+    def read_last(self, topic: str, kind: type[T], key: str) -> T | None:
         """Return the last record of one key; None if it is a tombstone, or there is none."""
         matches = [
             stored_record

@@ -101,8 +101,8 @@ def inputs_until(records: Records, at: int) -> Iterator[_Input]:
 
 
 def _outside_records(records: Records) -> Iterator[tuple[StoredRecord, _Input]]:
-    yield from records.every(topics.INTERACTIONS, Interaction, _is_from_outside)
-    for record, change in records.every(topics.IDENTITIES, IdentityChange, _is_from_outside):
+    yield from records.read_all(topics.INTERACTIONS, Interaction, _is_from_outside)
+    for record, change in records.read_all(topics.IDENTITIES, IdentityChange, _is_from_outside):
         if change.kind in _REQUEST_KINDS:
             yield record, change
 

@@ -31,14 +31,14 @@ class TopicScan:
                     yield profile.profile_id
 
     def profile(self, profile_id: str) -> Profile | None:
-        return self.records.last(topics.PROFILES, Profile, profile_id)
+        return self.records.read_last(topics.PROFILES, Profile, profile_id)
 
     def memberships(self, profile_id: str) -> Memberships | None:
-        return self.records.last(topics.MEMBERSHIPS, Memberships, profile_id)
+        return self.records.read_last(topics.MEMBERSHIPS, Memberships, profile_id)
 
     def changes(self, identifiers: Collection[str]) -> list[IdentityChange]:
         entries: dict[str, list[IdentityChange]] = {}
-        log = self.records.every(
+        log = self.records.read_all(
             topics.IDENTITIES, IdentityChange, lambda record: record.key in identifiers
         )
         for _, change in log:
@@ -51,7 +51,7 @@ class TopicScan:
     def decisions(self, profile_id: str, root: str) -> tuple[Decision, ...]:
         """Return the latest decisions since the person was last forgotten, the oldest first."""
         erased_ms = self._erased_at(root)
-        matches = self.records.every(
+        matches = self.records.read_all(
             topics.DECISIONS,
             Decision,
             lambda record: record.key == profile_id and record.timestamp > erased_ms,
@@ -64,7 +64,7 @@ class TopicScan:
     def _erased_at(self, identifier: str) -> int:
         """Return the time (epoch ms, by the broker's clock) at which the identifier was last
         erased; -1 if it never was."""
-        matches = self.records.every(
+        matches = self.records.read_all(
             topics.IDENTITIES, IdentityChange, lambda record: record.key == identifier
         )
         return max(

@@ -161,7 +161,7 @@ def _play(
 
 
 def _live_decisions(records: Records, digest: str) -> Iterator[Decision]:
-    decisions = records.every(topics.DECISIONS, Decision)
+    decisions = records.read_all(topics.DECISIONS, Decision)
     return (decision for _, decision in decisions if decision.config == digest)
 
 

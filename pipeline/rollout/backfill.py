@@ -155,7 +155,7 @@ class _RunningStages:
 
     def read(self, reader: BackfillReader) -> Iterator[str]:
         positions = self._positions
-        for stored_record, record in self._records.every(
+        for stored_record, record in self._records.read_all(
             topics.SEGMENTED, Segmented, start=positions
         ):
             if stored_record.partition not in positions and stored_record.offset > 0:

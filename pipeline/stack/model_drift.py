@@ -65,7 +65,7 @@ def drifts(settings: Settings, now_ms: int) -> Iterator[Drift]:
     """Yield the drift of each model that decided lately. Raises KafkaException."""
     records, artifacts = Records.of(settings), settings.kept_artifacts()
     uses: dict[str, ModelUse] = {}
-    for _, decision in records.every(
+    for _, decision in records.read_all(
         topics.DECISIONS, Decision, start=_start_offsets(settings, topics.DECISIONS)
     ):
         if decision.model is not None:
@@ -151,7 +151,7 @@ def _note(decision: Decision, uses: dict[str, ModelUse]) -> None:
 
 def _outcomes(records: Records, start: Mapping[int, int]) -> dict[tuple[str, str], int]:
     times: dict[tuple[str, str], int] = {}
-    for _, record in records.every(topics.SEGMENTED, Segmented, start=start):
+    for _, record in records.read_all(topics.SEGMENTED, Segmented, start=start):
         interaction = record.interaction
         if interaction is not None and interaction.kind == "outcome":
             key = str(interaction.properties.get("action_id")), interaction.name

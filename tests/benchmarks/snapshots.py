@@ -110,10 +110,10 @@ def measure(rig: Rig, campaigns: int, load: tuple[int, float], say: Say) -> Snap
 def _decisions(rig: Rig) -> Iterator[tuple[int, Decision]]:
     """Yield each decision after the time at which it was written (epoch ms): where the agents are
     behind, `decided_at`, which is the interaction's time, is earlier."""
-    decisions = Records.of(rig.settings).every(topics.DECISIONS, Decision)
+    decisions = Records.of(rig.settings).read_all(topics.DECISIONS, Decision)
     return ((entry.timestamp, decision) for entry, decision in decisions)
 
 
 def _snapshots(rig: Rig) -> Iterator[LearningRecord]:
-    records = Records.of(rig.settings).every(topics.LEARNING, LearningRecord)
+    records = Records.of(rig.settings).read_all(topics.LEARNING, LearningRecord)
     return (snapshot for entry, snapshot in records if entry.key == SNAPSHOT)

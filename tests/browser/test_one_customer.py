@@ -58,7 +58,7 @@ class _World:
         """Return the customer's interactions that went through all stages, under any of her profile
         ids."""
         self.stack.kairos("status", "--until-idle", "60")
-        records = self.stack.records.every(topics.SEGMENTED, Segmented)
+        records = self.stack.records.read_all(topics.SEGMENTED, Segmented)
         interactions = [
             segmented.interaction for _, segmented in records if segmented.interaction is not None
         ]
@@ -201,7 +201,7 @@ def _click_in_mail(world: _World, page: Page) -> None:
 
 
 def _be_called(world: _World) -> None:
-    eventually(lambda: list(world.stack.records.every(topics.actions("call"), Action)))
+    eventually(lambda: list(world.stack.records.read_all(topics.actions("call"), Action)))
     [task] = world.stack.json("desk", "list")
     assert (task["to"], task["script"]) == (_PHONE, "Ask what she liked.")
     world.stack.kairos("desk", "take", task["id"], "--by", "eva")

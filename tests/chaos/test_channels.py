@@ -53,7 +53,7 @@ class _World:
 
     def actions(self, channel: str) -> dict[str, Action]:
         """Return the actions of a channel by their id."""
-        actions = self.stack.records.every(topics.actions(channel), Action)
+        actions = self.stack.records.read_all(topics.actions(channel), Action)
         return {action.action_id: action for _, action in actions}
 
     def is_complete(self) -> bool:
@@ -61,7 +61,7 @@ class _World:
         post-back."""
         reported_ids = {
             str(interaction.properties["action_id"])
-            for _, interaction in self.stack.records.every(topics.INTERACTIONS, Interaction)
+            for _, interaction in self.stack.records.read_all(topics.INTERACTIONS, Interaction)
             if interaction.kind == "outcome"
         }
         action_ids = [
@@ -72,7 +72,7 @@ class _World:
 
     def read_interactions(self) -> list[Interaction]:
         """Return the interactions that all stages have processed."""
-        records = self.stack.records.every(topics.SEGMENTED, Segmented)
+        records = self.stack.records.read_all(topics.SEGMENTED, Segmented)
         return [
             segmented.interaction for _, segmented in records if segmented.interaction is not None
         ]

@@ -62,7 +62,7 @@ class _Shops:
     def read_interactions(self) -> list[Interaction]:
         """Return the interactions that all stages have processed."""
         self.stack.wait_until_idle()
-        records = self.stack.records.every(topics.SEGMENTED, Segmented)
+        records = self.stack.records.read_all(topics.SEGMENTED, Segmented)
         return [
             segmented.interaction for _, segmented in records if segmented.interaction is not None
         ]
@@ -145,7 +145,8 @@ def test_payment_counts_once_and_its_coupon_is_redeemed_once(
     )
     assert redemptions == Counter(code.replace("-", "") for code in codes)
     decisions_by_event = Counter(
-        decision.event_id for _, decision in shops.stack.records.every(topics.DECISIONS, Decision)
+        decision.event_id
+        for _, decision in shops.stack.records.read_all(topics.DECISIONS, Decision)
     )
     assert max(decisions_by_event.values()) == 1
 

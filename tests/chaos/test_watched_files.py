@@ -97,7 +97,7 @@ def test_row_counts_once_over_kills_and_cut_connections(
         eventually(lambda: kill_counts.total() >= 6, _PATIENCE_S)
     _wait_until_done(folder, {name for name, *_ in files} | {"night-0-again.csv"})
     counts = _check_rows(folder, [rows for _, rows, _ in files])
-    record_count = sum(1 for _ in folder.stack.records.every(topics.INTERACTIONS, Interaction))
+    record_count = sum(1 for _ in folder.stack.records.read_all(topics.INTERACTIONS, Interaction))
     note(
         f"files: killed {kill_counts.total()} times; "
         f"{len(counts):,} rows of {record_count:,} records"
@@ -119,7 +119,7 @@ def _check_rows(folder: _WatchedFolder, row_counts: list[int]) -> Counter[str]:
     """Check that each valid row of the files counts once; return the counts by row."""
     counts = Counter(
         str(segmented.interaction.properties["number"])
-        for _, segmented in folder.stack.records.every(topics.SEGMENTED, Segmented)
+        for _, segmented in folder.stack.records.read_all(topics.SEGMENTED, Segmented)
         if segmented.interaction is not None and segmented.interaction.name == "Order Placed"
     )
     assert counts.keys() == {
@@ -136,7 +136,7 @@ def _check_dead_letters(folder: _WatchedFolder, bad_count: int) -> None:
     """Check that each bad row is one dead letter."""
     letters = Counter(
         (letter.headers["file"], letter.headers["line"])
-        for _, letter in folder.stack.records.every(topics.DEAD_LETTERS, DeadLetterRecord)
+        for _, letter in folder.stack.records.read_all(topics.DEAD_LETTERS, DeadLetterRecord)
     )
     assert set(letters.values()) == {1}
     assert len(letters) == bad_count

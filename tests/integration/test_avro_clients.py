@@ -174,7 +174,7 @@ def test_confluents_deserializer_reads_every_record_of_a_stack(stack_with_record
         assert subject(topic) in subjects
         name = schema_name(topic)
         kind: type[Any] = CLASSES[name]
-        records = list(stack_with_records.records.every(topic, kind))
+        records = list(stack_with_records.records.read_all(topic, kind))
         assert records, f"{topic} is empty"
         for entry, record in records:
             fields = deserialize(entry.value, SerializationContext(topic, MessageField.VALUE))

@@ -173,7 +173,7 @@ def test_bad_records_of_upstream_apps_are_dead_letters_and_the_next_goes_on(stac
         assert letter["detail"]
         assert letter["detail"].startswith(field)
     decision_ids = [
-        decision.event_id for _, decision in stack.records.every(topics.DECISIONS, Decision)
+        decision.event_id for _, decision in stack.records.read_all(topics.DECISIONS, Decision)
     ]
     assert [event_id for event_id in decision_ids if name in event_id] == [
         f"good-{name}",

@@ -44,7 +44,7 @@ def _ask(client: httpx.Client, customer_id: str) -> dict[str, Any]:
 
 
 def _decisions(shop: Stack) -> list[Decision]:
-    return [decision for _, decision in shop.records.every(topics.DECISIONS, Decision)]
+    return [decision for _, decision in shop.records.read_all(topics.DECISIONS, Decision)]
 
 
 def _sum_spent(shop: Stack, budget: str) -> float:
@@ -80,7 +80,7 @@ def test_budgets_are_spent_exactly_over_kills_under_traffic(shop: Stack) -> None
         _send_visits(client, names, 8)
     shop.kairos("status", "--until-idle", "60")
     assert _sum_spent(shop, "gift") == _GIFT_BUDGET
-    actions = [action for _, action in shop.records.every(topics.actions("email"), Action)]
+    actions = [action for _, action in shop.records.read_all(topics.actions("email"), Action)]
     assert len(actions) == len({action.action_id for action in actions}) == _GIFT_BUDGET
     eventually(lambda: _record(shop, "gift").spent == _GIFT_BUDGET)
     record = _record(shop, "gift")
@@ -112,7 +112,7 @@ def test_stock_of_each_item_is_not_exceeded(shop: Stack) -> None:
             return is_refused and count_given_items() == {"tile/lamp": 3, "tile/chair": 4}
 
         def count_given_items() -> Counter[str]:
-            actions = shop.records.every(topics.actions("web"), Action)
+            actions = shop.records.read_all(topics.actions("web"), Action)
             return Counter(action.treatment for _, action in actions)
 
         eventually(give_the_rest, 180)

@@ -199,7 +199,7 @@ async def _run_and_read_stamps(log: _LateFollower) -> list[str]:
 
 
 def _stamped_versions(settings: Settings) -> list[str]:
-    records = Records(settings, CODEC).every(topics.IDENTIFIED, Identified)
+    records = Records(settings, CODEC).read_all(topics.IDENTIFIED, Identified)
     return [record.identity.config for _, record in records if record.identity is not None]
 
 

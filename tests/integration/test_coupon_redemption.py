@@ -79,7 +79,7 @@ def test_code_on_a_receipt_is_redeemed_once_over_two_gateways(
     action_id = receipt["action"]["action_id"]
     conversions = {
         interaction.event_id
-        for _, interaction in stack.records.every(topics.INTERACTIONS, Interaction)
+        for _, interaction in stack.records.read_all(topics.INTERACTIONS, Interaction)
         if interaction.name == "conversion" and interaction.properties.get("action_id") == action_id
     }
     assert len(conversions) == 1

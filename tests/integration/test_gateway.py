@@ -66,7 +66,7 @@ def test_answer_200_means_that_kafka_has_the_message_under_its_key(
         assert (answer.status_code, answer.json()) == (200, {"success": True})
 
     ids = {message["messageId"]: kind for kind, message in messages.items()}
-    records = stack.records.every(topics.INTERACTIONS, Interaction)
+    records = stack.records.read_all(topics.INTERACTIONS, Interaction)
     written_records = {
         ids[interaction.event_id]: (entry, interaction)
         for entry, interaction in records
@@ -172,7 +172,7 @@ def test_default_is_answered_after_the_budget_and_the_late_decision_expires(
         }
 
     def find_expired_interactions() -> list[Interaction]:
-        records = stack.records.every(topics.INTERACTIONS, Interaction)
+        records = stack.records.read_all(topics.INTERACTIONS, Interaction)
         identifier = Identifier("customer_id", customer.id)
         return [
             interaction
@@ -282,7 +282,7 @@ def read_contacts(stack: Stack, client: httpx.Client, customer: Customer) -> lis
     decision_id = decide(client, customer)["decision_id"]
 
     def find_written_decision() -> Decision | None:
-        decisions = stack.records.every(topics.DECISIONS, Decision)
+        decisions = stack.records.read_all(topics.DECISIONS, Decision)
         return next(
             (decision for _, decision in decisions if decision.decision_id == decision_id), None
         )

@@ -77,7 +77,7 @@ class WatchedFolder:
 
     def interactions(self, customer: str) -> list[Interaction]:
         """Return the interactions of customers whose id begins with `customer`."""
-        records = Records.of(self.settings).every(topics.INTERACTIONS, Interaction)
+        records = Records.of(self.settings).read_all(topics.INTERACTIONS, Interaction)
         return [
             interaction
             for _, interaction in records
@@ -86,7 +86,7 @@ class WatchedFolder:
 
     def letters(self, name: str) -> list[DeadLetterRecord]:
         """Return the dead letters of the file, which other tests have in other folders."""
-        letters = Records.of(self.settings).every(topics.DEAD_LETTERS, DeadLetterRecord)
+        letters = Records.of(self.settings).read_all(topics.DEAD_LETTERS, DeadLetterRecord)
         return [
             letter for _, letter in letters if letter.detail.startswith(f"{self.folder}/{name}:")
         ]

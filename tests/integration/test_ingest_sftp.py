@@ -82,7 +82,7 @@ def look(settings: Settings, config: Configuration, server: Server) -> list[File
 
 
 def customers(settings: Settings, prefix: str) -> list[str]:
-    records = Records(settings, open_codec(settings)).every(topics.INTERACTIONS, Interaction)
+    records = Records(settings, open_codec(settings)).read_all(topics.INTERACTIONS, Interaction)
     names = (interaction.identifiers[0].value for _, interaction in records)
     return sorted(name for name in names if name.startswith(prefix))
 

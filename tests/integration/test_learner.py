@@ -68,7 +68,7 @@ def _newest_snapshot(shop: Stack) -> LearningRecord | None:
 
 def _complete_snapshot(shop: Stack) -> LearningRecord | None:
     """Return the newest snapshot, once it counts all that happened."""
-    decisions = [decision for _, decision in shop.records.every(topics.DECISIONS, Decision)]
+    decisions = [decision for _, decision in shop.records.read_all(topics.DECISIONS, Decision)]
     snapshot = _newest_snapshot(shop)
     if snapshot is None:
         return None
@@ -112,13 +112,13 @@ def test_killed_worker_decides_nothing_twice_by_two_snapshots(shop: Stack) -> No
     # The answer may be readable before its decision.
     shop.wait_until_idle()
     treatments_by_slot: dict[str, set[str | None]] = {}
-    for _, decision in shop.records.every(topics.DECISIONS, Decision):
+    for _, decision in shop.records.read_all(topics.DECISIONS, Decision):
         for choice in decision.choices:
             treatments_by_slot.setdefault(f"{decision.decision_id}/{choice.slot}", set()).add(
                 choice.treatment
             )
     assert all(len(treatments) == 1 for treatments in treatments_by_slot.values())
-    for _, action in shop.records.every(topics.actions("web"), Action):
+    for _, action in shop.records.read_all(topics.actions("web"), Action):
         assert treatments_by_slot[f"{action.decision_id}/hero"] == {action.treatment}
 
 
@@ -170,7 +170,7 @@ def test_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
     shop.wait_until_idle()
     choices = [
         choice
-        for _, decision in shop.records.every(topics.DECISIONS, Decision)
+        for _, decision in shop.records.read_all(topics.DECISIONS, Decision)
         if decision.decision_id in ids and decision.snapshot == knowledge_of(snapshot).name
         for choice in decision.choices
         if choice.slot == "hero"

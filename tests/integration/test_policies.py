@@ -78,7 +78,7 @@ class _Customer:
         actions = (
             action
             for channel in channels
-            for _, action in self._bank.records.every(topics.actions(channel), Action)
+            for _, action in self._bank.records.read_all(topics.actions(channel), Action)
         )
         return [action.treatment for action in actions if action.decision_id == decision_id]
 
@@ -88,7 +88,7 @@ class _Customer:
 
     def cancellations(self) -> list[Cancellation]:
         """Return the cancellations of the customer's waiting actions."""
-        records = self._bank.records.every(topics.CANCELLATIONS, Cancellation)
+        records = self._bank.records.read_all(topics.CANCELLATIONS, Cancellation)
         [own_profile_id] = {profile_id(Identifier("customer_id", self.name))}
         return [
             cancellation for _, cancellation in records if cancellation.profile_id == own_profile_id
@@ -270,7 +270,7 @@ def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complain
 
 def _outcome(bank: Stack, action_id: str) -> Interaction | None:
     interactions = (
-        interaction for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction)
+        interaction for _, interaction in bank.records.read_all(topics.INTERACTIONS, Interaction)
     )
     return next(
         (
@@ -284,7 +284,7 @@ def _outcome(bank: Stack, action_id: str) -> Interaction | None:
 
 def _moment(bank: Stack, customer: _Customer, name: str) -> int | None:
     interactions = (
-        interaction for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction)
+        interaction for _, interaction in bank.records.read_all(topics.INTERACTIONS, Interaction)
     )
     own_interactions = (
         interaction

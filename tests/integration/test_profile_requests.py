@@ -182,7 +182,7 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
     snapshots = latest(stack.settings.kafka(), topics.MEMBERSHIPS)
     assert not {profile_of(name) for name in names} & snapshots.keys()
     assert stack.kairos("show", "email:c@x").returncode == 1
-    log = stack.records.every(topics.IDENTITIES, IdentityChange)
+    log = stack.records.read_all(topics.IDENTITIES, IdentityChange)
     assert {change.identifier for _, change in log if change.kind == "erased"} == names
     for stage in STAGES:
         forgotten_keys = names if stage.name == "identity" else set(map(profile_of, names))

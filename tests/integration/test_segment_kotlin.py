@@ -41,7 +41,7 @@ def test_every_kind_of_message_arrives_once(stack: Stack) -> None:
     assert result.returncode == 0, (result.stdout, result.stderr)
 
     def find_interactions() -> list[Interaction]:
-        records = stack.records.every(topics.INTERACTIONS, Interaction)
+        records = stack.records.read_all(topics.INTERACTIONS, Interaction)
         return [
             interaction
             for _, interaction in records

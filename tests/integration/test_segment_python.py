@@ -27,7 +27,7 @@ def test_every_kind_of_message_arrives(stack: Stack) -> None:
     client.group(customer_id, "g-1", {"employees": 3})
     client.alias(cookie, customer_id)
     client.shutdown()
-    records = stack.records.every(topics.INTERACTIONS, Interaction)
+    records = stack.records.read_all(topics.INTERACTIONS, Interaction)
     kinds = [
         interaction.kind
         for _, interaction in records
@@ -47,7 +47,9 @@ def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack) -
     client.shutdown()
     assert stack.count_accepted("track") == [accepted_count + _COUNT]
     stack.wait_until_idle()
-    decisions = (record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision))
+    decisions = (
+        record.event_id for _, record in stack.records.read_all(topics.DECISIONS, Decision)
+    )
     assert sorted(decision for decision in decisions if decision in set(sent_ids)) == sorted(
         sent_ids
     )

@@ -39,7 +39,7 @@ def _running_client(stack: Stack, customer_id: str) -> Iterator[None]:
 
 
 def _find_interactions(stack: Stack, customer_id: str) -> list[Interaction]:
-    records = stack.records.every(topics.INTERACTIONS, Interaction)
+    records = stack.records.read_all(topics.INTERACTIONS, Interaction)
     return [
         interaction
         for _, interaction in records

@@ -55,7 +55,7 @@ def test_live_customers_react_to_actions_and_have_profiles(bank: Stack) -> None:
     assert counts_by_outcome["impression"] > 20
     counts_by_name = Counter(
         interaction.name
-        for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction)
+        for _, interaction in bank.records.read_all(topics.INTERACTIONS, Interaction)
         if interaction.kind == "outcome" and interaction.source == "bank-web"
     )
     assert counts_by_name == counts_by_outcome
@@ -67,13 +67,13 @@ def test_live_customers_react_to_actions_and_have_profiles(bank: Stack) -> None:
 def test_statistics_from_topics_equal_the_play(bank: Stack) -> None:
     counts_by_name = Counter(
         interaction.name
-        for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction)
+        for _, interaction in bank.records.read_all(topics.INTERACTIONS, Interaction)
         if interaction.kind == "outcome"
     )
     action_count = sum(
         1
         for channel in ("web", "pos", "email", "call")
-        for _ in bank.records.every(topics.actions(channel), Action)
+        for _ in bank.records.read_all(topics.actions(channel), Action)
     )
     statistics = bank.ask("insights", "campaigns")
     total = statistics["total"]

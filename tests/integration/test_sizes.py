@@ -37,7 +37,9 @@ def test_several_large_messages_of_one_visitor_pass(stack: Stack) -> None:
         answer = client.post("/v1/batch", json={"batch": batch})
         assert answer.json() == {"success": True}, answer.text
     stack.wait_until_idle()
-    decided_ids = [record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision)]
+    decided_ids = [
+        record.event_id for _, record in stack.records.read_all(topics.DECISIONS, Decision)
+    ]
     assert [decision for decision in decided_ids if visitor in decision] == [
         message["messageId"] for message in batch
     ]
@@ -61,7 +63,7 @@ def test_too_large_input_is_a_dead_letter_and_the_next_goes_on(stack: Stack) -> 
     stack.wait_until_idle()
     letters = [
         letter
-        for _, letter in stack.records.every(topics.DEAD_LETTERS, DeadLetterRecord)
+        for _, letter in stack.records.read_all(topics.DEAD_LETTERS, DeadLetterRecord)
         if letter.key == key.encode()
     ]
     assert [letter.reason for letter in letters] == ["too-large", "too-large"]
@@ -71,7 +73,9 @@ def test_too_large_input_is_a_dead_letter_and_the_next_goes_on(stack: Stack) -> 
         assert f"{len(letter.value)} of" in letter.detail
         assert letter.topic == topics.INTERACTIONS
     assert letters[0].offset + 1 == letters[1].offset
-    decided_ids = [record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision)]
+    decided_ids = [
+        record.event_id for _, record in stack.records.read_all(topics.DECISIONS, Decision)
+    ]
     assert [decision for decision in decided_ids if name in decision] == [f"good-{name}"]
     assert _worker_pids(stack) == pids
 

@@ -57,12 +57,12 @@ def _ping_until_posted(stack: Stack, receiver: Receiver, *answers: Answer) -> tu
 
 
 def _emails(stack: Stack, email: str) -> list[Action]:
-    actions = stack.records.every(topics.actions("email"), Action)
+    actions = stack.records.read_all(topics.actions("email"), Action)
     return [action for _, action in actions if action.address == email]
 
 
 def _outcomes(stack: Stack, action_id: str) -> list[str]:
-    records = stack.records.every(topics.INTERACTIONS, Interaction)
+    records = stack.records.read_all(topics.INTERACTIONS, Interaction)
     return [
         interaction.name
         for _, interaction in records
@@ -71,7 +71,7 @@ def _outcomes(stack: Stack, action_id: str) -> list[str]:
 
 
 def _outcome_traceparent(stack: Stack, action_id: str) -> str | None:
-    for entry, interaction in stack.records.every(topics.INTERACTIONS, Interaction):
+    for entry, interaction in stack.records.read_all(topics.INTERACTIONS, Interaction):
         if interaction.kind == "outcome" and interaction.properties.get("action_id") == action_id:
             return (dict(entry.headers)["traceparent"] or b"").decode()
     return None
@@ -140,7 +140,7 @@ def test_record_that_is_no_action_is_a_dead_letter_under_its_own_key(stack: Stac
     stack.wait_until_idle()
     [letter] = [
         letter
-        for entry, letter in stack.records.every(topics.DEAD_LETTERS, DeadLetterRecord)
+        for entry, letter in stack.records.read_all(topics.DEAD_LETTERS, DeadLetterRecord)
         if entry.key == key
     ]
     assert (letter.stage, letter.reason) == ("adapter.webhook", "not-confluent-framing")
@@ -197,7 +197,7 @@ def test_action_found_after_its_deadline_is_not_posted(stack: Stack, receiver: R
     device = uuid4().hex
 
     def find_decided_actions() -> list[tuple[StoredRecord, Action]]:
-        actions = stack.records.every(topics.actions("push"), Action)
+        actions = stack.records.read_all(topics.actions("push"), Action)
         return [pair for pair in actions if pair[1].address == device]
 
     with stopped(stack.process("adapter-webhook-0")):

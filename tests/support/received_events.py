@@ -18,7 +18,7 @@ class ReceivedEvents:
     cookie: str
 
     def read_all(self) -> list[Interaction]:
-        records = self.stack.records.every(topics.INTERACTIONS, Interaction)
+        records = self.stack.records.read_all(topics.INTERACTIONS, Interaction)
         interactions = [
             interaction
             for _, interaction in records
@@ -53,5 +53,5 @@ class ReceivedEvents:
         `selects` accepts."""
         self.stack.wait_until_idle()
         ids = {interaction.event_id for interaction in self.read_all() if selects(interaction)}
-        decisions = self.stack.records.every(topics.DECISIONS, Decision)
+        decisions = self.stack.records.read_all(topics.DECISIONS, Decision)
         return Counter(decision.event_id for _, decision in decisions if decision.event_id in ids)

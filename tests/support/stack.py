@@ -120,7 +120,7 @@ class Stack:
 
     def interactions(self, event_id: str) -> list[tuple[StoredRecord, Interaction]]:
         """Return the records of an event that are in the topic now."""
-        records = self.records.every(topics.INTERACTIONS, Interaction)
+        records = self.records.read_all(topics.INTERACTIONS, Interaction)
         return [
             (entry, interaction)
             for entry, interaction in records

@@ -82,7 +82,7 @@ class _Letters:
     def __init__(self, text: str) -> None:
         self._letter = _letter(text)
 
-    def every(self, *_: object) -> list[Any]:
+    def read_all(self, *_: object) -> list[Any]:
         return [(type("StoredRecord", (), {"partition": 0, "offset": 0}), self._letter)]
 
 
