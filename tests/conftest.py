@@ -4,13 +4,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
-from tests.support.cases import THOROUGH
+from tests.support.cases import THOROUGH_CASES
 
 # A busy machine is no failure.
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # `make thorough` looks for rare cases, lest a run finds one by chance in a change without fault.
 settings.register_profile("kairos", _PATIENT, max_examples=25, derandomize=True)
-settings.register_profile("thorough", _PATIENT, max_examples=THOROUGH)
+settings.register_profile("thorough", _PATIENT, max_examples=THOROUGH_CASES)
 settings.load_profile("kairos")
 
 

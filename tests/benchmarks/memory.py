@@ -11,7 +11,7 @@ from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.rules import Rules
-from tests.support.shells import ONLY, Rows, SentRecord, finish, rulebook_of, shared_cache
+from tests.support.shells import ONLY_PARTITION, Rows, SentRecord, finish, rulebook_of, shared_cache
 
 
 class Shells:
@@ -43,12 +43,12 @@ class Shells:
 
     def _handle(self, stage: Stage, record: SentRecord, at_ms: int) -> list[SentRecord]:
         rows = self.rows[stage.name]
-        offset = rows.next.get(record.topic, 0)
+        offset = rows.committed_offsets.get(record.topic, 0)
         message = Message(
-            record.topic, ONLY, offset, at_ms, record.key, record.value, record.headers
+            record.topic, ONLY_PARTITION, offset, at_ms, record.key, record.value, record.headers
         )
         finish(self._shells[stage.name].handle(message))
-        rows.next[record.topic] = offset + 1
+        rows.committed_offsets[record.topic] = offset + 1
         outputs, rows.outputs = rows.outputs, []
         return outputs
 

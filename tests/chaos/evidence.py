@@ -27,7 +27,7 @@ from pipeline.model.profile import Memberships, Profile
 from pipeline.model.stages import Enriched, Identified, Segmented
 from pipeline.rules import Rules
 from pipeline.settings import Settings
-from tests.support.compacted import last_of_each
+from tests.support.compacted import compact
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -193,7 +193,7 @@ class Evidence:
     def states(self, stage: Stage) -> dict[str, Any]:
         """Return states by key, as the stage's changelog has them."""
         decoder = msgspec.msgpack.Decoder(Row[stage.state])  # type: ignore[name-defined]
-        changelog = last_of_each(self.log(f"{stage.group}-rows-changelog"))
+        changelog = compact(self.log(f"{stage.group}-rows-changelog"))
         states = {
             key[1:]: decoder.decode(entry.value).state
             for key, entry in changelog.items()
@@ -209,7 +209,7 @@ class Evidence:
         return (record for record in self._decode(topic) if isinstance(record[1], kind))
 
     def _latest(self, topic: str, kind: type[T]) -> dict[str, T]:
-        last_records = last_of_each(self.log(topic)).items()
+        last_records = compact(self.log(topic)).items()
         records = {
             key: self.codec.decode(topic, record.value)
             for key, record in last_records

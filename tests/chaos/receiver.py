@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 
-from tests.support.receiver import NO_CONTENT, NONE, Answer, Post, Receiver
+from tests.support.receiver import NO_ANSWER, NO_CONTENT, PlannedAnswer, Post, Receiver
 
 _SILENT_EVERY = 3
 
@@ -42,11 +42,11 @@ class Inbox(Receiver):
         finally:
             self._silent = False
 
-    def receive(self, post: Post) -> Answer:
+    def receive(self, post: Post) -> PlannedAnswer:
         digest = sha256(post.body).digest()
         with self._lock:
             self.requests[post.key] += 1
             if self._digests.setdefault(post.key, digest) != digest:
                 self.altered_keys.add(post.key)
             loses_answer = self._silent and self.requests.total() % _SILENT_EVERY == 0
-        return NONE if loses_answer else NO_CONTENT
+        return NO_ANSWER if loses_answer else NO_CONTENT

@@ -14,7 +14,7 @@ from pipeline.model import topics
 from pipeline.model.decision import Action, Cancellation
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier, Interaction
-from tests.support.receiver import Answer, Receiver
+from tests.support.receiver import PlannedAnswer, Receiver
 from tests.support.stack import Stack, eventually, running_stack
 
 _CONFIGURATION = Path(__file__).parent / "policies"
@@ -202,7 +202,7 @@ def test_worth_of_the_customer_decides_between_e_mail_and_call(
 def test_sales_that_wait_in_an_adapter_are_cancelled_by_a_complaint(
     bank: Stack, receiver: Receiver, customer: _Customer
 ) -> None:
-    receiver.prepare(customer.name, *[Answer(503)] * 100)
+    receiver.prepare(customer.name, *[PlannedAnswer(503)] * 100)
     customer.ask_for_brochure(timedelta())
     [first_post, *_] = eventually(lambda: receiver.posts(customer.name))
     customer.send("call", "Complaint", timedelta(minutes=1), userId=customer.name)
@@ -227,7 +227,7 @@ def test_sales_that_wait_in_an_adapter_are_cancelled_by_a_complaint(
 def test_retried_sales_are_decided_again_by_later_events(
     bank: Stack, receiver: Receiver, customer: _Customer
 ) -> None:
-    receiver.prepare(customer.name, *[Answer(503)] * 100)
+    receiver.prepare(customer.name, *[PlannedAnswer(503)] * 100)
     with bank.client("policy-app-key") as client:
         for name, properties in (
             ("Sample Asked", {}),

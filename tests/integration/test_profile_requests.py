@@ -30,7 +30,7 @@ from pipeline.model.profile import Profile
 from pipeline.model.time import DAY_MS
 from pipeline.settings import Settings
 from tests.support.broker import running_broker
-from tests.support.compacted import latest, latest_records
+from tests.support.compacted import latest_records, latest_stored_records
 from tests.support.offers import offering_rules
 from tests.support.stack import ask
 
@@ -86,7 +86,9 @@ class AgentStack:
 
     def states(self, stage: str) -> dict[str, object]:
         """Return the changelog's state of each row, None for a row without state."""
-        rows = latest(self.settings.kafka(), f"kairos.{stage}-rows-changelog").items()
+        rows = latest_stored_records(
+            self.settings.kafka(), f"kairos.{stage}-rows-changelog"
+        ).items()
         return {
             key[1:]: msgspec.msgpack.decode(row.value or b"")[0]
             for key, row in rows
@@ -179,7 +181,7 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
     assert stack.orders() == {
         identifier: count for identifier, count in first_orders.items() if identifier not in names
     }
-    snapshots = latest(stack.settings.kafka(), topics.MEMBERSHIPS)
+    snapshots = latest_stored_records(stack.settings.kafka(), topics.MEMBERSHIPS)
     assert not {profile_of(name) for name in names} & snapshots.keys()
     assert stack.kairos("show", "email:c@x").returncode == 1
     log = stack.records.read_all(topics.IDENTITIES, IdentityChange)

@@ -15,10 +15,10 @@ import pytest
 from pipeline.adapters.murmur2 import murmur2_partition
 from tests.support.chain import (
     Worker,
-    all_committed,
     committed_offsets,
     ends,
     eventually,
+    has_committed_all,
     produce,
     read_all,
     rows,
@@ -79,7 +79,7 @@ def test_records_pass_every_hop_once_with_headers_in_the_partition_of_their_key(
     worker = start(plan)
     worker.wait_until_ready()
     key_counts = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 500))
-    eventually(lambda: all_committed(plan))
+    eventually(lambda: has_committed_all(plan))
     outputs = _outputs(plan)
     assert sorted(output.value() for output in outputs) == sorted(v for _, v in _records(0, 500))
     assert {m.partition() == murmur2_partition(m.key(), PARTITIONS) for m in outputs} == {True}
@@ -114,7 +114,7 @@ def test_workers_killed_under_load_lose_nothing_count_once_and_send_once(
         time.sleep(random.Random(kill).uniform(0.0, 0.6))
         worker.kill()
         worker = start(plan)
-    eventually(lambda: all_committed(plan))
+    eventually(lambda: has_committed_all(plan))
     assert sorted(m.value() for m in _outputs(plan)) == sorted(v for _, v in _records(0, 3000))
     worker.wait_until_ready()  # no input may be uncommitted at the last kill
     assert worker.terminate() == 0
@@ -132,7 +132,7 @@ def test_kill_at_each_point_of_the_protocol_loses_nothing_and_doubles_nothing(
         worker = start(msgspec.structs.replace(plan, doom=point))
         assert worker.process.wait(120) == -signal.SIGKILL, f"{point}: {worker.output()}"
     worker = start(plan)
-    eventually(lambda: worker.output().count("READY") == HOPS and all_committed(plan))
+    eventually(lambda: worker.output().count("READY") == HOPS and has_committed_all(plan))
     records = _records(0, 1000 * len(POINTS))
     assert sorted(m.value() for m in _outputs(plan)) == sorted(v for _, v in records)
     assert worker.terminate() == 0
@@ -144,7 +144,7 @@ def test_state_that_was_deleted_is_rebuilt_equal(
 ) -> None:
     worker = start(plan)
     produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 3000))
-    eventually(lambda: worker.output().count("READY") == HOPS and all_committed(plan))
+    eventually(lambda: worker.output().count("READY") == HOPS and has_committed_all(plan))
     assert worker.terminate() == 0
     first_states = _states(plan)
     shutil.rmtree(Path(plan.home) / "state")
@@ -159,7 +159,7 @@ def test_damaged_file_is_noticed_and_the_state_rebuilt(
 ) -> None:
     worker = start(plan)
     key_counts = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 3000))
-    eventually(lambda: worker.output().count("READY") == HOPS and all_committed(plan))
+    eventually(lambda: worker.output().count("READY") == HOPS and has_committed_all(plan))
     worker.kill()
     for table in (Path(plan.home) / "state" / "hop0" / "0" / "counts").iterdir():
         for name in ("MANIFEST-*", "*.sst"):
@@ -169,7 +169,7 @@ def test_damaged_file_is_noticed_and_the_state_rebuilt(
     worker.wait_until_ready()
     assert "rebuilt" in worker.output()
     key_counts += produce(plan.bootstrap, f"{plan.prefix}.0", _records(3000, 500))
-    eventually(lambda: all_committed(plan))
+    eventually(lambda: has_committed_all(plan))
     assert worker.terminate() == 0
     assert _counts(_states(plan)) == [key_counts] * HOPS
 
@@ -183,10 +183,10 @@ def test_members_that_join_and_leave_share_the_partitions(
     second_worker = start(msgspec.structs.replace(plan, instance="1"))
     second_worker.wait_until_ready()
     produce(plan.bootstrap, f"{plan.prefix}.0", _records(1000, 1000))
-    eventually(lambda: all_committed(plan))
+    eventually(lambda: has_committed_all(plan))
     assert second_worker.terminate() == 0
     produce(plan.bootstrap, f"{plan.prefix}.0", _records(2000, 1000))
-    eventually(lambda: all_committed(plan))
+    eventually(lambda: has_committed_all(plan))
     assert first_worker.terminate() == 0
     assert _counts(_states(plan)) == [Counter(k for k, _ in _records(0, 3000))] * HOPS
     assert _counts(_states(plan, "1"))[0].total() > 0
@@ -212,13 +212,13 @@ def test_worker_back_within_its_session_moves_no_partitions(
     other_rebalances = other_worker.rebalances()
 
     key_counts = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 1000))
-    eventually(lambda: all_committed(single_hop_plan))
+    eventually(lambda: has_committed_all(single_hop_plan))
     workers_by_name[victim].kill()
     key_counts += produce(plan.bootstrap, f"{plan.prefix}.0", _records(1000, 1000))
     eventually(lambda: len(_uncommitted_partitions(single_hop_plan)) == PARTITIONS // 2)
     assert " ".join(map(str, _uncommitted_partitions(single_hop_plan))) == victim_partitions
     workers_by_name[victim] = start(plans[victim])
-    eventually(lambda: all_committed(single_hop_plan))
+    eventually(lambda: has_committed_all(single_hop_plan))
 
     assert workers_by_name[victim].rebalances() == [f"{ASSIGNMENT} hop0 {victim_partitions}"]
     assert other_worker.rebalances() == other_rebalances

@@ -15,14 +15,14 @@ from confluent_kafka import Consumer, TopicPartition
 from agents.app import App, AppOptions, create_app
 from tests.support.chain import (
     Worker,
-    all_committed,
     committed_offsets,
     ends,
     eventually,
+    has_committed_all,
     produce,
     workers,
 )
-from tests.support.chain_worker import RAISE, Plan
+from tests.support.chain_worker import FAULTY_VALUE, Plan
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_record_that_cannot_be_delivered_ends_the_process_uncommitted(
     worker = start(plan)
     worker.wait_until_ready()
     produce(plan.bootstrap, source, [(b"k", b"fits")])
-    eventually(lambda: all_committed(plan))
+    eventually(lambda: has_committed_all(plan))
     produce(plan.bootstrap, source, [(b"k", b"x" * 1000), (b"k", b"later")])
     assert _exit_code(worker) == 1
     assert "was not delivered" in worker.last_line()
@@ -117,7 +117,7 @@ def test_exception_in_an_agent_ends_the_process_uncommitted(
     make_topic("1")
     worker = start(plan)
     worker.wait_until_ready()
-    produce(plan.bootstrap, source, [(b"k", b"good"), (b"k", RAISE), (b"k", b"later")])
+    produce(plan.bootstrap, source, [(b"k", b"good"), (b"k", FAULTY_VALUE), (b"k", b"later")])
     assert _exit_code(worker) == 1
     assert "asked to raise" in worker.last_line()
     assert committed_offsets(plan.bootstrap, f"{plan.prefix}.hop0", source, 1)[0] <= 1

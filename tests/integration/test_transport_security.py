@@ -26,8 +26,8 @@ from pipeline.adapters.broker.ports import is_free
 from pipeline.settings import Settings, kafka_variable
 from tests.support.chain import (
     Worker,
-    all_committed,
     eventually,
+    has_committed_all,
     produce,
     read_all,
     workers,
@@ -175,7 +175,7 @@ def test_worker_reads_writes_and_restores_over_tls_as_a_known_user(
             [(b"k%d" % n, b"%d" % life) for n in range(50)],
         )
         eventually(partial(_is_reached, count_outputs, 50 * life))
-        eventually(partial(all_committed, plain_plan))  # the worker's rows are in the changelog
+        eventually(partial(has_committed_all, plain_plan))  # the worker's rows are in the changelog
         worker.kill()
         shutil.rmtree(tmp_path / "state")
     assert "restoring" in worker.output()

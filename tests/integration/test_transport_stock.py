@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support.chain import Worker, all_committed, eventually, produce, read_all
+from tests.support.chain import Worker, eventually, has_committed_all, produce, read_all
 from tests.support.chain_worker import Plan
 
 PARTITIONS = 4
@@ -21,7 +21,7 @@ def test_future_of_a_sent_record_resolves_to_its_offset(
     worker = Worker(plan, tmp_path / "worker.log", "tests.support.stock_worker")
     worker.wait_until_ready()
     produce(bootstrap, f"{prefix}.0", [(b"a", b"1"), (b"b", b"10"), (b"a", b"2")])
-    eventually(lambda: all_committed(plan))
+    eventually(lambda: has_committed_all(plan))
     assert worker.terminate() == 0
     assert worker.output().count(f"sent {prefix}.1") == 3
     outputs: list[Any] = read_all(bootstrap, f"{prefix}.1", PARTITIONS)

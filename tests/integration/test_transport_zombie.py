@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.support.chain import Worker, all_committed, ends, eventually, produce, rows, workers
+from tests.support.chain import Worker, ends, eventually, has_committed_all, produce, rows, workers
 from tests.support.chain_worker import Plan, decode_row
 
 _KEYS = 20
@@ -47,10 +47,10 @@ class _Hop:
         self.counts.update(produce(self._plan.bootstrap, f"{self._plan.prefix}.0", records))
 
     def wait_until_committed(self) -> None:
-        eventually(lambda: all_committed(self._plan))
+        eventually(lambda: has_committed_all(self._plan))
 
     def restart_until_committed(self, successor: Worker) -> Worker:
-        while not all_committed(self._plan):
+        while not has_committed_all(self._plan):
             if successor.process.poll() is not None:
                 successor = self.start_successor()
             time.sleep(0.1)

@@ -14,7 +14,7 @@ from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Interaction
-from tests.support.receiver import NONE, Answer, Post, Receiver
+from tests.support.receiver import NO_ANSWER, PlannedAnswer, Post, Receiver
 from tests.support.stack import Stack, eventually, stopped
 
 WRITE_KEY = "test-app-key"
@@ -44,7 +44,9 @@ def _ping(stack: Stack, device: str) -> None:
         assert client.post("/v1/track", json=message).status_code == 200
 
 
-def _ping_until_posted(stack: Stack, receiver: Receiver, *answers: Answer) -> tuple[str, Post]:
+def _ping_until_posted(
+    stack: Stack, receiver: Receiver, *answers: PlannedAnswer
+) -> tuple[str, Post]:
     """Return a device and the first post for it; on a busy machine the first messages may be too
     late."""
     for _ in range(5):
@@ -80,7 +82,7 @@ def _outcome_traceparent(stack: Stack, action_id: str) -> str | None:
 def test_busy_receiver_gets_a_repeat_with_the_same_key(
     stack: Stack, receiver: Receiver, email: str
 ) -> None:
-    receiver.prepare(email, Answer(503), Answer(429, {"Retry-After": "1"}))
+    receiver.prepare(email, PlannedAnswer(503), PlannedAnswer(429, {"Retry-After": "1"}))
     _order(stack, email, {"traceparent": f"00-{_TRACE}-{1:016x}-01"})
     posts = eventually(lambda: posts if len(posts := receiver.posts(email)) == 3 else None)
     assert len({post.key for post in posts}) == 1
@@ -96,7 +98,7 @@ def test_busy_receiver_gets_a_repeat_with_the_same_key(
 def test_answer_whose_body_cannot_be_read_counts_by_its_status(
     stack: Stack, receiver: Receiver, email: str
 ) -> None:
-    receiver.prepare(email, Answer(200, {"Content-Encoding": "gzip"}, b"this is no gzip"))
+    receiver.prepare(email, PlannedAnswer(200, {"Content-Encoding": "gzip"}, b"this is no gzip"))
     _order(stack, email)
     [post] = eventually(lambda: receiver.posts(email))
     assert eventually(lambda: _outcomes(stack, post.key)) == ["sent"]
@@ -106,7 +108,7 @@ def test_answer_whose_body_cannot_be_read_counts_by_its_status(
 def test_refused_action_frees_its_place_in_the_cap(
     stack: Stack, receiver: Receiver, email: str
 ) -> None:
-    receiver.prepare(email, Answer(410))
+    receiver.prepare(email, PlannedAnswer(410))
     _order(stack, email)
     [first_post] = eventually(lambda: receiver.posts(email))
     assert eventually(lambda: _outcomes(stack, first_post.key)) == ["bounce"]
@@ -149,7 +151,7 @@ def test_record_that_is_no_action_is_a_dead_letter_under_its_own_key(stack: Stac
 
 
 def test_actions_expire_at_their_deadline(stack: Stack, receiver: Receiver) -> None:
-    device, post = _ping_until_posted(stack, receiver, Answer(503, {"Retry-After": "60"}))
+    device, post = _ping_until_posted(stack, receiver, PlannedAnswer(503, {"Retry-After": "60"}))
     assert eventually(lambda: _outcomes(stack, post.key)) == ["expired"]
     stack.wait_until_idle()
     assert receiver.posts(device) == [post]
@@ -158,7 +160,7 @@ def test_actions_expire_at_their_deadline(stack: Stack, receiver: Receiver) -> N
 def test_action_that_may_have_been_taken_is_not_reported_as_expired(
     stack: Stack, receiver: Receiver
 ) -> None:
-    device, first_post = _ping_until_posted(stack, receiver, *[NONE] * 20)
+    device, first_post = _ping_until_posted(stack, receiver, *[NO_ANSWER] * 20)
     assert eventually(lambda: _outcomes(stack, first_post.key)) == ["sent"]
     assert {post.key for post in receiver.posts(device)} == {first_post.key}
 

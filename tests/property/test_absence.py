@@ -20,10 +20,10 @@ from pipeline.model.stages import Segmented
 from pipeline.rules import Rules
 from tests.support.cases import cases
 from tests.support.killed import KilledStages, Logs
-from tests.support.segment_streams import LAST, configuration, segments, streams
+from tests.support.segment_streams import END_MS, configuration, segments, streams
 from tests.support.worlds import rules
 
-_END = LAST + 30
+_END = END_MS + 30
 _MINUTE_MS = 60_000
 _WALL_CLOCK_SOURCES = model.Sources((model.Source("log", "web", "write-key-1"),))
 

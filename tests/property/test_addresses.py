@@ -21,16 +21,16 @@ from tests.support.cases import cases
 from tests.support.identity_streams import Record
 from tests.support.interleaving import InterleavedFlow
 from tests.support.offers import offering_rules
-from tests.support.persons import at, mailing_rules, order, persons, roots, streams
+from tests.support.persons import interaction_at, mailing_rules, order, persons, roots, streams
 from tests.support.worlds import rules
 
 _ADDRESSES = {"email": "email", "sms": "phone"}
 """The namespace of each channel's addresses."""
 
 _ONE_PERSON: list[Record] = [
-    at(1, "customer_id:A", "card:1", "email:x"),
-    at(2, "email:x", "phone:7"),
-    at(3, "card:1", "email:x"),
+    interaction_at(1, "customer_id:A", "card:1", "email:x"),
+    interaction_at(2, "email:x", "phone:7"),
+    interaction_at(3, "card:1", "email:x"),
 ]
 """The e-mail goes from one parent to another, and stays with the same person."""
 

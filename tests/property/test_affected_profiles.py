@@ -12,8 +12,8 @@ from pipeline.model.profile import SegmentChange
 from pipeline.rollout.affected import AffectedProfiles
 from pipeline.rollout.reevaluate import refresh_control
 from pipeline.rollout.versions import Version
-from tests.property.test_rollout_plan import people
-from tests.support.segment_streams import LAST, configuration, segments, streams
+from tests.property.test_rollout_plan import collect_member_profiles
+from tests.support.segment_streams import END_MS, configuration, segments, streams
 from tests.support.worlds import rules
 
 
@@ -43,16 +43,16 @@ def test_evaluating_affected_profiles_equals_evaluating_all(
     for evaluates_all in (True, False):
         flow = Flow(current_rules)
         emits = [emit for record in stream for emit in flow.run(record)]
-        member_profiles = people(emits)
+        member_profiles = collect_member_profiles(emits)
         affected_profiles = AffectedProfiles(versions)
         flow.rules = next_rules
         outputs: list[Emit] = []
         for person in member_profiles:
             if evaluates_all or affected_profiles.has(person):
                 outputs += flow.follow(refresh_control(person, next_rules.config.digest))
-        outputs += flow.advance(LAST)
+        outputs += flow.advance(END_MS)
         for interaction in later_stream:
-            at = interaction.occurred_at + LAST
+            at = interaction.occurred_at + END_MS
             delayed_interaction = replace(
                 interaction,
                 event_id=f"later-{interaction.event_id}",
@@ -61,7 +61,7 @@ def test_evaluating_affected_profiles_equals_evaluating_all(
             )
             outputs += flow.advance(at)
             outputs += flow.run(delayed_interaction)
-        outputs += flow.advance(3 * LAST)
+        outputs += flow.advance(3 * END_MS)
         results.append(_changes(outputs))
     assert results[0] == results[1]
 
@@ -73,7 +73,9 @@ def test_campaigns_affect_no_profile(
 ) -> None:
     base = configuration(drawn_segments)
     flow = Flow(rules(base))
-    member_profiles = people([emit for record in stream for emit in flow.run(record)])
+    member_profiles = collect_member_profiles(
+        [emit for record in stream for emit in flow.run(record)]
+    )
     caps = (model.Cap("weekly", "all", 3, "7d"),)
     changed_rules = rules(replace(base, policies=model.Policies(caps=caps)))
     versions = (Version(rules(base).config, 1), Version(changed_rules.config, 2))

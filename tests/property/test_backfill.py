@@ -33,7 +33,7 @@ from pipeline.rollout.throttled_feed import StalledError
 from pipeline.rollout.versions import Version, backfillable_keys, dropped_keys, find_new_aggregates
 from pipeline.rules import Rules
 from tests.support.cases import cases
-from tests.support.identity_streams import MINUTE_MS, interactions, unlink
+from tests.support.identity_streams import MINUTE_MS, interactions, unlink_request
 from tests.support.interleaving import InterleavedFlow
 from tests.support.worlds import plain_rules, rules
 
@@ -143,7 +143,7 @@ class _VersionedLife(_FlowStages):
             minute = next(self.minutes)
             if self.chance.random() < 0.1:
                 identifier, other = self.chance.sample(["customer_id:A", "email:x", "cookie:k"], 2)
-                self.flow.put(unlink(identifier, other, at=minute * MINUTE_MS))
+                self.flow.put(unlink_request(identifier, other, at=minute * MINUTE_MS))
             self.flow.put(self.data.draw(interactions(minute)))
             for _ in range(self.chance.randrange(12)):
                 self.flow.step()

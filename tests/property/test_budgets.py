@@ -113,9 +113,9 @@ def _check_run(seed: int, kills: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         world = Spending(_rules(), Path(folder), random)
         _run_randomly(world, random, 90, kills)
-        world.rest()
+        world.process_all()
         world.now_ms += 120_000  # beyond `confirm_within` of pages
-        world.rest()
+        world.process_all()
         _check_budgets(world)
         for name in _BUDGETS:
             account = world.ledger.accounts[name]
@@ -136,7 +136,7 @@ def _spend_the_rest(world: Spending) -> None:
         if world.ledger.accounts["gift"].left < TOKENS:
             break
         world.put("Go", customer_id)
-        world.rest()
+        world.process_all()
         _check_budgets(world)
     account = world.ledger.accounts["gift"]
     assert account.left < TOKENS, (account.left, account)
@@ -144,11 +144,11 @@ def _spend_the_rest(world: Spending) -> None:
 
 def test_leases_are_used_up_while_the_learner_is_away(tmp_path: Path) -> None:
     world = Spending(_rules(), tmp_path, Random(1))
-    world.rest()
+    world.process_all()
     leases = sum(purse["gift"].left(world.now_ms) for purse in world.purses())
     for number in range(150):
         world.put("Go", f"c{number}")
-    while world.worker.unread() or world.worker.in_flight():
+    while world.worker.unread_places() or world.worker.in_flight_counts():
         world.work(50)
     decisions = [decision for _, decision in world.logs.read(topics.DECISIONS)]
     fates = [candidate.fate for decision in decisions for candidate in decision.candidates]
@@ -159,12 +159,12 @@ def test_leases_are_used_up_while_the_learner_is_away(tmp_path: Path) -> None:
 
 def test_copy_of_an_input_spends_once(tmp_path: Path) -> None:
     world = Spending(_rules(), tmp_path, Random(2))
-    world.rest()
+    world.process_all()
     world.put("Go", "c1")
     for partition in range(PARTITIONS):
         log = world.logs.records[topics.SEGMENTED, partition]
         log.extend(log[-1:])
-    world.rest()
+    world.process_all()
     assert world.spent_tokens("gift") <= 2 * TOKENS
     account: Any = world.ledger.accounts["gift"]
     assert account.gross == world.spent_tokens("gift")
@@ -186,14 +186,14 @@ _MIDNIGHT: Final = 2_000_066_400_000
 def test_first_messages_of_a_day_find_their_purse_filled(tmp_path: Path) -> None:
     world = Spending(_daily_rules(400.0), tmp_path, Random(1))
     world.now_ms = _MIDNIGHT - 60_000
-    world.rest()
+    world.process_all()
     world.now_ms = _MIDNIGHT - 5_000
-    world.rest()
+    world.process_all()
     assert world.now_ms >= _MIDNIGHT
     for at, number in ((_MIDNIGHT - 1, 0), (_MIDNIGHT, 1), (_MIDNIGHT + 1, 2)):
         world.now_ms = at
         world.put("Go", f"c{number}")
-    while world.worker.unread() or world.worker.in_flight():
+    while world.worker.unread_places() or world.worker.in_flight_counts():
         world.work(50)
     spends = [
         spend for _, decision in world.logs.read(topics.DECISIONS) for spend in decision.spends
@@ -221,7 +221,7 @@ def test_no_day_spends_more_than_it_has(seed: int, kills: int) -> None:
                 world.doom_worker()
             if random.randrange(100) < kills:
                 world.restart_learner(loses_disk=random.randrange(4) == 0)
-        world.rest()
+        world.process_all()
         spent_tokens = Counter[str]()
         decisions = {
             decision.decision_id: decision for _, decision in world.logs.read(topics.DECISIONS)
@@ -250,21 +250,21 @@ def _send_interactions(world: Spending, count: int) -> int:
     """Send `count` interactions, and return the number of all messages so far."""
     for number in range(count):
         world.put("Go", f"c{number}")
-    world.rest()
+    world.process_all()
     return len(world.actions("email"))
 
 
 def test_budget_lowered_below_its_spending_spends_nothing_more(tmp_path: Path) -> None:
     world = Spending(_rules_with_budget(12), tmp_path, Random(3))
-    world.rest()
+    world.process_all()
     assert _send_interactions(world, 5) == 5
     world.apply(_rules_with_budget(3))
-    world.rest()
+    world.process_all()
     assert _send_interactions(world, 9) == 5
     record = world.records["gift"]
     assert (record.budget, record.spent, record.leased) == (3, 5, 0)
     world.apply(_rules_with_budget(7))
-    world.rest()
+    world.process_all()
     for _ in range(4):
         _send_interactions(world, 9)
     assert len(world.actions("email")) == 7
@@ -275,15 +275,15 @@ def test_removed_budget_holds_nothing_back_and_its_spending_counts_when_it_retur
     tmp_path: Path,
 ) -> None:
     world = Spending(_rules_with_budget(6), tmp_path, Random(4))
-    world.rest()
+    world.process_all()
     assert _send_interactions(world, 2) == 2
     assert world.records["gift"].leased > 0
     world.apply(_rules_with_budget(None))
-    world.rest()
+    world.process_all()
     assert world.records["gift"].leased == 0
     assert _send_interactions(world, 9) == 11
     world.apply(_rules_with_budget(6))
-    world.rest()
+    world.process_all()
     for _ in range(4):
         _send_interactions(world, 9)
     assert len(world.actions("email")) == 11 + 4
@@ -293,11 +293,11 @@ def test_removed_budget_holds_nothing_back_and_its_spending_counts_when_it_retur
 @pytest.mark.parametrize("seed", range(5))
 def test_last_item_is_available_in_every_partition(tmp_path: Path, seed: int) -> None:
     world = Spending(_rules(confirm_within="1d"), tmp_path, Random(seed))
-    world.rest()
+    world.process_all()
     for number in range(60):
         if world.logs.partition_of(f"x{number}".encode()) == 0:
             world.put("Look", f"x{number}", asks=True)
-            world.rest()
+            world.process_all()
             _check_budgets(world)
     for name in _SHELF:
         assert world.ledger.accounts[f"shelf/{name}"].left == 0, name
@@ -350,7 +350,7 @@ def test_last_item_goes_to_a_partition_that_keeps_asking(
     random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         world = Spending(_rules_with_last_item(), Path(folder), random, partitions)
-        world.rest()
+        world.process_all()
         asking_partition, rounds = random.randrange(partitions), 0
         while not world.spent_tokens(_LAST_ITEM):
             for partition in world.partitions:
@@ -361,7 +361,7 @@ def test_last_item_goes_to_a_partition_that_keeps_asking(
             _run_round(world, random, kills)
             rounds += 1
             assert rounds <= _max_rounds(partitions, interval) + 8 * world.kills
-        world.rest()
+        world.process_all()
         assert world.spent_tokens(_LAST_ITEM) == TOKENS
         world.ledger.close()
 
@@ -383,7 +383,7 @@ def _run_round(world: Spending, random: Random, kills: int) -> None:
         world.doom_worker()
     if random.randrange(100) < kills:
         world.restart_learner(loses_disk=random.randrange(2) == 0)
-    while world.worker.unread() or world.worker.in_flight():
+    while world.worker.unread_places() or world.worker.in_flight_counts():
         world.work(50)
     world.worker.commit()
     world.learn()
@@ -402,7 +402,7 @@ def test_one_purse_of_a_played_log_spends_as_much_as_leases(
     random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         world = Spending(_rules_with_budget(12), Path(folder), random)
-        world.rest()
+        world.process_all()
         for number in range(visits):
             world.put("Go", f"c{number}")
             world.now_ms += 1_000
@@ -411,7 +411,7 @@ def test_one_purse_of_a_played_log_spends_as_much_as_leases(
             if random.randrange(100) < kills:
                 world.doom_worker()
                 world.restart_learner(loses_disk=random.randrange(2) == 0)
-        world.rest()
+        world.process_all()
         assert (
             world.spent_tokens("gift")
             <= _spending_from_one_purse(world)
@@ -463,13 +463,13 @@ def test_replay_decides_as_live_unless_a_lease_ran_short(seed: int, amount: floa
     random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         world = Spending(_rules_with_budget(amount), Path(folder), random)
-        world.rest()
+        world.process_all()
         for number in range(random.randrange(40)):
             world.put("Go", f"c{number}")
             world.now_ms += 1_000
             world.work(random.randrange(12))
             world.learn(random.randrange(6))
-        world.rest()
+        world.process_all()
         comparison, replay_hash = _replay_beside_live(world)
         assert _replay_beside_live(world) == (comparison, replay_hash)
         assert comparison.changed == comparison.by_budgets <= comparison.decisions
@@ -488,6 +488,6 @@ def test_messages_refused_for_want_of_a_lease_are_counted_beside_a_replay(tmp_pa
     world = Spending(_rules_with_budget(2), tmp_path, Random(5))
     for number in range(2):  # before the first lease
         world.put("Go", f"c{number}")
-    world.rest()
+    world.process_all()
     comparison, _ = _replay_beside_live(world)
     assert comparison == LiveComparison(decisions=2, changed=2, by_budgets=2)

@@ -10,7 +10,7 @@ from pipeline.model.decision import Action
 from pipeline.model.interaction import DecideRequest, Interaction
 from pipeline.model.stages import Segmented
 from tests.support.cases import cases
-from tests.support.identity_streams import MINUTE_MS, NAMES, Record, interactions, unlink
+from tests.support.identity_streams import MINUTE_MS, NAMES, Record, interactions, unlink_request
 from tests.support.offers import offering_rules
 
 
@@ -21,7 +21,7 @@ def streams(draw: st.DrawFn) -> list[Record]:
     for minute in range(1, draw(st.integers(2, 16)) + 1):
         if draw(st.integers(0, 3)) == 0:
             name, other = draw(st.permutations(NAMES))[:2]
-            stream.append(unlink(name.key, other.key, minute * MINUTE_MS))
+            stream.append(unlink_request(name.key, other.key, minute * MINUTE_MS))
         else:
             deadline_at = minute * MINUTE_MS + 100
             request = DecideRequest(f"r{minute}", "gateway", ("hero",), deadline_at)

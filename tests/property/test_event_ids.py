@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from agents.event_ids import EventIds
 from pipeline.model.time import DAY_MS, GRACE_MS
-from tests.support.shells import ONLY, Rows
+from tests.support.shells import ONLY_PARTITION, Rows
 
 _START_MS = 1_900_000_000_000
 _PAUSES = st.sampled_from([0, 1, DAY_MS, GRACE_MS // 2, GRACE_MS - 1, GRACE_MS, GRACE_MS + 1])
@@ -24,11 +24,11 @@ def test_id_is_known_for_the_grace_after_it_was_added(
         ids = EventIds(rows) if restarts else ids
         at_ms += pause_ms
         age_ms = at_ms - addition_ms.get(event_id, at_ms - 3 * GRACE_MS)
-        is_known = ids.find(ONLY, event_id, at_ms) is not None
+        is_known = ids.find(ONLY_PARTITION, event_id, at_ms) is not None
         assert is_known or age_ms > GRACE_MS
         assert not is_known or age_ms < 2 * GRACE_MS
         if not is_known:
-            ids.add(ONLY, event_id, at_ms, b"said")
+            ids.add(ONLY_PARTITION, event_id, at_ms, b"said")
             addition_ms[event_id] = at_ms
 
 
@@ -43,10 +43,11 @@ def test_adding_an_id_again_after_a_kill_changes_nothing(
         at_ms += pause_ms
         for rows, times in ((single_rows, 1), (repeated_rows, 2 if is_repeated else 1)):
             for _ in range(times):
-                EventIds(rows).add(ONLY, event_id, at_ms, b"said")
+                EventIds(rows).add(ONLY_PARTITION, event_id, at_ms, b"said")
         for event_id in "abcde":
             values = [
-                EventIds(rows).find(ONLY, event_id, at_ms) for rows in (single_rows, repeated_rows)
+                EventIds(rows).find(ONLY_PARTITION, event_id, at_ms)
+                for rows in (single_rows, repeated_rows)
             ]
             assert values[0] == values[1]
 
@@ -56,7 +57,7 @@ def test_expired_ids_are_deleted_as_new_ones_are_added(count: int) -> None:
     rows = Rows()
     ids = EventIds(rows)
     for number in range(count):
-        ids.add(ONLY, f"old-{number}", _START_MS, b"said")
+        ids.add(ONLY_PARTITION, f"old-{number}", _START_MS, b"said")
     for number in range(count + 5):
-        ids.add(ONLY, f"new-{number}", _START_MS + 3 * GRACE_MS, b"said")
+        ids.add(ONLY_PARTITION, f"new-{number}", _START_MS + 3 * GRACE_MS, b"said")
     assert len(rows.rows) == count + 5

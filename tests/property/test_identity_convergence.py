@@ -14,7 +14,7 @@ from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.profile import Profile
 from tests.support.cases import cases
-from tests.support.identity_streams import Record, unlink
+from tests.support.identity_streams import Record, unlink_request
 from tests.support.interleaving import InterleavedFlow
 from tests.support.worlds import RANKS, plain_rules
 
@@ -46,7 +46,7 @@ def spellings(name: Identifier) -> st.SearchStrategy[str]:
 @st.composite
 def unlinks(draw: st.DrawFn) -> IdentityChange:
     name, other = draw(st.permutations(_NAMES))[:2]
-    return unlink(name.key, other.key, draw(st.integers(1, 40)))
+    return unlink_request(name.key, other.key, draw(st.integers(1, 40)))
 
 
 def parents(stream: list[Record]) -> dict[str, str]:

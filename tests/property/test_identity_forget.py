@@ -23,48 +23,55 @@ from pipeline.model.outcome import Emit
 from pipeline.model.profile import Profile
 from pipeline.model.stages import Identified
 from tests.support.cases import cases
-from tests.support.identity_streams import Record, forget, unlink
-from tests.support.persons import at, interactions, mailing_rules, persons, roots, streams
+from tests.support.identity_streams import Record, forget_request, unlink_request
+from tests.support.persons import (
+    interaction_at,
+    interactions,
+    mailing_rules,
+    persons,
+    roots,
+    streams,
+)
 
 _FORGETTABLE = ["customer_id:A", "card:1", "email:x", "phone:7", "cookie:k"]
 
 _PARTS_OF_OTHERS: list[Record] = [
-    at(1, "card:1", "email:x"),
-    at(2, "email:x"),
-    at(3, "card:2", "email:x"),
+    interaction_at(1, "card:1", "email:x"),
+    interaction_at(2, "email:x"),
+    interaction_at(3, "card:2", "email:x"),
 ]
 """The e-mail is forgotten with the second card's person; its shard with the first card stays."""
 
 _PART_OF_A_SHARED_CARD: list[Record] = [
-    at(1, "email:x"),
-    at(2, "customer_id:A", "card:1"),
-    at(3, "card:1", "email:x"),
-    at(4, "customer_id:B", "email:x"),
+    interaction_at(1, "email:x"),
+    interaction_at(2, "customer_id:A", "card:1"),
+    interaction_at(3, "card:1", "email:x"),
+    interaction_at(4, "customer_id:B", "email:x"),
 ]
 """The first customer's card adopts the e-mail's interactions, which stay when the card changes
 hands."""
 
 _PART_THAT_LEFT_WITH_A_CARD: list[Record] = [
-    at(1, "customer_id:A", "card:1"),
-    at(2, "card:1", "email:x"),
-    at(3, "email:x"),
-    at(4, "customer_id:C", "card:1"),
-    at(5, "customer_id:B", "email:x"),
+    interaction_at(1, "customer_id:A", "card:1"),
+    interaction_at(2, "card:1", "email:x"),
+    interaction_at(3, "email:x"),
+    interaction_at(4, "customer_id:C", "card:1"),
+    interaction_at(5, "customer_id:B", "email:x"),
 ]
 """Interactions of an e-mail under a card, which belong to the card's second customer when the
 e-mail is forgotten."""
 
 _NAME_IN_A_PART_OF_OTHERS: list[Record] = [
-    at(1, "card:1", "email:x"),
-    at(2, "email:x", "phone:7"),
-    at(3, "customer_id:A", "email:x"),
-    at(4, "customer_id:B", "card:1"),
+    interaction_at(1, "card:1", "email:x"),
+    interaction_at(2, "email:x", "phone:7"),
+    interaction_at(3, "customer_id:A", "email:x"),
+    interaction_at(4, "customer_id:B", "card:1"),
 ]
 """The second customer's card adopts the e-mail's interactions, which show the first one's phone."""
 
 _NAME_IN_OTHERS_ROWS: list[Record] = [
-    at(1, "customer_id:A", "email:x"),
-    at(2, "customer_id:B", "email:x"),
+    interaction_at(1, "customer_id:A", "email:x"),
+    interaction_at(2, "customer_id:B", "email:x"),
 ]
 
 
@@ -92,7 +99,7 @@ def test_no_row_of_any_stage_has_an_identifier_of_a_forgotten_person(
         owners = {name: row.root for name, row in flow.rows["identity"].items()}
         root = owners.get(identifier)
         names |= {identifier} | {other for other, owner in owners.items() if owner == root}
-        list(flow.run(forget(identifier, last_ms + number)))
+        list(flow.run(forget_request(identifier, last_ms + number)))
         assert not flow.dead_letters
         for stage, rows in flow.rows.items():
             assert not _names_in(rows, names), stage
@@ -178,9 +185,9 @@ def _streams(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
 
 
 @settings(max_examples=cases(300), deadline=None)
-@example((_PARTS_OF_OTHERS, [at(9, "customer_id:A", "card:1")]), "email:x")
-@example((_PART_OF_A_SHARED_CARD, [at(9, "customer_id:C", "card:1")]), "email:x")
-@example((_PART_THAT_LEFT_WITH_A_CARD, [at(9, "customer_id:A", "card:1")]), "email:x")
+@example((_PARTS_OF_OTHERS, [interaction_at(9, "customer_id:A", "card:1")]), "email:x")
+@example((_PART_OF_A_SHARED_CARD, [interaction_at(9, "customer_id:C", "card:1")]), "email:x")
+@example((_PART_THAT_LEFT_WITH_A_CARD, [interaction_at(9, "customer_id:A", "card:1")]), "email:x")
 @given(_streams(), st.sampled_from(_FORGETTABLE))
 def test_forgetting_leaves_other_profiles_complete(
     lives: tuple[list[Record], list[Record]], identifier: str
@@ -193,7 +200,7 @@ def test_forgetting_leaves_other_profiles_complete(
     last_ms = max(
         record.received_at for record in records_before if isinstance(record, Interaction)
     )
-    view.feed(forget(identifier, last_ms + 1))
+    view.feed(forget_request(identifier, last_ms + 1))
     assert view.profiles() == replay_view.profiles()
     for record in records_after:
         view.feed(record)
@@ -250,7 +257,7 @@ def test_forgotten_person_who_returns_is_a_new_profile(
 ) -> None:
     view = _FlowView(stream)
     for name in sorted(view.flow.rows["identity"]):
-        view.feed(forget(name, 10**9 + 10**7))
+        view.feed(forget_request(name, 10**9 + 10**7))
     assert not any(view.flow.rows.values())
     view.feed(visit)
     assert view.profiles() == _FlowView([visit]).profiles()
@@ -258,7 +265,7 @@ def test_forgotten_person_who_returns_is_a_new_profile(
 
 def test_unlinked_identifiers_do_not_keep_the_names_of_the_forgotten() -> None:
     # Unlinking names that were never linked leaves a cut in both rows, until one is forgotten.
-    view = _FlowView([at(1, "customer_id:A"), at(2, "email:x")])
-    view.feed(unlink("customer_id:A", "email:x", 3 * 60_000))
+    view = _FlowView([interaction_at(1, "customer_id:A"), interaction_at(2, "email:x")])
+    view.feed(unlink_request("customer_id:A", "email:x", 3 * 60_000))
     view.feed(IdentityChange("forget-x", "forget", "email:x", 4 * 60_000, ""))
     assert not view.flow.rows["identity"]["customer_id:A"].cuts

@@ -13,7 +13,7 @@ from tests.support.identity_streams import (
     ReaderView,
     Record,
     interactions,
-    unlink,
+    unlink_request,
 )
 
 
@@ -32,7 +32,7 @@ def streams(draw: st.DrawFn) -> list[Record]:
 def unlinks(draw: st.DrawFn, minute: int) -> IdentityChange:
     """Draw unlinks from either end; the pair may never have been linked."""
     name, other = draw(st.permutations(NAMES))[:2]
-    return unlink(name.key, other.key, minute * MINUTE_MS)
+    return unlink_request(name.key, other.key, minute * MINUTE_MS)
 
 
 def _order(minute: int, *names: str) -> Interaction:
@@ -46,7 +46,7 @@ _NEXT_OWNER = [
     _order(2, "customer_id:B", "cookie:k"),
     _order(3, "customer_id:A", "cookie:k"),
     _order(4, "cookie:k"),
-    unlink("cookie:k", "customer_id:A", 5 * MINUTE_MS),
+    unlink_request("cookie:k", "customer_id:A", 5 * MINUTE_MS),
 ]
 """The shard that the cookie has on behalf of A goes to B, who claimed it next, not to its first
 owner."""
@@ -54,7 +54,7 @@ owner."""
 _NEW_LINK = [
     _order(1, "customer_id:A", "cookie:k"),
     _order(2, "cookie:k"),
-    unlink("customer_id:A", "cookie:k", 3 * MINUTE_MS),
+    unlink_request("customer_id:A", "cookie:k", 3 * MINUTE_MS),
     _order(4, "customer_id:B", "cookie:k"),
     _order(5, "cookie:k"),
     _order(6, "customer_id:A", "cookie:k"),
@@ -74,14 +74,14 @@ def test_profiles_and_segments_are_those_of_a_replay_without_the_link(
     cuts = [record for record in stream if isinstance(record, IdentityChange)]
     arrivals = [record for record in stream if isinstance(record, Interaction)]
     replay_view = ReaderView([*cuts, *arrivals])
-    assert live_view.people() == replay_view.people()
+    assert live_view.roots() == replay_view.roots()
     assert live_view.profiles() == replay_view.profiles()
     assert live_view.segments() == replay_view.segments()
     _check_names(live_view)
 
 
 def _check_names(view: ReaderView) -> None:
-    people = view.people()
+    people = view.roots()
     for profile, traits in view.profiles().items():
         names = str(traits["names"]).split()
         assert [profile_of(people[name]) for name in names] == [profile] * len(names)
@@ -92,7 +92,7 @@ _UNLINK_BEFORE_THE_EVIDENCE = [
     _order(2, "cookie:k"),
     _order(3, "customer_id:B", "cookie:k"),
     _order(4, "cookie:k"),
-    unlink("customer_id:B", "cookie:k", 2 * MINUTE_MS),
+    unlink_request("customer_id:B", "cookie:k", 2 * MINUTE_MS),
 ]
 """The link with B was shown since: the cookie's interactions on behalf of B stay with B."""
 
@@ -117,7 +117,7 @@ def shared_devices(draw: st.DrawFn) -> list[Record]:
             cut_minute = draw(st.integers(1, count + 1))
             minutes = evidence_minutes.get(customer, [cut_minute])
             cut_minute = cut_minute if cut_minute < minutes[0] else max(cut_minute, minutes[-1])
-            stream.append(unlink(customer, "cookie:k", cut_minute * MINUTE_MS))
+            stream.append(unlink_request(customer, "cookie:k", cut_minute * MINUTE_MS))
     return stream
 
 
@@ -128,7 +128,7 @@ def test_device_of_many_owners_is_as_in_a_replay_without_the_links(
     stream: list[Record],
 ) -> None:
     live_view, replay_view = ReaderView(stream), ReaderView(_move_cuts_first(stream))
-    assert live_view.people() == replay_view.people()
+    assert live_view.roots() == replay_view.roots()
     assert live_view.profiles() == replay_view.profiles()
     assert live_view.segments() == replay_view.segments()
     _check_names(live_view)

@@ -38,7 +38,7 @@ from pipeline.rules.token import TokenKey
 from tests.records import records
 from tests.support.cases import cases
 from tests.support.doorway import MESSAGE_BYTES, Doorway, configuration, doorway
-from tests.support.shells import ONLY, Rows, finish, rulebook_of, shared_cache
+from tests.support.shells import ONLY_PARTITION, Rows, finish, rulebook_of, shared_cache
 
 _KEY: Final = "server-key-1"
 _NOW_MS: Final = 1_900_000_000_000
@@ -234,7 +234,7 @@ class _IdentityStage:
         while pending_records:
             key, value = pending_records.pop()
             offset, self._offset = self._offset, self._offset + 1
-            message = Message(topics.INTERACTIONS, ONLY, offset, _NOW_MS, key, value, ())
+            message = Message(topics.INTERACTIONS, ONLY_PARTITION, offset, _NOW_MS, key, value, ())
             finish(self._shell.handle(message))
             sent_records, self._ports.outputs = self._ports.outputs, []
             for emit in sent_records:

@@ -21,14 +21,14 @@ def _life(**rule: object) -> Life:
     return Life(world(traits=("home",), campaigns=campaigns, policies=policies))
 
 
-def _ms(text: str) -> int:
+def _epoch_ms(text: str) -> int:
     return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
 @pytest.mark.parametrize(
     ("at", "is_quiet"),
     [
-        # Summer time begins in Madrid on 2024-03-31 at 01:00 UTC, and ends on 2024-10-27.
+        # Summer time begins in Madrid on 2024-03-31 at 01:00 UTC, and end on 2024-10-27.
         ("2024-03-30T20:59:59+00:00", False),
         ("2024-03-30T21:00:00+00:00", True),
         ("2024-03-31T05:59:59+00:00", True),
@@ -43,13 +43,13 @@ def _ms(text: str) -> int:
 )
 def test_quiet_hours_have_the_bounds_of_the_local_clock(at: str, is_quiet: bool) -> None:
     life = _life()
-    decision = life.interact("Go", _ms(at))
+    decision = life.interact("Go", _epoch_ms(at))
     assert (fates(decision)["o-email"] == "quiet hours night") is is_quiet
 
 
 def test_requests_and_transactional_messages_are_exempt_from_quiet_hours() -> None:
     life = _life()
-    life.interact("Go", _ms("2024-01-01T23:00:00+00:00"), ask=["hero"])
+    life.interact("Go", _epoch_ms("2024-01-01T23:00:00+00:00"), ask=["hero"])
     assert sorted(life.treatments()) == ["page-hero", "receipt-email"]
 
 
@@ -69,7 +69,7 @@ def test_zone_of_the_customer_precedes_the_devices_and_the_default(
     home: str | None, context: str | None, is_quiet: bool
 ) -> None:
     life = _life(trait="home")
-    noon = _ms("2024-01-15T15:00:00+00:00")  # midnight in Tokyo
+    noon = _epoch_ms("2024-01-15T15:00:00+00:00")  # midnight in Tokyo
     properties = {} if home is None else {"home": home}
     life.interact("Go", noon, zone=context, **properties)
     assert ("o-email" not in life.treatments()) is is_quiet
@@ -85,13 +85,13 @@ def test_zone_of_the_customer_precedes_the_devices_and_the_default(
 def test_zone_without_daylight_saving_is_plain_arithmetic(
     moment: datetime, begin: int, length: int, offset: int
 ) -> None:
-    ends = (begin + length) % 1440
-    life = _life(**{"from": _clock(begin), "to": _clock(ends), "zone": f"Etc/GMT{-offset:+d}"})
+    end = (begin + length) % 1440
+    life = _life(**{"from": _clock(begin), "to": _clock(end), "zone": f"Etc/GMT{-offset:+d}"})
     local = moment + timedelta(hours=offset)
-    minutes_since = (local.hour * 60 + local.minute - begin) % 1440
+    age_minutes = (local.hour * 60 + local.minute - begin) % 1440
     at = round(moment.replace(tzinfo=UTC).timestamp() * 1000)
     life.interact("Go", at)
-    assert ("o-email" not in life.treatments()) is (minutes_since < length)
+    assert ("o-email" not in life.treatments()) is (age_minutes < length)
 
 
 def _clock(minute: int) -> str:

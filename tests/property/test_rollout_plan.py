@@ -21,7 +21,7 @@ from tests.support.segment_streams import configuration, segments, streams
 from tests.support.worlds import rules
 
 
-def people(emits: Iterable[Emit]) -> list[MemberProfile]:
+def collect_member_profiles(emits: Iterable[Emit]) -> list[MemberProfile]:
     """Return the latest profiles with their memberships."""
     latest = {(emit.topic, emit.key): emit.value for emit in emits}
     profiles = []
@@ -46,17 +46,17 @@ def test_plan_equals_the_effect_of_applying(
     current, next_rules = rules(configuration(before)), rules(configuration(after))
     flow = Flow(current)
     emits = [emit for record in stream for emit in flow.run(record)]
-    everyone = people(emits)
+    member_profiles = collect_member_profiles(emits)
     versions = (Version(current.config, 1),)
-    empty_plan = plan(everyone, versions, current.config)
+    empty_plan = plan(member_profiles, versions, current.config)
     assert not empty_plan.changed
     assert all(segment.enter == segment.leave == 0 for segment in empty_plan.segments)
 
-    rollout = plan(everyone, versions, next_rules.config)
+    rollout = plan(member_profiles, versions, next_rules.config)
     flow.rules = next_rules
     changes = [
         emit.value
-        for person in everyone
+        for person in member_profiles
         for emit in flow.follow(refresh_control(person, next_rules.config.digest))
         if isinstance(emit.value, SegmentChange)
     ]
@@ -107,7 +107,7 @@ def test_campaign_that_reaches_nobody_is_reported() -> None:
     before = world(traits=("tier",), campaigns=[campaign("all", offer("a", 1))])
     life = Life(before, (Identifier("customer_id", "ada"),))
     life.interact("Joined", 1_000, tier="gold")
-    rollout = plan(people(life.emits), (Version(before.config, 1),), rules.config)
+    rollout = plan(collect_member_profiles(life.emits), (Version(before.config, 1),), rules.config)
     assert {campaign.campaign: campaign.reach for campaign in rollout.campaigns} == {
         "all": 1, "gold": 1, "platinum": 0, "mail": 0, "now": 1, "new": 0
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Scores use the traits of their moment, come with the record to decide, and are read by rules."""
+"""Scores use the traits of their moment, reach the decision as traits, and are read by rules."""
 
 from collections.abc import Mapping
 from math import isnan
@@ -13,7 +13,7 @@ from pipeline.model.profile import Profile
 from pipeline.model.stages import Segmented
 from pipeline.rules import Rules
 from pipeline.rules.scorer import Scorer
-from tests.support.segment_streams import LAST, configuration, streams
+from tests.support.segment_streams import END_MS, configuration, streams
 from tests.support.worlds import rules
 
 DAY = 86_400_000
@@ -22,7 +22,7 @@ DAY = 86_400_000
 def _rules(scorers: Mapping[str, Scorer]) -> Rules:
     bundle = configuration((model.Segment("likely", {"trait": "score.buys", "gte": 3}),))
     score = model.Score(
-        "buys", ("orders", model.DaysSince("last_view"), "page", "lately"), "buys.txt"
+        "buys", ("orders", model.DaysSince("last_view"), "page", "recent_orders"), "buys.txt"
     )
     profile = replace(bundle.profile, scores=(score,))
     return rules(replace(bundle, profile=profile), scorers=scorers)
@@ -31,8 +31,8 @@ def _rules(scorers: Mapping[str, Scorer]) -> Rules:
 def _sum(row: object) -> float:
     """Return the score of a model that adds its inputs; the days count in milliseconds."""
     assert isinstance(row, list)
-    orders, days, page, lately = (0.0 if isnan(value) else value for value in row)
-    return orders + round(days * DAY) + page + lately
+    orders, days, page, recent_orders = (0.0 if isnan(value) else value for value in row)
+    return orders + round(days * DAY) + page + recent_orders
 
 
 @given(streams())
@@ -40,13 +40,13 @@ def test_score_uses_the_traits_of_its_moment(stream: list[Interaction]) -> None:
     # Time alone changes a trait that the score reads, too.
     flow = Flow(_rules({"score.buys": _sum}))
     emits = [emit for record in stream for emit in flow.run(record)]
-    emits += flow.advance(LAST + 30)
+    emits += flow.advance(END_MS + 30)
     assert not flow.dead_letters
     for emit in emits:
         if isinstance(emit.value, Profile):
             traits, now = emit.value.traits, emit.value.updated_at
             age = now - int(str(traits.get("last_view", now)))
-            numbers = [traits.get(name, 0) for name in ("orders", "page", "lately")]
+            numbers = [traits.get(name, 0) for name in ("orders", "page", "recent_orders")]
             assert traits["score.buys"] == sum(map(float, numbers)) + age  # type: ignore[arg-type]
     for emit in emits:
         if isinstance(emit.value, Segmented) and emit.value.interaction is not None:

@@ -36,7 +36,14 @@ from pipeline.model.interaction import FactValue, Identifier, Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import SegmentChange
 from pipeline.model.stages import Segmented
-from tests.support.segment_streams import LAST, LATELY, WINDOWS, configuration, segments, streams
+from tests.support.segment_streams import (
+    END_MS,
+    ORDER_WINDOW_MS,
+    WINDOWS,
+    configuration,
+    segments,
+    streams,
+)
 from tests.support.worlds import rules
 
 Change = tuple[int, str, str, str]
@@ -77,21 +84,23 @@ class _BruteForce:
         traits = self._traits[root]
         counts = _count_events(self._history[root], now)
         traits.update(counts)
-        traits["tier"] = 1 + min(counts["lately"], 2)
+        traits["tier"] = 1 + min(counts["recent_orders"], 2)
         viewed_at = traits.get("last_view")
         if isinstance(viewed_at, int):
-            traits["fresh"] = 1 + (now - viewed_at < 8) + (now - viewed_at < 3)
+            traits["freshness"] = 1 + (now - viewed_at < 8) + (now - viewed_at < 3)
         facts = Facts(interaction, traits, after, frozenset(), now)
         for segment in self._config.segments:
-            holds = _verdict(segment.condition.tree, facts)
-            if segment.name in before if holds is None else holds:
+            verdict = _verdict(segment.condition.tree, facts)
+            if segment.name in before if verdict is None else verdict:
                 after.add(segment.name)
         self.changes.update((now, root, name, "entered") for name in after - before)
         self.changes.update((now, root, name, "exited") for name in before - after)
         self._members[root] = after
 
 
-def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) -> Counter[Change]:
+def brute_force_changes(
+    stream: Iterable[Interaction], config: Configuration, end: int
+) -> Counter[Change]:
     """Return the changes of memberships up to and with the moment `end`."""
     oracle, now = _BruteForce(config), 0
     for record in stream:
@@ -146,8 +155,8 @@ def _count_events(history: list[Interaction], now: int) -> dict[str, int]:
 
 
 def _pattern_traits(history: list[Interaction], config: Configuration) -> dict[str, int]:
-    """Return the latest completion of each sequence, by trying every choice of steps, and latest
-    times."""
+    """Return the latest completion of each sequence, found by trying every choice of steps, and the
+    latest time of each part of an absence."""
     moments: dict[str, int] = {}
     for pattern in (
         pattern for segment in config.segments for pattern in patterns(segment.condition.tree)
@@ -172,13 +181,13 @@ def _pattern_traits(history: list[Interaction], config: Configuration) -> dict[s
 
 def _is_sequence(history: list[Interaction], places: tuple[int, ...], pattern: Sequence) -> bool:
     first, last = places[0], places[-1]
-    between = history[first + 1 : last + 1]
+    inner_interactions = history[first + 1 : last + 1]
     return (
         all(map(_is_match, pattern.steps, (history[place] for place in places)))
         and history[last].occurred_at - history[first].occurred_at <= pattern.within_ms
         and not (
             pattern.exclusion
-            and any(_is_match(pattern.exclusion, interaction) for interaction in between)
+            and any(_is_match(pattern.exclusion, interaction) for interaction in inner_interactions)
         )
     )
 
@@ -202,13 +211,13 @@ def changes_of(emits: Iterable[Emit], roots: dict[str, str]) -> list[Change]:
     return changes
 
 
-@given(segments(), streams(), st.sets(st.integers(1, LAST)))
+@given(segments(), streams(), st.sets(st.integers(1, END_MS)))
 def test_memberships_are_those_of_brute_force_at_every_moment(
     drawn_segments: tuple[model.Segment, ...], stream: list[Interaction], ticks: set[int]
 ) -> None:
     # For any ticks of the clock, with and without a return of the customer.
     world = rules(configuration(drawn_segments))
-    end = LAST + 30
+    end = END_MS + 30
     flow = Flow(world)
     emits: list[Emit] = []
     due_ticks = sorted(ticks)
@@ -219,17 +228,17 @@ def test_memberships_are_those_of_brute_force_at_every_moment(
     emits += flow.advance(end)
     assert not flow.dead_letters
     changes = changes_of(emits, {})
-    assert Counter(changes) == brute_force(stream, world.config, end)
+    assert Counter(changes) == brute_force_changes(stream, world.config, end)
 
 
 @given(segments(), streams())
 def test_changes_by_time_alone_are_decided(
     drawn_segments: tuple[model.Segment, ...], stream: list[Interaction]
 ) -> None:
-    # The interaction that caused a change names it, and is decided.
+    # The record of the interaction that caused a change names the change, and is decided.
     flow = Flow(rules(configuration(drawn_segments)))
     emits = [emit for record in stream for emit in flow.run(record)]
-    emits += flow.advance(LAST + 30)
+    emits += flow.advance(END_MS + 30)
     decided_ids = {emit.value.event_id for emit in emits if emit.topic == topics.DECISIONS}  # type: ignore[union-attr]
     entries = {
         (emit.value.interaction.event_id, name, kind)
@@ -252,7 +261,7 @@ def _changes(record: Segmented) -> Iterable[tuple[str, tuple[str, ...]]]:
 def test_segment_of_a_channel_is_evaluated_by_its_interactions_and_by_time(
     drawn_segments: tuple[model.Segment, ...], stream: list[Interaction], data: st.DataObject
 ) -> None:
-    # Interactions of the channel evaluate the segment as without the rule, others do not.
+    # Interactions of the channel evaluate the segment as without the rule; others leave it alone.
     channel_flow = Flow(
         rules(
             configuration(tuple(replace(segment, channels=("web",)) for segment in drawn_segments))
@@ -282,16 +291,16 @@ def _members(flow: Flow, arrival: Interaction) -> set[str]:
 def test_timers_of_one_moment_change_segments_together() -> None:
     # The order leaves its window when the view is older than 1 ms.
     condition = {
-        "all": [{"trait": "last_view", "older_than": "1ms"}, {"trait": "lately", "gte": 1}]
+        "all": [{"trait": "last_view", "older_than": "1ms"}, {"trait": "recent_orders", "gte": 1}]
     }
     world = rules(configuration((model.Segment("s", condition),)))
     visitor = (Identifier("cookie", "k"),)
     stream = [
         Interaction(f"e{at}", "track", name, "web", "log", at, at, visitor, {"page": 0})
-        for name, at in (("Order", 1), ("View", LATELY))
+        for name, at in (("Order", 1), ("View", ORDER_WINDOW_MS))
     ]
     flow = Flow(world)
     emits = [emit for record in stream for emit in flow.run(record)]
-    emits += flow.advance(LAST)
-    assert not brute_force(stream, world.config, LAST)
+    emits += flow.advance(END_MS)
+    assert not brute_force_changes(stream, world.config, END_MS)
     assert not changes_of(emits, {})

@@ -23,7 +23,7 @@ _STEPS = st.lists(
 _Output = tuple[str, bytes, bytes]
 """Topic, key and cause."""
 _OUTPUTS = [("out", b"a"), ("out", b"b"), ("dead-letters", b"a")]
-"""Possible outputs of an input, by the rules of the worker."""
+"""Topic and key of the output of an input; the worker's rules choose one of them."""
 
 
 class _Workers:
@@ -34,7 +34,7 @@ class _Workers:
         self._arrivals: dict[TP, list[int]] = {tp: [] for tp in _INPUTS}
         self._send_times: dict[_Output, int] = {}
         self._offsets = dict.fromkeys(_INPUTS, 0)
-        self._notes = dict.fromkeys(_INPUTS, 0)
+        self._commit_notes = dict.fromkeys(_INPUTS, 0)
         self._start(0)
 
     def step(self, name: str, tp: TP) -> None:
@@ -56,20 +56,19 @@ class _Workers:
             for tp, times in self._arrivals.items()
             if self._offsets[tp] < len(times)
         }
-        since_ms = first_sent_ms(arrivals, self._notes)
+        first_ms = first_sent_ms(arrivals, self._commit_notes)
         digests = (
             []
-            if since_ms is None
+            if first_ms is None
             else [
-                output_digest(*output) for output, at in self._send_times.items() if at >= since_ms
+                output_digest(*output) for output, at in self._send_times.items() if at >= first_ms
             ]
         )
         ends = {tp: len(self._arrivals[tp]) for tp in arrivals}
-        self._index = SentIndex(frozenset(digests), since_ms or 0, ends)
+        self._index = SentIndex(frozenset(digests), first_ms or 0, ends)
 
     def _process(self, tp: TP) -> None:
-        """Check the law as an input is processed: its outputs are in the log, and were not sent
-        twice."""
+        """Process an input, and check the law: its output is in the log, and was not sent twice."""
         output = *self._destination, b"%d %d" % (tp.partition, self._positions[tp])
         self._positions[tp] += 1
         if self._index.contains(*output):
@@ -79,7 +78,7 @@ class _Workers:
             self._send_times[output] = self._now_ms
 
     def _commit(self, tp: TP) -> None:
-        self._notes[tp] = int(self._index.commit_note(tp, self._positions[tp], self._now_ms))
+        self._commit_notes[tp] = int(self._index.commit_note(tp, self._positions[tp], self._now_ms))
         self._offsets[tp] = self._positions[tp]
         if self._index.is_obsolete(self._offsets):
             self._index = SentIndex()

@@ -10,8 +10,8 @@ from pipeline.config.compiled import CompiledSequence
 from pipeline.enrichment.sequences import MAX_MARKS, PANES, Mark, completion_at, prune_marks, union
 from pipeline.model.time import GRACE_MS
 
-_WITHIN_MS = 4
-_LONG = 1_000
+_WINDOW_MS = 4
+_LONG_WINDOW_MS = 1_000
 
 marks = st.lists(
     st.builds(
@@ -23,24 +23,26 @@ marks = st.lists(
 
 
 def sequence(steps: int, retention_ms: int = 100) -> CompiledSequence:
-    return CompiledSequence("~s", steps, (), None, _WITHIN_MS, retention_ms)
+    return CompiledSequence("~s", steps, (), None, _WINDOW_MS, retention_ms)
 
 
-def brute_force(marks: list[Mark], steps: int) -> int | None:
+def brute_force_completion(marks: list[Mark], steps: int) -> int | None:
     ends = []
     sorted_marks = sorted(marks)
     for places in combinations(range(len(sorted_marks)), steps):
         first, last = sorted_marks[places[0]], sorted_marks[places[-1]]
         fits = all(sorted_marks[place].fits >> step & 1 for step, place in enumerate(places))
         is_broken = any(mark.fits >> steps for mark in sorted_marks[places[0] + 1 : places[-1] + 1])
-        if fits and not is_broken and last.at - first.at <= _WITHIN_MS:
+        if fits and not is_broken and last.at - first.at <= _WINDOW_MS:
             ends.append(last.at)
     return max(ends, default=None)
 
 
 @given(marks, st.integers(2, 4))
 def test_completion_equals_the_latest_of_all_choices(drawn_marks: list[Mark], steps: int) -> None:
-    assert completion_at(union(drawn_marks), sequence(steps)) == brute_force(drawn_marks, steps)
+    assert completion_at(union(drawn_marks), sequence(steps)) == brute_force_completion(
+        drawn_marks, steps
+    )
 
 
 @given(marks, marks, marks)
@@ -52,14 +54,14 @@ def test_union_of_shards_is_the_same_in_any_order(
 
 @given(marks, st.integers(0, 20), st.integers(0, 5))
 def test_pruned_marks_give_the_same_completion(
-    drawn_marks: list[Mark], now_ms: int, for_ms: int
+    drawn_marks: list[Mark], now_ms: int, duration_ms: int
 ) -> None:
-    # Holds for completions that are not older than `for_ms`.
-    definition = sequence(2, retention_ms=_WITHIN_MS + for_ms)
+    # Holds for completions that are not older than `duration_ms`.
+    definition = sequence(2, retention_ms=_WINDOW_MS + duration_ms)
     now_ms = max([now_ms, *(mark.at for mark in drawn_marks)])
     before = completion_at(union(drawn_marks), definition)
     after = completion_at(prune_marks(union(drawn_marks), definition, now_ms), definition)
-    if before is not None and before > now_ms - for_ms:
+    if before is not None and before > now_ms - duration_ms:
         assert after == before
 
 
@@ -70,7 +72,7 @@ def _long_streams(draw: st.DrawFn, parts: int) -> list[Mark]:
     random, at, marks = Random(seed), 0, list[Mark]()
     while len(marks) < 3_000:
         kinds = random.sample(range(parts), random.randint(1, parts))
-        step = random.choice([1, 1, 2, _LONG // 50])
+        step = random.choice([1, 1, 2, _LONG_WINDOW_MS // 50])
         for _ in range(random.choice([1, 2, 5, 400])):
             at += random.randint(0, step)
             marks.append(Mark(at, f"e{len(marks):06}", 1 << random.choice(kinds)))
@@ -85,7 +87,7 @@ def latest_completion(marks: list[Mark], steps: int) -> int | None:
             continue
         step = 1
         for mark in marks[start + 1 :]:
-            if mark.at - first.at > _LONG or mark.fits >> steps:
+            if mark.at - first.at > _LONG_WINDOW_MS or mark.fits >> steps:
                 break
             if step < steps - 1:
                 step += mark.fits >> step & 1
@@ -95,12 +97,14 @@ def latest_completion(marks: list[Mark], steps: int) -> int | None:
 
 
 @settings(max_examples=15)
-@given(st.integers(2, 4), st.sampled_from([0, _LONG, 12 * _LONG]), st.data())
+@given(st.integers(2, 4), st.sampled_from([0, _LONG_WINDOW_MS, 12 * _LONG_WINDOW_MS]), st.data())
 def test_bounded_marks_give_the_answer_of_all_marks(
-    steps: int, for_ms: int, data: st.DataObject
+    steps: int, duration_ms: int, data: st.DataObject
 ) -> None:
     # The marks come in order, some for `without`, and are compared a hundred times meanwhile.
-    sequence = CompiledSequence("~s", steps, (), None, _LONG, _LONG + for_ms)
+    sequence = CompiledSequence(
+        "~s", steps, (), None, _LONG_WINDOW_MS, _LONG_WINDOW_MS + duration_ms
+    )
     marks = data.draw(_long_streams(steps + 1))
     kept_marks: tuple[Mark, ...] = ()
     for count, new in enumerate(marks, start=1):
@@ -114,10 +118,10 @@ def test_bounded_marks_give_the_answer_of_all_marks(
                 latest_completion(window_marks, steps),
                 completion_at(kept_marks, sequence),
             )
-            if expected is not None and expected > new.at - for_ms:
+            if expected is not None and expected > new.at - duration_ms:
                 assert answer == expected
             else:
-                assert answer is None or answer <= new.at - for_ms
+                assert answer is None or answer <= new.at - duration_ms
 
 
 def test_first_step_is_kept_while_many_later_ones_follow() -> None:

@@ -33,7 +33,7 @@ class StoreAgainstLog(RuleBasedStateMachine):
         super().__init__()
         self.path = Path(tempfile.mkdtemp())
         self.log: Log = []
-        self.cut_at = 0
+        self.cut_offset = 0
         self.store = PartitionStore(self.path / "0")
 
     def teardown(self) -> None:
@@ -48,16 +48,16 @@ class StoreAgainstLog(RuleBasedStateMachine):
     @rule()
     def cut(self) -> None:
         self.store.cut()
-        self.cut_at = len(self.log)
+        self.cut_offset = len(self.log)
 
     @rule()
     def persist(self) -> None:
-        self.store.persist(self.cut_at)
+        self.store.persist(self.cut_offset)
 
-    @rule(meanwhile=st.lists(st.tuples(_KEYS, st.none() | st.binary(max_size=3)), max_size=2))
-    def commit(self, meanwhile: Log) -> None:
+    @rule(later_writes=st.lists(st.tuples(_KEYS, st.none() | st.binary(max_size=3)), max_size=2))
+    def commit(self, later_writes: Log) -> None:
         self.cut()
-        for key, value in meanwhile:
+        for key, value in later_writes:
             self.write(key, value)
         self.persist()
 
@@ -69,8 +69,8 @@ class StoreAgainstLog(RuleBasedStateMachine):
 
     @rule(share=st.floats(0, 1))
     def kill_and_restore(self, share: float) -> None:
-        """Kill the store and restore it: of the writes after its offset a `share` is in the
-        changelog, the others are lost."""
+        """Kill the store and restore it. The changelog has a `share` of the writes after the
+        store's offset; the others are lost."""
         self.store.close()
         self.store = PartitionStore(self.path / "0")
         start = self.store.next_offset
@@ -78,14 +78,14 @@ class StoreAgainstLog(RuleBasedStateMachine):
         end = start + round((len(self.log) - start) * share)
         self.log = self.log[:end]
         self.store.restore(self.log[start:], end)
-        self.cut_at = end
+        self.cut_offset = end
 
     @rule()
     def rebuild_after_loss(self) -> None:
         self.store.reset()
         assert self.store.next_offset == 0
         self.store.restore(self.log, len(self.log))
-        self.cut_at = len(self.log)
+        self.cut_offset = len(self.log)
 
     @rule(prefix=_PREFIXES)
     def scan_in_key_order(self, prefix: bytes) -> None:

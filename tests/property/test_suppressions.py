@@ -1,4 +1,4 @@
-"""Suppressions last for exactly their time, across whatever profiles merge."""
+"""Suppressions last exactly for their duration, also when profiles merge."""
 
 from collections.abc import Iterable
 
@@ -44,7 +44,7 @@ def _life(*suppressions: dict[str, object], **parts: object) -> Life:
 
 
 @pytest.mark.parametrize(
-    ("after_ms", "is_silent"),
+    ("delay_ms", "is_silent"),
     [
         (0, True),
         (4 * MINUTE_MS + 59 * SECOND_MS, True),
@@ -54,11 +54,11 @@ def _life(*suppressions: dict[str, object], **parts: object) -> Life:
     ],
 )
 def test_complaint_silences_sales_until_its_duration_is_over(
-    after_ms: int, is_silent: bool
+    delay_ms: int, is_silent: bool
 ) -> None:
     life = _life(_COMPLAINT)
     life.interact("Complaint", DAY_MS)
-    decision = life.interact("Home", DAY_MS + after_ms, ask=["hero"])
+    decision = life.interact("Home", DAY_MS + delay_ms, ask=["hero"])
     assert life.treatments() == ([] if is_silent else ["gold-hero"])
     assert (fates(decision)["gold-hero"] == "suppression complaint") is is_silent
 
@@ -128,8 +128,8 @@ def test_outcomes_silence_their_offer_for_the_time_counted_by_hand(
     for minute in sorted(times):
         at = minute * MINUTE_MS
         decision = life.interact("Home", at, ask=["hero"])
-        for name, before in dismissals.items():
-            is_silent = _is_silent(before, (count, window, duration), minute)
+        for name, minutes in dismissals.items():
+            is_silent = _is_silent(minutes, (count, window, duration), minute)
             assert (fates(decision)[f"{name}-hero"] == "suppression tired") is is_silent
         for action in life.actions():
             if data.draw(st.booleans()):

@@ -29,12 +29,12 @@ _EVENTS = st.one_of(
 
 @dataclass
 class _History:
-    """History of one partition; `since` timers had fired when its present owner began."""
+    """History of one partition; `first_firing`: index of the first firing by the present owner."""
 
     timer_stage: TimerStage = field(default_factory=TimerStage)
     now_ms: int = START_MS
     arrivals: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
-    since: int = 0
+    first_firing: int = 0
     has_lost: bool = False
 
     def __post_init__(self) -> None:
@@ -57,16 +57,16 @@ class _History:
             case "lose":
                 self._lose_timers(amount)
             case "start" | "assign":
-                self.since = len(self.timer_stage.firings)
+                self.first_firing = len(self.timer_stage.firings)
                 self.timer_stage.start() if kind == "start" else self.timer_stage.on_assignment()
 
     def end(self) -> None:
         """Run until no timer is left to fire."""
         for _ in range(4 * _PEOPLE):
-            self.timer_stage.process(self.timer_stage.unprocessed)
+            self.timer_stage.process(self.timer_stage.unprocessed_count)
             self.now_ms += max(WAIT_MS, LOST_MS) + 1
             self._look(0)
-            if not self.timer_stage.unprocessed and not self.timer_stage.timers:
+            if not self.timer_stage.unprocessed_count and not self.timer_stage.timers:
                 return
         raise AssertionError("timers are left")
 
@@ -74,11 +74,11 @@ class _History:
         self.arrivals[person].append(self.now_ms)
         self.timer_stage.write_input(f"p{person}", self.now_ms)
 
-    def _look(self, others: int) -> None:
-        """Fire due timers beside a backlog of `others`."""
-        backlog = self.timer_stage.ports.inputs = others + self.timer_stage.unprocessed
+    def _look(self, other_inputs: int) -> None:
+        """Fire due timers while the backlog has `other_inputs` besides those of the stage."""
+        backlog = self.timer_stage.ports.inputs = other_inputs + self.timer_stage.unprocessed_count
         count = self.timer_stage.fire_due_timers(self.now_ms)
-        fired_timers = self.timer_stage.firings[self.since :]
+        fired_timers = self.timer_stage.firings[self.first_firing :]
         assert count <= min(WINDOW, max(_BACKLOG_LIMIT - backlog, _MINIMUM))
         assert self.has_lost or len(set(fired_timers)) == len(fired_timers), "fired twice"
         assert (

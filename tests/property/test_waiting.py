@@ -78,7 +78,7 @@ def test_delivered_or_expired_message_is_not_cancelled(outcome: str) -> None:
     assert _cancellations(life) == []
 
 
-def test_rules_on_an_interaction_do_not_read_a_later_one() -> None:
+def test_rules_on_an_interaction_do_not_read_a_later_interaction() -> None:
     cart_rule = {"rule": "asked", "when": {"property": "page", "is": "cart"}}
     life = _life(eligibility=[cart_rule])
     life.interact("Go", _START, page="cart")
@@ -92,9 +92,9 @@ def test_later_message_is_cancelled_that_exceeds_a_cap_after_a_merge() -> None:
     cookie, customer = Identifier("cookie", "k"), Identifier("customer_id", "ada")
     life.interact("Go", _START, identifiers=(cookie,))
     life.interact("Go", _START + 1, identifiers=(customer,))
-    [later] = life.actions()
+    [later_action] = life.actions()
     life.interact("Login", _START + 2, identifiers=(customer, cookie))
-    assert _cancellations(life) == [(later.action_id, "cap one")]
+    assert _cancellations(life) == [(later_action.action_id, "cap one")]
 
 
 def test_message_is_cancelled_when_time_alone_ends_its_audience() -> None:
@@ -135,16 +135,16 @@ class _Oracle:
     """Messages that wait, and the traits that the customer has set."""
 
     def __init__(self) -> None:
-        self.waiting: dict[str, Action] = {}
+        self.waiting_actions: dict[str, Action] = {}
         self.traits: dict[str, str] = {}
 
-    def cancellations(self, name: str, properties: dict[str, str], at: int) -> set[str]:
-        """Return the messages that must not go any more."""
+    def add_interaction(self, name: str, properties: dict[str, str], at: int) -> set[str]:
+        """Apply the traits of an interaction; return the messages that it must cancel."""
         self.traits |= properties
         is_ineligible = "yes" in (self.traits.get("bought"), self.traits.get("stop"))
         if not is_ineligible and name != "Complaint":
             return set()
-        return {key for key, action in self.waiting.items() if action.deadline_at > at}
+        return {key for key, action in self.waiting_actions.items() if action.deadline_at > at}
 
 
 @settings(max_examples=cases(150), deadline=None)
@@ -155,17 +155,17 @@ def test_no_message_waits_that_would_not_be_decided(seed: int) -> None:
         at += random.choice((1, MINUTE_MS, HOUR_MS, DAY_MS))
         name = random.choice(("Go", "Go", "View", "Ordered", "Left", "Complaint", "Outcome"))
         if name == "Outcome":
-            if oracle.waiting:
-                action = oracle.waiting.pop(random.choice(sorted(oracle.waiting)))
+            if oracle.waiting_actions:
+                action = oracle.waiting_actions.pop(random.choice(sorted(oracle.waiting_actions)))
                 life.react(action, random.choice(("sent", "expired", "bounce")), at)
             continue
         answer = random.choice(("yes", "no"))
         properties = {"Ordered": {"bought": answer}, "Left": {"stop": answer}}.get(name, {})
-        expected = oracle.cancellations(name, properties, at)
+        expected = oracle.add_interaction(name, properties, at)
         life.interact(name, at, **properties)
         assert {key for key, _ in _cancellations(life)} == expected
-        oracle.waiting = {
-            key: action for key, action in oracle.waiting.items() if key not in expected
+        oracle.waiting_actions = {
+            key: action for key, action in oracle.waiting_actions.items() if key not in expected
         } | {action.action_id: action for action in life.actions()}
 
 

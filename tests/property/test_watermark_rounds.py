@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from agents.transport.watermark_rounds import WatermarkRounds
 
 _ROUND_S = 0.1
-_LONGEST_S = 0.1
+_ANSWER_LIMIT_S = 0.1
 """An answer that takes longer is a failure."""
 
-_ANSWERS = st.tuples(st.floats(0, _LONGEST_S), st.booleans())
+_ANSWERS = st.tuples(st.floats(0, _ANSWER_LIMIT_S), st.booleans())
 
 
 @given(st.dictionaries(st.integers(0, 63), _ANSWERS, min_size=1, max_size=64))
@@ -23,8 +23,8 @@ def test_answering_partitions_are_returned_by_rounds_of_bounded_time(
 
     def ask(tp: TP) -> int:
         nonlocal now_s
-        takes_s, fails = answers[tp.partition]
-        now_s += takes_s
+        duration_s, fails = answers[tp.partition]
+        now_s += duration_s
         if fails:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return tp.partition
@@ -33,17 +33,19 @@ def test_answering_partitions_are_returned_by_rounds_of_bounded_time(
     tps = {TP("topic", partition) for partition in answers}
     all_ends: dict[TP, int] = {}
     for _ in tps:  # one round a partition suffices even if a round has time for one only
-        began_s = now_s
+        begin_s = now_s
         ends, error = rounds.ask(tps)
-        assert now_s - began_s < _ROUND_S + _LONGEST_S
+        assert now_s - begin_s < _ROUND_S + _ANSWER_LIMIT_S
         assert error is None or any(fails for _, fails in answers.values())
         all_ends |= ends
     assert all_ends == {tp: tp.partition for tp in tps if not answers[tp.partition][1]}
 
 
 @given(st.sets(st.integers(0, 63), min_size=1), st.sets(st.integers(0, 63), min_size=1))
-def test_other_partitions_are_asked_after_an_assignment(before: set[int], after: set[int]) -> None:
+def test_other_partitions_are_asked_after_an_assignment(
+    old_partitions: set[int], new_partitions: set[int]
+) -> None:
     rounds = WatermarkRounds(lambda tp: tp.partition, _ROUND_S, lambda: 0.0)
-    for partitions in (before, after):
+    for partitions in (old_partitions, new_partitions):
         ends, error = rounds.ask(TP("topic", partition) for partition in partitions)
         assert (set(ends.values()), error) == (partitions, None)

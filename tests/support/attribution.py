@@ -23,7 +23,7 @@ def removal_effects_by_matrix(
     without the channel's states."""
     flow: defaultdict[tuple[object, object], float] = defaultdict(float)
     gain: defaultdict[object, float] = defaultdict(float)
-    leaving: defaultdict[object, float] = defaultdict(float)
+    departures: defaultdict[object, float] = defaultdict(float)
     for row in rows:
         size = min(order, len(row.path))
         windows = [row.path[end - size : end] for end in range(size, len(row.path) + 1) if size]
@@ -32,18 +32,18 @@ def removal_effects_by_matrix(
             if window != states[-1]:
                 states.append(window)
         journeys = row.conversions + row.nulls
-        for state, following in pairwise(states):
-            flow[state, following] += journeys
+        for state, next_state in pairwise(states):
+            flow[state, next_state] += journeys
         for state in states:
-            leaving[state] += journeys
+            departures[state] += journeys
         gain[states[-1]] += amount(row)
-    names = [state for state, journeys in leaving.items() if journeys]
+    names = [state for state, journeys in departures.items() if journeys]
     index_of = {state: index for index, state in enumerate(names)}
     steps = np.zeros((len(names), len(names)))
-    for (state, following), journeys in flow.items():
+    for (state, next_state), journeys in flow.items():
         if journeys:
-            steps[index_of[state], index_of[following]] += journeys / leaving[state]
-    gains = np.array([gain[state] / leaving[state] for state in names])
+            steps[index_of[state], index_of[next_state]] += journeys / departures[state]
+    gains = np.array([gain[state] / departures[state] for state in names])
 
     def worth(removed_channel: str | None) -> float:
         remaining = [
@@ -56,7 +56,7 @@ def removal_effects_by_matrix(
     return {channel: 1.0 - worth(channel) / worth_of_all for channel in channels_of(rows)}
 
 
-def shapley_by_permutations(
+def shapley_values_by_permutations(
     players: Sequence[str], worth: Callable[[frozenset[str]], float]
 ) -> dict[str, float]:
     """Return the mean of each player's contributions, over every order of joining."""
@@ -64,8 +64,8 @@ def shapley_by_permutations(
     orders = list(permutations(players))
     for order in orders:
         for place, player in enumerate(order):
-            before = frozenset(order[:place])
-            contributions[player] += worth(before | {player}) - worth(before)
+            earlier_players = frozenset(order[:place])
+            contributions[player] += worth(earlier_players | {player}) - worth(earlier_players)
     return {player: contributions[player] / len(orders) for player in players}
 
 

@@ -1,4 +1,4 @@
-"""Known vulnerabilities of packages that running Kairos installs: `python -m tests.support.audit`.
+"""Known vulnerabilities of the packages that Kairos installs: `python -m tests.support.audit`.
 
 Exit code: 1 if there are any, 0 if there are none or if advisories cannot be reached, which a line
 reports.
@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from tests.support.licences import LOCK
 
-VULNERABLE: Final = "jinja2==2.4.1\n"
+VULNERABLE_REQUIREMENT: Final = "jinja2==2.4.1\n"
 """Requirement with known advisories; if none are found, the index of advisories is unreachable."""
 
 _WAIT_S: Final = 60.0
@@ -62,13 +62,17 @@ def audit(requirements: Path, *options: str) -> AuditReport | str:
 def unavailability() -> str | None:
     """Return the reason why advisories cannot be reached; None if they can."""
     with NamedTemporaryFile("w", suffix=".txt") as file:
-        file.write(VULNERABLE)
+        file.write(VULNERABLE_REQUIREMENT)
         file.flush()
         report = audit(Path(file.name), "--no-deps")
     if isinstance(report, str):
         return report
     is_vulnerable = any(dependency.vulns for dependency in report.dependencies)
-    return None if is_vulnerable else f"no advisories for {VULNERABLE.strip()}, which has some"
+    return (
+        None
+        if is_vulnerable
+        else f"no advisories for {VULNERABLE_REQUIREMENT.strip()}, which has some"
+    )
 
 
 def findings(report: AuditReport) -> list[str]:

@@ -1,7 +1,7 @@
 """The synthetic bank's events through the stages in memory: the configuration of deploy/bank
 decides, a learner counts, and customers react by the world's true effects.
 
-The true effect of each message is kept with it, so that an analysis can be compared with it."""
+Each message is kept with its true effect, with which an analysis can be compared."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from tests.support.learning import MemoryLearner, teach
 
 BANK: Final = Path(__file__).parents[2] / "deploy" / "bank"
 _WAIT_MS: Final = 100
-_SNAPSHOT_EVERY: Final = 500
+_DECISIONS_PER_SNAPSHOT: Final = 500
 """Decisions between two snapshots of the learner."""
 
 
@@ -44,8 +44,8 @@ def bank_bundle(**policies: Any) -> Bundle:
 
 @dataclass(frozen=True, slots=True)
 class SentMessage:
-    """Message to a customer. `chance`: probability that it makes the customer reach the goal, who
-    would not otherwise; `goal_at`: the time of reaching it (epoch ms)."""
+    """Message to a customer. `chance`: probability that the message makes a customer reach the goal
+    who would otherwise not reach it; `goal_at`: the time of reaching it (epoch ms)."""
 
     profile_id: str
     campaign: str
@@ -67,7 +67,7 @@ class BankPlay:
         self._learner = learner
         self._people: dict[str, int] = {}
         self._goals: set[tuple[int, str]] = set()
-        self._due: list[tuple[int, int, Interaction]] = []
+        self._due_reactions: list[tuple[int, int, Interaction]] = []
         self._count = 0
 
     def play(self) -> "BankPlay":
@@ -81,8 +81,8 @@ class BankPlay:
         return self
 
     def _react_until(self, now_ms: int) -> None:
-        while self._due and self._due[0][0] <= now_ms:
-            at, _, reaction = heappop(self._due)
+        while self._due_reactions and self._due_reactions[0][0] <= now_ms:
+            at, _, reaction = heappop(self._due_reactions)
             self._handle(self.flow.advance(at))
             self._handle(self.flow.run(reaction))
 
@@ -102,7 +102,7 @@ class BankPlay:
     def _learn(self, decision: Decision) -> None:
         if self._learner is not None:
             self._learner.fold(decision)
-            if len(self.decisions) % _SNAPSHOT_EVERY == 0:
+            if len(self.decisions) % _DECISIONS_PER_SNAPSHOT == 0:
                 self.flow.rules = teach(self.flow.rules, self._learner.publish())
 
     def _react(self, action: Action, profile_id: str) -> None:
@@ -134,7 +134,7 @@ class BankPlay:
 
     def _schedule(self, at: int, interaction: Interaction) -> None:
         self._count += 1
-        heappush(self._due, (at, self._count, interaction))
+        heappush(self._due_reactions, (at, self._count, interaction))
 
     def _customer(self, person: int) -> SimulatedCustomer:
         return _cached_customer(self._size.seed, person)

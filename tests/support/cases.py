@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-THOROUGH = 2_000
+THOROUGH_CASES = 2_000
 """Cases of a law without a number of its own under the profile `thorough`."""
 
 _MINIMUM = 10
@@ -10,6 +10,6 @@ _MINIMUM = 10
 
 def cases(maximum: int) -> int:
     """Return `maximum` under the profile `thorough`; else a quarter of it, at least ten."""
-    if settings.default is not None and settings.default.max_examples >= THOROUGH:
+    if settings.default is not None and settings.default.max_examples >= THOROUGH_CASES:
         return maximum
     return max(min(maximum, _MINIMUM), maximum // 4)

@@ -130,7 +130,7 @@ def committed_offsets(bootstrap: str, group: str, topic: str, partitions: int) -
     return [max(part.offset, 0) for part in positions]
 
 
-def all_committed(plan: Plan) -> bool:
+def has_committed_all(plan: Plan) -> bool:
     """Return whether every hop has committed all of its input."""
     return all(
         committed_offsets(plan.bootstrap, f"{plan.prefix}.hop{hop}", topic, plan.partitions)

@@ -19,7 +19,7 @@ from agents.transport.records import Headers
 from agents.transport.runs import iterate_in_runs
 from tests.support.doom import doom
 
-RAISE = b"raise"
+FAULTY_VALUE = b"raise"
 """Value of a record at which an agent raises an exception."""
 ASSIGNMENT, REVOCATION = "ASSIGNED", "REVOKED"
 """Prefixes of the lines that report a hop's partitions at a rebalance."""
@@ -78,22 +78,22 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
     async def count(stream: Any) -> None:
         async for event in iterate_in_runs(stream):
             message = event.message
-            if message.value == RAISE:
+            if message.value == FAULTY_VALUE:
                 raise ValueError("asked to raise")
             stored_row = table.get_in(message.partition, message.key)
             row = Row() if stored_row is None else _DECODER.decode(stored_row)
             if message.value not in row.ids:
                 row = Row(row.count + 1, [*row.ids, message.value])
                 table.put_in(message.partition, message.key, _ENCODER.encode(row))
-            before = [header for header in message.headers or () if header[0] != "cause"]
+            other_headers = [header for header in message.headers or () if header[0] != "cause"]
             cause = f"{message.topic}/{message.partition} {message.offset}".encode()
-            headers: Headers = [*before, ("hop", b"%d" % number), ("cause", cause)]
+            headers: Headers = [*other_headers, ("hop", b"%d" % number), ("cause", cause)]
             app.producer.send_raw(  # type: ignore[attr-defined]
                 target, message.key, message.value, headers=headers
             )
 
     @app.task
-    async def ready() -> None:
+    async def announce_readiness() -> None:
         print("READY", flush=True)
 
     @app.on_partitions_assigned.connect

@@ -5,9 +5,7 @@ from pathlib import Path
 from pipeline.adapters.config_files import ConfigError, load
 
 
-def errors_after_change(
-    folder: Path, file: str, old: str, new: str
-) -> tuple[list[ConfigError], int]:
+def load_after_change(folder: Path, file: str, old: str, new: str) -> tuple[list[ConfigError], int]:
     """Replace `old` in a file; return the errors of the folder, and the line of the change."""
     path = folder / file
     text = path.read_text()

@@ -86,8 +86,8 @@ class Life:
         zone: str | None = None,
         **properties: Scalar,
     ) -> Decision:
-        """Return the decision on an interaction; `ask`: placements, or the limit of each
-        placement."""
+        """Process an interaction, and return the decision on it; `ask`: placements, or the limit of
+        each placement."""
         self._count += 1
         placements = tuple(ask)
         limits = dict(ask) if isinstance(ask, Mapping) else {}
@@ -108,7 +108,7 @@ class Life:
         return self._run(interaction)
 
     def react(self, action: Action, outcome: str, at: int) -> Decision:
-        """Return the decision on a customer's reaction to a message."""
+        """Process a customer's reaction to a message, and return the decision on it."""
         self._count += 1
         interaction = Interaction(
             event_id=f"o{self._count}",

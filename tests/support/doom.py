@@ -100,6 +100,6 @@ def _is_coroutine(call: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(call)
 
 
-def _die(now: bool) -> None:
-    if now:
+def _die(is_due: bool) -> None:
+    if is_due:
         os.kill(os.getpid(), signal.SIGKILL)

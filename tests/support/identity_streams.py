@@ -27,7 +27,7 @@ def interactions(draw: st.DrawFn, minute: int) -> Interaction:
     """Draw the interaction received in that minute; it may have occurred some minutes before."""
     names = draw(st.sets(st.sampled_from(NAMES), min_size=1, max_size=2))
     now_ms = minute * MINUTE_MS
-    late_ms = draw(st.sampled_from([0, 0, 0, 1, 3, 5])) * MINUTE_MS
+    delay_ms = draw(st.sampled_from([0, 0, 0, 1, 3, 5])) * MINUTE_MS
     properties: dict[str, Scalar] = {
         "total": draw(st.integers(0, 9)),
         "page": f"p{draw(st.integers(0, 3))}",
@@ -38,19 +38,19 @@ def interactions(draw: st.DrawFn, minute: int) -> Interaction:
         name=draw(st.sampled_from(["View", "Order"])),
         channel="web",
         source="shop",
-        occurred_at=max(now_ms - late_ms - minute, 1),
+        occurred_at=max(now_ms - delay_ms - minute, 1),
         received_at=now_ms,
         identifiers=tuple(sorted(names, key=lambda name: (RANKS[name.namespace], name.value))),
         properties=properties,
     )
 
 
-def unlink(identifier: str, other: str, at: int) -> IdentityChange:
+def unlink_request(identifier: str, other: str, at: int) -> IdentityChange:
     event_id = f"unlink-{identifier}-{other}-{at}"
     return IdentityChange(event_id, "unlink", identifier, at, "", other=other)
 
 
-def forget(identifier: str, at: int) -> IdentityChange:
+def forget_request(identifier: str, at: int) -> IdentityChange:
     return IdentityChange(f"forget-{identifier}-{at}", "forget", identifier, at, "")
 
 
@@ -70,21 +70,21 @@ class ReaderView:
     def profiles(self) -> dict[str, dict[str, Scalar]]:
         return {
             key: {**value.traits, "names": " ".join(value.identifiers)}
-            for key, value in self.latest(topics.PROFILES).items()
+            for key, value in self.latest_values(topics.PROFILES).items()
             if isinstance(value, Profile)
         }
 
     def segments(self) -> dict[str, set[str]]:
         return {
             key: set(value.segments)
-            for key, value in self.latest(topics.MEMBERSHIPS).items()
+            for key, value in self.latest_values(topics.MEMBERSHIPS).items()
             if isinstance(value, Memberships) and value.segments
         }
 
-    def people(self) -> dict[str, str]:
+    def roots(self) -> dict[str, str]:
         """Return every identifier's root."""
         return {key: row.root for key, row in self.flow.rows["identity"].items()}
 
-    def latest(self, topic: str) -> dict[str, Any]:
+    def latest_values(self, topic: str) -> dict[str, Any]:
         """Return the last value of each key of a topic."""
         return {emit.key: emit.value for emit in self.outputs if emit.topic == topic}

@@ -64,7 +64,7 @@ class Logs:
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
         self.records: dict[Place, list[Record]] = defaultdict(list)
-        self.committed: dict[Place, int] = Counter()
+        self.committed_offsets: dict[Place, int] = Counter()
 
     def partition_of(self, key: bytes | None) -> int:
         return crc32(key or b"") % self.partitions
@@ -110,8 +110,8 @@ class StageProcess(Sending):
         self.table = self
         self.partitions: Collection[int] = range(logs.partitions)
         self.writes = 0
-        self.next = {
-            (topic, p): logs.committed[topic, p]
+        self.next_offsets = {
+            (topic, p): logs.committed_offsets[topic, p]
             for topic in stage.inputs
             for p in range(logs.partitions)
         }
@@ -119,18 +119,20 @@ class StageProcess(Sending):
         self._doomed_at: int | None = None
         self._rows: list[dict[bytes, bytes]] = [self._restore(p) for p in self.partitions]
         self._queues: dict[Place, deque[_QueuedRecord]] = defaultdict(deque)
-        self._pending: dict[Place, Counter[int]] = defaultdict(Counter)
+        self._open_counts: dict[Place, Counter[int]] = defaultdict(Counter)
         self._input: tuple[Place, int] = (("", 0), 0)
         rulebook = rulebook_of(rules)
         self._shell = StageShell(stage, self, _CACHE, rulebook, StageMetrics(stage.name))
 
-    def unread(self) -> list[Place]:
+    def unread_places(self) -> list[Place]:
         """Return the inputs with unprocessed records."""
         return [
-            place for place, offset in self.next.items() if offset < len(self._logs.records[place])
+            place
+            for place, offset in self.next_offsets.items()
+            if offset < len(self._logs.records[place])
         ]
 
-    def in_flight(self) -> dict[Place, int]:
+    def in_flight_counts(self) -> dict[Place, int]:
         """Return the number of records in flight to each place, changelogs first."""
         lengths = {place: len(queue) for place, queue in self._queues.items() if queue}
         return dict(sorted(lengths.items(), key=lambda entry: entry[0][0] != self._changelog))
@@ -141,10 +143,10 @@ class StageProcess(Sending):
 
     def process(self, place: Place) -> None:
         """Process the next input of `place`."""
-        offset = self.next[place]
-        self.next[place] = offset + 1
+        offset = self.next_offsets[place]
+        self.next_offsets[place] = offset + 1
         self._input = (place, offset)
-        self._pending[place][offset] += 1
+        self._open_counts[place][offset] += 1
         record = self._logs.records[place][offset]
         finish(
             self._shell.handle(
@@ -170,9 +172,11 @@ class StageProcess(Sending):
 
     def commit(self) -> None:
         """Commit the inputs before the first whose rows or outputs are not all in the log."""
-        for place in self.next:
-            open_offsets = self._pending[place]
-            self._logs.committed[place] = min(open_offsets, default=self.next[place])
+        for place in self.next_offsets:
+            open_offsets = self._open_counts[place]
+            self._logs.committed_offsets[place] = min(
+                open_offsets, default=self.next_offsets[place]
+            )
 
     def states(self) -> dict[str, Any]:
         """Return the states by key."""
@@ -215,17 +219,17 @@ class StageProcess(Sending):
     def backlog(self, partition: int) -> int | None:
         return sum(
             len(self._logs.records[place]) - offset
-            for place, offset in self.next.items()
+            for place, offset in self.next_offsets.items()
             if place[1] == partition
         )
 
     async def flush_and_commit(self) -> None:
-        for place, length in self.in_flight().items():
+        for place, length in self.in_flight_counts().items():
             self.deliver(place, length)
         self.commit()
 
     def committed(self, topic: str, partition: int) -> int:
-        return self._logs.committed[topic, partition]
+        return self._logs.committed_offsets[topic, partition]
 
     def partition_of(self, topic: str, key: bytes) -> int:
         return self._logs.partition_of(key)
@@ -245,13 +249,13 @@ class StageProcess(Sending):
             raise KilledError
         self.writes += 1
         source, offset = self._input
-        self._pending[source][offset] += 1
+        self._open_counts[source][offset] += 1
         self._queues[place].append(_QueuedRecord(record, self._input, self.writes))
 
     def _finish(self, place: Place, offset: int) -> None:
-        self._pending[place][offset] -= 1
-        if not self._pending[place][offset]:
-            del self._pending[place][offset]
+        self._open_counts[place][offset] -= 1
+        if not self._open_counts[place][offset]:
+            del self._open_counts[place][offset]
 
     def _restore(self, partition: int) -> dict[bytes, bytes]:
         rows: dict[bytes, bytes] = {}
@@ -276,7 +280,7 @@ class KilledStages:
 
     def run(self, kills: int) -> None:
         """Run in any order that Kafka allows, with a kill at `kills` of a hundred steps."""
-        while busy := self._busy():
+        while busy := self._busy_processes():
             process = self._random.choice(busy)
             if self._random.randrange(100) < kills:
                 process.doom(self._random.randrange(_WRITES_OF_AN_INPUT))
@@ -293,7 +297,7 @@ class KilledStages:
         """Run one process at a time; kill that of `stage` before its `write`-th write. `is_written`
         returns whether the records in flight to a place reach the log."""
         self._processes[stage].doom(write)
-        while busy := self._busy():
+        while busy := self._busy_processes():
             try:
                 self._drain(busy[0])
             except KilledError:
@@ -315,20 +319,24 @@ class KilledStages:
         """Return the number of writes of each stage since its start."""
         return [process.writes for process in self._processes]
 
-    def _busy(self) -> list[StageProcess]:
-        return [process for process in self._processes if process.unread() or process.in_flight()]
+    def _busy_processes(self) -> list[StageProcess]:
+        return [
+            process
+            for process in self._processes
+            if process.unread_places() or process.in_flight_counts()
+        ]
 
     def _take_step(self, process: StageProcess) -> None:
-        inputs, in_flight = process.unread(), process.in_flight()
+        inputs, in_flight = process.unread_places(), process.in_flight_counts()
         if inputs and (not in_flight or self._random.random() < 0.4):
             process.process(self._random.choice(inputs))
         else:
             process.deliver(self._random.choice(list(in_flight)))
 
     def _drain(self, process: StageProcess) -> None:
-        for place in process.unread():
+        for place in process.unread_places():
             process.process(place)
-        for place, length in process.in_flight().items():
+        for place, length in process.in_flight_counts().items():
             process.deliver(place, length)
         process.commit()
 
@@ -336,7 +344,7 @@ class KilledStages:
         self._restart(process, lambda _, length: self._random.randint(0, length))
 
     def _restart(self, process: StageProcess, choose_count: Callable[[Place, int], int]) -> None:
-        for place, length in process.in_flight().items():
+        for place, length in process.in_flight_counts().items():
             process.deliver(place, choose_count(place, length))
         self.kills += 1
         self._processes[STAGES.index(process.stage)] = self._start(process.stage)

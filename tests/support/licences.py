@@ -1,4 +1,4 @@
-"""Licences of packages that running Kairos installs, as each package's own metadata states them."""
+"""Licences of the packages that Kairos installs, as each package's own metadata states them."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Final
 
 LOCK: Final = Path(__file__).parents[2] / "deploy" / "requirements.lock"
 
-PERMISSIVE: Final = (
+PERMISSIVE_PREFIXES: Final = (
     "0BSD", "Apache", "BSD", "CC0", "ISC", "MIT", "MPL-2", "Mozilla", "PSF",
     "Python Software Foundation", "Unlicense", "Zlib",
 )  # fmt: skip
@@ -45,7 +45,7 @@ def licences(package: str) -> list[str] | None:
 
 def is_allowed(licence: str) -> bool:
     """Return whether the licence needs no reason."""
-    return licence.startswith(PERMISSIVE)
+    return licence.startswith(PERMISSIVE_PREFIXES)
 
 
 def _texts(package_metadata: PackageMetadata) -> Iterator[str]:

@@ -146,8 +146,9 @@ def _authenticate(
     return smtp.AuthResult(success=fits)
 
 
-def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """Return a server's context for `localhost`, and the file of the certificate's signer."""
+def write_certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """Write a certificate for `localhost` and its key; return a server's context with them, and the
+    file of the certificate's signer."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -163,9 +164,9 @@ def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    chain, private = folder / "certificate.pem", folder / "key.pem"
+    chain, key_file = folder / "certificate.pem", folder / "key.pem"
     chain.write_bytes(builder.public_bytes(serialization.Encoding.PEM))
-    private.write_text(to_pem(key))
+    key_file.write_text(to_pem(key))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain, private)
+    context.load_cert_chain(chain, key_file)
     return context, chain

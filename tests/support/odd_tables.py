@@ -124,9 +124,9 @@ TABLES: Final[Mapping[str, Callable[[], Rows]]] = {
     "paths": _paths,
     "log": _log,
 }
-_WITH_TIMES: Final = frozenset(("touches", "events", "prompts"))
-_WITH_NUMBERS: Final = frozenset(("touches", "prompts", "paths", "log"))
-_ALL: Final = frozenset(TABLES)
+_TIME_TABLES: Final = frozenset(("touches", "events", "prompts"))
+_NUMBER_TABLES: Final = frozenset(("touches", "prompts", "paths", "log"))
+_ALL_TABLES: Final = frozenset(TABLES)
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class OddTable:
 
     name: str
     write: Callable[[Path, Rows], Path]
-    tables: frozenset[str] = _ALL
+    tables: frozenset[str] = _ALL_TABLES
     message: str | Mapping[str, str] | None = None
     same: bool = False
     form: bool = False
@@ -198,12 +198,12 @@ def _cut(file: Path, share: float = 0.5) -> Path:
     return file
 
 
-def _first_customer(rows: Rows) -> Rows:
+def _select_first_customer(rows: Rows) -> Rows:
     key = next(iter(rows[0]))
     return [row for row in rows if row[key] == rows[0][key]]
 
 
-def _without_conversion(row: Row) -> Row | None:
+def _remove_conversion(row: Row) -> Row | None:
     if "reward" in row:
         return {**row, "reward": 0.0}
     if "conversions" in row:
@@ -211,19 +211,19 @@ def _without_conversion(row: Row) -> Row | None:
     return None if "conversion" in row.values() or "Opened" in row.values() else row
 
 
-def _without_zone(name: str, value: Any) -> Any:
+def _remove_zone(name: str, value: Any) -> Any:
     if name != "occurred_at":
         return value
     return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _last_number(rows: Rows, number: float) -> Rows:
+def _set_last_number(rows: Rows, number: float) -> Rows:
     """Return the rows with `number` in the last row's first column of numbers."""
     name = next(column for column in rows[0] if column in _NUMBERS)
     return [*rows[:-1], {**rows[-1], name: number}]
 
 
-def _with_separator(row: Row) -> Row:
+def _add_separator(row: Row) -> Row:
     if row.get("channel"):
         row["channel"] += " > x"
     return row
@@ -261,7 +261,7 @@ def _cut_in_a_line(place: Path, rows: Rows) -> Path:
     return file
 
 
-def _with_lists(rows: Rows) -> dict[str, pa.Array]:
+def _list_columns(rows: Rows) -> dict[str, pa.Array]:
     """Return the columns with those of text, or of numbers where there is no text, as lists."""
     texts = {"texts": lambda values: pa.array([[value] for value in values])}
     numbers = {"numbers": texts["texts"]}
@@ -274,15 +274,15 @@ _FIRST_NUMBER: Final = {
     name: next((column for column in make()[0] if column in _NUMBERS), "")
     for name, make in TABLES.items()
 }
-_NO_ZONE: Final = "occurred_at: '2024-01-01 00:00:00' has no time zone (--timezone ZONE)"
+_NO_ZONE_MESSAGE: Final = "occurred_at: '2024-01-01 00:00:00' has no time zone (--timezone ZONE)"
 
 
-def _about_last_row(words: str, place: str = ":{line}") -> dict[str, str]:
-    """Return the message about the first number in the last row, by table."""
+def _last_row_messages(words: str, place: str = ":{line}") -> dict[str, str]:
+    """Return the messages about the first number in the last row, by table."""
     return {
         name: "{file}" + place.format(line=_LINES[name], row=_LINES[name] - 1)
         + f": {_FIRST_NUMBER[name]}: {words}"
-        for name in _WITH_NUMBERS
+        for name in _NUMBER_TABLES
     }  # fmt: skip
 
 
@@ -294,43 +294,44 @@ ODD_TABLES: Final = (
     OddTable(
         "without even a header", lambda place, rows: write_csv(place, [], [""]),
         message="{file}:1: has no header", form=True),
-    OddTable("one customer", lambda place, rows: write_csv(place, _first_customer(rows))),
+    OddTable("one customer", lambda place, rows: write_csv(place, _select_first_customer(rows))),
     OddTable("one row", lambda place, rows: write_csv(place, rows[:1])),
     OddTable(
         "no conversion",
-        lambda place, rows: write_csv(place, _change_rows(rows, _without_conversion)),
+        lambda place, rows: write_csv(place, _change_rows(rows, _remove_conversion)),
     ),
     OddTable(
-        "times without a zone", lambda place, rows: write_csv(place, rows, cell=_without_zone),
-        _WITH_TIMES, "{file}:2: " + _NO_ZONE,
+        "times without a zone", lambda place, rows: write_csv(place, rows, cell=_remove_zone),
+        _TIME_TABLES, "{file}:2: " + _NO_ZONE_MESSAGE,
     ),
     OddTable(
         "times without a zone in Parquet",
         lambda place, rows: _write_parquet(
             place, _columns(rows, times=lambda values: pa.array(values, pa.timestamp("ms")))
         ),
-        _WITH_TIMES, "{file}: row 1: " + _NO_ZONE, form=True),
+        _TIME_TABLES, "{file}: row 1: " + _NO_ZONE_MESSAGE, form=True),
     OddTable(
         "times in the wrong order", lambda place, rows: write_csv(place, rows[::-1]),
-        _ALL - {"prompts", "log"}, same=True,
+        _ALL_TABLES - {"prompts", "log"}, same=True,
     ),
     OddTable(
         "equal times",
         lambda place, rows: write_csv(
             place, _change_rows(rows, lambda row: {**row, "occurred_at": _START})
         ),
-        _WITH_TIMES,
+        _TIME_TABLES,
     ),
     OddTable(
         "times before 1970",
         lambda place, rows: write_csv(place, [*rows[:-1], {**rows[-1], "occurred_at": -5}]),
-        _WITH_TIMES,
-        {table: f"{{file}}:{_LINES[table]}: occurred_at: '-5' is no time" for table in _WITH_TIMES},
+        _TIME_TABLES,
+        {table: f"{{file}}:{_LINES[table]}: occurred_at: '-5' is no time"
+         for table in _TIME_TABLES},
         form=True,
     ),
     OddTable(
-        "negative values", lambda place, rows: write_csv(place, _last_number(rows, -1.5)),
-        frozenset(("touches", "paths")), _about_last_row("'-1.5' is negative"), form=True),
+        "negative values", lambda place, rows: write_csv(place, _set_last_number(rows, -1.5)),
+        frozenset(("touches", "paths")), _last_row_messages("'-1.5' is negative"), form=True),
     OddTable(
         "negative propensities",
         lambda place, rows: write_csv(place, [*rows[:-1], {**rows[-1], "propensity": -1.5}]),
@@ -339,12 +340,12 @@ ODD_TABLES: Final = (
          for table in ("prompts", "log")}, form=True),
     OddTable(
         "values that are no number",
-        lambda place, rows: write_csv(place, _last_number(rows, float("nan"))),
-        _WITH_NUMBERS, _about_last_row("'nan' is no finite number"), form=True),
+        lambda place, rows: write_csv(place, _set_last_number(rows, float("nan"))),
+        _NUMBER_TABLES, _last_row_messages("'nan' is no finite number"), form=True),
     OddTable(
         "values without end",
-        lambda place, rows: _write_parquet(place, _columns(_last_number(rows, float("inf")))),
-        _WITH_NUMBERS, _about_last_row("'inf' is no finite number", ": row {row}"), form=True),
+        lambda place, rows: _write_parquet(place, _columns(_set_last_number(rows, float("inf")))),
+        _NUMBER_TABLES, _last_row_messages("'inf' is no finite number", ": row {row}"), form=True),
     OddTable(
         "repeated ids", lambda place, rows: write_csv(place, rows + rows[1:]),
         frozenset(("touches", "events")), same=True,
@@ -352,8 +353,8 @@ ODD_TABLES: Final = (
     OddTable("100,000 channels", lambda place, rows: write_csv(place, _multiply_rows(rows))),
     OddTable(
         "separator in names",
-        lambda place, rows: write_csv(place, _change_rows(rows, _with_separator)),
-        _WITH_TIMES,
+        lambda place, rows: write_csv(place, _change_rows(rows, _add_separator)),
+        _TIME_TABLES,
     ),
     OddTable(
         "separator at an end",
@@ -412,7 +413,7 @@ ODD_TABLES: Final = (
         ),
         same=True, form=True),
     OddTable(
-        "lists in Parquet", lambda place, rows: _write_parquet(place, _with_lists(rows)),
+        "lists in Parquet", lambda place, rows: _write_parquet(place, _list_columns(rows)),
         message="is a list, not ", form=True),
     OddTable(
         "decimal commas",
@@ -420,7 +421,7 @@ ODD_TABLES: Final = (
             place, rows, cell=lambda name, value: str(value).replace(".", ",") if name in _NUMBERS
             else value,
         ),
-        _WITH_NUMBERS, "is no finite number (a decimal comma: write a point)", form=True),
+        _NUMBER_TABLES, "is no finite number (a decimal comma: write a point)", form=True),
     OddTable(
         "semicolons", lambda place, rows: write_csv(place, rows, delimiter=";"),
         message="{file}:1: is separated by semicolons: separate it by commas", form=True),

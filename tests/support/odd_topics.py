@@ -68,12 +68,12 @@ class OddTopic:
         return self.message.get(command) if isinstance(self.message, Mapping) else self.message
 
 
-def _records(change: Callable[[TopicRecords], TopicRecords]) -> Callable[..., None]:
+def _record_writer(change: Callable[[TopicRecords], TopicRecords]) -> Callable[..., None]:
     return lambda folder, usual: change(usual).write(folder)
 
 
-def _columns(change: Callable[[pa.Table, str], pa.Table]) -> Callable[..., None]:
-    """Write the usual records, with other columns."""
+def _column_writer(change: Callable[[pa.Table, str], pa.Table]) -> Callable[..., None]:
+    """Return the function that writes the usual records with changed columns."""
 
     def write(folder: Path, usual: TopicRecords) -> None:
         usual.write(folder)
@@ -84,7 +84,7 @@ def _columns(change: Callable[[pa.Table, str], pa.Table]) -> Callable[..., None]
     return write
 
 
-def _bytes(change: Callable[[bytes], bytes]) -> Callable[..., None]:
+def _byte_writer(change: Callable[[bytes], bytes]) -> Callable[..., None]:
     def write(folder: Path, usual: TopicRecords) -> None:
         usual.write(folder)
         for file in _parts(folder):
@@ -97,7 +97,7 @@ def _parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("*/day=*/*.parquet"))
 
 
-def _first_customer(usual: TopicRecords) -> TopicRecords:
+def _select_first_customer(usual: TopicRecords) -> TopicRecords:
     profile_id = usual.decisions[0].profile_id
     return TopicRecords(
         [decision for decision in usual.decisions if decision.profile_id == profile_id],
@@ -106,7 +106,7 @@ def _first_customer(usual: TopicRecords) -> TopicRecords:
     )
 
 
-def _without_goals(usual: TopicRecords) -> TopicRecords:
+def _remove_goals(usual: TopicRecords) -> TopicRecords:
     goals = {sale.goal for sale in SALES}
     records_without_goals = [
         record for record in usual.segmented if record.interaction.name not in goals
@@ -114,7 +114,7 @@ def _without_goals(usual: TopicRecords) -> TopicRecords:
     return TopicRecords(usual.decisions, records_without_goals, usual.changes[::2])
 
 
-def _with_equal_times(usual: TopicRecords) -> TopicRecords:
+def _equalise_times(usual: TopicRecords) -> TopicRecords:
     return TopicRecords(
         [replace(decision, decided_at=_START) for decision in usual.decisions],
         [
@@ -129,8 +129,8 @@ def _change_interaction(segmented: Segmented, **changes: Any) -> Segmented:
     return replace(segmented, interaction=replace(segmented.interaction, **changes))
 
 
-def _with_value(value: object) -> Callable[..., None]:
-    """Write the topics with this value in all properties."""
+def _value_writer(value: object) -> Callable[..., None]:
+    """Return the function that writes the topics with this value in all properties."""
 
     def change(usual: TopicRecords) -> TopicRecords:
         segmented = [
@@ -141,11 +141,11 @@ def _with_value(value: object) -> Callable[..., None]:
         ]
         return TopicRecords(usual.decisions, segmented, usual.changes)
 
-    return _records(change)
+    return _record_writer(change)
 
 
-def _with_price(price: float) -> Callable[..., None]:
-    """Write the topics with candidates of this value and cost."""
+def _price_writer(price: float) -> Callable[..., None]:
+    """Return the function that writes the topics with candidates of this value and cost."""
 
     def change(usual: TopicRecords) -> TopicRecords:
         decisions = [
@@ -160,11 +160,11 @@ def _with_price(price: float) -> Callable[..., None]:
         ]
         return TopicRecords(decisions, usual.segmented, usual.changes)
 
-    return _records(change)
+    return _record_writer(change)
 
 
-def _with_channel(name: str) -> Callable[..., None]:
-    """Write the topics with this name of all channels."""
+def _channel_writer(name: str) -> Callable[..., None]:
+    """Return the function that writes the topics with this name of all channels."""
 
     def change(usual: TopicRecords) -> TopicRecords:
         decisions = [
@@ -180,29 +180,29 @@ def _with_channel(name: str) -> Callable[..., None]:
         segmented = [_change_interaction(record, channel=name) for record in usual.segmented]
         return TopicRecords(decisions, segmented, usual.changes)
 
-    return _records(change)
+    return _record_writer(change)
 
 
-def _times(table: pa.Table, kind: pa.DataType) -> pa.Table:
+def _cast_times(table: pa.Table, kind: pa.DataType) -> pa.Table:
     """Return the table with times of that kind, also within interactions."""
     for place, column in enumerate(table.schema):
         if column.name in ("decided_at", "at", "interaction"):
-            column_type = _with_times(column.type, kind)
+            column_type = _cast_type(column.type, kind)
             table = table.set_column(place, column.name, table[column.name].cast(column_type))
     return table
 
 
-def _with_times(data_type: pa.DataType, kind: pa.DataType) -> pa.DataType:
+def _cast_type(data_type: pa.DataType, kind: pa.DataType) -> pa.DataType:
     if pa.types.is_timestamp(data_type):
         return kind
     if pa.types.is_struct(data_type):
         return pa.struct(
-            [pa.field(field.name, _with_times(field.type, kind)) for field in data_type]
+            [pa.field(field.name, _cast_type(field.type, kind)) for field in data_type]
         )
     return data_type
 
 
-def _many_channels(table: pa.Table, topic: str) -> pa.Table:
+def _multiply_channels(table: pa.Table, topic: str) -> pa.Table:
     """Return 20,000 decisions or interactions, each with a channel of its own."""
     if topic == CHANGES:
         return table
@@ -240,7 +240,7 @@ def _interaction(row: Mapping[str, Any], number: int) -> dict[str, Any]:
     return {**row, "interaction": interaction}
 
 
-def _other_topics(folder: Path, usual: TopicRecords) -> None:
+def _swap_topics(folder: Path, usual: TopicRecords) -> None:
     """Write each topic under another's name."""
     usual.write(folder / "usual")
     for name, other in ((DECISIONS, CHANGES), (SEGMENTED, DECISIONS), (CHANGES, SEGMENTED)):
@@ -251,20 +251,20 @@ ODD_TOPICS: Final = (
     OddTopic(
         "missing", lambda folder, usual: None, "has no Parquet files; make them by: kairos replay"
     ),
-    OddTopic("empty", _records(lambda _: TopicRecords([], [], []))),
-    OddTopic("one customer", _records(_first_customer)),
+    OddTopic("empty", _record_writer(lambda _: TopicRecords([], [], []))),
+    OddTopic("one customer", _record_writer(_select_first_customer)),
     OddTopic(
         "one record",
-        _records(
+        _record_writer(
             lambda usual: TopicRecords(usual.decisions[:1], usual.segmented[:1], usual.changes[:1])
         ),
     ),
-    OddTopic("decisions only", _records(lambda usual: TopicRecords(usual.decisions, [], []))),
-    OddTopic("no conversion", _records(_without_goals)),
-    OddTopic("equal times", _records(_with_equal_times)),
+    OddTopic("decisions only", _record_writer(lambda usual: TopicRecords(usual.decisions, [], []))),
+    OddTopic("no conversion", _record_writer(_remove_goals)),
+    OddTopic("equal times", _record_writer(_equalise_times)),
     OddTopic(
         "wrong order",
-        _records(
+        _record_writer(
             lambda usual: TopicRecords(
                 usual.decisions[::-1], usual.segmented[::-1], usual.changes[::-1]
             )
@@ -273,33 +273,35 @@ ODD_TOPICS: Final = (
     ),
     OddTopic(
         "repeated ids",
-        _records(
+        _record_writer(
             lambda usual: TopicRecords(usual.decisions * 2, usual.segmented * 2, usual.changes * 2)
         ),
         same=True,
     ),
-    OddTopic("negative values", _with_value(-9)),
-    OddTopic("values that are no number", _with_value("NaN")),
-    OddTopic("decimal commas", _with_value("1,5")),
-    OddTopic("values that are huge", _with_value(1e308)),
-    OddTopic("prices that are no number", _with_price(math.nan)),
-    OddTopic("prices without end", _with_price(math.inf)),
-    OddTopic("separator in names", _with_channel("mail > web")),
-    OddTopic("empty names", _with_channel("")),
-    OddTopic("cut", _bytes(lambda content: content[: len(content) // 2]), "cannot be read"),
-    OddTopic("other files", _bytes(lambda _: b"decision_id,profile_id\n"), "cannot be read"),
-    OddTopic("other topics", _other_topics, "has no column"),
+    OddTopic("negative values", _value_writer(-9)),
+    OddTopic("values that are no number", _value_writer("NaN")),
+    OddTopic("decimal commas", _value_writer("1,5")),
+    OddTopic("values that are huge", _value_writer(1e308)),
+    OddTopic("prices that are no number", _price_writer(math.nan)),
+    OddTopic("prices without end", _price_writer(math.inf)),
+    OddTopic("separator in names", _channel_writer("mail > web")),
+    OddTopic("empty names", _channel_writer("")),
+    OddTopic("cut", _byte_writer(lambda content: content[: len(content) // 2]), "cannot be read"),
+    OddTopic("other files", _byte_writer(lambda _: b"decision_id,profile_id\n"), "cannot be read"),
+    OddTopic("other topics", _swap_topics, "has no column"),
     OddTopic(
         "times without a zone",
-        _columns(lambda table, _: _times(table, pa.timestamp("ms"))),
+        _column_writer(lambda table, _: _cast_times(table, pa.timestamp("ms"))),
         same=True,
     ),
     OddTopic(
-        "times as numbers", _columns(lambda table, _: _times(table, pa.int64())), "is no time"
+        "times as numbers",
+        _column_writer(lambda table, _: _cast_times(table, pa.int64())),
+        "is no time",
     ),
     OddTopic(
         "20,000 channels",
-        _columns(_many_channels),
+        _column_writer(_multiply_channels),
         {"report": "channel: 20,000 different ones, at most 1,000 fit a page"},
     ),
 )

@@ -15,7 +15,7 @@ from pipeline.config import model
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.rules import Rules
-from tests.support.identity_streams import Record, unlink
+from tests.support.identity_streams import Record, unlink_request
 from tests.support.worlds import rules
 
 _VALUES: Final = {
@@ -85,8 +85,8 @@ def interactions(draw: st.DrawFn, number: int, received_ms: int) -> Interaction:
 
 @st.composite
 def streams(draw: st.DrawFn, maximum: int = 16, with_unlinks: bool = True) -> list[Record]:
-    """Draw streams in the order of receipt, some at the same time; links are removed as of that
-    moment or an earlier one."""
+    """Draw a stream in the order of receipt, with some records at the same time; links are removed
+    as of the receipt or an earlier moment."""
     now_ms = _BEGIN_MS
     stream: list[Record] = []
     for number in range(draw(st.integers(1, maximum))):
@@ -94,7 +94,7 @@ def streams(draw: st.DrawFn, maximum: int = 16, with_unlinks: bool = True) -> li
         if with_unlinks and draw(st.integers(0, 5)) == 0:
             name, other = draw(st.permutations(NAMES))[:2]
             ago_ms = draw(st.sampled_from([0, 0, 1, 2, 50_000]))
-            stream.append(unlink(name.key, other.key, now_ms - ago_ms))
+            stream.append(unlink_request(name.key, other.key, now_ms - ago_ms))
         else:
             stream.append(draw(interactions(number, now_ms)))
     return stream
@@ -110,13 +110,13 @@ def order(name: Identifier, stream: Sequence[Record], number: int = 0) -> Intera
 
 
 def parents(stream: Sequence[Record]) -> dict[str, str]:
-    """Return each identifier's parent: that of its latest evidence since the last cut of the
-    link."""
-    cuts: dict[frozenset[str | None], int] = {}
+    """Return each identifier's parent: that of its latest evidence since the last removal of
+    the link."""
+    removals: dict[frozenset[str | None], int] = {}
     for record in stream:
         if isinstance(record, IdentityChange):
             ends = frozenset((record.identifier, record.other))
-            cuts[ends] = max(cuts.get(ends, 0), record.at)
+            removals[ends] = max(removals.get(ends, 0), record.at)
     evidence: dict[str, list[tuple[int, str, str]]] = {}
     for record in stream:
         if isinstance(record, IdentityChange):
@@ -124,7 +124,9 @@ def parents(stream: Sequence[Record]) -> dict[str, str]:
         strongest, *weaker = sorted(record.identifiers, key=_rank)
         for name in weaker:
             is_linked = name.namespace != strongest.namespace or record.kind == "alias"
-            if is_linked and record.occurred_at > cuts.get(frozenset((name.key, strongest.key)), 0):
+            if is_linked and record.occurred_at > removals.get(
+                frozenset((name.key, strongest.key)), 0
+            ):
                 evidence.setdefault(name.key, []).append(
                     (record.occurred_at, record.event_id, strongest.key)
                 )
@@ -155,7 +157,9 @@ def _rank(name: Identifier) -> tuple[int, str]:
     return RANKS[name.namespace], name.value
 
 
-def at(minute: int, *names: str, event: str | None = None, name: str = "View") -> Interaction:
+def interaction_at(
+    minute: int, *names: str, event: str | None = None, name: str = "View"
+) -> Interaction:
     """Return an interaction of that minute, with the strongest name first."""
     ms = minute * 60_000
     identifiers = tuple(sorted(map(Identifier.parse, names), key=_rank))

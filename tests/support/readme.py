@@ -63,7 +63,7 @@ def unknown_parts(line: str) -> list[str]:
     return sorted({*re.findall(r"--[a-z-]+", line)} - options - {"--help"})
 
 
-def with_tables(document: Path) -> str:
+def text_with_tables(document: Path) -> str:
     """Return the text of `document` with its tables made from the code."""
     text = document.read_text()
     makers = {
@@ -186,4 +186,4 @@ def _describe(collector: Any) -> Iterator[tuple[str, str, str]]:
 
 if __name__ == "__main__":
     for place in set(TABLES.values()):
-        place.write_text(with_tables(place))
+        place.write_text(text_with_tables(place))

@@ -32,16 +32,16 @@ class Post:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Answer of the receiver to one post."""
+class PlannedAnswer:
+    """PlannedAnswer of the receiver to one post."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
 
 
-NO_CONTENT = Answer(204)
-NONE = Answer(0)
+NO_CONTENT = PlannedAnswer(204)
+NO_ANSWER = PlannedAnswer(0)
 """No answer: the connection is closed."""
 
 
@@ -50,11 +50,11 @@ class Receiver:
 
     def __init__(self) -> None:
         self._posts: list[Post] = []
-        self._answers: defaultdict[str, deque[Answer]] = defaultdict(deque)
+        self._answers: defaultdict[str, deque[PlannedAnswer]] = defaultdict(deque)
         self._lock = Lock()
         receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class WebhookHandler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
 
@@ -62,7 +62,7 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 answer = receiver.receive(Post(self.path, headers, body, monotonic()))
-                if answer is NONE:
+                if answer is NO_ANSWER:
                     self.close_connection = True
                     return
                 self.send_response(answer.status)
@@ -75,20 +75,20 @@ class Receiver:
             def log_message(self, format: str, *arguments: object) -> None:
                 return
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), WebhookHandler)
         self._server.daemon_threads = True
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def prepare(self, address: str, *answers: Answer) -> None:
+    def prepare(self, address: str, *answers: PlannedAnswer) -> None:
         """Prepare answers to the next posts of actions for `address`, one after the other."""
         with self._lock:
             self._answers[address].extend(answers)
 
     def accept_all(self, address: str) -> None:
-        """Answer 204 from now on, and drop the prepared answers."""
+        """PlannedAnswer 204 from now on, and drop the prepared answers."""
         with self._lock:
             self._answers[address].clear()
 
@@ -97,7 +97,7 @@ class Receiver:
         with self._lock:
             return [post for post in self._posts if post.action["address"] == address]
 
-    def receive(self, post: Post) -> Answer:
+    def receive(self, post: Post) -> PlannedAnswer:
         with self._lock:
             self._posts.append(post)
             answers = self._answers[post.action["address"]]

@@ -8,17 +8,17 @@ from pipeline.config import model
 from pipeline.model.interaction import Identifier, Interaction
 
 NAMES = ("View", "Cart", "Order")
-LAST = 30
+END_MS = 30
 """Streams end by this millisecond."""
-LATELY = 7
+ORDER_WINDOW_MS = 7
 """Milliseconds in which recent orders are counted."""
-WINDOWS = {"lately": ("Order", LATELY), "views": ("View", 4), "carts": ("Cart", 11)}
+WINDOWS = {"recent_orders": ("Order", ORDER_WINDOW_MS), "views": ("View", 4), "carts": ("Cart", 11)}
 """Counts over windows: event name, and length in milliseconds."""
 
 names = st.sampled_from(NAMES).map(lambda name: {"name": name})
 spans = st.sampled_from(["1ms", "3ms", "10ms"])
 traits = st.sampled_from(
-    ["last_view", "last_cart", "last_order", "orders", *WINDOWS, "page", "fresh", "tier"]
+    ["last_view", "last_cart", "last_order", "orders", *WINDOWS, "page", "freshness", "tier"]
 )
 leaves = st.one_of(
     st.builds(lambda name, span: {"trait": name, "within": span}, traits, spans),
@@ -47,8 +47,8 @@ leaves = st.one_of(
 conditions = st.recursive(
     leaves,
     lambda parts: st.one_of(
-        st.lists(parts, min_size=1, max_size=3).map(lambda several: {"all": several}),
-        st.lists(parts, min_size=1, max_size=3).map(lambda several: {"any": several}),
+        st.lists(parts, min_size=1, max_size=3).map(lambda nodes: {"all": nodes}),
+        st.lists(parts, min_size=1, max_size=3).map(lambda nodes: {"any": nodes}),
         parts.map(lambda part: {"not": part}),
     ),
     max_leaves=5,
@@ -72,7 +72,7 @@ def segments(draw: st.DrawFn) -> tuple[model.Segment, ...]:
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[Interaction]:
-    times = sorted(draw(st.lists(st.integers(1, LAST), min_size=1, max_size=10)))
+    times = sorted(draw(st.lists(st.integers(1, END_MS), min_size=1, max_size=10)))
     return [
         Interaction(
             f"e{number}",
@@ -109,9 +109,11 @@ def configuration(segments: tuple[model.Segment, ...]) -> model.Bundle:
                 ),
                 model.TraitDefinition("page", "latest", of="properties.page"),
                 model.TraitDefinition(
-                    "fresh", "bucket", of="trait.last_view", thresholds=("8ms", "3ms")
+                    "freshness", "bucket", of="trait.last_view", thresholds=("8ms", "3ms")
                 ),
-                model.TraitDefinition("tier", "bucket", of="trait.lately", thresholds=(1, 2)),
+                model.TraitDefinition(
+                    "tier", "bucket", of="trait.recent_orders", thresholds=(1, 2)
+                ),
             )
         ),
         segments=segments,

@@ -13,7 +13,7 @@ from pipeline.config.compile import Configuration
 from pipeline.flow import STAGES
 from pipeline.rules import Rules
 
-ONLY: Final = 0
+ONLY_PARTITION: Final = 0
 """Partition of `Rows`, which have no other."""
 
 
@@ -46,18 +46,18 @@ class Sending(ABC):
 
 
 class Rows(Sending):
-    """Ports of one stage's shell: its rows by key, and its outputs. `next`: offset up to
-    which each topic is committed; `committable`: offset up to which it can be committed; `inputs`:
-    number of inputs that wait in the log."""
+    """Ports of one stage's shell: its rows by key, and its outputs. `committed_offsets`: offset
+    up to which each topic is committed; `committable_offsets`: offset up to which it can be;
+    `inputs`: number of inputs that wait in the log."""
 
-    partitions: Collection[int] = (ONLY,)
+    partitions: Collection[int] = (ONLY_PARTITION,)
 
     def __init__(self) -> None:
         self.table = self
         self.rows: dict[bytes, bytes] = {}
         self.outputs: list[SentRecord] = []
-        self.next: dict[str, int] = {}
-        self.committable: dict[str, int] = {}
+        self.committed_offsets: dict[str, int] = {}
+        self.committable_offsets: dict[str, int] = {}
         self.inputs: int | None = 0
 
     def get_in(self, partition: int, key: bytes) -> bytes | None:
@@ -79,13 +79,13 @@ class Rows(Sending):
         return self.inputs
 
     async def flush_and_commit(self) -> None:
-        self.next |= self.committable
+        self.committed_offsets |= self.committable_offsets
 
     def committed(self, topic: str, partition: int) -> int:
-        return self.next.get(topic, 0)
+        return self.committed_offsets.get(topic, 0)
 
     def partition_of(self, topic: str, key: bytes) -> int:
-        return ONLY
+        return ONLY_PARTITION
 
 
 class _FixedLog:

@@ -10,7 +10,6 @@ from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import ClassVar
 from urllib.parse import parse_qs, quote, urlsplit
 
 _README = Path(__file__).parents[2] / "pipeline" / "gateway" / "sdk" / "README.md"
@@ -32,13 +31,12 @@ class ShopPages:
     port: int
     gateway: str = ""
     csp: dict[str, str] = field(default_factory=dict)
-    Handler: ClassVar[type[BaseHTTPRequestHandler]] = BaseHTTPRequestHandler
 
     @classmethod
     @contextmanager
     def serve(cls, folder: Path) -> Iterator["ShopPages"]:
         """Serve the pages of a folder for the duration of the block."""
-        server = ThreadingHTTPServer(("127.0.0.1", 0), cls.Handler)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
         pages = cls(folder, server.server_address[1])
         server.RequestHandlerClass = pages.handler()
         thread = Thread(target=server.serve_forever, daemon=True)
@@ -66,7 +64,7 @@ class ShopPages:
     def handler(self) -> type[BaseHTTPRequestHandler]:
         pages = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class ShopPageHandler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
@@ -93,7 +91,7 @@ class ShopPages:
             def log_message(self, *_: object) -> None:
                 """Log nothing."""
 
-        return Handler
+        return ShopPageHandler
 
     def text(self, file: Path, query: dict[str, list[str]]) -> str:
         """Return a page as it is sent."""

@@ -1,4 +1,4 @@
-"""Syntax trees of the project's own Python files, for tests of how it reads."""
+"""Syntax trees of the project's own Python files, for tests of names and texts."""
 
 import ast
 import tokenize
@@ -15,7 +15,7 @@ _QUESTIONS: Final = (
     *("all", "any", "bool", "isinstance", "issubclass", "Event"),
     *("isdisjoint", "issubset", "issuperset", "startswith", "endswith"),
 )
-"""Functions whose result is a truth value; an event is one that can be awaited."""
+"""Functions whose result is a truth value; `Event` is among them, since an event is set or not."""
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -32,14 +32,14 @@ def python_files(*packages: str) -> tuple[Path, ...]:
 
 
 def modules(*packages: str) -> Iterator[tuple[Path, ast.Module]]:
-    """Yield each file of the packages, of all without any, with its tree."""
+    """Yield each file of the packages, by default of all, with its tree."""
     for file in python_files(*packages or PACKAGES):
         yield file, _parse(file)
 
 
 @cache
 def nodes(tree: ast.Module) -> tuple[ast.AST, ...]:
-    """Return all nodes of a tree; a walk takes as long as its parsing, and each test needs them."""
+    """Return all nodes of a tree; kept, since tests share them and a walk is slow."""
     return tuple(ast.walk(tree))
 
 
@@ -74,7 +74,7 @@ def comments(file: Path) -> Iterator[tokenize.TokenInfo]:
 
 
 def is_value(node: ast.AST) -> bool:
-    """Return whether callers see a value, which has a noun: of a property or a fixture."""
+    """Return whether callers see the function as a value: a property or a fixture."""
     return isinstance(node, Function) and any(
         _decorator(decorator) in ("property", "cached_property", "fixture")
         for decorator in node.decorator_list
@@ -89,8 +89,8 @@ def is_context(node: Function) -> bool:
 def value_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
     """Yield name and line of each value: variable, parameter, attribute, property, fixture.
 
-    Without fields of classes, whose names stored rows and JSON fix, and without truth values,
-    which are states: `stopped`.
+    Fields of classes are left out, since stored rows and JSON fix their names; so are truth values,
+    which are named by states: `stopped`.
     """
     states = _fields(tree) | _truth_values(tree)
     for node in nodes(tree):

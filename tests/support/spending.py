@@ -66,7 +66,8 @@ class MemoryLeases:
     def processed_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
         """Return the committed offsets."""
         return {
-            partition: self._logs.committed[topics.SEGMENTED, partition] for partition in partitions
+            partition: self._logs.committed_offsets[topics.SEGMENTED, partition]
+            for partition in partitions
         }
 
     def decisions_end(self, partition: int) -> int:
@@ -99,21 +100,21 @@ class Spending:
         self.kills = 0
         self._random = random
         self._folder = folder
-        self._ledgers = 0
+        self._ledger_number = 0
         self._count = 0
-        self._read = [0] * partitions
+        self._read_offsets = [0] * partitions
         self._zombies: list[StageProcess] = []
         self.worker = StageProcess(_STAGE, self.logs, rules)
         self._open()
 
     def _open(self) -> None:
-        self.ledger = EvidenceLedger(self._folder / f"ledger-{self._ledgers}")
+        self.ledger = EvidenceLedger(self._folder / f"ledger-{self._ledger_number}")
         if self.ledger.is_new:
             accounts = {name: account_of(record) for name, record in self.records.items()}
             self.ledger.restore(None, accounts)
             self._catch_up()
         offsets = self.ledger.state.offsets
-        self._read = [offsets.get(str(number), 0) for number in self.partitions]
+        self._read_offsets = [offsets.get(str(number), 0) for number in self.partitions]
         self._open_treasury(None)
 
     def _catch_up(self) -> None:
@@ -151,7 +152,7 @@ class Spending:
         """Kill the learner and start another, with or without its disk."""
         self.ledger.close()
         self.kills += 1
-        self._ledgers += loses_disk
+        self._ledger_number += loses_disk
         self._open()
         if doomed_at is not None:
             self._open_treasury(doomed_at)
@@ -166,11 +167,11 @@ class Spending:
         """Read up to `maximum` decisions of each partition, then publish leases, during which a
         doomed learner is killed."""
         batch: list[LoggedDecision] = []
-        for partition, begin in enumerate(self._read):
+        for partition, begin in enumerate(self._read_offsets):
             end = len(self.logs.records[topics.DECISIONS, partition])
-            self._read[partition] = end if maximum is None else min(begin + maximum, end)
-            batch += self._decisions(partition, begin, self._read[partition])
-        self.ledger.fold(batch, dict(enumerate(self._read)), 1, self.now_ms)
+            self._read_offsets[partition] = end if maximum is None else min(begin + maximum, end)
+            batch += self._decisions(partition, begin, self._read_offsets[partition])
+        self.ledger.fold(batch, dict(enumerate(self._read_offsets)), 1, self.now_ms)
         try:
             self.treasury.work(self.rules.config, self.now_ms)
         except KilledError:
@@ -221,7 +222,7 @@ class Spending:
         """Let the worker take `steps` steps, in any order that Kafka allows."""
         self._let_zombies_send()
         for _ in range(steps):
-            inputs, in_flight = self.worker.unread(), self.worker.in_flight()
+            inputs, in_flight = self.worker.unread_places(), self.worker.in_flight_counts()
             if not inputs and not in_flight:
                 break
             if inputs and (not in_flight or self._random.random() < 0.4):
@@ -233,28 +234,28 @@ class Spending:
 
     def _let_zombies_send(self) -> None:
         for zombie in self._zombies:
-            for place, length in zombie.in_flight().items():
+            for place, length in zombie.in_flight_counts().items():
                 if not place[0].endswith("-changelog"):
                     zombie.deliver(place, self._random.randint(0, length))
 
     def doom_worker(self) -> None:
-        """Kill the worker over one of its next writes."""
+        """Kill the worker at one of its next eight writes."""
         self.worker.doom(self._random.randrange(8))
 
     def _process(self, place: Place) -> None:
         try:
             self.worker.process(place)
         except KilledError:
-            for place, length in self.worker.in_flight().items():
+            for place, length in self.worker.in_flight_counts().items():
                 self.worker.deliver(place, self._random.randint(0, length))
             self._zombies.append(self.worker)
             self.kills += 1
             self.worker = StageProcess(_STAGE, self.logs, self.rules)
 
-    def rest(self) -> None:
+    def process_all(self) -> None:
         """Process everything, in rounds between which idle leases fall due for return."""
         for _ in range(6):
-            while self.worker.unread() or self.worker.in_flight():
+            while self.worker.unread_places() or self.worker.in_flight_counts():
                 self.work(50)
             self.worker.commit()
             self.learn()

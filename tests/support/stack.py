@@ -49,9 +49,11 @@ class Stack:
     def __init__(self, home: Path, configuration: Path, variables: Mapping[str, str]) -> None:
         self.home = home.resolve()
         self.configuration = configuration
-        others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        other_variables = {
+            name: value for name, value in os.environ.items() if not name.startswith(PREFIX)
+        }
         self._environment = {
-            **others,
+            **other_variables,
             "KAIROS_HOME": str(self.home),
             "KAIROS_BROKER_PORT": "0",
             "KAIROS_GATEWAY_PORT": "0",
@@ -192,7 +194,7 @@ class Stack:
 
 
 def ask(environment: Mapping[str, str], *arguments: str) -> Any:
-    """Run a command with --json in this process and these variables, and return what it prints."""
+    """Run a command with --json in this process with these variables, and return what it prints."""
     output = StringIO()
     with (
         patch.dict(os.environ, environment, clear=True),

@@ -33,7 +33,7 @@ def stock_app(plan: Plan) -> App:
             print(f"sent {metadata.topic} {metadata.offset}", flush=True)
 
     @app.task
-    async def ready() -> None:
+    async def announce_readiness() -> None:
         print("READY", flush=True)
 
     return app

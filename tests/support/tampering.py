@@ -44,7 +44,7 @@ class World:
         parts = {field.name: deepcopy(getattr(self, field.name)) for field in fields(self)[1:]}
         return World(self.rules, **parts)
 
-    def every(self, topic: str) -> Iterator[tuple[list[Record], int, Any]]:
+    def entries(self, topic: str) -> Iterator[tuple[list[Record], int, Any]]:
         """Yield each record of a topic, after its log and its place in it."""
         for partition in range(PARTITIONS):
             log = self.logs.records[topic, partition]
@@ -53,7 +53,7 @@ class World:
 
     def find(self, topic: str, holds: Callable[[Any], bool]) -> tuple[list[Record], int, Any]:
         """Return the last record of `topic` for which the condition holds."""
-        return [entry for entry in self.every(topic) if holds(entry[2])][-1]
+        return [entry for entry in self.entries(topic) if holds(entry[2])][-1]
 
     def evidence(self) -> Evidence:
         """Return the evidence that the logs hold."""

@@ -37,8 +37,8 @@ TEST_OF_TOUR = JOURNEY.replace(
 def cases_of_test(
     arms: tuple[str, str], effect: float, seed: int, count: int = 400
 ) -> list[tuple[Any, ...]]:
-    """Return cases of a test whose first arm has the effect. Most customers follow their arm; eager
-    ones always do as the first arm, and reach the goal more often."""
+    """Return cases of a test whose first arm has the effect. Most customers follow their arm;
+    eager customers always follow the first arm, and reach the goal more often."""
     chance = np.random.default_rng(seed)
     rows: list[tuple[Any, ...]] = []
     for case in range(count):

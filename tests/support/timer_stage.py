@@ -20,7 +20,7 @@ from pipeline.model.stages import Enriched, Identified, IdentitySection
 from pipeline.rules import Rules
 from pipeline.segmentation.state import MembershipState
 from pipeline.segmentation.step import step as segment
-from tests.support.shells import ONLY, Rows, SentRecord, finish, rulebook_of, shared_cache
+from tests.support.shells import ONLY_PARTITION, Rows, SentRecord, finish, rulebook_of, shared_cache
 from tests.support.worlds import rules
 
 START_MS: Final = 1_900_000_000_000
@@ -88,15 +88,15 @@ class TimerStage:
 
     def fire_due_timers(self, now_ms: int) -> int:
         """Fire due timers as the stage's agent does; return how many fired."""
-        if self.may_be_due(now_ms):
+        if self.may_have_due_timers(now_ms):
             self._shell.fire_due_timers(now_ms)
         timers = [record for record in self._take_outputs() if record.topic == topics.IDENTIFIED]
         self.log.extend(timers)
         self.firings.extend(map(_timer, timers))
         return len(timers)
 
-    def may_be_due(self, now_ms: int) -> bool:
-        """Return whether the agent would ask for the watermark of the stages before."""
+    def may_have_due_timers(self, now_ms: int) -> bool:
+        """Return whether timers may be due, for which the agent reads the watermark."""
         return self._shell.may_have_due_timers(now_ms)
 
     @property
@@ -109,22 +109,22 @@ class TimerStage:
         return {(row[10:].decode(), int.from_bytes(row[2:10])) for row in self.timers}
 
     @property
-    def unprocessed(self) -> int:
+    def unprocessed_count(self) -> int:
         return len(self.log) - self._next
 
     @property
     def next_is_timer(self) -> bool:
         """Whether the next input is a timer."""
-        return bool(self.unprocessed) and _is_timer(self.log[self._next])
+        return bool(self.unprocessed_count) and _is_timer(self.log[self._next])
 
     def process(self, count: int) -> None:
         """Process the next `count` inputs, or all where there are fewer."""
-        for _ in range(min(count, self.unprocessed)):
+        for _ in range(min(count, self.unprocessed_count)):
             input_record = self.log[self._next]
             offset, self._next = self._next, self._next + 1
             message = Message(
                 topics.IDENTIFIED,
-                ONLY,
+                ONLY_PARTITION,
                 offset,
                 START_MS,
                 input_record.key,
@@ -135,15 +135,15 @@ class TimerStage:
             self.entries.extend(
                 profile
                 for record in self._take_outputs()
-                for profile in self._profiles_entering(record)
+                for profile in self._run_segmentation(record)
             )
 
     def drop_inputs(self, count: int) -> None:
-        """Drop the next inputs."""
-        self._next += min(count, self.unprocessed)
+        """Drop the next `count` inputs."""
+        self._next += min(count, self.unprocessed_count)
 
-    def _profiles_entering(self, output: SentRecord) -> Iterator[str]:
-        """Return the profiles that enter by a record for segmentation."""
+    def _run_segmentation(self, output: SentRecord) -> Iterator[str]:
+        """Run segmentation on an output of the stage; yield the profiles that enter the segment."""
         if output.topic != topics.ENRICHED or output.value is None or output.key is None:
             return
         key, record = output.key.decode(), _CODEC.decode(output.topic, output.value)

@@ -24,7 +24,7 @@ from pipeline.insights.shapley import NoWorthError
 from tests.support.attribution import (
     channels_of,
     removal_effects_by_matrix,
-    shapley_by_permutations,
+    shapley_values_by_permutations,
 )
 
 SHARES = (0.1, 0.2, 0.3, 0.7, 1 / 3)
@@ -202,7 +202,7 @@ def test_simplified_shapley_equals_all_orders_of_joining(seed: int) -> None:
     def worth(coalition: frozenset[str]) -> float:
         return sum(row.conversions for row in rows if set(row.path) <= coalition)
 
-    expected = shapley_by_permutations(channels_of(rows), worth)
+    expected = shapley_values_by_permutations(channels_of(rows), worth)
     assert _credits("shapley", rows) == pytest.approx(expected, abs=1e-9)
     assert _credits("shapley-full", rows) == pytest.approx(expected, abs=1e-9)
 
@@ -216,7 +216,7 @@ def test_full_game_by_rate_equals_all_orders_of_joining(seed: int) -> None:
         path_total = sum(row.conversions + row.nulls for row in rows_within)
         return sum(row.conversions for row in rows_within) / path_total if path_total else 0.0
 
-    values = shapley_by_permutations(channels_of(rows), worth)
+    values = shapley_values_by_permutations(channels_of(rows), worth)
     total = sum(row.conversions for row in rows)
     expected = {name: total * value / sum(values.values()) for name, value in values.items()}
     assert _credits("shapley-full", rows, worth="rate") == pytest.approx(expected, abs=1e-9)

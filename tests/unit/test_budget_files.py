@@ -9,7 +9,7 @@ import pytest
 from pipeline.adapters.config_files import load
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.model import Bundle
-from tests.support.damaged_config import errors_after_change
+from tests.support.damaged_config import load_after_change
 
 _CONFIGURATION = Path(__file__).parents[1] / "integration" / "budgets"
 _GIFT, _PACED_CAMPAIGN = "campaigns/gift.yaml", "campaigns/paced.yaml"
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 def test_mistake_is_named_with_its_line(
     folder: Path, file: str, old_text: str, new_text: str, words: str
 ) -> None:
-    errors, line = errors_after_change(folder, file, old_text, new_text)
+    errors, line = load_after_change(folder, file, old_text, new_text)
     matches = [error for error in errors if words in error.message]
     assert matches, errors
     assert abs(matches[0].line - line) <= 1 or "twice" in words

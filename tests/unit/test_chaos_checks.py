@@ -194,7 +194,7 @@ def _is_outcome(record: Any) -> bool:
 
 def _repeat_the_first_snapshot(world: World) -> None:
     """Append the first snapshot once more, as a stopped worker might."""
-    entries = (entry for entry in world.every(topics.PROFILES) if _is_person(entry[2]))
+    entries = (entry for entry in world.entries(topics.PROFILES) if _is_person(entry[2]))
     log, index, _ = next(entries)
     log.append(log[index])
 

@@ -134,7 +134,7 @@ def _is_spending(decision: Any) -> bool:
 
 
 def _forget_goals(world: World) -> None:
-    for log, place, record in list(world.every(topics.DECISIONS)):
+    for log, place, record in list(world.entries(topics.DECISIONS)):
         value = CODEC.encode(topics.DECISIONS, replace(record, feedback=()))
         log[place] = Record(log[place].key, value)
 

@@ -18,7 +18,7 @@ from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.time import DAY_MS, GRACE_MS
-from tests.support.shells import ONLY, Rows, finish, rulebook_of, shared_cache
+from tests.support.shells import ONLY_PARTITION, Rows, finish, rulebook_of, shared_cache
 from tests.support.worlds import plain_rules
 
 _NOW_MS: Final = 1_900_000_000_000
@@ -53,7 +53,7 @@ class _IdentityStage:
         value = _CODEC.encode(topics.INTERACTIONS, interaction)
         key = interaction.identifiers[0].key.encode()
         offset, self._offset = self._offset, self._offset + 1
-        message = Message(topics.INTERACTIONS, ONLY, offset, at_ms, key, value, ())
+        message = Message(topics.INTERACTIONS, ONLY_PARTITION, offset, at_ms, key, value, ())
         finish(self._shell.handle(message))
         emits, self._ports.outputs = self._ports.outputs, []
         return [record.topic for record in emits]

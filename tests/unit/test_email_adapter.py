@@ -44,7 +44,7 @@ from pipeline.model.decision import Action
 from pipeline.model.ids import action_id
 from pipeline.model.interaction import Identifier
 from tests.support.attempts import RecordedAttempt
-from tests.support.mail_server import CUT, HANG, PASSWORD, USER, MailServer, certificate
+from tests.support.mail_server import CUT, HANG, PASSWORD, USER, MailServer, write_certificate
 
 _NOW = datetime(2026, 11, 30, 1, 2, 3, tzinfo=UTC)
 
@@ -198,7 +198,7 @@ def test_links_lead_through_the_gateway_only_where_clicks_are_tracked() -> None:
 def test_login_and_message_are_encrypted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, implicit: bool
 ) -> None:
-    context, authority = certificate(tmp_path)
+    context, authority = write_certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
     monkeypatch.setenv("TEST_SMTP_PASSWORD", PASSWORD)
     email = replace(EMAIL, user=USER, password="${TEST_SMTP_PASSWORD}")

@@ -48,7 +48,7 @@ class _Stage:
 
     def process(self, record: Interaction | Identified | bytes, key: str | None = None) -> None:
         value = record if isinstance(record, bytes) else _CODEC.encode(self._topic, record)
-        self.ports.committable[self._topic] = self._offset
+        self.ports.committable_offsets[self._topic] = self._offset
         raw_key = self._key if key is None else key.encode()
         message = Message(self._topic, 0, self._offset, _NOW_MS, raw_key, value, ())
         finish(self._shell.handle(message))
@@ -146,7 +146,7 @@ def test_dead_letters_of_a_key_are_not_in_its_row_at_once() -> None:
 def test_process_ends_before_a_row_is_too_large_while_nothing_is_committed() -> None:
     enrichment = _Stage("enrichment")
     enrichment.process(_identified_record(0, 4_000_000))
-    enrichment.ports.committable = _NoCommits()
+    enrichment.ports.committable_offsets = _NoCommits()
     with pytest.raises(OutboxFullError):
         enrichment.process(_identified_record(1, 4_000_000))
 

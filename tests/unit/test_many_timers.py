@@ -34,7 +34,7 @@ def test_window_of_timers_is_in_flight_and_each_fires_once(timer_stage: TimerSta
     assert _fire_counts(timer_stage, 3) == [WINDOW, 0, 0]
     timer_stage.process(7)
     assert _fire_counts(timer_stage, 2) == [7, 0]
-    while timer_stage.unprocessed:
+    while timer_stage.unprocessed_count:
         timer_stage.process(1)
         timer_stage.fire_due_timers(_DUE_MS)
     assert len(timer_stage.firings) == len(set(timer_stage.firings)) == _TIMERS
@@ -127,15 +127,15 @@ def test_timer_whose_step_fails_fires_once(timer_stage: TimerStage) -> None:
     assert len(set(timer_stage.firings)) == 2 * WINDOW
 
 
-def test_no_timer_may_be_due_before_the_first_one(timer_stage: TimerStage) -> None:
+def test_no_timer_may_have_due_timers_before_the_first_one(timer_stage: TimerStage) -> None:
     first_ms = min(at for _, at in timer_stage.armed_timers())
     timer_stage.fire_due_timers(START_MS)
-    assert not timer_stage.may_be_due(first_ms - 1)
-    assert timer_stage.may_be_due(first_ms)
+    assert not timer_stage.may_have_due_timers(first_ms - 1)
+    assert timer_stage.may_have_due_timers(first_ms)
 
 
-def test_timer_in_flight_may_be_due_again(timer_stage: TimerStage) -> None:
+def test_timer_in_flight_may_have_due_timers_again(timer_stage: TimerStage) -> None:
     assert timer_stage.fire_due_timers(_DUE_MS) == WINDOW
     timer_stage.drop_inputs(WINDOW)
-    assert timer_stage.may_be_due(_DUE_MS + LOST_MS + 1)
+    assert timer_stage.may_have_due_timers(_DUE_MS + LOST_MS + 1)
     assert timer_stage.fire_due_timers(_DUE_MS + LOST_MS + 1) == WINDOW

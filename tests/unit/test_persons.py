@@ -13,8 +13,8 @@ from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import Profile
 from pipeline.model.stages import Identified, IdentitySection
-from tests.support.identity_streams import MINUTE_MS, Record, unlink
-from tests.support.persons import at, mailing_rules
+from tests.support.identity_streams import MINUTE_MS, Record, unlink_request
+from tests.support.persons import interaction_at, mailing_rules
 
 
 def last_profiles(stream: Iterable[Record], maximum: int = 100) -> dict[str, Profile]:
@@ -41,14 +41,14 @@ def device_interactions(customers: int) -> list[Interaction]:
     an interaction without a customer."""
     stream = []
     for number in range(customers):
-        stream.append(at(2 * number + 1, f"customer_id:c{number}", "cookie:k"))
-        stream.append(at(2 * number + 2, "cookie:k"))
+        stream.append(interaction_at(2 * number + 1, f"customer_id:c{number}", "cookie:k"))
+        stream.append(interaction_at(2 * number + 2, "cookie:k"))
     return stream
 
 
 def unlinks(first_owner: int, last_owner: int, minute: int) -> list[Record]:
     return [
-        unlink(f"customer_id:c{number}", "cookie:k", minute * MINUTE_MS)
+        unlink_request(f"customer_id:c{number}", "cookie:k", minute * MINUTE_MS)
         for number in range(first_owner, last_owner + 1)
     ]
 
@@ -82,15 +82,26 @@ def test_hundred_and_first_owner_of_a_device_is_refused_and_not_named_with_it() 
 
 def test_late_interaction_of_a_device_belongs_to_its_present_owner() -> None:
     late_view = Interaction(
-        "late", "track", "View", "web", "shop", 2, 400_000, at(1, "cookie:k").identifiers
+        "late",
+        "track",
+        "View",
+        "web",
+        "shop",
+        2,
+        400_000,
+        interaction_at(1, "cookie:k").identifiers,
     )
-    stream = [at(1, "customer_id:A", "cookie:k"), at(3, "customer_id:B", "cookie:k"), late_view]
+    stream = [
+        interaction_at(1, "customer_id:A", "cookie:k"),
+        interaction_at(3, "customer_id:B", "cookie:k"),
+        late_view,
+    ]
     assert counts(last_profiles(stream)) == {"customer_id:A": 1, "customer_id:B": 2}
 
 
 def test_unlink_older_than_the_evidence_removes_nothing() -> None:
-    stream = [at(3, "customer_id:A", "cookie:k"), at(4, "cookie:k")]
-    cut_link = unlink("customer_id:A", "cookie:k", 2 * MINUTE_MS)
+    stream = [interaction_at(3, "customer_id:A", "cookie:k"), interaction_at(4, "cookie:k")]
+    cut_link = unlink_request("customer_id:A", "cookie:k", 2 * MINUTE_MS)
     assert counts(last_profiles([*stream, cut_link])) == {"customer_id:A": 2}
 
 
@@ -102,7 +113,7 @@ class _Stages:
         self.config = self.flow.rules.config.digest
 
     def order(self, customer: str, *addresses: str) -> list[Action]:
-        order = at(10, customer, *addresses, name="Order")
+        order = interaction_at(10, customer, *addresses, name="Order")
         section = IdentitySection(
             profile_id=profile_of(customer),
             root=customer,

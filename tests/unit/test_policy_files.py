@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.damaged_config import errors_after_change
+from tests.support.damaged_config import load_after_change
 
 _DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 _POLICIES = "policies.yaml"
@@ -47,6 +47,6 @@ def folder(tmp_path: Path) -> Path:
 def test_mistake_is_named_with_its_line(
     folder: Path, file: str, old_text: str, new_text: str, words: str
 ) -> None:
-    errors, line = errors_after_change(folder, file, old_text, new_text)
+    errors, line = load_after_change(folder, file, old_text, new_text)
     matches = [error for error in errors if error.file == file and words in error.message]
     assert [abs(error.line - line) <= 1 for error in matches] == [True], errors

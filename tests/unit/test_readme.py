@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.readme import ROOT, TABLES, unknown_parts, with_tables
+from tests.support.readme import ROOT, TABLES, text_with_tables, unknown_parts
 
 _DOCUMENTS = [
     Path(line)
@@ -19,7 +19,9 @@ _FIRST_PAGE_WORDS = 900
 
 @pytest.mark.parametrize("document", sorted(set(TABLES.values())), ids=lambda d: d.parent.name)
 def test_tables_equal_those_made_from_the_code(document: Path) -> None:
-    assert with_tables(document) == document.read_text(), "run `python -m tests.support.readme`"
+    assert text_with_tables(document) == document.read_text(), (
+        "run `python -m tests.support.readme`"
+    )
 
 
 @pytest.mark.parametrize("document", _DOCUMENTS, ids=str)

@@ -48,7 +48,7 @@ class _Stage:
         finish(self.shell.handle(self._last_message))
 
     def commit(self) -> None:
-        self.ports.next[self._topic] = self._offset
+        self.ports.committed_offsets[self._topic] = self._offset
 
     def take_outputs(self) -> list[tuple[str, bytes | None, bytes | None]]:
         """Return the outputs since the last call."""
