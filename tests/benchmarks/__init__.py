@@ -2,6 +2,6 @@
 
 Read `command.py` (measurements), `systems.py` (systems to compare), `load.py` (open-loop load and
 its latencies), `figures.py` (statistics). `hops/` has the four-hop pipelines: `floor.py` is the
-least that four hops with state can cost, `stock_faust.py` and `quix.py` are peers, `ours.py` is
-Kairos' transport and tables with steps that do nothing.
+least that four hops with state can cost, `stock_faust.py` and `quix.py` are peers, `kairos_hops.py`
+is Kairos' transport and tables with steps that do nothing.
 """

@@ -111,14 +111,14 @@ class ActionTraffic:
 
 
 @contextmanager
-def receiver(kind: str) -> Iterator[Receiver]:
+def running_receiver(kind: str) -> Iterator[Receiver]:
     """Run a receiver that answers every message of this kind of adapter at once."""
     browser, printer, mail = LocalBrowser(), LocalPrinter(), MailServer()
     servers: Mapping[str, Callable[[], AbstractAsyncContextManager[str]]] = {
-        "email": lambda: _mail(mail),
+        "email": lambda: _mail_server(mail),
         "pos": printer.listening,
     }
-    with _serve_in_thread(servers.get(kind, _http)) as url:
+    with _serve_in_thread(servers.get(kind, _http_server)) as url:
         yield _receiver(kind, url, browser)
 
 
@@ -173,14 +173,14 @@ def _serve_in_thread(open_server: Callable[[], AbstractAsyncContextManager[str]]
 
 
 @asynccontextmanager
-async def _http() -> AsyncIterator[str]:
+async def _http_server() -> AsyncIterator[str]:
     server = await asyncio.start_server(_answer, "127.0.0.1", 0)
     yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     server.close()
 
 
 @asynccontextmanager
-async def _mail(server: MailServer) -> AsyncIterator[str]:
+async def _mail_server(server: MailServer) -> AsyncIterator[str]:
     async with server.listening() as port:
         yield f"smtp://127.0.0.1:{port}"
 

@@ -29,11 +29,11 @@ _BACKLOG_RATE: Final = 50
 """Assumed rate (events/s) of the backlog, far below the real one, so that the wait does not
 fail."""
 _SETTLE_S: Final = 60.0
-_MOST_S: Final = 600.0
+_LIMIT_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ApplyPlan:
     """Number of `profiles`, `rate` (events/s) of their interactions, and `seconds` before and after
     the change."""
 
@@ -43,7 +43,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class ApplyPhase:
     """Latency from interaction to action (ms): `p50`, `p99`, `max`, of `events`."""
 
     phase: str
@@ -60,7 +60,7 @@ class ApplyCost:
     their action."""
 
     profiles: int
-    phases: tuple[Phase, ...]
+    phases: tuple[ApplyPhase, ...]
     apply_s: float
     filled: int
     evaluated: int
@@ -78,7 +78,7 @@ class _Effect(msgspec.Struct):
     evaluated: int
 
 
-def measure(rig: Rig, plan: Plan, say: Say) -> ApplyCost:
+def measure(rig: Rig, plan: ApplyPlan, say: Say) -> ApplyCost:
     """Measure the demonstration's configuration on one worker."""
     system = SYSTEMS["demo"]
     assert isinstance(system, Stages)
@@ -87,11 +87,11 @@ def measure(rig: Rig, plan: Plan, say: Say) -> ApplyCost:
     traffic = InteractionTraffic(codec, configurations.EVENT, channels, plan.profiles)
     with system.running(rig, 1), closing(Client(rig.settings.kafka(), traffic, {})) as client:
         say(f"{plan.profiles:,} profiles")
-        client.backlog(plan.profiles, plan.profiles / _BACKLOG_RATE)
+        client.drain_backlog(plan.profiles, plan.profiles / _BACKLOG_RATE)
         assert LagReader(rig.settings.kafka(), stage_groups()).wait_until_idle(_SETTLE_S)
         say(f"{plan.rate} events/s while a configuration is applied")
         change = _Change(rig, plan.seconds)
-        passages = client.passages_during(plan.rate, _MOST_S, change.apply)
+        passages = client.measure_passages_during(plan.rate, _LIMIT_S, change.apply)
     return change.summary(plan.profiles, passages)
 
 
@@ -109,7 +109,7 @@ class _Change:
     def apply(self) -> None:
         time.sleep(self._seconds)
         self._begin_s = time.monotonic()
-        command = self._rig.kairos("config", "apply", str(self._folder), "--json")
+        command = self._rig.kairos_command("config", "apply", str(self._folder), "--json")
         result = subprocess.run(
             command, env=self._rig.environment, stdout=subprocess.PIPE, check=True
         )
@@ -121,7 +121,7 @@ class _Change:
         begin, end = self._begin_s, self._end_s
         phases = (
             _phase("before", passages.latencies_ms(0.0, begin)),
-            _phase("while it is applied", passages.latencies_ms(begin, end)),
+            _phase("during the change", passages.latencies_ms(begin, end)),
             _phase("after", passages.latencies_ms(end, float("inf"))),
         )
         return ApplyCost(
@@ -130,10 +130,10 @@ class _Change:
             apply_s=end - begin,
             filled=self._effect.filled,
             evaluated=self._effect.evaluated,
-            missing=passages.missing,
+            missing=passages.missing_count,
         )
 
 
-def _phase(name: str, latencies: Sequence[float]) -> Phase:
+def _phase(name: str, latencies: Sequence[float]) -> ApplyPhase:
     p50, p99, maximum = (percentile(latencies, share) for share in (0.50, 0.99, 1.0))
-    return Phase(name, len(latencies), p50, p99, maximum)
+    return ApplyPhase(name, len(latencies), p50, p99, maximum)

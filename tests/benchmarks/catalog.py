@@ -37,7 +37,7 @@ from tests.benchmarks.latency import Say
 _LIMIT: Final = 5
 _TRAITS: Final = 8
 _TREES: Final = 60
-_AGE_MS: Final = 300_000
+_MAX_AGE_MS: Final = 300_000
 _CUSTOMERS: Final = 50
 
 
@@ -80,7 +80,7 @@ def _cost(
     timed_model = None if model is None else _TimedModel(model)
     if timed_model is not None:
         rules = replace(rules, propensities=timed_model)
-    records = _records(rules, _kinds(size))
+    records = _records(rules, _kind_count(size))
     costs, candidate_count = [], 0
     for number in range(decisions + 2 * len(records)):
         key, record = records[number % len(records)]
@@ -90,7 +90,7 @@ def _cost(
         assert isinstance(outcome, Ok)
         candidate_count = len(outcome.emits[0].value.candidates)
     warm_costs = sorted(costs[2 * len(records) :])
-    predict_times = sorted(timed_model.spent_ms[2 * len(records) :]) if timed_model else [0.0]
+    predict_times = sorted(timed_model.call_times_ms[2 * len(records) :]) if timed_model else [0.0]
     return CatalogCost(
         items=size.items,
         eligible=size.eligible,
@@ -103,12 +103,12 @@ def _cost(
 
 
 class _TimedModel:
-    """Model that adds up the time of its calls."""
+    """Model that records the times of its calls."""
 
     label = "bench@1"
 
     def __init__(self, model: PropensityModel) -> None:
-        self.spent_ms: list[float] = []
+        self.call_times_ms: list[float] = []
         self._model = PropensityModels((model,))
 
     def probabilities(self, candidates: Any, facts: Any) -> Any:
@@ -116,12 +116,12 @@ class _TimedModel:
             return []
         begin_ns = time.process_time_ns()
         propensities = self._model.probabilities(candidates, facts)
-        self.spent_ms.append((time.process_time_ns() - begin_ns) / 1e6)
+        self.call_times_ms.append((time.process_time_ns() - begin_ns) / 1e6)
         return propensities
 
 
 def _catalog(size: CatalogSize) -> Catalog:
-    kinds, random = _kinds(size), np.random.default_rng(1)
+    kinds, random = _kind_count(size), np.random.default_rng(1)
     items = tuple(
         CatalogItem(
             f"sku-{number:05}",
@@ -176,7 +176,7 @@ def _rules(size: CatalogSize) -> Rules:
     )
     config = compile_bundle(msgspec.structs.replace(bundle, catalogs=(_catalog(size),)))
     assert not isinstance(config, tuple), config
-    return Rules(config, TokenKey("bench" * 8), _AGE_MS)
+    return Rules(config, TokenKey("bench" * 8), _MAX_AGE_MS)
 
 
 def _model(rules: Rules) -> PropensityModel:
@@ -215,7 +215,7 @@ def _model(rules: Rules) -> PropensityModel:
     return PropensityModel(manifest, lightgbm.Booster(model_str=text))
 
 
-def _kinds(size: CatalogSize) -> int:
+def _kind_count(size: CatalogSize) -> int:
     """Return the number of kinds of items; a customer is interested in one."""
     return max(1, size.items // size.eligible)
 

@@ -7,24 +7,24 @@ from typing import Annotated, TypeVar
 import typer
 
 from pipeline.cli.console import JsonOption, err, out, print_json
-from tests.benchmarks import apply as applying
+from tests.benchmarks import apply as apply_costs
 from tests.benchmarks import catalog as catalogs
 from tests.benchmarks import decide as decisions
 from tests.benchmarks import flow as flows
-from tests.benchmarks import ingest as ingesting
-from tests.benchmarks import insights as crediting
+from tests.benchmarks import ingest as ingest_costs
+from tests.benchmarks import insights as attribution_costs
 from tests.benchmarks import latency as latencies
 from tests.benchmarks import recovery as recoveries
-from tests.benchmarks import replay as replaying
+from tests.benchmarks import replay as replay_costs
 from tests.benchmarks import report
-from tests.benchmarks import snapshots as ages
+from tests.benchmarks import snapshots as snapshot_ages
 from tests.benchmarks import stages as breakdowns
 from tests.benchmarks import state as states
 from tests.benchmarks import throughput as throughputs
-from tests.benchmarks import timers as timing
+from tests.benchmarks import timers as timer_delays
 from tests.benchmarks.machine import this_machine
 from tests.benchmarks.rig import open_rig
-from tests.benchmarks.systems import ABOUT, Choice
+from tests.benchmarks.systems import DESCRIPTIONS, SystemChoice
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ SystemsOption = Annotated[
     str,
     typer.Option(
         help="Systems, separated by commas; `:4` for four processes. "
-        + "; ".join(f"{name}: {meaning}" for name, meaning in ABOUT.items())
+        + "; ".join(f"{name}: {meaning}" for name, meaning in DESCRIPTIONS.items())
     ),
 ]
 PartitionsOption = Annotated[int, typer.Option(min=1, help="Partitions of every topic.")]
@@ -58,7 +58,7 @@ def latency(
     json: JsonOption = False,
 ) -> None:
     """Measure open-loop latency of systems side by side; for Kairos, interaction to action."""
-    plan = latencies.Plan(_choices(systems), _numbers(rates), seconds, repeats)
+    plan = latencies.LatencyPlan(_choices(systems), _numbers(rates), seconds, repeats)
     with open_rig(partitions) as rig:
         figures = latencies.measure(rig, plan, _say)
     method = f"medians of {repeats} × {seconds:g} s, {partitions} partition(s)"
@@ -75,7 +75,7 @@ def throughput(
     json: JsonOption = False,
 ) -> None:
     """Measure the records per second that each system processes from a backlog."""
-    plan = throughputs.Plan(_choices(systems), records, repeats)
+    plan = throughputs.ThroughputPlan(_choices(systems), records, repeats)
     with open_rig(partitions) as rig:
         figures = throughputs.measure(rig, plan, _say)
     method = f"medians of {repeats} × {records:,} records, {partitions} partition(s)"
@@ -112,7 +112,7 @@ def decide(
 ) -> None:
     """Measure POST /v1/decide from request to answer, through gateway and all agents."""
     plans = [
-        decisions.Plan(choice.name, choice.processes, rate, seconds, repeats)
+        decisions.DecidePlan(choice.name, choice.processes, rate, seconds, repeats)
         for choice in _choices(systems)
     ]
     figures = []
@@ -188,7 +188,9 @@ def snapshots(
     for size in _numbers(campaigns):
         for slower_rate in (rate, rate * 2 // 3, rate // 2, rate // 3):
             with open_rig(partitions) as rig:
-                figures.append(ages.measure(rig, size, (max(slower_rate, 1), seconds), _say))
+                figures.append(
+                    snapshot_ages.measure(rig, size, (max(slower_rate, 1), seconds), _say)
+                )
             if not figures[-1].is_behind:
                 break
     method = f"{seconds:g} s, {partitions} partition(s)"
@@ -206,7 +208,7 @@ def recovery(
 ) -> None:
     """Measure the time from a kill of worker or broker, or loss of state, to output by all
     partitions."""
-    plan = recoveries.Plan(rate, repeats, profiles)
+    plan = recoveries.RecoveryPlan(rate, repeats, profiles)
     with open_rig(partitions) as rig:
         figures = recoveries.measure(rig, plan, _say)
     method = f"medians of {repeats}, {rate} events/s, {partitions} partition(s)"
@@ -239,7 +241,7 @@ def timers(
 ) -> None:
     """Measure how late timers fire, also those that fell due while the worker was dead."""
     with open_rig(partitions) as rig:
-        figures = timing.measure(rig, people, seconds, _say)
+        figures = timer_delays.measure(rig, people, seconds, _say)
     method = f"{people:,} people over {seconds:g} s, {partitions} partition(s)"
     parameters = {"partitions": partitions, "people": people, "seconds": seconds}
     _show(json, ("timers", figures, report.print_timers), method, parameters)
@@ -254,9 +256,9 @@ def apply(
     json: JsonOption = False,
 ) -> None:
     """Measure latency before, during and after a `config apply` that affects every profile."""
-    plan = applying.Plan(profiles, rate, seconds)
+    plan = apply_costs.ApplyPlan(profiles, rate, seconds)
     with open_rig(partitions) as rig:
-        figures = applying.measure(rig, plan, _say)
+        figures = apply_costs.measure(rig, plan, _say)
     method = f"{rate} events/s, {partitions} partition(s)"
     parameters = {"partitions": partitions, "rate": rate}
     _show(json, ("apply", figures, report.print_apply), method, parameters)
@@ -270,7 +272,7 @@ def ingest(
 ) -> None:
     """Measure `kairos ingest --once` of a CSV file: rows per second, memory."""
     with open_rig(partitions) as rig:
-        figures = ingesting.measure(rig, rows, _say)
+        figures = ingest_costs.measure(rig, rows, _say)
     method = f"{rows:,} rows, {partitions} partition(s)"
     parameters = {"partitions": partitions, "rows": rows}
     _show(json, ("ingest", figures, report.print_ingest), method, parameters)
@@ -285,7 +287,7 @@ def replay(
     """Measure `kairos replay` of a topic to Parquet, also killed and run again: records per second,
     memory."""
     with open_rig(partitions) as rig:
-        figures = replaying.measure(rig, records, _say)
+        figures = replay_costs.measure(rig, records, _say)
     method = f"{records:,} records, {partitions} partition(s)"
     parameters = {"partitions": partitions, "records": records}
     _show(json, ("replay", figures, report.print_replay), method, parameters)
@@ -309,7 +311,7 @@ def insights(
 ) -> None:
     """Measure attribution from touches in Parquet to credits by Markov order 1 and four
     heuristics."""
-    figures = crediting.measure((journeys, threads), repeats, peer, _say)
+    figures = attribution_costs.measure((journeys, threads), repeats, peer, _say)
     method = f"medians of {repeats}, {threads} thread(s)"
     parameters = {"journeys": journeys, "threads": threads, "repeats": repeats}
     _show(json, ("insights", figures, report.print_insights), method, parameters)
@@ -331,9 +333,9 @@ def _show(
         out.print(f"{method}; {this_machine()}")
 
 
-def _choices(systems: str) -> list[Choice]:
+def _choices(systems: str) -> list[SystemChoice]:
     try:
-        return [Choice.parse(name.strip()) for name in systems.split(",")]
+        return [SystemChoice.parse(name.strip()) for name in systems.split(",")]
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 

@@ -13,13 +13,13 @@ EVENT: Final = "purchase"
 """Event that triggers a campaign in every configuration here."""
 
 WAIT_MS: Final = 60_000
-"""Time after the last cart at which the timer of `abandoned_carts` fires."""
+"""Time after the last cart at which the timer of `abandoned_carts_bundle` fires."""
 
 CATEGORIES: Final = ("shoes", "shirts", "jackets", "bags", "hats")
 """Values of the property `category` of purchases."""
 
 _ITEMS: Final = 2_500
-_ELIGIBLE: Final = 200
+_ELIGIBLE_COUNT: Final = 200
 _EVENTS: Final = (EVENT, "cart", "catalog", "search", "login", "page", "refund", "support")
 _DEMO: Final = Path(__file__).parents[2] / "deploy" / "demo"
 _CAMPAIGNS: Final = 10
@@ -29,7 +29,7 @@ class BadConfigurationError(Exception):
     """Raised when the demonstration's configuration has errors."""
 
 
-def demo() -> model.Bundle:
+def demo_bundle() -> model.Bundle:
     """Return the configuration in deploy/demo: 5 segments, 6 campaigns."""
     bundle = load(_DEMO)
     if isinstance(bundle, list):
@@ -42,8 +42,8 @@ def write_changed_demo(folder: Path) -> None:
     shutil.copytree(_DEMO, folder)
     profile = folder / "profile.yaml"
     condition = "{all: [{name: purchase}, {property: platform, is: mobile}]}"
-    new = f"  - {{name: mobile_orders, rule: count, when: {condition}}}\n"
-    profile.write_text(profile.read_text() + new)
+    metric_line = f"  - {{name: mobile_orders, rule: count, when: {condition}}}\n"
+    profile.write_text(profile.read_text() + metric_line)
     for name, rule in (
         ("buyers", "{trait: purchases, gte: 2}"),
         ("mobile-buyers", "{trait: mobile_orders, gte: 1}"),
@@ -51,12 +51,12 @@ def write_changed_demo(folder: Path) -> None:
         (folder / "segments" / f"{name}.yaml").write_text(f"segment: {name}\nwhen: {rule}\n")
 
 
-def large() -> model.Bundle:
+def large_bundle() -> model.Bundle:
     """Return a configuration of 40 metrics, 100 segments and 50 offers."""
-    return make(segments=100, metrics=40, offers=50)
+    return make_bundle(segments=100, metrics=40, offers=50)
 
 
-def catalog() -> model.Bundle:
+def catalog_bundle() -> model.Bundle:
     """Return a configuration with a catalogue of 2,500 items, of which a customer may get the 200
     of the category of the last purchase."""
     items = tuple(_item(number) for number in range(_ITEMS))
@@ -69,7 +69,7 @@ def catalog() -> model.Bundle:
     )
     push = model.Treatment("item", "push", p=0.05, content={"title": "{item.title}"})
     product = model.Offer("product", 1.0, (push,), catalog="products")
-    configuration = make(segments=5, metrics=5, offers=_CAMPAIGNS)
+    configuration = make_bundle(segments=5, metrics=5, offers=_CAMPAIGNS)
     traits = (
         model.TraitDefinition("interest", "latest", of="properties.category"),
         model.TraitDefinition("bought", "latest", of="properties.product_id"),
@@ -82,20 +82,22 @@ def catalog() -> model.Bundle:
     )
 
 
-def learning(campaigns: int = _CAMPAIGNS) -> model.Bundle:
+def learning_bundle(campaigns: int = _CAMPAIGNS) -> model.Bundle:
     """Return a configuration of `campaigns` campaigns of one offer, at most ten, whose goal
     is another purchase."""
-    configuration = make(segments=5, metrics=5, offers=_CAMPAIGNS)
+    configuration = make_bundle(segments=5, metrics=5, offers=_CAMPAIGNS)
     goal = model.Goal({"name": EVENT}, "1h")
-    reachable = (
+    reachable_campaigns = (
         msgspec.structs.replace(campaign, audience=None, goal=goal)
         for campaign in configuration.campaigns[:campaigns]
     )
     policies = msgspec.structs.replace(configuration.policies, learning=model.Learning())
-    return msgspec.structs.replace(configuration, campaigns=tuple(reachable), policies=policies)
+    return msgspec.structs.replace(
+        configuration, campaigns=tuple(reachable_campaigns), policies=policies
+    )
 
 
-def make(segments: int, metrics: int, offers: int) -> model.Bundle:
+def make_bundle(segments: int, metrics: int, offers: int) -> model.Bundle:
     """Return a configuration of the given size; offers compete, and half of them are eligible.
 
     An interaction of one name concerns an eighth of the metrics, and the segments that read them.
@@ -129,12 +131,12 @@ def make(segments: int, metrics: int, offers: int) -> model.Bundle:
     )
 
 
-def abandoned_carts() -> model.Bundle:
+def abandoned_carts_bundle() -> model.Bundle:
     """Return a configuration that mails customers who left a cart `WAIT_MS` ago, at which time they
     also exit a second segment, whose window the cart leaves."""
     wait = f"{WAIT_MS}ms"
-    segment = model.Segment("left", {"trait": "last_cart", "older_than": wait})
-    cart_rule = model.Segment("here", {"trait": "carts", "gte": 1})
+    abandoned_segment = model.Segment("abandoned-cart", {"trait": "last_cart", "older_than": wait})
+    recent_segment = model.Segment("recent-cart", {"trait": "carts", "gte": 1})
     mail = model.Treatment("mail", "email", address="email")
     return model.Bundle(
         sources=model.Sources((model.Source("bench", "web", "bench-write-key"),)),
@@ -146,10 +148,12 @@ def abandoned_carts() -> model.Bundle:
                 model.TraitDefinition("carts", "count", when={"name": "cart"}, window=wait),
             )
         ),
-        segments=(segment, cart_rule),
+        segments=(abandoned_segment, recent_segment),
         campaigns=(
             model.Campaign(
-                "reminder", (model.Offer("cart", 5.0, (mail,)),), trigger={"entered": "left"}
+                "reminder",
+                (model.Offer("cart", 5.0, (mail,)),),
+                trigger={"entered": "abandoned-cart"},
             ),
         ),
     )
@@ -157,7 +161,7 @@ def abandoned_carts() -> model.Bundle:
 
 def _item(number: int) -> model.CatalogItem:
     kinds = (*CATEGORIES, "others")
-    kind = kinds[min(number // _ELIGIBLE, len(CATEGORIES))]
+    kind = kinds[min(number // _ELIGIBLE_COUNT, len(CATEGORIES))]
     attributes: dict[str, str | float] = {"kind": kind, "title": f"Item {number}"}
     return model.CatalogItem(f"sku-{number}", 1.0 + number % 97, attributes=attributes)
 
@@ -177,24 +181,33 @@ def _metric(number: int) -> model.TraitDefinition:
                 name, "distinct", of="properties.product_id", when={"name": event}, window="30d"
             )
         case _:
-            shoes = {"all": [{"name": event}, {"property": "category", "is": "shoes"}]}
-            return model.TraitDefinition(name, "max", of="properties.cart.total", when=shoes)
+            shoes_condition = {"all": [{"name": event}, {"property": "category", "is": "shoes"}]}
+            return model.TraitDefinition(
+                name, "max", of="properties.cart.total", when=shoes_condition
+            )
 
 
 def _segment(number: int, metrics: int) -> model.Segment:
     name = f"segment-{number}"
-    metric, other = (f"metric-{(number + step) % metrics}" for step in (0, 1))
-    recent = f"metric-{number % metrics // 5 * 5 + 2}"
+    metric, other_metric = (f"metric-{(number + step) % metrics}" for step in (0, 1))
+    recency_metric = f"metric-{number % metrics // 5 * 5 + 2}"
     match number % 4:
         case 0:
             return model.Segment(name, {"trait": metric, "gte": 1 + number % 3})
         case 1:
             return model.Segment(
-                name, {"all": [{"trait": metric, "gte": number}, {"trait": recent, "within": "7d"}]}
+                name,
+                {
+                    "all": [
+                        {"trait": metric, "gte": number},
+                        {"trait": recency_metric, "within": "7d"},
+                    ]
+                },
             )
         case 2:
             return model.Segment(
-                name, {"any": [{"trait": metric, "gt": 150}, {"not": {"trait": other, "gte": 2}}]}
+                name,
+                {"any": [{"trait": metric, "gt": 150}, {"not": {"trait": other_metric, "gte": 2}}]},
             )
         case _:
             return model.Segment(
@@ -205,12 +218,14 @@ def _segment(number: int, metrics: int) -> model.Segment:
 
 def _campaign(number: int, offers: int) -> model.Campaign:
     """Return a campaign; those of even number are for earlier buyers, the others match nobody."""
-    reachable = {"all": [{"segment": "segment-0"}, {"trait": "interactions", "gte": 1 + number}]}
-    unreachable = {"trait": "metric-0", "gte": 1_000_000}
+    reachable_audience = {
+        "all": [{"segment": "segment-0"}, {"trait": "interactions", "gte": 1 + number}]
+    }
+    unreachable_audience = {"trait": "metric-0", "gte": 1_000_000}
     return model.Campaign(
         f"campaign-{number}",
         tuple(_offer(number * offers + n) for n in range(offers)),
-        audience=unreachable if number % 2 else reachable,
+        audience=unreachable_audience if number % 2 else reachable_audience,
         trigger={"name": EVENT},
     )
 

@@ -27,7 +27,7 @@ from tests.benchmarks.systems import apply_bundle, worker_programs
 from tests.benchmarks.traffic import CUSTOMERS
 
 _GATEWAY: Final = "gateway"
-_WARM_S: Final = 10.0
+_WARM_UP_S: Final = 10.0
 _LEAD_S: Final = 0.2
 _CONNECTIONS: Final = 200
 _TIMEOUT: Final = ClientTimeout(5.0)
@@ -44,13 +44,13 @@ class Site:
 
 
 SITES: Final[Mapping[str, Site]] = {
-    "demo": Site(configurations.demo, "demo-live-key", ("home-hero", "cart-banner")),
-    "large": Site(configurations.large, "bench-write-key", ("hero",)),
+    "demo": Site(configurations.demo_bundle, "demo-live-key", ("home-hero", "cart-banner")),
+    "large": Site(configurations.large_bundle, "bench-write-key", ("hero",)),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DecidePlan:
     """Load: `rate` requests a second for `seconds`, `repeats` times; `processes` of the agents."""
 
     site: str
@@ -61,7 +61,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class DecideRound:
     """One round: number of `requests`; `answers`: time (ms) of each answered request, and whether
     its answer was the defaults; `empty_ms`: times of the empty requests."""
 
@@ -89,21 +89,23 @@ class Answers:
     failed: int
 
 
-def measure(rig: Rig, plan: Plan, say: Say) -> Answers:
+def measure(rig: Rig, plan: DecidePlan, say: Say) -> Answers:
     """Measure one site's stack after its warm-up."""
     site = SITES[plan.site]
     apply_bundle(rig.settings, site.bundle())
-    gateway = Program(_GATEWAY, rig.kairos("gateway", "--port", "0"), announces=_GATEWAY)
+    gateway = Program(
+        _GATEWAY, rig.kairos_command("gateway", "--port", "0"), announced_name=_GATEWAY
+    )
     programs = (*worker_programs(rig, plan.processes), gateway)
     with running(programs, rig.home, rig.environment):
         port = announcements(rig.home)[_GATEWAY].ports["http"]
         url = f"http://127.0.0.1:{port}"
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            rounds = runner.run(_rounds(url, site, plan, say))
+            rounds = runner.run(_measure_rounds(url, site, plan, say))
     return _summary(plan, rounds)
 
 
-async def _rounds(url: str, site: Site, plan: Plan, say: Say) -> list[Round]:
+async def _measure_rounds(url: str, site: Site, plan: DecidePlan, say: Say) -> list[DecideRound]:
     async with ClientSession(
         url,
         connector=TCPConnector(limit=_CONNECTIONS),
@@ -111,14 +113,16 @@ async def _rounds(url: str, site: Site, plan: Plan, say: Say) -> list[Round]:
         timeout=_TIMEOUT,
     ) as client:
         visitor = _Visitor(client, site)
-        await _open_loop(visitor.ask, plan.rate, _WARM_S)
+        await _run_open_loop(visitor.ask, plan.rate, _WARM_UP_S)
         rounds = []
         for number in range(plan.repeats):
             say(f"{plan.site} ({number + 1}/{plan.repeats})")
-            answers = await _open_loop(visitor.ask, plan.rate, plan.seconds)
-            empty_calls = await _open_loop(visitor.check_health, plan.rate, plan.seconds / 2)
-            complete_calls = [(ms, default) for ms, default in answers if default is not None]
-            rounds.append(Round(len(answers), complete_calls, [ms for ms, _ in empty_calls]))
+            answers = await _run_open_loop(visitor.ask, plan.rate, plan.seconds)
+            empty_calls = await _run_open_loop(visitor.check_health, plan.rate, plan.seconds / 2)
+            complete_calls = [
+                (ms, is_default) for ms, is_default in answers if is_default is not None
+            ]
+            rounds.append(DecideRound(len(answers), complete_calls, [ms for ms, _ in empty_calls]))
     return rounds
 
 
@@ -155,45 +159,45 @@ class _Visitor:
         return False
 
 
-async def _open_loop(
+async def _run_open_loop(
     request: Callable[[int], Any], rate: int, seconds: float
 ) -> list[tuple[float, bool | None]]:
     """Make calls at a steady rate; return the time (ms, from the due moment) and result of each."""
-    begin = time.monotonic() + _LEAD_S
+    begin_s = time.monotonic() + _LEAD_S
 
     async def time_call(number: int) -> tuple[float, bool | None]:
-        due = begin + number / rate
+        due_s = begin_s + number / rate
         result = await request(number)
-        return (time.monotonic() - due) * 1000, result
+        return (time.monotonic() - due_s) * 1000, result
 
     tasks = []
     for number in range(int(rate * seconds)):
-        wait_s = begin + number / rate - time.monotonic()
+        wait_s = begin_s + number / rate - time.monotonic()
         if wait_s > 0:
             await asyncio.sleep(wait_s)
         tasks.append(asyncio.create_task(time_call(number)))
     return await asyncio.gather(*tasks)
 
 
-def _summary(plan: Plan, rounds: Sequence[Round]) -> Answers:
+def _summary(plan: DecidePlan, rounds: Sequence[DecideRound]) -> Answers:
     times = [sorted(ms for ms, _ in repeat.answers) for repeat in rounds]
     empty_calls = [sorted(repeat.empty_ms) for repeat in rounds]
 
-    def middle(samples: Sequence[Sequence[float]], share: float) -> float:
+    def median_percentile(samples: Sequence[Sequence[float]], share: float) -> float:
         return median(percentile(sample, share) for sample in samples)
 
     return Answers(
         site=plan.site,
         processes=plan.processes,
         rate=plan.rate,
-        p50=middle(times, 0.50),
-        p95=middle(times, 0.95),
-        p99=middle(times, 0.99),
-        max=middle(times, 1.0),
+        p50=median_percentile(times, 0.50),
+        p95=median_percentile(times, 0.95),
+        p99=median_percentile(times, 0.99),
+        max=median_percentile(times, 1.0),
         p99s=tuple(percentile(series, 0.99) for series in times),
-        empty_p50=middle(empty_calls, 0.50),
-        empty_p99=middle(empty_calls, 0.99),
+        empty_p50=median_percentile(empty_calls, 0.50),
+        empty_p99=median_percentile(empty_calls, 0.99),
         sent=sum(repeat.requests for repeat in rounds),
-        defaulted=sum(default for repeat in rounds for _, default in repeat.answers),
+        defaulted=sum(is_default for repeat in rounds for _, is_default in repeat.answers),
         failed=sum(repeat.requests - len(repeat.answers) for repeat in rounds),
     )

@@ -8,13 +8,13 @@ from typing import TypeAlias
 
 Headers: TypeAlias = Sequence[tuple[str, bytes]]
 
-_ON_TIME = 1.05
+_TIME_TOLERANCE = 1.05
 _SLACK_S = 0.5
-_LATE_S = 1.0
+_DELAY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class RateSample:
     """Measurement at one rate.
 
     `latencies_ms` and `headers` are those of the records that arrived, in the same order; latencies
@@ -30,10 +30,10 @@ class Sample:
     cpu: Mapping[str, float]
 
     @property
-    def sustained(self) -> bool:
+    def is_sustained(self) -> bool:
         """Whether all outputs arrived, and the last of them in time."""
         is_complete = len(self.latencies_ms) == self.record_count
-        return is_complete and self.seconds <= self.planned_seconds * _ON_TIME + _SLACK_S
+        return is_complete and self.seconds <= self.planned_seconds * _TIME_TOLERANCE + _SLACK_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,11 @@ class DrainedBacklog:
     cpu: Mapping[str, float]
 
     @property
-    def per_s(self) -> float:
+    def outputs_per_s(self) -> float:
         return self.output_count / self.seconds
 
     @property
-    def missing(self) -> int:
+    def missing_count(self) -> int:
         """Number of records without an output in time."""
         return self.record_count - self.output_count
 
@@ -61,13 +61,13 @@ class Passage:
     """Record that came through: times (s, by one clock) at which it was due and at which its output
     arrived, and the partition of the output."""
 
-    due: float
-    at: float
+    due_s: float
+    arrival_s: float
     partition: int
 
     @property
     def duration_s(self) -> float:
-        return self.at - self.due
+        return self.arrival_s - self.due_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,25 +82,31 @@ class Passages:
         partition that waits longest; inf if a partition has none."""
         waits_s = dict.fromkeys((passage.partition for passage in self.arrivals), inf)
         for passage in self.arrivals:
-            if passage.due > moment:
-                waits_s[passage.partition] = min(waits_s[passage.partition], passage.at - moment)
+            if passage.due_s > moment:
+                waits_s[passage.partition] = min(
+                    waits_s[passage.partition], passage.arrival_s - moment
+                )
         return max(waits_s.values(), default=inf)
 
-    def late_until(self, moment: float) -> float:
+    def delay_period_after(self, moment: float) -> float:
         """Return the time (s) from `moment` to the last output that took more than a second."""
         return max(
-            (passage.at - moment for passage in self.arrivals if passage.duration_s > _LATE_S),
+            (
+                passage.arrival_s - moment
+                for passage in self.arrivals
+                if passage.duration_s > _DELAY_S
+            ),
             default=0.0,
         )
 
     def latencies_ms(self, begin: float, end: float) -> list[float]:
         """Return the latencies of records due between the two moments (end exclusive), sorted."""
         return sorted(
-            passage.duration_s * 1000 for passage in self.arrivals if begin <= passage.due < end
+            passage.duration_s * 1000 for passage in self.arrivals if begin <= passage.due_s < end
         )
 
     @property
-    def missing(self) -> int:
+    def missing_count(self) -> int:
         """Number of records without an output."""
         return self.record_count - len(self.arrivals)
 
@@ -155,13 +161,13 @@ class Throughput:
         return own_cores(self.cpu)
 
 
-OTHERS = ("broker", "load")
+SHARED_PROCESSES = ("broker", "load")
 """Processes that run beside every system."""
 
 
 def own_cores(cpu: Mapping[str, float]) -> float:
     """Return the cores that the system's own processes use."""
-    return sum(cores for name, cores in cpu.items() if name not in OTHERS)
+    return sum(cores for name, cores in cpu.items() if name not in SHARED_PROCESSES)
 
 
 def percentile(ordered_values: Sequence[float], share: float) -> float:
@@ -173,26 +179,26 @@ def percentile(ordered_values: Sequence[float], share: float) -> float:
     return ordered_values[max(int(rank), 1) - 1]
 
 
-def summarise(system: str, rate: int, samples: Sequence[Sample], repeats: int) -> Latency:
+def summarise(system: str, rate: int, samples: Sequence[RateSample], repeats: int) -> Latency:
     """Return the medians of the samples, with the number of `repeats` that reached the rate."""
     sorted_latencies = [sorted(sample.latencies_ms) for sample in samples]
 
-    def middle(share: float) -> float:
+    def median_percentile(share: float) -> float:
         return median(percentile(latencies, share) for latencies in sorted_latencies)
 
     return Latency(
         system=system,
         rate=rate,
-        p50=middle(0.50),
-        p95=middle(0.95),
-        p99=middle(0.99),
-        max=middle(1.0),
+        p50=median_percentile(0.50),
+        p95=median_percentile(0.95),
+        p99=median_percentile(0.99),
+        max=median_percentile(1.0),
         p99s=tuple(percentile(latencies, 0.99) for latencies in sorted_latencies),
         out_per_s=median(len(sample.latencies_ms) / sample.seconds for sample in samples),
         missing=sum(sample.record_count - len(sample.latencies_ms) for sample in samples),
         repeats=repeats,
         reached=len(samples),
-        sustained=sum(sample.sustained for sample in samples),
+        sustained=sum(sample.is_sustained for sample in samples),
         cpu={name: median(sample.cpu[name] for sample in samples) for name in samples[0].cpu},
     )
 
@@ -201,9 +207,9 @@ def summarise_backlogs(system: str, runs: Sequence[DrainedBacklog]) -> Throughpu
     """Return the medians of the runs."""
     return Throughput(
         system=system,
-        per_s=median(run.per_s for run in runs),
-        each=tuple(run.per_s for run in runs),
-        missing=sum(run.missing for run in runs),
+        per_s=median(run.outputs_per_s for run in runs),
+        each=tuple(run.outputs_per_s for run in runs),
+        missing=sum(run.missing_count for run in runs),
         cpu={name: median(run.cpu[name] for run in runs) for name in runs[0].cpu},
     )
 

@@ -32,8 +32,8 @@ from tests.benchmarks.traffic import CUSTOMERS, InteractionTraffic
 
 _SAMPLES: Final = 100
 _VISITS: Final = 5
-_VISIT_EVERY_MS: Final = 60_000
-_FULL_S: Final = 0.01
+_VISIT_INTERVAL_MS: Final = 60_000
+_QUEUE_WAIT_S: Final = 0.01
 
 _Row: TypeAlias = tuple[bytes, bytes]
 
@@ -49,10 +49,10 @@ class _Sample:
 
     def rename(self, run: str, stage: str) -> Iterator[_Row]:
         """Return the rows under another, equally long run's name."""
-        old, new = self._profile(self.run), self._profile(run)
+        old_profile, new_profile = self._profile(self.run), self._profile(run)
         for row in self.rows[stage]:
             key, value = (data.replace(self.run.encode(), run.encode()) for data in row)
-            yield key.replace(old, new), value.replace(old, new)
+            yield key.replace(old_profile, new_profile), value.replace(old_profile, new_profile)
 
     def _profile(self, run: str) -> bytes:
         return profile_id(Identifier("customer_id", f"{run}-{self.number}")).encode()
@@ -98,7 +98,7 @@ def _produce(producer: Producer, topic: str, row: _Row, partition: int) -> None:
         try:
             return producer.produce(topic, row[1], row[0], partition)
         except BufferError:
-            producer.poll(_FULL_S)
+            producer.poll(_QUEUE_WAIT_S)
 
 
 def _samples(bundle: model.Bundle) -> Iterator[_Sample]:
@@ -106,12 +106,12 @@ def _samples(bundle: model.Bundle) -> Iterator[_Sample]:
     assert isinstance(config, Configuration), config
     codec = Codec(recorded_versions())
     traffic = InteractionTraffic(codec, configurations.EVENT, ())
-    begin_ms = int(time.time() * 1000) - _VISITS * _VISIT_EVERY_MS
+    begin_ms = int(time.time() * 1000) - _VISITS * _VISIT_INTERVAL_MS
     run, _, _ = traffic.interaction(0, begin_ms).identifiers[0].value.partition("-")
     for customer in range(_SAMPLES):
         shells = Shells(Rules(config, TokenKey("bench"), 300_000), codec)
         for visit in range(_VISITS):
             index = customer + visit * CUSTOMERS
-            shells.put(traffic.interaction(index, begin_ms + visit * _VISIT_EVERY_MS))
+            shells.put(traffic.interaction(index, begin_ms + visit * _VISIT_INTERVAL_MS))
         rows = {stage: tuple(shell.rows.items()) for stage, shell in shells.rows.items()}
         yield _Sample(run, customer, rows)

@@ -29,7 +29,7 @@ from tests.benchmarks.traffic import CUSTOMERS, InteractionTraffic
 
 _WARM_ROUNDS: Final = 10
 _BEGIN_MS: Final = 1_700_000_000_000
-_EVERY_MS: Final = 1_000
+_INTERVAL_MS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +68,17 @@ def measure(sizes: Sequence[Size], rounds: int, say: Callable[[str], None]) -> l
 
 
 def _cost(size: Size, rounds: int) -> Cost:
-    bundle = configurations.make(size.segments, size.metrics, size.offers)
+    bundle = configurations.make_bundle(size.segments, size.metrics, size.offers)
     runs = _Runs(_compile(bundle))
     for _ in range(_WARM_ROUNDS):
         runs.run_round()
     costs = [_run_undisturbed(runs.run_round) for _ in range(rounds)]
 
-    def middle(kind: str) -> float:
+    def median_cost(kind: str) -> float:
         return median(cost[kind] for cost in costs)
 
-    steps = {stage.name: middle(stage.name) for stage in STAGES}
-    return Cost(size, steps, middle("decode"), middle("encode"), middle("rows"))
+    steps = {stage.name: median_cost(stage.name) for stage in STAGES}
+    return Cost(size, steps, median_cost("decode"), median_cost("encode"), median_cost("rows"))
 
 
 def _run_undisturbed(run_round: Callable[[], dict[str, float]]) -> dict[str, float]:
@@ -106,20 +106,20 @@ class _Runs:
         self._codec = Codec(recorded_versions())
         self._traffic = InteractionTraffic(self._codec, configurations.EVENT, ("push",))
         self._rows: dict[str, dict[str, Any]] = defaultdict(dict)
-        self._next = 0
+        self._next_index = 0
 
     def run_round(self) -> dict[str, float]:
         """Let every customer interact once; return the cost (µs per interaction) by kind of
         work."""
-        begin, self._next = self._next, self._next + CUSTOMERS
-        inputs = [self._interaction(index) for index in range(begin, self._next)]
+        begin, self._next_index = self._next_index, self._next_index + CUSTOMERS
+        inputs = [self._interaction(index) for index in range(begin, self._next_index)]
         seconds_by_kind: defaultdict[str, float] = defaultdict(float)
         for stage in STAGES:
             inputs = self._run(stage, inputs, seconds_by_kind)
         return {kind: seconds * 1e6 / CUSTOMERS for kind, seconds in seconds_by_kind.items()}
 
     def _interaction(self, index: int) -> Emit:
-        interaction = self._traffic.interaction(index, _BEGIN_MS + index * _EVERY_MS)
+        interaction = self._traffic.interaction(index, _BEGIN_MS + index * _INTERVAL_MS)
         return Emit(topics.INTERACTIONS, interaction.identifiers[0].key, interaction)
 
     def _run(

@@ -15,9 +15,9 @@ from pipeline.home.codec import register
 from pipeline.home.topics import ensure_topics
 from pipeline.model import topics
 from pipeline.stack.configure import apply_folder
+from tests.benchmarks.command_use import watch
 from tests.benchmarks.latency import Say
 from tests.benchmarks.rig import Rig
-from tests.benchmarks.watched import watch
 from tests.support.ingest import write_configuration
 
 _WATCH: Final = """watches:
@@ -38,7 +38,7 @@ _WATCH: Final = """watches:
     time: {{zone: Europe/Madrid}}
 """
 _CUSTOMERS: Final = 100_000
-_ASK_S: Final = 30.0
+_QUERY_TIMEOUT_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +85,19 @@ def measure(rig: Rig, rows: int, say: Say) -> IngestCost:
 
 
 def _write(file: Path, rows: int) -> None:
-    with file.open("w") as text:
-        text.write("customer,email,total,currency,quantity,store,at\n")
-        text.writelines(map(_row, range(rows)))
+    with file.open("w") as output:
+        output.write("customer,email,total,currency,quantity,store,at\n")
+        output.writelines(map(_row, range(rows)))
 
 
 def _row(number: int) -> str:
     customer = number % _CUSTOMERS
     total = f"{number % 500}.{number % 90 + 10}"
-    at = f"2026-{number % 10 + 1:02d}-{number % 28 + 1:02d} {number % 24:02d}:{number % 60:02d}:00"
+    time_text = (
+        f"2026-{number % 10 + 1:02d}-{number % 28 + 1:02d} {number % 24:02d}:{number % 60:02d}:00"
+    )
     store = f"Madrid {number % 40}"
-    return f"{customer},c{customer}@example.com,{total},EUR,{number % 5 + 1},{store},{at}\n"
+    return f"{customer},c{customer}@example.com,{total},EUR,{number % 5 + 1},{store},{time_text}\n"
 
 
 def _count(rig: Rig) -> int:
@@ -103,12 +105,13 @@ def _count(rig: Rig) -> int:
     consumer = Consumer({**rig.settings.kafka(), "group.id": "kairos.bench.count"})
     try:
         return sum(
-            consumer.get_watermark_offsets(place, timeout=_ASK_S)[1] for place in _places(rig)
+            consumer.get_watermark_offsets(partition, timeout=_QUERY_TIMEOUT_S)[1]
+            for partition in _partitions(rig)
         )
     finally:
         consumer.close()
 
 
-def _places(rig: Rig) -> Iterator[TopicPartition]:
+def _partitions(rig: Rig) -> Iterator[TopicPartition]:
     for number in range(rig.partitions):
         yield TopicPartition(topics.INTERACTIONS, number)

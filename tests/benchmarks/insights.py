@@ -65,18 +65,20 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="kairos-bench-") as folder:
         file = Path(folder) / "touches.parquet"
         say(f"making {journeys:,} journeys")
-        touches = _make(file, journeys, threads)
+        touches = _make_touches(file, journeys, threads)
         runs = []
         for repeat in range(repeats):
             runs.append(_run(file, threads))
             say(f"run {repeat + 1} of {repeats}: {sum(runs[-1].values()):.1f} s")
-        peer_cost = _peer(file, (threads, repeats), peer, say) if peer else None
-    middle = {name: median(run[name] for run in runs) for name in runs[0]}
-    paths = middle.pop("paths")
-    return AttributionCost(touches, journeys, paths, middle, peer_cost)
+        peer_cost = _measure_peer(file, (threads, repeats), peer, say) if peer else None
+    medians = {name: median(run[name] for run in runs) for name in runs[0]}
+    paths = medians.pop("paths")
+    return AttributionCost(touches, journeys, paths, medians, peer_cost)
 
 
-def _peer(file: Path, size: tuple[int, int], python: Path, say: Callable[[str], None]) -> PeerCost:
+def _measure_peer(
+    file: Path, size: tuple[int, int], python: Path, say: Callable[[str], None]
+) -> PeerCost:
     threads, repeats = size
     paths = _paths(file, threads)
     table = file.with_suffix(".csv")
@@ -106,11 +108,11 @@ def _write_paths(paths: PathCounts, table: Path) -> None:
     with table.open("w", newline="") as output:
         rows = csv.writer(output)
         rows.writerow(("path", "conversions", "value", "nulls"))
-        for place in range(len(paths.conversions)):
-            codes = paths.codes[paths.offsets[place] : paths.offsets[place + 1]]
+        for index in range(len(paths.conversions)):
+            codes = paths.codes[paths.offsets[index] : paths.offsets[index + 1]]
             if len(codes):
                 path = " > ".join(paths.channels[code] for code in codes)
-                counts = (paths.conversions[place], paths.values[place], paths.nulls[place])
+                counts = (paths.conversions[index], paths.values[index], paths.nulls[index])
                 rows.writerow((path, *counts))
 
 
@@ -131,7 +133,7 @@ def _paths(file: Path, threads: int) -> PathCounts:
         return read_touches(queries, file, TouchOptions()).path_counts()
 
 
-def _make(file: Path, journeys: int, threads: int) -> int:
+def _make_touches(file: Path, journeys: int, threads: int) -> int:
     """Write journeys of geometric lengths, made from row numbers; return the number of touches."""
     customers = round(journeys / _JOURNEYS_PER_CUSTOMER)
     with open_duckdb(Engine(threads=threads)) as queries:
@@ -139,7 +141,8 @@ def _make(file: Path, journeys: int, threads: int) -> int:
             f"""
             CREATE TEMP TABLE journeys AS
             SELECT i, md5((hash(i, 1) % {customers})::VARCHAR) AS profile_id,
-                1 + floor(ln(1 - {_unit(2)}) / ln(1 - 1 / {_TOUCHES_PER_JOURNEY}))::INT AS touches,
+                1 + floor(ln(1 - {_unit_interval_sql(2)}) / ln(1 - 1 / {_TOUCHES_PER_JOURNEY}))::INT
+                    AS touches,
                 {_BEGIN_MS} + (hash(i, 3) % {300 * _DAY_MS})::BIGINT AS begins,
                 hash(i, 4) % 8 = 0 AS converts
             FROM range({journeys}) AS t(i)
@@ -162,6 +165,6 @@ def _make(file: Path, journeys: int, threads: int) -> int:
         return int(queries.rows("SELECT sum(touches)::BIGINT FROM journeys")[0][0])
 
 
-def _unit(salt: int) -> str:
+def _unit_interval_sql(salt: int) -> str:
     """Return SQL for a number in [0, 1)."""
     return f"(hash(i, {salt}) % 1_000_000) / 1_000_000"

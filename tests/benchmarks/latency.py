@@ -5,31 +5,31 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from tests.benchmarks.figures import Latency, Sample, summarise
+from tests.benchmarks.figures import Latency, RateSample, summarise
 from tests.benchmarks.load import Client
 from tests.benchmarks.rig import Rig
-from tests.benchmarks.systems import SYSTEMS, Choice
+from tests.benchmarks.systems import SYSTEMS, SystemChoice
 from tests.benchmarks.traffic import CUSTOMERS
 
-_WARM_RATE = 200.0
+_WARM_UP_RATE = 200.0
 
 Say = Callable[[str], None]
 """Receiver of progress lines."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LatencyPlan:
     """Load: `seconds` for each of the rising rates (events/s), `repeats` of everything."""
 
-    choices: Sequence[Choice]
+    choices: Sequence[SystemChoice]
     rates: Sequence[int]
     seconds: float
     repeats: int
 
 
-def measure(rig: Rig, plan: Plan, say: Say) -> list[Latency]:
+def measure(rig: Rig, plan: LatencyPlan, say: Say) -> list[Latency]:
     """Measure all systems in turn, repeatedly, so that drifts of the machine affect all alike."""
-    samples: dict[tuple[str, int], list[Sample]] = defaultdict(list)
+    samples: dict[tuple[str, int], list[RateSample]] = defaultdict(list)
     for repeat in range(plan.repeats):
         for choice in plan.choices:
             say(f"{choice} ({repeat + 1}/{plan.repeats})")
@@ -40,16 +40,16 @@ def measure(rig: Rig, plan: Plan, say: Say) -> list[Latency]:
     return [summarise(system, rate, samples[system, rate], plan.repeats) for system, rate in cells]
 
 
-def _measure_one(rig: Rig, choice: Choice, plan: Plan) -> list[tuple[int, Sample]]:
+def _measure_one(rig: Rig, choice: SystemChoice, plan: LatencyPlan) -> list[tuple[int, RateSample]]:
     """Measure up to the first rate that is not sustained, whose backlog would distort the next."""
-    samples: list[tuple[int, Sample]] = []
+    samples: list[tuple[int, RateSample]] = []
     with SYSTEMS[choice.name].running(rig, choice.processes) as arrangement:
         pids = {**arrangement.pids, "broker": rig.broker_pid}
         with closing(Client(rig.settings.kafka(), arrangement.traffic, pids)) as client:
-            client.open_loop(_WARM_RATE, 2 * CUSTOMERS / _WARM_RATE)
+            client.run_open_loop(_WARM_UP_RATE, 2 * CUSTOMERS / _WARM_UP_RATE)
             for rate in plan.rates:
-                sample = client.open_loop(rate, plan.seconds)
+                sample = client.run_open_loop(rate, plan.seconds)
                 samples.append((rate, sample))
-                if not sample.sustained:
+                if not sample.is_sustained:
                     break
     return samples

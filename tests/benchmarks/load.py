@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-from tests.benchmarks.figures import DrainedBacklog, Passage, Passages, Sample
+from tests.benchmarks.figures import DrainedBacklog, Passage, Passages, RateSample
 from tests.benchmarks.processes import CpuMeter
 
 _SWITCH_S: Final = 0.0002
@@ -34,7 +34,7 @@ _QUICK_RECONNECT: Final = {
 count."""
 
 
-_NEVER: Final = threading.Event()
+_NO_END: Final = threading.Event()
 
 
 class Traffic(Protocol):
@@ -64,7 +64,7 @@ class Client:
     ) -> None:
         self._traffic = traffic
         self._pids = {**pids, "load": os.getpid()}
-        self._next = 0
+        self._next_index = 0
         self._producer = Producer(
             {
                 **kafka,
@@ -95,34 +95,36 @@ class Client:
         self._producer.poll(0)
         self._consumer.close()
 
-    def open_loop(self, rate: float, seconds: float, drain_s: float = _DRAIN_S) -> Sample:
+    def run_open_loop(self, rate: float, seconds: float, drain_s: float = _DRAIN_S) -> RateSample:
         """Send `rate` records a second, evenly, for `seconds`; wait for the last at most
         `drain_s`."""
         count = int(rate * seconds)
-        first, records = self._prepare(count, rate)
-        with _without_collections():
+        first_index, records = self._prepare(count, rate)
+        with _disable_collections():
             meter = CpuMeter(self._pids)
-            due_ns = _due_ns(count, rate)
-            reader = _Reader(self._consumer, count, due_ns[-1] + int(drain_s * _NS))
+            due_times_ns = _due_times_ns(count, rate)
+            reader = _Reader(self._consumer, count, due_times_ns[-1] + int(drain_s * _NS))
             reader.start()
-            self._send(records, due_ns)
+            self._send(records, due_times_ns)
             reader.join()
             cpu = meter.cores()
-        matches = self._match(reader.arrivals, first, count)
-        last_ns = max((at for at, _ in matches.values()), default=due_ns[-1])
-        return Sample(
+        matches = self._match(reader.arrivals, first_index, count)
+        last_ns = max((at_ns for at_ns, _ in matches.values()), default=due_times_ns[-1])
+        return RateSample(
             record_count=count,
             planned_seconds=seconds,
-            seconds=(last_ns - due_ns[0]) / _NS,
-            latencies_ms=[(at - due_ns[index]) / 1e6 for index, (at, _) in matches.items()],
+            seconds=(last_ns - due_times_ns[0]) / _NS,
+            latencies_ms=[
+                (at_ns - due_times_ns[index]) / 1e6 for index, (at_ns, _) in matches.items()
+            ],
             headers=[message.headers() or () for _, message in matches.values()],
             cpu=cpu,
         )
 
-    def backlog(self, count: int, patience_s: float) -> DrainedBacklog:
+    def drain_backlog(self, count: int, patience_s: float) -> DrainedBacklog:
         """Send `count` records as fast as possible; wait for the last at most `patience_s`."""
-        first, records = self._prepare(count, count)
-        with _without_collections():
+        first_index, records = self._prepare(count, count)
+        with _disable_collections():
             meter = CpuMeter(self._pids)
             begin_ns = time.monotonic_ns()
             reader = _Reader(self._consumer, count, begin_ns + int(patience_s * _NS))
@@ -132,17 +134,19 @@ class Client:
             self._producer.flush()
             reader.join()
             cpu = meter.cores()
-        matches = self._match(reader.arrivals, first, count)
-        last_ns = max((at for at, _ in matches.values()), default=begin_ns + 1)
+        matches = self._match(reader.arrivals, first_index, count)
+        last_ns = max((at_ns for at_ns, _ in matches.values()), default=begin_ns + 1)
         return DrainedBacklog(count, len(matches), (last_ns - begin_ns) / _NS, cpu)
 
-    def passages(self, rate: float, seconds: float, meanwhile: Callable[[], None]) -> Passages:
-        """Send `rate` records a second for `seconds` while `meanwhile` runs; wait for the last at
+    def measure_passages(self, rate: float, seconds: float, work: Callable[[], None]) -> Passages:
+        """Send `rate` records a second for `seconds` while `work` runs; wait for the last at
         most a minute."""
-        return self._passages((rate, seconds), meanwhile, threading.Event())
+        return self._measure_passages((rate, seconds), work, threading.Event())
 
-    def passages_during(self, rate: float, most_s: float, work: Callable[[], None]) -> Passages:
-        """Send as `passages` does, for as long as `work` runs, at most `most_s` seconds."""
+    def measure_passages_during(
+        self, rate: float, limit_s: float, work: Callable[[], None]
+    ) -> Passages:
+        """Send as `measure_passages` does while `work` runs, at most `limit_s` seconds."""
         end = threading.Event()
 
         def work_and_end() -> None:
@@ -151,27 +155,27 @@ class Client:
             finally:
                 end.set()
 
-        return self._passages((rate, most_s), work_and_end, end)
+        return self._measure_passages((rate, limit_s), work_and_end, end)
 
-    def _passages(
-        self, load: tuple[float, float], meanwhile: Callable[[], None], end: threading.Event
+    def _measure_passages(
+        self, load: tuple[float, float], work: Callable[[], None], end: threading.Event
     ) -> Passages:
         rate, seconds = load
         count = int(rate * seconds)
-        first, records = self._prepare(count, rate)
-        due_ns = _due_ns(count, rate)
-        reader = _Reader(self._consumer, count, due_ns[-1] + int(_PATIENCE_S * _NS))
-        sender = _Sender(lambda: self._send(records, due_ns, end))
+        first_index, records = self._prepare(count, rate)
+        due_times_ns = _due_times_ns(count, rate)
+        reader = _Reader(self._consumer, count, due_times_ns[-1] + int(_PATIENCE_S * _NS))
+        sender = _Sender(lambda: self._send(records, due_times_ns, end))
         reader.start()
         sender.start()
-        meanwhile()
+        work()
         sender.join()
         reader.expect(sender.record_count)
         reader.join()
-        matches = self._match(reader.arrivals, first, sender.record_count)
+        matches = self._match(reader.arrivals, first_index, sender.record_count)
         passages = [
-            Passage(due_ns[index] / _NS, at / _NS, message.partition())
-            for index, (at, message) in matches.items()
+            Passage(due_times_ns[index] / _NS, at_ns / _NS, message.partition())
+            for index, (at_ns, message) in matches.items()
         ]
         return Passages(sender.record_count, passages)
 
@@ -186,23 +190,23 @@ class Client:
     def _prepare(self, count: int, rate: float) -> tuple[int, list[tuple[bytes, bytes]]]:
         """Return the first number and all records, made in advance, since making them takes
         time."""
-        first, self._next = self._next, self._next + count
+        first_index, self._next_index = self._next_index, self._next_index + count
         begin_ms = int((time.time() + _LEAD_S) * 1000)
-        return first, [
-            self._traffic.record(first + index, begin_ms + int(index * 1000 / rate))
+        return first_index, [
+            self._traffic.record(first_index + index, begin_ms + int(index * 1000 / rate))
             for index in range(count)
         ]
 
     def _send(
         self,
         records: Sequence[tuple[bytes, bytes]],
-        due_ns: Sequence[int],
-        end: threading.Event = _NEVER,
+        due_times_ns: Sequence[int],
+        end: threading.Event = _NO_END,
     ) -> int:
         """Send until `end` is set; return the number of records sent."""
         produce, topic = self._producer.produce, self._traffic.input
-        for number, ((key, value), due) in enumerate(zip(records, due_ns, strict=True)):
-            wait_ns = due - time.monotonic_ns()
+        for number, ((key, value), due_ns) in enumerate(zip(records, due_times_ns, strict=True)):
+            wait_ns = due_ns - time.monotonic_ns()
             if wait_ns > 0:
                 time.sleep(wait_ns / _NS)
             if end.is_set():
@@ -212,19 +216,19 @@ class Client:
         return len(records)
 
     def _match(
-        self, arrivals: Sequence[tuple[int, Message]], first: int, count: int
+        self, arrivals: Sequence[tuple[int, Message]], first_index: int, count: int
     ) -> dict[int, tuple[int, Message]]:
         """Return time and message of each record's first output, by its number from 0."""
         matches: dict[int, tuple[int, Message]] = {}
         for at_ns, message in arrivals:
             value = message.value()
             index = None if value is None else self._traffic.index_of(value)
-            if index is not None and first <= index < first + count:
-                matches.setdefault(index - first, (at_ns, message))
+            if index is not None and first_index <= index < first_index + count:
+                matches.setdefault(index - first_index, (at_ns, message))
         return matches
 
 
-def _due_ns(count: int, rate: float) -> list[int]:
+def _due_times_ns(count: int, rate: float) -> list[int]:
     """Return the moments at which records are to be sent, evenly, from soon on."""
     begin_ns = time.monotonic_ns() + int(_LEAD_S * _NS)
     return [begin_ns + int(index * _NS / rate) for index in range(count)]
@@ -233,25 +237,25 @@ def _due_ns(count: int, rate: float) -> list[int]:
 class _Reader(threading.Thread):
     """Reader that only records arrivals; they are matched with records afterwards."""
 
-    def __init__(self, consumer: Consumer, count: int, until_ns: int) -> None:
+    def __init__(self, consumer: Consumer, count: int, deadline_ns: int) -> None:
         super().__init__(name="reader", daemon=True)
         self.arrivals: list[tuple[int, Message]] = []
         self._consumer = consumer
         self._count = count
-        self._until_ns = until_ns
+        self._deadline_ns = deadline_ns
 
     def expect(self, count: int) -> None:
         """Expect at most `count` records, the last of them soon."""
         self._count = count
-        self._until_ns = min(self._until_ns, time.monotonic_ns() + int(_PATIENCE_S * _NS))
+        self._deadline_ns = min(self._deadline_ns, time.monotonic_ns() + int(_PATIENCE_S * _NS))
 
     def run(self) -> None:
-        while len(self.arrivals) < self._count and time.monotonic_ns() < self._until_ns:
-            first = self._consumer.poll(0.1)
-            if first is None:
+        while len(self.arrivals) < self._count and time.monotonic_ns() < self._deadline_ns:
+            first_message = self._consumer.poll(0.1)
+            if first_message is None:
                 continue
             now_ns = time.monotonic_ns()
-            for message in (first, *self._consumer.consume(_BATCH, 0)):
+            for message in (first_message, *self._consumer.consume(_BATCH, 0)):
                 if message.error() is None:
                     self.arrivals.append((now_ns, message))
 
@@ -269,9 +273,9 @@ class _Sender(threading.Thread):
 
 
 @contextmanager
-def _without_collections() -> Iterator[None]:
+def _disable_collections() -> Iterator[None]:
     """Switch quickly between the two threads, without garbage collections, during the block."""
-    before = sys.getswitchinterval()
+    interval_s = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_S)
     gc.collect()
     gc.disable()
@@ -279,4 +283,4 @@ def _without_collections() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-        sys.setswitchinterval(before)
+        sys.setswitchinterval(interval_s)

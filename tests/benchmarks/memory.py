@@ -37,7 +37,7 @@ class Shells:
         queue = deque([(SentRecord(topics.INTERACTIONS, key, value, ()), interaction.received_at)])
         while queue:
             record, at_ms = queue.popleft()
-            stage = _CONSUMER.get(record.topic)
+            stage = _STAGES_BY_TOPIC.get(record.topic)
             if stage is not None:
                 queue.extend((output, at_ms) for output in self._handle(stage, record, at_ms))
 
@@ -53,4 +53,4 @@ class Shells:
         return outputs
 
 
-_CONSUMER: Final = {topic: stage for stage in STAGES for topic in stage.inputs}
+_STAGES_BY_TOPIC: Final = {topic: stage for stage in STAGES for topic in stage.inputs}

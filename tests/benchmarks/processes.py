@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 
 from pipeline.adapters.run_state import announcements
-from tests.benchmarks.hops.arguments import READY
+from tests.benchmarks.hops.arguments import READY_LINE
 
-_READY_S = 90.0
+_START_PATIENCE_S = 90.0
 _STOP_S = 20.0
 _LOOK_S = 0.05
 
@@ -24,12 +24,12 @@ class NotReadyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Command line of a process; `announces`: name under which it reports readiness in HOME/run, or
-    None if it prints READY."""
+    """Command line of a process; `announced_name`: name under which it reports readiness in
+    HOME/run, or None if it prints READY_LINE."""
 
     name: str
     command: tuple[str, ...]
-    announces: str | None = None
+    announced_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +43,16 @@ class Process:
 
     @property
     def is_ready(self) -> bool:
-        if self.program.announces is None:
-            return READY in self.log.read_text(errors="replace")
-        announcement = announcements(self.home).get(self.program.announces)
+        if self.program.announced_name is None:
+            return READY_LINE in self.log.read_text(errors="replace")
+        announcement = announcements(self.home).get(self.program.announced_name)
         return (
             announcement is not None
             and announcement.state == "ready"
             and announcement.process.pid == self.child.pid
         )
 
-    def wait_until_ready(self, patience_s: float = _READY_S) -> None:
+    def wait_until_ready(self, patience_s: float = _START_PATIENCE_S) -> None:
         """Wait until the program is ready. Raises NotReadyError."""
         deadline_s = time.monotonic() + patience_s
         while not self.is_ready:
@@ -61,9 +61,9 @@ class Process:
                 raise NotReadyError(f"{self.program.name} did not become ready:\n{last_lines}")
             time.sleep(_LOOK_S)
 
-    def end(self, with_signal: signal.Signals = signal.SIGTERM) -> None:
+    def end(self, end_signal: signal.Signals = signal.SIGTERM) -> None:
         """Signal the process, and kill it if that is not enough."""
-        self.child.send_signal(with_signal)
+        self.child.send_signal(end_signal)
         try:
             self.child.wait(_STOP_S)
         except subprocess.TimeoutExpired:
@@ -90,7 +90,7 @@ def running(
     programs: Sequence[Program],
     home: Path,
     environment: Mapping[str, str],
-    patience_s: float = _READY_S,
+    patience_s: float = _START_PATIENCE_S,
 ) -> Iterator[list[Process]]:
     """Run the programs during the block, which begins when all are ready."""
     processes: list[Process] = []
@@ -111,14 +111,14 @@ class CpuMeter:
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
-        self._before = {name: _cpu_s(process) for name, process in self._processes.items()}
+        self._start_cpu_s = {name: _cpu_s(process) for name, process in self._processes.items()}
         self._begin_s = time.monotonic()
 
     def cores(self) -> dict[str, float]:
-        """Return the cores in use on average since then, by name."""
+        """Return the cores in use on average since the creation of the meter, by name."""
         elapsed_s = time.monotonic() - self._begin_s
         return {
-            name: (_cpu_s(process) - self._before[name]) / elapsed_s
+            name: (_cpu_s(process) - self._start_cpu_s[name]) / elapsed_s
             for name, process in self._processes.items()
         }
 

@@ -18,20 +18,20 @@ from typing import Final, TypeAlias
 from tests.benchmarks import configurations
 from tests.benchmarks.figures import Passages
 from tests.benchmarks.filling import fill
-from tests.benchmarks.kept import KeptWorker, KillTimes
+from tests.benchmarks.kept_worker import KeptWorker, KillTimes
 from tests.benchmarks.latency import Say
 from tests.benchmarks.load import Client, Traffic
 from tests.benchmarks.rig import Rig
 from tests.benchmarks.systems import SYSTEMS, Stages
 from tests.benchmarks.traffic import CUSTOMERS
 
-_WARM_RATE: Final = 200.0
-_BEFORE_S: Final = 2.0
-_AFTER_S: Final = 6.0
+_WARM_UP_RATE: Final = 200.0
+_FAULT_DELAY_S: Final = 2.0
+_RECOVERY_S: Final = 6.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RecoveryPlan:
     """Load: `rate` (events/s), `repeats` of everything, and the number of profiles to rebuild."""
 
     rate: int
@@ -56,27 +56,30 @@ class Recovery:
 _Run: TypeAlias = tuple[KillTimes, Passages]
 
 
-def measure(rig: Rig, plan: Plan, say: Say) -> list[Recovery]:
+def measure(rig: Rig, plan: RecoveryPlan, say: Say) -> list[Recovery]:
     """Measure the demonstration's configuration on one worker."""
     say(f"{plan.profiles:,} profiles")
-    fill(rig, configurations.demo(), plan.profiles)
+    fill(rig, configurations.demo_bundle(), plan.profiles)
     faults: dict[str, Callable[[KeptWorker], KillTimes]] = {
         "worker killed": KeptWorker.kill,
         "broker killed": KeptWorker.kill_broker,
         f"state of {plan.profiles:,} profiles deleted": KeptWorker.delete_state,
     }
-    passages: dict[str, list[_Run]] = defaultdict(list)
-    with _worker(rig) as (worker, traffic), closing(Client(rig.settings.kafka(), traffic, {})) as c:
-        c.open_loop(_WARM_RATE, 2 * CUSTOMERS / _WARM_RATE)
+    runs_by_loss: dict[str, list[_Run]] = defaultdict(list)
+    with (
+        _running_worker(rig) as (worker, traffic),
+        closing(Client(rig.settings.kafka(), traffic, {})) as client,
+    ):
+        client.run_open_loop(_WARM_UP_RATE, 2 * CUSTOMERS / _WARM_UP_RATE)
         for repeat in range(plan.repeats):
             for loss, fault in faults.items():
                 say(f"{loss} ({repeat + 1}/{plan.repeats})")
-                passages[loss].append(_inflict_once(partial(fault, worker), c, plan.rate))
-    return [_summary(loss, runs) for loss, runs in passages.items()]
+                runs_by_loss[loss].append(_inflict_once(partial(fault, worker), client, plan.rate))
+    return [_summary(loss, runs) for loss, runs in runs_by_loss.items()]
 
 
 @contextmanager
-def _worker(rig: Rig) -> Iterator[tuple[KeptWorker, Traffic]]:
+def _running_worker(rig: Rig) -> Iterator[tuple[KeptWorker, Traffic]]:
     system = SYSTEMS["demo"]
     assert isinstance(system, Stages)
     with system.running(rig, 1) as arrangement:
@@ -91,10 +94,10 @@ def _inflict_once(fault: Callable[[], KillTimes], client: Client, rate: int) -> 
     kill_times: list[KillTimes] = []
 
     def strike() -> None:
-        time.sleep(_BEFORE_S)
+        time.sleep(_FAULT_DELAY_S)
         kill_times.append(fault())
 
-    passages = client.passages(rate, _BEFORE_S + _AFTER_S, strike)
+    passages = client.measure_passages(rate, _FAULT_DELAY_S + _RECOVERY_S, strike)
     return kill_times[0], passages
 
 
@@ -105,6 +108,6 @@ def _summary(loss: str, runs: Sequence[_Run]) -> Recovery:
         ready_s=median(kill.ready_at - kill.killed_at for kill, _ in runs),
         first_s=median(firsts),
         firsts=firsts,
-        late_s=median(passages.late_until(kill.killed_at) for kill, passages in runs),
-        missing=sum(passages.missing for _, passages in runs),
+        late_s=median(passages.delay_period_after(kill.killed_at) for kill, passages in runs),
+        missing=sum(passages.missing_count for _, passages in runs),
     )

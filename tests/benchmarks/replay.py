@@ -21,21 +21,21 @@ from pipeline.home.topics import ensure_topics
 from pipeline.model import topics
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.time import DAY_MS
+from tests.benchmarks.command_use import watch
 from tests.benchmarks.latency import Say
 from tests.benchmarks.rig import Rig
-from tests.benchmarks.watched import watch
 
 _BEGIN_MS: Final = 1_767_225_600_000
 _DAYS: Final = 30
-_DIFFERENT: Final = 10_000
+_DISTINCT_RECORDS: Final = 10_000
 _FLUSH_S: Final = 60.0
-_POLL_EVERY: Final = 1_000
+_POLL_INTERVAL: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayCost:
-    """Figures of a replay. `peak_bytes`: resident, of the command. `again_s`: of the second run,
-    after the first was killed at about half; `missing`, `repeated`: offsets that the two runs
+    """Figures of a replay. `peak_bytes`: resident, of the command. `again_s`: seconds of the second
+    run, after the first was killed at about half; `missing`, `repeated`: offsets that the two runs
     left out or wrote twice."""
 
     records: int
@@ -57,7 +57,7 @@ def measure(rig: Rig, records: int, say: Say) -> ReplayCost:
     register(rig.settings, ())
     _fill(rig, records)
     say(f"{records:,} records are in the topic")
-    full_folder, cut_folder = rig.home / "whole", rig.home / "cut"
+    full_folder, cut_folder = rig.home / "full", rig.home / "cut"
     full_run = watch(rig, _command(full_folder), rig.home / "replay.json")
     _check(rig.home / "replay.json", records)
     say(f"replayed in {full_run.seconds:.1f} s")
@@ -72,7 +72,7 @@ def measure(rig: Rig, records: int, say: Say) -> ReplayCost:
         cores=full_run.cpu_s / full_run.seconds,
         peak_bytes=full_run.peak_bytes,
         written_bytes=sum(file.stat().st_size for file in full_folder.glob("day=*/*.parquet")),
-        killed=killed_run.killed,
+        killed=killed_run.was_killed,
         kept_by_killed=killed_rows,
         again_s=second_run.seconds,
         missing=records - offsets,
@@ -105,30 +105,30 @@ def _count(folder: Path) -> tuple[int, int]:
 def _fill(rig: Rig, records: int) -> None:
     producer = Producer({**rig.settings.kafka(), "linger.ms": 50, "compression.type": "lz4"})
     codec = open_codec(rig.settings)
-    for place, (key, value) in enumerate(_values(codec, records)):
+    for index, (key, value) in enumerate(_values(codec, records)):
         while True:
             try:
                 producer.produce(topics.INTERACTIONS, value, key)
                 break
             except BufferError:
                 producer.poll(1.0)
-        if place % _POLL_EVERY == 0:
+        if index % _POLL_INTERVAL == 0:
             producer.poll(0)
     assert producer.flush(_FLUSH_S) == 0
 
 
 def _values(codec: Codec, records: int) -> Iterator[tuple[bytes, bytes]]:
     total = 0
-    for number in range(_DIFFERENT):
+    for number in range(_DISTINCT_RECORDS):
         key, value = _record(codec, number)
-        times = records * (number + 1) // _DIFFERENT - total
-        total += times
-        for _ in range(times):
+        repeats = records * (number + 1) // _DISTINCT_RECORDS - total
+        total += repeats
+        for _ in range(repeats):
             yield key, value
 
 
 def _record(codec: Codec, number: int) -> tuple[bytes, bytes]:
-    at = _BEGIN_MS + number * _DAYS * DAY_MS // _DIFFERENT
+    occurred_at = _BEGIN_MS + number * _DAYS * DAY_MS // _DISTINCT_RECORDS
     identifier = Identifier("customer_id", f"c{number}")
     interaction = Interaction(
         event_id=f"event-{number}",
@@ -136,8 +136,8 @@ def _record(codec: Codec, number: int) -> tuple[bytes, bytes]:
         name="Product Viewed",
         channel="web",
         source="shop",
-        occurred_at=at,
-        received_at=at + 40,
+        occurred_at=occurred_at,
+        received_at=occurred_at + 40,
         identifiers=(identifier, Identifier("anonymous_id", f"cookie-{number}")),
         properties={
             "product_id": f"sku-{number % 500}",

@@ -14,7 +14,7 @@ from tests.benchmarks.recovery import Recovery
 from tests.benchmarks.replay import ReplayCost
 from tests.benchmarks.snapshots import SnapshotAge
 from tests.benchmarks.stages import Breakdown
-from tests.benchmarks.state import State
+from tests.benchmarks.state import StateCost
 from tests.benchmarks.timers import Lateness
 
 
@@ -22,27 +22,27 @@ def print_latency(figures: Sequence[Latency]) -> None:
     """Print a table per rate: a row per system, with its ratios to the floor at that rate, and
     the number of repeats that fell behind at it or earlier."""
     for rate in dict.fromkeys(figure.rate for figure in figures):
-        at_rate = [figure for figure in figures if figure.rate == rate]
-        floor = next((latency for latency in at_rate if latency.system == "floor"), None)
+        rate_figures = [figure for figure in figures if figure.rate == rate]
+        floor = next((latency for latency in rate_figures if latency.system == "floor"), None)
         print_table(
             f"{rate:,} events/s: intended sending to arrival, ms",
             (
                 *("system", "p50", "p95", "p99", "max", "×p50", "×p99"),
                 *("out/s", "cores", "×cores", "broker", ""),
             ),
-            [_latency_row(latency, floor) for latency in at_rate],
+            [_latency_row(latency, floor) for latency in rate_figures],
         )
 
 
 def _latency_row(latency: Latency, floor: Latency | None) -> tuple[object, ...]:
     return (
         latency.system,
-        *(_ms(value) for value in (latency.p50, latency.p95, latency.p99, latency.max)),
-        _times(ratio(latency.p50, floor.p50 if floor else None)),
-        _times(ratio(latency.p99, floor.p99 if floor else None)),
+        *(_format_ms(value) for value in (latency.p50, latency.p95, latency.p99, latency.max)),
+        _format_ratio(ratio(latency.p50, floor.p50 if floor else None)),
+        _format_ratio(ratio(latency.p99, floor.p99 if floor else None)),
         f"{latency.out_per_s:,.0f}",
         f"{latency.cores:.2f}",
-        _times(ratio(latency.cores, floor.cores if floor else None)),
+        _format_ratio(ratio(latency.cores, floor.cores if floor else None)),
         f"{latency.cpu['broker']:.2f}",
         _note(latency),
     )
@@ -68,7 +68,7 @@ def print_catalog(figures: Sequence[CatalogCost]) -> None:
         )
         for figure in figures
     ]
-    columns = ("items", "eligible", "p by", "p50", "p99", "of it p", "recorded")
+    columns = ("items", "eligible", "p by", "p50", "p99", "model p50", "recorded")
     print_table("processor time of a decision, ms", columns, rows)
 
 
@@ -82,7 +82,7 @@ def _print_snapshot_age(ages: SnapshotAge) -> None:
     """Print a row per kind of age, and whether the agents kept pace."""
     columns = ("age of a decision's snapshot, ms", "p50", "p99", "max")
     rows = [
-        (name, *(_ms(value) for value in (age.p50, age.p99, age.max)))
+        (name, *(_format_ms(value) for value in (age.p50, age.p99, age.max)))
         for name, age in (
             ("since it was published", ages.since_published),
             ("since the newest evidence in it", ages.since_evidence),
@@ -98,7 +98,8 @@ def _print_snapshot_age(ages: SnapshotAge) -> None:
     else:
         out.print("The agents keep pace with this rate.")
     out.print(
-        f"interaction to decision p50 {_ms(ages.latency.p50)}, p99 {_ms(ages.latency.p99)} ms; "
+        f"interaction to decision p50 {_format_ms(ages.latency.p50)}, "
+        f"p99 {_format_ms(ages.latency.p99)} ms; "
         f"learner on {ages.learner_cores:.2f} cores; {ages.missing:,} missing, "
         f"{ages.early:,} before the first snapshot"
     )
@@ -111,8 +112,8 @@ def print_throughput(figures: Sequence[Throughput]) -> None:
         (
             figure.system,
             f"{figure.per_s:,.0f}",
-            _times(ratio(figure.per_s, rates.get("floor"))),
-            _times(ratio(figure.per_s, rates.get("faust"))),
+            _format_ratio(ratio(figure.per_s, rates.get("floor"))),
+            _format_ratio(ratio(figure.per_s, rates.get("faust"))),
             f"{figure.cores:.2f}",
             f"{figure.cpu['broker']:.2f}",
             f"{figure.missing:,} missing" if figure.missing else "",
@@ -155,9 +156,9 @@ def print_decide(figures: Sequence[Answers]) -> None:
         (
             figure.site if figure.processes == 1 else f"{figure.site}:{figure.processes}",
             figure.rate,
-            *(_ms(value) for value in (figure.p50, figure.p95, figure.p99, figure.max)),
-            _ms(figure.empty_p50),
-            _ms(figure.empty_p99),
+            *(_format_ms(value) for value in (figure.p50, figure.p95, figure.p99, figure.max)),
+            _format_ms(figure.empty_p50),
+            _format_ms(figure.empty_p99),
             f"{100 * figure.defaulted / figure.sent:.2f} %",
             figure.failed,
         )
@@ -190,13 +191,13 @@ def print_flow(figures: Sequence[Cost]) -> None:
 
 def print_ingest(cost: IngestCost) -> None:
     """Print one row."""
-    mib = (cost.file_bytes, cost.peak_bytes, cost.helpers_peak_bytes)
+    sizes = (cost.file_bytes, cost.peak_bytes, cost.helpers_peak_bytes)
     row = (
         f"{cost.rows:,}",
         f"{cost.seconds:.1f}",
         f"{cost.rows_per_s:,.0f}",
         f"{cost.cores:.2f}",
-        *(f"{size / 2**20:,.0f}" for size in mib),
+        *(f"{size / 2**20:,.0f}" for size in sizes),
         f"{cost.missing:,}",
     )
     columns = ("rows", "s", "rows/s", "cores", "file MiB", "peak MiB", "helpers MiB", "missing")
@@ -221,13 +222,13 @@ def print_replay(replay_cost: ReplayCost) -> None:
         replay_cost.missing,
         replay_cost.repeated,
     )
-    heads = ("records of the first run", "s of the second", "missing", "repeated")
+    columns = ("records of the first run", "s of the second", "missing", "repeated")
     title = (
         "Killed and run again"
         if replay_cost.killed
         else "Run again (the first run ended before the kill)"
     )
-    print_table(title, heads, [second_row])
+    print_table(title, columns, [second_row])
 
 
 def print_insights(figures: AttributionCost) -> None:
@@ -268,7 +269,7 @@ def print_recovery(figures: Sequence[Recovery]) -> None:
     print_table("Recovery: seconds after the kill; output by the last partition", columns, rows)
 
 
-def print_state(state: State) -> None:
+def print_state(state: StateCost) -> None:
     """Print a row per stage, with its size."""
     rows = [
         (
@@ -299,7 +300,7 @@ def print_timers(figures: Sequence[Lateness]) -> None:
             figure.part,
             figure.record_kind,
             figure.people,
-            *(_ms(value) for value in (figure.p50, figure.p99, figure.max)),
+            *(_format_ms(value) for value in (figure.p50, figure.p99, figure.max)),
             figure.missing,
         )
         for figure in figures
@@ -312,7 +313,11 @@ def print_timers(figures: Sequence[Lateness]) -> None:
 def print_apply(cost: ApplyCost) -> None:
     """Print a row per phase, and the effect of the change."""
     rows = [
-        (phase.phase, phase.events, *(_ms(value) for value in (phase.p50, phase.p99, phase.max)))
+        (
+            phase.phase,
+            phase.events,
+            *(_format_ms(value) for value in (phase.p50, phase.p99, phase.max)),
+        )
         for phase in cost.phases
     ]
     title = f"A configuration applied to {cost.profiles:,} profiles: interaction to action, ms"
@@ -324,11 +329,11 @@ def print_apply(cost: ApplyCost) -> None:
     )
 
 
-def _ms(value: float) -> str:
+def _format_ms(value: float) -> str:
     return f"{value:,.0f}" if value >= 1_000 else f"{value:.1f}"
 
 
-def _times(value: float | None) -> str:
+def _format_ratio(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.1f}" if value >= 1 else f"{value:.2f}"

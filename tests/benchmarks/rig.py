@@ -46,16 +46,18 @@ class Rig:
     @property
     def environment(self) -> dict[str, str]:
         """Environment of Kairos' processes in this home, without the caller's own settings."""
-        others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        other_variables = {
+            name: value for name, value in os.environ.items() if not name.startswith(PREFIX)
+        }
         return {
-            **others,
+            **other_variables,
             "KAIROS_HOME": str(self.home),
             "KAIROS_BOOTSTRAP_SERVERS": self.bootstrap,
             "KAIROS_PARTITIONS": str(self.partitions),
             "PYTHONUNBUFFERED": "1",
         }
 
-    def kairos(self, *arguments: str) -> tuple[str, ...]:
+    def kairos_command(self, *arguments: str) -> tuple[str, ...]:
         """Return a command line of Kairos."""
         return (sys.executable, "-m", "pipeline.cli", *arguments)
 
@@ -69,11 +71,11 @@ class Rig:
     def drop_topics(self, prefix: str) -> None:
         """Delete every topic whose name begins with `prefix`."""
         admin = self._admin()
-        matching = [
+        topic_names = [
             name for name in admin.list_topics(timeout=_TIMEOUT_S).topics if name.startswith(prefix)
         ]
-        if matching:
-            for deletion in admin.delete_topics(matching, operation_timeout=_TIMEOUT_S).values():
+        if topic_names:
+            for deletion in admin.delete_topics(topic_names, operation_timeout=_TIMEOUT_S).values():
                 deletion.result()
 
     def _admin(self) -> AdminClient:

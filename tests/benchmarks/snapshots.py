@@ -27,8 +27,8 @@ from tests.benchmarks.rig import Rig
 from tests.benchmarks.systems import apply_bundle, worker_programs
 from tests.benchmarks.traffic import CUSTOMERS, DecidedTraffic
 
-_WARM_RATE: Final = 200.0
-_BEHIND_MS: Final = 500.0
+_WARM_UP_RATE: Final = 200.0
+_BACKLOG_MS: Final = 500.0
 """Median time from interaction to decision that only a backlog explains."""
 
 
@@ -67,30 +67,32 @@ class SnapshotAge:
     @property
     def is_behind(self) -> bool:
         """Whether the agents did not keep pace with the rate."""
-        return self.missing > 0 or self.latency.p50 > _BEHIND_MS
+        return self.missing > 0 or self.latency.p50 > _BACKLOG_MS
 
 
 def measure(rig: Rig, campaigns: int, load: tuple[int, float], say: Say) -> SnapshotAge:
     """Measure decisions under `load` (events a second, seconds) of customers who return."""
     rate, seconds = load
-    apply_bundle(rig.settings, configurations.learning(campaigns))
-    learner = Program(LEARNER, rig.kairos("learner"), announces=LEARNER)
+    apply_bundle(rig.settings, configurations.learning_bundle(campaigns))
+    learner = Program(LEARNER, rig.kairos_command("learner"), announced_name=LEARNER)
     traffic = DecidedTraffic(open_codec(rig.settings), configurations.EVENT)
     with running((*worker_programs(rig, 1), learner), rig.home, rig.environment) as processes:
         pids = {process.program.name: process.child.pid for process in processes}
         with closing(Client(rig.settings.kafka(), traffic, pids)) as client:
-            say("warming")
-            client.open_loop(_WARM_RATE, 2 * CUSTOMERS / _WARM_RATE)
+            say("warming up")
+            client.run_open_loop(_WARM_UP_RATE, 2 * CUSTOMERS / _WARM_UP_RATE)
             warm_ids = {decision.decision_id for _, decision in _decisions(rig)}
             say(f"{campaigns} campaigns, {rate:,} events/s beside the learner")
-            sample = client.open_loop(rate, seconds)
+            sample = client.run_open_loop(rate, seconds)
     decisions = [
-        (at, decision) for at, decision in _decisions(rig) if decision.decision_id not in warm_ids
+        (written_ms, decision)
+        for written_ms, decision in _decisions(rig)
+        if decision.decision_id not in warm_ids
     ]
     snapshots = {knowledge_of(snapshot).name: snapshot for snapshot in _snapshots(rig)}
     dated_snapshots = [
-        (at, snapshots[decision.snapshot])
-        for at, decision in decisions
+        (written_ms, snapshots[decision.snapshot])
+        for written_ms, decision in decisions
         if decision.snapshot in snapshots
     ]
     return SnapshotAge(
@@ -98,8 +100,12 @@ def measure(rig: Rig, campaigns: int, load: tuple[int, float], say: Say) -> Snap
         campaigns=campaigns,
         decisions=len(decisions),
         snapshots=len({snapshot.number for _, snapshot in dated_snapshots}),
-        since_published=Spread.of(at - snapshot.published_at for at, snapshot in dated_snapshots),
-        since_evidence=Spread.of(at - snapshot.as_of for at, snapshot in dated_snapshots),
+        since_published=Spread.of(
+            written_ms - snapshot.published_at for written_ms, snapshot in dated_snapshots
+        ),
+        since_evidence=Spread.of(
+            written_ms - snapshot.as_of for written_ms, snapshot in dated_snapshots
+        ),
         latency=Spread.of(sample.latencies_ms),
         learner_cores=sample.cpu[LEARNER],
         missing=sample.record_count - len(sample.latencies_ms),

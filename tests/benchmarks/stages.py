@@ -15,14 +15,14 @@ from tests.benchmarks.figures import Headers, percentile
 from tests.benchmarks.latency import Say
 from tests.benchmarks.load import Client
 from tests.benchmarks.rig import Rig
-from tests.benchmarks.systems import SYSTEMS, Choice
+from tests.benchmarks.systems import SYSTEMS, SystemChoice
 from tests.benchmarks.traffic import CUSTOMERS
 
-_WARM_RATE = 200.0
+_WARM_UP_RATE = 200.0
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class StageShare:
     """Share of one stage in the time, ms."""
 
     stage: str
@@ -41,11 +41,11 @@ class Breakdown:
     p50: float
     p99: float
     missing: int
-    shares: tuple[Share, ...]
+    shares: tuple[StageShare, ...]
 
 
 def measure(
-    rig: Rig, choices: Sequence[Choice], load: tuple[int, float], say: Say
+    rig: Rig, choices: Sequence[SystemChoice], load: tuple[int, float], say: Say
 ) -> list[Breakdown]:
     """Measure each system under `load`: events a second, and seconds."""
     breakdowns = []
@@ -55,13 +55,13 @@ def measure(
     return breakdowns
 
 
-def _break_down(rig: Rig, choice: Choice, load: tuple[int, float]) -> Breakdown:
+def _break_down(rig: Rig, choice: SystemChoice, load: tuple[int, float]) -> Breakdown:
     rate, seconds = load
     with SYSTEMS[choice.name].running(rig, choice.processes) as arrangement:
         pids = {**arrangement.pids, "broker": rig.broker_pid}
         with closing(Client(rig.settings.kafka(), arrangement.traffic, pids)) as client:
-            client.open_loop(_WARM_RATE, 2 * CUSTOMERS / _WARM_RATE)
-            sample = client.open_loop(rate, seconds)
+            client.run_open_loop(_WARM_UP_RATE, 2 * CUSTOMERS / _WARM_UP_RATE)
+            sample = client.run_open_loop(rate, seconds)
     timings = [_timings(headers) for headers in sample.headers]
     latencies = sorted(sample.latencies_ms)
     return Breakdown(
@@ -85,10 +85,10 @@ def _timings(headers: Headers) -> dict[str, tuple[float, float]]:
     }
 
 
-def _share(stage: str, timings: Sequence[dict[str, tuple[float, float]]]) -> Share:
+def _share(stage: str, timings: Sequence[dict[str, tuple[float, float]]]) -> StageShare:
     queued_times = sorted(timing[stage][0] for timing in timings)
     own_times = sorted(timing[stage][1] for timing in timings)
-    return Share(
+    return StageShare(
         stage,
         percentile(queued_times, 0.50),
         percentile(queued_times, 0.99),

@@ -17,7 +17,7 @@ from tests.benchmarks.latency import Say
 from tests.benchmarks.load import Client
 from tests.benchmarks.processes import running
 from tests.benchmarks.rig import Rig
-from tests.benchmarks.systems import SYSTEMS, Choice, Stages, worker_programs
+from tests.benchmarks.systems import SYSTEMS, Stages, SystemChoice, worker_programs
 from tests.benchmarks.traffic import CUSTOMERS
 
 _RATE: Final = 100
@@ -36,7 +36,7 @@ class StageSize:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StateCost:
     """Size of the state; `rebuild_s`: from the start of a worker without state until it is ready;
     `start_s`: with state. `resident_bytes` of the worker once it is ready, `peak_bytes` up to then.
     `p50`, `p99`: ms from interaction to action at 100/s, beside all these profiles."""
@@ -51,7 +51,7 @@ class State:
     p99: float
 
 
-def measure(rig: Rig, choice: Choice, profiles: int, say: Say) -> State:
+def measure(rig: Rig, choice: SystemChoice, profiles: int, say: Say) -> StateCost:
     """Measure the configuration `choice`: demo or large."""
     system = SYSTEMS[choice.name]
     assert isinstance(system, Stages)
@@ -62,31 +62,31 @@ def measure(rig: Rig, choice: Choice, profiles: int, say: Say) -> State:
     begin_s = time.monotonic()
     with running(programs, rig.home, rig.environment, _REBUILD_S) as [worker]:
         rebuild_s = time.monotonic() - begin_s
-        resident, peak = _memory(worker.child.pid)
-        disk = [_size(rig.home / "state" / stage.stage) for stage in changelogs]
+        resident_bytes, peak_bytes = _memory(worker.child.pid)
+        disk_sizes = [_size(rig.home / "state" / stage.stage) for stage in changelogs]
     say("starting again")
     begin_s = time.monotonic()
     with system.running(rig, 1) as arrangement:
         start_s = time.monotonic() - begin_s
         with closing(Client(rig.settings.kafka(), arrangement.traffic, {})) as client:
-            client.open_loop(_RATE, 2 * CUSTOMERS / _RATE)
-            latencies = sorted(client.open_loop(_RATE, _SECONDS).latencies_ms)
-    return State(
+            client.run_open_loop(_RATE, 2 * CUSTOMERS / _RATE)
+            latencies = sorted(client.run_open_loop(_RATE, _SECONDS).latencies_ms)
+    return StateCost(
         profiles,
-        _sizes(changelogs, disk),
+        _sizes(changelogs, disk_sizes),
         rebuild_s,
         start_s,
-        resident,
-        peak,
+        resident_bytes,
+        peak_bytes,
         percentile(latencies, 0.50),
         percentile(latencies, 0.99),
     )
 
 
-def _sizes(changelogs: Sequence[ChangelogSize], disk: Sequence[int]) -> tuple[StageSize, ...]:
+def _sizes(changelogs: Sequence[ChangelogSize], disk_sizes: Sequence[int]) -> tuple[StageSize, ...]:
     return tuple(
         StageSize(stage.stage, stage.rows, stage.bytes, size)
-        for stage, size in zip(changelogs, disk, strict=True)
+        for stage, size in zip(changelogs, disk_sizes, strict=True)
     )
 
 

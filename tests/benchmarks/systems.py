@@ -107,11 +107,15 @@ class Adapters:
     @contextmanager
     def running(self, rig: Rig, processes: int) -> Iterator[Arrangement]:
         adapter = Program(
-            "adapter", rig.kairos("adapter", self.kind), announces=adapter_name(self.kind)
+            "adapter",
+            rig.kairos_command("adapter", self.kind),
+            announced_name=adapter_name(self.kind),
         )
-        gateway = Program("gateway", rig.kairos("gateway", "--port", "0"), announces="gateway")
+        gateway = Program(
+            "gateway", rig.kairos_command("gateway", "--port", "0"), announced_name="gateway"
+        )
         token_key = TokenKey(rig.settings.signing_secret())
-        with adapters.receiver(self.kind) as receiver:
+        with adapters.running_receiver(self.kind) as receiver:
             apply_bundle(rig.settings, receiver.bundle())
             codec = open_codec(rig.settings)
             traffic = adapters.ActionTraffic(codec, token_key, receiver)
@@ -121,9 +125,11 @@ class Adapters:
 
 
 def worker_programs(rig: Rig, processes: int) -> Iterator[Program]:
-    """Return the programs of the four agents, in one process or in four."""
+    """Yield the programs of the four agents, in one process or in four."""
     for agent in (ALL,) if processes == 1 else [stage.name for stage in STAGES]:
-        yield Program(agent, rig.kairos("worker", agent), announces=worker_name(agent, "0"))
+        yield Program(
+            agent, rig.kairos_command("worker", agent), announced_name=worker_name(agent, "0")
+        )
 
 
 def apply_bundle(settings: Settings, bundle: Bundle) -> None:
@@ -137,8 +143,8 @@ def _our_python() -> Path:
     return Path(sys.executable)
 
 
-def _quix_python() -> Path:
-    """Return the Python of Quix Streams, in an environment that is made once per lock file."""
+def _install_quix_python() -> Path:
+    """Install Quix Streams once per lock file; return its Python."""
     digest = sha256(_QUIX_LOCK.read_bytes()).hexdigest()[:12]
     folder = Settings().cache_dir / "bench" / f"quix-{digest}"
     python = folder / "bin" / "python"
@@ -153,16 +159,16 @@ def _quix_python() -> Path:
 SYSTEMS: Final[Mapping[str, Hops | Stages | Adapters]] = {
     "floor": Hops("floor", _our_python),
     "faust": Hops("stock_faust", _our_python),
-    "quix": Hops("quix", _quix_python),
-    "trivial": Hops("ours", _our_python),
-    "demo": Stages(configurations.demo, "email"),
-    "large": Stages(configurations.large, "push"),
-    "catalog": Stages(configurations.catalog, "push"),
+    "quix": Hops("quix", _install_quix_python),
+    "trivial": Hops("kairos_hops", _our_python),
+    "demo": Stages(configurations.demo_bundle, "email"),
+    "large": Stages(configurations.large_bundle, "push"),
+    "catalog": Stages(configurations.catalog_bundle, "push"),
     **{kind: Adapters(kind) for kind in adapters.KINDS},
 }
 """Systems by name; those after the first three are Kairos."""
 
-ABOUT: Final[Mapping[str, str]] = {
+DESCRIPTIONS: Final[Mapping[str, str]] = {
     "floor": "confluent-kafka loops, the minimum cost of four hops with state",
     "faust": "stock Faust, four chained agents",
     "quix": "Quix Streams, four hops",
@@ -179,14 +185,14 @@ ABOUT: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SystemChoice:
     """System in one process or in four, written `demo` or `demo:4`."""
 
     name: str
     processes: int
 
     @classmethod
-    def parse(cls, text: str) -> "Choice":
+    def parse(cls, text: str) -> "SystemChoice":
         """Parse the written form. Raises ValueError for an unknown system."""
         name, _, processes = text.partition(":")
         if name not in SYSTEMS or processes not in ("", "1", "4"):

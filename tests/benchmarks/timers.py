@@ -26,14 +26,14 @@ from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.profile import SegmentChange
 from tests.benchmarks import configurations
 from tests.benchmarks.figures import percentile
-from tests.benchmarks.kept import KeptWorker, KillTimes
+from tests.benchmarks.kept_worker import KeptWorker, KillTimes
 from tests.benchmarks.latency import Say
 from tests.benchmarks.rig import Rig
 from tests.benchmarks.systems import Stages
 
-_SYSTEM: Final = Stages(configurations.abandoned_carts, "email")
+_SYSTEM: Final = Stages(configurations.abandoned_carts_bundle, "email")
 _LEAD_S: Final = 5.0
-_BEFORE_S: Final = 2.0
+_KILL_DELAY_S: Final = 2.0
 _SETTLE_S: Final = 60.0
 _PATIENCE_S: Final = 30.0
 _MAILS: Final = topics.actions("email")
@@ -62,9 +62,9 @@ def measure(rig: Rig, people: int, seconds: float, say: Say) -> list[Lateness]:
             say(f"{people:,} people, while the worker runs")
             rounds = [_Round(rig, people, seconds).measure("the worker runs")]
             say(f"{people:,} people, and the worker is killed")
-            crowd = _Round(rig, people, seconds)
-            time.sleep(max(0.0, crowd.begin_s + _BEFORE_S - time.monotonic()))
-            rounds.extend(crowd.measure_around(worker.kill()))
+            second_round = _Round(rig, people, seconds)
+            time.sleep(max(0.0, second_round.begin_s + _KILL_DELAY_S - time.monotonic()))
+            rounds.extend(second_round.measure_around(worker.kill()))
         finally:
             worker.stop()
     return [lateness for part in rounds for lateness in part]
@@ -96,7 +96,7 @@ class _Round:
         _send(rig, self._people)
         assert LagReader(rig.settings.kafka(), stage_groups()).wait_until_passed(_SETTLE_S)
         if time.monotonic() > self.begin_s:
-            raise RuntimeError(f"{people:,} people take longer than {_LEAD_S:g} s to come")
+            raise RuntimeError(f"{people:,} people took longer than {_LEAD_S:g} s to process")
 
     def measure(self, part: str) -> Iterator[Lateness]:
         """Return the delays of all customers."""
@@ -106,13 +106,17 @@ class _Round:
     def measure_around(self, kill: KillTimes) -> Iterator[Iterator[Lateness]]:
         """Yield the delays of customers due while the worker was dead, and of those due later."""
         arrivals = self._wait_for_records()
-        due_meanwhile = [
+        people_due_meanwhile = [
             person for person in self._people if kill.killed_at < person.due_s < kill.ready_at
         ]
-        due_later = [person for person in self._people if person.due_s >= kill.ready_at]
-        dead_part = f"it is dead, {kill.ready_at - kill.killed_at:.1f} s"
-        yield _lateness(dead_part, dict.fromkeys(due_meanwhile, kill.ready_at), arrivals)
-        yield _lateness("it has returned", {record: record.due_s for record in due_later}, arrivals)
+        people_due_later = [person for person in self._people if person.due_s >= kill.ready_at]
+        dead_part = f"the worker is dead, {kill.ready_at - kill.killed_at:.1f} s"
+        yield _lateness(dead_part, dict.fromkeys(people_due_meanwhile, kill.ready_at), arrivals)
+        yield _lateness(
+            "the worker has returned",
+            {person: person.due_s for person in people_due_later},
+            arrivals,
+        )
 
     def _wait_for_records(self) -> Mapping[tuple[str, str], float]:
         profiles = [person.profile for person in self._people]
@@ -126,17 +130,19 @@ _RECORD_KINDS: Final = ("entered", "exited", "mailed")
 
 
 def _lateness(
-    part: str, since: Mapping[_Person, float], arrivals: Mapping[tuple[str, str], float]
+    part: str, due_times: Mapping[_Person, float], arrivals: Mapping[tuple[str, str], float]
 ) -> Iterator[Lateness]:
     for kind in _RECORD_KINDS:
-        arrival_times = {change: arrivals.get((change.profile, kind)) for change in since}
-        late_ms = sorted(
-            max(0.0, at - since[record]) * 1000
-            for record, at in arrival_times.items()
-            if at is not None
+        arrival_times = {person: arrivals.get((person.profile, kind)) for person in due_times}
+        delays_ms = sorted(
+            max(0.0, arrival_s - due_times[person]) * 1000
+            for person, arrival_s in arrival_times.items()
+            if arrival_s is not None
         )
-        p50, p99, maximum = (percentile(late_ms, share) for share in (0.50, 0.99, 1.0))
-        yield Lateness(part, kind, len(since), p50, p99, maximum, len(since) - len(late_ms))
+        p50, p99, maximum = (percentile(delays_ms, share) for share in (0.50, 0.99, 1.0))
+        yield Lateness(
+            part, kind, len(due_times), p50, p99, maximum, len(due_times) - len(delays_ms)
+        )
 
 
 def _send(rig: Rig, people: Sequence[_Person]) -> None:

@@ -16,7 +16,7 @@ CUSTOMERS: Final = 1_000
 
 _HEAD: Final = struct.Struct(">16sI")
 _PADDING: Final = b"x" * 200
-_PLACES: Final = ("Madrid", "Sevilla", "Valencia", "Bilbao")
+_CITIES: Final = ("Madrid", "Sevilla", "Valencia", "Bilbao")
 
 
 class HopTraffic:
@@ -77,7 +77,7 @@ class InteractionTraffic:
                 "quantity": 1 + index % 3,
                 "platform": "mobile" if index % 2 else "desktop",
                 "acquisition_channel": "search",
-                "city": _PLACES[index % len(_PLACES)],
+                "city": _CITIES[index % len(_CITIES)],
                 "cart.total": 20.0 + index % 200,
             },
             context=Context(

@@ -4,7 +4,7 @@ from math import inf
 
 import pytest
 
-from tests.benchmarks.figures import Passage, Passages, Sample, summarise
+from tests.benchmarks.figures import Passage, Passages, RateSample, summarise
 from tests.benchmarks.machine import this_machine
 from tests.benchmarks.report import print_latency
 
@@ -13,8 +13,8 @@ _RECORDS = 300
 _SECONDS = 3.0
 
 
-def _sample(latency_ms: float, delay_s: float = 0.0, cores: float = 0.5) -> Sample:
-    return Sample(
+def _sample(latency_ms: float, delay_s: float = 0.0, cores: float = 0.5) -> RateSample:
+    return RateSample(
         record_count=_RECORDS,
         planned_seconds=_SECONDS,
         seconds=_SECONDS + delay_s,
@@ -40,13 +40,15 @@ def test_no_repeat_is_behind_where_all_sustain_the_rate() -> None:
 
 
 def test_wait_after_a_kill_is_that_of_the_partition_that_waits_longest() -> None:
-    passages_before = [Passage(due=1.0, at=1.1, partition=partition) for partition in (0, 1)]
-    delayed_passages = [Passage(due=1.9, at=2.5, partition=1)]
+    passages_before = [
+        Passage(due_s=1.0, arrival_s=1.1, partition=partition) for partition in (0, 1)
+    ]
+    delayed_passages = [Passage(due_s=1.9, arrival_s=2.5, partition=1)]
     passages_after = [
-        Passage(due=2.1, at=5.0, partition=1),
-        Passage(due=2.5, at=4.0, partition=1),
-        Passage(due=2.2, at=3.0, partition=0),
-        Passage(due=2.3, at=8.0, partition=0),
+        Passage(due_s=2.1, arrival_s=5.0, partition=1),
+        Passage(due_s=2.5, arrival_s=4.0, partition=1),
+        Passage(due_s=2.2, arrival_s=3.0, partition=0),
+        Passage(due_s=2.3, arrival_s=8.0, partition=0),
     ]
     assert (
         Passages(7, [*passages_before, *delayed_passages, *passages_after]).longest_wait_after(2.0)

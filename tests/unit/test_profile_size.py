@@ -14,7 +14,7 @@ from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.shards import Shards
 from pipeline.model.time import DAY_MS
-from tests.benchmarks.configurations import make
+from tests.benchmarks.configurations import make_bundle
 
 _INTERACTIONS = 100_000
 _MOST_BYTES = 64 * 1024
@@ -52,7 +52,7 @@ def _purchases(window_ms: int, now_ms: int) -> int:
 @pytest.fixture(scope="module")
 def config() -> Configuration:
     """Configuration of 20 metrics; 4 of them count distinct values."""
-    config = compile_bundle(make(segments=4, metrics=20, offers=10))
+    config = compile_bundle(make_bundle(segments=4, metrics=20, offers=10))
     assert isinstance(config, Configuration)
     return config
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-READY = "ready"
+READY_LINE = "ready"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 
-from arguments import READY, Arguments, parse
+from arguments import READY_LINE, Arguments, parse
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from rocksdict import Options, Rdict
 
@@ -17,7 +17,7 @@ _COMMIT_S = 0.25
 _BATCH = 256
 
 
-class Round:
+class InputRound:
     """Inputs read together: offsets to continue at, and their records in flight."""
 
     def __init__(self) -> None:
@@ -38,14 +38,16 @@ class Loop:
     """Loop of one consumer over all hops of the process."""
 
     def __init__(self, arguments: Arguments) -> None:
-        self._next = {arguments.topic(hop): arguments.topic(hop + 1) for hop in arguments.hops}
-        self._changelog = {topic: f"{topic}.changelog" for topic in self._next}
+        self._next_topics = {
+            arguments.topic(hop): arguments.topic(hop + 1) for hop in arguments.hops
+        }
+        self._changelog_topics = {topic: f"{topic}.changelog" for topic in self._next_topics}
         self._stores = {
             topic: Rdict(str(arguments.folder / topic), Options(raw_mode=True))
-            for topic in self._next
+            for topic in self._next_topics
         }
-        self._outputs = _producer(arguments, 0)
-        self._changelogs = _producer(arguments, 10)
+        self._output_producer = _producer(arguments, 0)
+        self._changelog_producer = _producer(arguments, 10)
         self._consumer = Consumer(
             {
                 "bootstrap.servers": arguments.bootstrap,
@@ -56,35 +58,39 @@ class Loop:
                 "fetch.queue.backoff.ms": 1,
             }
         )
-        self._round = Round()
-        self._previous: Round | None = None
+        self._round = InputRound()
+        self._previous_round: InputRound | None = None
         self._commit_at = time.monotonic() + _COMMIT_S
 
     def run(self, partition_count: int) -> None:
-        """Run until SIGTERM; print READY once it has `partition_count` partitions."""
-        self._consumer.subscribe(list(self._next))
+        """Run until SIGTERM; print READY_LINE once it has `partition_count` partitions."""
+        self._consumer.subscribe(list(self._next_topics))
         while len(self._consumer.assignment()) < partition_count:
             self._poll_once()
-        print(READY, flush=True)
+        print(READY_LINE, flush=True)
         while True:
             self._poll_once()
 
     def _poll_once(self) -> None:
-        first = self._consumer.poll(_COMMIT_S)
-        if first is not None:
-            for message in (first, *self._consumer.consume(_BATCH, 0)):
+        first_message = self._consumer.poll(_COMMIT_S)
+        if first_message is not None:
+            for message in (first_message, *self._consumer.consume(_BATCH, 0)):
                 self._process(message)
-        self._outputs.poll(0)
-        self._changelogs.poll(0)
+        self._output_producer.poll(0)
+        self._changelog_producer.poll(0)
         self._commit()
 
     def _commit(self) -> None:
         """Commit rounds in order: everything before a round is delivered first."""
-        if self._previous is not None and not self._previous.in_flight:
-            self._consumer.commit(offsets=self._previous.offsets, asynchronous=True)
-            self._previous = None
-        if self._previous is None and self._round.positions and time.monotonic() >= self._commit_at:
-            self._previous, self._round = self._round, Round()
+        if self._previous_round is not None and not self._previous_round.in_flight:
+            self._consumer.commit(offsets=self._previous_round.offsets, asynchronous=True)
+            self._previous_round = None
+        if (
+            self._previous_round is None
+            and self._round.positions
+            and time.monotonic() >= self._commit_at
+        ):
+            self._previous_round, self._round = self._round, InputRound()
             self._commit_at = time.monotonic() + _COMMIT_S
 
     def _process(self, message: Message) -> None:
@@ -92,9 +98,13 @@ class Loop:
         store = self._stores[topic]
         store.get(key)
         store[key] = value
-        partition, report = message.partition(), self._round.count_delivery
-        self._changelogs.produce(self._changelog[topic], value, key, partition, on_delivery=report)
-        self._outputs.produce(self._next[topic], value, key, on_delivery=report)
+        partition, count_delivery = message.partition(), self._round.count_delivery
+        self._changelog_producer.produce(
+            self._changelog_topics[topic], value, key, partition, on_delivery=count_delivery
+        )
+        self._output_producer.produce(
+            self._next_topics[topic], value, key, on_delivery=count_delivery
+        )
         self._round.in_flight += 2
         self._round.positions[topic, partition] = message.offset() + 1
 

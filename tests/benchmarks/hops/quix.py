@@ -6,7 +6,7 @@ that concern speed, also how often it commits, are Quix Streams' defaults.
 
 from typing import Any
 
-from arguments import READY, Arguments, parse
+from arguments import READY_LINE, Arguments, parse
 from quixstreams import Application, State
 
 
@@ -40,7 +40,7 @@ def _main(arguments: Arguments) -> None:
     for hop in arguments.hops:
         source, target = (app.topic(arguments.topic(n), **raw) for n in (hop, hop + 1))
         app.dataframe(source).apply(_pass_on, stateful=True).to_topic(target)
-    print(READY, flush=True)
+    print(READY_LINE, flush=True)
     app.run()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import faust
 import mode.loop
-from arguments import READY, Arguments, parse
+from arguments import READY_LINE, Arguments, parse
 
 
 def _app(arguments: Arguments) -> faust.App:
@@ -70,7 +70,7 @@ def _main(arguments: Arguments) -> None:
     async def announce() -> None:
         while not app.tables.actives_ready:
             await asyncio.sleep(0.1)
-        print(READY, flush=True)
+        print(READY_LINE, flush=True)
 
     sys.argv[1:] = ["worker", "--without-web", "-l", "warn"]
     app.main()

@@ -21,7 +21,7 @@ class CommandUse:
     cpu_s: float = 0.0
     peak_bytes: int = 0
     helpers_peak_bytes: int = 0
-    killed: bool = False
+    was_killed: bool = False
 
     def measure(self, command: psutil.Process) -> None:
         """Add a measurement of the command and its helper processes."""
@@ -33,18 +33,18 @@ class CommandUse:
 
 
 def watch(
-    rig: Rig, arguments: tuple[str, ...], output: Path, most_s: float = 3_600.0
+    rig: Rig, arguments: tuple[str, ...], output: Path, limit_s: float = 3_600.0
 ) -> CommandUse:
-    """Run the command with its output in a file, and kill it after `most_s`; return its use."""
+    """Run the command with its output in a file, and kill it after `limit_s`; return its use."""
     use = CommandUse()
     with output.open("wb") as file:
         begin_s = time.monotonic()
-        child = subprocess.Popen(rig.kairos(*arguments), env=rig.environment, stdout=file)
+        child = subprocess.Popen(rig.kairos_command(*arguments), env=rig.environment, stdout=file)
         process = psutil.Process(child.pid)
         while child.poll() is None:
-            if time.monotonic() - begin_s > most_s:
+            if time.monotonic() - begin_s > limit_s:
                 child.kill()
-                use.killed = True
+                use.was_killed = True
             try:
                 use.measure(process)
             except psutil.Error:

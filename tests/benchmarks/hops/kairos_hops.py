@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from arguments import READY, Arguments, parse
+from arguments import READY_LINE, Arguments, parse
 
 from agents.app import App, AppOptions, create_app
 from agents.run import exempt_from_collection, run
@@ -39,7 +39,7 @@ def _app(hop: int, arguments: Arguments, pending_hops: set[int]) -> App:
         pending_hops.discard(hop)
         if not pending_hops:
             exempt_from_collection()  # as workers do
-            print(READY, flush=True)
+            print(READY_LINE, flush=True)
 
     return app
 

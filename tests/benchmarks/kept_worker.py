@@ -32,13 +32,13 @@ class KeptWorker:
     def __init__(self, rig: Rig, process: Process) -> None:
         self._rig = rig
         self._process = process
-        self._starting = threading.Lock()
+        self._start_lock = threading.Lock()
         self._is_running = True
         self._keeper = threading.Thread(target=self._restart_until_stopped, name="keeper")
         self._keeper.start()
 
     def stop(self) -> None:
-        with self._starting:
+        with self._start_lock:
             self._is_running = False
             self._process.end()
         self._keeper.join()
@@ -67,7 +67,7 @@ class KeptWorker:
         return KillTimes(killed_at, time.monotonic())
 
     def _time_fault(self, fault: Callable[[], None]) -> KillTimes:
-        with self._starting:
+        with self._start_lock:
             process = self._process
             killed_at = time.monotonic()
             fault()
@@ -83,7 +83,7 @@ class KeptWorker:
             self._process.child.wait()
             failures = count_failures(failures, time.monotonic() - begin_s)
             time.sleep(pause_s(failures, random.random()))
-            with self._starting:
+            with self._start_lock:
                 if not self._is_running:
                     return
                 program = self._process.program
