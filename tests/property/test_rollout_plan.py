@@ -70,7 +70,7 @@ def test_plan_equals_the_effect_of_applying(
 
 
 def test_plan_marks_segments_whose_entries_are_unknown() -> None:
-    # These read a new trait, even if it is made of aggregates that exist already.
+    # The unknown segments read a new trait; the aggregates that it is made of exist already.
     base = configuration((model.Segment("old", {"trait": "interactions", "gte": 1}),))
     second_trait = model.TraitDefinition("again", "count", when={"name": "Order"})
     changed_bundle = replace(

@@ -80,7 +80,7 @@ def _long_streams(draw: st.DrawFn, parts: int) -> list[Mark]:
 
 
 def latest_completion(marks: list[Mark], steps: int) -> int | None:
-    """Return the time of the latest completion, trying every first step with the next of each."""
+    """Return the time of the latest completion, following each first step to the next."""
     ends: list[int] = []
     for start, first in enumerate(marks):
         if not first.fits & 1:
@@ -101,27 +101,27 @@ def latest_completion(marks: list[Mark], steps: int) -> int | None:
 def test_bounded_marks_give_the_answer_of_all_marks(
     steps: int, duration_ms: int, data: st.DataObject
 ) -> None:
-    # The marks come in order, some for `without`, and are compared a hundred times meanwhile.
+    # Marks come in order, some of excluded events; the answers are compared every 30 marks.
     sequence = CompiledSequence(
         "~s", steps, (), None, _LONG_WINDOW_MS, _LONG_WINDOW_MS + duration_ms
     )
     marks = data.draw(_long_streams(steps + 1))
     kept_marks: tuple[Mark, ...] = ()
-    for count, new in enumerate(marks, start=1):
-        kept_marks = prune_marks(union(kept_marks, (new,)), sequence, new.at)
+    for count, new_mark in enumerate(marks, start=1):
+        kept_marks = prune_marks(union(kept_marks, (new_mark,)), sequence, new_mark.at)
         assert len(kept_marks) <= 4 * MAX_MARKS
         if count % 30 == 0:
             window_marks = [
-                mark for mark in marks[:count] if mark.at >= new.at - sequence.retention_ms
+                mark for mark in marks[:count] if mark.at >= new_mark.at - sequence.retention_ms
             ]
             expected, answer = (
                 latest_completion(window_marks, steps),
                 completion_at(kept_marks, sequence),
             )
-            if expected is not None and expected > new.at - duration_ms:
+            if expected is not None and expected > new_mark.at - duration_ms:
                 assert answer == expected
             else:
-                assert answer is None or answer <= new.at - duration_ms
+                assert answer is None or answer <= new_mark.at - duration_ms
 
 
 def test_first_step_is_kept_while_many_later_ones_follow() -> None:
@@ -135,6 +135,6 @@ def test_first_step_is_kept_while_many_later_ones_follow() -> None:
         one_shard = prune_marks(union(one_shard, (page,)), sequence, page.at)
         second_shard = prune_marks(union(second_shard, (page,)), sequence, page.at)
     assert completion_at(one_shard, sequence) == two_hours
-    later = completion_at(union((login,), second_shard), sequence)
-    assert later is not None
-    assert two_hours - (two_hours + day) // PANES <= later <= two_hours
+    completion = completion_at(union((login,), second_shard), sequence)
+    assert completion is not None
+    assert two_hours - (two_hours + day) // PANES <= completion <= two_hours
