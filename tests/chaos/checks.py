@@ -15,7 +15,7 @@ from tests.chaos.evidence import Evidence
 from tests.chaos.oracle import ExpectedMessages, Person, expected_messages, people, replay
 
 _EXAMPLES = 3
-_OTHERS = frozenset(("coupon", "gift", "hint", "prize"))
+_UNCOUNTED_CAMPAIGNS = frozenset(("coupon", "gift", "hint", "prize"))
 """Campaigns whose messages a count of interactions does not determine: `spending_checks.py`."""
 
 
@@ -91,11 +91,11 @@ def check_processing(trial: Trial) -> list[str]:
     """Check that each record of `interactions` is decided or a dead letter."""
     evidence = trial.evidence
     decision_ids = {decision.event_id for _, decision in evidence.decisions}
-    dead = _dead(evidence)
+    dead_places = _dead_places(evidence)
     lost_places = [
         f"{entry.partition}-{entry.offset}"
         for entry, interaction in evidence.interactions
-        if _place(entry) not in dead
+        if _place(entry) not in dead_places
         and (interaction is None or interaction.event_id not in decision_ids)
     ]
     return list_examples("neither decided nor a dead letter", lost_places)
@@ -116,7 +116,7 @@ def check_inner_dead_letters(trial: Trial) -> list[str]:
 
 def check_accepted_dead_letters(trial: Trial) -> list[str]:
     """Check that no stage refuses what the gateway accepted, and no step fails."""
-    dead = _dead(trial.evidence)
+    dead_places = _dead_places(trial.evidence)
     return [
         *list_examples(
             "accepted and a dead letter",
@@ -125,7 +125,7 @@ def check_accepted_dead_letters(trial: Trial) -> list[str]:
                 for entry, interaction in trial.evidence.interactions
                 if interaction
                 and interaction.event_id in trial.accepted_ids
-                and _place(entry) in dead
+                and _place(entry) in dead_places
             ),
         ),
         *list_examples(
@@ -141,11 +141,12 @@ def check_accepted_dead_letters(trial: Trial) -> list[str]:
 
 def check_decisions(trial: Trial) -> list[str]:
     """Check that all decisions of an interaction are copies of one."""
-    names_by_slot = defaultdict(set)
+    records_by_event = defaultdict(set)
     for entry, decision in trial.evidence.decisions:
-        names_by_slot[decision.event_id].add((entry.key, entry.value))
+        records_by_event[decision.event_id].add((entry.key, entry.value))
     return list_examples(
-        "decided differently", (name for name, kinds in names_by_slot.items() if len(kinds) > 1)
+        "decided differently",
+        (name for name, records in records_by_event.items() if len(records) > 1),
     )
 
 
@@ -227,7 +228,7 @@ def _contact_problems(
 ) -> Iterator[str]:
     causes_by_kind: defaultdict[str, list[str]] = defaultdict(list)
     for contact in contacts:
-        if contact.campaign not in _OTHERS:
+        if contact.campaign not in _UNCOUNTED_CAMPAIGNS:
             causes_by_kind[contact.offer].append(causes.get(contact.action_id, "nothing"))
         if (contact.status == "committed") != (contact.action_id in sent_ids):
             yield f"{contact.action_id} is {contact.status}"
@@ -355,10 +356,10 @@ def _expected_people(trial: Trial) -> dict[str, Person]:
 
 def _processed_interactions(trial: Trial) -> Iterable[Interaction]:
     """Return each interaction that is no dead letter, at its first place in its partition."""
-    dead = _dead(trial.evidence)
+    dead_places = _dead_places(trial.evidence)
     interactions: dict[str, Interaction] = {}
     for entry, interaction in trial.evidence.interactions:
-        if interaction is not None and _place(entry) not in dead:
+        if interaction is not None and _place(entry) not in dead_places:
             interactions.setdefault(interaction.event_id, interaction)
     return interactions.values()
 
@@ -369,7 +370,7 @@ def _sent_ids(trial: Trial) -> set[str]:
     return {*trial.delivered_ids, *(trial.evidence.cancelled_ids & reported_ids)}
 
 
-def _dead(evidence: Evidence) -> set[tuple[int, int]]:
+def _dead_places(evidence: Evidence) -> set[tuple[int, int]]:
     """Return the places in `interactions` of records that are dead letters."""
     return {
         (letter.partition, letter.offset)

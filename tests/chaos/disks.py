@@ -11,7 +11,7 @@ from agents.transport.fencing import TAKE_OVER, fencing_token_of
 from pipeline.flow import STAGES
 from tests.support.chain import open_for_reading
 
-_TO_THE_END = {"enable.partition.eof": True, "enable.auto.commit": False}
+_READER_OPTIONS = {"enable.partition.eof": True, "enable.auto.commit": False}
 _BATCH = 10_000
 
 
@@ -30,7 +30,7 @@ def differences(bootstrap: str, state: Path, partitions: int) -> Iterator[str]:
     for stage in STAGES:
         logs = _changelogs(bootstrap, f"{stage.group}-rows-changelog", partitions)
         for number, log in enumerate(logs):
-            copies = [_on_disk(file) for file in (state / stage.name).glob(f"*/rows/{number}")]
+            copies = [_read_rows(file) for file in (state / stage.name).glob(f"*/rows/{number}")]
             complete_copies = [rows for end, rows in copies if end == log.end]
             place = f"{stage.name}, partition {number}"
             if log.end and not complete_copies:
@@ -43,7 +43,7 @@ def differences(bootstrap: str, state: Path, partitions: int) -> Iterator[str]:
 
 def _changelogs(bootstrap: str, topic: str, partitions: int) -> list[_Changelog]:
     logs = [_Changelog() for _ in range(partitions)]
-    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": "disks", **_TO_THE_END})
+    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": "disks", **_READER_OPTIONS})
     reader.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
     open_partitions = partitions
     while open_partitions:
@@ -72,7 +72,7 @@ def _apply(log: _Changelog, message: Message) -> None:
         log.rows[key] = value
 
 
-def _on_disk(partition: Path) -> tuple[int, dict[bytes, bytes]]:
+def _read_rows(partition: Path) -> tuple[int, dict[bytes, bytes]]:
     """Return the changelog offset and the rows on disk; -1 and none for a damaged copy, which its
     owner would rebuild."""
     try:

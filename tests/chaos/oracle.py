@@ -19,7 +19,7 @@ from pipeline.rules import Rules
 from tests.chaos.evidence import Purses, Record
 
 _RANKS = {"customer_id": 0, "email": 1, "cookie": 2}
-_FRESH_MS = 300_000
+_MAX_AGE_MS = 300_000
 """Age on arrival beyond which an interaction triggers nothing outbound."""
 
 
@@ -139,7 +139,7 @@ def _messages_of(history: list[Interaction]) -> ExpectedMessages:
     fresh_interactions = [
         interaction
         for interaction in history
-        if interaction.received_at - interaction.occurred_at <= _FRESH_MS
+        if interaction.received_at - interaction.occurred_at <= _MAX_AGE_MS
     ]
     fresh_ids = {interaction.event_id for interaction in fresh_interactions}
     buyers: set[str] = set()
@@ -181,7 +181,7 @@ def _reminders(
     return int(is_possible and _is_idle(history)), int(is_possible)
 
 
-def replay(of_stage: Stage, inputs: Iterable[Record], rules: Rules) -> StageReplay:
+def replay(stage: Stage, inputs: Iterable[Record], rules: Rules) -> StageReplay:
     """Return the state of a stage that has processed `inputs` in order."""
     stage_replay = StageReplay()
     record_ids: set[tuple[str, str]] = set()
@@ -191,9 +191,9 @@ def replay(of_stage: Stage, inputs: Iterable[Record], rules: Rules) -> StageRepl
         if record_id in record_ids:
             continue
         record_ids.add(record_id)
-        if of_stage.spends and rules.config.budgets:
+        if stage.spends and rules.config.budgets:
             rules = with_fields(rules, wallet=stage_replay.wallet(partition))
-        outcome = of_stage.step(key, record, stage_replay.states.get(key), rules)
+        outcome = stage.step(key, record, stage_replay.states.get(key), rules)
         if isinstance(outcome, Ok):
             stage_replay.states[key] = outcome.state
             stage_replay.purses.update(

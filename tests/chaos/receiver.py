@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from tests.support.receiver import NO_ANSWER, NO_CONTENT, PlannedAnswer, Post, Receiver
 
-_SILENT_EVERY = 3
+_SILENCE_INTERVAL = 3
 
 
 class Inbox(Receiver):
@@ -19,7 +19,7 @@ class Inbox(Receiver):
         self.requests: Counter[str] = Counter()
         self.altered_keys: set[str] = set()
         self._digests: dict[str, bytes] = {}
-        self._silent = False
+        self._is_silent = False
 
     @property
     def delivered_keys(self) -> set[str]:
@@ -36,11 +36,11 @@ class Inbox(Receiver):
     @contextmanager
     def losing_answers(self) -> Iterator[None]:
         """Take one in three posts without an answer during the block."""
-        self._silent = True
+        self._is_silent = True
         try:
             yield
         finally:
-            self._silent = False
+            self._is_silent = False
 
     def receive(self, post: Post) -> PlannedAnswer:
         digest = sha256(post.body).digest()
@@ -48,5 +48,5 @@ class Inbox(Receiver):
             self.requests[post.key] += 1
             if self._digests.setdefault(post.key, digest) != digest:
                 self.altered_keys.add(post.key)
-            loses_answer = self._silent and self.requests.total() % _SILENT_EVERY == 0
+            loses_answer = self._is_silent and self.requests.total() % _SILENCE_INTERVAL == 0
         return NO_ANSWER if loses_answer else NO_CONTENT
