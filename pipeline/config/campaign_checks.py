@@ -65,9 +65,9 @@ def campaign_problems(
     yield from unreachable_problems(campaign, path)
 
 
-def _date_problems(dated: model.Campaign | model.Treatment, path: Path) -> Iterator[Problem]:
+def _date_problems(entry: model.Campaign | model.Treatment, path: Path) -> Iterator[Problem]:
     times = []
-    for field, text, read in (("starts", dated.starts, start_ms), ("ends", dated.ends, end_ms)):
+    for field, text, read in (("starts", entry.starts, start_ms), ("ends", entry.ends, end_ms)):
         if text is None:
             continue
         try:
@@ -76,7 +76,7 @@ def _date_problems(dated: model.Campaign | model.Treatment, path: Path) -> Itera
             message = f"{text!r} is no date: write 2024-03-01 or 2024-03-01T09:00:00+01:00"
             yield Problem((*path, field), message)
     if len(times) == 2 and times[0] >= times[1]:
-        yield Problem((*path, "ends"), f"ends {dated.ends}, before it starts: swap the dates")
+        yield Problem((*path, "ends"), f"ends {entry.ends}, before it starts: swap the dates")
 
 
 def _budget_problems(

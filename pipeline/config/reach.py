@@ -73,7 +73,7 @@ def _conjuncts(tree: Condition) -> Iterator[Condition]:
 
 
 _Limit: TypeAlias = tuple[float, bool]
-_UNLIMITED: Final[tuple[_Limit, _Limit]] = ((-inf, False), (inf, True))
+_NO_LIMITS: Final[tuple[_Limit, _Limit]] = ((-inf, False), (inf, True))
 _OPERATORS_TRUE_WITHOUT_VALUE: Final = ("is_not", "not_in")
 
 
@@ -89,13 +89,13 @@ def _are_impossible(checks: Collection[Check]) -> bool:
     (lowest, open_low), (highest, closed_high) = low, high
     if lowest > highest or (lowest == highest and (open_low or not closed_high)):
         return True
-    values = _values(checks, is_ordered=(low, high) != _UNLIMITED)
+    values = _values(checks, is_ordered=(low, high) != _NO_LIMITS)
     return values is not None and not any(_is_within(value, low, high) for value in values)
 
 
 def _bounds(checks: Iterable[Check]) -> tuple[_Limit, _Limit]:
     """Return the lower bound and whether it is open, the upper and whether it is closed."""
-    low, high = _UNLIMITED
+    low, high = _NO_LIMITS
     for check in checks:
         match check.operator, check.operand:
             case "gt" | "gte", int() | float() as limit:

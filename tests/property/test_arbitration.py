@@ -267,7 +267,7 @@ def test_invalid_campaign_is_refused_with_its_fault(
         segments=[{"segment": "s", "when": {"trait": "sessions", "gte": 2}}],
         campaigns=[campaign("c", offer("o", 1), **parts)],
     )
-    assert [(place_found, words in message) for place_found, message in faults] == [
+    assert [(fault_place, words in message) for fault_place, message in faults] == [
         (f"campaigns/0/{place}", True)
     ]
 

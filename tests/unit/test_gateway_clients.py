@@ -227,7 +227,7 @@ def test_addresses_of_one_ipv6_network_count_together() -> None:
 
 
 def test_trusted_keys_have_no_limit_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limits, "_PUBLIC", 2)
+    monkeypatch.setattr(rate_limits, "_PUBLIC_LIMIT", 2)
     limits = RateLimits()
     trusted_source = model.Source("server", "web", SERVER)
     assert [limits.check(trusted_source, "10.0.0.1") for _ in range(9)] == [None] * 9
