@@ -17,6 +17,7 @@ from confluent_kafka import (
 
 from pipeline.adapters.avro import Codec, MalformedRecord
 from pipeline.adapters.kafka import Property, offset_of, source_partition
+from pipeline.adapters.topic_follower import follower_options, wait_for_partitions
 from pipeline.config import canonical
 from pipeline.config.compile import Configuration
 from pipeline.model import topics
@@ -27,7 +28,6 @@ OnChange: TypeAlias = Callable[[Configuration], None]
 _BATCH: Final = 100
 _POLL_S: Final = 0.05
 _STOP_S: Final = 5.0
-_RETRY_S: Final = 0.1
 _REQUEST_TIMEOUT_S: Final = 2.0
 
 _log = logging.getLogger(__name__)
@@ -62,16 +62,11 @@ class ConfigurationFollower:
     def start(self, timeout_s: float) -> None:
         """Return once the topic is read to its end. Raises ConfigurationLogError."""
         deadline = time.monotonic() + timeout_s
-        consumer = Consumer(
-            {
-                **self._client,
-                "group.id": "kairos.configuration",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-            }
-        )
+        consumer = Consumer(follower_options(self._client, topics.CONFIGURATION))
         try:
-            partitions = _partitions(consumer, deadline)
+            partitions = wait_for_partitions(
+                consumer, topics.CONFIGURATION, deadline, ConfigurationLogError
+            )
         except ConfigurationLogError:
             consumer.close()
             raise
@@ -199,19 +194,3 @@ def _is_at_end(consumer: Consumer, next_offsets: Mapping[int, int]) -> bool:
         _log.warning("configuration topic", extra={"error": error.args[0].str()})
         return False
     return True
-
-
-def _partitions(consumer: Consumer, deadline: float) -> list[int]:
-    while True:
-        try:
-            metadata = consumer.list_topics(
-                topics.CONFIGURATION, max(0.1, deadline - time.monotonic())
-            )
-        except KafkaException as error:
-            raise ConfigurationLogError(f"no answer from Kafka: {error.args[0].str()}") from error
-        numbers = sorted(metadata.topics[topics.CONFIGURATION].partitions)
-        if numbers:
-            return numbers
-        if time.monotonic() >= deadline:
-            raise ConfigurationLogError(f"no topic {topics.CONFIGURATION}: `kairos up` creates it")
-        time.sleep(_RETRY_S)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 from confluent_kafka import KafkaError, Message
 
-from pipeline.adapters import cancellation_follower, learning_follower
+from pipeline.adapters import topic_follower
 from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.adapters.cancellation_follower import CancellationFollower
 from pipeline.adapters.learning_follower import LearningFollower
@@ -66,7 +66,7 @@ def _message(topic: str, **parts: Any) -> Message:
 def test_learning_is_read_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = LearningRecord(1, "digest", 0)
     script = _script(topics.LEARNING, SNAPSHOT, _CODEC.encode(topics.LEARNING, snapshot))
-    monkeypatch.setattr(learning_follower, "Consumer", script)
+    monkeypatch.setattr(topic_follower, "Consumer", script)
     follower = LearningFollower({}, _CODEC)
     follower.start(_TIMEOUT_S)
     follower.stop()
@@ -76,9 +76,8 @@ def test_learning_is_read_after_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_cancellations_are_read_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     cancellation = Cancellation("p", "a-1", "c", "o", "t", "email", 0, "complained")
     value = _CODEC.encode(topics.CANCELLATIONS, cancellation)
-    monkeypatch.setattr(
-        cancellation_follower, "Consumer", _script(topics.CANCELLATIONS, "p", value)
-    )
+    script = _script(topics.CANCELLATIONS, "p", value)
+    monkeypatch.setattr(topic_follower, "Consumer", script)
     follower = CancellationFollower({}, _CODEC)
     follower.start(_TIMEOUT_S)
     follower.stop()

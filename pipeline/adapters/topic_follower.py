@@ -1,0 +1,131 @@
+"""Follower of a topic: a thread that reads it from its beginning to its end, and then on."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from threading import Event, Thread
+from typing import Final, TypeAlias
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from pipeline.adapters.kafka import Property, source_partition
+
+OnMessage: TypeAlias = Callable[[Message], None]
+"""Function that takes each record, in the follower's thread."""
+
+_POLL_S: Final = 0.1
+_RETRY_S: Final = 0.1
+_STOP_S: Final = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class TopicFollower:
+    """Thread that passes on the records of `topic`; other errors than the end of a partition are
+    logged, and reading goes on.
+
+    `failure`: type of the error that `start` raises. `on_first_end` is called in the thread when
+    the topic is read to its end for the first time.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, Property],
+        topic: str,
+        failure: type[Exception],
+        on_message: OnMessage,
+        on_first_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._client = dict(client)
+        self._topic = topic
+        self._failure = failure
+        self._on_message = on_message
+        self._on_first_end = on_first_end
+        self._first_end = Event()
+        self._stopping = Event()
+        self._thread: Thread | None = None
+
+    def start(self, timeout_s: float) -> None:
+        """Return once the topic is read to its end. Raises `failure`."""
+        deadline = time.monotonic() + timeout_s
+        consumer = Consumer(follower_options(self._client, self._topic))
+        try:
+            partitions = wait_for_partitions(consumer, self._topic, deadline, self._failure)
+        except self._failure:
+            consumer.close()
+            raise
+        consumer.assign([TopicPartition(self._topic, p, OFFSET_BEGINNING) for p in partitions])
+        self._thread = Thread(
+            target=self._read,
+            args=(consumer, set(partitions)),
+            name=self._topic,
+            daemon=True,
+        )
+        self._thread.start()
+        if not self._first_end.wait(max(0.0, deadline - time.monotonic())):
+            self.stop()
+            raise self._failure(f"no answer from Kafka: {self._topic} was not read in time")
+
+    def stop(self) -> None:
+        """Stop reading."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(_STOP_S)
+
+    @property
+    def has_reached_end(self) -> bool:
+        """Whether the topic has been read to its end."""
+        return self._first_end.is_set()
+
+    def _read(self, consumer: Consumer, unread_partitions: set[int]) -> None:
+        while not self._stopping.is_set():
+            message = consumer.poll(_POLL_S)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                self._on_message(message)
+            elif error.code() != KafkaError._PARTITION_EOF:
+                _log.warning("%s topic", self._topic, extra={"error": error.str()})
+            elif not self.has_reached_end:
+                unread_partitions.discard(source_partition(message)[1])
+                if not unread_partitions:
+                    self._on_first_end()
+                    self._first_end.set()
+        consumer.close()
+
+
+def follower_options(client: Mapping[str, Property], topic: str) -> dict[str, Property]:
+    """Return the options of a consumer that reads a whole topic and commits nothing."""
+    return {
+        **client,
+        "group.id": f"kairos.{topic}",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+    }
+
+
+def wait_for_partitions(
+    consumer: Consumer, topic: str, deadline: float, failure: type[Exception]
+) -> list[int]:
+    """Return the partitions of a topic, once it exists. Raises `failure`.
+
+    `deadline`: by the monotonic clock (s).
+    """
+    while True:
+        try:
+            metadata = consumer.list_topics(topic, max(0.1, deadline - time.monotonic()))
+        except KafkaException as error:
+            raise failure(f"no answer from Kafka: {error.args[0].str()}") from error
+        if partitions := sorted(metadata.topics[topic].partitions):
+            return partitions
+        if time.monotonic() >= deadline:
+            raise failure(f"no topic {topic}: `kairos up` creates it")
+        time.sleep(_RETRY_S)
