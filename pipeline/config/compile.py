@@ -71,7 +71,7 @@ class Configuration:
     `derived_values`: all that are read; `carried_values`: those that later stages read.
     `counts_bots`: whether traits count interactions of bots. `read_traits`: traits that a
     condition, a content or an address reads. `learning`: None where nothing is learned. `budgets`:
-    enforced budgets of campaigns and stocks of items, by name.
+    enforced budgets of campaigns and stocks of items, by name. `placements`: those of all channels.
     """
 
     digest: str
@@ -104,6 +104,7 @@ class Configuration:
     learning: LearningRules | None
     budgets: Mapping[str, BudgetRule]
     channels: Mapping[str, CompiledChannel]
+    placements: frozenset[str]
 
     def earliest_time(self, source: str) -> int:
         """Return the earliest time (epoch ms) that an event of this source may have."""
@@ -162,6 +163,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
     all_outbound_entries = outbound_entries(all_proposals)
     segments = tuple(_segment(segment) for segment in segment_order(bundle))
     profile, sources = bundle.profile, bundle.sources.sources
+    channels = bundle.channels.channels
     agent = profile.enrichers.user_agent
     trees = [condition.tree for condition in _conditions(bundle, segments, all_proposals)]
     index = index_of(segments)
@@ -199,7 +201,8 @@ def _compile(bundle: model.Bundle) -> Configuration:
         constraints=policies.constraints(bundle),
         learning=policies.learning(bundle),
         budgets=budget_rules(bundle),
-        channels={channel.name: _channel(channel, bundle) for channel in bundle.channels.channels},
+        channels={channel.name: _channel(channel, bundle) for channel in channels},
+        placements=frozenset(chain.from_iterable(channel.placements for channel in channels)),
     )
 
 

@@ -232,20 +232,23 @@ def _answer(
         _name_of(placement): _answer_placement(placement, actions.get(_name_of(placement), ()))
         for placement in placements
     }
-    defaulted = isinstance(reply, NoDecision)
+    unknown = unknown_placements(placement_answers, config) or UNSET
+    if isinstance(reply, NoDecision):
+        return DecideAnswer(
+            None,
+            placement_answers,
+            defaulted=True,
+            reason=reply.reason,
+            unknown_placements=unknown,
+        )
     return DecideAnswer(
-        decision_id=None if isinstance(reply, NoDecision) else reply.decision_id,
-        placements=placement_answers,
-        defaulted=defaulted,
-        reason=reply.reason if isinstance(reply, NoDecision) else UNSET,
-        unknown_placements=unknown_placements(placement_answers, config) or UNSET,
+        reply.decision_id, placement_answers, defaulted=False, unknown_placements=unknown
     )
 
 
 def unknown_placements(placements: Iterable[str], config: Configuration) -> tuple[str, ...]:
     """Return the placements that no channel has: their names may be misspelt, or removed."""
-    names = {name for channel in config.channels.values() for name in channel.placements}
-    return tuple(placement for placement in placements if placement not in names)
+    return tuple(placement for placement in placements if placement not in config.placements)
 
 
 def _answer_placement(
