@@ -91,7 +91,7 @@ def show(
         return
     for name, value in entry.items():
         out.print(Text(f"{name:10}", style="bold"), end="")
-        out.print(_pretty(value))
+        out.print(_format_value(value))
 
 
 def _records() -> Records:
@@ -124,7 +124,7 @@ def _text(data: bytes | None) -> str | None:
         return data.hex()
 
 
-def _pretty(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, str):
         return value
     return plain_json(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

@@ -48,9 +48,9 @@ def event_time(
 
 
 def check_time(time_ms: int, field: str, received_ms: int, earliest_ms: int) -> int | Refusal:
-    """Return `time_ms`, or the time of receipt where it is at most an hour later.
+    """Return `time_ms`; the time of receipt for a `time_ms` at most an hour after the receipt.
 
-    Refuse a later time, or one before the earliest of its source.
+    Refuse a `time_ms` further ahead, or before the earliest time of its source.
     """
     if time_ms > received_ms + MAX_AHEAD_MS:
         return refuse("in_the_future", field, f"{field} is more than 1 h in the future")

@@ -44,7 +44,7 @@ class DayTables:
     """Converter of one topic's records to tables.
 
     `unreadable_records`: number of records that cannot be decoded; `left_out_records`: number of
-    those whose time is outside of the selection.
+    records whose time is outside of the selection.
     """
 
     def __init__(self, selection: Selection, codec: Codec) -> None:

@@ -9,8 +9,9 @@ PREFERRED_PORT = 9092
 
 @dataclass(frozen=True, slots=True)
 class BrokerOptions:
-    """Options. `home`: folder of the broker's data; `cache_dir`: jars shared by all homes.
+    """Options of the embedded broker.
 
+    `home`: folder of the broker's data; `cache_dir`: jars shared by all homes.
     `port`: the preferred port, 0 for any. `port_is_fixed`: whether to fail if it is in use, instead
     of choosing another. `java_home`: the Java to use, None to search for one. `maven_repository`:
     URL of a mirror, None for Maven Central.
