@@ -1,5 +1,6 @@
 """The gateway's HTTP API in one process: real routes and codec, with a list in place of Kafka."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -118,6 +119,17 @@ class Doorway:
             base_url="http://gateway",
             auth=None if key is None else httpx.BasicAuth(key, ""),
         )
+
+    def request(
+        self, method: str, url: str, key: str | None = None, **options: Any
+    ) -> httpx.Response:
+        """Send one request, with httpx's `options`, and return the answer."""
+
+        async def send() -> httpx.Response:
+            async with self.client(key) as client:
+                return await client.request(method, url, **options)
+
+        return asyncio.run(send())
 
     def interactions(self) -> list[Interaction]:
         """Return the written interactions, in order."""

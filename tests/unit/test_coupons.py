@@ -78,11 +78,7 @@ def _action(door: Doorway, content: dict[str, str]) -> Action:
 
 
 def _post(door: Doorway, path: str, body: dict[str, Any], key: str = TILL) -> httpx.Response:
-    async def send() -> httpx.Response:
-        async with door.client(key) as client:
-            return await client.post(path, json=body)
-
-    return asyncio.run(send())
+    return door.request("POST", path, key, json=body)
 
 
 def _pay(door: Doorway, **fields: Any) -> Any:

@@ -1,6 +1,5 @@
 """Reasons in the answer of `/v1/decide` for a placement without an action."""
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,15 +34,11 @@ def reply_with_defaults(door: Doorway) -> None:
 def decide(door: Doorway, *placements: str | dict[str, Any]) -> dict[str, Any]:
     interaction = {"type": "page", "userId": "ana"}
 
-    async def send() -> dict[str, Any]:
-        async with door.client(KEY) as client:
-            body = {"interaction": interaction, "placements": placements}
-            answer = await client.post("/v1/decide", json=body)
-            assert answer.status_code == 200, answer.text
-            result: dict[str, Any] = answer.json()
-            return result
-
-    return asyncio.run(send())
+    body = {"interaction": interaction, "placements": placements}
+    answer = door.request("POST", "/v1/decide", KEY, json=body)
+    assert answer.status_code == 200, answer.text
+    result: dict[str, Any] = answer.json()
+    return result
 
 
 def test_placement_of_a_channel_without_an_action_needs_no_reason(door: Doorway) -> None:

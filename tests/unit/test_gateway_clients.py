@@ -1,6 +1,5 @@
 """Requests of pages and apps: origins, preflights, short paths, settings, rate limits."""
 
-import asyncio
 import gzip
 import json
 from collections.abc import Iterator
@@ -41,11 +40,7 @@ def door(tmp_path: Path) -> Doorway:
 
 
 def ask(door: Doorway, method: str, path: str, **options: Any) -> httpx.Response:
-    async def send() -> httpx.Response:
-        async with door.client(options.pop("key", None)) as client:
-            return await client.request(method, path, **options)
-
-    return asyncio.run(send())
+    return door.request(method, path, options.pop("key", None), **options)
 
 
 def post(door: Doorway, path: str, body: object, **headers: str) -> httpx.Response:

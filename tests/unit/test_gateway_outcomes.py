@@ -1,6 +1,5 @@
 """Outcomes are accepted by their token or source, and counted once."""
 
-import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -34,11 +33,7 @@ def token(door: Doorway, at: int = NOW) -> str:
 
 
 def post(door: Doorway, key: str, body: dict[str, Any]) -> httpx.Response:
-    async def send() -> httpx.Response:
-        async with door.client(key) as client:
-            return await client.post("/v1/outcomes", json=body)
-
-    return asyncio.run(send())
+    return door.request("POST", "/v1/outcomes", key, json=body)
 
 
 @pytest.mark.parametrize("outcome", ["expired", "bounce"])

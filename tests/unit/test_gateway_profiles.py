@@ -1,6 +1,5 @@
 """Profiles can be read and erased over HTTP by every id, whatever characters it has."""
 
-import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
@@ -19,11 +18,7 @@ from tests.support.doorway import SERVER_KEY, Doorway, configuration, doorway
 
 
 def ask(door: Doorway, method: str, path: str) -> httpx.Response:
-    async def send() -> httpx.Response:
-        async with door.client(SERVER_KEY) as client:
-            return await client.request(method, f"/v1/profiles/{path}")
-
-    return asyncio.run(send())
+    return door.request(method, f"/v1/profiles/{path}", SERVER_KEY)
 
 
 def open_gateway(folder: str | Path) -> Doorway:

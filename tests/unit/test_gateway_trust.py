@@ -1,6 +1,5 @@
 """Limits of a public key at every route, and the pipeline's outputs for its interactions."""
 
-import asyncio
 import hashlib
 import hmac
 from pathlib import Path
@@ -64,11 +63,7 @@ def door(config: Configuration, tmp_path: Path) -> Doorway:
 
 
 def post(door: Doorway, key: str, path: str, body: dict[str, Any]) -> httpx.Response:
-    async def send() -> httpx.Response:
-        async with door.client(key) as client:
-            return await client.post(path, json=body)
-
-    return asyncio.run(send())
+    return door.request("POST", path, key, json=body)
 
 
 def sign(user: str, secret: str = SECRET) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The page of preferences, and clicks and opens by signed links."""
 
-import asyncio
 import re
 import time
 from html.parser import HTMLParser
@@ -43,12 +42,8 @@ def _token(channel: str = "email") -> str:
 def _request(
     door: Doorway, method: str, path: str, token: str, headers: dict[str, str], body: bytes = b""
 ) -> httpx.Response:
-    async def send() -> httpx.Response:
-        async with door.client() as client:
-            url = f"{path}?{urlencode({'t': token})}"
-            return await client.request(method, url, headers=headers, content=body)
-
-    return asyncio.run(send())
+    url = f"{path}?{urlencode({'t': token})}"
+    return door.request(method, url, headers=headers, content=body)
 
 
 def _consents(door: Doorway) -> list[dict[str, object]]:

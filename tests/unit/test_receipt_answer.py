@@ -1,6 +1,5 @@
 """Reasons in the answer of `/v1/receipts` when nothing is printed."""
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,15 +59,11 @@ def reply_with(door: Doorway, action: Action | None) -> None:
 def pay(door: Doorway, placement: str, budget_ms: int | None = None) -> dict[str, Any]:
     interaction = {"type": "track", "event": "Payment", "userId": "ana"}
 
-    async def send() -> dict[str, Any]:
-        async with door.client(KEY) as client:
-            body = {"interaction": interaction, "placement": placement, "budget_ms": budget_ms}
-            answer = await client.post("/v1/receipts", json=body)
-            assert answer.status_code == 200, answer.text
-            result: dict[str, Any] = answer.json()
-            return result
-
-    return asyncio.run(send())
+    body = {"interaction": interaction, "placement": placement, "budget_ms": budget_ms}
+    answer = door.request("POST", "/v1/receipts", KEY, json=body)
+    assert answer.status_code == 200, answer.text
+    result: dict[str, Any] = answer.json()
+    return result
 
 
 def test_placement_of_a_channel_without_an_action_needs_no_reason(door: Doorway) -> None:

@@ -1,6 +1,5 @@
 """The web SDK as it is served: size, caching, the cookie that the server sets, debug tokens."""
 
-import asyncio
 import gzip
 import json
 from hashlib import sha256
@@ -28,11 +27,7 @@ def door(tmp_path: Path) -> Doorway:
 
 
 def ask(door: Doorway, method: str, url: str, **options: Any) -> httpx.Response:
-    async def send() -> httpx.Response:
-        async with door.client(options.pop("key", None)) as client:
-            return await client.request(method, url, **options)
-
-    return asyncio.run(send())
+    return door.request(method, url, options.pop("key", None), **options)
 
 
 def test_sdk_is_small(capsys: pytest.CaptureFixture[str]) -> None:

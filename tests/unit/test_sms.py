@@ -329,11 +329,7 @@ def _link(door: Doorway) -> str:
 
 
 def _post(door: Doorway, path: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
-    async def send() -> httpx.Response:
-        async with door.client() as client:
-            return await client.post(path, content=body, headers=headers)
-
-    return asyncio.run(send())
+    return door.request("POST", path, content=body, headers=headers)
 
 
 def _post_as_twilio(
