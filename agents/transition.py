@@ -115,7 +115,7 @@ class Transition:
             return outcome
         if isinstance(outcome, DeadLetter):
             outputs = (self._encode_dead_letter(keyed_input.input.message, outcome),)
-            # Without the cause, the record is no duplicate when it is corrected and sent again.
+            # Without the cause, the record is not a duplicate when it is corrected and sent again.
             position = replace(position, cause=None)
         if row is None:
             state, before = None, None

@@ -6,7 +6,7 @@ from hypothesis.internal.conjecture import providers
 
 from tests.support.cases import THOROUGH_CASES
 
-# A busy machine is no failure.
+# A busy machine is not a failure.
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # `make thorough` looks for rare cases, lest a run finds one by chance in a change without fault.
 settings.register_profile("kairos", _PATIENT, max_examples=25, derandomize=True)

@@ -473,7 +473,7 @@ class Consumer(BaseConsumer):
         return True
 
     def _skip_control_records(self, positions: Mapping[TP, int]) -> None:
-        """Advance over offsets after the last record: transaction markers, which are no events."""
+        """Advance over offsets after the last record: transaction markers, which are not events."""
         for tp, offset in positions.items():
             if offset <= self._positions[tp]:
                 continue

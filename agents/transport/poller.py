@@ -270,7 +270,7 @@ class Poller(threading.Thread):
     def _park_or_resume(self) -> None:
         """Read nothing while the prefetch limits are reached; polls continue and serve callbacks.
 
-        pause() is no alternative: after resume() librdkafka would read again from assign()'s
+        pause() is not an alternative: after resume() librdkafka would read again from assign()'s
         offsets.
         """
         limits = self._limits

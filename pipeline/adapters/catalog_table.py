@@ -184,7 +184,7 @@ class _ItemReader:
         stock = self._amount(row, columns.stock)
         if stock is not None and not stock.is_integer():
             text = row.cells[columns.stock or ""]
-            raise ValueError(f"{columns.stock}: {text!r} is no whole number")
+            raise ValueError(f"{columns.stock}: {text!r} is not a whole number")
         attributes = self._attribute_values(row)
         if stock == 0:
             return None
@@ -201,7 +201,9 @@ class _ItemReader:
         if fault is not None:
             raise ValueError(f"{column}: {fault}")
         if not name or len(name) > _LONGEST_ID or not name.isprintable():
-            raise ValueError(f"{column}: {name[:40]!r} is no id of 1 to {_LONGEST_ID} characters")
+            raise ValueError(
+                f"{column}: {name[:40]!r} is not an id of 1 to {_LONGEST_ID} characters"
+            )
         return name
 
     def _amount(self, row: TableRow, column: str | None) -> float | None:
@@ -214,10 +216,10 @@ class _ItemReader:
         try:
             amount = float(text)
         except ValueError:
-            message = f"{text[:40]!r} is no number: {number_remedy(text)}"
+            message = f"{text[:40]!r} is not a number: {number_remedy(text)}"
             raise ValueError(f"{column}: {message}") from None
         if not isfinite(amount) or amount < 0:
-            raise ValueError(f"{column}: {text[:40]!r} is no number of 0 or more")
+            raise ValueError(f"{column}: {text[:40]!r} is not a number of 0 or more")
         if amount > _MAX_AMOUNT:
             raise ValueError(f"{column}: {amount:g} is too many: {_MAX_AMOUNT:,} at most")
         remedy = None if column in self._number_columns else ambiguous_amount_remedy(text)
@@ -261,7 +263,7 @@ def _date(row: TableRow, column: str | None, read: Any) -> str | None:
     except ValueError:
         date = serial_date(float(text)) if text.isdecimal() else None
         remedy = f"write {date or '2026-02-28 or 2026-02-28T09:00:00+01:00'}"
-        raise ValueError(f"{column}: {text[:40]!r} is no date: {remedy}") from None
+        raise ValueError(f"{column}: {text[:40]!r} is not a date: {remedy}") from None
     return text
 
 
@@ -280,7 +282,7 @@ def _recipes(folder: Path, name: str | None) -> dict[str, dict[str, tuple[str, .
     for row in table.rows:
         score = _score(row.cells["score"])
         if score is None:
-            message = f"score: {row.cells['score'][:40]!r} is no number: "
+            message = f"score: {row.cells['score'][:40]!r} is not a number: "
             return (TableFault(name, row.line, message + number_remedy(row.cells["score"])),)
         items_of_recipe = related_items.setdefault(row.cells["recipe"], {})
         items_of_recipe.setdefault(row.cells["item"], []).append((-score, row.cells["related"]))

@@ -194,7 +194,7 @@ def _misplaced_folders(folder: Path) -> Iterator[ConfigError]:
     for name, kind in FILE_KINDS.items():
         place = folder / name
         if kind.many and os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
-            yield ConfigError(name, 1, 1, "this is no folder: put the folder itself there")
+            yield ConfigError(name, 1, 1, "this is not a folder: put the folder itself there")
 
 
 def _read_config_file(

@@ -35,6 +35,6 @@ def format_code(code: str) -> str:
 
 
 def read_code(text: str) -> str | None:
-    """Return the code in a text that was typed or scanned; None: it is no possible code."""
+    """Return the code in a text that was typed or scanned; None: it is not a possible code."""
     code = text.upper().translate(_LOOKALIKES)
     return code if _FORM.fullmatch(code) else None

@@ -102,14 +102,14 @@ def _require(holds: bool, fault: str) -> None:
 
 def _integer(text: str, field: str) -> int:
     """Parse a whole number; other forms, such as 2_0, +2 or 02, differ in C."""
-    _require(_INTEGER.fullmatch(text) is not None, f"{field}: {text[:40]!r} is no whole number")
+    _require(_INTEGER.fullmatch(text) is not None, f"{field}: {text[:40]!r} is not a whole number")
     value = int(text)
     _require(-_MAX_INTEGER <= value < _MAX_INTEGER, f"{field}: {text} is too large")
     return value
 
 
 def _number(text: str, field: str) -> float:
-    _require(_NUMBER.fullmatch(text) is not None, f"{field}: {text[:40]!r} is no number")
+    _require(_NUMBER.fullmatch(text) is not None, f"{field}: {text[:40]!r} is not a number")
     value = float(text)
     _require(isfinite(value), f"{field}: {text[:40]} is too large")
     return value

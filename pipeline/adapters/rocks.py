@@ -54,7 +54,7 @@ def open_rows(folder: Path, ttl_s: int | None = None) -> Rdict:
 def temporary_rows() -> Iterator[RowMap]:
     """Provide a temporary database for rows that exceed memory.
 
-    Its rows are sorted by key; deleting a missing row is no error.
+    Its rows are sorted by key; deleting a missing row is not an error.
     """
     with TemporaryDirectory(prefix="kairos-") as folder:
         rows = open_rows(Path(folder))

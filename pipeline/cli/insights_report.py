@@ -110,7 +110,7 @@ def report(  # noqa: PLR0913 - a command's options
 
 def _require_folder(file: Path) -> None:
     if not file.parent.is_dir():
-        raise TableError(f"--out {file}: {file.parent} is no folder")
+        raise TableError(f"--out {file}: {file.parent} is not a folder")
 
 
 def write_report(question: ReportQuestion, queries: Queries, file: Path) -> ReportContent:

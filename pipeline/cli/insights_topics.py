@@ -42,7 +42,7 @@ def topic_folder(folder: Path | None, topics: Sequence[str]) -> Iterator[Path]:
     """Provide the folder with the topics as Parquet; a temporary one is removed afterwards."""
     if folder is not None:
         if not str(folder).startswith(TABLES) and not folder.is_dir():
-            raise TableError(f"--topics {folder}: is no folder")
+            raise TableError(f"--topics {folder}: is not a folder")
         yield folder
         return
     settings = Settings()

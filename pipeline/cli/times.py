@@ -21,5 +21,5 @@ def epoch_ms(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no time like 2026-01-31T12:00:00Z") from error
+        raise typer.BadParameter(f"{text!r} is not a time like 2026-01-31T12:00:00Z") from error
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -73,7 +73,7 @@ def propensity(  # noqa: PLR0913 - a command's options
     `kairos models promote`.
     """
     if re.fullmatch(NAME_PATTERN, name) is None:
-        fail(f"{name!r} is no name: use letters, digits, - and _")
+        fail(f"{name!r} is not a name: use letters, digits, - and _")
     if goal not in _OUTCOMES:
         fail(f"--goal {goal}: is none of {', '.join(_OUTCOMES)}")
     request = TrainingRequest(

@@ -73,7 +73,7 @@ def _date_problems(entry: model.Campaign | model.Treatment, path: Path) -> Itera
         try:
             times.append(read(text))
         except ValueError:
-            message = f"{text!r} is no date: write 2024-03-01 or 2024-03-01T09:00:00+01:00"
+            message = f"{text!r} is not a date: write 2024-03-01 or 2024-03-01T09:00:00+01:00"
             yield Problem((*path, field), message)
     if len(times) == 2 and times[0] >= times[1]:
         yield Problem((*path, "ends"), f"ends {entry.ends}, before it starts: swap the dates")

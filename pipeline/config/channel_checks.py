@@ -197,7 +197,7 @@ def _email_problems(
     )
     for field, text in mailboxes:
         if text is not None and parse_mailbox(text) is None:
-            message = f"{text!r} is no e-mail address: write hello@shop.example"
+            message = f"{text!r} is not an e-mail address: write hello@shop.example"
             yield Problem((*path, field), message)
     if (email.user is None) is not (email.password is None):
         yield Problem((*path, "user"), "`user` and `password` go together")

@@ -53,7 +53,7 @@ class IdentityRules:
             return _blocked_reason(identifier)
         value = normalise_value(identifier.value)
         if value is None:
-            return f"{identifier.value[:100]!r} is no {identifier.namespace}"
+            return f"{identifier.value[:100]!r} is not a valid {identifier.namespace}"
         if value == identifier.value:
             return identifier
         return (

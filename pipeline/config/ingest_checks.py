@@ -121,14 +121,16 @@ def _permission_target_problems(
     ]
     if target not in (*_PERMISSIONS, *targets):
         hint = did_you_mean(target, (*_PERMISSIONS, *targets))
-        yield Problem(path, f"{target!r} is no permission for these channels and purposes: {hint}")
+        yield Problem(
+            path, f"{target!r} is not a permission for these channels and purposes: {hint}"
+        )
 
 
 def _place_problems(watch: model.Watch, path: Path) -> Iterator[Problem]:
     if (watch.folder is None) == (watch.sftp is None):
         yield Problem(path, "set either `folder` or `sftp`: where the files are")
     if watch.folder is not None and not watch.folder.startswith("/"):
-        message = f"{watch.folder!r} is no absolute path: begin it with /"
+        message = f"{watch.folder!r} is not an absolute path: begin it with /"
         yield Problem((*path, "folder"), message)
     if watch.sftp is None:
         return
@@ -195,7 +197,7 @@ def _time_problems(time: model.RowTime, path: Path) -> Iterator[Problem]:
         )
     for index, time_format in enumerate(time.formats):
         if not _is_time_format(time_format):
-            message = f"{time_format!r} is no notation of a time: such as %d/%m/%Y %H:%M:%S"
+            message = f"{time_format!r} is not a notation of a time: such as %d/%m/%Y %H:%M:%S"
             yield Problem((*path, "formats", index), message)
 
 

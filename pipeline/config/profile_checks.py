@@ -28,7 +28,7 @@ def profile_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
 def _source_problems(sources: model.Sources) -> Iterator[Problem]:
     for index, source in enumerate(sources.sources):
         if not _is_since_1970(source.earliest):
-            message = f"{source.earliest!r} is no date since 1970: write 2024-03-01"
+            message = f"{source.earliest!r} is not a date since 1970: write 2024-03-01"
             yield Problem(("sources", "sources", index, "earliest"), message)
         for name, value_path in source.properties.items():
             yield from _path_problems(value_path, ("sources", "sources", index, "properties", name))
@@ -99,5 +99,5 @@ def _currency_problems(
         try:
             start_ms(rate.since)
         except ValueError:
-            message = f"{rate.since!r} is no date: write 2024-03-01"
+            message = f"{rate.since!r} is not a date: write 2024-03-01"
             yield Problem((*path, "rates", index, "since"), message)

@@ -41,6 +41,6 @@ def pattern(text: str) -> Pattern | PatternProblem:
         reason = error.args[0]
         words = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
         return PatternProblem(
-            f"{text[:100]!r} is no regular expression of RE2, which has no look-around and no "
+            f"{text[:100]!r} is not a regular expression of RE2, which has no look-around and no "
             f"back-references: {words}"
         )

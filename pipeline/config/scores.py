@@ -16,7 +16,7 @@ def compile_score(score: model.Score) -> CompiledScore:
 
 
 def score_problems(scores: tuple[model.Score, ...], names: Names) -> Iterator[Problem]:
-    """Yield problems of scores: features that are no traits or are scores, and missing models."""
+    """Yield problems of scores: features that are not traits or are scores, and missing models."""
     for index, score in enumerate(scores):
         for place, feature in enumerate(score.features):
             path: Path = ("profile", "scores", index, "features", place)

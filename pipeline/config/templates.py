@@ -173,7 +173,7 @@ def format_value(value: FactValue) -> str:
 def _date(at: object, form: str = _DAY, where: str = "UTC") -> str:
     """Format a time (epoch ms) in a zone, as the filter `date`."""
     if isinstance(at, bool) or not isinstance(at, int | float):
-        raise RenderError("date: this is no time")
+        raise RenderError("date: this is not a time")
     if not _DATE_FORMAT.fullmatch(form):
         raise RenderError("date: only %d %m %Y %y %H %M %j %B are known")
     return datetime.fromtimestamp(at / 1000, zone(where) or UTC).strftime(form)
@@ -182,7 +182,7 @@ def _date(at: object, form: str = _DAY, where: str = "UTC") -> str:
 def _number(value: object, decimals: int = 0) -> str:
     """Format a number with a fixed number of decimals, as the filter `number`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RenderError("number: this is no number")
+        raise RenderError("number: this is not a number")
     return f"{value:.{min(max(decimals, 0), 10)}f}"
 
 

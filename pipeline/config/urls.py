@@ -66,7 +66,7 @@ def _host_problem(parts: SplitResult) -> str | None:
     host = parts.hostname or ""
     if "[" in parts.netloc:
         if not _BRACKETED_HOST.fullmatch(parts.netloc):
-            return "that is no IPv6 address: write http://[::1]:8080/path"
+            return "that is not an IPv6 address: write http://[::1]:8080/path"
         return _address_problem(IPv6Address, host, zoned="%" in host)
     if host.rpartition(".")[2].isdigit():
         return _address_problem(IPv4Address, host)
@@ -86,7 +86,7 @@ def _address_problem(
     try:
         kind(host)
     except AddressValueError:
-        return "the host is no IP address, and no host has a number for its last name"
+        return "the host is not an IP address, and no host has a number for its last name"
     return "leave out the zone (%) of the address" if zoned else None
 
 

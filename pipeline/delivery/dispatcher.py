@@ -84,7 +84,7 @@ def _headers(message: Message) -> list[tuple[str, bytes]]:
 
 
 def _fault(content: object) -> DeadLetter:
-    """Return the dead letter of a record whose content is no action."""
+    """Return the dead letter of a record whose content is not an action."""
     if isinstance(content, MalformedRecord):
         return DeadLetter(content.reason, content.detail)
     return DeadLetter("no-action", "no value")

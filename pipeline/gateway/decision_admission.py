@@ -32,7 +32,7 @@ _BUDGET_SHARE: Final = 0.75
 """Share of a budget within which all decisions in flight should return."""
 
 _LEAST_IN_FLIGHT: Final = 4
-"""Number of decisions in service, one in each stage, which are no queue."""
+"""Number of decisions in service, one in each stage, which are not a queue."""
 
 _LONGEST_RETRY_S: Final = 30
 

@@ -1,4 +1,4 @@
-"""Associations with conversion and with drop-off, as odds ratios; an association is no cause.
+"""Associations with conversion and with drop-off, as odds ratios; an association is not a cause.
 
 A property is observed up to a moment, and the outcome comes after that moment. Only cases count
 whose window is over at the end of the table, whether or not they converted.

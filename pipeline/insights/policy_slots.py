@@ -113,7 +113,7 @@ len(list_filter(list_concat(map_keys(o.own), map_keys(o.other)), lambda name:
 
 def _load_slots(queries: Queries, period: Period, log_ends_ms: int) -> None:
     """Load `slots`: the log's choice in each, its worth, and both configurations' chances. In a
-    slot that a configuration did not fill, its choice is no message."""
+    slot that a configuration did not fill, its choice is not a message."""
     [(longest_window_ms,)] = queries.rows("SELECT coalesce(max(window_ms), 0) FROM windows")
     start_ms = 0 if period.since_ms is None else period.since_ms
     end_ms = log_ends_ms + 1 if period.until_ms is None else period.until_ms

@@ -49,7 +49,7 @@ def segment_moves(queries: Queries, folder: Path, until_ms: int | None) -> tuple
     """Return the moves of every segment in FOLDER/segments.changes, by name. Raises TableError.
 
     The log ends with its last change, or at `until_ms` (exclusive). A repeated change counts once;
-    an entry of a member, or an exit of a customer who is no member, does not count."""
+    an entry of a member, or an exit of a customer who is not a member, does not count."""
     view = queries.open_topic(folder, CHANGES, ("profile_id", "segment", "change", "at"))
     try:
         last_move_ms = _load(queries, view, _END_OF_TIME_MS if until_ms is None else until_ms)

@@ -37,7 +37,7 @@ _LATEST: Final = 253_402_300_799_999_999
 
 _GREATEST: Final = "1.7976931348623157e308"
 MORE_MEMORY: Final = "more memory than allowed: raise --memory (KAIROS_INSIGHTS_MEMORY)"
-_NO_NUMBER: Final = "is no finite number"
+_NO_NUMBER: Final = "is not a finite number"
 _NO_TEXT: Final = "is not in UTF-8"
 _LONGEST_LINE: Final = 64 * 1024 * 1024
 _KIND_WORDS: Final[dict[Kind, str]] = {
@@ -68,7 +68,7 @@ class Engine:
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open a connection; it is closed, and its files are removed, at the end of the context."""
         if self.folder is not None and not self.folder.is_dir():
-            raise TableError(f"{self.folder}, for what does not fit into memory: is no folder")
+            raise TableError(f"{self.folder}, for what does not fit into memory: is not a folder")
         with tempfile.TemporaryDirectory(prefix="kairos-", dir=self.folder) as spill:
             connection = duckdb.connect(":memory:")
             try:
@@ -246,7 +246,7 @@ def _undecodable_line(file: Path) -> int:
 def _ndjson_relation(file: Path, name: str) -> tuple[str, dict[str, str]]:
     """Return a query for the lines, and its columns: the fields of all lines.
 
-    Each line is parsed here once more, because DuckDB does not name the line that is no JSON.
+    Each line is parsed here once more, because DuckDB does not name the line that is not JSON.
     """
     fields: dict[str, str] = {}
     with file.open("rb") as lines:
@@ -256,9 +256,9 @@ def _ndjson_relation(file: Path, name: str) -> tuple[str, dict[str, str]]:
             try:
                 record = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise TableError(f"{file}:{number}: is no JSON ({error})") from error
+                raise TableError(f"{file}:{number}: is not JSON ({error})") from error
             if not isinstance(record, dict):
-                raise TableError(f"{file}:{number}: is no JSON object")
+                raise TableError(f"{file}:{number}: is not a JSON object")
             fields.update(dict.fromkeys(record, "VARCHAR"))
     if not fields:
         raise TableError(f"{file}: is empty")
@@ -288,7 +288,7 @@ def typed_cells(
                 f"{file}: column {column.name!r} is {nesting}, not {_KIND_WORDS[column.kind]}"
             )
     if zone is not None and not _is_zone(zone):
-        raise TableError(f"--timezone {zone}: is no time zone, such as Europe/Madrid")
+        raise TableError(f"--timezone {zone}: is not a time zone, such as Europe/Madrid")
     return [Cell(column, types.get(column.name), zone, trimmed) for column in columns]
 
 
@@ -378,7 +378,7 @@ class Cell:
             words = f"is none of {', '.join(column.choices)}"
             self.faults.append((f"{source} IS NOT NULL AND {value} NOT IN ({choices})", words))
         if column.kind == "time":
-            self.faults.append((f"{source} IS NOT NULL AND {value} IS NULL", "is no time"))
+            self.faults.append((f"{source} IS NOT NULL AND {value} IS NULL", "is not a time"))
             self.faults.append((f"{value} > {_LATEST}", "is after the year 9999"))
         if column.kind in ("text", "time"):
             return

@@ -45,7 +45,7 @@ def open_topic(
     for name, kind in zip(relation.columns, relation.types, strict=True):
         if name in needs and (match := _NO_TIME_TYPE.search(f"{name} {kind}")):
             raise TableError(
-                f"{files[0]}: {match[1]} in the column {name!r} is no time: is it as `kairos "
+                f"{files[0]}: {match[1]} in the column {name!r} is not a time: is it as `kairos "
                 "replay` writes it?"
             )
     extra_columns = [

@@ -28,4 +28,4 @@ class ItemValues(Struct, frozen=True, cache_hash=True):
 
 
 NO_ITEM: Final = ItemValues()
-"""Values of a candidate that is no item of a catalogue."""
+"""Values of a candidate that is not an item of a catalogue."""

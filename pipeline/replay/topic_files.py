@@ -79,7 +79,9 @@ def _row(number: int, row: dict[str, Any]) -> ReadRow:
     if row.pop(_TOMBSTONE, False):
         reason = "it deletes a key"
     if reason is not None:
-        return UnreadableRow(number, "no_interaction", None, f"is no interaction: {reason}", number)
+        return UnreadableRow(
+            number, "no_interaction", None, f"is not an interaction: {reason}", number
+        )
     values = {name: value for name, value in row.items() if value is not None}
     if _PROPERTIES in values:
         values[_PROPERTIES] = msgspec.Raw(values[_PROPERTIES].encode())

@@ -108,7 +108,7 @@ class PermissionReader:
         state = self.states.get(_letters(cell))
         if state is None:
             hint = did_you_mean(_letters(cell), sorted(self.states))
-            message = f"{_text(cell)!r} is no permission ({hint}): add it to `permissions.words`"
+            message = f"{_text(cell)!r} is not a permission ({hint}): add it to `permissions.words`"
             return _fault(field, message)
         return state
 

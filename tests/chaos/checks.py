@@ -355,7 +355,7 @@ def _expected_people(trial: Trial) -> dict[str, Person]:
 
 
 def _processed_interactions(trial: Trial) -> Iterable[Interaction]:
-    """Return each interaction that is no dead letter, at its first place in its partition."""
+    """Return each interaction that is not a dead letter, at its first place in its partition."""
     dead_places = _dead_places(trial.evidence)
     interactions: dict[str, Interaction] = {}
     for entry, interaction in trial.evidence.interactions:

@@ -243,7 +243,7 @@ def impossible_replays(topic: str) -> list[tuple[tuple[str, ...], str, str]]:
         (("--offsets", "9:0-1"), topic, "has no partition 9; it has 3"),
         (("--offsets", "0:5-5"), topic, "5 is not before 5"),
         (("--offsets", "0-5"), topic, "'0-5' is not PARTITION:FROM-TO"),
-        (("--from", "yesterday"), topic, "'yesterday' is no time like"),
+        (("--from", "yesterday"), topic, "'yesterday' is not a time like"),
         (("--from", "2026-01-02", "--to", "2026-01-01"), topic, "is not before --to 2026-01-01"),
     ]
 

@@ -98,7 +98,7 @@ def test_busy_receiver_gets_a_repeat_with_the_same_key(
 def test_answer_whose_body_cannot_be_read_counts_by_its_status(
     stack: Stack, receiver: Receiver, email: str
 ) -> None:
-    receiver.prepare(email, PlannedAnswer(200, {"Content-Encoding": "gzip"}, b"this is no gzip"))
+    receiver.prepare(email, PlannedAnswer(200, {"Content-Encoding": "gzip"}, b"this is not gzip"))
     _order(stack, email)
     [post] = eventually(lambda: receiver.posts(email))
     assert eventually(lambda: _outcomes(stack, post.key)) == ["sent"]

@@ -251,7 +251,7 @@ def test_learned_probability_replaces_the_declared_one() -> None:
             "trigger",
             "contradict",
         ),
-        ({"starts": "2024-02-31"}, "starts", "is no date"),
+        ({"starts": "2024-02-31"}, "starts", "is not a date"),
     ],
 )
 def test_invalid_campaign_is_refused_with_its_fault(

@@ -164,7 +164,7 @@ def send_request(
 
 
 def check_answer(answer: httpx.Response) -> Any:
-    """Check that the answer is no fault and an error is complete; return its JSON."""
+    """Check that the answer is not a fault and an error is complete; return its JSON."""
     assert answer.status_code < 500, answer.text
     document = answer.json()
     if answer.status_code >= 400:

@@ -325,7 +325,7 @@ ODD_TABLES: Final = (
         "times before 1970",
         lambda place, rows: write_csv(place, [*rows[:-1], {**rows[-1], "occurred_at": -5}]),
         _TIME_TABLES,
-        {table: f"{{file}}:{_LINES[table]}: occurred_at: '-5' is no time"
+        {table: f"{{file}}:{_LINES[table]}: occurred_at: '-5' is not a time"
          for table in _TIME_TABLES},
         form=True,
     ),
@@ -339,13 +339,14 @@ ODD_TABLES: Final = (
         {table: f"{{file}}:{_LINES[table]}: propensity: '-1.5' is not above 0"
          for table in ("prompts", "log")}, form=True),
     OddTable(
-        "values that are no number",
+        "values that are not numbers",
         lambda place, rows: write_csv(place, _set_last_number(rows, float("nan"))),
-        _NUMBER_TABLES, _last_row_messages("'nan' is no finite number"), form=True),
+        _NUMBER_TABLES, _last_row_messages("'nan' is not a finite number"), form=True),
     OddTable(
         "values without end",
         lambda place, rows: _write_parquet(place, _columns(_set_last_number(rows, float("inf")))),
-        _NUMBER_TABLES, _last_row_messages("'inf' is no finite number", ": row {row}"), form=True),
+        _NUMBER_TABLES, _last_row_messages("'inf' is not a finite number", ": row {row}"),
+        form=True),
     OddTable(
         "repeated ids", lambda place, rows: write_csv(place, rows + rows[1:]),
         frozenset(("touches", "events")), same=True,
@@ -372,7 +373,7 @@ ODD_TABLES: Final = (
         message="{file}: is damaged or was cut", form=True),
     OddTable(
         "cut in NDJSON", lambda place, rows: _cut(_write_ndjson(place, rows), 0.99),
-        message="is no JSON", form=True),
+        message="is not JSON", form=True),
     OddTable("NDJSON", _write_ndjson, same=True, form=True),
     OddTable(
         "NDJSON with a byte order mark",
@@ -421,7 +422,7 @@ ODD_TABLES: Final = (
             place, rows, cell=lambda name, value: str(value).replace(".", ",") if name in _NUMBERS
             else value,
         ),
-        _NUMBER_TABLES, "is no finite number (a decimal comma: write a point)", form=True),
+        _NUMBER_TABLES, "is not a finite number (a decimal comma: write a point)", form=True),
     OddTable(
         "semicolons", lambda place, rows: write_csv(place, rows, delimiter=";"),
         message="{file}:1: is separated by semicolons: separate it by commas", form=True),

@@ -279,10 +279,10 @@ ODD_TOPICS: Final = (
         same=True,
     ),
     OddTopic("negative values", _value_writer(-9)),
-    OddTopic("values that are no number", _value_writer("NaN")),
+    OddTopic("values that are not numbers", _value_writer("NaN")),
     OddTopic("decimal commas", _value_writer("1,5")),
     OddTopic("values that are huge", _value_writer(1e308)),
-    OddTopic("prices that are no number", _price_writer(math.nan)),
+    OddTopic("prices that are not numbers", _price_writer(math.nan)),
     OddTopic("prices without end", _price_writer(math.inf)),
     OddTopic("separator in names", _channel_writer("mail > web")),
     OddTopic("empty names", _channel_writer("")),
@@ -297,7 +297,7 @@ ODD_TOPICS: Final = (
     OddTopic(
         "times as numbers",
         _column_writer(lambda table, _: _cast_times(table, pa.int64())),
-        "is no time",
+        "is not a time",
     ),
     OddTopic(
         "20,000 channels",

@@ -1,4 +1,4 @@
-"""The codec's framing, and its errors for bytes that are no record."""
+"""The codec's framing, and its errors for bytes that are not records."""
 
 import math
 import struct

@@ -304,7 +304,7 @@ def test_bad_rows_are_reported_with_their_line_and_the_others_played(
         ("broken.ndjson", (), "no row is an interaction; the first:"),
         ("text.parquet", (), "text.parquet is not Parquet"),
         ("odd.csv", (), "odd.csv:1: column 'price' is unknown"),
-        ("good.ndjson", ("--until", "yesterday"), "'yesterday' is no time like"),
+        ("good.ndjson", ("--until", "yesterday"), "'yesterday' is not a time like"),
         ("good.ndjson", ("--source", "nobody"), "sources.yaml has no source 'nobody'"),
     ],
 )

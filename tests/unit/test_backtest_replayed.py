@@ -116,7 +116,7 @@ def test_row_that_is_no_interaction_is_named(
     report = _run_backtest(_write_replay(tmp_path / "topic", values, topics.INTERACTIONS), tmp_path)
     assert report["code"] == 1
     file_report = next(file for file in report["files"] if file["refused"])
-    assert "is no interaction" in file_report["first"][0]["message"]
+    assert "is not an interaction" in file_report["first"][0]["message"]
     other_replay = _write_replay(
         tmp_path / "other", [Memberships("p", {}, 0, "c")], topics.MEMBERSHIPS
     )

@@ -38,11 +38,11 @@ def folder(tmp_path: Path) -> Path:
         (_PACED_CAMPAIGN, "per: day", "per: day, currency: USD", "enrichers.currency.to"),
         (_PACED_CAMPAIGN, "Europe/Madrid", "Europe/Madird", "no time zone 'Europe/Madird'"),
         (_TABLE, "chair,4", "lamp,4", "sku 'lamp' is on line 2 too: an item has one row"),
-        (_TABLE, "chair,4", ",4", "'' is no id"),
-        (_TABLE, "chair,4", "chair,-4", "stock: '-4' is no number of 0 or more"),
-        (_TABLE, "chair,4", "chair,4.5", "stock: '4.5' is no whole number"),
-        (_TABLE, "chair,4", "chair,four", "stock: 'four' is no number: write 1234.50"),
-        (_TABLE, "chair,4", "chair,inf", "is no number of 0 or more"),
+        (_TABLE, "chair,4", ",4", "'' is not an id"),
+        (_TABLE, "chair,4", "chair,-4", "stock: '-4' is not a number of 0 or more"),
+        (_TABLE, "chair,4", "chair,4.5", "stock: '4.5' is not a whole number"),
+        (_TABLE, "chair,4", "chair,four", "stock: 'four' is not a number: write 1234.50"),
+        (_TABLE, "chair,4", "chair,inf", "is not a number of 0 or more"),
         (_TABLE, "chair,4", "chair,1e300", "1e+300 is too many: 1,000,000,000 at most"),
         (_TABLE, "sku,stock", "sku,", "a column has no name"),
         (_TABLE, "sku,stock", "sku,left", "there is no column 'stock': known: left, sku"),
@@ -66,7 +66,7 @@ def test_item_starts_on_an_existing_day(folder: Path) -> None:
     errors = load(folder, {})
     assert not isinstance(errors, Bundle)
     assert [(error.file, error.line) for error in errors] == [(_TABLE, 3)]
-    assert "from: '31/02/2026' is no date: write 2026-02-28" in errors[0].message
+    assert "from: '31/02/2026' is not a date: write 2026-02-28" in errors[0].message
 
 
 def test_budget_is_in_the_currency_of_the_deployment(folder: Path) -> None:

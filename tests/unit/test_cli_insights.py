@@ -98,9 +98,9 @@ def test_names_from_data_are_shown_unchanged(tmp_path: Path) -> None:
         (["path,conversions,path", "a,1,b"], "p.csv:1: column 'path' occurs twice"),
         (["path,conversions,", "a,1,"], "p.csv:1: column 3 has no name"),
         ([*PATHS, "a,-1,0,0"], "p.csv:5: conversions: '-1' is negative"),
-        ([*PATHS, "a,nan,0,0"], "p.csv:5: conversions: 'nan' is no finite number"),
-        ([*PATHS, "a,1e999,0,0"], "p.csv:5: conversions: '1e999' is no finite number"),
-        ([*PATHS, "a,many,0,0"], "p.csv:5: conversions: 'many' is no finite number"),
+        ([*PATHS, "a,nan,0,0"], "p.csv:5: conversions: 'nan' is not a finite number"),
+        ([*PATHS, "a,1e999,0,0"], "p.csv:5: conversions: '1e999' is not a finite number"),
+        ([*PATHS, "a,many,0,0"], "p.csv:5: conversions: 'many' is not a finite number"),
         ([*PATHS, "a,1,,0"], "p.csv:5: value: is blank"),
         ([*PATHS, "a,1,-3,0"], "p.csv:5: value: '-3' is negative"),
         ([*PATHS, "a,1,3,-1"], "p.csv:5: nulls: '-1' is negative"),
@@ -112,7 +112,7 @@ def test_names_from_data_are_shown_unchanged(tmp_path: Path) -> None:
         ([*PATHS, "(no touch),1,1,1"], "p.csv:5: path: the name '(no touch)' is taken"),
         ([*PATHS, "a > b,1"], "p.csv:5: has 2 columns instead of 4"),
         ([*PATHS, "a,1,2,3,4"], "p.csv:5: has 5 columns instead of 4"),
-        ([*PATHS, '"a\nb",1,1,1', "c,x,1,1"], "p.csv:7: conversions: 'x' is no finite number"),
+        ([*PATHS, '"a\nb",1,1,1', "c,x,1,1"], "p.csv:7: conversions: 'x' is not a finite number"),
     ],
 )
 def test_bad_paths_are_refused_with_their_place(
@@ -128,16 +128,16 @@ def test_bad_paths_are_refused_with_their_place(
     ("line", "expected"),
     [
         ("p,2024-01-01 10:00:00,mail,touch,0", "t.csv:3: occurred_at: .* has no time zone"),
-        ("p,yesterday,mail,touch,0", "t.csv:3: occurred_at: 'yesterday' is no time"),
-        ("p,2024-13-01T00:00:00Z,mail,touch,0", "t.csv:3: occurred_at: .* is no time"),
+        ("p,yesterday,mail,touch,0", "t.csv:3: occurred_at: 'yesterday' is not a time"),
+        ("p,2024-13-01T00:00:00Z,mail,touch,0", "t.csv:3: occurred_at: .* is not a time"),
         (",1704067200000,mail,touch,0", "t.csv:3: profile_id: is blank"),
         ("p,,mail,touch,0", "t.csv:3: occurred_at: is blank"),
         ("p,1704067200000,,touch,0", "t.csv:3: channel: is blank"),
         ("p,1704067200000,mail,click,0", "t.csv:3: kind: 'click' is none of touch, conversion"),
         ("p,1704067200000,mail,conversion,-5", "t.csv:3: value: '-5' is negative"),
         ("p,1704067200000,(no touch),touch,0", "channel: the name '\\(no touch\\)' is taken"),
-        ("p,99999999999999999999,mail,touch,0", "t.csv:3: occurred_at: .* is no time"),
-        ("p,9204067200000000,mail,touch,0", "t.csv:3: occurred_at: .* is no time"),
+        ("p,99999999999999999999,mail,touch,0", "t.csv:3: occurred_at: .* is not a time"),
+        ("p,9204067200000000,mail,touch,0", "t.csv:3: occurred_at: .* is not a time"),
         ("p,920406720000000,mail,touch,0", "t.csv:3: occurred_at: .* is after the year 9999"),
         ("p,4102444800000,mail,touch,0", "times span more than"),
         ("p,1704067200000,mail", "t.csv:3: has 3 columns instead of 5"),
@@ -159,7 +159,7 @@ def test_bad_touches_are_refused_with_their_place(tmp_path: Path, line: str, exp
         ([LOG, GOOD_ENTRY, "1,-0.1,0.5"], "l.csv:3: propensity: '-0.1' is not above 0"),
         ([LOG, GOOD_ENTRY, "1,1.5,0.5"], "l.csv:3: propensity: '1.5' is above 1"),
         ([LOG, GOOD_ENTRY, "1,0.5,1.01"], "l.csv:3: target_propensity: '1.01' is above 1"),
-        ([LOG, GOOD_ENTRY, "NaN,0.5,0.5"], "l.csv:3: reward: 'NaN' is no finite number"),
+        ([LOG, GOOD_ENTRY, "NaN,0.5,0.5"], "l.csv:3: reward: 'NaN' is not a finite number"),
         ([LOG, GOOD_ENTRY, ",0.5,0.5"], "l.csv:3: reward: is blank"),
         ([LOG, "1,1e-320,1"], "weights overflow"),
         ([f"{LOG},q_logged", "1,1,1,1"], "no column 'q_target', which DR needs beside 'q_logged'"),
@@ -177,12 +177,12 @@ def test_bad_logs_are_refused_with_their_place(
 def test_bad_lines_of_ndjson_are_refused_with_their_place(tmp_path: Path) -> None:
     good_line = '{"reward": 1, "propensity": 0.5, "target_propensity": 0.5}'
     for bad_line, expected in (
-        ('{"reward": 1, "propen', "l.ndjson:3: is no JSON"),
-        ("[1]", "l.ndjson:3: is no JSON object"),
+        ('{"reward": 1, "propen', "l.ndjson:3: is not JSON"),
+        ("[1]", "l.ndjson:3: is not a JSON object"),
         ('{"reward": 1, "propensity": 0.5}', "l.ndjson:3: target_propensity: is blank"),
         (good_line.replace("0.5,", "2,"), "l.ndjson:3: propensity: '2' is above 1"),
         (good_line.replace("1,", "NaN,"), "l.ndjson:3: reward: "),
-        (good_line.replace("1,", "[1],"), "l.ndjson:3: reward: '[1]' is no finite number"),
+        (good_line.replace("1,", "[1],"), "l.ndjson:3: reward: '[1]' is not a finite number"),
     ):
         code, _, error = _run(
             "off-policy", "--log", str(write_csv(tmp_path / "l.ndjson", [good_line, "", bad_line]))
@@ -244,18 +244,18 @@ def test_unanswerable_questions_are_refused_with_a_reason(tmp_path: Path) -> Non
         (("--paths", str(tmp_path / "no.csv")), "no.csv: is not there"),
         (("--paths", str(tmp_path)), "is none of .csv, .parquet, .ndjson, .jsonl, .json"),
         (("--touches", file, "--timezone", "Mars/Olympus"), "has no column"),
-        (("--touches", touches, "--timezone", "Mars"), "--timezone Mars: is no time zone"),
+        (("--touches", touches, "--timezone", "Mars"), "--timezone Mars: is not a time zone"),
         (("--paths", file, "--memory", "lots"), "say a size"),
         (
             ("--paths", file, "--spill", str(tmp_path / "no")),
-            "no, for what does not fit into memory: is no folder",
+            "no, for what does not fit into memory: is not a folder",
         ),
         (("--paths", sheet), "s.csv:1: is a line for spreadsheets, not the header: remove it"),
         (
             ("--paths", sheet_with_total),
             "t.csv:4: path: 'Total' is the sum of all other rows: remove it",
         ),
-        (("--topics", str(tmp_path / "none")), f"--topics {tmp_path}/none: is no folder"),
+        (("--topics", str(tmp_path / "none")), f"--topics {tmp_path}/none: is not a folder"),
     ):
         code, _, error = _run("attribution", *arguments)
         assert code == 1, arguments

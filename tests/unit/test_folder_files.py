@@ -149,7 +149,7 @@ def test_link_or_file_in_place_of_a_folder_is_an_error(
         shutil.move(folder / name, (folder if is_inside else folder.parent) / f".{name}")
     assert isinstance(load(folder), Bundle)
     (folder / kind).symlink_to((folder if is_inside else folder.parent) / f".{kind}")
-    message = f"{kind}:1:1: this is no folder: put the folder itself there"
+    message = f"{kind}:1:1: this is not a folder: put the folder itself there"
     assert _errors(folder) == [message]
     (folder / kind).unlink()
     (folder / kind).write_text("text")

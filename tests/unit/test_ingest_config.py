@@ -100,7 +100,7 @@ def test_references_to_pgp_keys_and_source_secrets_are_kept(
         (_SFTP, f'"{_KEY}"', '"SHA256:abc"', 4, "ssh-keyscan"),
         (_SFTP, f', host_key: "{_KEY}"', "", 4, "'host_key' is missing"),
         (_SFTP, ', private_key: "${CRM_KEY}"', "", 4, "`private_key` or `password`"),
-        (_SFTP, '"${CRM_KEY}"', "in-the-file", 4, "what is written is no name of a secret"),
+        (_SFTP, '"${CRM_KEY}"', "in-the-file", 4, "what is written is not a name of a secret"),
         (_SFTP, "source: crm", "source: crm\n    ready: {marker: done}", 4, "name the marker"),
         (_SFTP, "source: crm", "source: crm\n    max_bad: 2", 4, "too large"),
         (_SFTP, "source: crm", "source: crm\n    kind: track", 4, "set `columns` too"),

@@ -200,7 +200,7 @@ def test_row_without_a_clear_state_is_refused_with_its_column(tmp_path: Path) ->
         (4, "missing_identifier", "Email"),
     ]
     assert isinstance(rows[0], UnreadableRow)
-    assert "'perhaps' is no permission" in rows[0].message
+    assert "'perhaps' is not a permission" in rows[0].message
 
 
 @pytest.mark.parametrize(

@@ -235,8 +235,8 @@ def test_empty_table_has_no_shares(tmp_path: Path) -> None:
         ([], "e.csv: is empty, without even a header"),
         (["case_id,name", "a,b"], "has no column 'occurred_at'; it has case_id, name"),
         ([HEADER, "a,2024-01-01 10:00:00,x,web"], "e.csv:2: occurred_at: '2024-01-01 10:00"),
-        ([HEADER, "a,yesterday,x,web"], "e.csv:2: occurred_at: 'yesterday' is no time"),
-        ([HEADER, f"a,{START}000,x,web"], "e.csv:2: occurred_at: '1704067200000000' is no time"),
+        ([HEADER, "a,yesterday,x,web"], "e.csv:2: occurred_at: 'yesterday' is not a time"),
+        ([HEADER, f"a,{START}000,x,web"], "e.csv:2: occurred_at: '1704067200000000' is not a time"),
         ([HEADER, "a,999999999999999,x,web"], "is after the year 9999"),
         ([HEADER, f"a,{START},x,web", f",{START},x,web"], "e.csv:3: case_id: is blank"),
         ([HEADER, f"a,{START},,web"], "e.csv:2: name: is blank"),
@@ -275,7 +275,7 @@ def test_settings_limit_memory_and_name_the_spill_folder(
     monkeypatch.setenv("KAIROS_INSIGHTS_MEMORY", "1GB")
     monkeypatch.setenv("KAIROS_INSIGHTS_SPILL", str(tmp_path / "no"))
     code, _, error = run(*options_with_files)
-    assert (code, "no, for what does not fit into memory: is no folder" in error) == (1, True)
+    assert (code, "no, for what does not fit into memory: is not a folder" in error) == (1, True)
 
 
 def test_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:

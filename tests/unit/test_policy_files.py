@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
         (_CART, "{cart_adds} things", "{{ cart_adds.upper() }}", "a call is not for templates"),
         (_LOYALTY, "audience: {segment: loyal}", "audience: {trait: views, gt: 5, lt: 5}",
          "no customer can match"),
-        (_LOYALTY, "starts: 2024-02-01", "starts: 31/02/2024", "is no date"),
+        (_LOYALTY, "starts: 2024-02-01", "starts: 31/02/2024", "is not a date"),
         (_LOYALTY, "when: {not: {segment: mobile-strugglers}}", "when: {not: {segment: x}}",
          "unknown segment 'x'"),
         (_LOYALTY, "goal: {", "holdout: 2\ngoal: {", "2 is too large: less than 1"),

@@ -150,7 +150,7 @@ def test_experiment_on_the_number_of_steps_shows_the_best_number(tmp_path: Path)
 
 
 def test_experiment_without_effect_hardly_changes_the_journey(tmp_path: Path) -> None:
-    """Draw eager customers, who take the step by themselves and convert more: that is no effect."""
+    """Draw customers who take the step by themselves and convert more without its effect."""
     arms = ("with-tour", "without-tour")
     changes = [
         answer["shape"]["told"]

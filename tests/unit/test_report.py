@@ -173,7 +173,7 @@ def test_wrong_options_are_named(tmp_path: Path) -> None:
         assert result.exit_code != 0
         return f"{result.exception} {result.output}"
 
-    assert "is no folder" in refusal("--out", str(tmp_path / "no" / "r.html"))
+    assert "is not a folder" in refusal("--out", str(tmp_path / "no" / "r.html"))
     assert "is none of en, es" in refusal("--out", str(tmp_path / "r.html"), "--lang", "fr")
     out_options = ("--out", str(tmp_path / "r.html"))
     assert "decisions: has no Parquet" in refusal(*out_options, "--topics", str(tmp_path))

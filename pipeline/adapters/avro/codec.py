@@ -40,7 +40,7 @@ Reason: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class MalformedRecord:
-    """Bytes that are no record of their topic; `reason` is a short code, `detail` describes it."""
+    """Bytes that are not a record of their topic; `reason`: a short code."""
 
     reason: Reason
     detail: str

@@ -11,7 +11,7 @@ from pipeline.config.model.profile import Goal
 
 class Reckoned(Part, frozen=True):
     """Number computed for a customer: the value of `trait` times the factor `times`, plus the
-    constant `plus`; `default` where the trait is no number."""
+    constant `plus`; `default` where the trait is not a number."""
 
     trait: Name
     times: float = 1.0

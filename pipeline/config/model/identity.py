@@ -11,8 +11,8 @@ class Namespace(Part, frozen=True):
     """Kind of identifier. `normalise`: normal form of its values.
 
     `trim` removes spaces at the ends; `lower` also converts to lower case; `email` does both and
-    refuses texts that are no address; `phone` converts to E.164 (`+34600111222`, with an extension
-    `+34911234567;ext=12`) and refuses texts that are no number.
+    refuses texts that are not addresses; `phone` converts to E.164 (`+34600111222`, with an
+    extension `+34911234567;ext=12`) and refuses texts that are not numbers.
 
     `limit`: maximum of identifiers of this kind that are linked to one identifier; further ones are
     refused.

@@ -49,7 +49,7 @@ def held_out_feedback(contacts: Iterable[Contact], rules: LearningRules) -> Iter
 def goal_feedback(
     interaction: Interaction, contacts: Iterable[Contact], rules: LearningRules, facts: Facts
 ) -> Iterator[Feedback]:
-    """Yield the feedback of actions whose goal an interaction, which is no outcome, reaches.
+    """Yield the feedback of actions whose goal an interaction, which is not an outcome, reaches.
 
     A goal counts for all earlier messages of its campaign whose window is not over.
     """

@@ -213,7 +213,7 @@ def _route(channel: CompiledChannel, email: Email) -> _Route | _RouteProblem:
         return _RouteProblem(f"channel {channel.name}: {server.reason}")
     mailbox = parse_mailbox(email.sender)
     if mailbox is None:
-        return _RouteProblem(f"channel {channel.name}: `from` is no e-mail address")
+        return _RouteProblem(f"channel {channel.name}: `from` is not an e-mail address")
     password = values.get("password")
     if password is not None and not server.keeps_secrets:
         return _RouteProblem(f"channel {channel.name}: a password would be sent in clear")

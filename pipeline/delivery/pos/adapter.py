@@ -44,7 +44,7 @@ PAPER_END: Final = 0x0C
 """Bits of the answer that are set without paper."""
 
 _UNUSED_BITS: Final = 0x90
-"""Bits of the answer that no printer sets: a byte with them is no answer."""
+"""Bits of the answer that no printer sets: a byte with them is not an answer."""
 
 
 class PosAdapter:
