@@ -18,7 +18,7 @@ TRACEPARENT: Final = traces.HEADER
 CAUSE: Final = topics.CAUSE_HEADER
 TIMING: Final = "kairos-timing"
 
-_LONGEST_TIMING: Final = 1_024
+_MAX_TIMING_BYTES: Final = 1_024
 """Maximum size in bytes; a stage adds about 40. Upstream apps may set this header to anything."""
 
 
@@ -31,7 +31,7 @@ def onward_timing(headers: Headers, stage: str, queued_ms: float, spent_ms: floa
     """Return the timings of the earlier stages, dropped if they are too long, and of this one."""
     timing = f"{stage}={queued_ms:.3f}/{spent_ms:.3f}".encode()
     before = first_header(headers, TIMING)
-    if before is None or len(before) > _LONGEST_TIMING:
+    if before is None or len(before) > _MAX_TIMING_BYTES:
         return timing
     return b"%b,%b" % (before, timing)
 

@@ -22,7 +22,7 @@ from pipeline.model.time import HOUR_MS
 LARGE_OUTBOX: Final = 128 << 10
 """Outbox size (bytes) at which a key's inputs are committed early; every row write repeats the
 outbox."""
-LARGEST_ROW: Final = sizes.RECORD - MAX_BYTES - LARGE_OUTBOX - (64 << 10)
+MAX_ROW_BYTES: Final = sizes.RECORD - MAX_BYTES - LARGE_OUTBOX - (64 << 10)
 """Maximum size (bytes) of a row, which leaves room for a dead letter and Kafka's overhead. Outputs
 are smaller than the row that contains them."""
 EMPTY_ROW_MS: Final = HOUR_MS
@@ -124,7 +124,7 @@ class Transition:
             state, before, wake = row.state, row.wake, row.wake
         new_row = self._advance(row, position, Change(state, wake, applied=False), outputs)
         row_bytes = self._encode(new_row)
-        if len(row_bytes) > LARGEST_ROW and not isinstance(outcome, DeadLetter):
+        if len(row_bytes) > MAX_ROW_BYTES and not isinstance(outcome, DeadLetter):
             return self._refuse_size(keyed_input, new_row, row_bytes)
         return Effect(row_bytes, outputs, None, TimerChange(before, wake), outcome)
 
@@ -141,7 +141,7 @@ class Transition:
             wake = next_timer(before, outcome.wake, fired_at(keyed_input.input.record))
         new_row = self._advance(row, keyed_input.position, Change(outcome.state, wake), outputs)
         row_bytes = self._encode(new_row)
-        if len(row_bytes) > LARGEST_ROW:
+        if len(row_bytes) > MAX_ROW_BYTES:
             return self._refuse_size(keyed_input, new_row, row_bytes)
         timer = TimerChange(before, wake)
         return Effect(row_bytes, outputs, keyed_input.interaction, timer, purses=outcome.purses)
@@ -168,5 +168,5 @@ class Transition:
         if len(new_row.outbox) > 1:
             return FullOutbox()
         subject = "the state and its outputs would have"
-        dead_letter = too_large_dead_letter(subject, len(row_bytes), LARGEST_ROW)
+        dead_letter = too_large_dead_letter(subject, len(row_bytes), MAX_ROW_BYTES)
         return self.record_stateless_outcome(keyed_input, dead_letter)

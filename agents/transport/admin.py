@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from pipeline.adapters.transient import is_transient
-from pipeline.home.topics import LARGEST_RECORD, max_record_bytes
+from pipeline.home.topics import MAX_RECORD_SETTING, max_record_bytes
 
 _TIMEOUT_S = 30.0
 _RETRY_S = 0.05
@@ -37,7 +37,7 @@ class TopicAdmin:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
             self._check_partition_count(topic, partition_count)
-            self._check_size(topic, int(config.get(LARGEST_RECORD, 0)))
+            self._check_size(topic, int(config.get(MAX_RECORD_SETTING, 0)))
 
     def partition_count(self, topic: str) -> int:
         """Return the number of partitions of `topic`. Raises KafkaException if it is missing."""
@@ -70,5 +70,5 @@ class TopicAdmin:
         if actual_bytes < needed_bytes:
             raise ValueError(
                 f"topic {topic} takes records of {actual_bytes} bytes, but records of up to "
-                f"{needed_bytes} are written: set its {LARGEST_RECORD} to that number"
+                f"{needed_bytes} are written: set its {MAX_RECORD_SETTING} to that number"
             )

@@ -36,7 +36,7 @@ from agents.transport.micro_batch import MicroBatch
 from agents.transport.records import Headers, Record
 from agents.transport.sent_index import SentIndex
 from pipeline.adapters.murmur2 import murmur2_partition
-from pipeline.home.topics import LARGEST_RECORD
+from pipeline.home.topics import MAX_RECORD_SETTING
 from pipeline.model import sizes
 
 _Report = Callable[[KafkaError | None, Record], None]
@@ -321,7 +321,7 @@ class Producer(BaseProducer):
         ensure_created: bool = False,
     ) -> None:
         """Create a topic unless it exists."""
-        settings = {LARGEST_RECORD: str(sizes.TOPIC)}
+        settings = {MAX_RECORD_SETTING: str(sizes.TOPIC)}
         settings |= {key: str(value) for key, value in (config or {}).items()}
         policies = [p for p, is_set in (("compact", compacting), ("delete", deleting)) if is_set]
         if policies:

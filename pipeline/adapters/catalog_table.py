@@ -19,7 +19,7 @@ from pipeline.adapters.table_file import (
 )
 from pipeline.conditions import did_you_mean
 from pipeline.config.dates import end_ms, start_ms
-from pipeline.config.footers import MOST_LINES, FooterRule
+from pipeline.config.footers import MAX_LINES, FooterRule
 from pipeline.config.model import Catalog, CatalogItem, ItemColumns
 from pipeline.config.odd_texts import (
     ambiguous_amount_remedy,
@@ -31,7 +31,7 @@ from pipeline.config.odd_texts import (
 
 _MAX_AMOUNT: Final = 1_000_000_000
 _MAX_FAULTS: Final = 100
-_LONGEST_ID: Final = 128
+_MAX_ID_CHARACTERS: Final = 128
 _RECIPES: Final = ("recipe", "item", "related", "score")
 _FOOTER: Final = (
     "looks like a total or a mark of the end, not like one more item: take the line out, or put an "
@@ -144,7 +144,7 @@ def _footer(table: TextTable, key: str) -> frozenset[int]:
     start = len(table.rows)
     while start and _may_end(rule, table.rows[start - 1]):
         start -= 1
-    if not start or len(table.rows) - start > MOST_LINES:
+    if not start or len(table.rows) - start > MAX_LINES:
         return frozenset()
     for row in table.rows[:start]:
         cells = tuple(row.cells.values())
@@ -200,9 +200,9 @@ class _ItemReader:
         fault = id_fault(name)
         if fault is not None:
             raise ValueError(f"{column}: {fault}")
-        if not name or len(name) > _LONGEST_ID or not name.isprintable():
+        if not name or len(name) > _MAX_ID_CHARACTERS or not name.isprintable():
             raise ValueError(
-                f"{column}: {name[:40]!r} is not an id of 1 to {_LONGEST_ID} characters"
+                f"{column}: {name[:40]!r} is not an id of 1 to {_MAX_ID_CHARACTERS} characters"
             )
         return name
 

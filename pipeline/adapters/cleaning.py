@@ -16,7 +16,7 @@ _PARTS: Final = 5
 the first cleaning, the tombstone's age, closing and cleaning again."""
 _SEGMENTS: Final = 10
 """Number of segments in a retention period."""
-_LONGEST_SEGMENT_MS: Final = 7 * DAY_MS
+_MAX_SEGMENT_MS: Final = 7 * DAY_MS
 CLEANER_MS: Final = 10 * MINUTE_MS
 """Time within which the broker finds an expired segment and removes its file."""
 
@@ -75,4 +75,4 @@ def max_retention_ms(hours: float) -> int | None:
 
 
 def _segment_ms(hours: float) -> int:
-    return max(min(round(hours * HOUR_MS) // _SEGMENTS, _LONGEST_SEGMENT_MS), 1)
+    return max(min(round(hours * HOUR_MS) // _SEGMENTS, _MAX_SEGMENT_MS), 1)

@@ -8,7 +8,7 @@ MIN_SESSION_MS: Final = 3_000
 DELIVERY_MS: Final = 120_000
 """Time for which a worker's records are retried; a worker without deliveries ends earlier."""
 
-_LONGEST_BEAT_MS: Final = 1_000
+_MAX_BEAT_MS: Final = 1_000
 
 
 def heartbeat_ms(session_ms: int) -> int:
@@ -17,7 +17,7 @@ def heartbeat_ms(session_ms: int) -> int:
     It is short, so that when a broker dies most of the session remains, in which the members find
     the restarted broker.
     """
-    return min(session_ms // 4, _LONGEST_BEAT_MS)
+    return min(session_ms // 4, _MAX_BEAT_MS)
 
 
 def lease_ms(session_ms: int) -> int:

@@ -17,7 +17,7 @@ from pipeline.config.model.journeys import Journey
 from pipeline.home.table_engine import table_engine
 from pipeline.insights.engines import ENGINES, Queries, open_queries
 from pipeline.insights.incident_words import Language
-from pipeline.insights.tables import MOST_AMOUNT
+from pipeline.insights.tables import MAX_AMOUNT
 from pipeline.settings import Settings
 
 _T = TypeVar("_T")
@@ -56,7 +56,7 @@ SinceOption: TypeAlias = Annotated[
 ]
 GoalWorthOption: TypeAlias = Annotated[
     float | None,
-    typer.Option(min=0, max=MOST_AMOUNT, help="Value of reaching the goal once."),
+    typer.Option(min=0, max=MAX_AMOUNT, help="Value of reaching the goal once."),
 ]
 LanguageOption: TypeAlias = Annotated[
     str, typer.Option(help=f"Language: {', '.join(get_args(Language))}.")

@@ -40,7 +40,7 @@ from pipeline.insights.recommend import (
     recommend,
 )
 from pipeline.insights.recommendation_words import Language, number, words
-from pipeline.insights.tables import MOST_AMOUNT
+from pipeline.insights.tables import MAX_AMOUNT
 from pipeline.insights.topic_events import load_topic_events
 from pipeline.rollout.drafts import DraftSources, UndraftedError, write_draft
 
@@ -97,21 +97,21 @@ _WithinOption: TypeAlias = Annotated[
     str, typer.Option("--within", help="Time after a prompt in which its results count.")
 ]
 _ValueOption: TypeAlias = Annotated[
-    float, typer.Option(min=0, max=MOST_AMOUNT, help="Value of reaching a step.")
+    float, typer.Option(min=0, max=MAX_AMOUNT, help="Value of reaching a step.")
 ]
 _CostOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(metavar="CHANNEL=AMOUNT", help="Cost of a message in a channel; may be repeated."),
 ]
 _DayCostOption: TypeAlias = Annotated[
-    float, typer.Option(min=0, max=MOST_AMOUNT, help="Cost of a day of delay.")
+    float, typer.Option(min=0, max=MAX_AMOUNT, help="Cost of a day of delay.")
 ]
 _OptOutOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help="Name of an opt-out event; may be repeated."),
 ]
 _OptOutCostOption: TypeAlias = Annotated[
-    float, typer.Option(min=0, max=MOST_AMOUNT, help="Cost of an opt-out.")
+    float, typer.Option(min=0, max=MAX_AMOUNT, help="Cost of an opt-out.")
 ]
 _AdjustOption: TypeAlias = Annotated[
     list[str] | None,
@@ -339,7 +339,7 @@ def _cost(text: str) -> tuple[str, float]:
         cost = float(amount)
     except ValueError:
         cost = -1.0
-    if not (channel and equals and 0.0 <= cost <= MOST_AMOUNT):
+    if not (channel and equals and 0.0 <= cost <= MAX_AMOUNT):
         raise typer.BadParameter(f"--cost {text}: give CHANNEL=AMOUNT, such as call=4")
     return channel, cost
 

@@ -9,8 +9,8 @@ from pipeline.cli.console import JsonOption, out, print_json, print_table
 from pipeline.cli.progress_bar import progress_bar
 from pipeline.settings import Settings
 from pipeline.simulate.audience import PlayReport
-from pipeline.simulate.customers import MOST_CUSTOMERS
-from pipeline.simulate.diary import MOST_DAYS
+from pipeline.simulate.customers import MAX_CUSTOMERS
+from pipeline.simulate.diary import MAX_DAYS
 from pipeline.simulate.files import NAMES, WrittenFiles, write
 from pipeline.simulate.live import LiveOptions, play
 from pipeline.simulate.world import WorldSize
@@ -25,8 +25,8 @@ def worlds() -> None:
 
 @app.command()
 def bank(  # noqa: PLR0913 - one for each option
-    customers: Annotated[int, typer.Option(min=1, max=MOST_CUSTOMERS, help="Number of customers.")],
-    days: Annotated[int, typer.Option(min=1, max=MOST_DAYS, help="Number of days.")],
+    customers: Annotated[int, typer.Option(min=1, max=MAX_CUSTOMERS, help="Number of customers.")],
+    days: Annotated[int, typer.Option(min=1, max=MAX_DAYS, help="Number of days.")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices.")] = 7,
     folder: Annotated[
         Path | None,

@@ -15,7 +15,7 @@ from typing import Final
 
 from pipeline.config.regex import Pattern
 
-MOST_LINES: Final = 16
+MAX_LINES: Final = 16
 """Maximum of lines of a footer; a longer end contains rows."""
 
 _WORDS: Final = (

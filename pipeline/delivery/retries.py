@@ -19,7 +19,7 @@ from tenacity.wait import wait_exponential_jitter
 from pipeline.delivery.channel_adapter import Acceptance, DeliveryResult, MissedDeadline, Parcel
 from pipeline.home.channel_faults import ChannelFaults
 
-_LONGEST_REQUEST_S: Final = 30.0
+_MAX_REQUEST_S: Final = 30.0
 
 
 class TryAgainError(Exception):
@@ -131,4 +131,4 @@ def retry_after_s(header: str | None) -> float:
 
 def request_timeout(deadline_s: float) -> ClientTimeout:
     """Return the time limit of one HTTP request."""
-    return ClientTimeout(min(_LONGEST_REQUEST_S, max(deadline_s - time.time(), 0.001)))
+    return ClientTimeout(min(_MAX_REQUEST_S, max(deadline_s - time.time(), 0.001)))

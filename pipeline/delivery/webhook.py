@@ -49,7 +49,7 @@ from pipeline.delivery.retries import (
 )
 from pipeline.home.channel_faults import ChannelFaults
 
-_LONGEST_WAIT_S: Final = 30.0
+_MAX_WAIT_S: Final = 30.0
 _SUCCESS_STATUSES: Final = range(200, 300)
 _SERVER_ERRORS: Final = range(500, 600)
 _RETRY_STATUSES: Final = frozenset({408, 425, 429})
@@ -121,7 +121,7 @@ class WebhookAdapter:
         attempt_once = partial(_try, self._client, find_endpoint, _post(parcel, attempt))
         return await deliver_until(
             parcel,
-            _LONGEST_WAIT_S,
+            _MAX_WAIT_S,
             self._faults,
             attempt_once,
             sleep=partial(_sleep_unless_changed, find_endpoint),

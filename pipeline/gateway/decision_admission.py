@@ -14,8 +14,8 @@ from typing import Final
 
 from pipeline.adapters.kafka import partition_for_key
 
-_LEAST_TARGET_S: Final = 0.05
-_LEAST_INTERVAL_S: Final = 0.1
+_MIN_TARGET_S: Final = 0.05
+_MIN_INTERVAL_S: Final = 0.1
 _MEMORY_S: Final = 1.0
 """Time for which a formerly closed gate closes again without waiting for its interval."""
 
@@ -31,10 +31,10 @@ _BOUND_S: Final = 10.0
 _BUDGET_SHARE: Final = 0.75
 """Share of a budget within which all decisions in flight should return."""
 
-_LEAST_IN_FLIGHT: Final = 4
+_MIN_IN_FLIGHT: Final = 4
 """Number of decisions in service, one in each stage, which are not a queue."""
 
-_LONGEST_RETRY_S: Final = 30
+_MAX_RETRY_S: Final = 30
 
 
 class AdmissionVerdict(Enum):
@@ -128,7 +128,7 @@ class _InFlight:
     def has_room(self, limit_s: float, now_s: float) -> bool:
         """Return whether another decision would return within `limit_s`, by Little's law."""
         rate = self.replies_per_s(now_s)
-        return not rate or len(self._request_times) < max(_LEAST_IN_FLIGHT, rate * limit_s)
+        return not rate or len(self._request_times) < max(_MIN_IN_FLIGHT, rate * limit_s)
 
 
 class DecisionAdmission:
@@ -141,8 +141,8 @@ class DecisionAdmission:
 
     def __init__(self, partitions: int, budget_s: float, clock: Callable[[], float]) -> None:
         self._clock = clock
-        interval_s = max(budget_s, _LEAST_INTERVAL_S)
-        self._target_s = max(budget_s, _LEAST_TARGET_S)
+        interval_s = max(budget_s, _MIN_INTERVAL_S)
+        self._target_s = max(budget_s, _MIN_TARGET_S)
         gates = [DelayGate(self._target_s, interval_s) for _ in range(partitions + 1)]
         *queue_gates, self._loop_gate = gates
         self._queues = [_InFlight(gate) for gate in queue_gates]
@@ -173,7 +173,7 @@ class DecisionAdmission:
     def retry_after_s(self, key: str) -> int:
         """Return the whole seconds after which a refused request may be sent again."""
         age_s = self._queue_of(key).oldest_age_s(self._clock())
-        return max(1, min(round(age_s), _LONGEST_RETRY_S))
+        return max(1, min(round(age_s), _MAX_RETRY_S))
 
     def note_request(self, request_id: str, key: str) -> None:
         """Note the request of a decision."""

@@ -16,7 +16,7 @@ from pipeline.model.interaction import Interaction
 _log = logging.getLogger(__name__)
 
 _GIVE_UP_S: Final = 120
-_LONGEST_WAIT_S: Final = 5
+_MAX_WAIT_S: Final = 5
 
 
 class LateReplies:
@@ -44,7 +44,7 @@ class LateReplies:
     async def _write(self, outcomes: list[Interaction]) -> None:
         retry = AsyncRetrying(
             retry=retry_if_result(lambda failure: failure is not None),
-            wait=wait_exponential_jitter(max=_LONGEST_WAIT_S),
+            wait=wait_exponential_jitter(max=_MAX_WAIT_S),
             stop=stop_after_delay(_GIVE_UP_S),
         )
         trace = traces.new_trace()

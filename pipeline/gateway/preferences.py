@@ -29,7 +29,7 @@ from pipeline.gateway.preference_page import (
 from pipeline.intake.refusal import Refusal
 from pipeline.model.interaction import Interaction, Scalar
 
-_MOST_BYTES: Final = 4_096
+_MAX_BYTES: Final = 4_096
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
@@ -101,7 +101,7 @@ async def _choice(request: Request) -> Choice:
     buffer = bytearray()
     async for chunk in request.stream():
         buffer += chunk
-        if len(buffer) > _MOST_BYTES:
+        if len(buffer) > _MAX_BYTES:
             return "stop"
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
         return "stop"

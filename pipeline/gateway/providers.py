@@ -28,10 +28,10 @@ from pipeline.gateway.outcomes import OWN_SOURCE, outcome_of
 from pipeline.intake.refusal import Refusal, refuse, refuse_unavailable
 from pipeline.model.interaction import Identifier, Interaction, Scalar
 
-_MOST_BYTES: Final = 65_536
+_MAX_BYTES: Final = 65_536
 _FIELD: Final = re.compile(r"\{([A-Za-z0-9-]+)\}")
 _PURPOSES: Final = ("marketing", "service")
-_MOST_TEXT: Final = 1_000
+_MAX_TEXT_CHARACTERS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,8 @@ async def _read_post(gateway: Gateway, request: Request) -> _Post | Refusal:
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
-        if len(raw) > _MOST_BYTES:
-            return Refusal(413, "too_large", f"a post may have {_MOST_BYTES} bytes")
+        if len(raw) > _MAX_BYTES:
+            return Refusal(413, "too_large", f"a post may have {_MAX_BYTES} bytes")
     body = bytes(raw)
     refusal = _check_signature(request, provider.callbacks, body)
     if refusal is not None:
@@ -169,7 +169,7 @@ def _reply_interaction(post: _Post, text: str) -> Interaction | Refusal | None:
     is_start = word in provider.start
     is_change = is_start or word in provider.stop
     now = now_ms()
-    properties: dict[str, Scalar] = {"text": text[:_MOST_TEXT]}
+    properties: dict[str, Scalar] = {"text": text[:_MAX_TEXT_CHARACTERS]}
     if is_change:
         properties = {
             f"consent.{channel}.{purpose}": is_start

@@ -16,7 +16,7 @@ _PUBLIC_LIMIT: Final = 6_000
 """Default limit of a source with a public key, in requests a minute; more than an office makes, or
 the customers of a mobile operator, who share an address."""
 
-_LONGEST_WAIT_S: Final = 60
+_MAX_WAIT_S: Final = 60
 _NETWORK_BITS: Final = 64
 """Number of network bits in an IPv6 address: a customer has all addresses of a network."""
 
@@ -39,7 +39,7 @@ class RateLimits:
         if self._limiter.hit(rate_limit, *client):
             return None
         reset_s = self._limiter.get_window_stats(rate_limit, *client).reset_time
-        wait_s = min(max(ceil(reset_s - time.time()), 1), _LONGEST_WAIT_S)
+        wait_s = min(max(ceil(reset_s - time.time()), 1), _MAX_WAIT_S)
         message = f"{limit} requests a minute may come from one address with this key"
         return Refusal(429, "rate_limited", message, headers=(("Retry-After", str(wait_s)),))
 

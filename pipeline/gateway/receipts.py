@@ -43,7 +43,7 @@ _USUAL_WIDTH: Final = 42
 _COUPON_NOT_ISSUED: Final = "coupon_not_issued"
 
 _USUAL_DAYS: Final = 90
-_MOST_DAYS: Final = 180
+_MAX_DAYS: Final = 180
 """Longest validity of a coupon, half of the retention of the topic."""
 
 
@@ -170,4 +170,4 @@ def _print(action: Action, code: str | None, width: int) -> PrintedReceipt:
 
 def _validity_days(action: Action) -> int:
     text = action.content.get("coupon_days", "").strip()
-    return min(max(int(text), 1), _MOST_DAYS) if text.isdecimal() else _USUAL_DAYS
+    return min(max(int(text), 1), _MAX_DAYS) if text.isdecimal() else _USUAL_DAYS

@@ -20,7 +20,7 @@ from pipeline.gateway.outcomes import outcome_of
 from pipeline.gateway.responses import json_response
 from pipeline.intake.refusal import Refusal, refuse_unavailable
 
-_MOST_BYTES: Final = 10_000_000
+_MAX_BYTES: Final = 10_000_000
 
 
 class ReturnedMailAnswer(Struct, frozen=True):
@@ -38,8 +38,8 @@ async def take_returned_mail(gateway: Gateway, request: Request) -> Response | R
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
-        if len(raw) > _MOST_BYTES:
-            return Refusal(413, "too_large", f"a message may have {_MOST_BYTES} bytes")
+        if len(raw) > _MAX_BYTES:
+            return Refusal(413, "too_large", f"a message may have {_MAX_BYTES} bytes")
     mail = parse_returned_mail(bytes(raw))
     if isinstance(mail, OtherMail):
         return json_response(ReturnedMailAnswer(None, mail.reason))

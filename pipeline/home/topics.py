@@ -15,7 +15,7 @@ from pipeline.model import sizes
 from pipeline.model import topics as names
 from pipeline.settings import Settings
 
-LARGEST_RECORD: Final = "max.message.bytes"
+MAX_RECORD_SETTING: Final = "max.message.bytes"
 """Topic property that bounds its records."""
 TIMESTAMPS: Final = "message.timestamp.type"
 """Topic property for the clock of its records' timestamps."""
@@ -59,7 +59,7 @@ class Topic:
         """
         properties = {
             TIMESTAMPS: BROKER_TIME,
-            LARGEST_RECORD: str(sizes.TOPIC),
+            MAX_RECORD_SETTING: str(sizes.TOPIC),
         }
         hours = self.hours(settings)
         if hours is None:
@@ -122,7 +122,7 @@ class SizeMismatch:
     def __str__(self) -> str:
         return (
             f"topic {self.topic} takes records of {self.actual} bytes where up to {self.expected} "
-            f"are written: set its {LARGEST_RECORD} to {self.expected}"
+            f"are written: set its {MAX_RECORD_SETTING} to {self.expected}"
         )
 
 
@@ -200,7 +200,7 @@ def max_record_bytes(admin: AdminClient, topics: Iterable[str]) -> dict[str, int
     Raises KafkaException if the cluster cannot be reached.
     """
     by_topic = _properties(admin, topics)
-    return {name: int(properties[LARGEST_RECORD]) for name, properties in by_topic.items()}
+    return {name: int(properties[MAX_RECORD_SETTING]) for name, properties in by_topic.items()}
 
 
 def _properties(admin: AdminClient, topics: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -240,7 +240,7 @@ def _mismatches(
     size_mismatches = (
         SizeMismatch(name, sizes.TOPIC, limit)
         for name, config in properties.items()
-        if (limit := int(config[LARGEST_RECORD])) < sizes.TOPIC
+        if (limit := int(config[MAX_RECORD_SETTING])) < sizes.TOPIC
     )
     time_mismatches = (
         TimeMismatch(name, kind)

@@ -22,7 +22,7 @@ _PIECE: Final = 512
 _PIECE_BYTES: Final = 4 * 1024 * 1024
 """Maximum size of a piece, since each helper has a piece and its result in memory."""
 
-_MOST_HELPERS: Final = 3
+_MAX_HELPERS: Final = 3
 """Maximum number of helpers that one reader can supply with rows."""
 
 
@@ -33,7 +33,7 @@ class HelperEndedError(Exception):
 def count_helpers() -> int:
     """Return the number of helpers for this machine's cores; 0 for one core."""
     cores = len(sched_getaffinity(0))
-    return min(_MOST_HELPERS, cores) if cores > 1 else 0
+    return min(_MAX_HELPERS, cores) if cores > 1 else 0
 
 
 def convert_here(rows: Iterable[ReadRow], converter: RowConverter) -> Iterator[ConvertedRows]:

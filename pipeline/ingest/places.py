@@ -51,11 +51,11 @@ class WatchedPlace(Protocol):
         """Return the time (s) for which the file has certainly not changed; 0 if it is unknown."""
         ...
 
-    def fetch(self, stamp: Stamp, target: IO[bytes], most_bytes: int) -> None:
+    def fetch(self, stamp: Stamp, target: IO[bytes], max_bytes: int) -> None:
         """Copy a listed file.
 
         Raises PlaceError if it has changed since, and UnreadableError if it is larger than
-        `most_bytes`."""
+        `max_bytes`."""
         ...
 
     def move(self, name: str, folder: str, new_name: str) -> None:
@@ -70,8 +70,8 @@ class WatchedPlace(Protocol):
         """Return whether `folder` has a file with this name."""
         ...
 
-    def read(self, folder: str, name: str, target: IO[bytes], most_bytes: int) -> None:
-        """Copy a file of `folder`. Raises UnreadableError if it is larger than `most_bytes`."""
+    def read(self, folder: str, name: str, target: IO[bytes], max_bytes: int) -> None:
+        """Copy a file of `folder`. Raises UnreadableError if it is larger than `max_bytes`."""
         ...
 
 
@@ -103,11 +103,11 @@ class LocalFolder:
         with _as_place_errors(self._folder):
             return time.time() - (self._folder / stamp.name).lstat().st_ctime
 
-    def fetch(self, stamp: Stamp, target: IO[bytes], most_bytes: int) -> None:
+    def fetch(self, stamp: Stamp, target: IO[bytes], max_bytes: int) -> None:
         with _as_place_errors(self._folder / stamp.name):
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
             with os.fdopen(os.open(self._folder / stamp.name, flags), "rb") as file:
-                _copy(file, target, most_bytes)
+                _copy(file, target, max_bytes)
                 status = os.fstat(file.fileno())
         if (status.st_size, status.st_mtime_ns) != (stamp.size, stamp.mtime):
             raise PlaceError(f"{self._folder / stamp.name} changes while it is read")
@@ -128,11 +128,11 @@ class LocalFolder:
         with _as_place_errors(self._folder / folder):
             return (self._folder / folder / name).exists()
 
-    def read(self, folder: str, name: str, target: IO[bytes], most_bytes: int) -> None:
+    def read(self, folder: str, name: str, target: IO[bytes], max_bytes: int) -> None:
         with _as_place_errors(self._folder / folder / name):
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
             with os.fdopen(os.open(self._folder / folder / name, flags), "rb") as file:
-                _copy(file, target, most_bytes)
+                _copy(file, target, max_bytes)
 
 
 @contextmanager
@@ -157,10 +157,10 @@ def _as_place_errors(path: Path) -> Iterator[None]:
         raise kind(f"{error.filename or path}: {error.strerror or error}") from error
 
 
-def _copy(file: IO[bytes], target: IO[bytes], most_bytes: int) -> None:
-    remaining_bytes = most_bytes
+def _copy(file: IO[bytes], target: IO[bytes], max_bytes: int) -> None:
+    remaining_bytes = max_bytes
     while piece := file.read(_PIECE):
         remaining_bytes -= len(piece)
         if remaining_bytes < 0:
-            raise UnreadableError(f"it is larger than {most_bytes:,} bytes")
+            raise UnreadableError(f"it is larger than {max_bytes:,} bytes")
         target.write(piece)

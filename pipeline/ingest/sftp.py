@@ -148,30 +148,30 @@ class ServerFolder:
         """Return 0, since a server reports only the time that senders set."""
         return 0.0
 
-    def fetch(self, stamp: Stamp, target: IO[bytes], most_bytes: int) -> None:
-        self._call(self._fetch(stamp, target, most_bytes), None)
+    def fetch(self, stamp: Stamp, target: IO[bytes], max_bytes: int) -> None:
+        self._call(self._fetch(stamp, target, max_bytes), None)
 
-    async def _fetch(self, stamp: Stamp, target: IO[bytes], most_bytes: int) -> None:
+    async def _fetch(self, stamp: Stamp, target: IO[bytes], max_bytes: int) -> None:
         """Download the file; keep-alives detect a dead connection."""
-        size = await self._copy(self._at(stamp.name), target, most_bytes)
+        size = await self._copy(self._at(stamp.name), target, max_bytes)
         status = await self._client.stat(self._at(stamp.name))
         if (size, status.size, int(status.mtime or 0)) != (stamp.size, stamp.size, stamp.mtime):
             raise OSError(errno.EAGAIN, f"{stamp.name} changes while it is read")
 
-    async def _copy(self, path: str, target: IO[bytes], most_bytes: int) -> int:
+    async def _copy(self, path: str, target: IO[bytes], max_bytes: int) -> int:
         """Copy a file; return its size."""
         size = 0
         async with self._client.open(path, "rb") as file:
             while piece := await file.read(_PIECE):
                 assert isinstance(piece, bytes)  # the file is open in binary mode
                 size += len(piece)
-                if size > most_bytes:
-                    raise UnreadableError(f"it is larger than {most_bytes:,} bytes")
+                if size > max_bytes:
+                    raise UnreadableError(f"it is larger than {max_bytes:,} bytes")
                 target.write(piece)
         return size
 
-    def read(self, folder: str, name: str, target: IO[bytes], most_bytes: int) -> None:
-        self._call(self._copy(self._at(folder, name), target, most_bytes), None)
+    def read(self, folder: str, name: str, target: IO[bytes], max_bytes: int) -> None:
+        self._call(self._copy(self._at(folder, name), target, max_bytes), None)
 
     def move(self, name: str, folder: str, new_name: str) -> None:
         self._call(self._move(self._at(name), folder, new_name))

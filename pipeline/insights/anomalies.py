@@ -25,13 +25,13 @@ RATE: Final = 0.05
 _LENGTHS: Final = (1, 2, 3, 5, 7, 10, 14, 18, 21, 25, 28, 32, 37, 42)
 _DRAWS: Final = 200
 _ROUNDS: Final = 3
-_FEWEST_DAYS: Final = 28
+_MIN_DAYS: Final = 28
 _FEWEST: Final = 30.0
-_LEAST_VARIANCE: Final = 3.0
+_MIN_VARIANCE: Final = 3.0
 """Least variance of a span's sum; with less, a single event where none is expected would always be
 the furthest span."""
 
-_FEWEST_SPAN_EVENTS: Final = 3.0
+_MIN_SPAN_EVENTS: Final = 3.0
 """Fewest events of a span, expected or counted; a span with fewer of both is no evidence."""
 
 
@@ -119,7 +119,7 @@ def scan(series: Sequence[DailySeries], seed: int) -> tuple[SeriesScan, ...]:
 
 def _has_enough_data(series: DailySeries) -> bool:
     basis = series.counts if series.trials is None else series.trials
-    return series.days >= _FEWEST_DAYS and float(basis.sum()) >= _FEWEST
+    return series.days >= _MIN_DAYS and float(basis.sum()) >= _FEWEST
 
 
 def _scan(series: DailySeries, mask: Mask, spans: Sequence[_AnomalousSpan]) -> SeriesScan:
@@ -170,7 +170,7 @@ def _largest_deviation(
     maxima = _furthest_spans(draws, variance, lengths)[0]
     expected = float((baseline.expected * usable)[days].sum())
     count = float((series.counts * usable)[days].sum())
-    if max(expected, count) < _FEWEST_SPAN_EVENTS:
+    if max(expected, count) < _MIN_SPAN_EVENTS:
         return None
     p_value = _tail(abs(span.deviations), maxima)
     return _AnomalousSpan(span.first, span.last, span.deviations, p_value)
@@ -186,7 +186,7 @@ def _furthest_spans(
     greatest = np.zeros(rows)
     spans = [_Span(0, 0)] * rows
     for length in lengths:
-        reach = np.sqrt(np.maximum(total[length:] - total[:-length], _LEAST_VARIANCE))
+        reach = np.sqrt(np.maximum(total[length:] - total[:-length], _MIN_VARIANCE))
         distances = np.abs(sums[:, length:] - sums[:, :-length]) / reach
         starts = distances.argmax(axis=1)
         row_maxima = distances[np.arange(rows), starts]
@@ -203,7 +203,7 @@ def _refine(residual: Floats, variance: Floats, start: _Span) -> _Span:
     for first in range(max(start.first - 7, 0), min(start.first + 7, start.last) + 1):
         latest = min(start.last + 7, len(residual) - 1)
         for last in range(max(start.last - 7, first), latest + 1):
-            reach = float(np.sqrt(max(variance[first : last + 1].sum(), _LEAST_VARIANCE)))
+            reach = float(np.sqrt(max(variance[first : last + 1].sum(), _MIN_VARIANCE)))
             distance = float(residual[first : last + 1].sum()) / reach
             if abs(distance) > abs(best.deviations):
                 best = _Span(first, last, distance)

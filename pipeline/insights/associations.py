@@ -12,8 +12,8 @@ from pipeline.conditions import duration_ms
 from pipeline.insights.defined import DefinedCases
 from pipeline.insights.odds import OddsRatio, TwoByTwo, odds_ratios
 
-_MOST_CHANNELS: Final = 20
-_MOST_PROPERTIES: Final = 500
+_MAX_CHANNELS: Final = 20
+_MAX_PROPERTIES: Final = 500
 _PROPERTIES: Final[tuple[tuple[Literal["event", "channel"], str], ...]] = (
     ("event", "name"),
     ("channel", "channel"),
@@ -91,7 +91,7 @@ def _early_questions(defined_cases: DefinedCases, early_period_us: int) -> Itera
                 FROM events AS e JOIN examined AS l ON e.case_id = l.case_id
                 WHERE e.moment >= l.begun AND e.moment < l.begun + {early_period_us}
             ) WHERE property <> '' GROUP BY property
-            ORDER BY cases DESC, property LIMIT {_MOST_PROPERTIES}
+            ORDER BY cases DESC, property LIMIT {_MAX_PROPERTIES}
             """
         )
         for name, exposed_cases, outcomes in rows:
@@ -113,7 +113,7 @@ def _step_questions(defined_cases: DefinedCases) -> Iterator[_Question]:
         SELECT step, channel, cases, dropped, sum(cases) OVER (PARTITION BY step)::BIGINT,
             sum(dropped) OVER (PARTITION BY step)::BIGINT
         FROM counted QUALIFY row_number() OVER
-            (PARTITION BY step ORDER BY cases DESC, channel) <= {_MOST_CHANNELS}
+            (PARTITION BY step ORDER BY cases DESC, channel) <= {_MAX_CHANNELS}
         ORDER BY step, channel
         """
     )

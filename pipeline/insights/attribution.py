@@ -108,7 +108,7 @@ def fit(model: str, options: ModelOptions, paths: PathCounts) -> Fit:
         effort = touches + states * len(paths.channels)
         return Fit(lambda counts: credit(counts, windows, options), effort)
     if model == "shapley-full":
-        players = min(len(paths.channels), shapley.MOST_PLAYERS)
+        players = min(len(paths.channels), shapley.MAX_PLAYERS)
         return Fit(
             lambda counts: _credit_globally(
                 counts, *shapley.full_shapley_shares(counts, options.worth)

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pipeline.insights.engines import Queries, QueryError
 from pipeline.insights.goals import CampaignGoal
-from pipeline.insights.tables import MOST_AMOUNT, TableError, sql_text
+from pipeline.insights.tables import MAX_AMOUNT, TableError, sql_text
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 from pipeline.model.time import DAY_MS
 
@@ -299,7 +299,7 @@ def _amount(properties: str) -> str:
 
 def _finite_amount(number: str) -> str:
     """Return SQL for a finite amount, else NULL; NaN sorts above all numbers."""
-    return f"CASE WHEN abs({number}) <= {MOST_AMOUNT:.0f} THEN {number} END"
+    return f"CASE WHEN abs({number}) <= {MAX_AMOUNT:.0f} THEN {number} END"
 
 
 def _first_row(queries: Queries, sql: str) -> tuple[Any, ...]:

@@ -50,7 +50,7 @@ _RATES: Final = {
 }
 _NO_GOAL_REASON: Final = "its goal is not known"
 _NO_HOLDOUT_REASON: Final = "no customer was held out"
-_LEAST_BALANCE_P: Final = 0.001
+_MIN_BALANCE_P: Final = 0.001
 """Chance of two arms' sizes below which these contradict the holdout's share."""
 
 
@@ -416,7 +416,7 @@ def _lift(pair: _ArmPair, draw: _HoldoutDraw | None) -> Lift:
     treated_arm, held_arm = pair.treated_arm, pair.held_arm
     conversion = conversion_difference(treated_arm, held_arm)
     balance = _balance(treated_arm.customers, held_arm.customers, draw)
-    is_comparable = balance is None or balance >= _LEAST_BALANCE_P
+    is_comparable = balance is None or balance >= _MIN_BALANCE_P
     held_share = held_arm.conversions / held_arm.customers if held_arm.customers else 0.0
     return Lift(
         holdout=pair.holdout,

@@ -25,7 +25,7 @@ WITH_STEP: Final = Option("step", "taken")
 WITHOUT_STEP: Final = Option("step", "left out")
 ARROW: Final = " > "
 _DAY_US: Final = 86_400_000_000
-_MOST_ORDER_STEPS: Final = 5
+_MAX_ORDER_STEPS: Final = 5
 """Most steps of an `any_order` of which all orders are options; more steps have too many orders, so
 that only those that cases took are options."""
 
@@ -198,7 +198,7 @@ def _possible_orders(
     forbidden_orders: Sequence[tuple[str, str]],
     choices: Sequence[_CaseChoice],
 ) -> tuple[Option, ...]:
-    if len(names) > _MOST_ORDER_STEPS:
+    if len(names) > _MAX_ORDER_STEPS:
         return tuple({choice.option for choice in choices})
     return tuple(
         Option("order", ARROW.join(order))

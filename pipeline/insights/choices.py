@@ -35,7 +35,7 @@ _SMOOTHING: Final = 10.0
 _FEWEST: Final = 20
 """Fewest customers with an option, and without it, in each half, for a statement about it."""
 
-_LEAST_SHARE: Final = 0.01
+_MIN_SHARE: Final = 0.01
 """Least propensity that is estimated for an option in a stratum; a lower one would give a few rows
 nearly all weight."""
 
@@ -318,7 +318,7 @@ def _weights(rows: ChoiceRows, grade: Grade) -> Floats:
     table = np.zeros((len(rows.strata), len(rows.options)))
     np.add.at(table, (rows.stratum, rows.option), 1.0)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1.0)
-    weights: Floats = 1.0 / np.maximum(shares[rows.stratum, rows.option], _LEAST_SHARE)
+    weights: Floats = 1.0 / np.maximum(shares[rows.stratum, rows.option], _MIN_SHARE)
     return weights
 
 

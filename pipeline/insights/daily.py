@@ -25,9 +25,9 @@ SeriesKind: TypeAlias = Literal["volume", "goes on"]
 
 _DAY_US: Final = DAY_MS * 1_000
 _PAUSE_US: Final = 30 * MINUTE_MS * 1_000
-_MOST_STEPS: Final = 40
-_MOST_CHANNELS: Final = 12
-_LONGEST_DAYS: Final = 3_650
+_MAX_STEPS: Final = 40
+_MAX_CHANNELS: Final = 12
+_MAX_DAYS: Final = 3_650
 _SILENT_DAYS: Final = 56
 
 
@@ -88,7 +88,7 @@ def _span(log: EventLog) -> DaySpan:
     resumptions = (later for day, later in pairwise(days) if later - day > _SILENT_DAYS)
     first, last = max(resumptions, default=days[0]), days[-1]
     end = last + 1 if log.end % _DAY_US >= _DAY_US * 23 // 24 else last
-    return DaySpan(first, min(max(end - first, 0), _LONGEST_DAYS))
+    return DaySpan(first, min(max(end - first, 0), _MAX_DAYS))
 
 
 def _load_steps(queries: Queries, span: DaySpan) -> None:
@@ -111,9 +111,9 @@ def _load_steps(queries: Queries, span: DaySpan) -> None:
         FROM visited
         WHERE moment // {_DAY_US} BETWEEN {span.first} AND {span.first + span.count - 1}
             AND name IN (SELECT name FROM events GROUP BY name
-                ORDER BY count(*) DESC, name LIMIT {_MOST_STEPS})
+                ORDER BY count(*) DESC, name LIMIT {_MAX_STEPS})
             AND channel IN (SELECT channel FROM events GROUP BY channel
-                ORDER BY count(*) DESC, channel LIMIT {_MOST_CHANNELS})
+                ORDER BY count(*) DESC, channel LIMIT {_MAX_CHANNELS})
         GROUP BY case_id, visit, name, channel, day
         """,
     )

@@ -13,7 +13,7 @@ from pipeline.insights.events import EventLog
 from pipeline.insights.survival import ConversionCurve, FollowedCases, conversion_curve
 from pipeline.insights.tables import sql_text
 
-_MOST_NODES: Final = 200
+_MAX_NODES: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class DiscoveryOptions:
     window_ms: int = 30 * 86_400_000
     gap_ms: int = 0
     steps: int = 5
-    nodes: int = _MOST_NODES
+    nodes: int = _MAX_NODES
 
 
 @dataclass(frozen=True, slots=True)

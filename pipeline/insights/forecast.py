@@ -22,7 +22,7 @@ Model: TypeAlias = Callable[[Floats, int], Floats]
 HORIZON: Final = 14
 _COVERAGE: Final = 0.9
 _WEEK: Final = 7
-_LEAST_DAYS: Final = 6 * _WEEK
+_MIN_DAYS: Final = 6 * _WEEK
 _WEEKDAY_WEEKS: Final = 8
 _SHRINKAGE: Final = 20.0
 _TREND_DAYS: Final = 28
@@ -66,7 +66,7 @@ class Forecast:
 def forecast(counts: Floats, first_day: int) -> Forecast | None:
     """Return the forecast; None for less than twelve weeks of counts, and for series without any
     event."""
-    origins = list(range(_LEAST_DAYS, len(counts) - HORIZON + 1, _WEEK))
+    origins = list(range(_MIN_DAYS, len(counts) - HORIZON + 1, _WEEK))
     if len(origins) < 4 or not counts.any():
         return None
     split = ceil(len(origins) * _CHOOSING_SHARE)

@@ -10,10 +10,10 @@ from pipeline.insights.events import EventLog
 from pipeline.insights.tables import TableError, sql_text
 
 _NAME: Final = "discovered"
-_MOST_STEPS: Final = 4
+_MAX_STEPS: Final = 4
 """Most steps whose orders are compared; more steps have too many orders with few customers each."""
 
-_LEAST_SHARE: Final = 0.5
+_MIN_SHARE: Final = 0.5
 
 
 def implied_journey(
@@ -33,8 +33,8 @@ def implied_journey(
     for name in step_names:
         if name not in case_counts:
             raise TableError(f"{log.file}: --order-of {name}: no event but the goal has this name")
-    frequent_names = [name for name, count in case_counts.items() if count >= _LEAST_SHARE * cases]
-    top_names = sorted(frequent_names, key=lambda name: -case_counts[name])[:_MOST_STEPS]
+    frequent_names = [name for name, count in case_counts.items() if count >= _MIN_SHARE * cases]
+    top_names = sorted(frequent_names, key=lambda name: -case_counts[name])[:_MAX_STEPS]
     names = [name for name in case_counts if name in (step_names or top_names)]
     if not goals or not (step_names or len(names) > 1):
         return None

@@ -7,8 +7,8 @@ Wilson's interval uses that number.
 A difference between two randomised arms has a confidence sequence: with a probability of 95 % it
 contains the truth at every sample size at once, so it may be examined every day. It is the
 asymptotic one of Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas (2021, "Time-uniform central limit
-theory"), applied to the difference of two means. It begins once each arm has `LEAST_CUSTOMERS`
-customers, and `LEAST_EVENTS` each of conversions and failures.
+theory"), applied to the difference of two means. It begins once each arm has `MIN_CUSTOMERS`
+customers, and `MIN_EVENTS` each of conversions and failures.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ data."""
 
 _SQUARED_RHO: Final = (-2 * log(_ALPHA) + log(-2 * log(_ALPHA) + 1)) / _TIGHTEST_SIZE
 
-LEAST_CUSTOMERS: Final = 30
-LEAST_EVENTS: Final = 5
+MIN_CUSTOMERS: Final = 30
+MIN_EVENTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def _difference(
 
 def _has_enough(arm: ArmSums) -> bool:
     failures = arm.customers - arm.conversions
-    return arm.customers >= LEAST_CUSTOMERS and min(arm.conversions, failures) >= LEAST_EVENTS
+    return arm.customers >= MIN_CUSTOMERS and min(arm.conversions, failures) >= MIN_EVENTS
 
 
 def _share_variance(arm: ArmSums) -> float:

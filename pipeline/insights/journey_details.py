@@ -26,7 +26,7 @@ from pipeline.insights.survival import (
 from pipeline.journeys.plan import JourneyPlan
 
 _DAY_US: Final = 86_400_000_000
-_MOST_CHANNELS: Final = 20
+_MAX_CHANNELS: Final = 20
 HOLDOUT: Final = "holdout"
 OTHER_CHANNELS: Final = "(other channels)"
 NO_CHANNEL: Final = "(no channel)"
@@ -168,7 +168,7 @@ def _load_progress(defined_cases: DefinedCases) -> None:
         f"""
         WITH counted AS (
             SELECT channel AS known FROM outcomes GROUP BY channel
-            ORDER BY count(*) DESC, channel LIMIT {_MOST_CHANNELS}
+            ORDER BY count(*) DESC, channel LIMIT {_MAX_CHANNELS}
         )
         SELECT o.*, CASE WHEN known IS NULL THEN '{OTHER_CHANNELS}'
             WHEN known = '' THEN '{NO_CHANNEL}' ELSE known END AS began_in

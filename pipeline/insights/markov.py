@@ -19,16 +19,16 @@ from pipeline.insights.paths import Floats, Ints, PathCounts, sum_by
 
 ORDERS: Final = (1, 2, 3, 4)
 
-_MOST_CIRCULAR_STATES: Final = 4_000
+_MAX_CIRCULAR_STATES: Final = 4_000
 """Most states of a strongly connected component, which is inverted as a dense matrix."""
 
-_MOST_WORK: Final = 50_000_000
+_MAX_WORK: Final = 50_000_000
 """Most states × channels above order 1, where the chain is solved once per channel."""
 
-_MOST_FACTORED_STATES: Final = 1_500
+_MAX_FACTORED_STATES: Final = 1_500
 """Most states of a chain that is factored at once, without trying to sum it first."""
 
-_MOST_SWEEPS: Final = 2_000
+_MAX_SWEEPS: Final = 2_000
 _TOLERANCE: Final = 1e-16
 
 
@@ -199,7 +199,7 @@ def _solve_channels(chain: Chain, windows: Windows) -> tuple[Floats, Floats]:
     """Return the rewards from the start, and the part that is lost without each channel, by solving
     the chain without the channel's states."""
     channels = windows.members.shape[1]
-    if channels * windows.count > _MOST_WORK:
+    if channels * windows.count > _MAX_WORK:
         raise TooLargeError(
             f"{channels:,} channels with {windows.count:,} states are too many for an exact "
             "solution above order 1: take order 1, or a coarser unit"
@@ -226,9 +226,9 @@ def _accumulate(steps: Any, start: Floats) -> Floats:
     size = steps.shape[0]
     if size == 0:
         return start
-    if size > _MOST_FACTORED_STATES:
+    if size > _MAX_FACTORED_STATES:
         visits = start
-        for _ in range(_MOST_SWEEPS):
+        for _ in range(_MAX_SWEEPS):
             visits, previous = start + steps @ visits, visits
             if np.abs(visits - previous).max() <= _TOLERANCE * np.abs(visits).max():
                 return np.asarray(visits, dtype=np.float64)
@@ -247,10 +247,10 @@ def _returns(steps: Any) -> Floats:
     label = csgraph.connected_components(steps, connection="strong")[1]
     members = np.argsort(label, kind="stable")
     sizes = np.bincount(label)
-    if sizes.max() > _MOST_CIRCULAR_STATES:
+    if sizes.max() > _MAX_CIRCULAR_STATES:
         raise TooLargeError(
             f"{sizes.max():,} channels lead to each other in circles; an exact solution takes at "
-            f"most {_MOST_CIRCULAR_STATES:,}: take a coarser unit, or another model"
+            f"most {_MAX_CIRCULAR_STATES:,}: take a coarser unit, or another model"
         )
     ends = np.cumsum(sizes)
     for circle in np.flatnonzero(sizes > 1):

@@ -34,8 +34,8 @@ from pipeline.insights.policy_slots import (
 )
 from pipeline.insights.ranking import rank_key
 
-_FEWEST_CUSTOMERS: Final = 30
-_MOST_NAMES: Final = 200
+_MIN_CUSTOMERS: Final = 30
+_MAX_NAMES: Final = 200
 
 _UNKNOWN: Final = Estimate(None, None, None)
 _ExpectedNumbers: TypeAlias = dict[str, tuple[float, float]]
@@ -98,7 +98,7 @@ def estimate_worth(
     and goals must be loaded."""
     load_compared_slots(queries, replays, period, log_ends_ms)
     sums = _sums(queries)
-    if sums.customers < _FEWEST_CUSTOMERS:
+    if sums.customers < _MIN_CUSTOMERS:
         return _unknown_worth(queries, sums)
     load_expected_choices(queries)
     load_changes(queries)
@@ -236,12 +236,12 @@ def _segment_gains(queries: Queries) -> tuple[SegmentGain, ...]:
         ), of_segment AS (
             SELECT segment, sum(slots) AS slots, count(*) AS customers,
                 fsum(gain) / sum(slots) AS mean
-            FROM inside GROUP BY segment ORDER BY segment LIMIT {_MOST_NAMES}
+            FROM inside GROUP BY segment ORDER BY segment LIMIT {_MAX_NAMES}
         )
         SELECT s.segment, any_value(s.slots), any_value(s.customers), any_value(s.mean),
             fsum(pow(i.gain - s.mean * i.slots, 2))
         FROM of_segment AS s JOIN inside AS i ON s.segment = i.segment
-        WHERE s.customers >= {_FEWEST_CUSTOMERS} GROUP BY s.segment ORDER BY s.segment
+        WHERE s.customers >= {_MIN_CUSTOMERS} GROUP BY s.segment ORDER BY s.segment
         """
     )
     return tuple(
@@ -283,7 +283,7 @@ def _message_gains(queries: Queries, sums: _Sums, column: str) -> tuple[MessageG
     )
     gains = {
         name: _multiply(estimate_mean(total / slots, slots, squares, sums.customers), slots)
-        if customers >= _FEWEST_CUSTOMERS
+        if customers >= _MIN_CUSTOMERS
         else _UNKNOWN
         for name, total, customers, squares in change_rows
     }
@@ -293,7 +293,7 @@ def _message_gains(queries: Queries, sums: _Sums, column: str) -> tuple[MessageG
         for name, (before, after) in expected.items()
     ]
     rows.sort(key=lambda row: (-rank_key(abs(row.gain.value or 0.0)), row.name))
-    return tuple(rows[:_MOST_NAMES])
+    return tuple(rows[:_MAX_NAMES])
 
 
 def _multiply(estimate: Estimate, factor: int) -> Estimate:

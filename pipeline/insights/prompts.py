@@ -19,8 +19,8 @@ from pipeline.insights.tables import Column, TableError, sql_text
 
 NOTHING: Final = "nothing"
 _DAY_US: Final = 86_400_000_000
-_MOST_STRATA: Final = 50
-_MOST_PLACES: Final = 1_000
+_MAX_STRATA: Final = 50
+_MAX_PLACES: Final = 1_000
 """Most steps examined; more suggest that `step` is not the column of steps."""
 
 
@@ -194,9 +194,9 @@ def _prompts(log: EventLog, file: Path, options: PromptOptions, foreign_prompts:
         "LEFT JOIN people AS p ON f.step = p.step AND f.case_id = p.case_id "
         "GROUP BY f.step ORDER BY min(f.line)"
     )
-    if len(steps) > _MOST_PLACES:
+    if len(steps) > _MAX_PLACES:
         raise TableError(
-            f"{file}: step: {len(steps):,} different ones, at most {_MOST_PLACES:,} can be "
+            f"{file}: step: {len(steps):,} different ones, at most {_MAX_PLACES:,} can be "
             "compared: is it the right column?"
         )
     by_step = tuple(_rows(log, file, options, step, split or 0) for step, split in steps)
@@ -221,10 +221,10 @@ def _rows(log: EventLog, file: Path, options: PromptOptions, step: str, split: i
         )
     )
     strata = tuple(sorted({tuple(values) for values in properties})) or ((),)
-    if len(strata) > _MOST_STRATA:
+    if len(strata) > _MAX_STRATA:
         raise TableError(
             f"{file}: {', '.join(options.adjust)}: {len(strata):,} different values together, at "
-            f"most {_MOST_STRATA} can be adjusted for"
+            f"most {_MAX_STRATA} can be adjusted for"
         )
     option_numbers = {option: place for place, option in enumerate(distinct_options)}
     stratum_numbers = {values: place for place, values in enumerate(strata)}

@@ -230,27 +230,27 @@ class _FindingWriter:
                 if choice is None and not steps_by_name[name].mandatory:
                     open_steps.append(name)
         mandatory = sum(step.mandatory for stage in journey.steps for step in stage.steps())
-        fewest_steps, most_steps = len(steps) - len(open_steps), len(steps)
+        min_steps, max_steps = len(steps) - len(open_steps), len(steps)
         if (number_option := best.get(("count", "steps"))) is not None:
-            fewest_steps = most_steps = min(
-                max(mandatory + int(number_option.message), fewest_steps), most_steps
+            min_steps = max_steps = min(
+                max(mandatory + int(number_option.message), min_steps), max_steps
             )
         return JourneyShape(
             steps=tuple(steps),
             open=tuple(open_steps),
-            least=fewest_steps,
-            most=most_steps,
+            least=min_steps,
+            most=max_steps,
             told=tuple(dict.fromkeys(kind for kind, _ in best)),
-            words=self._shape_words(steps, open_steps, fewest_steps, most_steps),
+            words=self._shape_words(steps, open_steps, min_steps, max_steps),
         )
 
     def _shape_words(
-        self, steps: Sequence[str], open_steps: Sequence[str], fewest_steps: int, most_steps: int
+        self, steps: Sequence[str], open_steps: Sequence[str], min_steps: int, max_steps: int
     ) -> str:
         range_words = (
-            str(most_steps)
-            if fewest_steps == most_steps
-            else self._words("between", least=fewest_steps, most=most_steps)
+            str(max_steps)
+            if min_steps == max_steps
+            else self._words("between", least=min_steps, most=max_steps)
         )
         sentences = [self._words("shape", number=range_words, steps=ARROW.join(steps))]
         sentences.append(self._words("shape plan" if self._question.journey else "shape usual"))

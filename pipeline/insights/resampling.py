@@ -11,7 +11,7 @@ from pipeline.insights.paths import Floats, PathCounts
 from pipeline.insights.shapley import NoWorthError
 
 CONFIDENCE: Final = 0.95
-_MOST_WORK: Final = 100_000_000
+_MAX_WORK: Final = 100_000_000
 """Most operations of all fits together, which take some ten seconds."""
 
 _FEWEST: Final = 40
@@ -41,7 +41,7 @@ class Customers:
 
 def affordable_replicates(replicates: int, fit: Fit) -> int:
     """Return the number of replicates that the limit of work allows; 0 if that is too few."""
-    draws = min(replicates, _MOST_WORK // max(fit.effort, 1))
+    draws = min(replicates, _MAX_WORK // max(fit.effort, 1))
     return draws if draws >= min(replicates, _FEWEST) else 0
 
 

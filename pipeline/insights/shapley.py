@@ -10,8 +10,8 @@ from scipy import sparse
 from pipeline.insights.markov import TooLargeError
 from pipeline.insights.paths import Floats, Ints, PathCounts, sum_by
 
-MOST_PLAYERS: Final = 12
-_MOST_PAIRS: Final = 20_000_000
+MAX_PLAYERS: Final = 12
+_MAX_PAIRS: Final = 20_000_000
 
 # Worth of a coalition: conversions of the paths within it, or the rate at which those convert.
 Worth: TypeAlias = Literal["conversions", "rate"]
@@ -54,9 +54,9 @@ def full_shapley_shares(paths: PathCounts, worth: Worth) -> tuple[Floats, Floats
     """Return the shares of each channel in conversions and in value by the full game, over all
     coalitions. Raises TooLargeError, NoWorthError."""
     players = len(paths.channels)
-    if players > MOST_PLAYERS:
+    if players > MAX_PLAYERS:
         raise TooLargeError(
-            f"the full Shapley game takes at most {MOST_PLAYERS} channels, there are "
+            f"the full Shapley game takes at most {MAX_PLAYERS} channels, there are "
             f"{players:,}: take `shapley`, or a coarser unit"
         )
     sets = ChannelSets.of(paths)
@@ -119,7 +119,7 @@ def shao_li(paths: PathCounts) -> tuple[ChannelSets, Floats]:
     """
     sets = ChannelSets.of(paths)
     size = sets.sizes[sets.path]
-    if int(size.sum()) > _MOST_PAIRS:
+    if int(size.sum()) > _MAX_PAIRS:
         raise TooLargeError(
             "paths have too many distinct channels for Shao–Li: take a coarser unit, or `linear`"
         )
@@ -141,7 +141,7 @@ def _rates(sets: ChannelSets, paths: PathCounts) -> tuple[Floats, Floats]:
     first = np.repeat(np.arange(len(size)), size)
     other = np.repeat(starts - np.cumsum(size) + size, size) + np.arange(len(first))
     pair = sets.channel[first] * len(paths.channels) + sets.channel[other]
-    if len(paths.channels) ** 2 > _MOST_PAIRS:
+    if len(paths.channels) ** 2 > _MAX_PAIRS:
         pair = np.unique(pair, return_inverse=True)[1]
     pairs = int(pair.max(initial=-1)) + 1
     occurrences = sum_by(pair, (paths.conversions + paths.nulls)[sets.path[first]], pairs)

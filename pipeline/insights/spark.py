@@ -34,7 +34,7 @@ _TIMES: Final = ("decided_at", "at", "occurred_at", "received_at")
 _TYPES: Final = {"string": "VARCHAR", "timestamp": "TIMESTAMP WITH TIME ZONE"}
 """Names in DuckDB of the Spark types that cells are read from."""
 
-_MOST_PLAN_CHARACTERS: Final = 100_000
+_MAX_PLAN_CHARACTERS: Final = 100_000
 """Most characters of a query's plan as text, which Spark writes for every query; without a limit,
 long plans fill the memory."""
 
@@ -224,7 +224,7 @@ def open_spark() -> Iterator[SparkQueries]:
         SparkSession.builder.appName("kairos insights")
         .config("spark.ui.enabled", "false")
         .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.sql.maxPlanStringLength", _MOST_PLAN_CHARACTERS)
+        .config("spark.sql.maxPlanStringLength", _MAX_PLAN_CHARACTERS)
     )
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.insights.paths import Floats
 
 _Z_95: Final = NormalDist().inv_cdf(0.975)
-_MOST_POINTS: Final = 50
+_MAX_POINTS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _time_of(survival: Survival, share: float) -> int | None:
 
 def _points(survival: Survival) -> Iterator[CurvePoint]:
     count = len(survival.times)
-    places = np.unique(np.linspace(0, count - 1, min(count, _MOST_POINTS)).round().astype(int))
+    places = np.unique(np.linspace(0, count - 1, min(count, _MAX_POINTS)).round().astype(int))
     for place in places.tolist():
         yield CurvePoint(
             survival.times[place], survival.share_converted(place), survival.at_risk[place]

@@ -29,7 +29,7 @@ _FORMATS: Final[dict[str, Format]] = {
     ".jsonl": "ndjson",
     ".json": "ndjson",
 }
-MOST_AMOUNT: Final = 1e15
+MAX_AMOUNT: Final = 1e15
 """Greatest amount of a cell or an option: sums of them stay exact to a unit, and finite."""
 
 _LATEST: Final = 253_402_300_799_999_999
@@ -39,7 +39,7 @@ _GREATEST: Final = "1.7976931348623157e308"
 MORE_MEMORY: Final = "more memory than allowed: raise --memory (KAIROS_INSIGHTS_MEMORY)"
 _NO_NUMBER: Final = "is not a finite number"
 _NO_TEXT: Final = "is not in UTF-8"
-_LONGEST_LINE: Final = 64 * 1024 * 1024
+_MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 _KIND_WORDS: Final[dict[Kind, str]] = {
     "text": "a text",
     "amount": "a number",
@@ -208,7 +208,7 @@ def _csv_relation(file: Path, name: str) -> tuple[str, dict[str, str]]:
     sql = (
         f"read_csv({name}, columns = {{{columns}}}, auto_detect = false, header = true, "
         f"delim = ',', quote = '\"', escape = '\"', nullstr = '', null_padding = false, "
-        f"strict_mode = true, max_line_size = {_LONGEST_LINE})"
+        f"strict_mode = true, max_line_size = {_MAX_LINE_BYTES})"
     )
     return sql, types
 
@@ -265,7 +265,7 @@ def _ndjson_relation(file: Path, name: str) -> tuple[str, dict[str, str]]:
     columns = ", ".join(f"{sql_text(field)}: 'VARCHAR'" for field in fields)
     sql = (
         f"read_json({name}, format = 'newline_delimited', columns = {{{columns}}}, "
-        f"maximum_object_size = {_LONGEST_LINE})"
+        f"maximum_object_size = {_MAX_LINE_BYTES})"
     )
     return sql, fields
 
@@ -389,7 +389,7 @@ class Cell:
         elif column.kind != "number":
             self.faults.append((f"{value} < 0", "is negative"))
         if column.kind == "amount":
-            self.faults.append((f"{value} > {MOST_AMOUNT:.0f}", f"is above {MOST_AMOUNT:g}"))
+            self.faults.append((f"{value} > {MAX_AMOUNT:.0f}", f"is above {MAX_AMOUNT:g}"))
         if column.kind == "share":
             self.faults.append((f"{value} > 1", "is above 1"))
 

@@ -35,9 +35,9 @@ _TOUCH: Final = "kind = 'touch'"
 _UNIT_BITS: Final = 20
 _CONVERSION: Final = 1 << _UNIT_BITS
 _TIME_BITS: Final = _UNIT_BITS + 1
-_LONGEST_MS: Final = 1 << (62 - _TIME_BITS)
+_MAX_SPAN_MS: Final = 1 << (62 - _TIME_BITS)
 _UNITS: Final = _CONVERSION - 1
-_MOST_LISTED_EVENTS: Final = 32
+_MAX_LISTED_EVENTS: Final = 32
 """Most events of a history that is cut as a list, which takes time quadratic in its length."""
 
 _EVERYTHING_BUT_TIME: Final = _CONVERSION | _UNITS
@@ -244,10 +244,10 @@ class Journeys:
         begin, end = self._first_row("SELECT coalesce(min(ms), 0), coalesce(max(ms), 0) FROM rows")
         if self._options.until_ms is not None:
             end = self._options.until_ms
-        if end - begin >= _LONGEST_MS:
+        if end - begin >= _MAX_SPAN_MS:
             raise TableError(
                 f"{self._file}: occurred_at: times span more than "
-                f"{_LONGEST_MS // 31_557_600_000} years: one of them is wrong"
+                f"{_MAX_SPAN_MS // 31_557_600_000} years: one of them is wrong"
             )
         return begin, end
 
@@ -327,7 +327,7 @@ class Journeys:
             "histories",
             f"""
             SELECT customer, list_sort(list(key)) AS keys,
-                max(key & {_CONVERSION}) = 0 AND count(*) <= {_MOST_LISTED_EVENTS} AS is_plain
+                max(key & {_CONVERSION}) = 0 AND count(*) <= {_MAX_LISTED_EVENTS} AS is_plain
             FROM events GROUP BY customer
             """,
         )

@@ -50,7 +50,7 @@ def decrypt(file: Path, name: str, key: PgpKey | None, target: Path, limits: Con
     _open(key)
     target.unlink(missing_ok=True)  # a process whose parent was killed may still write there
     packed_bytes = file.stat().st_size
-    fault = _run(_Job(file, key, target, limits.most_bytes(packed_bytes)))
+    fault = _run(_Job(file, key, target, limits.limit_for(packed_bytes)))
     if fault is None:
         return Path(name).stem
     reason = fault.partition("\n")[0]
@@ -68,7 +68,7 @@ class _Job:
     file: Path
     key: PgpKey
     target: Path
-    most_bytes: int
+    max_bytes: int
 
 
 def _run(job: _Job) -> str | None:
@@ -96,7 +96,7 @@ def _decrypt_job(pipe: Connection) -> None:
         job: _Job = pipe.recv()
     except EOFError:
         return
-    resource.setrlimit(resource.RLIMIT_FSIZE, (job.most_bytes, job.most_bytes))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (job.max_bytes, job.max_bytes))
     decryptor = _open(job.key).decryptor(job.key.passphrase)
     try:
         decrypt_file(decryptor=decryptor, input=str(job.file), output=str(job.target))

@@ -20,7 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.config.delimiters import DELIMITERS, declared_delimiter, delimiter_by_name
-from pipeline.config.footers import MOST_LINES, FooterRule
+from pipeline.config.footers import MAX_LINES, FooterRule
 from pipeline.config.odd_texts import FORMULA, ROUNDED_NUMBER
 from pipeline.row_files.columns import (
     CONSENT,
@@ -207,7 +207,7 @@ def _separate_footer(
             candidates = []
         elif _may_be_footer(record, rule) or (candidates and _belongs_to_footer(record, rule)):
             candidates.append(record)
-            if len(candidates) > MOST_LINES:
+            if len(candidates) > MAX_LINES:
                 yield from _release_rows(candidates, rule)
                 candidates = []
         else:

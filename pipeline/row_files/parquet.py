@@ -20,7 +20,7 @@ from pipeline.row_files.row import (
     UnreadableRow,
 )
 
-_MOST_ROWS: Final = 10_000
+_MAX_ROWS: Final = 10_000
 _BATCH_BYTES: Final = 16 * 1024 * 1024
 """Size of an unpacked batch, estimated by the average row."""
 
@@ -79,7 +79,7 @@ def _rows(file: pq.ParquetFile, columns: Columns) -> Iterator[ReadRow]:
 def _rows_per_batch(file: pq.ParquetFile, group: int) -> int:
     metadata = file.metadata.row_group(group)
     row_bytes: int = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
-    return max(1, min(_MOST_ROWS, _BATCH_BYTES // row_bytes))
+    return max(1, min(_MAX_ROWS, _BATCH_BYTES // row_bytes))
 
 
 def _read_batch(batch: pa.RecordBatch, columns: Columns, offset: int) -> Iterator[ReadRow]:

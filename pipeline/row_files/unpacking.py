@@ -35,13 +35,13 @@ class ContentLimits:
     max_bytes: int
     max_ratio: float
 
-    def most_bytes(self, packed_bytes: int) -> int:
+    def limit_for(self, packed_bytes: int) -> int:
         """Return the number of bytes that the content of a file of `packed_bytes` may have."""
         return min(self.max_bytes, max(_HARMLESS_BYTES, int(packed_bytes * self.max_ratio)))
 
     def fault(self, step: str, packed_bytes: int) -> UnreadableError:
         """Return the error of a file whose content has more; `step`: unpacked or decrypted."""
-        limit = self.most_bytes(packed_bytes)
+        limit = self.limit_for(packed_bytes)
         if limit == self.max_bytes:
             return UnreadableError(f"{step} it is larger than {limit:,} bytes (`max_bytes`)")
         message = f"{step} it is more than {self.max_ratio:g} times its size (`max_ratio`)"
@@ -98,7 +98,7 @@ def _is_litter(name: str) -> bool:
 def _copy(
     source: IO[bytes] | gzip.GzipFile, target: Path, packed_bytes: int, limits: ContentLimits
 ) -> None:
-    remaining_bytes = limits.most_bytes(packed_bytes)
+    remaining_bytes = limits.limit_for(packed_bytes)
     with target.open("wb") as unpacked_file:
         while piece := source.read(_PIECE):
             remaining_bytes -= len(piece)

@@ -10,14 +10,14 @@ from pipeline.simulate.offers import GOLD_SHARE, HIGH_INTENT_SHARES, Intent, Tie
 _KNOWN_SHARE: Final = 0.7
 """Share of people who are customers from the start; the others may open an account."""
 
-_MOST_COOKIES: Final = 3
+_MAX_COOKIES: Final = 3
 _APP_SHARE: Final = 0.5
 _SILENT_SHARE: Final = 0.2
 
 _NUMBERS: Final = 10**8
 _STRIDE: Final = 7_919  # without a factor of 10, so that it reaches every number once
 _SEED_STRIDE: Final = 104_729
-MOST_CUSTOMERS: Final = 10**7
+MAX_CUSTOMERS: Final = 10**7
 
 _FIRST_NAMES: Final = (
     *("Ana", "Luis", "Marta", "Jorge", "Elena", "Pablo", "Sara", "Diego", "Clara", "Hugo"),
@@ -55,7 +55,7 @@ def customer(seed: int, index: int) -> SimulatedCustomer:
     draws = Draws.of(seed, "customer", index)
     tier: Tier = "gold" if draws.happens(GOLD_SHARE, "tier") else "standard"
     name = _FIRST_NAMES[draws.index(len(_FIRST_NAMES), "name")]
-    cookies = 1 + draws.index(_MOST_COOKIES, "cookies")
+    cookies = 1 + draws.index(_MAX_COOKIES, "cookies")
     has_app = draws.happens(_APP_SHARE, "app")
     is_silent = draws.happens(_SILENT_SHARE, "falls silent")
     return SimulatedCustomer(

@@ -12,7 +12,7 @@ from pipeline.simulate.events import WorldEvent
 START_MS: Final = round(datetime(2024, 1, 1, tzinfo=UTC).timestamp() * 1000)
 """The world's first moment: the same in every world, and long past, so that files can be sent."""
 
-MOST_DAYS: Final = 730
+MAX_DAYS: Final = 730
 """Most days of a world, so that all of its times are in the past."""
 
 

@@ -26,7 +26,7 @@ _CATEGORIES: Final = {
     "travel-insurance": "insurance",
     "personal-loan": "loans",
 }
-_MOST_VIEWS: Final = 3
+_MAX_VIEWS: Final = 3
 _TOPICS: Final = ("fees", "waiting time", "app", "declined payment")
 _MERCHANTS: Final = ("groceries", "fuel", "restaurant", "clothes", "pharmacy")
 
@@ -161,7 +161,7 @@ def _visit(diary: Diary, at: int, device: Identifier, logs_in: bool) -> None:
     if logs_in:
         identifiers = (customer.customer_id, device)
         diary.note(at + 20 * SECOND_MS, DiaryEvent(home.channel, "Logged In", identifiers))
-    for number in range(customer.draws.index(_MOST_VIEWS + 1, f"views {at}")):
+    for number in range(customer.draws.index(_MAX_VIEWS + 1, f"views {at}")):
         product = _PRODUCTS[customer.draws.index(len(_PRODUCTS), f"view {number} {at}")]
         category = _CATEGORIES.get(product, "other")
         view = DiaryEvent(home.channel, "Product Viewed", identifiers)

@@ -36,7 +36,7 @@ CONFIGURATION: Final = Path(__file__).parents[2] / "deploy" / "bank"
 
 _LOCAL_HOSTS: Final = ("127.0.0.1", "localhost", "::1")
 _CONNECTIONS: Final = 8
-_MOST_IN_FLIGHT: Final = 500
+_MAX_IN_FLIGHT: Final = 500
 _LOOK_S: Final = 0.1
 _RECEPTION_S: Final = 5.0
 """Time after the last event for which e-mails and calls are still received."""
@@ -158,13 +158,13 @@ async def _pass_messages(mailbox: Mailbox, audience: Audience, tasks: asyncio.Ta
 
 class _Pace:
     """Pace of events: sends them at their rate without waiting for answers, up to
-    `_MOST_IN_FLIGHT` at a time, and each customer's events one after the other."""
+    `_MAX_IN_FLIGHT` at a time, and each customer's events one after the other."""
 
     def __init__(self, tasks: asyncio.TaskGroup, audience: Audience, options: LiveOptions) -> None:
         self._tasks = tasks
         self._audience = audience
         self._options = options
-        self._room = asyncio.Semaphore(_MOST_IN_FLIGHT)
+        self._room = asyncio.Semaphore(_MAX_IN_FLIGHT)
         self._latest_tasks: dict[int, asyncio.Task[None]] = {}
 
     async def send_all(self, script: _Script, report: PlayReport) -> None:

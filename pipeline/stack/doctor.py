@@ -41,9 +41,9 @@ Grade: TypeAlias = Literal["ok", "note", "bad"]
 """Grade of a finding. `note`: it works, but deserves a look; `bad`: something does not work."""
 
 _PYTHON: Final = (3, 11)
-_LITTLE_BYTES: Final = 2 << 30
-_TOO_LITTLE_BYTES: Final = 200 << 20
-_MUCH_LAG: Final = 1_000
+_LOW_FREE_BYTES: Final = 2 << 30
+_MIN_FREE_BYTES: Final = 200 << 20
+_HIGH_LAG: Final = 1_000
 _TIMEOUT_S: Final = 5.0
 
 
@@ -110,9 +110,9 @@ def _check_disk(subject: str, folder: Path) -> Finding:
     parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free_bytes = shutil.disk_usage(parent).free
     text = f"{free_bytes / (1 << 30):.1f} GiB free at {parent}"
-    if free_bytes < _TOO_LITTLE_BYTES:
+    if free_bytes < _MIN_FREE_BYTES:
         return Finding(subject, "bad", text, "free some, or set KAIROS_HOME to another disk")
-    if free_bytes < _LITTLE_BYTES:
+    if free_bytes < _LOW_FREE_BYTES:
         return Finding(subject, "note", text, "topics grow: free some, or shorten their retention")
     return Finding(subject, "ok", text)
 
@@ -253,7 +253,7 @@ def _check_processes(status: StackStatus) -> Iterator[Finding]:
 
 def _check_lag(status: StackStatus) -> Iterator[Finding]:
     for group, lag in status.lag.items():
-        if lag > _MUCH_LAG:
+        if lag > _HIGH_LAG:
             mend = "is its process ready? more workers: `kairos up --workers`"
             yield Finding(group, "note", f"{lag:,} records behind", mend)
         else:

@@ -22,7 +22,7 @@ _RECORDS_PER_PARTITION: Final = 20_000
 _MIN_PREDICTIONS: Final = 200
 """Number of predictions below which nothing is reported about a model."""
 
-_LEAST_SHARE: Final = 1e-4
+_MIN_SHARE: Final = 1e-4
 _SIGNIFICANT_ERRORS: Final = 3.0
 """Number of standard errors above which a distance is significant."""
 
@@ -114,7 +114,7 @@ def stability_index(expected: tuple[float, ...], actual: tuple[float, ...]) -> f
     """Return the population stability index: 0 for equal shares; by convention a shift above
     0.25."""
     pairs = [
-        (max(a, _LEAST_SHARE), max(e, _LEAST_SHARE)) for a, e in zip(actual, expected, strict=True)
+        (max(a, _MIN_SHARE), max(e, _MIN_SHARE)) for a, e in zip(actual, expected, strict=True)
     ]
     return sum((a - e) * log(a / e) for a, e in pairs)
 

@@ -4,12 +4,12 @@ from typing import Final
 
 _STEADY_LIFE_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 10.0
+_MAX_PAUSE_S: Final = 10.0
 
 
 def pause_s(failures: int, spread: float) -> float:
     """Return the pause after a number of short lives in a row; `spread` in [0, 1) is the jitter."""
-    longest_pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(failures, 30))
+    longest_pause_s = min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(failures, 30))
     return longest_pause_s * (0.5 + spread / 2)
 
 

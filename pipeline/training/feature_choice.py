@@ -23,14 +23,14 @@ from pipeline.model.interaction import FactValue
 
 Labels = npt.NDArray[np.bool_]
 
-_MOST_TEXTS: Final = 12
+_MAX_TEXTS: Final = 12
 """Most texts of a value that become features, the most frequent ones."""
 
-_MOST_NAMES: Final = 64
-_LEAST_SHARE: Final = 0.005
+_MAX_NAMES: Final = 64
+_MIN_SHARE: Final = 0.005
 _EARLIEST_MS: Final = 946_684_800_000  # 2000: a greater number that is not in the future is a time
 _LEAK_AUC: Final = 0.995
-_LEAST_POSITIVES: Final = 30
+_MIN_POSITIVES: Final = 30
 
 
 def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[ModelFeature, ...]:
@@ -51,7 +51,7 @@ def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[Mod
             names[part][getattr(candidate, part)] += 1
         for name, value in _item_values(candidate):
             items.setdefault(name, []).append(value)
-    min_count = max(2, round(count * _LEAST_SHARE))
+    min_count = max(2, round(count * _MIN_SHARE))
     features = [
         feature
         for (source, name), known_values in sorted(values.items())
@@ -63,7 +63,7 @@ def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[Mod
         if n >= min_count
     ]
     for part in OF_CANDIDATE:
-        common_names = [name for name, n in names[part].most_common(_MOST_NAMES) if n >= min_count]
+        common_names = [name for name, n in names[part].most_common(_MAX_NAMES) if n >= min_count]
         if len(names[part]) > 1:
             features += [ModelFeature(part, equals=name) for name in sorted(common_names)]
     features += [
@@ -81,7 +81,7 @@ def leaking_features(
 
     Such a value most likely becomes known by reaching the goal: a leak.
     """
-    if min(labels.sum(), (~labels).sum()) < _LEAST_POSITIVES:
+    if min(labels.sum(), (~labels).sum()) < _MIN_POSITIVES:
         return []
     return [
         feature
@@ -143,7 +143,7 @@ def _features(
         yield ModelFeature(source, name)
     texts = Counter(value for value in values if isinstance(value, str))
     common_texts = [
-        text for text, n in texts.most_common(_MOST_TEXTS) if min_count <= n < len(values)
+        text for text, n in texts.most_common(_MAX_TEXTS) if min_count <= n < len(values)
     ]
     for text in sorted(common_texts):
         yield ModelFeature(source, name, text)

@@ -14,8 +14,8 @@ from pipeline.training.feature_choice import Labels
 
 Floats = npt.NDArray[np.float64]
 
-_LEAST_P: Final = 1e-6
-_LEAST_FOR_ISOTONIC: Final = 1_000
+_MIN_P: Final = 1e-6
+_MIN_ISOTONIC_EXAMPLES: Final = 1_000
 """Fewest examples for isotonic calibration; fewer are calibrated by Platt's two parameters."""
 
 _KNOTS: Final = 65
@@ -71,7 +71,7 @@ def fit(train: LabelledRows, held_back: LabelledRows) -> FittedModel:
     )
     text = booster.model_to_string(num_iteration=booster.best_iteration or -1)
     raw = np.asarray(booster.predict(held_back.rows, num_threads=1), dtype=np.float64)
-    method = isotonic_calibration if len(raw) >= _LEAST_FOR_ISOTONIC else logistic_calibration
+    method = isotonic_calibration if len(raw) >= _MIN_ISOTONIC_EXAMPLES else logistic_calibration
     return FittedModel(text, method(raw, held_back.labels), float(train.labels.mean()))
 
 
@@ -120,7 +120,7 @@ def logistic_calibration(raw: Floats, labels: Labels) -> Calibration:
 
 
 def _log_odds(p: Floats) -> Floats:
-    clipped_p = np.clip(p, _LEAST_P, 1 - _LEAST_P)
+    clipped_p = np.clip(p, _MIN_P, 1 - _MIN_P)
     odds: Floats = np.log(clipped_p / (1 - clipped_p))
     return odds
 
@@ -129,4 +129,4 @@ def calibrate(raw: Floats, calibration: Calibration | None) -> Floats:
     """Return probabilities strictly between 0 and 1."""
     if calibration is not None:
         raw = np.interp(raw, calibration.raw, calibration.p)
-    return np.clip(raw, _LEAST_P, 1 - _LEAST_P)
+    return np.clip(raw, _MIN_P, 1 - _MIN_P)

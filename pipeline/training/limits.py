@@ -10,8 +10,8 @@ from pipeline.training.feature_choice import leaking_features
 from pipeline.training.fitting import LabelledRows
 from pipeline.training.splitting import Split, TimedExample
 
-LEAST_EXAMPLES: Final = 200
-LEAST_POSITIVES: Final = 20
+MIN_EXAMPLES: Final = 200
+MIN_POSITIVES: Final = 20
 
 _T = TypeVar("_T", bound="LabelledExample")
 
@@ -34,15 +34,15 @@ class LabelledExample(TimedExample, Protocol):
 
 def require_examples(count: int, positives: int, noun: str) -> None:
     """Raise UntrainableError for too few examples."""
-    if count < LEAST_EXAMPLES:
+    if count < MIN_EXAMPLES:
         raise UntrainableError(
             f"{count:,} {noun} whose window is over by the end of the data: at least "
-            f"{LEAST_EXAMPLES} are needed (replay more days, or shorten --window)"
+            f"{MIN_EXAMPLES} are needed (replay more days, or shorten --window)"
         )
-    if min(positives, count - positives) < LEAST_POSITIVES:
+    if min(positives, count - positives) < MIN_POSITIVES:
         raise UntrainableError(
-            f"{positives:,} of {count:,} {noun} reached the goal: at least {LEAST_POSITIVES} that "
-            f"did and {LEAST_POSITIVES} that did not are needed (replay more days)"
+            f"{positives:,} of {count:,} {noun} reached the goal: at least {MIN_POSITIVES} that "
+            f"did and {MIN_POSITIVES} that did not are needed (replay more days)"
         )
 
 

@@ -27,7 +27,7 @@ from pipeline.training.model_folder import TrainedModel, digest_of_text
 from pipeline.training.replayed_data import DrawnDecision, Example, MessageGoal, ReplayedData
 from pipeline.training.splitting import is_tested, split
 
-LEAST_MESSAGES: Final = 20
+MIN_MESSAGES: Final = 20
 """Fewest messages of a treatment; with fewer, the model has no prediction for it."""
 
 _BATCH_DECISIONS: Final = 500
@@ -105,7 +105,7 @@ def _treatments(
             if (template := template_of(example.message.campaign, example.message.treatment))
             is not None
         )
-    return tuple(sorted(name for name, count in counts.items() if count >= LEAST_MESSAGES))
+    return tuple(sorted(name for name, count in counts.items() if count >= MIN_MESSAGES))
 
 
 def _labelled_rows(encoder: FeatureEncoder, examples: Sequence[Example]) -> LabelledRows:

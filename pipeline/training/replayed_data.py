@@ -26,7 +26,7 @@ _BATCH: Final = 2_000
 _UNSHOWN_OUTCOMES: Final = ("bounce", "expired")
 _CERTAIN_PROPENSITY: Final = 1.0 - 1e-9
 """Propensity above which a choice counts as certain, not drawn."""
-_LEAST_PROPENSITY: Final = 1e-9
+_MIN_PROPENSITY: Final = 1e-9
 """Propensity below which no choice can have been drawn, even among many items with little
 exploration."""
 _INTERACTION: Final = """
@@ -138,7 +138,7 @@ class ReplayedData:
         in a holdout of several campaigns.
         """
         choice_filter = f"""epoch_ms(decided_at) >= {since_ms} AND NOT contains(choice.slot, '#')
-            AND choice.propensity BETWEEN {_LEAST_PROPENSITY!r} AND {_CERTAIN_PROPENSITY!r}"""
+            AND choice.propensity BETWEEN {_MIN_PROPENSITY!r} AND {_CERTAIN_PROPENSITY!r}"""
         held_out = self._holdouts()
         rows = self._choices(goal, choice_filter, "TRUE")
         for _, choices in groupby(rows, key=itemgetter("decision_id")):

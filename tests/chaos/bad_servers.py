@@ -37,7 +37,7 @@ PARCEL: Final = "Parcel "
 _NONSENSE: Final = b"\x00\xff nonsense, not HTTP\r\n\r\n"
 _SLOW_S: Final = 1.5
 _RETRY_S: Final = 0.3
-_MOST_REPEATS: Final = 3
+_MAX_REPEATS: Final = 3
 
 
 _HEAD: Final = 'Content-Type: multipart/report; report-type={}; boundary="B"\r\n\r\n--B\r\n'
@@ -297,7 +297,7 @@ class BadServices:
 
     async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> None:
         """Post until the gateway accepts it, then repeat it up to a few times."""
-        repeats = self.weather.random.randint(1, _MOST_REPEATS)
+        repeats = self.weather.random.randint(1, _MAX_REPEATS)
         while repeats:
             self.posts += 1
             if await self._is_accepted(url, body, headers):

@@ -55,14 +55,14 @@ def folder(tmp_path: Path) -> Iterator[_WatchedFolder]:
     inbox, random = tmp_path / "inbox", Random(f"{SEED}/cuts")
     inbox.mkdir()
 
-    def most_bytes() -> int | None:
+    def max_bytes() -> int | None:
         """Return a limit for most connections: at the greeting, within a listing, or within a
         file."""
         return None if random.random() < 0.4 else random.choice((300, 4_000, 40_000, 2_000_000))
 
     with (
         running_sshd(tmp_path / "ssh") as server,
-        cutting_proxy(server.port, most_bytes) as port,
+        cutting_proxy(server.port, max_bytes) as port,
     ):
         variables = {"KAIROS_PARTITIONS": "2", "SFTP_KEY": str(server.private_key)}
         configuration = copy_configuration_for_server(

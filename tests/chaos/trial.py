@@ -20,7 +20,7 @@ _LEAD_S = 2.0
 """Time of load before the fault."""
 _TAIL_S = 2.0
 """Time of load after the fault."""
-_LONGEST_WAIT_S = 3.0
+_MAX_WAIT_S = 3.0
 """Time that exceeds every wait of the configuration."""
 _EVENTUAL_CHECKS_S = 60.0
 """Time for which eventual checks are repeated."""
@@ -96,7 +96,7 @@ class Laboratory:
         self.stack.wait_until_ready(GATEWAY)
         roll_call = call_the_roll(self.stack.url, load.run, self.stack.partitions)
         self.stack.wait_until_idle()
-        sleep(_LONGEST_WAIT_S)
+        sleep(_MAX_WAIT_S)
         self.stack.wait_until_idle()
         self.accepted_ids |= traffic.accepted_ids | roll_call
         self.posts += traffic.posts

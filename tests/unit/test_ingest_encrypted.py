@@ -104,7 +104,7 @@ def test_file_that_is_made_to_fill_the_disk_is_refused_in_time(
     limits = ContentLimits(10_000_000_000, 500.0)
     with pytest.raises(UnreadableError, match="more than 500 times its size"):
         decrypt(file, file.name, PgpKey(str(key)), target, limits)
-    assert target.stat().st_size <= limits.most_bytes(len(content)) < 256 * 1024 * 1024
+    assert target.stat().st_size <= limits.limit_for(len(content)) < 256 * 1024 * 1024
 
 
 def _literal_packets() -> Iterator[bytes]:

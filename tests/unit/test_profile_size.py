@@ -17,7 +17,7 @@ from pipeline.model.time import DAY_MS
 from tests.benchmarks.configurations import make_bundle
 
 _INTERACTIONS = 100_000
-_MOST_BYTES = 64 * 1024
+_MAX_BYTES = 64 * 1024
 _BEGIN_MS = 1_700_000_000_000
 _EVERY_MS = 30_000
 _PRODUCTS = 5_000
@@ -63,7 +63,7 @@ def test_profile_of_100_000_interactions_stays_small_and_right(config: Configura
         shard = apply(shard, interaction, config)
     assert shard is not None
     row = Row(ProfileState("customer_id:c", Shards({"customer_id:c/0": shard})))
-    assert len(msgspec.msgpack.encode(row)) < _MOST_BYTES
+    assert len(msgspec.msgpack.encode(row)) < _MAX_BYTES
     traits = view.traits((shard,), shard.clock, config)
     assert traits["interactions"] == _INTERACTIONS
     assert traits["metric-0"] == _purchases(7 * DAY_MS, shard.clock)

@@ -49,7 +49,7 @@ from pipeline.delivery.email.pool import ConnectionPool, Login, Mailer
 from pipeline.delivery.email.returned_reader import read_returned_mail
 from pipeline.delivery.retries import MisconfiguredError, TryAgainError, deliver_until
 
-_LONGEST_WAIT_S: Final = 60.0
+_MAX_WAIT_S: Final = 60.0
 _DOMAINS: Final = 10_000
 """Maximum of recipient domains with a limiter in memory."""
 
@@ -105,7 +105,7 @@ class EmailAdapter:
         if recipient is None:
             return _BAD_ADDRESS
         attempt_once = partial(self._try, parcel, recipient, attempt)
-        return await deliver_until(parcel, _LONGEST_WAIT_S, self._host.faults, attempt_once)
+        return await deliver_until(parcel, _MAX_WAIT_S, self._host.faults, attempt_once)
 
     async def close(self) -> None:
         for pool in self._pools.values():

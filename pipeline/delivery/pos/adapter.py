@@ -32,7 +32,7 @@ from pipeline.delivery.channel_adapter import (
 )
 from pipeline.delivery.retries import MisconfiguredError, TryAgainError, deliver_until
 
-_LONGEST_WAIT_S: Final = 60.0
+_MAX_WAIT_S: Final = 60.0
 _CONNECT_S: Final = 5.0
 _STATE_S: Final = 5.0
 _PRINT_S: Final = 30.0
@@ -64,7 +64,7 @@ class PosAdapter:
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         attempt_once = partial(self._try, parcel, attempt)
-        return await deliver_until(parcel, _LONGEST_WAIT_S, self._host.faults, attempt_once)
+        return await deliver_until(parcel, _MAX_WAIT_S, self._host.faults, attempt_once)
 
     async def _try(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         channel = self._host.find_channel(parcel.action.channel)

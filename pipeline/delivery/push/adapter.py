@@ -40,8 +40,8 @@ from pipeline.delivery.retries import MisconfiguredError, TryAgainError, deliver
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier
 
-_LONGEST_WAIT_S: Final = 60.0
-_LONGEST_REASON: Final = 160
+_MAX_WAIT_S: Final = 60.0
+_MAX_REASON_CHARACTERS: Final = 160
 _OTHER_KEY: Final = {"bounce": "address", "reason": "it was made with another VAPID key"}
 
 
@@ -79,7 +79,7 @@ class PushAdapter:
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         attempt_once = partial(self._try, parcel, attempt)
-        return await deliver_until(parcel, _LONGEST_WAIT_S, self._host.faults, attempt_once)
+        return await deliver_until(parcel, _MAX_WAIT_S, self._host.faults, attempt_once)
 
     async def _try(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         action = parcel.action
@@ -146,7 +146,7 @@ async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
 
 def _describe_key_refusal(service: str, reply: HttpReply) -> str:
     """Describe the refusal of a key, with the reason that the service gives."""
-    reason = " ".join(reply.body.decode(errors="replace").split())[:_LONGEST_REASON]
+    reason = " ".join(reply.body.decode(errors="replace").split())[:_MAX_REASON_CHARACTERS]
     text = f"{service} refuses the VAPID key, or `push.contact`: status {reply.status} {reason}"
     return text.strip()
 

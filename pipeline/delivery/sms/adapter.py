@@ -45,7 +45,7 @@ from pipeline.delivery.sms.access_tokens import AccessTokens
 from pipeline.delivery.sms.request import ProviderProblem, provider_post
 from pipeline.delivery.sms.segments import segments
 
-_LONGEST_WAIT_S: Final = 60.0
+_MAX_WAIT_S: Final = 60.0
 _SUCCESS_STATUSES: Final = range(200, 300)
 _RETRY_STATUSES: Final = frozenset({408, 425, 429, 503})
 
@@ -76,7 +76,7 @@ class SmsAdapter:
         attempt_once = partial(self._try, parcel, attempt)
         try:
             return await deliver_until(
-                parcel, _LONGEST_WAIT_S, self._host.faults, attempt_once, unanswered=may_repeat
+                parcel, _MAX_WAIT_S, self._host.faults, attempt_once, unanswered=may_repeat
             )
         except NoAnswerError as error:
             return UnconfirmedAttempt(str(error))

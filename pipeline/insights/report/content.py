@@ -42,8 +42,8 @@ from pipeline.insights.touches import Journeys, TouchOptions
 
 _MODELS: Final = ("first", "last", "linear", "position", "time-decay", "markov", "shapley")
 _REPLICATES: Final = 100
-_MOST_CELLS: Final = 60_000
-_MOST_NAMES: Final = 1_000
+_MAX_CELLS: Final = 60_000
+_MAX_NAMES: Final = 1_000
 _TREE_STEPS: Final = 5
 _TREE_NODES: Final = 60
 _GAP_MS: Final = 30 * 60_000
@@ -181,9 +181,9 @@ def _check_names(queries: Queries, folder: Path) -> None:
     counts = ", ".join(f"count(DISTINCT {kind})" for kind in kinds)
     [row] = queries.rows(f"SELECT {counts} FROM facts")
     for kind, count in zip(kinds, row, strict=True):
-        if count > _MOST_NAMES:
+        if count > _MAX_NAMES:
             raise TableError(
-                f"{folder / DECISIONS}: {kind}: {count:,} different ones, at most {_MOST_NAMES:,} "
+                f"{folder / DECISIONS}: {kind}: {count:,} different ones, at most {_MAX_NAMES:,} "
                 "fit a page: `kairos insights campaigns` counts them all"
             )
 
@@ -204,8 +204,8 @@ def _cells(queries: Queries) -> CellTable:
         "JOIN memberships USING (customer, event_id) GROUP BY ALL"
     )
     rows = queries.rows(f"{all_customers} ORDER BY ALL")
-    segment_rows = queries.rows(f"{by_segment} ORDER BY ALL LIMIT {_MOST_CELLS + 1}")
-    is_complete = len(rows) + len(segment_rows) <= _MOST_CELLS
+    segment_rows = queries.rows(f"{by_segment} ORDER BY ALL LIMIT {_MAX_CELLS + 1}")
+    is_complete = len(rows) + len(segment_rows) <= _MAX_CELLS
     return CellTable(
         columns, tuple(map(tuple, [*rows, *segment_rows] if is_complete else rows)), is_complete
     )
