@@ -33,6 +33,6 @@ def _print(finding: Finding) -> None:
     line = Text(f"{finding.grade:4}", style=_STYLES[finding.grade])
     line.append(f"  {plain(finding.subject):22}  ", style="default")
     line.append(plain(finding.text), style="default")
-    if finding.mend:
-        line.append(f" → {plain(finding.mend)}", style="default")
+    if finding.remedy:
+        line.append(f" → {plain(finding.remedy)}", style="default")
     out.print(line, soft_wrap=True)

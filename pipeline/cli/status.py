@@ -57,7 +57,10 @@ def _print(status: StackStatus) -> None:
     )
     if status.budgets:
         print_budgets(status.budgets)
-    out.print(f"configuration {status.configuration or 'none applied'}")
+    if status.problem:
+        out.print(f"configuration unknown: {status.problem}", soft_wrap=True)
+    else:
+        out.print(f"configuration {status.configuration or 'none applied'}")
 
 
 def print_budgets(budgets: Iterable[BudgetStatus]) -> None:

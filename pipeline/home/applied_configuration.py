@@ -9,7 +9,10 @@ from pipeline.settings import Settings
 
 
 def applied_configuration(settings: Settings) -> Configuration | None:
-    """Return the configuration in force; None if there never was one. Raises KafkaException."""
+    """Return the configuration in force; None if there never was one.
+
+    Raises KafkaException and RegistryError.
+    """
     records = Records(settings, open_codec(settings))
     body = None
     for _, record in records.read_all(topics.CONFIGURATION, ConfigurationRecord):

@@ -44,8 +44,8 @@ def write_last_file(folder: Path, last_file: LastFile) -> None:
 
 
 def find_incomplete_lists(home: Path) -> tuple[LastFile, ...]:
-    """Return the lists whose last file removed no members, because the earlier members were
-    lost."""
+    """Return the last files of lists whose next file ("lost") removes or last file ("renewed")
+    removed no members, because the earlier members are lost."""
     folders = sorted((ingest_folder(home) / LISTS).glob("*/*"))
     files = map(read_last_file, folders)
     return tuple(file for file in files if file is not None and file.memory != "kept")

@@ -1,6 +1,6 @@
 """Diagnosis of a home: one finding a line, each with its remedy.
 
-Nothing is changed, and a check that cannot be made is left out: the others do not depend on it.
+Nothing is changed. What cannot be read is reported once; checks that need it are left out.
 """
 
 import platform
@@ -47,17 +47,17 @@ _HIGH_LAG: Final = 1_000
 _TIMEOUT_S: Final = 5.0
 
 
-class Finding(Struct, frozen=True):
-    """Result of a check; `mend`: the remedy, empty if none is needed or `text` has it."""
+class Finding(Struct, frozen=True, rename={"remedy": "mend"}):
+    """Result of a check; `remedy` is empty if none is needed or `text` contains it."""
 
     subject: str
     grade: Grade
     text: str
-    mend: str = ""
+    remedy: str = ""
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Yield each finding as soon as it is known."""
+    """Yield the findings one by one, each as soon as its check is done."""
     yield _check_python()
     yield from _check_java(settings)
     yield _check_disk("home", settings.home)
@@ -68,16 +68,24 @@ def examine(settings: Settings) -> Iterator[Finding]:
     broker = _check_broker(settings, status)
     yield broker
     if broker.grade == "ok":
-        settings = with_existing_partitions(settings)
-        configuration = applied_configuration(settings)
-        yield _check_topics(settings, configuration)
-        yield _check_schemas(settings)
-        yield _check_configuration(configuration)
-        yield _check_dead_letters(settings)
-        yield from _check_models(settings)
-        yield from _check_budgets(settings, configuration)
+        yield from _check_topics_and_content(settings)
     yield from _check_processes(status)
     yield from _check_lag(status)
+
+
+def _check_topics_and_content(settings: Settings) -> Iterator[Finding]:
+    """Check the topics and what they hold, which nobody can read without the schemas."""
+    settings = with_existing_partitions(settings)
+    schemas = _check_schemas(settings)
+    configuration = applied_configuration(settings) if schemas.grade == "ok" else None
+    yield _check_topics(settings, configuration)
+    yield schemas
+    if schemas.grade == "ok":
+        yield _check_configuration(configuration)
+    yield _check_dead_letters(settings)
+    if schemas.grade == "ok":
+        yield from _check_models(settings)
+        yield from _check_budgets(settings, configuration)
 
 
 def _check_python() -> Finding:
@@ -94,16 +102,16 @@ def _check_java(settings: Settings) -> Iterator[Finding]:
     try:
         java = find_java(settings.java_home)
     except BrokerError as error:
-        yield Finding("java", "bad", f"none of version {MINIMUM_MAJOR} or later", str(error))
+        yield Finding("java", "bad", f"no Java {MINIMUM_MAJOR} or later", str(error))
     else:
         yield Finding("java", "ok", f"{java.version} at {java.executable}")
     cache = settings.cache_dir.absolute() / "maven"
     missing = sum(not (cache / jar.path).exists() for jar in pinned_jars())
     if missing:
-        text = f"{missing} of Kafka's jars are not in {cache}"
+        text = f"{missing} of Kafka's jars are missing in {cache}"
         yield Finding("jars", "note", text, "the first start downloads them (45 MB)")
     else:
-        yield Finding("jars", "ok", f"Kafka's are in {cache}")
+        yield Finding("jars", "ok", f"Kafka's jars are in {cache}")
 
 
 def _check_disk(subject: str, folder: Path) -> Finding:
@@ -118,44 +126,42 @@ def _check_disk(subject: str, folder: Path) -> Finding:
 
 
 def _check_lists(home: Path) -> Iterator[Finding]:
-    """Report whole lists whose last or next file cannot remove the members that left."""
+    """Report whole lists whose last or next file cannot remove members who have left."""
     for incomplete in find_incomplete_lists(home):
-        text = (
-            f"the members of the file before {incomplete.file} are lost, so that it removed nobody"
-            if incomplete.memory == "renewed"
-            else f"the members of {incomplete.file} are lost: the next file removes nobody"
-        )
-        mend = "remove members that left since by hand; the file after the next removes them again"
-        yield Finding(f"list {incomplete.list}", "note", text, mend)
+        if incomplete.memory == "renewed":
+            text = f"the members before {incomplete.file} are lost: that file removed nobody"
+            remedy = "remove by hand those whom it no longer named; the next file removes again"
+        else:
+            text = f"the members of {incomplete.file} are lost: the next file removes nobody"
+            remedy = (
+                "remove by hand those whom the next file no longer names; later files remove again"
+            )
+        yield Finding(f"list {incomplete.list}", "note", text, remedy)
 
 
 def _check_channels(home: Path) -> Iterator[Finding]:
-    """Report the channels that hold their messages back, until these expire."""
+    """Report the channels that hold back their messages, which expire meanwhile."""
     for fault in find_channel_faults(home):
-        text = f"holds its messages back since {_minute(fault.since_ms)}: {fault.why}"
-        mend = "mend it in channels.yaml, its provider's file or the adapter's environment"
-        yield Finding(f"channel {fault.channel}", "bad", text, mend)
+        text = f"has held back its messages since {_format_minute(fault.since_ms)}: {fault.why}"
+        remedy = "correct channels.yaml, its provider's file or the adapter's environment"
+        yield Finding(f"channel {fault.channel}", "bad", text, remedy)
 
 
-def _minute(at_ms: int) -> str:
+def _format_minute(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _check_gateway_port(settings: Settings, status: StackStatus) -> Finding:
     own_ports = {port for process in status.processes for port in process.ports.values()}
     port = settings.gateway_port
-    if port in own_ports or is_free(port):
-        return Finding(
-            "port", "ok", f"{port} for the gateway is {_owner_of_port(port in own_ports)}"
-        )
+    if port in own_ports:
+        return Finding("port", "ok", f"{port} for the gateway is in use by this stack")
+    if is_free(port):
+        return Finding("port", "ok", f"{port} for the gateway is free")
     if "gateway_port" in settings.model_fields_set:
-        mend = "set KAIROS_GATEWAY_PORT to one that is free"
-        return Finding("port", "bad", f"{port} is taken by another program", mend)
+        remedy = "set KAIROS_GATEWAY_PORT to one that is free"
+        return Finding("port", "bad", f"{port} is taken by another program", remedy)
     return Finding("port", "ok", f"{port} is taken by another program: the gateway takes another")
-
-
-def _owner_of_port(is_own: bool) -> str:
-    return "in use by this stack" if is_own else "free"
 
 
 def _check_broker(settings: Settings, status: StackStatus) -> Finding:
@@ -166,10 +172,10 @@ def _check_broker(settings: Settings, status: StackStatus) -> Finding:
     except NoBrokerError:
         return Finding("broker", "note", "it does not run", "start everything with `kairos up`")
     except KafkaException as error:
-        mend = "look into HOME/broker/broker.log; `kairos broker stop`, then `kairos up`"
+        remedy = "look into HOME/broker/broker.log; `kairos broker stop`, then `kairos up`"
         if settings.bootstrap_servers is not None:
-            mend = "check KAIROS_BOOTSTRAP_SERVERS and the KAIROS_KAFKA_* settings"
-        return Finding("broker", "bad", f"{broker} does not answer: {error.args[0]}", mend)
+            remedy = "check KAIROS_BOOTSTRAP_SERVERS and the KAIROS_KAFKA_* settings"
+        return Finding("broker", "bad", f"{broker} does not answer: {error.args[0]}", remedy)
     return Finding("broker", "ok", f"{broker} answers, {count} topics")
 
 
@@ -194,8 +200,8 @@ def _check_schemas(settings: Settings) -> Finding:
 
 def _check_configuration(configuration: Configuration | None) -> Finding:
     if configuration is None:
-        mend = "`kairos up --config DIR` (deploy/demo is an example)"
-        return Finding("configuration", "bad", "none was applied", mend)
+        remedy = "`kairos up --config DIR` (deploy/demo is an example)"
+        return Finding("configuration", "bad", "none was applied", remedy)
     return Finding("configuration", "ok", f"{configuration.digest} is in force")
 
 
@@ -208,7 +214,7 @@ def _check_dead_letters(settings: Settings) -> Finding:
 
 def _check_models(settings: Settings) -> Iterator[Finding]:
     """Report the models in force whose latest predictions drift."""
-    mend = "train it again (`kairos train propensity`), or `kairos models rollback NAME`"
+    remedy = "train it again (`kairos train propensity`), or `kairos models rollback NAME`"
     for drift in drifts(settings, now_ms()):
         faults = []
         if drift.psi > settings.model_psi:
@@ -218,21 +224,21 @@ def _check_models(settings: Settings) -> Iterator[Finding]:
                 f"mean prediction {drift.mean_prediction:.3f}, observed {drift.observed_rate:.3f}"
             )
         if faults:
-            yield Finding(f"model {drift.label}", "note", f"drifts: {', '.join(faults)}", mend)
+            yield Finding(f"model {drift.label}", "note", f"drifts: {', '.join(faults)}", remedy)
         else:
             yield Finding(f"model {drift.label}", "ok", f"{drift.n:,} predictions as in its test")
 
 
 def _check_budgets(settings: Settings, configuration: Configuration | None) -> Iterator[Finding]:
-    """Report the campaigns that are out of budget."""
+    """Report the campaigns whose budget was exhausted before most of its period was over."""
     if configuration is None or not configuration.budgets:
         return
     records = read_budgets(settings.kafka(), open_codec(settings)).values()
-    mend = "raise its budget, or narrow its audience: `kairos insights campaigns` has its results"
+    remedy = "raise its budget, or narrow its audience: `kairos insights campaigns` has its results"
     descriptions = tuple(early_exhaustions(records, configuration, now_ms()))
-    yield from (Finding("budget", "note", text, mend) for text in descriptions)
+    yield from (Finding("budget", "note", text, remedy) for text in descriptions)
     if not descriptions:
-        yield Finding("budget", "ok", "every campaign has budget left")
+        yield Finding("budget", "ok", "no campaign exhausted its budget early")
 
 
 def _check_processes(status: StackStatus) -> Iterator[Finding]:
@@ -254,7 +260,7 @@ def _check_processes(status: StackStatus) -> Iterator[Finding]:
 def _check_lag(status: StackStatus) -> Iterator[Finding]:
     for group, lag in status.lag.items():
         if lag > _HIGH_LAG:
-            mend = "is its process ready? more workers: `kairos up --workers`"
-            yield Finding(group, "note", f"{lag:,} records behind", mend)
+            remedy = "see that its process is ready, or add workers: `kairos up --workers`"
+            yield Finding(group, "note", f"{lag:,} records behind", remedy)
         else:
             yield Finding(group, "ok", f"{lag:,} records behind")

@@ -2,6 +2,7 @@
 
 from confluent_kafka import KafkaException
 
+from pipeline.adapters.avro import RegistryError
 from pipeline.adapters.budget_log import read_budgets
 from pipeline.adapters.consumer_groups import all_groups
 from pipeline.adapters.lag import LagReader
@@ -14,26 +15,32 @@ from pipeline.stack.status import BrokerStatus, StackStatus, process_statuses
 
 
 def inspect(settings: Settings) -> StackStatus:
-    """Return the status; without a broker, its parts from Kafka are left out."""
+    """Return the status. Without a broker, its parts from Kafka are left out; without the schema
+    registry, those that need the configuration."""
     home = settings.home.resolve()
     lag: dict[str, int] = {}
     budgets: dict[str, BudgetRecord] = {}
-    configuration = None
+    configuration, problem = None, ""
     try:
-        configuration = applied_configuration(settings)
+        try:
+            configuration = applied_configuration(settings)
+        except RegistryError as error:
+            problem = str(error)
         lag = LagReader(settings.kafka(), all_groups(configuration)).lag()
         if configuration is not None and configuration.budgets:
             budgets = read_budgets(settings.kafka(), open_codec(settings))
-    except (NoBrokerError, KafkaException, TimeoutError):
-        pass
-    digest = configuration.digest if configuration else None
+    except NoBrokerError:
+        problem = "the broker does not run"
+    except (KafkaException, TimeoutError) as error:
+        problem = f"the broker does not answer: {error}"
     return StackStatus(
         home=str(home),
         broker=_broker(settings),
-        configuration=digest,
+        configuration=configuration.digest if configuration else None,
         lag=lag,
         processes=process_statuses(home, lag),
         budgets=campaign_budgets(budgets.values()),
+        problem=problem,
     )
 
 

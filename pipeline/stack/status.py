@@ -42,7 +42,7 @@ class BrokerStatus(Struct, frozen=True):
 
 class StackStatus(Struct, frozen=True):
     """Status of a home; `lag`: by consumer group; `configuration`: digest of the one in force;
-    `budgets`: those of campaigns."""
+    `budgets`: those of campaigns; `problem`: why parts of it are missing, empty if none are."""
 
     home: str
     broker: BrokerStatus
@@ -50,6 +50,7 @@ class StackStatus(Struct, frozen=True):
     lag: dict[str, int]
     processes: tuple[ProcessStatus, ...]
     budgets: tuple[BudgetStatus, ...] = ()
+    problem: str = ""
 
 
 def process_statuses(home: Path, lag: Mapping[str, int]) -> tuple[ProcessStatus, ...]:

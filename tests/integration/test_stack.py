@@ -12,6 +12,7 @@ import duckdb
 import psutil
 import pytest
 
+from pipeline.stack.doctor import examine
 from pipeline.stack.supervision import read_supervision
 from tests.support.receiver import Receiver
 from tests.support.stack import Stack, eventually, running_stack
@@ -33,6 +34,17 @@ def second_stack(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -
     }
     with running_stack(Stack(home, configuration, variables)) as stack:
         yield stack
+
+
+def test_doctor_checks_all_that_it_can_read_without_the_registry(stack: Stack) -> None:
+    url = "http://127.0.0.1:1"
+    settings = stack.settings.model_copy(update={"schema_registry_url": url})
+    findings = {finding.subject: finding for finding in examine(settings)}
+    assert findings["schemas"].grade == "bad"
+    assert url in findings["schemas"].text
+    assert findings["topics"].grade == findings[_GATEWAY].grade == "ok"
+    assert {"dead letters", "kairos.identity"} <= set(findings)
+    assert "configuration" not in findings
 
 
 def test_status_names_every_process(stack: Stack, second_stack: Stack) -> None:
