@@ -30,9 +30,9 @@ _HIDDEN_VALUE: Final = "what is written"
 _DATES: Final = ("starts", "ends", "since", "earliest")
 _PATTERNS: Final = {
     NAME_PATTERN: "not a name: a letter, then letters, digits, '_', '.' or '-'",
-    SECRET_PATTERN: "no name of a secret: write ${NAME}, and set that variable where it is used",
+    SECRET_PATTERN: "not the name of a secret: write ${NAME}, and set this variable in its process",
     DURATION_PATTERN: "not a duration such as 30s, 5m, 12h, 7d",
-    CURRENCY_PATTERN: "no currency: write its three capital letters, such as EUR",
+    CURRENCY_PATTERN: "not a currency: write its three capital letters, such as EUR",
     TIME_OF_DAY_PATTERN: 'not a time of day such as "22:00", in quotes',
 }
 

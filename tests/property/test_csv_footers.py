@@ -191,4 +191,4 @@ def test_invalid_footer_pattern_is_named() -> None:
     watch = {"watch": "w", "source": "shop", "folder": "/in", "csv": {"footer": "(TRL"}}
     [(place, reason)] = problems(ingest={"watches": [watch]})
     assert place == "ingest/watches/0/csv/footer"
-    assert "no regular expression" in reason
+    assert "not a regular expression" in reason

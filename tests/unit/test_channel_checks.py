@@ -51,7 +51,7 @@ def test_url_may_hold_variables(tmp_path: Path, url: str) -> None:
         ({"url": "http://mx.example"}, "smtp+starttls://"),
         ({"url": "smtps://u:p@mx.example"}, "stand in `email`"),
         ({"url": "smtp://mx.example", "email": _EMAIL + ", user: u, password: '${P}'"}, "in clear"),
-        ({"email": "from: shop"}, "no e-mail address"),
+        ({"email": "from: shop"}, "not an e-mail address"),
         ({"email": _EMAIL + ", user: u"}, "go together"),
         ({"email": _EMAIL + ", track: [opens]"}, "tracking needs `links`"),
         ({"email": _EMAIL + ", returned: mail/returned"}, "from /"),

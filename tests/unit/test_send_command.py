@@ -90,7 +90,7 @@ def test_whole_last_row_of_a_customer_called_total_is_sent(check: Any) -> None:
     assert (code, "3 interactions would be sent, 0 refused" in output) == (0, True)
 
 
-def test_footer_that_is_no_pattern_is_named(check: Any) -> None:
+def test_invalid_footer_pattern_is_named_by_the_command(check: Any) -> None:
     code, output = check(_TOTAL, "--footer", "(Total")
     assert code == 2
-    assert "no regular expression" in " ".join(output.split())
+    assert "not a regular expression" in " ".join(output.split())
