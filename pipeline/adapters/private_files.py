@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-SUPERVISED: Final = "KAIROS_STACK"
+STACK_VARIABLE: Final = "KAIROS_STACK"
 """Variable that is set to the home in every process of a stack, its supervisor included."""
 
 _OTHER_USERS_MASK: Final = 0o077
@@ -32,7 +32,7 @@ def make_home(home: Path) -> None:
     A process of the home's own stack does not recreate a home that was removed meanwhile. Raises
     FileNotFoundError there.
     """
-    if os.environ.get(SUPERVISED) != str(home.resolve()):
+    if os.environ.get(STACK_VARIABLE) != str(home.resolve()):
         make_private_folder(home)
     elif not home.exists():
         raise FileNotFoundError(errno.ENOENT, "the home was removed", str(home))

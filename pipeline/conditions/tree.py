@@ -172,7 +172,7 @@ def latest_time_of(condition: "Condition") -> str:
 
 def is_hidden(trait: str) -> bool:
     """Return whether the trait belongs to a condition instead of being declared."""
-    return trait.startswith(_HIDDEN)
+    return trait.startswith(_HIDDEN_PREFIX)
 
 
 def _hidden_name(meaning: object) -> str:
@@ -180,9 +180,9 @@ def _hidden_name(meaning: object) -> str:
 
     Rows store state under it: renaming a class or field of the tree would lose that state.
     """
-    return _HIDDEN + sha256(repr(meaning).encode()).hexdigest()[:16]
+    return _HIDDEN_PREFIX + sha256(repr(meaning).encode()).hexdigest()[:16]
 
 
-_HIDDEN: Final = "~"
+_HIDDEN_PREFIX: Final = "~"
 
 Condition: TypeAlias = All | Any | Not | Compare | Member | Entered | Sequence | Absence

@@ -13,7 +13,7 @@ from pipeline.model.learning import LearningRecord, Posterior
 Tie: TypeAlias = tuple[str, str, str]
 """Campaign, offer and treatment."""
 
-NOTHING_LEARNED: Final = "0"
+INITIAL_KNOWLEDGE_NAME: Final = "0"
 """Name of the knowledge before the first snapshot."""
 WITHHELD_OFFER: Final = ""
 """Offer of the posteriors of held-out customers."""
@@ -63,7 +63,7 @@ class Knowledge(Struct, frozen=True):
         )
 
 
-EMPTY_KNOWLEDGE: Final = Knowledge(NOTHING_LEARNED, {})
+EMPTY_KNOWLEDGE: Final = Knowledge(INITIAL_KNOWLEDGE_NAME, {})
 
 
 def knowledge_of(record: LearningRecord) -> Knowledge:
@@ -125,4 +125,4 @@ def recorded_knowledge(decision: Decision) -> Knowledge:
         (candidate.campaign, candidate.treatment, decision.bin): candidate.anyway
         for candidate in decision.candidates
     }
-    return Knowledge(decision.snapshot or NOTHING_LEARNED, evidence, baselines)
+    return Knowledge(decision.snapshot or INITIAL_KNOWLEDGE_NAME, evidence, baselines)

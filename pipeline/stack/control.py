@@ -15,7 +15,7 @@ from pipeline.adapters.broker import BrokerFailure
 from pipeline.adapters.broker.ports import find_free_port, is_free
 from pipeline.adapters.broker.warmup import warm_up
 from pipeline.adapters.consumer_groups import adapter_inputs
-from pipeline.adapters.private_files import SUPERVISED
+from pipeline.adapters.private_files import STACK_VARIABLE
 from pipeline.adapters.run_state import announcements
 from pipeline.config.compile import Configuration
 from pipeline.home.codec import register
@@ -229,7 +229,7 @@ def _start_supervisor(home: Path, partitions: int) -> None:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, "KAIROS_PARTITIONS": str(partitions), SUPERVISED: str(home)},
+            env={**os.environ, "KAIROS_PARTITIONS": str(partitions), STACK_VARIABLE: str(home)},
         )
 
 

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping
 
 import psutil
 
-from pipeline.adapters.private_files import SUPERVISED
+from pipeline.adapters.private_files import STACK_VARIABLE
 from pipeline.config.keys import variable_names
 from pipeline.config.model import Bundle
 from pipeline.settings import PREFIX
 
 _PLAN_VARIABLES = frozenset(
-    (SUPERVISED, "KAIROS_HOME", "KAIROS_PARTITIONS", "KAIROS_WORKERS", "KAIROS_GATEWAY_PORT")
+    (STACK_VARIABLE, "KAIROS_HOME", "KAIROS_PARTITIONS", "KAIROS_WORKERS", "KAIROS_GATEWAY_PORT")
 )
 """Variables that the start of a stack sets itself, or whose change a running one adopts."""
 

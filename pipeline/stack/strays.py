@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.adapters.private_files import SUPERVISED
+from pipeline.adapters.private_files import STACK_VARIABLE
 from pipeline.adapters.run_state import announcements
 
 SUPERVISOR_MODULE = "pipeline.stack.supervisor"
@@ -51,7 +51,7 @@ def end(processes: Iterable[psutil.Process]) -> int:
 
 
 def _belongs_to(home: Path, process: psutil.Process) -> bool:
-    if process.environ().get(SUPERVISED) == str(home):
+    if process.environ().get(STACK_VARIABLE) == str(home):
         return True
     return process.cmdline()[-3:] == ["-m", SUPERVISOR_MODULE, str(home)]
 

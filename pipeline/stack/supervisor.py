@@ -19,7 +19,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO
 
-from pipeline.adapters.private_files import SUPERVISED, make_folder, restrict_new_files
+from pipeline.adapters.private_files import STACK_VARIABLE, make_folder, restrict_new_files
 from pipeline.adapters.process_identity import ProcessHandle
 from pipeline.adapters.run_state import run_folder, withdraw
 from pipeline.home import logs
@@ -104,7 +104,7 @@ class Keeper:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "KAIROS_HOME": str(self._home), SUPERVISED: str(self._home)},
+                env={**os.environ, "KAIROS_HOME": str(self._home), STACK_VARIABLE: str(self._home)},
             )
         self._report(
             SupervisedProcess(

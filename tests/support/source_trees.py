@@ -39,7 +39,7 @@ def modules(*packages: str) -> Iterator[tuple[Path, ast.Module]]:
 
 @cache
 def nodes(tree: ast.Module) -> tuple[ast.AST, ...]:
-    """Return all nodes of a tree; kept, since tests share them and a walk is slow."""
+    """Return all nodes of a tree; cached, since tests share trees and a walk is slow."""
     return tuple(ast.walk(tree))
 
 
@@ -82,7 +82,7 @@ def is_value(node: ast.AST) -> bool:
 
 
 def is_context(node: Function) -> bool:
-    """Return whether the function is for `with`, whose line names a state: `with stopped(it)`."""
+    """Return whether the function is a context manager, which a state may name: `stopped`."""
     return any("contextmanager" in _decorator(decorator) for decorator in node.decorator_list)
 
 
@@ -90,9 +90,9 @@ def value_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
     """Yield name and line of each value: variable, parameter, attribute, property, fixture.
 
     Fields of classes are left out, since stored rows and JSON fix their names; so are truth values,
-    which are named by states: `stopped`.
+    which are named by states (`stopped`), and labels (`STALLED = "stalled"`).
     """
-    states = _fields(tree) | _truth_values(tree)
+    exempt_nodes = _fields(tree) | _truth_values(tree) | _labels(tree)
     for node in nodes(tree):
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() if is_value(node):
@@ -101,7 +101,7 @@ def value_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
             case ast.arg() if not _is_truth(node.annotation):
                 yield node.arg, node.lineno
             case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
-                if node not in states:
+                if node not in exempt_nodes:
                     yield name, node.lineno
 
 
@@ -116,8 +116,7 @@ def _fields(tree: ast.Module) -> frozenset[ast.AST]:
 
 
 def _truth_values(tree: ast.Module) -> frozenset[ast.AST]:
-    """Return the targets of assignments whose value or annotation shows a truth value, or a text
-    that names a state."""
+    """Return the targets of assignments whose value or annotation shows a truth value."""
     targets: list[ast.AST] = []
     for node in nodes(tree):
         match node:
@@ -128,6 +127,21 @@ def _truth_values(tree: ast.Module) -> frozenset[ast.AST]:
             case ast.AnnAssign() if _is_truth(node.annotation) or _shows_truth(node.value):
                 targets.append(node.target)
     return frozenset(targets)
+
+
+def _labels(tree: ast.Module) -> frozenset[ast.AST]:
+    """Return the targets of assignments of texts that spell the target's name."""
+    return frozenset(
+        target
+        for node in nodes(tree)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name) and _spell(node.value.value) == _spell(target.id)
+    )
+
+
+def _spell(name: object) -> str:
+    return "".join(filter(str.isalpha, str(name).lower()))
 
 
 def _is_truth(annotation: ast.expr | None) -> bool:
@@ -141,7 +155,7 @@ def _shows_truth(value: ast.expr | None) -> bool:
         case ast.BoolOp():
             return all(map(_shows_truth, value.values))
         case ast.Constant():
-            return isinstance(value.value, bool | str)
+            return isinstance(value.value, bool)
         case ast.Await():
             return _shows_truth(value.value)
         case ast.Call():

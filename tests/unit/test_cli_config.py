@@ -18,7 +18,7 @@ _COMMA_ERROR = (
     "28: YAML: expected ',' or '}', but got ':'; write a comma before it, or close the bracket of "
     "line 3"
 )
-_WHEN = "when: {trait: purchases, gte: 1}"
+_CONDITION = "when: {trait: purchases, gte: 1}"
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_valid_folder_exits_with_0(folder: Path) -> None:
 )
 def test_mistake_exits_with_1_and_its_place(folder: Path, line: str, message: str) -> None:
     text = (folder / _BUYERS).read_text()
-    (folder / _BUYERS).write_text(text.replace(_WHEN, line))
+    (folder / _BUYERS).write_text(text.replace(_CONDITION, line))
     result = validate(folder)
     assert (result.exit_code, result.stdout) == (1, "")
     expected = [f"{_BUYERS}:3:{message}", f"kairos: {folder} has 1 error"]

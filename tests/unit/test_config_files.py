@@ -60,7 +60,7 @@ def test_comments_and_order_of_fields_do_not_change_the_digest(folder: Path) -> 
 CART = "campaigns/cart-recovery.yaml"
 LOYALTY = "campaigns/loyalty.yaml"
 BUCKET = "rule: bucket\n    of: trait.{}\n    thresholds: {}"
-VIEWED = "when: {name: product_view}"
+VIEW_RULE = "when: {name: product_view}"
 ZONE = "enrichers: {local_time: {zone: nowhere}}\nsession_gap:"
 
 
@@ -102,7 +102,7 @@ def _currency(begin: str = "2024-05-01", of: str = "properties.total") -> str:
         ("profile.yaml", "rule: count", "rule: bucket", "rule: bucket", "needs `of: trait.NAME`"),
         ("profile.yaml", "rule: count", BUCKET.format("view", "[1]"), "trait.view", "'views'?"),
         ("profile.yaml", "rule: count", BUCKET.format("views", "[1]"), "trait.v", "bucket itself"),
-        ("profile.yaml", "rule: count", BUCKET.format("sessions", "[1]"), VIEWED, "has no when"),
+        ("profile.yaml", "rule: count", BUCKET.format("sessions", "[1]"), VIEW_RULE, "has no when"),
         ("profile.yaml", "rule: count", BUCKET.format("sessions", "[2, 1, 3]"), "thr", "descend"),
         ("profile.yaml", "rule: count", BUCKET.format("sessions", "[1, 1d]"), "thr", "not both"),
         ("profile.yaml", "rule: count", "rule: count\n    thresholds: [1]", "thresholds", "only a"),

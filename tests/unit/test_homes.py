@@ -13,7 +13,7 @@ import psutil
 import pytest
 from msgspec.structs import replace
 
-from pipeline.adapters.private_files import SUPERVISED, make_home_private, make_private_folder
+from pipeline.adapters.private_files import STACK_VARIABLE, make_home_private, make_private_folder
 from pipeline.adapters.process_identity import ProcessHandle
 from pipeline.adapters.run_state import announce, announcements
 from pipeline.settings import Settings
@@ -158,12 +158,12 @@ def test_home_that_is_removed_and_made_again_can_be_held_again(tmp_path: Path) -
 def test_processes_of_a_home_that_was_removed_are_found(tmp_path: Path) -> None:
     home = tmp_path / "gone"
     idle_program = "import time; time.sleep(60)"
-    child = subprocess.Popen([sys.executable, "-c", idle_program], env={SUPERVISED: str(home)})
+    child = subprocess.Popen([sys.executable, "-c", idle_program], env={STACK_VARIABLE: str(home)})
     broker = subprocess.Popen(
         [sys.executable, "-c", idle_program, f"{home}/broker/server.properties"]
     )
     other_process = subprocess.Popen(
-        [sys.executable, "-c", idle_program], env={SUPERVISED: str(tmp_path)}
+        [sys.executable, "-c", idle_program], env={STACK_VARIABLE: str(tmp_path)}
     )
     try:
         deadline = time.monotonic() + 60

@@ -7,7 +7,7 @@ import pytest
 
 from agents.store.rocks import open_database
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
-from pipeline.adapters.private_files import SUPERVISED, make_folder, make_home_private
+from pipeline.adapters.private_files import STACK_VARIABLE, make_folder, make_home_private
 from pipeline.adapters.rocks import open_rows
 from pipeline.adapters.run_state import announce
 from pipeline.settings import Settings
@@ -52,13 +52,13 @@ def test_process_of_a_stack_does_not_make_its_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: Callable[[Path], object]
 ) -> None:
     home = tmp_path / "home"
-    monkeypatch.setenv(SUPERVISED, str(home))
+    monkeypatch.setenv(STACK_VARIABLE, str(home))
     with pytest.raises(FileNotFoundError):
         begin(home)
     assert not home.exists()
 
 
 def test_other_programs_make_their_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SUPERVISED, str(tmp_path / "another"))
+    monkeypatch.setenv(STACK_VARIABLE, str(tmp_path / "another"))
     make_folder(tmp_path / "home", tmp_path / "home" / "state" / "gateway")
     assert (tmp_path / "home" / "state" / "gateway").is_dir()

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import psutil
 import pytest
 
-from pipeline.adapters.private_files import SUPERVISED
+from pipeline.adapters.private_files import STACK_VARIABLE
 from pipeline.config.model import Bundle, Channel, Channels, Identity, Sources
 from pipeline.stack.environment import outdated_variables
 
@@ -64,7 +64,9 @@ def test_settings_and_variables_of_channels_that_differ_are_named(
 
 
 def test_variables_that_the_start_sets_itself_are_not_compared(start: Start) -> None:
-    process = start(**{SUPERVISED: "/home", "KAIROS_PARTITIONS": "7", "KAIROS_GATEWAY_PORT": "1"})
+    process = start(
+        **{STACK_VARIABLE: "/home", "KAIROS_PARTITIONS": "7", "KAIROS_GATEWAY_PORT": "1"}
+    )
     assert outdated_variables(process, _BUNDLE) == ()
 
 
