@@ -6,9 +6,10 @@ MIN_SESSION_MS: Final = 3_000
 """Minimum session timeout; a shorter session would end with each pause of a busy machine."""
 
 DELIVERY_MS: Final = 120_000
-"""Time for which a worker's records are retried; a worker without deliveries ends earlier."""
+"""Time for which unacknowledged records are retried. It exceeds `commit_stall_ms`, after which a
+worker without acknowledgements ends."""
 
-_MAX_BEAT_MS: Final = 1_000
+_MAX_HEARTBEAT_MS: Final = 1_000
 
 
 def heartbeat_ms(session_ms: int) -> int:
@@ -17,7 +18,7 @@ def heartbeat_ms(session_ms: int) -> int:
     It is short, so that when a broker dies most of the session remains, in which the members find
     the restarted broker.
     """
-    return min(session_ms // 4, _MAX_BEAT_MS)
+    return min(session_ms // 4, _MAX_HEARTBEAT_MS)
 
 
 def lease_ms(session_ms: int) -> int:

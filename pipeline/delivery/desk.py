@@ -119,7 +119,7 @@ def _outcomes(
 ) -> Iterable[Interaction]:
     """Yield the outcomes written at `since_ms` or later."""
     with TopicReader(kafka, topics.INTERACTIONS) as reader:
-        start = {place: limits.stop for place, limits in reader.limits().items()}
+        start = {partition: limits.stop for partition, limits in reader.limits().items()}
         start |= reader.offsets_since(since_ms)
     for _, interaction in records.read_all(topics.INTERACTIONS, Interaction, start=start):
         if interaction.kind == "outcome":

@@ -15,7 +15,7 @@ from pipeline.enrichment.cells import COMBINE, MILLION, number, total
 from pipeline.enrichment.state import AggregatePart, Panes, Shard, Value
 from pipeline.model.interaction import FactValue
 
-_Read: TypeAlias = Callable[[CompiledTrait, Sequence[Shard], int], FactValue]
+_TraitReader: TypeAlias = Callable[[CompiledTrait, Sequence[Shard], int], FactValue]
 
 
 def values(
@@ -30,14 +30,15 @@ def values(
     for trait in traits:
         if trait.rule == "distinct":
             yield from _distinct(trait, all_shards, now_ms)
-        elif (value := _READ[trait.rule](trait, all_shards, now_ms)) is not None:
+        elif (value := _READERS[trait.rule](trait, all_shards, now_ms)) is not None:
             yield trait.name, value
     if all_shards is not shards:
         yield from _since_traits(traits, shards, now_ms)
 
 
 def with_backfills(shards: Sequence[Shard]) -> Sequence[Shard]:
-    """Return the shards, and for each one more shard with its back-filled interactions."""
+    """Return the shards and, after them, a shard of back-filled interactions for each; without
+    back-fills, `shards` itself."""
     if not any(shard.begun for shard in shards):
         return shards
     return (*shards, *map(_backfill_shard, shards))
@@ -156,7 +157,7 @@ def _distinct(
         yield approximate_trait(trait.name), True
 
 
-_READ: Final[dict[AggregateRule, _Read]] = {
+_READERS: Final[dict[AggregateRule, _TraitReader]] = {
     "latest": _combined_value,
     "first": _combined_value,
     "recency": _combined_value,

@@ -38,7 +38,7 @@ KINDS: Final = ("webhook", "email", "sms", "push", "pos")
 
 
 @dataclass(frozen=True, slots=True)
-class Receiver:
+class AdapterReceiver:
     """Receiver of an adapter's messages: the channel to it, the form of addresses (`{}` stands for
     a number), variables of the adapter's environment, and the provider, if the channel has one."""
 
@@ -63,7 +63,7 @@ class ActionTraffic:
 
     outputs: Sequence[str] = (topics.INTERACTIONS,)
 
-    def __init__(self, codec: Codec, token_key: TokenKey, receiver: Receiver) -> None:
+    def __init__(self, codec: Codec, token_key: TokenKey, receiver: AdapterReceiver) -> None:
         self.input = topics.actions(receiver.channel.name)
         self._codec = codec
         self._receiver = receiver
@@ -111,7 +111,7 @@ class ActionTraffic:
 
 
 @contextmanager
-def running_receiver(kind: str) -> Iterator[Receiver]:
+def running_receiver(kind: str) -> Iterator[AdapterReceiver]:
     """Run a receiver that answers every message of this kind of adapter at once."""
     browser, printer, mail = LocalBrowser(), LocalPrinter(), MailServer()
     servers: Mapping[str, Callable[[], AbstractAsyncContextManager[str]]] = {
@@ -122,29 +122,31 @@ def running_receiver(kind: str) -> Iterator[Receiver]:
         yield _receiver(kind, url, browser)
 
 
-def _receiver(kind: str, url: str, browser: LocalBrowser) -> Receiver:
+def _receiver(kind: str, url: str, browser: LocalBrowser) -> AdapterReceiver:
     def channel(**fields: Any) -> model.Channel:
         return model.Channel(kind, **{"adapter": kind, "url": url, **fields})
 
     match kind:
         case "email":
             email = model.Email("shop@example.com", per_second=1e6, connections=8)
-            return Receiver(channel(email=email), "c{}@example.com")
+            return AdapterReceiver(channel(email=email), "c{}@example.com")
         case "sms":
             request = ProviderRequest(f"{url}/send", json={"to": "{to}", "text": "{text}"})
             provider = Provider("local", request, ProviderAnswer())
-            return Receiver(channel(url=None, provider="local"), "+346001{}", provider=provider)
+            return AdapterReceiver(
+                channel(url=None, provider="local"), "+346001{}", provider=provider
+            )
         case "push":
             push = model.Push("${BENCH_VAPID}", "mailto:a@b.example", services=("127.0.0.1",))
             key = Vapid02()
             key.generate_keys()
             variables = {"BENCH_VAPID": key.private_pem().decode()}
             address = browser.subscription(f"{url}/push")
-            return Receiver(channel(url=None, push=push), address, variables)
+            return AdapterReceiver(channel(url=None, push=push), address, variables)
         case "pos":
-            return Receiver(channel(pos=model.Pos()), "")
+            return AdapterReceiver(channel(pos=model.Pos()), "")
         case _:
-            return Receiver(channel(), "c{}@example.com")
+            return AdapterReceiver(channel(), "c{}@example.com")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pipeline.adapters.config_files import load
 from pipeline.config import model
 
 EVENT: Final = "purchase"
-"""Event that triggers a campaign in every configuration here."""
+"""Event that triggers the campaigns of all configurations here but `abandoned_carts_bundle`."""
 
 WAIT_MS: Final = 60_000
 """Time after the last cart at which the timer of `abandoned_carts_bundle` fires."""
@@ -83,8 +83,8 @@ def catalog_bundle() -> model.Bundle:
 
 
 def learning_bundle(campaigns: int = _CAMPAIGNS) -> model.Bundle:
-    """Return a configuration of `campaigns` campaigns of one offer, at most ten, whose goal
-    is another purchase."""
+    """Return a configuration of `campaigns` campaigns (at most ten) with one offer each, and with
+    another purchase as their goal."""
     configuration = make_bundle(segments=5, metrics=5, offers=_CAMPAIGNS)
     goal = model.Goal({"name": EVENT}, "1h")
     reachable_campaigns = (

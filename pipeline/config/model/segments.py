@@ -4,8 +4,8 @@ from pipeline.config.model.part import Condition, Name, Part
 
 
 class Segment(Part, frozen=True):
-    """segments/*.yaml; with `channels`, only interactions of these channels evaluate it (time and
-    merges do so too)."""
+    """Segment of segments/*.yaml. `channels` restricts the interactions that evaluate it; time,
+    merges and new configurations evaluate it in any case."""
 
     segment: Name
     when: Condition
