@@ -6,9 +6,10 @@ from hypothesis.internal.conjecture import providers
 
 from tests.support.cases import THOROUGH_CASES
 
-# A busy machine is not a failure.
+# On a busy machine examples take long, which is no failure.
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-# `make thorough` looks for rare cases, lest a run finds one by chance in a change without fault.
+# Only `make thorough` draws new cases; all other runs draw the same ones, so that a change without
+# a fault does not fail by chance.
 settings.register_profile("kairos", _PATIENT, max_examples=25, derandomize=True)
 settings.register_profile("thorough", _PATIENT, max_examples=THOROUGH_CASES)
 settings.load_profile("kairos")

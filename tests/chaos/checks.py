@@ -235,9 +235,9 @@ def _contact_problems(
     thanks, tips = tuple(sorted(causes_by_kind.pop("thanks", []))), causes_by_kind.pop("tip", [])
     if thanks != expected.thanks:
         yield f"thanks for {thanks} instead of {expected.thanks}"
-    if len(tips) != expected.tips or not expected.views.issuperset(tips):
-        yield f"tips for {tips} instead of {expected.tips}"
-    reminders, (minimum, maximum) = len(causes_by_kind.pop("reminder", [])), expected.reminders
+    if len(tips) != expected.tip_count or not expected.views.issuperset(tips):
+        yield f"tips for {tips} instead of {expected.tip_count}"
+    reminders, (minimum, maximum) = len(causes_by_kind.pop("reminder", [])), expected.reminder_range
     if not minimum <= reminders <= maximum:
         yield f"{reminders} reminders instead of {minimum} to {maximum}"
     if causes_by_kind:

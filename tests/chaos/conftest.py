@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.chaos.killing import NOTES, SEED
-from tests.chaos.receiver import Inbox
-from tests.chaos.spending_checks import SETTLING_CHECKS, SPENDING_CHECKS
-from tests.chaos.stack import Stack, running_stack, spending_configuration
+from tests.chaos.receiver import IdempotentReceiver
+from tests.chaos.spending_checks import EVENTUAL_CHECKS, SPENDING_CHECKS
+from tests.chaos.stack import ChaosStack, running_stack, spending_configuration
 from tests.chaos.trial import Judgement, Laboratory, table
 
 PARTITIONS = 8
@@ -18,10 +18,11 @@ _LABORATORIES = pytest.StashKey[list[Laboratory]]()
 def laboratory(
     tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[Laboratory]:
-    """Running stack with a receiver; at the end its disks are compared with the changelogs."""
-    with Inbox().listening() as inbox:
-        stack = Stack(tmp_path_factory.mktemp("chaos"), inbox, PARTITIONS)
-        yield from _open(Laboratory(stack, inbox, SEED), pytestconfig)
+    """Running stack with a receiver. At the end its disks are compared with the changelogs, unless
+    a trial has failed."""
+    with IdempotentReceiver().listening() as receiver:
+        stack = ChaosStack(tmp_path_factory.mktemp("chaos"), receiver, PARTITIONS)
+        yield from _open(Laboratory(stack, receiver, SEED), pytestconfig)
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +31,11 @@ def spending_laboratory(
 ) -> Iterator[Laboratory]:
     """Running stack that spends budgets and stock and learns, compared in the same way."""
     home = tmp_path_factory.mktemp("spending")
-    with Inbox().listening() as inbox:
+    with IdempotentReceiver().listening() as receiver:
         configuration = spending_configuration(home / "configuration")
-        stack = Stack(home / "home", inbox, PARTITIONS, configuration)
-        judgement = Judgement(SPENDING_CHECKS, SETTLING_CHECKS)
-        yield from _open(Laboratory(stack, inbox, SEED, judgement), pytestconfig)
+        stack = ChaosStack(home / "home", receiver, PARTITIONS, configuration)
+        judgement = Judgement(SPENDING_CHECKS, EVENTUAL_CHECKS)
+        yield from _open(Laboratory(stack, receiver, SEED, judgement), pytestconfig)
 
 
 def _open(laboratory: Laboratory, config: pytest.Config) -> Iterator[Laboratory]:

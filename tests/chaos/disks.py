@@ -17,11 +17,12 @@ _BATCH = 10_000
 
 @dataclass
 class _Changelog:
-    """One changelog partition: its rows, the offset after the last record, and the owner."""
+    """One changelog partition: its rows, the offset after the last record, and the owner's fencing
+    token."""
 
     rows: dict[bytes, bytes] = field(default_factory=dict)
     end: int = 0
-    owner: int = 0
+    owner_token: int = 0
 
 
 def differences(bootstrap: str, state: Path, partitions: int) -> Iterator[str]:
@@ -61,10 +62,10 @@ def _changelogs(bootstrap: str, topic: str, partitions: int) -> list[_Changelog]
 def _apply(log: _Changelog, message: Message) -> None:
     """Apply a record of the changelog, unless a former owner wrote it after a takeover."""
     log.end = message.offset() + 1
-    owner = fencing_token_of(message) or 0
-    if owner < log.owner:
+    token = fencing_token_of(message) or 0
+    if token < log.owner_token:
         return
-    log.owner = owner
+    log.owner_token = token
     key, value = message.key(), message.value()
     if value is None:
         log.rows.pop(key, None)
@@ -73,8 +74,8 @@ def _apply(log: _Changelog, message: Message) -> None:
 
 
 def _read_rows(partition: Path) -> tuple[int, dict[bytes, bytes]]:
-    """Return the changelog offset and the rows on disk; -1 and none for a damaged copy, which its
-    owner would rebuild."""
+    """Return the changelog offset and the rows on disk; -1 and no rows for a damaged copy, which
+    its owner would rebuild."""
     try:
         database = open_for_reading(partition)
     except Exception:  # rocksdict raises nothing narrower

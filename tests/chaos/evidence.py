@@ -39,10 +39,10 @@ Purses: TypeAlias = dict[tuple[int, str], Purse]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Records of topics, read on first use, in order within each partition. `log` reads a topic
-    from its beginning to its present end."""
+    """Records of topics, read on first use, in order within each partition. `read_log` reads a
+    topic from its beginning to its present end."""
 
-    log: Callable[[str], Iterable[StoredRecord]]
+    read_log: Callable[[str], Iterable[StoredRecord]]
     codec: Codec
     rules: Rules
 
@@ -78,12 +78,12 @@ class Evidence:
     @cached_property
     def first_profiles(self) -> dict[str, str]:
         """Profile to which identity sent each interaction first, by event id."""
-        places: dict[str, tuple[int, str]] = {}
+        first_records: dict[str, tuple[int, str]] = {}
         for entry, record in self.identified:
             if record.interaction is not None:
-                event_id, own_place = record.interaction.event_id, (entry.timestamp, entry.key)
-                places[event_id] = min(places.get(event_id, own_place), own_place)
-        return {event_id: key for event_id, (_, key) in places.items()}
+                event_id, timed_key = record.interaction.event_id, (entry.timestamp, entry.key)
+                first_records[event_id] = min(first_records.get(event_id, timed_key), timed_key)
+        return {event_id: key for event_id, (_, key) in first_records.items()}
 
     @cached_property
     def dead_letters(self) -> list[DeadLetterRecord]:
@@ -143,13 +143,13 @@ class Evidence:
         """Purses as the decisioning stage's changelog has them."""
         decode = msgspec.msgpack.Decoder(PurseRow).decode
         prefix, purses = PURSE.decode(), Purses()
-        for entry in self.log(f"{stage('decisioning').group}-rows-changelog"):
+        for entry in self.read_log(f"{stage('decisioning').group}-rows-changelog"):
             if entry.key.startswith(prefix):
-                place = entry.partition, entry.key.removeprefix(prefix)
+                purse_key = entry.partition, entry.key.removeprefix(prefix)
                 if entry.value is None:
-                    purses.pop(place, None)
+                    purses.pop(purse_key, None)
                 else:
-                    purses[place] = decode(entry.value).now
+                    purses[purse_key] = decode(entry.value).now
         return purses
 
     @cached_property
@@ -161,16 +161,19 @@ class Evidence:
         return self._latest(topics.MEMBERSHIPS, Memberships)
 
     def count_records(self) -> Iterator[tuple[str, Counter[str]]]:
-        """Yield each topic that stages write, with the number of records of each interaction: by
-        event id and, for interactions, profile, since a moved profile passes them on."""
-        stages: tuple[
+        """Yield topics that stages write, with the number of records of each interaction.
+
+        Records between stages are counted by event id and profile, since a moved profile passes its
+        interactions on; decisions and actions by event id.
+        """
+        records_by_topic: tuple[
             tuple[str, Iterable[tuple[StoredRecord, Identified | Enriched | Segmented]]], ...
         ] = (
             (topics.IDENTIFIED, self.identified),
             (topics.ENRICHED, self._every(topics.ENRICHED, Enriched)),
             (topics.SEGMENTED, self._every(topics.SEGMENTED, Segmented)),
         )
-        for topic, records in stages:
+        for topic, records in records_by_topic:
             keyed_interactions = ((entry.key, record.interaction) for entry, record in records)
             yield (
                 topic,
@@ -193,7 +196,7 @@ class Evidence:
     def states(self, stage: Stage) -> dict[str, Any]:
         """Return states by key, as the stage's changelog has them."""
         decoder = msgspec.msgpack.Decoder(Row[stage.state])  # type: ignore[name-defined]
-        changelog = compact(self.log(f"{stage.group}-rows-changelog"))
+        changelog = compact(self.read_log(f"{stage.group}-rows-changelog"))
         states = {
             key[1:]: decoder.decode(entry.value).state
             for key, entry in changelog.items()
@@ -202,14 +205,14 @@ class Evidence:
         return {key: state for key, state in states.items() if state is not None}
 
     def _decode(self, topic: str) -> Iterator[tuple[StoredRecord, Any]]:
-        for entry in self.log(topic):
+        for entry in self.read_log(topic):
             yield entry, entry.value and self.codec.decode(topic, entry.value)
 
     def _every(self, topic: str, kind: type[T]) -> Iterator[tuple[StoredRecord, T]]:
         return (record for record in self._decode(topic) if isinstance(record[1], kind))
 
     def _latest(self, topic: str, kind: type[T]) -> dict[str, T]:
-        last_records = compact(self.log(topic)).items()
+        last_records = compact(self.read_log(topic)).items()
         records = {
             key: self.codec.decode(topic, record.value)
             for key, record in last_records

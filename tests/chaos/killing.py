@@ -18,15 +18,15 @@ SEED: Final = int(os.environ.get("KAIROS_CHAOS_SEED", "1"))
 NOTES: Final = pytest.StashKey[list[str]]()
 """Lines to print at the end of every run, also of a failed one."""
 
-_END_S: Final = 150.0
+_JOIN_TIMEOUT_S: Final = 150.0
 
 
 @contextmanager
 def kills(
     stack: Stack, names: Sequence[str], pause_s: tuple[float, float], random: Random
 ) -> Iterator[Counter[str]]:
-    """Kill one of the processes after each pause during the block, also during its start; provide
-    the number of kills of each. Wait at the end until all of them run again."""
+    """Kill a random one of the processes after each pause during the block, even one that is
+    starting; provide the number of kills by process. At the end wait until all run again."""
     counts: Counter[str] = Counter()
     end_event = threading.Event()
 
@@ -43,7 +43,7 @@ def kills(
         yield counts
     finally:
         end_event.set()
-        thread.join(_END_S)
+        thread.join(_JOIN_TIMEOUT_S)
         stack.wait_until_ready(*names)
 
 
@@ -66,4 +66,4 @@ def silences(stack: Stack, names: Sequence[str], random: Random) -> Iterator[Non
         yield
     finally:
         end_event.set()
-        thread.join(_END_S)
+        thread.join(_JOIN_TIMEOUT_S)

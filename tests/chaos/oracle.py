@@ -2,8 +2,8 @@
 
 `people` and `expected_messages` use none of Kairos's code: they group interactions by the
 identifiers that occur together, and count. `replay` runs a stage's pure step over the stage's
-input, record by record, without copies. A comparison with it checks not the step but the agents
-around it: partitions, kills, redelivery, rows and changelogs.
+input, record by record, without copies. A comparison with `replay` does not check the step, but the
+agents around it: partitions, kills, redelivery, rows and changelogs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,8 +28,8 @@ class Person:
     """Profile that a person should have by this folder's configuration."""
 
     identifiers: frozenset[str]
-    interactions: int
-    orders: int
+    interaction_count: int
+    order_count: int
     order_total: float
     last_page: str | None
     is_idle: bool = field(default=False, compare=False)
@@ -37,19 +37,24 @@ class Person:
 
     @property
     def segments(self) -> frozenset[str]:
-        members = {"buyers": self.orders, "in-cart": self.last_page == "cart", "idle": self.is_idle}
+        members = {
+            "buyers": self.order_count,
+            "in-cart": self.last_page == "cart",
+            "idle": self.is_idle,
+        }
         return frozenset(name for name, is_member in members.items() if is_member)
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedMessages:
-    """Messages that one person should get. `thanks`: confirmed orders (event ids, sorted); `tips`:
-    number of tips, each on one of the `views`; `reminders`: minimum and maximum number."""
+    """Messages that one person should get. `thanks`: confirmed orders (event ids, sorted);
+    `tip_count`: number of tips, each on one of the `views`; `reminder_range`: minimum and maximum
+    number of reminders."""
 
     thanks: tuple[str, ...] = ()
-    tips: int = 0
+    tip_count: int = 0
     views: frozenset[str] = frozenset()
-    reminders: tuple[int, int] = (0, 0)
+    reminder_range: tuple[int, int] = (0, 0)
 
 
 @dataclass
@@ -61,7 +66,11 @@ class StageReplay:
 
     def wallet(self, partition: int) -> dict[str, Purse]:
         """Return the purses of a partition by budget."""
-        return {name: purse for (owner, name), purse in self.purses.items() if owner == partition}
+        return {
+            name: purse
+            for (purse_partition, name), purse in self.purses.items()
+            if purse_partition == partition
+        }
 
 
 def people(interactions: Iterable[Interaction]) -> dict[str, Person]:
@@ -82,17 +91,17 @@ def _gather(
     no identifiers here, so those that occur together are one person's."""
     histories: dict[str, list[Interaction]] = {}
     members: dict[str, set[str]] = {}
-    owner: dict[str, str] = {}
+    groups_by_name: dict[str, str] = {}
     for interaction in interactions:
         names = [identifier.key for identifier in interaction.identifiers]
-        groups = {owner[name] for name in names if name in owner}
+        groups = {groups_by_name[name] for name in names if name in groups_by_name}
         group = min(groups, default=names[0])
-        for other in groups - {group}:
-            histories[group] += histories.pop(other)
-            members[group] |= members.pop(other)
+        for other_group in groups - {group}:
+            histories[group] += histories.pop(other_group)
+            members[group] |= members.pop(other_group)
         histories.setdefault(group, []).append(interaction)
         members.setdefault(group, set()).update(names)
-        owner.update(dict.fromkeys(members[group], group))
+        groups_by_name.update(dict.fromkeys(members[group], group))
     for group, history in histories.items():
         yield min(members[group], key=_strength), members[group], history
 
@@ -133,8 +142,9 @@ def _messages_of(history: list[Interaction]) -> ExpectedMessages:
     """Return the messages that one person should get in a test, which is shorter than a day.
 
     These are thanks for each order; one tip to a buyer who views a page after an order by the same
-    identifier; one reminder to a customer with an address whose last view no order follows, and
-    perhaps one to a customer whose order came late.
+    identifier; and one reminder to a customer with an address whose last view no order follows. Any
+    other customer with an address and a view may have got a reminder before the order. What arrives
+    after `_MAX_AGE_MS` triggers none of them.
     """
     fresh_interactions = [
         interaction
@@ -143,12 +153,12 @@ def _messages_of(history: list[Interaction]) -> ExpectedMessages:
     ]
     fresh_ids = {interaction.event_id for interaction in fresh_interactions}
     buyers: set[str] = set()
-    tips = 0
+    tip_count = 0
     for interaction in history:
         if interaction.name == "Order":
             buyers.add(interaction.identifiers[0].key)
         elif interaction.name == "Viewed" and interaction.event_id in fresh_ids:
-            tips = max(tips, int(interaction.identifiers[0].key in buyers))
+            tip_count = max(tip_count, int(interaction.identifiers[0].key in buyers))
     return ExpectedMessages(
         tuple(
             sorted(
@@ -157,19 +167,20 @@ def _messages_of(history: list[Interaction]) -> ExpectedMessages:
                 if interaction.name == "Order"
             )
         ),
-        tips,
+        tip_count,
         frozenset(
             interaction.event_id
             for interaction in fresh_interactions
             if interaction.name == "Viewed"
         ),
-        _reminders(history, fresh_interactions),
+        _reminder_range(history, fresh_interactions),
     )
 
 
-def _reminders(
+def _reminder_range(
     history: list[Interaction], fresh_interactions: list[Interaction]
 ) -> tuple[int, int]:
+    """Return the minimum and the maximum number of reminders."""
     has_address = any(
         identifier.namespace == "email"
         for interaction in history

@@ -1,6 +1,7 @@
 """Checks of budgets, stock and learning after any fault, beside the other checks.
 
-The expected results are counted from decisions and outcomes alone.
+Budgets, accounts and learning are compared with a count of decisions and outcomes, leases with the
+purses, and purses with a replay of the step.
 """
 
 from collections import Counter
@@ -22,31 +23,32 @@ _OUTCOME: Final = "sent"
 
 @dataclass(frozen=True, slots=True)
 class ActionSpending:
-    """Amount (tokens) that an action takes from a budget, in a partition of `decisions`; it returns
-    at `until` (epoch ms) unless the action was sent."""
+    """Amount (tokens) that an action takes from a budget, in a partition of `decisions`. It is
+    returned by an outcome other than `sent`; without any outcome at `return_ms` (None: never)."""
 
     action_id: str
     partition: int
     amount: int
-    until: int | None
+    return_ms: int | None
 
-    def is_counted(self, evidence: Evidence, at: int) -> bool:
-        """Return whether the amount counts at a time (ms)."""
+    def is_counted(self, evidence: Evidence, time_ms: int) -> bool:
+        """Return whether the amount counts at a time (epoch ms)."""
         outcomes = evidence.outcomes.get(self.action_id)
         if outcomes is None:
-            return self.until is None or at < self.until
+            return self.return_ms is None or time_ms < self.return_ms
         return _OUTCOME in outcomes
 
 
 def check_budgets(trial: Trial) -> list[str]:
-    """Check that messages spent no more than the budget, and that all purses together hold no
-    more."""
+    """Check that messages spent no more than the budget, and that all purses together were granted
+    no more than the budget and the amounts that were returned."""
     problems = []
     for name, record in trial.evidence.budgets.items():
         spendings = _spendings(trial.evidence, name)
-        at = record.published_at
         amount = sum(
-            spending.amount for spending in spendings if spending.is_counted(trial.evidence, at)
+            spending.amount
+            for spending in spendings
+            if spending.is_counted(trial.evidence, record.published_at)
         )
         if amount > tokens(record.budget):
             problems.append(f"{name}: {amount} of {tokens(record.budget)}")
@@ -62,16 +64,16 @@ def check_budgets(trial: Trial) -> list[str]:
 def check_accounts(trial: Trial) -> list[str]:
     """Check that the learner's accounts equal a count of decisions and outcomes."""
     evidence = trial.evidence
-    shown_ids = {key for key, outcomes in evidence.outcomes.items() if _OUTCOME in outcomes}
+    sent_ids = {key for key, outcomes in evidence.outcomes.items() if _OUTCOME in outcomes}
     expected, actual = {}, {}
     for name in evidence.rules.config.budgets:
         spendings, record = _spendings(evidence, name), evidence.budgets.get(name)
-        at = 0 if record is None else record.published_at
+        time_ms = 0 if record is None else record.published_at
         committed_amount = sum(
-            spending.amount for spending in spendings if spending.action_id in shown_ids
+            spending.amount for spending in spendings if spending.action_id in sent_ids
         )
         current_amount = sum(
-            spending.amount for spending in spendings if spending.is_counted(evidence, at)
+            spending.amount for spending in spendings if spending.is_counted(evidence, time_ms)
         )
         by_partition = Counter[int]()
         for spending in spendings:
@@ -91,8 +93,8 @@ def check_leases(trial: Trial) -> list[str]:
         if lease.number > 0
     }
     actual = {
-        place: (purse.number, max(purse.granted, purse.spent), purse.spent)
-        for place, purse in evidence.purses.items()
+        key: (purse.number, max(purse.granted, purse.spent), purse.spent)
+        for key, purse in evidence.purses.items()
     }
     return differences("lease", expected, actual)
 
@@ -105,11 +107,11 @@ def check_purses(trial: Trial) -> list[str]:
 
 
 def check_learning(trial: Trial) -> list[str]:
-    """Check that the latest snapshot has each hint as a trial, and as a success if an order
-    followed."""
+    """Check that the latest snapshot counts every hint as a trial and every reached goal as a
+    success, and that each goal was reached by an order after a hint."""
     evidence = trial.evidence
-    profiles_by_action = {
-        choice.action_id: decision.profile_id
+    hint_ids = {
+        choice.action_id
         for _, decision in evidence.decisions
         for choice in decision.choices
         if choice.campaign == _CAMPAIGN and choice.action_id is not None
@@ -124,15 +126,15 @@ def check_learning(trial: Trial) -> list[str]:
     actual = {posterior.campaign: (posterior.tried, posterior.reached) for posterior in posteriors}
     causes = (evidence.first_interactions.get(event) for event in goal_events.values())
     return [
-        *differences("learned", {_CAMPAIGN: (len(profiles_by_action), len(goal_events))}, actual),
-        *list_examples("a goal without a hint", goal_events.keys() - profiles_by_action.keys()),
+        *differences("learned", {_CAMPAIGN: (len(hint_ids), len(goal_events))}, actual),
+        *list_examples("a goal without a hint", goal_events.keys() - hint_ids),
         *list_examples(
             "no goal", (cause for cause in causes if cause is None or cause.name != _GOAL)
         ),
     ]
 
 
-SETTLING_CHECKS: tuple[Check, ...] = (
+EVENTUAL_CHECKS: tuple[Check, ...] = (
     check_accounts,
     check_leases,
     check_purses,
@@ -141,11 +143,11 @@ SETTLING_CHECKS: tuple[Check, ...] = (
 """Checks that hold some time after everything is processed. The learner first returns the amounts
 of actions that were not sent, publishes accounts with new leases, and sends these to the
 partitions; until then accounts, leases and purses differ."""
-SPENDING_CHECKS: tuple[Check, ...] = (*CHECKS, check_budgets, *SETTLING_CHECKS)
+SPENDING_CHECKS: tuple[Check, ...] = (*CHECKS, check_budgets, *EVENTUAL_CHECKS)
 
 
 def _spendings(evidence: Evidence, name: str) -> list[ActionSpending]:
-    """Return the amount that each action took from a budget, delivered or not."""
+    """Return the spending of each action from a budget, delivered or not."""
     spendings = {
         spend.action_id: ActionSpending(
             spend.action_id, partition, tokens(spend.amount), spend.until
@@ -162,6 +164,8 @@ def _decisions(evidence: Evidence) -> Iterator[tuple[int, Decision]]:
 
 
 def _account(record: BudgetRecord | None) -> tuple[int, int, dict[int, int]] | None:
+    """Return the amounts (tokens) that are spent and committed, and the spent amounts by partition;
+    None without a record."""
     if record is None:
         return None
     by_partition = {lease.partition: tokens(lease.spent) for lease in record.leases if lease.spent}

@@ -14,7 +14,7 @@ from pipeline.flow import STAGES
 from pipeline.settings import Settings
 from pipeline.stack.log_files import log_folder
 from pipeline.stack.supervision import read_supervision
-from tests.chaos.receiver import Inbox
+from tests.chaos.receiver import IdempotentReceiver
 from tests.support import stack as support
 from tests.support.doom import POINTS
 from tests.support.stack import eventually
@@ -35,24 +35,28 @@ def worker(number: int) -> str:
     return f"worker-all-{number}"
 
 
-class Stack(support.Stack):
-    """Stack under faults. `kills`: times (epoch s) at which a process was killed or stopped;
-    `inbox`: receiver of the e-mails."""
+class ChaosStack(support.Stack):
+    """Stack under faults. `fault_times_s`: times (epoch s) at which a process was killed or
+    stopped; `receiver`: receiver of the messages."""
 
     patience_s = 90.0
 
     def __init__(
-        self, home: Path, inbox: Inbox, partitions: int, configuration: Path = CONFIGURATION
+        self,
+        home: Path,
+        receiver: IdempotentReceiver,
+        partitions: int,
+        configuration: Path = CONFIGURATION,
     ) -> None:
         variables = {
             "KAIROS_PARTITIONS": str(partitions),
-            "CHAOS_RECEIVER": inbox.url,
+            "CHAOS_RECEIVER": receiver.url,
             "KAIROS_SNAPSHOT_MS": "500",
         }
         super().__init__(home, configuration, variables)
-        self.inbox = inbox
+        self.receiver = receiver
         self.partitions = partitions
-        self.kills: list[float] = []
+        self.fault_times_s: list[float] = []
 
     @property
     def settings(self) -> Settings:
@@ -70,29 +74,29 @@ class Stack(support.Stack):
     def kill(self, name: str) -> None:
         """Send SIGKILL; the supervisor starts the process again."""
         process = self.process(name)
-        self.kills.append(time.time())
+        self.fault_times_s.append(time.time())
         process.kill()
 
     def terminate(self, name: str) -> None:
         """Send SIGTERM; the supervisor starts the process again."""
-        self.kills.append(time.time())
+        self.fault_times_s.append(time.time())
         self.process(name).terminate()
 
     @contextmanager
     def stopped(self, name: str) -> Iterator[None]:
         """Stop the process during the block."""
-        self.kills.append(time.time())
+        self.fault_times_s.append(time.time())
         with support.stopped(self.process(name)):
             yield
 
     @contextmanager
     def stopped_broker(self) -> Iterator[None]:
         """Stop the broker during the block."""
-        self.kills.append(time.time())
+        self.fault_times_s.append(time.time())
         with support.stopped(self.broker()):
             yield
 
-    def log(self, name: str) -> str:
+    def read_log(self, name: str) -> str:
         """Return the log of the process of this name."""
         return (log_folder(self.home) / f"{name}.log").read_text()
 
@@ -101,7 +105,7 @@ class Stack(support.Stack):
         """Kill the process, and let it start again only after the block."""
         process = self.process(name)
         with self._unsupervised():
-            self.kills.append(time.time())
+            self.fault_times_s.append(time.time())
             process.kill()
             self._wait_until_gone(process)
             yield
@@ -129,7 +133,7 @@ class Stack(support.Stack):
             finally:
                 doomed_worker.kill()
         assert code == -signal.SIGKILL, f"the worker ended with {code} before it reached {point}"
-        self.kills.append(time.time())
+        self.fault_times_s.append(time.time())
 
     def delete_state(self, instance: int) -> None:
         """Delete all rows of a worker that is kept down."""
@@ -137,7 +141,7 @@ class Stack(support.Stack):
             shutil.rmtree(self.state(stage.name, instance))
 
     def state(self, stage: str, instance: int) -> Path:
-        """Return the folder of a worker's rows."""
+        """Return the folder of a worker's rows for a stage."""
         return self.home / "state" / stage / str(instance)
 
     @property
@@ -163,12 +167,12 @@ class Stack(support.Stack):
 
     def kill_broker(self) -> None:
         broker = self.broker()
-        self.kills.append(time.time())
+        self.fault_times_s.append(time.time())
         broker.kill()
         self._wait_until_gone(broker)
 
     def stop_broker(self) -> None:
-        self.kills.append(time.time())
+        self.fault_times_s.append(time.time())
         self.kairos("broker", "stop")
 
     def start_broker(self) -> None:
@@ -198,7 +202,7 @@ class Stack(support.Stack):
 
 
 @contextmanager
-def running_stack(stack: Stack) -> Iterator[Stack]:
+def running_stack(stack: ChaosStack) -> Iterator[ChaosStack]:
     """Run a stack during the block; afterwards end all of it and delete its files."""
     try:
         stack.up()

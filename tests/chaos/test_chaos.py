@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos import faults
 from tests.chaos.faults import FAULTS, Fault
-from tests.chaos.stack import ADAPTER, GATEWAY, Stack, worker
+from tests.chaos.stack import ADAPTER, GATEWAY, ChaosStack, worker
 from tests.chaos.traffic import STEPS
 from tests.chaos.trial import Laboratory
 from tests.support.doom import POINTS
@@ -18,7 +18,7 @@ _HIGH_RATE = 200.0
 _CUSTOMERS = 20_000
 
 
-def inflict_some_faults(stack: Stack, random: Random) -> None:
+def inflict_some_faults(stack: ChaosStack, random: Random) -> None:
     """Kill a worker, the gateway and the adapter, with poison in between."""
     stack.kill(worker(0))
     stack.kill(ADAPTER)
@@ -33,7 +33,7 @@ def inflict_some_faults(stack: Stack, random: Random) -> None:
 def test_laws_hold_after_a_short_series_of_faults(laboratory: Laboratory) -> None:
     result = laboratory.run(inflict_some_faults, _RATE)
     assert not result.failures
-    assert result.dead_letters >= 40
+    assert result.dead_letter_count >= 40
 
 
 @pytest.mark.chaos
@@ -60,4 +60,4 @@ def test_laws_hold_after_a_long_series_of_faults(laboratory: Laboratory) -> None
     # 100,000 interactions of 20,000 customers: a quarter of an hour.
     result = laboratory.run(faults.inflict_many_kills, _HIGH_RATE, _CUSTOMERS)
     assert not result.failures
-    assert result.records >= _CUSTOMERS * STEPS
+    assert result.record_count >= _CUSTOMERS * STEPS

@@ -43,12 +43,13 @@ class _Shops:
 
     def post(self, till: int, path: str, body: object) -> httpx.Response:
         """Post to the gateways in turn, as tills do, until the answer is not 503; return it."""
-        attempts = [till]
+        attempt = till
 
         def post_once() -> httpx.Response | None:
-            attempts[0] += 1
+            nonlocal attempt
+            attempt += 1
             try:
-                url = self.second_url if attempts[0] % 2 else self.stack.url
+                url = self.second_url if attempt % 2 else self.stack.url
                 with httpx.Client(
                     auth=("test-till-key", ""), timeout=10, trust_env=False
                 ) as client:
@@ -68,10 +69,10 @@ class _Shops:
         ]
 
 
-def _wait_for_answer(look: Callable[[], httpx.Response | None]) -> httpx.Response:
+def _wait_for_answer(ask: Callable[[], httpx.Response | None]) -> httpx.Response:
     """Return the first answer; errors are answers too, though httpx counts them as false."""
     deadline_s = time.monotonic() + _PATIENCE_S
-    while (answer := look()) is None:
+    while (answer := ask()) is None:
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
     return answer
@@ -91,13 +92,14 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Shops]:
     with running_stack(stack):
         second_gateway = stack.start("gateway", "--instance", _SECOND_GATEWAY, "--port", "0")
         try:
-            yield _Shops(stack, eventually(lambda: _url(stack)))
+            yield _Shops(stack, eventually(lambda: _find_second_url(stack)))
         finally:
             second_gateway.terminate()
             second_gateway.wait(120)
 
 
-def _url(stack: Stack) -> str | None:
+def _find_second_url(stack: Stack) -> str | None:
+    """Return the URL of the second gateway, None until it is announced."""
     announcement = announcements(stack.home).get(_SECOND_GATEWAY)
     return (
         f"http://127.0.0.1:{announcement.ports['http']}"
@@ -180,26 +182,34 @@ def test_call_is_taken_by_one_person_and_its_result_counts_once(
                 "context": {"traits": {"phone": f"+3460011{number:04d}"}},
             }
             assert shops.post(number, "/v1/track", message).status_code == 200
-        tasks = [task["id"] for task in eventually(lambda: _find_open_tasks(shops.stack))]
-        pairs = [(task, person) for task in tasks for person in ("ana", "eva")]
+        task_ids = [task["id"] for task in eventually(lambda: _find_open_tasks(shops.stack))]
+        people = ("ana", "eva")
+        pairs = [(task, person) for task in task_ids for person in people]
         with ThreadPoolExecutor(2) as desk:
-            results = list(desk.map(lambda pair: _is_taken_by(shops.stack, *pair), pairs))
-        for task in tasks:
+            results = dict(
+                zip(
+                    pairs,
+                    desk.map(lambda pair: _try_to_take(shops.stack, *pair), pairs),
+                    strict=True,
+                )
+            )
+        for task in task_ids:
             _finish_task(shops.stack, task)
     note(f"desk: {_CALLS} calls, gateway killed {kill_counts.total()} times")
-    assert Counter(results) == {True: _CALLS, False: _CALLS}
+    for task in task_ids:
+        assert sorted(results[task, person] for person in people) == [False, True], task
     interactions = shops.read_interactions()
-    tasks_by_action = Counter(
+    sent_counts = Counter(
         interaction.properties["action_id"]
         for interaction in interactions
         if interaction.name == "sent"
     )
-    ends_by_action = Counter(
+    result_counts = Counter(
         interaction.properties["action_id"]
         for interaction in interactions
         if _goal(interaction) == "call"
     )
-    assert tasks_by_action == ends_by_action == Counter(tasks)
+    assert sent_counts == result_counts == Counter(task_ids)
 
 
 def _goal(interaction: Interaction) -> object:
@@ -211,14 +221,14 @@ def _find_open_tasks(stack: Stack) -> list[dict[str, Any]] | None:
     return tasks if len(tasks) == _CALLS else None
 
 
-def _is_taken_by(stack: Stack, task: str, person: str) -> bool:
-    """Take a task, again until somebody has it; return whether that is `person`."""
+def _try_to_take(stack: Stack, task: str, person: str) -> bool:
+    """Try to take a task for `person` until somebody has it; return whether `person` has it."""
 
-    def find_taker() -> str | None:
+    def take() -> str | None:
         result = stack.run("desk", "take", task, "--by", person)
         return "mine" if result.returncode == 0 else _find_holder(stack, task)
 
-    return eventually(find_taker, _PATIENCE_S) in ("mine", person)
+    return eventually(take, _PATIENCE_S) in ("mine", person)
 
 
 def _find_holder(stack: Stack, task: str) -> str | None:
@@ -228,9 +238,9 @@ def _find_holder(stack: Stack, task: str) -> str | None:
 
 
 def _finish_task(stack: Stack, task: str) -> None:
-    def is_done() -> bool:
+    def finish() -> bool:
         stack.run("desk", "done", task, "--result", "accepted")
         all_tasks = msgspec.json.decode(stack.kairos("desk", "list", "--all", "--json"))
         return next(row for row in all_tasks if row["id"] == task)["state"] == "done"
 
-    eventually(is_done, _PATIENCE_S)
+    eventually(finish, _PATIENCE_S)

@@ -37,7 +37,7 @@ _PATIENCE_S = 300.0
 
 
 @dataclass(frozen=True)
-class _WatchedFolder:
+class _WatchedServer:
     """Stack, and the folder of the SFTP server that it watches."""
 
     stack: Stack
@@ -51,29 +51,29 @@ class _WatchedFolder:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[_WatchedFolder]:
+def folder(tmp_path: Path) -> Iterator[_WatchedServer]:
     inbox, random = tmp_path / "inbox", Random(f"{SEED}/cuts")
     inbox.mkdir()
 
-    def max_bytes() -> int | None:
-        """Return a limit for most connections: at the greeting, within a listing, or within a
-        file."""
+    def draw_max_bytes() -> int | None:
+        """Return the number of bytes after which a connection is cut: within the greeting, a
+        listing or a file; None for a connection that is not cut."""
         return None if random.random() < 0.4 else random.choice((300, 4_000, 40_000, 2_000_000))
 
     with (
         running_sshd(tmp_path / "ssh") as server,
-        cutting_proxy(server.port, max_bytes) as port,
+        cutting_proxy(server.port, draw_max_bytes) as port,
     ):
         variables = {"KAIROS_PARTITIONS": "2", "SFTP_KEY": str(server.private_key)}
         configuration = copy_configuration_for_server(
             _CONFIGURATION, tmp_path / "configuration", server, port, inbox
         )
         with running_stack(Stack(tmp_path / "home", configuration, variables)) as stack:
-            yield _WatchedFolder(stack, inbox)
+            yield _WatchedServer(stack, inbox)
 
 
-def _rows(file: int, count: int, note: str) -> str:
-    """Return a file in which one row in `_BAD_ROW_INTERVAL` has no identifier."""
+def _file_text(file: int, count: int, note: str) -> str:
+    """Return the text of a CSV file in which one row in `_BAD_ROW_INTERVAL` has no identifier."""
     lines = ["customer,number,note"]
     for number in range(count):
         customer = "" if number % _BAD_ROW_INTERVAL == 0 else f"c-{number % 300}"
@@ -82,7 +82,7 @@ def _rows(file: int, count: int, note: str) -> str:
 
 
 def test_row_counts_once_over_kills_and_cut_connections(
-    folder: _WatchedFolder, note: Callable[[str], None]
+    folder: _WatchedServer, note: Callable[[str], None]
 ) -> None:
     random = Random(f"{SEED}/files")
     files = [
@@ -90,10 +90,10 @@ def test_row_counts_once_over_kills_and_cut_connections(
     ]
     files.append(("large.csv", _LARGE_FILE_ROWS, _LONG_NOTE))
     with kills(folder.stack, ("ingest",), (1.0, 4.0), random) as kill_counts:
-        for number, (name, rows, text) in enumerate(files):
-            folder.put(name, _rows(number, rows, text))
+        for number, (name, rows, row_note) in enumerate(files):
+            folder.put(name, _file_text(number, rows, row_note))
             time.sleep(random.uniform(0.5, 2.0))
-        folder.put("night-0-again.csv", _rows(0, _ROWS, ""))
+        folder.put("night-0-again.csv", _file_text(0, _ROWS, ""))
         eventually(lambda: kill_counts.total() >= 6, _PATIENCE_S)
     _wait_until_done(folder, {name for name, *_ in files} | {"night-0-again.csv"})
     counts = _check_rows(folder, [rows for _, rows, _ in files])
@@ -106,8 +106,8 @@ def test_row_counts_once_over_kills_and_cut_connections(
     assert [path.name for path in folder.inbox.iterdir()] == ["done"]
 
 
-def _wait_until_done(folder: _WatchedFolder, names: set[str]) -> None:
-    """Wait until the files are in `done/` and their interactions are decided."""
+def _wait_until_done(folder: _WatchedServer, names: set[str]) -> None:
+    """Wait until the files are in `done/` and their interactions are processed."""
     done_folder = folder.inbox / "done"
     eventually(lambda: all((done_folder / name).exists() for name in names), _PATIENCE_S)
     copies = folder.stack.home / "state/ingest/files"
@@ -115,7 +115,7 @@ def _wait_until_done(folder: _WatchedFolder, names: set[str]) -> None:
     folder.stack.wait_until_idle()
 
 
-def _check_rows(folder: _WatchedFolder, row_counts: list[int]) -> Counter[str]:
+def _check_rows(folder: _WatchedServer, row_counts: list[int]) -> Counter[str]:
     """Check that each valid row of the files counts once; return the counts by row."""
     counts = Counter(
         str(segmented.interaction.properties["number"])
@@ -132,11 +132,11 @@ def _check_rows(folder: _WatchedFolder, row_counts: list[int]) -> Counter[str]:
     return counts
 
 
-def _check_dead_letters(folder: _WatchedFolder, bad_count: int) -> None:
+def _check_dead_letters(folder: _WatchedServer, bad_row_count: int) -> None:
     """Check that each bad row is one dead letter."""
     letters = Counter(
         (letter.headers["file"], letter.headers["line"])
         for _, letter in folder.stack.records.read_all(topics.DEAD_LETTERS, DeadLetterRecord)
     )
     assert set(letters.values()) == {1}
-    assert len(letters) == bad_count
+    assert len(letters) == bad_row_count

@@ -21,7 +21,7 @@ from pipeline.model.interaction import Identifier
 WRITE_KEY = "chaos-shop-key"
 STEPS = 5
 _LANES = 6
-_GROUP = 20
+_GROUP_SIZE = 20
 _TIMEOUT_S = 8.0
 _ROLL_CALL_S = 60.0
 _PAGES = ("home", "list", "cart", "help")
@@ -29,31 +29,31 @@ _PAGES = ("home", "list", "cart", "help")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load of `customers` (None: without end) at `rate` messages per second; `copies`: share of
-    messages that are sent once more later."""
+    """Load of `customer_count` (None: without end) at `rate` messages per second; `copy_share`:
+    share of messages that are sent once more later."""
 
     run: str
     seed: int
     rate: float
-    customers: int | None = None
-    copies: float = 0.1
+    customer_count: int | None = None
+    copy_share: float = 0.1
 
 
-class Traffic:
-    """Customers' messages. `accepted_ids`: those that got a 2xx; `posts`: number of posts of each;
-    `retries`: number of repeated posts."""
+class CustomerTraffic:
+    """Customers' messages. `accepted_ids`: messages that got a 2xx; `post_counts`: number of posts
+    of each message; `retry_count`: number of repeated batches."""
 
     def __init__(self, url: str, load: Load) -> None:
-        self.posts: Counter[str] = Counter()
+        self.post_counts: Counter[str] = Counter()
         self.accepted_ids: set[str] = set()
-        self.retries = 0
+        self.retry_count = 0
         self._url = url
         self._load = load
         self._end = Event()
         self._failure: BaseException | None = None
         self._thread = Thread(target=self._run, name="traffic")
 
-    def start(self) -> "Traffic":
+    def start(self) -> "CustomerTraffic":
         self._thread.start()
         return self
 
@@ -92,35 +92,35 @@ class Traffic:
         """Send for groups of customers in turn; each customer's step waits for the answer to the
         one before, so that the order is known."""
         random = Random(f"{self._load.seed}/{lane}")
-        pause_s = _GROUP * _LANES / self._load.rate
+        pause_s = _GROUP_SIZE * _LANES / self._load.rate
         for customers in self._groups(lane):
             past_messages: list[dict[str, Any]] = []
             for step in range(STEPS):
-                begin_s = time.monotonic()
+                start_s = time.monotonic()
                 messages = [
                     _message(self._load.run, customer, step, random) for customer in customers
                 ]
                 copies = [
-                    message for message in past_messages if random.random() < self._load.copies
+                    message for message in past_messages if random.random() < self._load.copy_share
                 ]
                 batch = messages + copies
                 random.shuffle(batch)
                 await self._post(client, batch)
-                self.accepted_ids.update(interaction["messageId"] for interaction in messages)
+                self.accepted_ids.update(message["messageId"] for message in messages)
                 past_messages += messages
-                await asyncio.sleep(max(0.0, pause_s - (time.monotonic() - begin_s)))
+                await asyncio.sleep(max(0.0, pause_s - (time.monotonic() - start_s)))
 
     def _groups(self, lane: int) -> Iterator[Sequence[int]]:
-        first = lane * _GROUP
-        limit = self._load.customers
-        while not self._end.is_set() and (limit is None or first < limit):
-            last = first + _GROUP if limit is None else min(first + _GROUP, limit)
-            yield range(first, last)
-            first += _LANES * _GROUP
+        start = lane * _GROUP_SIZE
+        limit = self._load.customer_count
+        while not self._end.is_set() and (limit is None or start < limit):
+            end = start + _GROUP_SIZE if limit is None else min(start + _GROUP_SIZE, limit)
+            yield range(start, end)
+            start += _LANES * _GROUP_SIZE
 
     async def _post(self, client: httpx.AsyncClient, batch: list[dict[str, Any]]) -> None:
         while True:
-            self.posts.update(message["messageId"] for message in batch)
+            self.post_counts.update(message["messageId"] for message in batch)
             try:
                 response = await client.post("/v1/batch", json={"batch": batch})
             except httpx.TransportError:
@@ -131,7 +131,7 @@ class Traffic:
                     assert not response.json().get("rejected"), response.text
                     return
                 assert response.status_code >= 500, response.text
-            self.retries += 1
+            self.retry_count += 1
             await asyncio.sleep(0.2)
 
 
@@ -150,6 +150,7 @@ def call_the_roll(url: str, run: str, partitions: int) -> set[str]:
 
 
 def _customers_of_partitions(stem: str, partitions: int) -> Iterator[str]:
+    """Yield customer ids until every partition has one, by identifier as well as by profile."""
     missing = {
         (kind, number) for kind in ("interaction", "profile") for number in range(partitions)
     }

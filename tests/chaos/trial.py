@@ -12,9 +12,9 @@ from tests.chaos.checks import CHECKS, Check, Trial, copies
 from tests.chaos.disks import differences
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import STANDSTILLS, Fault
-from tests.chaos.receiver import Inbox
-from tests.chaos.stack import GATEWAY, Stack
-from tests.chaos.traffic import Load, Traffic, call_the_roll
+from tests.chaos.receiver import IdempotentReceiver
+from tests.chaos.stack import GATEWAY, ChaosStack
+from tests.chaos.traffic import CustomerTraffic, Load, call_the_roll
 
 _LEAD_S = 2.0
 """Time of load before the fault."""
@@ -28,19 +28,19 @@ _LOOK_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """Result of a trial. `copies`: records that stages wrote again; `duplicates`: repeated records
-    of `actions.*`; `redeliveries`: posts of known keys at the receiver; `outages_s`: of each kill
-    the time to the first decision on later inputs, in the partition that waited longest; `problems`
-    by check."""
+class TrialResult:
+    """Result of a trial. `copy_count`: records that stages wrote again; `duplicate_count`: repeated
+    records of `actions.*`; `redelivery_count`: posts of known keys at the receiver; `outages_s`:
+    per kill or stop, the time to the first decision on later inputs, in the partition that waited
+    longest; `problems` by check."""
 
     fault: str
-    records: int
-    retries: int
-    copies: int
-    duplicates: int
-    redeliveries: int
-    dead_letters: int
+    record_count: int
+    retry_count: int
+    copy_count: int
+    duplicate_count: int
+    redelivery_count: int
+    dead_letter_count: int
     outages_s: tuple[float, ...]
     problems: dict[str, list[str]]
 
@@ -64,46 +64,52 @@ class Judgement:
 
 
 class Laboratory:
-    """Trials in one stack, one after the other; each checks the interactions of all so far."""
+    """Trials in one stack, one after the other; each trial checks the interactions of all trials so
+    far."""
 
     def __init__(
-        self, stack: Stack, inbox: Inbox, seed: int, judgement: Judgement | None = None
+        self,
+        stack: ChaosStack,
+        receiver: IdempotentReceiver,
+        seed: int,
+        judgement: Judgement | None = None,
     ) -> None:
         self.judgement = judgement or Judgement()
-        self.results: list[Result] = []
+        self.results: list[TrialResult] = []
         self.accepted_ids: set[str] = set()
-        self.posts: Counter[str] = Counter()
+        self.post_counts: Counter[str] = Counter()
         self.excused_copies: set[tuple[str, str]] = set()
         self.stack = stack
-        self._inbox = inbox
+        self._receiver = receiver
         self._seed = seed
 
-    def run(self, fault: Fault, rate: float, customers: int | None = None) -> Result:
-        """Inflict `fault` under load; with `customers`, wait until all of them have sent
-        everything."""
+    def run(self, fault: Fault, rate: float, customer_count: int | None = None) -> TrialResult:
+        """Inflict `fault` under load, and return the result. The load ends after the fault; with
+        `customer_count`, once that many customers have sent everything."""
         name = fault.__name__.replace("_", " ")
         random = Random(f"{self._seed}/{name}")
-        load = Load(fault.__name__.replace("_", "-"), self._seed, rate, customers)
-        traffic = Traffic(self.stack.url, load).start()
-        kills = len(self.stack.kills)
+        load = Load(fault.__name__.replace("_", "-"), self._seed, rate, customer_count)
+        traffic = CustomerTraffic(self.stack.url, load).start()
+        earlier_count = len(self.stack.fault_times_s)
         try:
             sleep(_LEAD_S)
             fault(self.stack, random)
             assert traffic.is_running, "the load ended before the fault"
             sleep(_TAIL_S)
         finally:
-            traffic.join() if customers else traffic.stop()
+            traffic.join() if customer_count else traffic.stop()
         self.stack.wait_until_ready(GATEWAY)
         roll_call = call_the_roll(self.stack.url, load.run, self.stack.partitions)
         self.stack.wait_until_idle()
         sleep(_MAX_WAIT_S)
         self.stack.wait_until_idle()
         self.accepted_ids |= traffic.accepted_ids | roll_call
-        self.posts += traffic.posts
+        self.post_counts += traffic.post_counts
         trial, problems = self._wait_for_eventual_checks(roll_call)
         if fault in STANDSTILLS:
             self.excused_copies |= copies(trial.evidence)
-        result = self._judge(trial, problems, name, traffic.retries, self.stack.kills[kills:])
+        times_s = self.stack.fault_times_s[earlier_count:]
+        result = self._judge(trial, problems, name, traffic.retry_count, times_s)
         self.results.append(result)
         return result
 
@@ -128,10 +134,10 @@ class Laboratory:
     def _trial(self, roll_call: set[str]) -> Trial:
         return Trial(
             evidence=Evidence.of(self.stack.settings),
-            posts=self.posts,
+            posts=self.post_counts,
             accepted_ids=self.accepted_ids,
-            delivered_ids=self._inbox.delivered_keys,
-            altered_ids=self._inbox.altered_keys,
+            delivered_ids=self._receiver.delivered_keys,
+            altered_ids=self._receiver.altered_keys,
             roll_call=roll_call,
             partitions=self.stack.partitions,
             excused_copies=self.excused_copies,
@@ -139,8 +145,13 @@ class Laboratory:
         )
 
     def _judge(
-        self, trial: Trial, eventual_problems: Problems, name: str, retries: int, kills: list[float]
-    ) -> Result:
+        self,
+        trial: Trial,
+        eventual_problems: Problems,
+        name: str,
+        retry_count: int,
+        times_s: list[float],
+    ) -> TrialResult:
         """Return the result; checks in `eventual_problems` are not repeated, since the log
         grows."""
         evidence = trial.evidence
@@ -149,36 +160,39 @@ class Laboratory:
         ]
         problems = {check.__name__: check(trial) for check in checks} | eventual_problems
         past_results = self.results
-        return Result(
+        return TrialResult(
             fault=name,
-            records=len(evidence.interactions) - sum(result.records for result in past_results),
-            retries=retries,
-            copies=len(copies(evidence)) - sum(result.copies for result in past_results),
-            duplicates=len(evidence.actions)
+            record_count=len(evidence.interactions)
+            - sum(result.record_count for result in past_results),
+            retry_count=retry_count,
+            copy_count=len(copies(evidence)) - sum(result.copy_count for result in past_results),
+            duplicate_count=len(evidence.actions)
             - len({action.action_id for action in evidence.actions})
-            - sum(result.duplicates for result in past_results),
-            redeliveries=self._inbox.repeat_count
-            - sum(result.redeliveries for result in past_results),
-            dead_letters=len(evidence.dead_letters)
-            - sum(result.dead_letters for result in past_results),
-            outages_s=tuple(_outage_s(evidence, kill_s) for kill_s in kills),
+            - sum(result.duplicate_count for result in past_results),
+            redelivery_count=self._receiver.repeat_count
+            - sum(result.redelivery_count for result in past_results),
+            dead_letter_count=len(evidence.dead_letters)
+            - sum(result.dead_letter_count for result in past_results),
+            outages_s=tuple(_outage_s(evidence, time_s) for time_s in times_s),
             problems=problems,
         )
 
 
-def _outage_s(evidence: Evidence, kill_s: float) -> float:
+def _outage_s(evidence: Evidence, fault_s: float) -> float:
+    """Return the time from a fault (epoch s) to the first decision on inputs received since, in the
+    partition that waited longest; infinity if there is none."""
     waits_s: dict[int, float] = {}
     for entry, decision in evidence.decisions:
         interaction = evidence.first_interactions.get(decision.event_id)
-        if interaction is not None and interaction.received_at >= kill_s * 1000:
+        if interaction is not None and interaction.received_at >= fault_s * 1000:
             wait_s = waits_s.get(entry.partition, float("inf"))
-            waits_s[entry.partition] = min(wait_s, entry.timestamp / 1000 - kill_s)
+            waits_s[entry.partition] = min(wait_s, entry.timestamp / 1000 - fault_s)
     return max(waits_s.values(), default=float("inf"))
 
 
-def table(results: list[Result]) -> str:
-    """Return a table of faults by checks, `.` for one that holds and `X` for others, with
-    counts."""
+def table(results: list[TrialResult]) -> str:
+    """Return a table of faults by checks, `.` for a check that holds and `X` for one that does not,
+    with counts."""
     checks = list(results[0].problems)
     lines = [
         f"{letter} {name.replace('_', ' ')}"
@@ -197,7 +211,8 @@ def table(results: list[Result]) -> str:
         marks = "  ".join("X" if result.problems[name] else "." for name in checks)
         outages = " ".join(f"{seconds:.1f}" for seconds in result.outages_s)
         lines.append(
-            f"{result.fault:46}{marks}  {result.records:8}{result.retries:8}{result.copies:7}"
-            f"{result.duplicates:6}{result.redeliveries:7}{result.dead_letters:6}  {outages}"
+            f"{result.fault:46}{marks}  {result.record_count:8}{result.retry_count:8}"
+            f"{result.copy_count:7}{result.duplicate_count:6}{result.redelivery_count:7}"
+            f"{result.dead_letter_count:6}  {outages}"
         )
     return "\n".join(lines)

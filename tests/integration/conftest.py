@@ -68,8 +68,8 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Stack]:
-    """Stack that several modules share: each test has customers of its own. Nobody waits for
-    the decision budget or for Kafka's time-out unless the test says so.
+    """Stack that several modules share: each test has customers of its own. The decision budget is
+    long, so that no decision is late on a busy machine; the gateway's time-out for Kafka is short.
     """
     variables = {
         "TEST_RECEIVER": receiver.url,

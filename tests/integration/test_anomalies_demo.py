@@ -13,7 +13,7 @@ from pipeline.insights.events import EventOptions, read_events
 from pipeline.insights.incidents import SeriesEvidence
 from pipeline.insights.tables import Engine
 
-_TELL_TALES = frozenset(("payment_error", "checkout_bug"))
+_TELLTALE_EVENTS = frozenset(("payment_error", "checkout_bug"))
 _FIRST_DAY = datetime(2024, 1, 1, tzinfo=UTC).timestamp() // 86_400
 
 
@@ -23,7 +23,7 @@ def test_incidents_of_the_demo_are_found_without_their_names(tmp_path: Path) -> 
         writer = csv.writer(table)
         writer.writerow(["case_id", "occurred_at", "name", "channel"])
         for event in dataset.load(tmp_path):
-            if event.name not in _TELL_TALES:
+            if event.name not in _TELLTALE_EVENTS:
                 writer.writerow([event.user, event.at, event.name, event.platform])
     with open_duckdb(Engine()) as connection:
         overview = find_overview(read_events(connection, file, EventOptions()), "purchase", 0)
@@ -43,6 +43,6 @@ def test_incidents_of_the_demo_are_found_without_their_names(tmp_path: Path) -> 
 
 def _is_mostly_within(evidence: SeriesEvidence, first: int, last: int) -> bool:
     """Return whether more than half of the series' days are within the incident's."""
-    begin, end = evidence.first_day - _FIRST_DAY, evidence.last_day - _FIRST_DAY
-    common = min(end, last) - max(begin, first) + 1
-    return common * 2 > end - begin + 1
+    start, end = evidence.first_day - _FIRST_DAY, evidence.last_day - _FIRST_DAY
+    common = min(end, last) - max(start, first) + 1
+    return common * 2 > end - start + 1

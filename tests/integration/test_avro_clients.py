@@ -84,7 +84,7 @@ def produce(bootstrap: str, topic: str, value: bytes | None) -> None:
     assert producer.flush(TIMEOUT_S) == 0
 
 
-def first_record(bootstrap: str, topic: str) -> Message:
+def read_first_record(bootstrap: str, topic: str) -> Message:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "unused"})
     consumer.assign([TopicPartition(topic, 0, 0)])
     messages: Iterable[Message] = consumer.consume(1, TIMEOUT_S)
@@ -100,7 +100,7 @@ def test_confluents_deserializer_reads_every_topic(
     topic = topic_of(name)
     record = example(CLASSES[name])
     produce(bootstrap, kafka_topic := make_topic(topic), CODEC.encode(topic, record))
-    message = first_record(bootstrap, kafka_topic)
+    message = read_first_record(bootstrap, kafka_topic)
     deserialize = AvroDeserializer(SchemaRegistryClient({"url": registry_url}))
     fields = deserialize(message.value(), SerializationContext(topic, MessageField.VALUE))
     assert msgspec.convert(fields, CLASSES[name], builtin_types=(bytes,)) == record
@@ -147,7 +147,8 @@ _UNWRITTEN_TOPICS = (topics.LEARNING, topics.BUDGETS, topics.COUPONS, topics.CAN
 
 @pytest.fixture(scope="module")
 def stack_with_records(stack: Stack) -> Stack:
-    """Stack in which every topic that the registry serves has a record."""
+    """Stack in which every topic that the registry serves has a record, except
+    `_UNWRITTEN_TOPICS`."""
     customer_id, email = f"c-{uuid4().hex[:12]}", {"email": f"{uuid4().hex[:12]}@example.com"}
     order = {"event": "Order", "userId": customer_id, "context": {"traits": email}}
     ping = {"event": "Ping", "userId": customer_id, "context": {"device": {"id": uuid4().hex}}}
@@ -198,7 +199,7 @@ def test_kcat_lists_keys_and_headers(stack: Stack) -> None:
 
 
 def run_kcat(stack: Stack, *arguments: str) -> str:
-    kafka = stack.settings.kafka()["bootstrap.servers"]
-    command = ["kcat", "-b", str(kafka), *arguments]
+    bootstrap = stack.settings.kafka()["bootstrap.servers"]
+    command = ["kcat", "-b", str(bootstrap), *arguments]
     result = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=True)
     return result.stdout.decode(errors="replace")

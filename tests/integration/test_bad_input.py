@@ -1,7 +1,6 @@
 """Bad input is refused with the field at fault, or dead-lettered; everything else goes on."""
 
 import json
-import time
 from typing import Any
 from uuid import uuid4
 
@@ -9,6 +8,7 @@ import httpx
 import pytest
 from confluent_kafka import Producer
 
+from pipeline.adapters.clock import now_ms
 from pipeline.home.codec import open_codec
 from pipeline.model import topics
 from pipeline.model.decision import Decision
@@ -21,10 +21,6 @@ _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS
 _TRACK = {"event": "Viewed", "userId": "somebody"}
 _DEEP_JSON = b"[" * 100_000 + b"]" * 100_000
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _track_body(**fields: object) -> bytes:
@@ -90,9 +86,9 @@ def test_batch_context_is_bounded_like_its_messages(stack: Stack) -> None:
 
 def test_time_may_be_an_hour_ahead_and_no_more(stack: Stack) -> None:
     with stack.client(WRITE_KEY) as client:
-        allowed_message = {**_TRACK, "timestamp": _now_ms() + _HOUR_MS - _MINUTE_MS}
+        allowed_message = {**_TRACK, "timestamp": now_ms() + _HOUR_MS - _MINUTE_MS}
         assert client.post("/v1/track", json=allowed_message).status_code == 200
-        refusal = client.post("/v1/track", json={**_TRACK, "timestamp": _now_ms() + 2 * _HOUR_MS})
+        refusal = client.post("/v1/track", json={**_TRACK, "timestamp": now_ms() + 2 * _HOUR_MS})
     error = refusal.json()["error"]
     assert (refusal.status_code, error["code"], error["field"]) == (
         400,
@@ -110,7 +106,7 @@ def test_time_may_be_an_hour_ahead_and_no_more(stack: Stack) -> None:
         (SERVER_KEY, 403, "read_only_key"),
     ],
 )
-def test_only_a_write_key_can_send(stack: Stack, key: str | None, status: int, code: str) -> None:
+def test_sending_needs_a_write_key(stack: Stack, key: str | None, status: int, code: str) -> None:
     _check_refusal(stack, "POST", "/v1/track", key, (status, code))
 
 
@@ -124,7 +120,7 @@ def test_only_a_write_key_can_send(stack: Stack, key: str | None, status: int, c
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_only_a_server_key_can_read_and_erase(
+def test_reading_and_erasing_need_a_server_key(
     stack: Stack, method: str, key: str | None, status: int, code: str
 ) -> None:
     _check_refusal(stack, method, "/v1/profiles/customer_id/somebody", key, (status, code))
@@ -147,13 +143,13 @@ def test_bad_records_of_upstream_apps_are_dead_letters_and_the_next_goes_on(stac
     name = uuid4().hex[:12]
     key = f"customer_id:{name}"
     identifier = Identifier("customer_id", name)
-    now = _now_ms()
-    value = encode(topics.INTERACTIONS, _interaction(f"good-{name}", now, identifier))
+    time_ms = now_ms()
+    value = encode(topics.INTERACTIONS, _interaction(f"good-{name}", time_ms, identifier))
     future_interaction = _interaction(
-        f"ahead-{name}", now, identifier, ahead_ms=_HOUR_MS - _MINUTE_MS
+        f"ahead-{name}", time_ms, identifier, ahead_ms=_HOUR_MS - _MINUTE_MS
     )
     assert value is not None
-    bad_records = _bad_records(value, identifier, now)
+    bad_records = _bad_records(value, identifier, time_ms)
     producer = Producer({**stack.settings.kafka(), "partitioner": "murmur2_random"})
     for content in (*bad_records.values(), value, future_interaction):
         payload = (
@@ -185,7 +181,7 @@ def test_bad_records_of_upstream_apps_are_dead_letters_and_the_next_goes_on(stac
 
 
 def _bad_records(
-    value: bytes, identifier: Identifier, now: int
+    value: bytes, identifier: Identifier, time_ms: int
 ) -> dict[tuple[str, str], bytes | Interaction | None]:
     """Return records that identity refuses, by the reason and the first words of its detail."""
     return {
@@ -193,16 +189,16 @@ def _bad_records(
         ("malformed-avro", ""): value[: len(value) // 2],
         ("unknown-schema-id", ""): b"\x00\x7f\xff\xff\xff" + value[5:],
         ("empty-value", ""): None,
-        ("time-in-future", "received_at:"): _interaction("far", now + 2 * _HOUR_MS, identifier),
+        ("time-in-future", "received_at:"): _interaction("far", time_ms + 2 * _HOUR_MS, identifier),
         ("time-in-future", "occurred_at:"): _interaction(
-            "far", now, identifier, ahead_ms=2 * _HOUR_MS
+            "far", time_ms, identifier, ahead_ms=2 * _HOUR_MS
         ),
         ("time-before-1970", "received_at:"): _interaction(
             "minus", -62_135_596_800_000, identifier
         ),
-        ("no-identifiers", "identifiers:"): _interaction("nobody", now),
+        ("no-identifiers", "identifiers:"): _interaction("nobody", time_ms),
         ("no-valid-identifier", "identifiers: customer_id:"): _interaction(
-            "blocked", now, Identifier("customer_id", "null")
+            "blocked", time_ms, Identifier("customer_id", "null")
         ),
     }
 

@@ -26,7 +26,7 @@ from pipeline.settings import Settings
 from tests.support.small_disk import small_disk
 
 _ATTRIBUTES_OFFSET = 21
-"""Offset in a batch of its two bytes of attributes; the last three bits are the codec."""
+"""Offset in a batch of the two bytes of attributes, whose last three bits are the codec."""
 
 _CODECS = {"gzip": 1, "lz4": 3}
 
@@ -107,7 +107,9 @@ def test_two_starts_at_once_give_one_broker(options: BrokerOptions) -> None:
     assert first == second
 
 
-def test_storage_is_formatted_for_any_cluster_id(options: BrokerOptions) -> None:
+def test_storage_is_formatted_for_a_cluster_id_that_begins_with_dashes(
+    options: BrokerOptions,
+) -> None:
     files = BrokerFiles.under(options.home)
     start_broker(options)
     Broker(options).stop()

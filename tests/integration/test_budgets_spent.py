@@ -1,4 +1,4 @@
-"""Budgets and stock over the running pipeline, workers and the learner killed under traffic."""
+"""Budgets and stock over the running pipeline, while workers and the learner are killed."""
 
 from collections import Counter
 from collections.abc import Iterator

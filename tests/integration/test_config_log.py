@@ -1,4 +1,4 @@
-"""Log of applied configurations, on a broker of its own, which has none at first."""
+"""Log of applied configurations, on a broker of its own, which has no configuration at first."""
 
 import asyncio
 import queue
@@ -17,6 +17,7 @@ from agents.agent import Equipment
 from agents.app import App, AppOptions
 from agents.rulebook import Rulebook
 from pipeline.adapters.avro import Codec, recorded_versions
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.config_files import load
 from pipeline.adapters.config_follower import ConfigurationLogError
 from pipeline.adapters.config_log import AppliedVersion, ConfigurationLog
@@ -204,9 +205,11 @@ def _stamped_versions(settings: Settings) -> list[str]:
 
 
 def _send(settings: Settings, event_id: str) -> None:
-    at = time.time_ns() // 1_000_000
+    time_ms = now_ms()
     identifier = Identifier("cookie", "k")
-    interaction = Interaction(event_id, "track", "cart", "web", "shop", at, at, (identifier,))
+    interaction = Interaction(
+        event_id, "track", "cart", "web", "shop", time_ms, time_ms, (identifier,)
+    )
     producer = Producer({**settings.kafka(), "partitioner": "murmur2_random"})
     producer.produce(
         topics.INTERACTIONS, CODEC.encode(topics.INTERACTIONS, interaction), identifier.key

@@ -18,7 +18,7 @@ SECOND_GATEWAY = "gateway-second"
 
 @pytest.fixture
 def gateways(stack: Stack) -> Iterator[list[str]]:
-    """URLs of the stack's gateway and of another."""
+    """URLs of the stack's gateway and of a second one."""
     second_gateway = stack.start("gateway", "--instance", SECOND_GATEWAY, "--port", "0")
 
     def find_url() -> str | None:

@@ -1,4 +1,4 @@
-"""Every decision of the demonstration goes by the shipped snapshot, and is the same when it is run
+"""Every decision of the demonstration uses the shipped snapshot, and is the same when it is run
 again from its record."""
 
 from collections.abc import Iterator
@@ -83,7 +83,7 @@ def _interactions(
 
 def _process(flow: Flow, interaction: Interaction) -> list[Emit]:
     """Return the outputs of the timers due before the interaction, of the interaction, and of its
-    customer's reactions to the messages."""
+    customer's reactions to the actions."""
     emits = [*flow.advance(interaction.received_at), *flow.run(interaction)]
     for action in [emit.value for emit in emits if isinstance(emit.value, Action)]:
         name = ("impression", "dismiss", "bounce", "click")[int(action.action_id[0], 16) % 4]

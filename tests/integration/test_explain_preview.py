@@ -88,7 +88,7 @@ def test_event_of_a_file_goes_through_all_stages(stack: Stack, tmp_path: Path) -
     assert stack.run("profile", "show", f"customer_id:{customer_id}").returncode == 1
 
 
-def test_missing_decisions_and_profiles_are_reported(stack: Stack) -> None:
+def test_missing_decision_placement_and_channel_are_named(stack: Stack) -> None:
     for arguments, words in (
         (("explain", "no-such-decision"), "no decision no-such-decision"),
         (("preview", "customer_id:x", "--placement", "hro"), "there is no placement 'hro'"),

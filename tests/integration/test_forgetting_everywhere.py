@@ -81,22 +81,22 @@ def test_nothing_is_left_of_a_forgotten_person_after_the_stated_time(settings: S
     _send(settings, "1", "203.0.113.77", *_ADA)
     _send(settings, "2", "192.0.2.1", "customer_id:bob", "email:bob@example.com")
     LagReader(settings.kafka(), stage_groups()).wait_until_idle(timeout_s=60)
-    assert _places(settings) >= {
+    assert _find_leaks(settings) >= {
         f"kairos.{name}-rows-changelog" for name in ("identity", "enrichment")
     }
     assert request_and_wait(settings, requests.forget(Identifier.parse(_ADA[1]), now_ms()))
     deadline_s = time.monotonic() + _PATIENCE_S
-    while (places := _places(settings)) and time.monotonic() < deadline_s:
+    while (leaks := _find_leaks(settings)) and time.monotonic() < deadline_s:
         time.sleep(2)
-    assert places == set()
-    assert b"bob" in b"".join(_records(settings, "profiles"))
+    assert leaks == set()
+    assert b"bob" in b"".join(_read_records(settings, "profiles"))
 
 
 def _send(settings: Settings, event_id: str, ip: str, *names: str) -> None:
-    at, identifiers = now_ms(), tuple(map(Identifier.parse, names))
+    time_ms, identifiers = now_ms(), tuple(map(Identifier.parse, names))
     context = Context(ip=ip)
     interaction = Interaction(
-        event_id, "track", "Order", "web", "shop", at, at, identifiers, {}, context
+        event_id, "track", "Order", "web", "shop", time_ms, time_ms, identifiers, {}, context
     )
     producer = Producer({**settings.kafka(), "partitioner": "murmur2_random"})
     value = Codec(recorded_versions()).encode(topics.INTERACTIONS, interaction)
@@ -104,14 +104,14 @@ def _send(settings: Settings, event_id: str, ip: str, *names: str) -> None:
     producer.flush()
 
 
-def _places(settings: Settings) -> set[str]:
+def _find_leaks(settings: Settings) -> set[str]:
     """Return the topics and files that have a trace of the person."""
     names = AdminClient(settings.kafka()).list_topics(timeout=10).topics
     leaks = {
         name
         for name in names
         if not name.startswith("__")
-        and any(trace in record for record in _records(settings, name) for trace in _TRACES)
+        and any(trace in record for record in _read_records(settings, name) for trace in _TRACES)
     }
     for folder in _FOLDERS:
         for path in (settings.home / folder).rglob("*"):
@@ -120,7 +120,7 @@ def _places(settings: Settings) -> set[str]:
     return leaks
 
 
-def _records(settings: Settings, topic: str) -> list[bytes]:
+def _read_records(settings: Settings, topic: str) -> list[bytes]:
     """Return key, value and headers of each record that Kafka still has."""
     consumer = Consumer({**settings.kafka(), "group.id": "reader", "enable.auto.commit": False})
     try:

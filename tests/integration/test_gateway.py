@@ -30,7 +30,7 @@ _MESSAGES: dict[str, dict[str, Any]] = {
 }
 
 
-class Customer:
+class GatewayCustomer:
     """Customer of one test."""
 
     def __init__(self) -> None:
@@ -47,8 +47,8 @@ class Customer:
 
 
 @pytest.fixture
-def customer() -> Customer:
-    return Customer()
+def customer() -> GatewayCustomer:
+    return GatewayCustomer()
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def client(stack: Stack) -> httpx.Client:
 
 
 def test_answer_200_means_that_kafka_has_the_message_under_its_key(
-    stack: Stack, client: httpx.Client, customer: Customer
+    stack: Stack, client: httpx.Client, customer: GatewayCustomer
 ) -> None:
     messages = {kind: customer.message(kind) for kind in _MESSAGES}
     for kind, message in messages.items():
@@ -65,12 +65,12 @@ def test_answer_200_means_that_kafka_has_the_message_under_its_key(
         answer = client.post(f"/v1/{kind}", json=message, headers={"traceparent": traceparent})
         assert (answer.status_code, answer.json()) == (200, {"success": True})
 
-    ids = {message["messageId"]: kind for kind, message in messages.items()}
+    kinds_by_id = {message["messageId"]: kind for kind, message in messages.items()}
     records = stack.records.read_all(topics.INTERACTIONS, Interaction)
     written_records = {
-        ids[interaction.event_id]: (entry, interaction)
+        kinds_by_id[interaction.event_id]: (entry, interaction)
         for entry, interaction in records
-        if interaction.event_id in ids
+        if interaction.event_id in kinds_by_id
     }
     assert written_records.keys() == messages.keys()
     key = f"customer_id:{customer.id}"
@@ -97,7 +97,7 @@ def test_answer_200_means_that_kafka_has_the_message_under_its_key(
     ids=["basic", "bearer", "in the body", "from a browser", "gzip"],
 )
 def test_key_and_body_are_accepted_in_every_form(
-    stack: Stack, customer: Customer, form: dict[str, Any]
+    stack: Stack, customer: GatewayCustomer, form: dict[str, Any]
 ) -> None:
     message = customer.message("track")
     if "key" in form:
@@ -115,7 +115,7 @@ def test_key_and_body_are_accepted_in_every_form(
 
 @pytest.mark.parametrize("path", ["/v1/batch", "/v1/import"])
 def test_good_items_of_a_batch_go_on_and_bad_ones_are_named(
-    stack: Stack, client: httpx.Client, customer: Customer, path: str
+    stack: Stack, client: httpx.Client, customer: GatewayCustomer, path: str
 ) -> None:
     valid_message = customer.message("track", type="track")
     nameless_message = {"type": "track", "event": "Viewed", "messageId": f"n-{customer.name}"}
@@ -134,7 +134,7 @@ def test_good_items_of_a_batch_go_on_and_bad_ones_are_named(
 
 
 def test_answer_is_503_while_kafka_is_away_and_200_afterwards(
-    stack: Stack, client: httpx.Client, customer: Customer
+    stack: Stack, client: httpx.Client, customer: GatewayCustomer
 ) -> None:
     message = customer.message("track")
     with stopped(stack.broker()):
@@ -149,7 +149,9 @@ def test_answer_is_503_while_kafka_is_away_and_200_afterwards(
     assert profile["traits"]["interactions"] == 1
 
 
-def test_decision_is_answered_before_the_default(client: httpx.Client, customer: Customer) -> None:
+def test_decision_is_answered_before_the_default(
+    client: httpx.Client, customer: GatewayCustomer
+) -> None:
     answers = [decide(client, customer, "hero", "banner") for _ in range(3)]
     choices = [answer["placements"]["hero"] for answer in answers]
     assert [choice and choice["content"]["title"] for choice in choices] == ["Hello", "Again", None]
@@ -159,7 +161,7 @@ def test_decision_is_answered_before_the_default(client: httpx.Client, customer:
 
 
 def test_default_is_answered_after_the_budget_and_the_late_decision_expires(
-    stack: Stack, client: httpx.Client, customer: Customer
+    stack: Stack, client: httpx.Client, customer: GatewayCustomer
 ) -> None:
     decide(client, customer)
     with stopped(stack.process("worker-decisioning-0")):
@@ -189,7 +191,7 @@ def test_default_is_answered_after_the_budget_and_the_late_decision_expires(
 
 
 def test_outcomes_change_the_contact_history_and_forged_ones_do_not(
-    stack: Stack, client: httpx.Client, customer: Customer
+    stack: Stack, client: httpx.Client, customer: GatewayCustomer
 ) -> None:
     token = decide(client, customer, "hero")["placements"]["hero"]["token"]
     middle = len(token) // 2
@@ -223,7 +225,9 @@ def _readiness(client: httpx.Client, status: int) -> dict[str, Any] | None:
     return answer.json() if answer.status_code == status else None
 
 
-def test_exposed_metrics_are_the_documented_ones(client: httpx.Client, customer: Customer) -> None:
+def test_exposed_metrics_are_the_documented_ones(
+    client: httpx.Client, customer: GatewayCustomer
+) -> None:
     client.post("/v1/track", json=customer.message("track"))
     client.post("/v1/track", json={})
     text = client.get("/metrics").text
@@ -235,7 +239,7 @@ def test_exposed_metrics_are_the_documented_ones(client: httpx.Client, customer:
 
 
 def test_answers_conform_to_the_openapi_document(
-    stack: Stack, client: httpx.Client, customer: Customer
+    stack: Stack, client: httpx.Client, customer: GatewayCustomer
 ) -> None:
     api = client.get("/openapi.json").json()
     assert api["openapi"].startswith("3.1")
@@ -265,7 +269,7 @@ def test_answers_conform_to_the_openapi_document(
 
 
 def decide(
-    client: httpx.Client, customer: Customer, *placements: str, **fields: Any
+    client: httpx.Client, customer: GatewayCustomer, *placements: str, **fields: Any
 ) -> dict[str, Any]:
     """Return the answer for `placements`, by default for `banner`, for which nothing is offered."""
     message = {**customer.message("page"), "type": "page"}
@@ -276,7 +280,9 @@ def decide(
     return document
 
 
-def read_contacts(stack: Stack, client: httpx.Client, customer: Customer) -> list[tuple[str, str]]:
+def read_contacts(
+    stack: Stack, client: httpx.Client, customer: GatewayCustomer
+) -> list[tuple[str, str]]:
     """Return the offers of the customer's contacts with their status, as the next decision sees
     them."""
     decision_id = decide(client, customer)["decision_id"]

@@ -37,7 +37,8 @@ def test_waiting_channel_goes_on_after_rebalances(
 
 
 async def _read(member_settings: dict[str, str | int], topic: str) -> set[bytes]:
-    """Read without finishing any action, until others have joined the group and left."""
+    """Read without finishing any action until other members have joined the group and left; then
+    finish all actions, and return the values that were read."""
     progress, messages = OffsetProgress(), list[Message]()
     failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
     inbox = Inbox(member_settings, progress, lambda: [topic], messages.extend, failure.set_result)
@@ -56,7 +57,8 @@ async def _read(member_settings: dict[str, str | int], topic: str) -> set[bytes]
 
 
 def _join_and_leave(member_settings: dict[str, str | int], topic: str) -> None:
-    """Join the group as a member that is slow to give its partitions back, and leave."""
+    """Join the group as two members, of which the first is slow to give its partitions back, and
+    leave."""
     slow_member, other_member = Consumer(member_settings), Consumer(member_settings)
     slow_member.subscribe([topic], on_revoke=lambda *_: None)
     while not slow_member.assignment():

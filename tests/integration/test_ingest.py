@@ -1,4 +1,4 @@
-"""Files from a folder to a real broker: each row once, whatever happens meanwhile."""
+"""Files from a folder to a real broker: each row is sent once, whatever happens meanwhile."""
 
 import csv
 import gzip
@@ -43,7 +43,7 @@ _WATCH = """watches:
 
 
 class WatchedFolder:
-    """Folder that a home watches; `run` takes its files."""
+    """Folder that a home watches, and the commands that take its files."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings = settings
@@ -59,6 +59,7 @@ class WatchedFolder:
         return {**os.environ, **variables}
 
     def run(self) -> list[dict[str, Any]]:
+        """Take the folder's files, and return a report of each."""
         result = subprocess.run(
             self.command(), env=self.environment(), capture_output=True, timeout=200, check=False
         )
@@ -85,7 +86,7 @@ class WatchedFolder:
         ]
 
     def letters(self, name: str) -> list[DeadLetterRecord]:
-        """Return the dead letters of the file, which other tests have in other folders."""
+        """Return the dead letters of a file of this folder."""
         letters = Records.of(self.settings).read_all(topics.DEAD_LETTERS, DeadLetterRecord)
         return [
             letter for _, letter in letters if letter.detail.startswith(f"{self.folder}/{name}:")
@@ -114,7 +115,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _rows(customer: str, count: int, bad_interval: int = 0) -> str:
-    """Return CSV whose bad rows have no identifier."""
+    """Return CSV of `count` rows, of which one in `bad_interval` (0: none) has no identifier."""
     lines = ["customer,total"]
     for number in range(count):
         is_bad = bad_interval and number % bad_interval == 0
@@ -212,14 +213,15 @@ def test_file_that_cannot_be_read_is_set_aside_and_the_next_is_taken(watch_folde
 
 
 _POINTS = {
-    "while it is made into records": lambda home: any(home.glob("files/*/records")),
-    "once all is made": lambda home: any(home.glob("files/*/prepared.json")),
-    "while it is sent": lambda home: _position(home) > 0,
+    "while the file is made into records": lambda home: any(home.glob("files/*/records")),
+    "once all records are made": lambda home: any(home.glob("files/*/prepared.json")),
+    "while records are sent": lambda home: _position(home) > 0,
     "while dead letters are sent": lambda home: _has_letters(home),
 }
 
 
 def _query(home: Path, query: str) -> Any:
+    """Return an expression over the journal's sendings; None without a journal or a sending."""
     try:
         connection = sqlite3.connect(f"file:{home}/journal.sqlite?mode=rw", timeout=5, uri=True)
         row = connection.execute(f"SELECT {query} FROM sending").fetchone()
@@ -242,7 +244,7 @@ def _has_letters(home: Path) -> bool:
 def test_kill_at_any_point_loses_nothing_and_doubles_nothing(watch_folder: Any, point: str) -> None:
     files = watch_folder()
     count = 10_000
-    customer = _kill_in_flight(files, point, count)
+    customer = _kill_at_point(files, point, count)
     [report] = files.run()
     assert (report["state"], report["rejected"]) == ("done", count // 100)
     interactions = files.interactions(f"{customer}-")
@@ -259,9 +261,9 @@ def test_kill_at_any_point_loses_nothing_and_doubles_nothing(watch_folder: Any, 
     assert len(files.letters(f"{customer}.csv")) == count // 100
 
 
-def _kill_in_flight(files: WatchedFolder, point: str, count: int) -> str:
-    """Kill a watch while the rows of a file are in flight, and return the name of its customers;
-    try again with another file where one was finished before."""
+def _kill_at_point(files: WatchedFolder, point: str, count: int) -> str:
+    """Kill the command at a point of a file's processing, and return the prefix of the file's
+    customers; try again with another file if the first was finished before."""
     for attempt in range(20):
         customer = f"kill{list(_POINTS).index(point)}-{attempt}"
         path = files.folder / f"{customer}.csv"
@@ -394,7 +396,7 @@ def test_full_disk_of_the_folder_keeps_the_file_there_until_there_is_room(
 
 
 def _fill(filler: Path, free_kib: int) -> None:
-    """Fill a disk until `free_kib` are left."""
+    """Fill a disk until `free_kib` KiB are free."""
     with filler.open("wb") as file, suppress(OSError):
         file.write(bytes(shutil.disk_usage(filler.parent).free))
         file.flush()

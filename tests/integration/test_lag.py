@@ -22,7 +22,7 @@ _RECORDS = 10
 _COMMITTED_OFFSET = 7
 _LAG_LINE = f"{{{_RECORDS - _COMMITTED_OFFSET}}}\n"
 _GROUPS = [f"group-{number}" for number in range(20)]
-_FOLLOWER = """
+_READER_PROGRAM = """
 import sys
 from collections.abc import Callable
 from confluent_kafka import KafkaException
@@ -57,7 +57,7 @@ def test_lag_is_read_from_a_new_coordinator_and_from_one_that_comes_back(tmp_pat
                 TopicPartition("there", 0, _COMMITTED_OFFSET),
             )
         reader = subprocess.Popen(
-            [sys.executable, "-c", _FOLLOWER, process.bootstrap, *_GROUPS],
+            [sys.executable, "-c", _READER_PROGRAM, process.bootstrap, *_GROUPS],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

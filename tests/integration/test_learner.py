@@ -48,7 +48,7 @@ def _report(client: httpx.Client, answer: dict[str, Any], outcome: str) -> None:
 
 
 def _send_customers(shop: Stack, names: Iterator[str], count: int) -> str:
-    """Let customers come, some of whom buy or convert; return the last decision's id."""
+    """Let `count` customers visit, some of whom buy or convert; return the last decision's id."""
     with shop.client(_KEY) as client:
         for number in range(count):
             customer_id = next(names)
@@ -67,7 +67,7 @@ def _newest_snapshot(shop: Stack) -> LearningRecord | None:
 
 
 def _complete_snapshot(shop: Stack) -> LearningRecord | None:
-    """Return the newest snapshot, once it counts all that happened."""
+    """Return the newest snapshot if it counts all that happened, None otherwise."""
     decisions = [decision for _, decision in shop.records.read_all(topics.DECISIONS, Decision)]
     snapshot = _newest_snapshot(shop)
     if snapshot is None:

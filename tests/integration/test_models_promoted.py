@@ -75,7 +75,7 @@ def test_promoted_model_decides_until_it_is_rolled_back(
         assert chances["again-hero"] == pytest.approx(0.8, abs=0.1)
         assert chances["hello-hero"] == pytest.approx(0.1, abs=0.1)
         assert [model["in_force"] for model in stack.ask("models", "list")] == [True]
-        _damage(stack, Path(train_report["folder"]))
+        _check_damaged_model_is_refused(stack, Path(train_report["folder"]))
         assert _ask_hero(stack)["model"] == "hero@1"
     finally:
         assert stack.ask("models", "rollback", "hero") == {"name": "hero", "version": None}
@@ -86,8 +86,9 @@ def test_promoted_model_decides_until_it_is_rolled_back(
     assert stack.ask("explain", explanation["decision_id"], "--rerun")["same"] is True
 
 
-def _damage(stack: Stack, folder: Path) -> None:
-    """Change a byte of the model, which must be refused."""
+def _check_damaged_model_is_refused(stack: Stack, folder: Path) -> None:
+    """Damage the model, and check that it cannot be promoted; nor can a name without a model be
+    rolled back."""
     text = (folder / "model.txt").read_text()
     (folder / "model.txt").write_text(text.replace("leaf_value=", "leaf_value=1", 1))
     refusal = stack.run("models", "promote", "hero")

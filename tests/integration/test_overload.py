@@ -53,7 +53,7 @@ def _is_decided(answer: httpx.Response) -> bool:
 @pytest.mark.timeout(300)
 def test_file_is_sent_at_the_pace_of_the_stages(stack: Stack, tmp_path: Path) -> None:
     # A decision that is asked for meanwhile waits for few of the file's rows.
-    file = _file(tmp_path, _ROWS)
+    file = _write_file(tmp_path, _ROWS)
     stack.kairos("status", "--until-idle", "60")
     initial_count = _count_undecided_interactions(stack)
     sender = stack.start("send", str(file))
@@ -75,7 +75,7 @@ def test_decisions_beside_a_large_file_come_in_time(
     live_stack: Stack, client: httpx.Client, tmp_path: Path
 ) -> None:
     # If all rows were sent at once, decisions would be late until long after the last row.
-    file = _file(tmp_path, 20 * _ROWS)
+    file = _write_file(tmp_path, 20 * _ROWS)
     eventually(lambda: _is_decided(_ask(client)))
     initial_count = _count_written_interactions(live_stack)
     sender = live_stack.start("send", str(file))
@@ -88,7 +88,7 @@ def test_decisions_beside_a_large_file_come_in_time(
         sender.wait()
 
 
-def _file(folder: Path, count: int) -> Path:
+def _write_file(folder: Path, count: int) -> Path:
     file = folder / "rows.ndjson"
     rows = (
         {"type": "track", "event": "Viewed", "messageId": str(uuid4()), "userId": f"bulk-{number}"}
@@ -115,16 +115,16 @@ def test_stalled_pipeline_gets_defaults_at_once_until_it_works_again(
     eventually(lambda: _is_decided(_ask(client)))
     with stopped(live_stack.process("worker-all-0")):
 
-        def stall_answer() -> httpx.Response | None:
-            begin_s = time.monotonic()
+        def get_stall_answer() -> httpx.Response | None:
+            start_s = time.monotonic()
             answer = _ask(client)
-            duration_s = time.monotonic() - begin_s
+            duration_s = time.monotonic() - start_s
             reason = answer.json().get("reason")
             return (
                 answer if reason == "pipeline_stalled" and duration_s < _BUDGET_MS / 2_000 else None
             )
 
-        answer = eventually(stall_answer).json()
+        answer = eventually(get_stall_answer).json()
         assert (answer["placements"], answer["defaulted"]) == ({"hero": None}, True)
     eventually(lambda: _is_decided(_ask(client)))
     assert live_stack.decisions("unasked") >= 1

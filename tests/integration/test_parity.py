@@ -154,9 +154,9 @@ def test_agents_and_flow_write_the_same_records_in_one_process_and_then_in_four(
 def _comparable_records(topic: str, records: Sequence[_Record]) -> Counter[_Record]:
     """Return the records, without fields that depend on the order between partitions.
 
-    Where several rows of a person move at once, they arrive at the profile that they join in an
-    open order, so the states of the profile and its segments between two of them are open too, and
-    so is whether there is anything to refresh then. The state after the last one is not.
+    Where several rows of a person move at once, the order in which they arrive at the profile is
+    undefined. So are the profile and its segments between two of these rows, and whether a refresh
+    is needed there; the state after the last row is defined.
     """
     last_values = dict(records)
     if topic in _COMPACTED_TOPICS:
@@ -268,7 +268,7 @@ def _address(record: Interaction | IdentityChange) -> tuple[str, str]:
 def _visit(
     number: int,
     name: str,
-    at: int,
+    time_ms: int,
     identifiers: Sequence[str],
     has_request: bool = False,
     kind: str = "track",
@@ -279,11 +279,11 @@ def _visit(
         name=name,
         channel="web",
         source="shop",
-        occurred_at=at,
-        received_at=at,
+        occurred_at=time_ms,
+        received_at=time_ms,
         identifiers=tuple(Identifier.parse(identifier) for identifier in identifiers),
         context=Context(ip="192.0.2.1", user_agent=PHONE, url="/?utm_source=news"),
-        request=DecideRequest(f"r{number}", "g", ("hero",), at + 100) if has_request else None,
+        request=DecideRequest(f"r{number}", "g", ("hero",), time_ms + 100) if has_request else None,
     )
 
 

@@ -38,29 +38,31 @@ def test_paused_partition_gives_no_record_until_resumed(
     bootstrap: str, prefix: str, source: str, make_reading: _ReadingFactory
 ) -> None:
     async def read() -> Reading:
-        group = make_reading()
-        group.go.set()
-        await group.app.start()
-        await group.wait_until(lambda group: len(group.positions) == 2 * _COUNT)
-        group.consumer.pause_partitions([TP(source, _PAUSED_PARTITION)])
+        reading = make_reading()
+        reading.go.set()
+        await reading.app.start()
+        await reading.wait_until(lambda reading: len(reading.positions) == 2 * _COUNT)
+        reading.consumer.pause_partitions([TP(source, _PAUSED_PARTITION)])
         _write(bootstrap, source, _EXTRA_COUNT)
-        await group.wait_until(
-            lambda group: group.consumer.unprocessed(_PAUSED_PARTITION) == _EXTRA_COUNT
+        await reading.wait_until(
+            lambda reading: reading.consumer.unprocessed(_PAUSED_PARTITION) == _EXTRA_COUNT
         )
-        await group.wait_until(
-            lambda group: len(group.offsets_of(_OTHER_PARTITION)) == _COUNT + _EXTRA_COUNT
+        await reading.wait_until(
+            lambda reading: len(reading.offsets_of(_OTHER_PARTITION)) == _COUNT + _EXTRA_COUNT
         )
         await asyncio.sleep(_REST_S)
-        assert group.offsets_of(_PAUSED_PARTITION) == list(range(_COUNT))
-        group.consumer.resume_partitions([TP(source, _PAUSED_PARTITION)])
-        await group.wait_until(lambda group: len(group.positions) >= 2 * (_COUNT + _EXTRA_COUNT))
+        assert reading.offsets_of(_PAUSED_PARTITION) == list(range(_COUNT))
+        reading.consumer.resume_partitions([TP(source, _PAUSED_PARTITION)])
+        await reading.wait_until(
+            lambda reading: len(reading.positions) >= 2 * (_COUNT + _EXTRA_COUNT)
+        )
         await asyncio.sleep(_REST_S)
-        await group.app.stop()
-        return group
+        await reading.app.stop()
+        return reading
 
-    group = asyncio.run(read())
+    reading = asyncio.run(read())
     for partition in (_PAUSED_PARTITION, _OTHER_PARTITION):
-        assert group.offsets_of(partition) == list(range(_COUNT + _EXTRA_COUNT))
+        assert reading.offsets_of(partition) == list(range(_COUNT + _EXTRA_COUNT))
     assert (
         committed_offsets(bootstrap, f"{prefix}.reading", source, 2) == [_COUNT + _EXTRA_COUNT] * 2
     )
@@ -73,25 +75,27 @@ def test_pause_amid_reading_lets_only_records_in_flight_through(
     bootstrap: str, prefix: str, source: str, make_reading: _ReadingFactory, options: dict[str, int]
 ) -> None:
     async def read() -> tuple[Reading, int]:
-        group = make_reading(**options)
-        await group.app.start()
-        await group.wait_until(lambda group: len(group.positions) == 1)
+        reading = make_reading(**options)
+        await reading.app.start()
+        await reading.wait_until(lambda reading: len(reading.positions) == 1)
         await asyncio.sleep(_REST_S)  # until nothing more can be prefetched
-        group.consumer.pause_partitions([TP(source, _PAUSED_PARTITION)])
-        group.go.set()
-        await group.wait_until(lambda group: len(group.offsets_of(_OTHER_PARTITION)) == _COUNT)
+        reading.consumer.pause_partitions([TP(source, _PAUSED_PARTITION)])
+        reading.go.set()
+        await reading.wait_until(
+            lambda reading: len(reading.offsets_of(_OTHER_PARTITION)) == _COUNT
+        )
         await asyncio.sleep(_REST_S)
-        count_before = len(group.offsets_of(_PAUSED_PARTITION))
-        group.consumer.resume_partitions([TP(source, _PAUSED_PARTITION)])
-        await group.wait_until(lambda group: len(group.positions) >= 2 * _COUNT)
+        count_before = len(reading.offsets_of(_PAUSED_PARTITION))
+        reading.consumer.resume_partitions([TP(source, _PAUSED_PARTITION)])
+        await reading.wait_until(lambda reading: len(reading.positions) >= 2 * _COUNT)
         await asyncio.sleep(_REST_S)
-        await group.app.stop()
-        return group, count_before
+        await reading.app.stop()
+        return reading, count_before
 
-    group, count_before = asyncio.run(read())
+    reading, count_before = asyncio.run(read())
     assert count_before <= 1 + BUFFER + 1  # in process, in the buffer, and in flight between
     for partition in (_PAUSED_PARTITION, _OTHER_PARTITION):
-        assert group.offsets_of(partition) == list(range(_COUNT))
+        assert reading.offsets_of(partition) == list(range(_COUNT))
     assert committed_offsets(bootstrap, f"{prefix}.reading", source, 2) == [_COUNT] * 2
 
 
@@ -106,30 +110,32 @@ def test_watermarks_equal_the_brokers(
     deletion.result()
 
     async def look() -> None:
-        group = make_reading()
-        group.go.set()
-        await group.app.start()
-        await group.wait_until(lambda group: group.offsets_of(1)[-1:] == [_COUNT - 1])
-        assert await group.consumer.earliest_offsets(first_tp, second_tp) == {
+        reading = make_reading()
+        reading.go.set()
+        await reading.app.start()
+        await reading.wait_until(lambda reading: reading.offsets_of(1)[-1:] == [_COUNT - 1])
+        assert await reading.consumer.earliest_offsets(first_tp, second_tp) == {
             first_tp: 0,
             second_tp: 30,
         }
-        assert await group.consumer.highwaters(first_tp, second_tp) == {
+        assert await reading.consumer.highwaters(first_tp, second_tp) == {
             first_tp: _COUNT,
             second_tp: _COUNT,
         }
         produce(bootstrap, source, [(_KEYS[0], b"x")] * _EXTRA_COUNT)
         end_offsets = dict(zip((first_tp, second_tp), ends(bootstrap, source, 2), strict=True))
         assert end_offsets == {first_tp: _COUNT + _EXTRA_COUNT, second_tp: _COUNT}
-        assert await group.consumer.highwaters(first_tp, unread_tp) == {
+        assert await reading.consumer.highwaters(first_tp, unread_tp) == {
             first_tp: end_offsets[first_tp],
             unread_tp: _EXTRA_COUNT,
         }
-        await group.wait_until(
-            lambda group: {tp: group.consumer.highwater(tp) for tp in end_offsets} == end_offsets
+        await reading.wait_until(
+            lambda reading: (
+                {tp: reading.consumer.highwater(tp) for tp in end_offsets} == end_offsets
+            )
         )
-        assert group.consumer.highwater(unread_tp) == -1
-        await group.app.stop()
+        assert reading.consumer.highwater(unread_tp) == -1
+        await reading.app.stop()
 
     asyncio.run(look())
 

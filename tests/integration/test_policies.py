@@ -23,7 +23,8 @@ _START = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Stack]:
-    """Stack of its own, whose sources all state the time of their events."""
+    """Stack of its own, whose sources, except the app and the adapters, state the time of their
+    events."""
     variables = {
         "TEST_RECEIVER": receiver.url,
         "KAIROS_PARTITIONS": "3",
@@ -34,7 +35,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterat
         yield stack
 
 
-class _Customer:
+class _BankCustomer:
     """Customer with a name at the bank and a cookie."""
 
     def __init__(self, bank: Stack) -> None:
@@ -89,15 +90,15 @@ class _Customer:
     def cancellations(self) -> list[Cancellation]:
         """Return the cancellations of the customer's waiting actions."""
         records = self._bank.records.read_all(topics.CANCELLATIONS, Cancellation)
-        [own_profile_id] = {profile_id(Identifier("customer_id", self.name))}
+        own_profile_id = profile_id(Identifier("customer_id", self.name))
         return [
             cancellation for _, cancellation in records if cancellation.profile_id == own_profile_id
         ]
 
 
 @pytest.fixture
-def customer(bank: Stack) -> _Customer:
-    return _Customer(bank)
+def customer(bank: Stack) -> _BankCustomer:
+    return _BankCustomer(bank)
 
 
 def _shown_treatment(answer: dict[str, Any], placement: str) -> str | None:
@@ -112,7 +113,7 @@ def _explain(bank: Stack, answer: dict[str, Any], *options: str) -> Any:
 
 
 def test_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(
-    bank: Stack, customer: _Customer
+    bank: Stack, customer: _BankCustomer
 ) -> None:
     customer.link_cookie()
     assert _shown_treatment(customer.view_page(timedelta(minutes=-1)), "hero") == "gold-hero"
@@ -136,7 +137,7 @@ def test_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(
     assert rules == {("constraint", "suppression complained")}
 
 
-def test_complaint_made_before_the_identities_merged_counts(customer: _Customer) -> None:
+def test_complaint_made_before_the_identities_merged_counts(customer: _BankCustomer) -> None:
     customer.send("call", "Complaint", timedelta(), userId=customer.name)
     assert _shown_treatment(customer.view_page(timedelta(seconds=1)), "hero") == "gold-hero"
     customer.send(
@@ -151,7 +152,7 @@ def test_complaint_made_before_the_identities_merged_counts(customer: _Customer)
 
 
 def test_failed_credit_check_stops_card_offers_a_moment_later(
-    bank: Stack, customer: _Customer
+    bank: Stack, customer: _BankCustomer
 ) -> None:
     customer.link_cookie()
     customer.send("api", "Credit Check Failed", timedelta(), userId=customer.name)
@@ -167,7 +168,7 @@ def test_failed_credit_check_stops_card_offers_a_moment_later(
     assert _shown_treatment(customer.view_page(timedelta(days=90)), "hero") == "gold-hero"
 
 
-def test_payment_is_answered_with_the_receipts_text(customer: _Customer) -> None:
+def test_payment_is_answered_with_the_receipts_text(customer: _BankCustomer) -> None:
     named_customer = {"userId": customer.name, "properties": {"first_name": "Zoë <3"}}
     first_answer = customer.ask("till", "Payment", timedelta(), "receipt", **named_customer)
     assert _shown_treatment(first_answer, "receipt") is None
@@ -182,7 +183,7 @@ def test_payment_is_answered_with_the_receipts_text(customer: _Customer) -> None
     ("worth", "treatments"), [(24, []), (112, ["review-email"]), (113, ["review-call"])]
 )
 def test_worth_of_the_customer_decides_between_e_mail_and_call(
-    bank: Stack, customer: _Customer, worth: float, treatments: list[str]
+    bank: Stack, customer: _BankCustomer, worth: float, treatments: list[str]
 ) -> None:
     # 0.02 × worth − 0.5 against 0.06 × worth − 5: they break even at 112.5.
     properties = {"worth": worth}
@@ -200,7 +201,7 @@ def test_worth_of_the_customer_decides_between_e_mail_and_call(
 
 
 def test_sales_that_wait_in_an_adapter_are_cancelled_by_a_complaint(
-    bank: Stack, receiver: Receiver, customer: _Customer
+    bank: Stack, receiver: Receiver, customer: _BankCustomer
 ) -> None:
     receiver.prepare(customer.name, *[PlannedAnswer(503)] * 100)
     customer.ask_for_brochure(timedelta())
@@ -225,7 +226,7 @@ def test_sales_that_wait_in_an_adapter_are_cancelled_by_a_complaint(
 
 
 def test_retried_sales_are_decided_again_by_later_events(
-    bank: Stack, receiver: Receiver, customer: _Customer
+    bank: Stack, receiver: Receiver, customer: _BankCustomer
 ) -> None:
     receiver.prepare(customer.name, *[PlannedAnswer(503)] * 100)
     with bank.client("policy-app-key") as client:
@@ -242,15 +243,15 @@ def test_retried_sales_are_decided_again_by_later_events(
         first_post.key,
         "eligibility/still-wanted",
     )
-    assert cancellation.at == _moment(bank, customer, "Asked")
+    assert cancellation.at == _receipt_ms(bank, customer, "Asked")
     outcome = eventually(lambda: _outcome(bank, first_post.key))
     assert (outcome.name, outcome.properties["cancelled"]) == ("expired", cancellation.why)
 
 
 def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complaint(
-    bank: Stack, receiver: Receiver, customer: _Customer
+    bank: Stack, receiver: Receiver, customer: _BankCustomer
 ) -> None:
-    other_customer, night = _Customer(bank), timedelta(hours=11)
+    other_customer, night = _BankCustomer(bank), timedelta(hours=11)
     clock = LogClock(bank.settings.kafka(), Codec(recorded_versions()), 3)
     answers = {person.name: person.ask_for_brochure(night) for person in (customer, other_customer)}
     explanation = bank.kairos("explain", answers[other_customer.name]["decision_id"])
@@ -269,6 +270,7 @@ def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complain
 
 
 def _outcome(bank: Stack, action_id: str) -> Interaction | None:
+    """Return the first interaction about an action, None before there is one."""
     interactions = (
         interaction for _, interaction in bank.records.read_all(topics.INTERACTIONS, Interaction)
     )
@@ -282,7 +284,8 @@ def _outcome(bank: Stack, action_id: str) -> Interaction | None:
     )
 
 
-def _moment(bank: Stack, customer: _Customer, name: str) -> int | None:
+def _receipt_ms(bank: Stack, customer: _BankCustomer, name: str) -> int | None:
+    """Return the time (epoch ms) at which an event of the customer was received, None before."""
     interactions = (
         interaction for _, interaction in bank.records.read_all(topics.INTERACTIONS, Interaction)
     )

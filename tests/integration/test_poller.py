@@ -37,14 +37,14 @@ _ASSIGNMENTS = 10
 _REASSIGN_S = 0.02
 _EXTRA_WAIT_S = 0.7
 """Longer than the half second after which librdkafka asks again."""
-_MAX_WAITING_BATCHES = 20
+_MAX_WAITING_BATCH_COUNT = 20
 """Batches of few bytes: where there is room for 20 bytes, some 3 records of every batch wait."""
 
 
 class _SlowListener:
     """Listener that takes a while for each batch. `offsets` by partition, in the order of arrival;
     `end_event`: all records were read or a failure was reported; `was_held`: whether the lease was
-    held as a failure was reported."""
+    held as a failure was reported, None before."""
 
     def __init__(self) -> None:
         self.offsets: dict[int, list[int]] = defaultdict(list)
@@ -52,14 +52,14 @@ class _SlowListener:
         self.error: BaseException | None = None
         self.poller: Poller | None = None
         self.options: TransportOptions | None = None
-        self.waiting_batches = self.max_waiting_batches = 0
+        self.waiting_batch_count = self.max_waiting_batch_count = 0
         self.lease = Lease(_PATIENCE_S)
         self.was_held: bool | None = None
 
     def on_batch(self, batch: Batch) -> None:
         assert self.poller is not None
-        self.waiting_batches += 1
-        self.max_waiting_batches = max(self.waiting_batches, self.max_waiting_batches)
+        self.waiting_batch_count += 1
+        self.max_waiting_batch_count = max(self.waiting_batch_count, self.max_waiting_batch_count)
         for record in batch.records:
             self.offsets[record.partition()].append(record.offset())
         asyncio.get_running_loop().call_later(_BATCH_S, self._finish, batch)
@@ -68,7 +68,7 @@ class _SlowListener:
 
     def _finish(self, batch: Batch) -> None:
         assert self.poller is not None
-        self.waiting_batches -= 1
+        self.waiting_batch_count -= 1
         self.poller.finish_batch(batch)
 
     async def on_assigned(self, tps: set[TP]) -> None:
@@ -212,10 +212,10 @@ def test_reading_resumes_at_its_offset_after_any_number_of_waits(
     topic = make_topic("in", partitions=6)
     produce(bootstrap, topic, [(b"key-%d" % (n % 60), b"%d" % n) for n in range(_RECORDS)])
     listener = asyncio.run(
-        _read_all(_SlowListener, TransportOptions(bootstrap, prefix, "0"), topic, limits)
+        _run_listener(_SlowListener, TransportOptions(bootstrap, prefix, "0"), topic, limits)
     )
     assert listener.error is None
-    assert listener.max_waiting_batches < _MAX_WAITING_BATCHES
+    assert listener.max_waiting_batch_count < _MAX_WAITING_BATCH_COUNT
     assert sum(map(len, listener.offsets.values())) == _RECORDS
     for partition, offsets in listener.offsets.items():
         assert offsets == list(range(len(offsets))), f"partition {partition}"
@@ -231,7 +231,7 @@ def test_uncommitted_partition_is_read_once_over_repeated_assignments(
         TransportOptions(bootstrap, prefix, "0"),
         PrefetchLimits(256, batches=16, size=1 << 20),
     )
-    listener = asyncio.run(_read_all(_HastyListener, options, topic, limits, _EXTRA_WAIT_S))
+    listener = asyncio.run(_run_listener(_HastyListener, options, topic, limits, _EXTRA_WAIT_S))
     assert listener.error is None
     assert sum(map(len, listener.offsets.values())) == _RECORDS
 
@@ -240,7 +240,7 @@ def test_failure_in_a_rebalance_is_reported(
     bootstrap: str, prefix: str, make_topic: Callable[..., str]
 ) -> None:
     options = TransportOptions(bootstrap, prefix, "0")
-    listener = asyncio.run(_read_all(_FailingListener, options, make_topic("in"), _LIMITS))
+    listener = asyncio.run(_run_listener(_FailingListener, options, make_topic("in"), _LIMITS))
     assert isinstance(listener.error, OSError)
     assert listener.was_held is False
 
@@ -255,7 +255,7 @@ def test_lease_has_ended_when_a_loss_of_partitions_is_reported(
         session_timeout_ms=_SHORT_SESSION_MS,
         max_poll_interval_ms=_SHORT_SESSION_MS,
     )
-    listener = asyncio.run(_read_all(_StoppedListener, options, make_topic("in"), _LIMITS))
+    listener = asyncio.run(_run_listener(_StoppedListener, options, make_topic("in"), _LIMITS))
     assert listener.was_held is False
 
 
@@ -265,12 +265,12 @@ def test_coordinator_that_is_away_in_a_rebalance_does_not_outlast_the_lease(
     broker_process = settings.broker().status()
     assert broker_process is not None
 
-    class Leaving(_LeavingListener):
+    class SuspendingListener(_LeavingListener):
         broker = psutil.Process(broker_process.pid)
 
     options = TransportOptions(bootstrap, prefix, "0", session_timeout_ms=_LONG_SESSION_MS)
-    listener = asyncio.run(_read_all(Leaving, options, make_topic("in"), _LIMITS))
-    assert isinstance(listener, Leaving)
+    listener = asyncio.run(_run_listener(SuspendingListener, options, make_topic("in"), _LIMITS))
+    assert isinstance(listener, SuspendingListener)
     assert listener.lease.is_held
     assert listener.commit_error is not None, "the coordinator was not away"
     assert is_transient(listener.commit_error)
@@ -280,7 +280,7 @@ def test_lease_has_ended_when_fencing_of_the_instance_id_is_reported(
     bootstrap: str, prefix: str, make_topic: Callable[..., str]
 ) -> None:
     options = TransportOptions(bootstrap, prefix, "0")
-    listener = asyncio.run(_read_all(_FencedListener, options, make_topic("in"), _LIMITS))
+    listener = asyncio.run(_run_listener(_FencedListener, options, make_topic("in"), _LIMITS))
     assert listener.was_held is False
 
 
@@ -313,7 +313,7 @@ async def _read_first_offsets(options: TransportOptions, topic: str) -> list[int
         while len(listener.offsets) < len(beginnings):
             await _step(poller)
         first_offsets += [offsets[0] for offsets in listener.offsets.values()]
-        while listener.waiting_batches < _LIMITS.batches:
+        while listener.waiting_batch_count < _LIMITS.batches:
             await _step(poller)
     return first_offsets
 
@@ -323,13 +323,14 @@ async def _step(poller: Poller) -> None:
     await asyncio.sleep(0)
 
 
-async def _read_all(
+async def _run_listener(
     kind: type[_SlowListener],
     options: TransportOptions,
     topic: str,
     limits: PrefetchLimits,
     extra_wait_s: float = 0,
 ) -> _SlowListener:
+    """Poll until the listener's end event and for `extra_wait_s` more; return the listener."""
     listener = kind()
     listener.options = options
     listener.poller = poller = Poller(

@@ -34,7 +34,7 @@ from tests.support.compacted import latest_records, latest_stored_records
 from tests.support.offers import offering_rules
 from tests.support.stack import ask
 
-_START = 1_700_000_000_000
+_START_MS = 1_700_000_000_000
 
 
 class AgentStack:
@@ -68,17 +68,19 @@ class AgentStack:
         shutil.rmtree(self.settings.home / "state")
         self.start()
 
-    def kairos(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of `kairos profile`, and return its result, failed or not."""
         command = [sys.executable, "-m", "pipeline.cli", "profile", *arguments]
         return subprocess.run(command, env=self._environment, capture_output=True, text=True)
 
     def ask(self, *arguments: str) -> Any:
+        """Run a command of `kairos profile` with --json, and return its output."""
         return ask(self._environment, "profile", *arguments)
 
-    def send(self, *stream: Interaction) -> None:
+    def send(self, *interactions: Interaction) -> None:
         """Write interactions, each after all that followed from the one before."""
         codec = Codec(recorded_versions())
-        for record in stream:
+        for record in interactions:
             value = codec.encode(topics.INTERACTIONS, record)
             self._producer.produce(topics.INTERACTIONS, value, record.identifiers[0].key)
             self._producer.flush()
@@ -95,8 +97,8 @@ class AgentStack:
             if key.startswith("r")
         }
 
-    def orders(self) -> dict[str, Any]:
-        """Return the orders by top identifier."""
+    def count_orders(self) -> dict[str, Any]:
+        """Return the number of orders of each profile, by its strongest identifier."""
         profiles = latest_records(self.records, topics.PROFILES, Profile).values()
         return {profile.root: profile.traits.get("orders", 0) for profile in profiles}
 
@@ -116,9 +118,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentStack]:
 
 
 def _order(number: int, *names: str) -> Interaction:
-    at = _START + number * 1_000
+    time_ms = _START_MS + number * 1_000
     identifiers: Sequence[Identifier] = tuple(map(Identifier.parse, names))
-    return Interaction(f"e{number}", "track", "Order", "web", "shop", at, at, tuple(identifiers))
+    return Interaction(
+        f"e{number}", "track", "Order", "web", "shop", time_ms, time_ms, tuple(identifiers)
+    )
 
 
 def test_unlinking_a_device_moves_its_orders_to_its_own_profile(stack: AgentStack) -> None:
@@ -127,7 +131,7 @@ def test_unlinking_a_device_moves_its_orders_to_its_own_profile(stack: AgentStac
         _order(2, "customer_id:a", "email:a@x", "cookie:k"),
         _order(3, "cookie:k"),
     )
-    assert stack.orders() == {"customer_id:a": 3}
+    assert stack.count_orders() == {"customer_id:a": 3}
 
     answer = stack.ask("unlink", "customer_id:a", "cookie:k")
 
@@ -136,11 +140,11 @@ def test_unlinking_a_device_moves_its_orders_to_its_own_profile(stack: AgentStac
         "customer_id:a": profile_of("customer_id:a"),
         "cookie:k": profile_of("cookie:k"),
     }
-    assert stack.orders() == {"customer_id:a": 1, "cookie:k": 2}
+    assert stack.count_orders() == {"customer_id:a": 1, "cookie:k": 2}
     profile = stack.ask("show", "customer_id:a")
     assert [link["identifier"] for link in profile["tree"]] == ["customer_id:a", "email:a@x"]
     assert "unlink" in [change["kind"] for change in profile["history"]]
-    result = stack.kairos("show", "email: A@X")
+    result = stack.run("show", "email: A@X")
     assert "customer_id:a\n└── email:a@x  together in e2 at 2023-11-14T22:13:22.000Z" in (
         result.stdout
     )
@@ -148,10 +152,10 @@ def test_unlinking_a_device_moves_its_orders_to_its_own_profile(stack: AgentStac
 
 def test_identifiers_never_linked_cannot_be_unlinked(stack: AgentStack) -> None:
     stack.send(_order(11, "customer_id:b"), _order(12, "cookie:m"))
-    refusal = stack.kairos("unlink", "customer_id:b", "cookie:m")
+    refusal = stack.run("unlink", "customer_id:b", "cookie:m")
     assert refusal.returncode == 1
     assert "are not linked" in refusal.stderr
-    second_refusal = stack.kairos("unlink", "customer:b", "cookie:m")
+    second_refusal = stack.run("unlink", "customer:b", "cookie:m")
     assert "did you mean 'customer_id'" in " ".join(second_refusal.stderr.split())
 
 
@@ -164,7 +168,7 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
         _order(22, "email:c@x", "cookie:o"),
         _order(23, "customer_id:d", "cookie:p"),
     )
-    first_orders = stack.orders()
+    first_orders = stack.count_orders()
     assert first_orders["customer_id:c"] == 2
 
     answer = stack.ask("forget", "cookie:o")
@@ -178,12 +182,12 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
     changelogs = {f"{stage.group}-rows-changelog" for stage in STAGES}
     assert {ends_by_topic[name] for name in {*topics.SNAPSHOTS, *changelogs}} == {end_of_traces}
     assert topics.REPLIES in ends_by_topic
-    assert stack.orders() == {
+    assert stack.count_orders() == {
         identifier: count for identifier, count in first_orders.items() if identifier not in names
     }
     snapshots = latest_stored_records(stack.settings.kafka(), topics.MEMBERSHIPS)
     assert not {profile_of(name) for name in names} & snapshots.keys()
-    assert stack.kairos("show", "email:c@x").returncode == 1
+    assert stack.run("show", "email:c@x").returncode == 1
     log = stack.records.read_all(topics.IDENTITIES, IdentityChange)
     assert {change.identifier for _, change in log if change.kind == "erased"} == names
     for stage in STAGES:
@@ -195,7 +199,7 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
 
     stack.rebuild()
     stack.send(_order(24, "customer_id:c", "email:c@x"))
-    assert stack.orders()["customer_id:c"] == 1
+    assert stack.count_orders()["customer_id:c"] == 1
     profile = stack.ask("show", "email:c@x")
     assert [decision["event_id"] for decision in profile["decisions"]] == ["e24"]
 
@@ -213,9 +217,9 @@ def _check_exports(stack: AgentStack, folder: Path, names: set[str]) -> None:
 def test_export_at_a_time_equals_the_profiles_of_then(stack: AgentStack, tmp_path: Path) -> None:
     stack.send(_order(31, "cookie:q"), _order(32, "customer_id:e", "email:e@x", "cookie:q"))
     now = datetime.now(UTC).isoformat()
-    moment = datetime.fromtimestamp((_START + 31_000) / 1000, UTC).isoformat()
+    moment = datetime.fromtimestamp((_START_MS + 31_000) / 1000, UTC).isoformat()
 
-    assert stack.kairos("export", "--all", "--out", str(tmp_path / "last")).returncode == 0
+    assert stack.run("export", "--all", "--out", str(tmp_path / "last")).returncode == 0
     assert stack.ask("export", "--all", "--out", str(tmp_path / "now"), "--at", now)
     assert stack.ask("export", "--all", "--out", str(tmp_path / "then"), "--at", moment)
 
@@ -223,7 +227,7 @@ def test_export_at_a_time_equals_the_profiles_of_then(stack: AgentStack, tmp_pat
         assert _table(tmp_path / "now", name) == _table(tmp_path / "last", name), name
     assert (profile_of("customer_id:e"), "cookie", "q") in _table(tmp_path / "last", "identifiers")
     assert (profile_of("cookie:q"), "cookie", "q") in _table(tmp_path / "then", "identifiers")
-    assert stack.kairos("export", "--all", "--out", "x", "--at", "yesterday").returncode == 2
+    assert stack.run("export", "--all", "--out", "x", "--at", "yesterday").returncode == 2
 
 
 def _table(folder: Path, name: str) -> list[tuple[Any, ...]]:

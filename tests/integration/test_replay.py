@@ -26,7 +26,7 @@ from pipeline.settings import Settings
 from tests.support.small_chunks import CHUNK
 
 _CODEC = Codec(recorded_versions())
-_BEGIN_MS = 1_700_000_000_000
+_START_MS = 1_700_000_000_000
 _PARTITIONS = 3
 _GARBAGE = b"garbage"
 _RUN_RECORDS = 3_000
@@ -68,7 +68,7 @@ def invoke(
 
 
 def _action(number: int) -> Action:
-    at = _BEGIN_MS + number * DAY_MS // 1_000
+    time_ms = _START_MS + number * DAY_MS // 1_000
     return Action(
         action_id=f"a{number}",
         decision_id="d",
@@ -83,8 +83,8 @@ def _action(number: int) -> Action:
         placement=None,
         address=None,
         content={"title": f"número {number}"},
-        created_at=at,
-        deadline_at=at + 1,
+        created_at=time_ms,
+        deadline_at=time_ms + 1,
         token="secret",
     )
 
@@ -103,7 +103,7 @@ def _produce(bootstrap: str, topic: str, numbers: range) -> None:
     assert producer.flush(30) == 0
 
 
-def _ask(tmp_path: Path, query: str) -> list[Any]:
+def _query(tmp_path: Path, query: str) -> list[Any]:
     files = tmp_path / "out" / "*" / "*.parquet"
     with duckdb.connect() as database:
         database.execute(f"CREATE VIEW t AS FROM read_parquet('{files}', hive_partitioning = true)")
@@ -115,17 +115,17 @@ def _check_records(tmp_path: Path, numbers: range) -> None:
     tombstones = {number for number in numbers if number % 100 == 0}
     garbage = {number for number in numbers if number % 150 == 1} - tombstones
     counts = "SELECT count(*), count(DISTINCT (kafka_partition, kafka_offset)) FROM t"
-    assert _ask(tmp_path, counts) == [(len(numbers), len(numbers))]
+    assert _query(tmp_path, counts) == [(len(numbers), len(numbers))]
     gaps = "SELECT max(kafka_offset) + 1 - count(*) FROM t GROUP BY kafka_partition"
-    assert _ask(tmp_path, gaps) == [(0,)] * _PARTITIONS
+    assert _query(tmp_path, gaps) == [(0,)] * _PARTITIONS
     keys = "SELECT kafka_key FROM t WHERE"
-    assert set(_ask(tmp_path, f"{keys} kafka_tombstone")) == {
+    assert set(_query(tmp_path, f"{keys} kafka_tombstone")) == {
         (f"p{number}",) for number in tombstones
     }
-    unreadable_keys = set(_ask(tmp_path, f"{keys} kafka_error IS NOT NULL"))
+    unreadable_keys = set(_query(tmp_path, f"{keys} kafka_error IS NOT NULL"))
     assert unreadable_keys == {(f"p{number}",) for number in garbage}
     columns = "action_id, identifier.value, content['title'], epoch_ms(created_at), day::VARCHAR"
-    rows = _ask(tmp_path, f"SELECT {columns} FROM t WHERE action_id IS NOT NULL")
+    rows = _query(tmp_path, f"SELECT {columns} FROM t WHERE action_id IS NOT NULL")
     expected = [
         (
             action.action_id,
@@ -139,20 +139,20 @@ def _check_records(tmp_path: Path, numbers: range) -> None:
     assert sorted(rows) == sorted(expected)
 
 
-def _day(at: int) -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime(at / 1000))
+def _day(time_ms: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(time_ms / 1000))
 
 
 def test_each_offset_is_written_once_although_the_replay_is_killed(
     bootstrap: str, topic: str, tmp_path: Path, variables: dict[str, str]
 ) -> None:
-    count = kills = 0
-    while kills < 3:
+    count = kill_count = 0
+    while kill_count < 3:
         assert count < 20 * _RUN_RECORDS, "it always ended before it could be killed"
         _produce(bootstrap, topic, range(count, count + _RUN_RECORDS))
         count += _RUN_RECORDS
-        parts = len(_parts(tmp_path)) + 2 + 3 * kills
-        kills += _kill_at(parts, _start(topic, tmp_path, variables), tmp_path)
+        part_count = len(_parts(tmp_path)) + 2 + 3 * kill_count
+        kill_count += _kill_at(part_count, _start(topic, tmp_path, variables), tmp_path)
     process = _start(topic, tmp_path, variables)
     assert process.wait(120) == 0
     _check_records(tmp_path, range(count))
@@ -160,9 +160,9 @@ def test_each_offset_is_written_once_although_the_replay_is_killed(
     assert len(_parts(tmp_path)) >= count // CHUNK
 
 
-def _kill_at(parts: int, process: "subprocess.Popen[bytes]", tmp_path: Path) -> bool:
-    """Kill the replay once it has written `parts` parts; return whether it was still running."""
-    _wait(lambda: len(_parts(tmp_path)) >= parts or process.poll() is not None)
+def _kill_at(part_count: int, process: "subprocess.Popen[bytes]", tmp_path: Path) -> bool:
+    """Kill the replay once it has written `part_count` parts; return whether it still ran."""
+    _wait(lambda: len(_parts(tmp_path)) >= part_count or process.poll() is not None)
     process.send_signal(signal.SIGKILL)
     return process.wait() == -signal.SIGKILL
 
@@ -177,9 +177,9 @@ def _start(topic: str, tmp_path: Path, variables: dict[str, str]) -> "subprocess
     return subprocess.Popen(command, env={**os.environ, **variables}, start_new_session=True)
 
 
-def _wait(holds: Callable[[], bool]) -> None:
+def _wait(condition: Callable[[], bool]) -> None:
     deadline_s = time.monotonic() + 60
-    while not holds():
+    while not condition():
         assert time.monotonic() < deadline_s
         time.sleep(0.002)
 
@@ -210,15 +210,19 @@ def test_time_range_is_by_the_records_own_time(
     bootstrap: str, topic: str, tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
     _produce(bootstrap, topic, range(1, 100))
-    begin, end = (_action(number).created_at for number in (20, 30))
-    report = msgspec.json.decode(invoke("--from", _iso_time(begin), "--to", _iso_time(end)).stdout)
-    rows = _ask(tmp_path, "SELECT action_id FROM t")
+    start_ms, end_ms = (_action(number).created_at for number in (20, 30))
+    report = msgspec.json.decode(
+        invoke("--from", _iso_time(start_ms), "--to", _iso_time(end_ms)).stdout
+    )
+    rows = _query(tmp_path, "SELECT action_id FROM t")
     assert sorted(rows) == [(f"a{number}",) for number in range(20, 30)]
     assert report["left_out"] == 89
 
 
-def _iso_time(at: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at // 1000)) + f".{at % 1000:03}Z"
+def _iso_time(time_ms: int) -> str:
+    return (
+        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time_ms // 1000)) + f".{time_ms % 1000:03}Z"
+    )
 
 
 def test_replay_has_exactly_the_requested_offsets(
@@ -226,7 +230,7 @@ def test_replay_has_exactly_the_requested_offsets(
 ) -> None:
     _produce(bootstrap, topic, range(600))
     assert invoke("--offsets", "0:10-20", "--offsets", "2:0-5").exit_code == 0
-    offsets = _ask(tmp_path, "SELECT kafka_partition, kafka_offset FROM t")
+    offsets = _query(tmp_path, "SELECT kafka_partition, kafka_offset FROM t")
     assert sorted(offsets) == [
         *((0, number) for number in range(10, 20)),
         *((2, number) for number in range(5)),

@@ -1,4 +1,4 @@
-"""A seek affects all events that agents have not got yet, and stops neither agents nor commits."""
+"""A seek affects all records that agents have not got yet, and stops neither agents nor commits."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def test_records_read_before_a_seek_are_not_given_to_the_agents(
         await asyncio.sleep(0)
         reading.go.set()
         await seek
-        await reading.wait_until(lambda group: group.offsets[-1] == _RECORDS - 1)
+        await reading.wait_until(lambda reading: reading.offsets[-1] == _RECORDS - 1)
         await reading.app.stop()
         return reading.offsets
 
@@ -47,10 +47,10 @@ def test_records_read_again_behind_a_commit_are_committed_again(
         reading = Reading(bootstrap, prefix, tmp_path, source)
         reading.go.set()
         await reading.app.start()
-        await reading.wait_until(lambda group: group.consumer.unprocessed(0) == 0)
+        await reading.wait_until(lambda reading: reading.consumer.unprocessed(0) == 0)
         if seek_offset is not None:
             await reading.consumer.seek(TP(source, 0), seek_offset)
-            await reading.wait_until(lambda group: group.consumer.unprocessed(0) == 0)
+            await reading.wait_until(lambda reading: reading.consumer.unprocessed(0) == 0)
         await reading.app.stop()
         return reading.offsets
 
@@ -70,9 +70,9 @@ def test_seek_in_a_partition_of_somebody_else_does_nothing(
         reading = Reading(bootstrap, prefix, tmp_path, source)
         await reading.app.start()
         reading.go.set()
-        await reading.wait_until(lambda group: group.offsets != [])
+        await reading.wait_until(lambda reading: reading.offsets != [])
         await reading.consumer.seek(foreign_tp, 3)
-        await reading.wait_until(lambda group: group.offsets[-1] == _RECORDS - 1)
+        await reading.wait_until(lambda reading: reading.offsets[-1] == _RECORDS - 1)
         position: int | None = await reading.consumer.position(foreign_tp)
         await reading.app.stop()
         assert reading.app.failure is None

@@ -69,8 +69,8 @@ def test_messages_refused_by_kafka_are_sent_again_and_count_once(
     assert stack.count_accepted(*_KINDS) == [count + 1 for count in accepted_counts]
     stack.wait_until_idle()
     sent_ids = {interaction.event_id for interaction in _find_interactions(stack, customer_id)}
-    decisions = (
+    decided_ids = (
         record.event_id for _, record in stack.records.read_all(topics.DECISIONS, Decision)
     )
-    assert sorted(decision for decision in decisions if decision in sent_ids) == sorted(sent_ids)
+    assert sorted(event_id for event_id in decided_ids if event_id in sent_ids) == sorted(sent_ids)
     assert len(sent_ids) == len(_KINDS)

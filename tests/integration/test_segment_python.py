@@ -47,10 +47,10 @@ def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack) -
     client.shutdown()
     assert stack.count_accepted("track") == [accepted_count + _COUNT]
     stack.wait_until_idle()
-    decisions = (
+    decided_ids = (
         record.event_id for _, record in stack.records.read_all(topics.DECISIONS, Decision)
     )
-    assert sorted(decision for decision in decisions if decision in set(sent_ids)) == sorted(
+    assert sorted(event_id for event_id in decided_ids if event_id in set(sent_ids)) == sorted(
         sent_ids
     )
     profile = stack.ask("profile", "show", f"customer_id:{customer_id}")

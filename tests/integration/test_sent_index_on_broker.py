@@ -1,6 +1,5 @@
 """The sent index finds a predecessor's outputs in a real topic."""
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +9,7 @@ from faust.types import TP
 from agents.transport.options import TransportOptions
 from agents.transport.records import NotedOffset
 from agents.transport.sent_index import load_sent_index, output_digest
+from pipeline.adapters.clock import now_ms
 
 _CLOCK_LEAD_MS = 1_800_000
 """Time by which the input's timestamp is ahead; brokers refuse an hour and more."""
@@ -22,7 +22,7 @@ def test_outputs_of_an_input_are_found_at_any_claimed_time(
     source = make_topic("in", message_timestamp_type=kind)
     output_topic = make_topic("out", message_timestamp_type=kind)
     producer = Producer({"bootstrap.servers": bootstrap})
-    producer.produce(source, b"an input", timestamp=time.time_ns() // 1_000_000 + _CLOCK_LEAD_MS)
+    producer.produce(source, b"an input", timestamp=now_ms() + _CLOCK_LEAD_MS)
     assert producer.flush(30) == 0
     producer.produce(output_topic, b"what followed", b"key", headers=[("cause", b"in/0 0 0")])
     assert producer.flush(30) == 0

@@ -1,10 +1,11 @@
-"""Large records neither stop a stage nor are lost: they pass, or become dead letters, cut short."""
+"""Large records are not lost and stop no stage: they pass, or become dead letters that are cut
+short."""
 
-import time
 from uuid import uuid4
 
 from confluent_kafka import Producer
 
+from pipeline.adapters.clock import now_ms
 from pipeline.home.codec import open_codec
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
@@ -40,7 +41,7 @@ def test_several_large_messages_of_one_visitor_pass(stack: Stack) -> None:
     decided_ids = [
         record.event_id for _, record in stack.records.read_all(topics.DECISIONS, Decision)
     ]
-    assert [decision for decision in decided_ids if visitor in decision] == [
+    assert [event_id for event_id in decided_ids if visitor in event_id] == [
         message["messageId"] for message in batch
     ]
     assert _worker_pids(stack) == pids
@@ -76,12 +77,12 @@ def test_too_large_input_is_a_dead_letter_and_the_next_goes_on(stack: Stack) -> 
     decided_ids = [
         record.event_id for _, record in stack.records.read_all(topics.DECISIONS, Decision)
     ]
-    assert [decision for decision in decided_ids if name in decision] == [f"good-{name}"]
+    assert [event_id for event_id in decided_ids if name in event_id] == [f"good-{name}"]
     assert _worker_pids(stack) == pids
 
 
 def _worker_pids(stack: Stack) -> dict[str, int]:
-    """Return the pids of the agents' processes, which differ where one had to be started again."""
+    """Return the pids of the workers, which differ if one had to be started again."""
     status = stack.ask("status")
     return {
         process["name"]: process["pid"]
@@ -91,8 +92,16 @@ def _worker_pids(stack: Stack) -> dict[str, int]:
 
 
 def _interaction(event_id: str, name: str, properties: dict[str, str]) -> Interaction:
-    now = time.time_ns() // 1_000_000
+    time_ms = now_ms()
     identifiers = (Identifier("customer_id", name),)
     return Interaction(
-        event_id, "track", "Viewed", "web", "upstream", now, now, identifiers, dict(properties)
+        event_id,
+        "track",
+        "Viewed",
+        "web",
+        "upstream",
+        time_ms,
+        time_ms,
+        identifiers,
+        dict(properties),
     )

@@ -60,7 +60,7 @@ def test_status_names_every_process(stack: Stack, second_stack: Stack) -> None:
     assert not pids & {process["pid"] for process in stack.ask("status")["processes"]}
 
 
-def test_files_of_every_kind_become_profiles_and_wrong_rows_are_named(
+def test_files_of_every_kind_become_profiles_and_bad_rows_are_named(
     second_stack: Stack, tmp_path: Path
 ) -> None:
     fields = {"kind": "track", "name": "Order", "properties": {"total": 2}}

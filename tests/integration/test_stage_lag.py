@@ -68,11 +68,11 @@ class _Transactions:
         self._producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": prefix})
         self._producer.init_transactions(_PATIENCE_S)
 
-    def write(self, records: int, *, commit: bool) -> None:
-        """Write the records and a marker."""
+    def write(self, record_count: int, *, commit: bool) -> None:
+        """Write records and a marker, which commits or aborts them."""
         producer = self._producer
         producer.begin_transaction()
-        for _ in range(records):
+        for _ in range(record_count):
             producer.produce(self._topic, b"x", b"k")
         producer.flush(_PATIENCE_S)
         finish = producer.commit_transaction if commit else producer.abort_transaction
@@ -153,7 +153,7 @@ async def _check_lag_of_paused_reading(app: App, source: str, bootstrap: str) ->
     await app.stop()
 
 
-async def _eventually(holds: Callable[[], bool]) -> None:
+async def _eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(_PATIENCE_S):
-        while not holds():
+        while not condition():
             await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Agents chained over Kafka on our transport and store: nothing lost, state equal, after faults."""
+"""Agents chained over Kafka on our transport and store: faults lose no record and no state."""
 
 import random
 import shutil
@@ -31,7 +31,7 @@ PARTITIONS = 4
 HOPS = 2
 KEYS = 97
 _LONG_SESSION_MS = 45_000
-"""A worker is back within it, however busy the machine is."""
+"""Session within which a killed worker is back, however busy the machine is."""
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""A fatal fault ends a worker at once, with a clear line and nothing committed too far."""
+"""A fatal fault ends a worker at once, with a clear message and without a commit of unprocessed
+inputs."""
 
 import asyncio
 import signal
@@ -232,22 +233,22 @@ async def _fail_over_full_queue(app: App, source: str, target: str) -> None:
 
 
 async def _queue_depths(
-    app: App, source: str, target: str, count: int, look: Callable[[Any], int]
+    app: App, source: str, target: str, count: int, measure: Callable[[Any], int]
 ) -> list[int]:
-    """Return the depth of a queue at each event, read by `look`, which gets the agent's queue."""
+    """Return the depth of a queue at each event, as `measure` returns it for the agent's queue."""
     depths: list[int] = []
-    finished = asyncio.Event()
+    end_event = asyncio.Event()
 
     @app.agent(app.raw_topic(source))
     async def forward(stream: Any) -> None:
         async for event in stream.events():
             app.producer.send_raw(target, event.key, event.value)  # type: ignore[attr-defined]
-            depths.append(look(stream.channel.queue))
+            depths.append(measure(stream.channel.queue))
             if len(depths) == count:
-                finished.set()
+                end_event.set()
 
     async with asyncio.timeout(120):
         await app.start()
-        await finished.wait()
+        await end_event.wait()
         await app.stop()
     return depths

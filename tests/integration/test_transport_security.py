@@ -45,8 +45,8 @@ _CONFIGURATION = Path(__file__).parent / "configuration"
 
 @dataclass(frozen=True)
 class SecureBroker:
-    """Addresses of a broker's plain listener and of the one that authenticates clients;
-    `properties` of clients of the latter."""
+    """Addresses of a broker's plain listener and of the listener that authenticates clients;
+    `properties`: settings of clients of the secure listener."""
 
     plain_address: str
     secure_address: str

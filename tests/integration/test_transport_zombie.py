@@ -1,4 +1,4 @@
-"""Records in the queue of a worker that was stopped while another took over count for nothing."""
+"""Records in the queue of a worker that was stopped while another took over are ignored."""
 
 import shutil
 import signal
@@ -30,7 +30,8 @@ def start(tmp_path: Path) -> Iterator[Callable[[Plan], Worker]]:
 
 
 class _Hop:
-    """One hop that a worker owns, and then its successors; `counts`: records sent, by key."""
+    """One hop, owned by a worker and then by its successors; `counts`: numbers of records sent, by
+    key."""
 
     def __init__(self, plan: Plan, start: Callable[[Plan], Worker]) -> None:
         self._plan, self._start = plan, start
@@ -42,14 +43,15 @@ class _Hop:
     def start_successor(self) -> Worker:
         return self.start(instance="1")
 
-    def send(self, number: int, keys: int = _KEYS) -> None:
-        records = [(b"key-%d" % key, b"%d-%d" % (number, key)) for key in range(keys)]
+    def send(self, number: int, key_count: int = _KEYS) -> None:
+        records = [(b"key-%d" % key, b"%d-%d" % (number, key)) for key in range(key_count)]
         self.counts.update(produce(self._plan.bootstrap, f"{self._plan.prefix}.0", records))
 
     def wait_until_committed(self) -> None:
         eventually(lambda: has_committed_all(self._plan))
 
     def restart_until_committed(self, successor: Worker) -> Worker:
+        """Start the successor again whenever it ends, until all is committed; return the last."""
         while not has_committed_all(self._plan):
             if successor.process.poll() is not None:
                 successor = self.start_successor()
@@ -61,11 +63,12 @@ class _Hop:
         return ends(self._plan.bootstrap, changelog, 1)[0]
 
     def check_rebuilt_counts(self, number: int) -> None:
-        """Rebuild the successor's state from the changelog, and count one record more."""
+        """Rebuild the successor's state from the changelog, count one more record, and check the
+        counts."""
         state = Path(self._plan.home, "state", "hop0", "1")
         shutil.rmtree(state)
         successor = self.start_successor()
-        self.send(number, keys=1)
+        self.send(number, key_count=1)
         self.wait_until_committed()
         assert successor.terminate() == 0
         counts = {key: decode_row(row).count for key, row in rows(state / "counts").items()}
@@ -102,16 +105,16 @@ def test_rows_of_a_stopped_worker_behind_its_successors_are_void(
     zombie.process.send_signal(signal.SIGCONT)
     assert zombie.process.wait(120) == 1
     assert hop.read_changelog_end() >= end + _KEYS, "the stopped worker's queue was empty"
-    hop.send(3, keys=1)
+    hop.send(3, key_count=1)
     successor = hop.restart_until_committed(successor)
     assert successor.terminate() == 0
-    for number in (4, 5):  # redelivered inputs, then rows written for them once more
+    for number in (4, 5):  # for redelivered inputs, then for rows that were written once more
         hop.check_rebuilt_counts(number)
 
 
 def _stop_with_rows_in_its_queue(hop: _Hop) -> tuple[Worker, float]:
-    """Stop a worker that has processed records and not sent their rows; return it, and the time
-    (s, monotonic) at which the rows would leave."""
+    """Stop a worker that has processed records and not sent their rows; return the worker, and the
+    time (s, monotonic) at which the rows would leave."""
     worker = hop.start(librdkafka=_LINGER)
     worker.wait_until_ready()
     hop.send(0)

@@ -1,7 +1,6 @@
 """The webhook adapter against a real HTTP server."""
 
 import shutil
-import time
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -9,6 +8,7 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import Producer
 
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.snapshots import StoredRecord
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
@@ -38,7 +38,7 @@ def _order(stack: Stack, email: str, headers: dict[str, str] | None = None) -> N
 
 
 def _ping(stack: Stack, device: str) -> None:
-    """Send an interaction that is of interest for two seconds only."""
+    """Send an event whose push expires after two seconds."""
     message = {"event": "Ping", "userId": f"c-{device}", "context": {"device": {"id": device}}}
     with stack.client(WRITE_KEY) as client:
         assert client.post("/v1/track", json=message).status_code == 200
@@ -47,8 +47,8 @@ def _ping(stack: Stack, device: str) -> None:
 def _ping_until_posted(
     stack: Stack, receiver: Receiver, *answers: PlannedAnswer
 ) -> tuple[str, Post]:
-    """Return a device and the first post for it; on a busy machine the first messages may be too
-    late."""
+    """Return a device and the first post for it. Try again with another device if nothing is posted
+    in time, as on a busy machine."""
     for _ in range(5):
         device = uuid4().hex
         receiver.prepare(device, *answers)
@@ -73,6 +73,7 @@ def _outcomes(stack: Stack, action_id: str) -> list[str]:
 
 
 def _outcome_traceparent(stack: Stack, action_id: str) -> str | None:
+    """Return the traceparent of an action's outcome, None before there is one."""
     for entry, interaction in stack.records.read_all(topics.INTERACTIONS, Interaction):
         if interaction.kind == "outcome" and interaction.properties.get("action_id") == action_id:
             return (dict(entry.headers)["traceparent"] or b"").decode()
@@ -172,7 +173,7 @@ def test_action_that_may_have_been_taken_is_not_reported_as_expired(
         pytest.param("http://127.0.0.1:9${TEST_SIGNING_SECRET}/email", id="no port"),
     ],
 )
-def test_actions_that_wait_for_a_bad_url_are_delivered_once_it_is_mended(
+def test_actions_that_wait_for_a_bad_url_are_delivered_once_it_is_fixed(
     stack: Stack, receiver: Receiver, email: str, tmp_path: Path, url: str
 ) -> None:
     broken_folder = Path(shutil.copytree(stack.configuration, tmp_path / "broken"))
@@ -206,7 +207,7 @@ def test_action_found_after_its_deadline_is_not_posted(stack: Stack, receiver: R
         _ping(stack, device)
         [(entry, action)] = eventually(find_decided_actions)
         deadline_ms = entry.timestamp + action.deadline_at - action.created_at
-        eventually(lambda: time.time_ns() // 1_000_000 > deadline_ms)
+        eventually(lambda: now_ms() > deadline_ms)
     assert eventually(lambda: _outcomes(stack, action.action_id)) == ["expired"]
     stack.wait_until_idle()
     assert not receiver.posts(device)
