@@ -67,7 +67,7 @@ MAKERS = (
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["identity.yaml", "policies.yaml", "segments/new.yaml"])
 @pytest.mark.parametrize("make", MAKERS)
-def test_entry_that_is_no_regular_file_is_an_error_with_its_name(
+def test_unusable_entry_is_an_error_with_its_name(
     folder: Path, name: str, make: Callable[[Path], None]
 ) -> None:
     path = folder / name
@@ -81,7 +81,7 @@ def test_entry_that_is_no_regular_file_is_an_error_with_its_name(
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("make", [*MAKERS, _make_folder])
 @pytest.mark.parametrize("field", ["model", "database"])
-def test_models_and_databases_are_files_of_the_folder(
+def test_unusable_model_or_database_is_an_error_with_its_name(
     folder: Path, make: Callable[[Path], None], field: str
 ) -> None:
     make(folder / "named")
@@ -93,7 +93,7 @@ def test_models_and_databases_are_files_of_the_folder(
 
 @pytest.mark.parametrize("field", ["model", "database"])
 @pytest.mark.parametrize("name", ["/etc/hostname", "../config/profile.yaml", "a/../b", "\\0a", ""])
-def test_names_outside_the_folder_are_refused(folder: Path, field: str, name: str) -> None:
+def test_name_that_is_no_file_of_the_folder_is_refused(folder: Path, field: str, name: str) -> None:
     _name_file(folder, field, name)
     [error] = _errors(folder)
     assert "is not a file of this folder" in error
@@ -117,7 +117,7 @@ def test_folder_of_too_many_files_is_refused(tmp_path: Path) -> None:
     assert "too many files" in str(errors[0])
 
 
-def test_file_that_grows_while_it_is_read_is_cut_off(tmp_path: Path) -> None:
+def test_file_above_the_size_limit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 11)
     assert read_file(tmp_path, "a", 11) == b"x" * 11
     assert isinstance(read_file(tmp_path, "a", 10), FileRefusal)

@@ -1,4 +1,4 @@
-"""A worker that is stopped while it waits for room in its queue writes nothing more."""
+"""A worker whose lease expires while a record waits for room in its queue ends."""
 
 import asyncio
 from pathlib import Path
@@ -11,21 +11,21 @@ from agents.transport.lease import Lease
 _LEASE_S = 9.0
 _PAUSE_S = 13.0
 _WAIT_S = 0.5
-"""Time until the worker is stopped, in which a record begins to wait for room."""
+"""Time until the worker's clock jumps; by then a record waits for room."""
 
 
-def test_record_that_waited_for_room_does_not_leave_after_the_lease(tmp_path: Path) -> None:
+def test_worker_ends_if_its_lease_expires_while_a_record_waits_for_room(tmp_path: Path) -> None:
     options = AppOptions(
         bootstrap_servers="localhost:1",
         home=tmp_path,
         partitions=1,
         librdkafka={"queue.buffering.max.messages": "1"},
     )
-    assert isinstance(asyncio.run(_failure(options)), SessionLostError)
+    assert isinstance(asyncio.run(_run_until_failure(options)), SessionLostError)
 
 
-async def _failure(options: AppOptions) -> BaseException | None:
-    """Return the error that ends a worker whose queue has room for one record when it sends two."""
+async def _run_until_failure(options: AppOptions) -> BaseException | None:
+    """Send two records through a queue with room for one; return the error that ends the worker."""
     app = create_app("full", options)
     pauses_s: list[float] = []
     transport, producer = app.transport, app.producer
@@ -34,8 +34,8 @@ async def _failure(options: AppOptions) -> BaseException | None:
         producer.send_raw("topic", None, b"first")  # type: ignore[attr-defined]
         producer.send_raw("topic", None, b"second")  # type: ignore[attr-defined]
         transport.lease.renew()  # type: ignore[attr-defined]
-        stop = Timer(_WAIT_S, pauses_s.append, [_PAUSE_S])
-        stop.start()
+        pause_timer = Timer(_WAIT_S, pauses_s.append, [_PAUSE_S])
+        pause_timer.start()
         producer.cut()  # type: ignore[attr-defined]
-        stop.join()
+        pause_timer.join()
     return app.failure

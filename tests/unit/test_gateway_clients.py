@@ -23,10 +23,10 @@ from pipeline.gateway.segment_clients import SHORT_PATHS
 from pipeline.model.interaction import Interaction
 from tests.support.doorway import Doorway, configuration, doorway
 
-SHOP, OPEN, SERVER = "key-of-the-shop", "key-for-any-page", "key-of-a-server"
-HOME, EVIL = "https://shop.example", "https://evil.example"
+SHOP_KEY, OPEN_KEY, SERVER_KEY = "key-of-the-shop", "key-for-any-page", "key-of-a-server"
+HOME_ORIGIN, EVIL_ORIGIN = "https://shop.example", "https://evil.example"
 MESSAGE = {"anonymousId": "cookie-1", "event": "Viewed", "userId": None, "messageId": "m-1"}
-POSTS = [f"/v1/{path}" for path in (*SHORT_PATHS, *SHORT_PATHS.values(), "b", "batch", "m")]
+POST_PATHS = [f"/v1/{path}" for path in (*SHORT_PATHS, *SHORT_PATHS.values(), "b", "batch", "m")]
 
 
 def source(key: str, **fields: Any) -> model.Source:
@@ -35,8 +35,10 @@ def source(key: str, **fields: Any) -> model.Source:
 
 @pytest.fixture
 def door(tmp_path: Path) -> Doorway:
-    shop = source(SHOP, origins=(HOME, "https://*.shop.example", "http://localhost:3000"))
-    return doorway(configuration(shop, model.Source("server", "web", SERVER)), tmp_path)
+    shop = source(
+        SHOP_KEY, origins=(HOME_ORIGIN, "https://*.shop.example", "http://localhost:3000")
+    )
+    return doorway(configuration(shop, model.Source("server", "web", SERVER_KEY)), tmp_path)
 
 
 def ask(door: Doorway, method: str, path: str, **options: Any) -> httpx.Response:
@@ -58,40 +60,45 @@ def ask_preflight(door: Doorway, path: str, origin: str) -> httpx.Response:
     return ask(door, "OPTIONS", path, headers=headers)
 
 
-@pytest.mark.parametrize("path", [*POSTS, "/v1/decide", "/v1/outcomes"])
+@pytest.mark.parametrize("path", [*POST_PATHS, "/v1/decide", "/v1/outcomes"])
 def test_preflight_lets_pages_of_allowed_origins_post(tmp_path: Path, path: str) -> None:
-    door = doorway(configuration(source(SHOP, origins=(HOME,))), tmp_path)
-    answer = ask_preflight(door, path, HOME)
+    door = doorway(configuration(source(SHOP_KEY, origins=(HOME_ORIGIN,))), tmp_path)
+    answer = ask_preflight(door, path, HOME_ORIGIN)
     assert answer.status_code == 204
-    assert answer.headers["access-control-allow-origin"] == HOME
+    assert answer.headers["access-control-allow-origin"] == HOME_ORIGIN
     assert "x-retry-count" in answer.headers["access-control-allow-headers"]
     assert "Origin" in answer.headers["vary"]
-    assert "access-control-allow-origin" not in ask_preflight(door, path, EVIL).headers
+    assert "access-control-allow-origin" not in ask_preflight(door, path, EVIL_ORIGIN).headers
 
 
 def test_source_without_origins_is_open_to_any_page(tmp_path: Path) -> None:
-    door = doorway(configuration(source(OPEN), source(SHOP, origins=(HOME,))), tmp_path)
-    assert ask_preflight(door, "/v1/t", EVIL).headers["access-control-allow-origin"] == EVIL
-    accepted_answer = post(door, "/v1/t", {**MESSAGE, "writeKey": OPEN}, Origin=EVIL)
+    door = doorway(
+        configuration(source(OPEN_KEY), source(SHOP_KEY, origins=(HOME_ORIGIN,))), tmp_path
+    )
+    assert (
+        ask_preflight(door, "/v1/t", EVIL_ORIGIN).headers["access-control-allow-origin"]
+        == EVIL_ORIGIN
+    )
+    accepted_answer = post(door, "/v1/t", {**MESSAGE, "writeKey": OPEN_KEY}, Origin=EVIL_ORIGIN)
     assert (
         accepted_answer.status_code,
         accepted_answer.headers["access-control-allow-origin"],
-    ) == (200, EVIL)
-    refused_answer = post(door, "/v1/t", {**MESSAGE, "writeKey": SHOP}, Origin=EVIL)
+    ) == (200, EVIL_ORIGIN)
+    refused_answer = post(door, "/v1/t", {**MESSAGE, "writeKey": SHOP_KEY}, Origin=EVIL_ORIGIN)
     assert refused_answer.status_code == 403
     assert len(door.interactions()) == 1
 
 
-@pytest.mark.parametrize("in_header", [True, False])
+@pytest.mark.parametrize("is_in_header", [True, False])
 @pytest.mark.parametrize(
-    ("origin", "allowed"),
+    ("origin", "is_allowed"),
     [
-        (HOME, True),
+        (HOME_ORIGIN, True),
         ("https://www.shop.example", True),
         ("https://a.b.shop.example", True),
         ("http://localhost:3000", True),
         (None, True),
-        (EVIL, False),
+        (EVIL_ORIGIN, False),
         ("http://shop.example", False),
         ("https://shop.example:8443", False),
         ("https://evilshop.example", False),
@@ -101,28 +108,28 @@ def test_source_without_origins_is_open_to_any_page(tmp_path: Path) -> None:
     ],
 )
 def test_key_is_for_pages_of_its_origins_only(
-    door: Doorway, origin: str | None, allowed: bool, in_header: bool
+    door: Doorway, origin: str | None, is_allowed: bool, is_in_header: bool
 ) -> None:
     headers = {} if origin is None else {"Origin": origin}
-    body = MESSAGE if in_header else {**MESSAGE, "writeKey": SHOP}
-    key = SHOP if in_header else None
+    body = MESSAGE if is_in_header else {**MESSAGE, "writeKey": SHOP_KEY}
+    key = SHOP_KEY if is_in_header else None
     answer = ask(door, "POST", "/v1/t", content=json.dumps(body), headers=headers, key=key)
-    assert answer.status_code == (200 if allowed else 403)
-    assert len(door.interactions()) == int(allowed)
-    if not allowed:
+    assert answer.status_code == (200 if is_allowed else 403)
+    assert len(door.interactions()) == int(is_allowed)
+    if not is_allowed:
         assert answer.json()["error"]["code"] == "origin_not_allowed"
 
 
 def test_refusals_can_be_read_by_the_page(door: Doorway) -> None:
-    answer = post(door, "/v1/t", {"writeKey": "no such key"}, Origin=EVIL)
+    answer = post(door, "/v1/t", {"writeKey": "no such key"}, Origin=EVIL_ORIGIN)
     assert answer.status_code == 401
-    assert answer.headers["access-control-allow-origin"] == EVIL
+    assert answer.headers["access-control-allow-origin"] == EVIL_ORIGIN
 
 
 def test_no_page_may_read_profiles(door: Doorway) -> None:
-    answer = ask(door, "GET", "/v1/profiles/cookie/c", headers={"Origin": HOME})
+    answer = ask(door, "GET", "/v1/profiles/cookie/c", headers={"Origin": HOME_ORIGIN})
     assert "access-control-allow-origin" not in answer.headers
-    assert ask_preflight(door, "/v1/profiles/cookie/c", HOME).status_code == 405
+    assert ask_preflight(door, "/v1/profiles/cookie/c", HOME_ORIGIN).status_code == 405
 
 
 @pytest.mark.parametrize(
@@ -130,8 +137,8 @@ def test_no_page_may_read_profiles(door: Doorway) -> None:
 )
 def test_malformed_origin_is_named(text: str) -> None:
     assert origin_problem(text)
-    bundle = configuration(source(SHOP)).bundle
-    sources = replace(bundle.sources, sources=(source(SHOP, origins=(HOME, text)),))
+    bundle = configuration(source(SHOP_KEY)).bundle
+    sources = replace(bundle.sources, sources=(source(SHOP_KEY, origins=(HOME_ORIGIN, text)),))
     [problem] = compile_bundle(replace(bundle, sources=sources))  # type: ignore[misc]
     assert problem.path == ("sources", "sources", 0, "origins", 1)
 
@@ -141,7 +148,7 @@ def test_malformed_origin_is_named(text: str) -> None:
 )
 def test_origin_that_is_accepted_allows_itself_as_browsers_write_it(text: str) -> None:
     assert origin_problem(text) is None
-    [origins] = origins_by_source([source(SHOP, origins=(text,))]).values()
+    [origins] = origins_by_source([source(SHOP_KEY, origins=(text,))]).values()
     page = httpx.URL(text.lower().replace("*", "any"))
     assert origins.allows(f"{page.scheme}://{page.netloc.decode()}")
 
@@ -149,13 +156,13 @@ def test_origin_that_is_accepted_allows_itself_as_browsers_write_it(text: str) -
 def test_short_paths_do_the_same_as_the_long_ones(door: Doorway) -> None:
     for short_path, kind in SHORT_PATHS.items():
         for path in (short_path, kind):
-            body = {**MESSAGE, "writeKey": SHOP, "groupId": "g", "previousId": "p"}
+            body = {**MESSAGE, "writeKey": SHOP_KEY, "groupId": "g", "previousId": "p"}
             assert post(door, f"/v1/{path}", body).status_code == 200
         short_interaction, long_interaction = door.interactions()[-2:]
         assert short_interaction.kind == kind
         assert _remove_times(short_interaction) == _remove_times(long_interaction)
     for path in ("b", "batch"):
-        body = {"batch": [{**MESSAGE, "type": "track"}], "writeKey": SHOP}
+        body = {"batch": [{**MESSAGE, "type": "track"}], "writeKey": SHOP_KEY}
         assert post(door, f"/v1/{path}", body).status_code == 200
     short_interaction, long_interaction = door.interactions()[-2:]
     assert _remove_times(short_interaction) == _remove_times(long_interaction)
@@ -167,53 +174,53 @@ def test_metrics_of_clients_are_accepted_and_dropped(door: Doorway) -> None:
 
 
 def test_settings_name_this_gateway_as_the_host(door: Doorway) -> None:
-    answer = ask(door, "GET", f"/v1/projects/{SHOP}/settings", headers={"Origin": HOME})
+    answer = ask(door, "GET", f"/v1/projects/{SHOP_KEY}/settings", headers={"Origin": HOME_ORIGIN})
     assert answer.json()["integrations"]["Segment.io"] == {
-        "apiKey": SHOP,
+        "apiKey": SHOP_KEY,
         "apiHost": "gateway/v1",
         "protocol": "http",
         "unbundledIntegrations": [],
         "addBundledMetadata": False,
     }
-    assert answer.headers["access-control-allow-origin"] == HOME
+    assert answer.headers["access-control-allow-origin"] == HOME_ORIGIN
     assert ask(door, "GET", "/v1/projects/other-key/settings").status_code == 404
 
 
 class Clock:
-    """Clock of the rate limiter."""
+    """Clock that stands still, in place of the system's, in seconds."""
 
-    now = 1_700_000_000.0
+    now_s = 1_700_000_000.0
 
     def __call__(self) -> float:
-        return self.now
+        return self.now_s
 
 
 @contextmanager
-def stopped_clock() -> Iterator[Clock]:
+def stop_clock() -> Iterator[Clock]:
     clock = Clock()
     with patch("time.time", clock):
         yield clock
 
 
 @given(st.integers(1, 50), st.integers(1, 120))
-def test_one_address_may_make_its_number_of_requests_a_minute(maximum: int, tries: int) -> None:
-    limited_source = source(SHOP, requests_per_minute=maximum)
-    with stopped_clock() as clock:
+def test_one_address_may_make_its_number_of_requests_a_minute(maximum: int, try_count: int) -> None:
+    limited_source = source(SHOP_KEY, requests_per_minute=maximum)
+    with stop_clock() as clock:
         limits = RateLimits()
-        answers = [limits.check(limited_source, "10.0.0.1") for _ in range(tries)]
-        assert [answer is None for answer in answers] == [n < maximum for n in range(tries)]
+        answers = [limits.check(limited_source, "10.0.0.1") for _ in range(try_count)]
+        assert [answer is None for answer in answers] == [n < maximum for n in range(try_count)]
         for refusal in filter(None, answers):
             headers = dict(refusal.headers)
             assert refusal.status == 429
             assert 1 <= int(headers["Retry-After"]) <= 60
         assert limits.check(limited_source, "10.0.0.2") is None
         assert limits.check(replace(limited_source, name="other"), "10.0.0.1") is None
-        clock.now += 121
+        clock.now_s += 121
         assert limits.check(limited_source, "10.0.0.1") is None
 
 
 def test_addresses_of_one_ipv6_network_count_together() -> None:
-    limits, limited_source = RateLimits(), source(SHOP, requests_per_minute=1)
+    limits, limited_source = RateLimits(), source(SHOP_KEY, requests_per_minute=1)
     assert limits.check(limited_source, "2001:db8:1:2:3::1") is None
     assert limits.check(limited_source, "2001:db8:1:2:ffff::9") is not None
     assert limits.check(limited_source, "2001:db8:1:3::1") is None
@@ -224,17 +231,21 @@ def test_addresses_of_one_ipv6_network_count_together() -> None:
 def test_trusted_keys_have_no_limit_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limits, "_PUBLIC_LIMIT", 2)
     limits = RateLimits()
-    trusted_source = model.Source("server", "web", SERVER)
+    trusted_source = model.Source("server", "web", SERVER_KEY)
     assert [limits.check(trusted_source, "10.0.0.1") for _ in range(9)] == [None] * 9
-    assert [limits.check(source(OPEN), "10.0.0.1") is None for _ in range(3)] == [True, True, False]
+    assert [limits.check(source(OPEN_KEY), "10.0.0.1") is None for _ in range(3)] == [
+        True,
+        True,
+        False,
+    ]
 
 
-@pytest.mark.parametrize("key", [SHOP, None])
+@pytest.mark.parametrize("key", [SHOP_KEY, None])
 def test_request_beyond_the_rate_limit_writes_nothing(tmp_path: Path, key: str | None) -> None:
-    door = doorway(configuration(source(SHOP, requests_per_minute=3)), tmp_path)
-    body = json.dumps({**MESSAGE, "writeKey": SHOP})
+    door = doorway(configuration(source(SHOP_KEY, requests_per_minute=3)), tmp_path)
+    body = json.dumps({**MESSAGE, "writeKey": SHOP_KEY})
     answers = [
-        ask(door, "POST", "/v1/t", content=body, key=key, headers={"Origin": HOME})
+        ask(door, "POST", "/v1/t", content=body, key=key, headers={"Origin": HOME_ORIGIN})
         for _ in range(4)
     ]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
@@ -245,8 +256,12 @@ def test_request_beyond_the_rate_limit_writes_nothing(tmp_path: Path, key: str |
 def test_bot_is_recognised_by_the_request_where_the_message_names_no_agent(door: Doorway) -> None:
     bot = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
     headers = {"User-Agent": bot}
-    agent_message = {**MESSAGE, "writeKey": SHOP, "context": {"userAgent": "Mozilla/5.0 (X11)"}}
-    for body in ({**MESSAGE, "writeKey": SHOP}, {**MESSAGE, "writeKey": SERVER}, agent_message):
+    agent_message = {**MESSAGE, "writeKey": SHOP_KEY, "context": {"userAgent": "Mozilla/5.0 (X11)"}}
+    for body in (
+        {**MESSAGE, "writeKey": SHOP_KEY},
+        {**MESSAGE, "writeKey": SERVER_KEY},
+        agent_message,
+    ):
         assert post(door, "/v1/t", body, **headers).status_code == 200
     agents = [interaction.context.user_agent for interaction in door.interactions()]
     assert agents == [bot, None, "Mozilla/5.0 (X11)"]
@@ -259,15 +274,15 @@ REQUEST_FILES = sorted((Path(__file__).parents[1] / "support" / "clients").glob(
 def test_mobile_clients_requests_are_taken_whole(door: Doorway, request_file: Path) -> None:
     # The files have the paths, headers and bodies that the clients' source code produces.
     request = json.loads(request_file.read_text())
-    content = json.dumps({**request["body"], "writeKey": SHOP}).encode()
+    content = json.dumps({**request["body"], "writeKey": SHOP_KEY}).encode()
     if request["headers"].get("Content-Encoding") == "gzip":
         content = gzip.compress(content)
 
-    async def chunks() -> Any:
+    async def yield_chunks() -> Any:
         for start in range(0, len(content), 100):
             yield content[start : start + 100]
 
-    answer = ask(door, "POST", request["path"], content=chunks(), headers=request["headers"])
+    answer = ask(door, "POST", request["path"], content=yield_chunks(), headers=request["headers"])
     assert (answer.status_code, answer.json()) == (200, {"success": True})
     batch = request["body"]["batch"]
     interactions = door.interactions()
@@ -287,7 +302,7 @@ _FILE_BYTES = 475_000
 def _swift_file(events: list[dict[str, Any]]) -> bytes:
     """Return a file of events as the Swift client writes and uploads it, line by line."""
     lines = ["," * bool(number) + json.dumps(event) for number, event in enumerate(events)]
-    end = f'],"sentAt":"2026-01-15T09:30:30.000Z","writeKey":"{SHOP}"}}'
+    end = f'],"sentAt":"2026-01-15T09:30:30.000Z","writeKey":"{SHOP_KEY}"}}'
     return "\n".join(['{ "batch": [', *lines, end, ""]).encode()
 
 

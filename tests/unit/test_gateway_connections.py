@@ -38,7 +38,7 @@ def connect(port: int, *texts: bytes) -> Iterator[socket.socket]:
 
 
 def read_answer(connection: socket.socket) -> bytes:
-    """Return everything until the server closes."""
+    """Return all bytes until the server closes the connection."""
     text = b""
     try:
         while part := connection.recv(65_536):
@@ -54,12 +54,15 @@ def track(port: int) -> int:
     ).status_code
 
 
-def request_head(size: int) -> bytes:
-    return b"POST /v1/track HTTP/1.1\r\nhost: x\r\n%bcontent-length: %d\r\n\r\n" % (_AUTH, size)
+def request_head(body_bytes: int) -> bytes:
+    return b"POST /v1/track HTTP/1.1\r\nhost: x\r\n%bcontent-length: %d\r\n\r\n" % (
+        _AUTH,
+        body_bytes,
+    )
 
 
 @pytest.mark.parametrize(
-    ("pieces", "status"),
+    ("parts", "status"),
     [
         ([], b""),
         ([b"\r\n"] * 5, b""),
@@ -71,8 +74,8 @@ def request_head(size: int) -> bytes:
     ],
     ids=["nothing", "blank lines", "line", "header", "no body", "some body", "no key"],
 )
-def test_half_open_request_is_closed(tmp_path: Path, pieces: list[bytes], status: bytes) -> None:
-    with serving(tmp_path, LIMITS) as port, connect(port, *pieces) as connection:
+def test_half_open_request_is_closed(tmp_path: Path, parts: list[bytes], status: bytes) -> None:
+    with serving(tmp_path, LIMITS) as port, connect(port, *parts) as connection:
         text = read_answer(connection)
         assert text.startswith(b"HTTP/1.1 " + status) if status else text == b""
         assert not status or b'{"error":{"code":"timeout"' in text
@@ -131,8 +134,8 @@ _HUGE_PART = b"x" * 1_000_000
 def test_huge_header_is_refused(tmp_path: Path, text: bytes) -> None:
     with serving(tmp_path, PATIENT_LIMITS) as port, connect(port) as connection:
         with suppress(OSError):
-            for begin in range(0, len(text), 8_192):
-                connection.send(text[begin : begin + 8_192])
+            for offset in range(0, len(text), 8_192):
+                connection.send(text[offset : offset + 8_192])
         answer = read_answer(connection)
         assert not answer or b"431" in answer or b"400" in answer
         assert track(port) == 200

@@ -1,35 +1,37 @@
-"""Outcomes are accepted by their token or source, and counted once."""
+"""Outcomes are accepted by their token or source, and a copy is not counted again."""
 
-import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from pipeline.adapters.clock import now_ms
 from pipeline.config import model
 from pipeline.model.interaction import Identifier
 from pipeline.model.time import DAY_MS, HOUR_MS
 from pipeline.rules.token import Claims
 from tests.support.doorway import ADAPTER_KEY, TOKEN_MS, Doorway, configuration, doorway
 
-SHOP, ADAPTERS, LOG = "shop-key-1", "adapters-key-1", "log-key-12"
-NOW = time.time_ns() // 1_000_000
+SHOP_KEY, EMAIL_KEY, LOG_KEY = "shop-key-1", "adapters-key-1", "log-key-12"
+NOW_MS = now_ms()
 
 
 @pytest.fixture
 def door(tmp_path: Path) -> Doorway:
     sources = (
-        model.Source("shop", "web", SHOP),
-        model.Source("adapters", "email", ADAPTERS),
-        model.Source("log", "web", LOG, clock="log"),
+        model.Source("shop", "web", SHOP_KEY),
+        model.Source("adapters", "email", EMAIL_KEY),
+        model.Source("log", "web", LOG_KEY, clock="log"),
     )
     return doorway(configuration(*sources), tmp_path)
 
 
-def token(door: Doorway, at: int = NOW) -> str:
+def token(door: Doorway, decided_at: int = NOW_MS) -> str:
     identifier = Identifier("customer_id", "ana")
-    return door.tokens.sign(Claims("a-1", "d-1", identifier, "email", "camp", "offer", "treat", at))
+    return door.tokens.sign(
+        Claims("a-1", "d-1", identifier, "email", "camp", "offer", "treat", decided_at)
+    )
 
 
 def post(door: Doorway, key: str, body: dict[str, Any]) -> httpx.Response:
@@ -37,7 +39,7 @@ def post(door: Doorway, key: str, body: dict[str, Any]) -> httpx.Response:
 
 
 @pytest.mark.parametrize("outcome", ["expired", "bounce"])
-@pytest.mark.parametrize("key", [SHOP, LOG])
+@pytest.mark.parametrize("key", [SHOP_KEY, LOG_KEY])
 def test_holder_of_a_token_cannot_report_that_nothing_was_shown(
     door: Doorway, outcome: str, key: str
 ) -> None:
@@ -52,8 +54,8 @@ def test_holder_of_a_token_cannot_report_that_nothing_was_shown(
 
 @pytest.mark.parametrize("outcome", ["expired", "bounce", "sent", "delivered", "complaint"])
 def test_late_outcomes_of_adapters_are_accepted(door: Doorway, outcome: str) -> None:
-    old_token = token(door, NOW - 30 * DAY_MS)
-    assert post(door, ADAPTERS, {"token": old_token, "outcome": outcome}).status_code == 200
+    old_token = token(door, NOW_MS - 30 * DAY_MS)
+    assert post(door, EMAIL_KEY, {"token": old_token, "outcome": outcome}).status_code == 200
     assert [interaction.name for interaction in door.interactions()] == [outcome]
 
 
@@ -67,20 +69,20 @@ def test_own_adapters_report_by_a_key_made_from_the_secret(door: Doorway) -> Non
 
 
 def test_token_expires_by_its_time(door: Doorway) -> None:
-    fresh_token = token(door, NOW - TOKEN_MS + HOUR_MS)
-    stale_token = token(door, NOW - TOKEN_MS - 1)
-    assert post(door, SHOP, {"token": fresh_token, "outcome": "click"}).status_code == 200
+    fresh_token = token(door, NOW_MS - TOKEN_MS + HOUR_MS)
+    stale_token = token(door, NOW_MS - TOKEN_MS - 1)
+    assert post(door, SHOP_KEY, {"token": fresh_token, "outcome": "click"}).status_code == 200
     for old_token in (stale_token, token(door, 0)):
-        error = post(door, SHOP, {"token": old_token, "outcome": "click"}).json()["error"]
+        error = post(door, SHOP_KEY, {"token": old_token, "outcome": "click"}).json()["error"]
         assert (error["code"], error["field"]) == ("expired_token", "token")
     assert len(door.interactions()) == 1
 
 
 def test_token_of_a_log_expires_by_its_time(door: Doorway) -> None:
-    at = 1_600_000_000_000
-    body = {"token": token(door, at), "outcome": "click"}
-    assert post(door, LOG, {**body, "timestamp": at + HOUR_MS}).status_code == 200
-    assert post(door, LOG, {**body, "timestamp": at + 8 * DAY_MS}).status_code == 400
+    decided_at = 1_600_000_000_000
+    body = {"token": token(door, decided_at), "outcome": "click"}
+    assert post(door, LOG_KEY, {**body, "timestamp": decided_at + HOUR_MS}).status_code == 200
+    assert post(door, LOG_KEY, {**body, "timestamp": decided_at + 8 * DAY_MS}).status_code == 400
 
 
 def test_conversion_counts_once_per_action_and_goal(door: Doorway) -> None:
@@ -94,7 +96,7 @@ def test_conversion_counts_once_per_action_and_goal(door: Doorway) -> None:
         {**outcome_body, "properties": {"goal": "visit"}},
     ]
     for body in bodies:
-        assert post(door, SHOP, body).status_code == 200
+        assert post(door, SHOP_KEY, body).status_code == 200
     ids = [interaction.event_id for interaction in door.interactions()]
     assert [ids.index(event_id) for event_id in ids] == [0, 0, 0, 3, 3, 5]
 
@@ -107,5 +109,5 @@ def test_clicks_with_their_own_ids_count_separately(door: Doorway) -> None:
         {**outcome_body, "messageId": "m-1"},
         {**outcome_body, "messageId": "m-2"},
     ):
-        assert post(door, SHOP, body).status_code == 200
+        assert post(door, SHOP_KEY, body).status_code == 200
     assert len({interaction.event_id for interaction in door.interactions()}) == 3

@@ -1,4 +1,4 @@
-"""Profiles can be read and erased over HTTP by every id, whatever characters it has."""
+"""Profiles can be read and erased over HTTP by any id that they have, whatever its characters."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +26,7 @@ def open_gateway(folder: str | Path) -> Doorway:
 
 
 def add_person(door: Doorway, key: str) -> None:
-    """Add a person with this identifier alone to the view."""
+    """Add a profile with this identifier alone to the view."""
     ana = Profile("p-1", key, (key,), {"plan": "gold"}, 1, 1, 1, "digest")
     value = door.codec.encode(topics.PROFILES, ana)
     door.view.apply([ViewRecord(topics.PROFILES, 0, 0, "p-1", value)])
@@ -54,7 +54,7 @@ def test_stored_profile_can_be_read_and_erased_by_any_id(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["a%0Ab", "null", "%20", "a%00"])
-def test_blocked_ids_are_refused_unless_a_profile_has_them(tmp_path: Path, value: str) -> None:
+def test_blocked_id_of_no_profile_is_refused(tmp_path: Path, value: str) -> None:
     door = open_gateway(tmp_path)
     for method in ("GET", "DELETE"):
         error = ask(door, method, f"customer_id/{value}").json()["error"]

@@ -33,14 +33,14 @@ def answer_probes(door: Doorway) -> None:
     """Let the four stages reply to each published probe."""
     flow = Flow(plain_rules())
 
-    def run(records: Sequence[OutgoingRecord]) -> None:
+    def reply_to_probes(records: Sequence[OutgoingRecord]) -> None:
         for record in records:
             probe = door.codec.decode(record.topic, record.value or b"")
             assert isinstance(probe, IdentityChange)
             values = [emit.value for emit in flow.run(probe)]
             door.pending_replies.deliver([reply for reply in values if isinstance(reply, Reply)])
 
-    door.log.on_publish = run
+    door.log.on_publish = reply_to_probes
 
 
 def test_many_readiness_requests_cause_one_probe_a_partition(door: Doorway) -> None:
@@ -50,7 +50,7 @@ def test_many_readiness_requests_cause_one_probe_a_partition(door: Doorway) -> N
     assert len(door.log.records) == 2
 
 
-def test_probes_are_in_a_topic_that_is_soon_deleted(
+def test_probes_are_in_a_topic_of_short_retention(
     door: Doorway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "_WAIT_MS", 50)

@@ -1,4 +1,4 @@
-"""Geo databases of other shapes are refused, and lose no event where they are in use."""
+"""Geo databases without a readable place are refused, and a damaged one raises no error."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pipeline.enrichment.enrichers import Place
 from tests.support.cases import cases
 from tests.support.geo_files import write_geo
 
-SHAPES: list[Any] = [
+UNUSABLE_RECORDS: list[Any] = [
     {"country": "ES"},
     {"country": ["ES"]},
     {"country": {"iso_code": 34}},
@@ -38,32 +38,32 @@ SHAPES: list[Any] = [
 ]
 
 
-def write_database(file: Path, record: object) -> Path:
+def write_records(file: Path, record: object) -> Path:
     writer = MMDBWriter(ip_version=6, ipv4_compatible=True, database_type="Test")
     writer.insert_network(IPSet(["192.0.2.0/24", "2001:db8::/32"]), record)
     writer.to_db_file(str(file))
     return file
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_other_shape_of_database_is_refused_and_gives_no_place(
-    tmp_path: Path, shape: object
+@pytest.mark.parametrize("record", UNUSABLE_RECORDS, ids=str)
+def test_database_of_unusable_records_is_refused_and_gives_no_place(
+    tmp_path: Path, record: object
 ) -> None:
-    file = write_database(tmp_path / "geo.mmdb", shape)
+    file = write_records(tmp_path / "geo.mmdb", record)
     assert geo_problem(file)
-    places = open_places(file)
-    assert not isinstance(places, str)
+    find_place = open_places(file)
+    assert not isinstance(find_place, str)
     for address in ("192.0.2.7", "2001:db8::1", "::1", "no address", ""):
-        assert places(address) in (None, Place())
+        assert find_place(address) in (None, Place())
 
 
-def test_usual_shape_of_database_passes(tmp_path: Path) -> None:
+def test_usual_database_passes(tmp_path: Path) -> None:
     assert isolated_geo_problem(write_geo(tmp_path / "geo.mmdb")) is None
 
 
 @settings(max_examples=cases(60), deadline=None)
 @given(data=st.data())
-def test_changed_database_raises_no_error(
+def test_damaged_database_raises_no_error(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     # Fuzzing: bytes are changed, or the end is cut off.
@@ -72,12 +72,12 @@ def test_changed_database_raises_no_error(
     for _ in range(data.draw(st.integers(1, 8))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     del content[data.draw(st.integers(len(content) // 2, len(content))) :]
-    file = folder / "changed.mmdb"
+    file = folder / "damaged.mmdb"
     file.write_bytes(content)
     problem = geo_problem(file)
     assert problem is None or len(problem) < 500
-    places = open_places(file)
-    if not isinstance(places, str):
+    find_place = open_places(file)
+    if not isinstance(find_place, str):
         for address in ("192.0.2.7", "192.0.2.200", "2001:db8::7", "198.51.100.1"):
-            place = places(address)
+            place = find_place(address)
             assert place is None or isinstance(place, Place)

@@ -1,4 +1,4 @@
-"""Each partition gets one record per interval, also across restarts."""
+"""Heartbeats: one record per partition and interval, also across restarts; times of cleaning."""
 
 from agents.heartbeat import Heartbeat
 from pipeline.adapters.cleaning import Cleaning, expiring_properties, max_retention_ms
@@ -25,8 +25,8 @@ def test_stage_without_snapshots_appends_to_its_changelog_alone() -> None:
 
 
 def test_steps_of_cleaning_fit_into_the_time_to_forget() -> None:
-    # Time of a row without state, twice the closing and cleaning of a segment, and the tombstone's
-    # age.
+    # The total is the life of a row without state, twice the time to close and clean a segment, and
+    # the age of the tombstone.
     for hours in (24.0, 1.0, 0.01):
         cleaning = Cleaning(hours)
         closed_ms = cleaning.part_ms + cleaning.beat_ms

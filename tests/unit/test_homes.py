@@ -111,12 +111,12 @@ def test_start_time_is_read_behind_a_name_with_brackets_and_spaces(tmp_path: Pat
 def test_home_has_one_holder_at_a_time(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     log = tmp_path / "log"
-    workers = [context.Process(target=_hold, args=(tmp_path / "home", log)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(200)
-        assert worker.exitcode == 0
+    holders = [context.Process(target=_hold, args=(tmp_path / "home", log)) for _ in range(3)]
+    for holder in holders:
+        holder.start()
+    for holder in holders:
+        holder.join(200)
+        assert holder.exitcode == 0
     lines = log.read_text().split()
     assert lines[::2] == ["in"] * 3
     assert lines[1::2] == ["out"] * 3

@@ -1,4 +1,4 @@
-"""Profiles have at most the identifiers that identity.yaml allows."""
+"""Profiles have at most as many identifiers as identity.yaml allows."""
 
 from collections.abc import Sequence
 
@@ -12,17 +12,17 @@ from pipeline.model.stages import Identified
 from tests.support.worlds import rules
 
 
-def flow(maximum: int, cookies: int | None = None) -> Flow:
+def flow(max_identifiers: int, max_cookies: int | None = None) -> Flow:
     namespaces = (
         model.Namespace("customer_id"),
         model.Namespace("email", "lower"),
-        model.Namespace("cookie", limit=cookies),
+        model.Namespace("cookie", limit=max_cookies),
     )
     return Flow(
         rules(
             model.Bundle(
                 sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),
-                identity=model.Identity(namespaces, max_identifiers=maximum),
+                identity=model.Identity(namespaces, max_identifiers=max_identifiers),
                 channels=model.Channels((model.Channel("web"),)),
             )
         )
@@ -46,7 +46,7 @@ def refused_links(emits: Sequence[Emit]) -> list[tuple[str, str | None]]:
 
 
 def test_links_beyond_the_limit_are_refused_and_reported_and_the_interaction_goes_on() -> None:
-    stages = flow(maximum=3)
+    stages = flow(max_identifiers=3)
     emits = run_all(stages, [view(n, "customer_id:A", f"cookie:k{n}") for n in range(1, 6)])
     assert refused_links(emits) == [(f"cookie:k{n}", "customer_id:A") for n in (3, 4, 5)]
     identified = [e.value for e in emits if isinstance(e.value, Identified) and e.value.interaction]
@@ -61,14 +61,14 @@ def test_links_beyond_the_limit_are_refused_and_reported_and_the_interaction_goe
 
 
 def test_linked_identifiers_stay_linked_at_the_limit() -> None:
-    stages = flow(maximum=2)
+    stages = flow(max_identifiers=2)
     run_all(stages, [view(n, "customer_id:A", f"cookie:k{n % 2}") for n in range(1, 6)])
     roots = {key: row.root for key, row in stages.rows["identity"].items()}
     assert roots == {"customer_id:A": "customer_id:A", "cookie:k1": "customer_id:A"}
 
 
-def test_kind_of_identifier_has_its_own_limit() -> None:
-    stages = flow(maximum=100, cookies=1)
+def test_namespace_has_its_own_limit() -> None:
+    stages = flow(max_identifiers=100, max_cookies=1)
     stream = [
         view(1, "customer_id:A", "cookie:k1"),
         view(2, "customer_id:A", "cookie:k2", "email:x"),
@@ -78,7 +78,7 @@ def test_kind_of_identifier_has_its_own_limit() -> None:
 
 
 def test_device_of_too_many_customers_stays_with_the_last_within_the_limit() -> None:
-    stages = flow(maximum=2)
+    stages = flow(max_identifiers=2)
     emits = run_all(stages, [view(n, f"customer_id:{n}", "cookie:k") for n in range(1, 5)])
     assert refused_links(emits) == [("cookie:k", "customer_id:3"), ("cookie:k", "customer_id:4")]
     assert stages.rows["identity"]["cookie:k"].root == "customer_id:2"

@@ -1,5 +1,5 @@
-"""Rules of identity.yaml: equal identifiers are normalised to one, and identifiers that name no
-person are refused."""
+"""Rules of identity.yaml: spellings of one identifier are normalised to one value, and unusable
+identifiers are refused."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.identity import IdentityRules
 from pipeline.model.interaction import Identifier
 
-_SPACES = (
+_NAMESPACES = (
     model.Namespace("customer_id"),
     model.Namespace("email", "email"),
     model.Namespace("phone", "phone"),
@@ -26,7 +26,7 @@ def bundle(identity: model.Identity) -> model.Bundle:
 
 
 def rules(**settings: object) -> IdentityRules:
-    identity = model.Identity(_SPACES, user_id="customer_id", anonymous_id="raw", **settings)  # type: ignore[arg-type]
+    identity = model.Identity(_NAMESPACES, user_id="customer_id", anonymous_id="raw", **settings)  # type: ignore[arg-type]
     configuration = compile_bundle(bundle(identity))
     assert isinstance(configuration, Configuration), configuration
     return configuration.identity
@@ -50,7 +50,7 @@ SPANISH_RULES = rules(
         ("raw: AbC ", "raw: AbC "),
     ],
 )
-def test_normalised_values_are_equal_and_stay_as_they_are(text: str, expected: str) -> None:
+def test_normalisation_gives_one_spelling_and_is_idempotent(text: str, expected: str) -> None:
     identifier = SPANISH_RULES.normalise(Identifier.parse(text))
     assert identifier == Identifier.parse(expected)
     assert SPANISH_RULES.normalise(identifier) == identifier
@@ -73,7 +73,7 @@ def test_normalised_values_are_equal_and_stay_as_they_are(text: str, expected: s
         ("telephone:600111222", "unknown namespace"),
     ],
 )
-def test_identifiers_that_name_no_person_are_refused_in_words(text: str, reason: str) -> None:
+def test_unusable_identifiers_are_refused_with_the_reason(text: str, reason: str) -> None:
     refusal = SPANISH_RULES.normalise(Identifier.parse(text))
     assert isinstance(refusal, str)
     assert reason in refusal
@@ -96,6 +96,6 @@ def test_without_a_region_a_phone_number_needs_its_country() -> None:
 def test_settings_that_cannot_work_are_named(
     settings: dict[str, object], path: tuple[object, ...]
 ) -> None:
-    problems = compile_bundle(bundle(model.Identity(_SPACES, anonymous_id="raw", **settings)))  # type: ignore[arg-type]
+    problems = compile_bundle(bundle(model.Identity(_NAMESPACES, anonymous_id="raw", **settings)))  # type: ignore[arg-type]
     assert isinstance(problems, tuple)
     assert [problem.path for problem in problems] == [path]

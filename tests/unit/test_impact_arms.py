@@ -1,4 +1,4 @@
-"""Impact tests: each arm leaves one factor out, always for the same customers, and records the
+"""Impact tests: an arm leaves one factor out, always for the same customers, and records the
 propensities of its choices."""
 
 from collections import Counter
@@ -14,10 +14,11 @@ from pipeline.model.decision import Decision
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier
 from pipeline.model.stages import Segmented
+from pipeline.model.time import DAY_MS
 from pipeline.rules import Rules
 from tests.support.deciding import Life, campaign, hero, offer, problems, world
 
-_TESTS: dict[str, Any] = {"share": 0.1}
+_IMPACT_TESTS: dict[str, Any] = {"share": 0.1}
 _NO_CUSTOMER = {"property": "open", "is": True}
 _GOAL = {"when": {"name": "Bought"}, "window": "7d"}
 _OFFERS = (
@@ -39,23 +40,23 @@ _BEST_TREATMENTS = {
 
 def _rules(*offers: Any, **policies: Any) -> Rules:
     sale = campaign("sale", *(offers or _OFFERS), goal=_GOAL, trigger={"name": "Never"})
-    return world(campaigns=[sale], policies={"impact_tests": _TESTS, **policies})
+    return world(campaigns=[sale], policies={"impact_tests": _IMPACT_TESTS, **policies})
 
 
-def _customer_in(arm: str) -> tuple[Identifier, ...]:
-    """Return the identifier of a customer who is in the arm."""
+def _identifiers_in(arm: str) -> tuple[Identifier, ...]:
+    """Return the only identifier of a customer who is in the arm."""
     tests = ImpactTests(0.1)
     names = (Identifier("customer_id", f"c{number}") for number in range(1_000))
     return (next(name for name in names if arm_of(tests, profile_id(name)) == arm),)
 
 
 def _decide(rules: Rules, arm: str) -> tuple[Life, Decision]:
-    life = Life(rules, _customer_in(arm))
+    life = Life(rules, _identifiers_in(arm))
     return life, life.interact("Seen", 0, ask=("hero",))
 
 
 @pytest.mark.parametrize(("arm", "best_treatment"), _BEST_TREATMENTS.items())
-def test_each_arm_leaves_a_factor_out(arm: str, best_treatment: str) -> None:
+def test_arm_chooses_the_best_treatment_without_its_factor(arm: str, best_treatment: str) -> None:
     _, decision = _decide(_rules(), arm)
     [choice] = decision.choices
     assert (decision.arm, choice.treatment, choice.propensity) == (arm, best_treatment, 1.0)
@@ -64,16 +65,16 @@ def test_each_arm_leaves_a_factor_out(arm: str, best_treatment: str) -> None:
 @pytest.mark.parametrize("arm", [*_BEST_TREATMENTS, "chance"])
 @pytest.mark.parametrize("policies", [{}, {"learning": {"ramp": 0}}], ids=["fixed", "learned"])
 def test_choices_are_as_frequent_as_their_propensity(arm: str, policies: dict[str, Any]) -> None:
-    life = Life(_rules(**policies), _customer_in(arm))
-    decision_count, counts_by_arm, propensities = 500, Counter[str](), {}
+    life = Life(_rules(**policies), _identifiers_in(arm))
+    decision_count, counts_by_treatment, propensities = 500, Counter[str](), {}
     for number in range(decision_count):
-        [choice] = life.interact("Seen", number * 86_400_000, ask=("hero",)).choices
+        [choice] = life.interact("Seen", number * DAY_MS, ask=("hero",)).choices
         name = choice.treatment or "nothing"
-        counts_by_arm[name] += 1
+        counts_by_treatment[name] += 1
         propensities[name] = choice.propensity
     for name, propensity in propensities.items():
         deviation = sqrt(decision_count * propensity * (1 - propensity)) + 0.5
-        assert abs(counts_by_arm[name] - decision_count * propensity) < 4.5 * deviation, (
+        assert abs(counts_by_treatment[name] - decision_count * propensity) < 4.5 * deviation, (
             name,
             propensity,
         )
@@ -102,9 +103,9 @@ def test_transactional_messages_are_the_same_in_all_arms() -> None:
         "receipt", offer("paid", 1), offer("unfit", 9, **suitability), purpose="transactional"
     )
     sale = campaign("sale", offer("sale", 5), offer("more", 4))
-    rules = world(campaigns=[receipt, sale], policies={"impact_tests": _TESTS})
+    rules = world(campaigns=[receipt, sale], policies={"impact_tests": _IMPACT_TESTS})
     for arm in (*_BEST_TREATMENTS, "chance"):
-        life = Life(rules, _customer_in(arm))
+        life = Life(rules, _identifiers_in(arm))
         life.interact("Go", 0)
         assert "paid-email" in life.treatments()
         assert "unfit-email" not in life.treatments()
@@ -114,10 +115,10 @@ def test_outbound_messages_keep_their_triggers_and_caps() -> None:
     caps = [{"cap": "once", "per": "all", "max": 1, "window": "1d"}]
     sale, second_campaign = campaign("sale", offer("sale", 5)), campaign("other", offer("other", 4))
     rules = world(
-        campaigns=[sale, second_campaign], policies={"impact_tests": _TESTS, "caps": caps}
+        campaigns=[sale, second_campaign], policies={"impact_tests": _IMPACT_TESTS, "caps": caps}
     )
     for arm in (*_BEST_TREATMENTS, "chance"):
-        life = Life(rules, _customer_in(arm))
+        life = Life(rules, _identifiers_in(arm))
         assert life.interact("Stay", 0).candidates == ()
         life.interact("Go", 1)
         assert len(life.treatments()) == 1

@@ -22,26 +22,26 @@ from pipeline.model.time import DAY_MS
 from tests.support.deciding import Life, campaign, hero, offer, world
 from tests.support.replayed import as_segmented, event, write_topic
 
-_START = 1_704_067_200_000
+_START_MS = 1_704_067_200_000
 _GOAL = {"when": {"name": "Bought"}, "window": "3d"}
-_TRUTH = {"raised": 0.5, "plain": 0.2, "poor": 0.05, "unfit": 0.0}
-"""Shares of buyers by the offer shown; levers order them better than `p` and `value`."""
+_PLANTED_CONVERSIONS = {"raised": 0.5, "plain": 0.2, "poor": 0.05, "unfit": 0.0}
+"""Shares of buyers by the offer shown; levers order the offers better than `p` and `value`."""
 
 _EXPECTED = {"chance": 0.25, "propensity": 0.45, "no-levers": 0.3, "eligibility": 0.5}
-_CUSTOMERS = 1_500
+_CUSTOMER_COUNT = 1_500
 
 
-def _effects(folder: Path, until: int | None = None) -> ImpactEffects:
+def _effects(folder: Path, until_ms: int | None = None) -> ImpactEffects:
     goals = campaign_goals([Campaign("sale", (), goal=Goal({"name": "Bought"}, "3d"))])
     with open_duckdb(Engine()) as connection:
-        support = load_facts(connection, folder, Period(until_ms=until))
+        support = load_facts(connection, folder, Period(until_ms=until_ms))
         load_goals(connection, [goal for goal in goals if isinstance(goal, CampaignGoal)])
         return impact_effects(connection, support.until_ms or 0)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of topics with decisions for customers of all arms, who buy by `_TRUTH`."""
+    """Folder of topics with decisions for customers of all arms, who buy at the planted rates."""
     no_customer = {"property": "open", "is": True}
     sale = campaign(
         "sale",
@@ -56,32 +56,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     rules = world(campaigns=[sale], policies={"impact_tests": {"share": 0.1}})
     random, decisions, segmented = Random(1), list[Decision](), list[Segmented]()
-    for number in range(_CUSTOMERS):
+    for number in range(_CUSTOMER_COUNT):
         life = Life(rules, (Identifier("customer_id", f"c{number}"),))
-        at = _START + number * DAY_MS // 100
-        decision = life.interact("Seen", at, ask=("hero",))
+        visit_ms = _START_MS + number * DAY_MS // 100
+        decision = life.interact("Seen", visit_ms, ask=("hero",))
         decisions.append(decision)
         profile_id = decision.profile_id
-        segmented.append(as_segmented(profile_id, event(decision.event_id, "Seen", at)))
-        if random.random() < _TRUTH[str(decision.choices[0].treatment)]:
-            purchase = event(f"b{number}", "Bought", at + DAY_MS, value=10.0)
+        segmented.append(as_segmented(profile_id, event(decision.event_id, "Seen", visit_ms)))
+        if random.random() < _PLANTED_CONVERSIONS[str(decision.choices[0].treatment)]:
+            purchase = event(f"b{number}", "Bought", visit_ms + DAY_MS, value=10.0)
             segmented.append(as_segmented(profile_id, purchase))
-    segmented.append(as_segmented("nobody", event("last", "Seen", _START + 60 * DAY_MS)))
+    segmented.append(as_segmented("nobody", event("last", "Seen", _START_MS + 60 * DAY_MS)))
     folder = tmp_path_factory.mktemp("topics")
     write_topic(folder, DECISIONS, decisions)
     write_topic(folder, SEGMENTED, segmented)
     return folder
 
 
-def test_effects_are_the_stated_ones(folder: Path) -> None:
+def test_effects_are_the_planted_ones(folder: Path) -> None:
     effects = _effects(folder)
     assert {factor.arm for factor in effects.factors} == set(_EXPECTED)
     for factor in effects.factors:
         assert factor.conversion is not None
         customers = factor.customers.customers
         assert abs(customers - 150) < 4.5 * sqrt(150)
-        error = sqrt(0.25 / customers + 0.25 / effects.usual.customers)
-        assert abs(factor.conversion.value - _EXPECTED[factor.arm]) < 4.5 * error, factor.arm
+        sigma = sqrt(0.25 / customers + 0.25 / effects.usual.customers)
+        assert abs(factor.conversion.value - _EXPECTED[factor.arm]) < 4.5 * sigma, factor.arm
         if factor.arm != "eligibility":  # no conversions in that arm, hence no variance
             assert factor.conversion.low is not None
             assert factor.verdict == "works"
@@ -91,7 +91,7 @@ def test_effects_are_the_stated_ones(folder: Path) -> None:
 
 
 def test_customers_whose_window_is_not_over_are_left_out(folder: Path) -> None:
-    effects = _effects(folder, _START + 8 * DAY_MS)
+    effects = _effects(folder, _START_MS + 8 * DAY_MS)
     customer_count = effects.usual.customers + sum(
         factor.customers.customers for factor in effects.factors
     )

@@ -22,6 +22,7 @@ from pipeline.model.interaction import DecideRequest, Interaction
 from pipeline.model.learning import LearningRecord
 from pipeline.model.outcome import Ok
 from pipeline.model.stages import Segmented
+from pipeline.model.time import DAY_MS
 from pipeline.rules import Rules
 from pipeline.rules.knowledge import baseline, knowledge_of
 from pipeline.simulate.offers import FRIEND, LOAN
@@ -29,8 +30,7 @@ from pipeline.simulate.truth import effect, expected_conversion
 from tests.support.deciding import ADA, Life, campaign, candidate, hero, offer, problems, world
 from tests.support.learning import MemoryLearner, teach
 
-_DAY: Final = 86_400_000
-_ROUNDS: Final = 8_000
+_ROUND_COUNT: Final = 8_000
 _SNAPSHOT_EVERY: Final = 200
 _CHANNELS: Final = {"loans": "call", "friends": "email"}
 _OFFERS: Final = {"loans": LOAN, "friends": FRIEND}
@@ -59,7 +59,7 @@ def _bank(incremental: bool) -> Rules:
 
 
 def _add_goals(decision: Decision, goal_ids: set[str]) -> Decision:
-    """Return the decision as if the goals of these messages had followed at once."""
+    """Return the decision as if the goals of the messages `goal_ids` had been reached at once."""
     goals = (
         Feedback(feedback.action_id, "reached", feedback.until)
         for feedback in decision.feedback
@@ -76,8 +76,9 @@ def _record(rules: Rules) -> Segmented:
 
 
 def _learn(incremental: bool) -> tuple[Counter[str], LearningRecord]:
-    """Return the campaigns shown to the last quarter of customers, and the last snapshot."""
-    learner, rules, draws, shown_counts = (
+    """Return how often each campaign was shown in the last quarter of rounds, and the last
+    snapshot."""
+    learner, rules, random, shown_counts = (
         MemoryLearner(),
         _bank(incremental),
         Random(5),
@@ -86,7 +87,7 @@ def _learn(incremental: bool) -> tuple[Counter[str], LearningRecord]:
     record = _record(rules)
     assert record.interaction is not None
     assert record.identity is not None
-    for number in range(_ROUNDS):
+    for number in range(_ROUND_COUNT):
         own_record = replace(
             record,
             interaction=replace(record.interaction, event_id=f"e{number}"),
@@ -99,13 +100,13 @@ def _learn(incremental: bool) -> tuple[Counter[str], LearningRecord]:
         goal_ids = set()
         for name, treatment in _OFFERS.items():
             channel = _CHANNELS[name] if choice.campaign == name else "nothing"
-            if draws.random() < expected_conversion(treatment, channel):
+            if random.random() < expected_conversion(treatment, channel):
                 goal_ids.add(choice.action_id if choice.campaign == name else "")
                 goal_ids.add(withheld_id(decision.decision_id, "hero", name))
         learner.fold(_add_goals(decision, {goal for goal in goal_ids if goal}))
         if number % _SNAPSHOT_EVERY == 0:
             rules = teach(rules, learner.publish())
-        if number >= _ROUNDS * 3 // 4:
+        if number >= _ROUND_COUNT * 3 // 4:
             shown_counts[choice.campaign or "nothing"] += 1
     return shown_counts, learner.publish()
 
@@ -114,20 +115,20 @@ def test_incremental_learning_prefers_the_offer_with_an_effect() -> None:
     loan, friends = effect(LOAN, "call"), effect(FRIEND, "email")
     assert expected_conversion(LOAN, "call") > 1.4 * expected_conversion(FRIEND, "email")
     assert friends > 2 * loan
-    by_effect, snapshot = _learn(incremental=True)
-    by_rate, _ = _learn(incremental=False)
-    assert by_effect["friends"] > 0.7 * by_effect.total()
-    assert by_rate["loans"] > 0.7 * by_rate.total()
+    effect_counts, snapshot = _learn(incremental=True)
+    rate_counts, _ = _learn(incremental=False)
+    assert effect_counts["friends"] > 0.7 * effect_counts.total()
+    assert rate_counts["loans"] > 0.7 * rate_counts.total()
     gain = {
         name: (counts["loans"] * loan + counts["friends"] * friends) / counts.total()
-        for name, counts in (("effect", by_effect), ("rate", by_rate))
+        for name, counts in (("effect", effect_counts), ("rate", rate_counts))
     }
     assert gain["effect"] > 1.3 * gain["rate"]
     for name, treatment in _OFFERS.items():
         [baseline_evidence] = (
-            posterior
-            for posterior in snapshot.posteriors
-            if (posterior.campaign, posterior.offer) == (name, "")
+            evidence
+            for evidence in snapshot.posteriors
+            if (evidence.campaign, evidence.offer) == (name, "")
         )
         truth = expected_conversion(treatment, "nothing")
         sigma = (truth * (1 - truth) / baseline_evidence.tried) ** 0.5
@@ -150,14 +151,14 @@ def test_first_held_out_message_in_a_window_is_a_trial_and_its_goal_a_success() 
     first_decision = life.interact("Home", 1, ask=["hero"])
     assert first_decision.choices[0].would_be == "shoes"
     [trial] = first_decision.feedback
-    assert (trial.what, trial.until) == ("tried", 1 + 3 * _DAY)
+    assert (trial.what, trial.until) == ("tried", 1 + 3 * DAY_MS)
     assert not life.interact("Home", 2, ask=["hero"]).feedback
     purchase = life.interact("Bought", 5)
     assert [(feedback.action_id, feedback.what) for feedback in purchase.feedback] == [
         (trial.action_id, "reached")
     ]
-    assert not life.interact("Bought", 1 + 3 * _DAY + 1).feedback
-    second_decision = life.interact("Home", 2 + 3 * _DAY, ask=["hero"])
+    assert not life.interact("Bought", 1 + 3 * DAY_MS + 1).feedback
+    second_decision = life.interact("Home", 2 + 3 * DAY_MS, ask=["hero"])
     assert [feedback.what for feedback in second_decision.feedback] == ["tried"]
     assert not any(contact.counts(10) for contact in second_decision.contacts)
 
@@ -167,8 +168,8 @@ def test_first_message_in_a_window_is_a_trial_whether_it_is_shown_or_not() -> No
     first_decision = life.interact("Home", 1, ask=["hero"])
     [action] = life.actions()
     assert [feedback.what for feedback in first_decision.feedback] == ["tried"]
-    for at, outcome in enumerate(("expired", "impression", "conversion"), 2):
-        assert not life.react(action, outcome, at).feedback
+    for outcome_ms, outcome in enumerate(("expired", "impression", "conversion"), 2):
+        assert not life.react(action, outcome, outcome_ms).feedback
     second_decision = life.interact("Home", 10, ask=["hero"])
     assert second_decision.choices[0].treatment == "shoes"
     assert not second_decision.feedback
@@ -178,7 +179,7 @@ def test_first_message_in_a_window_is_a_trial_whether_it_is_shown_or_not() -> No
         (message, "reached") for message in messages
     ]
     assert [contact.first for contact in purchase.contacts] == [True, False]
-    third_decision = life.interact("Home", 2 + 3 * _DAY, ask=["hero"])
+    third_decision = life.interact("Home", 2 + 3 * DAY_MS, ask=["hero"])
     assert [feedback.what for feedback in third_decision.feedback] == ["tried"]
 
 
@@ -221,12 +222,14 @@ def test_deduction_is_in_the_decision_explained_and_run_again() -> None:
 
 def test_campaign_without_anything_to_compare_with_is_named() -> None:
     parts = {"goal": _goal("Bought"), "incremental": True}
-    faults = problems(
+    found_problems = problems(
         campaigns=[
             campaign("a", offer("o", 1), **parts),
             campaign("b", offer("p", 1), incremental=True),
         ],
         policies={"learning": {}},
     )
-    assert [at for at, _ in faults] == ["campaigns/0/incremental"] + ["campaigns/1/incremental"] * 2
-    assert "a `holdout`" in faults[0][1]
+    assert [path for path, _ in found_problems] == ["campaigns/0/incremental"] + [
+        "campaigns/1/incremental"
+    ] * 2
+    assert "a `holdout`" in found_problems[0][1]

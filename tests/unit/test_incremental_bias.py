@@ -19,27 +19,28 @@ from pipeline.model.decision import Decision
 from pipeline.model.interaction import DecideRequest, Interaction
 from pipeline.model.outcome import Ok
 from pipeline.model.stages import Segmented
+from pipeline.model.time import DAY_MS
 from pipeline.rules import Rules
 from pipeline.rules.knowledge import Knowledge, knowledge_of
 from tests.support.deciding import ADA, campaign, hero, offer, world
 from tests.support.learning import MemoryLearner
 
-_WINDOW_MS: Final = 3 * 86_400_000
+_WINDOW_MS: Final = 3 * DAY_MS
 _PERSUASION: Final = 0.2
 """Probability that a first message `plain` persuades a customer who would not buy without it."""
 
 
 class _Kind(NamedTuple):
-    """Kind of customers: number of visits, and probability that they buy without a message."""
+    """Kind of customers: number of visit_count, and probability that they buy without a message."""
 
     name: Literal["keen", "quiet"]
-    visits: int
+    visit_count: int
     base_chance: float
 
 
 _KINDS: Final = (_Kind("keen", 5, 0.4), _Kind("quiet", 1, 0.05))
 _OFFERS: Final = {"plain": "shoes", "flattering": "boots"}
-_CUSTOMERS: Final = 5_000
+_CUSTOMER_COUNT: Final = 5_000
 
 
 @cache
@@ -70,42 +71,42 @@ def _visit_record() -> Segmented:
 
 
 class _Customer:
-    """Customer who visits, is shown what is decided, and buys at most once."""
+    """Customer who visit_count, is shown what is decided, and buys at most once."""
 
     def __init__(self, number: int, kind: _Kind, random: Random) -> None:
         self.first_message: str | None = None
-        self.is_held = False
+        self.is_held_out = False
         self._profile = f"p{number}"
         self._kind = kind
         self._random = random
         self._state: ContactState | None = None
         self._event_count = 0
 
-    def live(self, begin_ms: int, learner: MemoryLearner) -> None:
-        """Visit until something is bought."""
+    def live(self, start_ms: int, learner: MemoryLearner) -> None:
+        """Visit from `start_ms` on until something is bought, if it is."""
         random, kind = self._random, self._kind
-        delays = (random.random() * _WINDOW_MS * 0.9 for _ in range(kind.visits - 1))
-        visit_times = sorted(round(begin_ms + delay) for delay in (0, *delays))
+        delays = (random.random() * _WINDOW_MS * 0.9 for _ in range(kind.visit_count - 1))
+        visit_times = sorted(round(start_ms + delay) for delay in (0, *delays))
         purchase_at: float = float("inf")
         if random.random() < kind.base_chance:
-            purchase_at = begin_ms + random.uniform(0.01, 0.99) * _WINDOW_MS
-        for at in visit_times:
-            if at >= purchase_at:
+            purchase_at = start_ms + random.uniform(0.01, 0.99) * _WINDOW_MS
+        for visit_ms in visit_times:
+            if visit_ms >= purchase_at:
                 break
-            if self._visit(at, learner) == "plain" and random.random() < _PERSUASION:
-                purchase_at = min(purchase_at, at + random.uniform(0.01, 0.1) * _WINDOW_MS)
+            if self._visit(visit_ms, learner) == "plain" and random.random() < _PERSUASION:
+                purchase_at = min(purchase_at, visit_ms + random.uniform(0.01, 0.1) * _WINDOW_MS)
         if purchase_at < float("inf"):
             self._send("Bought", round(purchase_at), learner)
 
-    def _visit(self, at: int, learner: MemoryLearner) -> str | None:
+    def _visit(self, visit_ms: int, learner: MemoryLearner) -> str | None:
         """Return the message that is shown, if it is the customer's first."""
-        [choice] = self._send("Home", at, learner).choices
+        [choice] = self._send("Home", visit_ms, learner).choices
         is_first = self.first_message is None
         self.first_message = self.first_message or choice.treatment or choice.would_be
-        self.is_held = self.is_held or choice.would_be is not None
+        self.is_held_out = self.is_held_out or choice.would_be is not None
         return choice.treatment if is_first else None
 
-    def _send(self, name: str, at: int, learner: MemoryLearner) -> Decision:
+    def _send(self, name: str, time_ms: int, learner: MemoryLearner) -> Decision:
         record, self._event_count = _visit_record(), self._event_count + 1
         assert record.interaction is not None
         assert record.identity is not None
@@ -115,8 +116,8 @@ class _Customer:
                 record.interaction,
                 event_id=f"{self._profile}-{self._event_count}",
                 name=name,
-                occurred_at=at,
-                received_at=at,
+                occurred_at=time_ms,
+                received_at=time_ms,
                 properties={"kind": self._kind.name},
                 request=record.interaction.request if name == "Home" else None,
             ),
@@ -138,7 +139,7 @@ class _LearnedWorld(NamedTuple):
 @cache
 def _measure_world() -> _LearnedWorld:
     learner, random, customers = MemoryLearner(), Random(3), []
-    for number in range(_CUSTOMERS):
+    for number in range(_CUSTOMER_COUNT):
         kind = _KINDS[number % 2]
         customer = _Customer(number, kind, random)
         customer.live(1_000_000 + number, learner)
@@ -152,7 +153,7 @@ def _truth(treatment: str) -> float:
     effects = [
         gain * (1 - kind.base_chance)
         for kind, customer in _measure_world().customers
-        if customer.first_message == treatment and not customer.is_held
+        if customer.first_message == treatment and not customer.is_held_out
     ]
     return sum(effects) / len(effects)
 
@@ -163,8 +164,10 @@ def test_added_probability_is_the_true_effect(treatment: str) -> None:
     evidence = knowledge.treatment_evidence(("sale", _OFFERS[treatment], treatment), "")
     rate = evidence.successes / evidence.trials
     base_rate = knowledge.base_rate(("sale", _OFFERS[treatment], treatment), "")
-    held_count = sum(
-        customer.is_held and customer.first_message == treatment for _, customer in customers
+    held_out_count = sum(
+        customer.is_held_out and customer.first_message == treatment for _, customer in customers
     )
-    sigma = (rate * (1 - rate) / evidence.trials + base_rate * (1 - base_rate) / held_count) ** 0.5
+    sigma = (
+        rate * (1 - rate) / evidence.trials + base_rate * (1 - base_rate) / held_out_count
+    ) ** 0.5
     assert abs(rate - base_rate - _truth(treatment)) < 4 * sigma

@@ -136,7 +136,7 @@ def test_feed_brings_its_mapping_and_columns_add_to_it(tmp_path: Path) -> None:
     }
 
 
-def test_watch_of_a_catalogue_names_one_and_maps_nothing(tmp_path: Path) -> None:
+def test_watch_of_an_unknown_catalog_with_a_kind_is_refused(tmp_path: Path) -> None:
     text = """watches:
   - watch: goods
     source: shop-files

@@ -10,7 +10,7 @@ import pytest
 from pipeline.row_files.row import FileFormat, FileRow, UnreadableError
 from pipeline.row_files.rows import open_rows
 
-_MAX = 1_000
+_MAX_ROW_BYTES = 1_000
 _HEADER = "type,event,userId,properties.price\n"
 
 
@@ -22,7 +22,7 @@ def read_table(tmp_path: Path) -> Any:
     def read(content: str | bytes, **options: Any) -> list[tuple[int, Any]]:
         path = tmp_path / "a.csv"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        rows = open_rows(path, FileFormat(_MAX, **options)).rows()
+        rows = open_rows(path, FileFormat(_MAX_ROW_BYTES, **options)).rows()
         return [
             (
                 row.line,
@@ -236,7 +236,7 @@ def test_last_row_that_is_cut_off_is_refused(read_table: Any) -> None:
         ('type,"event', "quote"),
     ],
 )
-def test_columns_that_would_be_lost_are_refused_by_name(
+def test_unusable_header_is_refused_with_the_reason(
     read_table: Any, header: str, words: str | None
 ) -> None:
     if words is None:
@@ -246,7 +246,7 @@ def test_columns_that_would_be_lost_are_refused_by_name(
         read_table(header + "\n")
 
 
-def test_configured_columns_are_ignored(read_table: Any) -> None:
+def test_columns_configured_as_ignored_are_dropped(read_table: Any) -> None:
     text = "type,event,userId,price,properties.price\ntrack,Order,u,9,1\n"
     assert read_table(text, ignored_columns=frozenset({"price"})) == [(2, order())]
 
@@ -271,7 +271,7 @@ def test_large_file_is_read_in_little_memory(tmp_path: Path) -> None:
         file.write(_ROW * 200_000)
         file.write('track,"open ' + "x" * 5_000_000 + "\n")
     tracemalloc.start()
-    count = sum(1 for _ in open_rows(path, FileFormat(_MAX)).rows())
+    count = sum(1 for _ in open_rows(path, FileFormat(_MAX_ROW_BYTES)).rows())
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 200_001

@@ -1,4 +1,4 @@
-"""Files encrypted by OpenPGP: taken with the key, refused without, left where the key is bad."""
+"""Files encrypted by OpenPGP: taken with the key, refused without; a bad key is an error."""
 
 import gzip
 import zlib
@@ -57,9 +57,9 @@ def test_key_in_any_form_decrypts(key: Tsk, tmp_path: Path, form: str) -> None:
 
 def test_packed_file_may_be_encrypted(key: Tsk, tmp_path: Path) -> None:
     file = _encrypt(key, tmp_path / "orders.csv.gz.gpg", gzip.compress(_CSV))
-    packed_folder, target = tmp_path / "packed", tmp_path / "out"
-    name = decrypt(file, file.name, PgpKey(str(key)), packed_folder, _LIMITS)
-    assert unpack(packed_folder, name, target, _LIMITS) == "orders.csv"
+    packed_file, target = tmp_path / "packed", tmp_path / "out"
+    name = decrypt(file, file.name, PgpKey(str(key)), packed_file, _LIMITS)
+    assert unpack(packed_file, name, target, _LIMITS) == "orders.csv"
     assert target.read_bytes() == _CSV
 
 
@@ -91,14 +91,14 @@ def test_file_that_holds_too_much_is_refused(key: Tsk, tmp_path: Path) -> None:
     assert decrypt(file, file.name, PgpKey(str(key)), target, _LIMITS) == "a.csv"
 
 
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("layer_count", [1, 2])
 def test_file_that_is_made_to_fill_the_disk_is_refused_in_time(
-    key: Tsk, tmp_path: Path, times: int
+    key: Tsk, tmp_path: Path, layer_count: int
 ) -> None:
-    # OpenPGP compresses 256 MB of zeros to 250 KB, and these to a few hundred bytes.
+    # Compression makes 250 KB of 256 MB of zeros, and a few hundred bytes of those 250 KB.
     file, target = tmp_path / "a.csv.pgp", tmp_path / "out"
-    content = _pack(_literal_packets(), 256 * 1024 * 1024)
-    for _ in range(times - 1):
+    content = _pack(_yield_literal_packet(), 256 * 1024 * 1024)
+    for _ in range(layer_count - 1):
         content = _pack([content], 0)
     file.write_bytes(content)
     limits = ContentLimits(10_000_000_000, 500.0)
@@ -107,22 +107,22 @@ def test_file_that_is_made_to_fill_the_disk_is_refused_in_time(
     assert target.stat().st_size <= limits.limit_for(len(content)) < 256 * 1024 * 1024
 
 
-def _literal_packets() -> Iterator[bytes]:
+def _yield_literal_packet() -> Iterator[bytes]:
     """Yield the beginning of a packet of literal data, whose content of zeros follows."""
     body = b"b\0" + bytes(4)
     yield b"\xcb\xff" + (len(body) + 256 * 1024 * 1024).to_bytes(4) + body
 
 
-def _pack(parts: Iterable[bytes], zeros: int) -> bytes:
-    """Return a packet of compressed data with the parts, and zeros after them."""
+def _pack(parts: Iterable[bytes], zero_bytes: int) -> bytes:
+    """Return a packet of compressed data with the parts, and `zero_bytes` zeros after them."""
     packer = zlib.compressobj(9, wbits=-15)
     packed_parts = [packer.compress(part) for part in parts]
-    packed_parts += [packer.compress(bytes(1 << 20)) for _ in range(zeros >> 20)]
+    packed_parts += [packer.compress(bytes(1 << 20)) for _ in range(zero_bytes >> 20)]
     body = b"\x01" + b"".join(packed_parts) + packer.flush()
     return b"\xc8\xff" + len(body).to_bytes(4) + body
 
 
-def test_key_or_disk_at_fault_leaves_the_file(key: Tsk, tmp_path: Path) -> None:
+def test_fault_of_the_key_or_the_disk_does_not_refuse_the_file(key: Tsk, tmp_path: Path) -> None:
     file = _encrypt(key, tmp_path / "a.csv.pgp")
     for text in ("no key", str(tmp_path / "missing"), "-----BEGIN PGP PRIVATE KEY BLOCK-----\nx"):
         with pytest.raises(OSError, match="cannot be used"):
@@ -158,7 +158,7 @@ def test_watch_takes_encrypted_files_by_its_key(key: Tsk, tmp_path: Path) -> Non
         assert (report.state, report.rows) == (state, 10_000 if secret else 0), report
 
 
-def test_variables_name_the_key() -> None:
+def test_key_is_read_from_the_variables_that_the_watch_names() -> None:
     watch = model.Watch("w", "s", folder="/in", pgp=model.PgpSecret("${KEY}", "${PASS}"))
     assert pgp_key(watch, {"KEY": "k", "PASS": "p"}) == PgpKey("k", "p")
     with pytest.raises(OSError, match="no PASS"):

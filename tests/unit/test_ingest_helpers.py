@@ -1,4 +1,4 @@
-"""Helpers that judge the rows of large files: the same results, and no process left behind."""
+"""Helpers that convert the rows of large files: the same results, and no process left behind."""
 
 import signal
 import subprocess
@@ -35,9 +35,11 @@ _FILE = WatchedFile(_WATCH, "orders.csv", "digest", 10_000, 1_800_000_000_000)
 _CODEC = Codec(recorded_versions())
 
 
-def _write(path: Path, rows: int) -> None:
+def _write(path: Path, row_count: int) -> None:
     """Write good rows, and bad ones of every kind."""
-    lines = [f"c-{number},{number}.5,2026-01-0{number % 9 + 1} 10:00:00" for number in range(rows)]
+    lines = [
+        f"c-{number},{number}.5,2026-01-0{number % 9 + 1} 10:00:00" for number in range(row_count)
+    ]
     lines[7::50] = [",3,"] * len(lines[7::50])
     lines[9::70] = ['"c-é\ud800",1,'] * len(lines[9::70])
     lines[11::90] = ["c,1,soon"] * len(lines[11::90])
@@ -51,10 +53,11 @@ def _rows(path: Path) -> Iterator[ReadRow]:
 
 def _prepare(batches: Iterator[ConvertedRows], folder: Path) -> tuple[RowCounts, list[bytes]]:
     folder.mkdir()
-    outlet = PreparedFiles(folder / "records", folder / "letters", folder / "rejected")
-    counts = prepare(batches, outlet, lambda _: None)
+    prepared_files = PreparedFiles(folder / "records", folder / "letters", folder / "rejected")
+    counts = prepare(batches, prepared_files, lambda _: None)
     return counts, [
-        file.read_bytes() for file in (outlet.records, outlet.letters, outlet.rejected_csv)
+        file.read_bytes()
+        for file in (prepared_files.records, prepared_files.letters, prepared_files.rejected_csv)
     ]
 
 
@@ -72,17 +75,20 @@ def test_helpers_prepare_the_same_as_one_process(tmp_path: Path) -> None:
     assert result_alone[0].rejected_rows > 200
 
 
-def test_wide_rows_are_judged_in_smaller_pieces() -> None:
-    judge = open_converter(_FILE, _CONFIG, _CODEC)
+def test_wide_rows_are_converted_in_smaller_batches() -> None:
+    converter = open_converter(_FILE, _CONFIG, _CODEC)
     wide_row = FileRow(1, b"x" * 1_000_000, 1)
-    sizes = [rows.rejected_rows for rows in convert_here([wide_row] * 10, judge)]
-    assert sizes == [5, 5]
+    row_counts = [batch.rejected_rows for batch in convert_here([wide_row] * 10, converter)]
+    assert row_counts == [5, 5]
     narrow_row = FileRow(1, b"x", 1)
-    assert [rows.rejected_rows for rows in convert_here([narrow_row] * 600, judge)] == [512, 88]
+    assert [batch.rejected_rows for batch in convert_here([narrow_row] * 600, converter)] == [
+        512,
+        88,
+    ]
 
 
 def test_ended_helper_is_reported_as_an_error() -> None:
-    def rows() -> Iterator[ReadRow]:
+    def yield_rows() -> Iterator[ReadRow]:
         for number in range(1, 1_000_000):
             if number == 10_000:
                 for child in psutil.Process().children():
@@ -91,18 +97,18 @@ def test_ended_helper_is_reported_as_an_error() -> None:
             yield FileRow(number, b"{}", number)
 
     with pytest.raises(HelperEndedError, match="exit code -9"):
-        list(convert_with_helpers(rows(), _FILE, _CONFIG, _CODEC))
+        list(convert_with_helpers(yield_rows(), _FILE, _CONFIG, _CODEC))
 
 
 _ENDLESS_SCRIPT = """
-from tests.unit.test_ingest_helpers import judge_endlessly
+from tests.unit.test_ingest_helpers import convert_endlessly
 if __name__ == "__main__":
-    judge_endlessly()
+    convert_endlessly()
 """
 
 
-def judge_endlessly() -> None:
-    """Print the helpers' process ids again and again."""
+def convert_endlessly() -> None:
+    """Convert endless rows with helpers, and print their process ids after each batch."""
     rows = (FileRow(number, b"{}", number) for number in count(1))
     for _ in convert_with_helpers(rows, _FILE, _CONFIG, _CODEC):
         print(*(child.pid for child in psutil.Process().children()), flush=True)
@@ -120,9 +126,9 @@ def test_helpers_end_with_a_killed_parent(tmp_path: Path) -> None:
     parent.send_signal(signal.SIGKILL)
     parent.communicate()
     assert helpers
-    until = time.monotonic() + 30
+    deadline = time.monotonic() + 30
     while any(map(_is_running, helpers)):
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         time.sleep(0.05)
 
 

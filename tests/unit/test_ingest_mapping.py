@@ -1,4 +1,4 @@
-"""Files as they are sent in practice: their columns are mapped to fields of an interaction."""
+"""Files as they are sent in practice: columns are mapped to an interaction, archives unpacked."""
 
 import gzip
 import zipfile
@@ -142,7 +142,7 @@ def test_header_that_differs_from_the_mapping_is_refused(
         read_records(path, _WATCH)
 
 
-def test_users_of_interaction_studio_come_unchanged(tmp_path: Path) -> None:
+def test_users_of_interaction_studio_are_read(tmp_path: Path) -> None:
     path = tmp_path / "user-2026-11-01_03-00-00.csv"
     path.write_text(
         "userId,attribute:emailAddress,attribute:name,attribute:visits\n"
@@ -167,7 +167,7 @@ def test_users_of_interaction_studio_come_unchanged(tmp_path: Path) -> None:
     ]
 
 
-def test_users_of_several_identities_come_without_a_user_id(tmp_path: Path) -> None:
+def test_users_without_a_user_id_are_read_by_a_mapped_identifier(tmp_path: Path) -> None:
     path = tmp_path / "user-2026-11-01_03-00-00.csv"
     path.write_text("attribute:emailAddress,attribute:userLevel\njohn.doe@example.com,5\n,5\n")
     watch = model.Watch(
@@ -186,7 +186,7 @@ def test_users_of_several_identities_come_without_a_user_id(tmp_path: Path) -> N
         read_records(path, replace(watch, columns={}))
 
 
-def test_email_events_of_interaction_studio_come_unchanged(tmp_path: Path) -> None:
+def test_email_events_of_interaction_studio_are_read(tmp_path: Path) -> None:
     path = tmp_path / "externalEmailCampaign-2026-11-01_03-00-00.csv"
     path.write_text(
         "userId,externalCampaignId,externalCampaignName,eventType,externalSystem,eventDate\n"
@@ -220,7 +220,7 @@ def test_email_events_of_interaction_studio_come_unchanged(tmp_path: Path) -> No
     }
 
 
-def test_changes_of_manual_segments_come_with_all_their_columns(tmp_path: Path) -> None:
+def test_changes_of_manual_segments_have_their_columns_as_properties(tmp_path: Path) -> None:
     path = tmp_path / "segment-delta-2026-11-01_03-00-00.csv"
     path.write_text("userId,segment,operation\njdoe,Gold club,add\ntester,Gold club,remove\n")
     watch = model.Watch("segments", "s", folder="/in", feed="interaction-studio-segments")
@@ -230,7 +230,7 @@ def test_changes_of_manual_segments_come_with_all_their_columns(tmp_path: Path) 
     ]
 
 
-def test_changes_of_manual_segments_of_many_identities_name_one_of_them(tmp_path: Path) -> None:
+def test_changes_of_manual_segments_are_read_by_a_mapped_identifier(tmp_path: Path) -> None:
     path = tmp_path / "segment-delta--2026-11-01_03-00-00.csv"
     path.write_text(
         "attribute:emailAddress,attribute:customerId,segmentName,action\n"

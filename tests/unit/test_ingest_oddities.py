@@ -74,7 +74,9 @@ def test_cells_are_read_as_they_were_meant(
 
 
 @pytest.mark.parametrize("text", ["1.23457E+11", "1,23457E+11", "1E+11"])
-def test_number_that_a_spreadsheet_has_rounded_identifies_nobody(tmp_path: Path, text: str) -> None:
+def test_number_that_a_spreadsheet_has_rounded_is_refused_as_an_identifier(
+    tmp_path: Path, text: str
+) -> None:
     [refusal] = _rows(tmp_path, f'{_HEADER}"{text}",1,,\n')
     assert refusal == (2, "invalid_identifier", "identifiers.customer_id")
     assert _row(tmp_path, "1E5,1,,")["id"] == "1E5"
@@ -126,7 +128,7 @@ def test_file_of_another_kind_is_named_by_its_kind(
         read_records(path, _WATCH)
 
 
-def test_archive_of_a_file_manager_holds_one_file(tmp_path: Path) -> None:
+def test_files_that_a_file_manager_adds_to_an_archive_are_ignored(tmp_path: Path) -> None:
     packed_file = tmp_path / "a.csv.zip"
     with zipfile.ZipFile(packed_file, "w") as archive:
         archive.writestr("out/a.csv", _HEADER)
@@ -147,16 +149,16 @@ def test_whole_numbers_stored_as_floats_identify_the_same_customers(tmp_path: Pa
     whole_row, empty_row, fraction_row = read_records(path, _WATCH)
     assert whole_row["identifiers"] == [{"namespace": "customer_id", "value": "7"}]
     assert empty_row == (2, "missing_identifier", "identifiers.customer_id")
-    # A later step, intake, refuses such an id.
+    # Intake, a later step, refuses an id that is no text or whole number.
     assert fraction_row["identifiers"] == [{"namespace": "customer_id", "value": 8.5}]
 
 
-def test_identifier_that_is_an_object_identifies_nobody(tmp_path: Path) -> None:
+def test_identifier_that_is_an_object_is_left_to_intake(tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson"
     path.write_text('{"id": {"$numberLong": "7"}}\n{"id": 7.0}\n')
     export_row, plain_row = read_records(
         path, replace(_WATCH, columns={"id": "identifiers.customer_id"})
     )
-    # A later step, intake, refuses such an id.
+    # Intake, a later step, refuses an id that is no text or whole number.
     assert export_row["identifiers"][0]["value"] == {"$numberLong": "7"}
     assert plain_row["identifiers"][0]["value"] == "7"

@@ -16,7 +16,7 @@ from pipeline.row_files.row import FileFormat, FileRow, UnreadableError, Unreada
 from pipeline.row_files.rows import open_rows
 
 _FORMAT = FileFormat(10_000)
-_NS = 1_706_702_400_123_456_789
+_TIME_NS = 1_706_702_400_123_456_789
 _DAY = date(2024, 1, 31)
 
 
@@ -68,12 +68,12 @@ _LOCAL_TIME = pa.timestamp("ns", "Europe/Madrid")
         (pa.time32("ms"), 3_723_004, "01:02:03.004"),
         (pa.time64("us"), 3_723_000_004, "01:02:03.000004"),
         (pa.time64("ns"), 3_723_000_000_005, "01:02:03.000000005"),
-        (pa.timestamp("s"), _NS // 10**9, "2024-01-31T12:00:00"),
-        (pa.timestamp("ms"), _NS // 10**6, "2024-01-31T12:00:00.123"),
-        (pa.timestamp("us"), _NS // 10**3, "2024-01-31T12:00:00.123456"),
-        (pa.timestamp("ns"), _NS, "2024-01-31T12:00:00.123456789"),
-        (pa.timestamp("ns", "UTC"), _NS, "2024-01-31T12:00:00.123456789Z"),
-        (_LOCAL_TIME, _NS, "2024-01-31T12:00:00.123456789Z"),
+        (pa.timestamp("s"), _TIME_NS // 10**9, "2024-01-31T12:00:00"),
+        (pa.timestamp("ms"), _TIME_NS // 10**6, "2024-01-31T12:00:00.123"),
+        (pa.timestamp("us"), _TIME_NS // 10**3, "2024-01-31T12:00:00.123456"),
+        (pa.timestamp("ns"), _TIME_NS, "2024-01-31T12:00:00.123456789"),
+        (pa.timestamp("ns", "UTC"), _TIME_NS, "2024-01-31T12:00:00.123456789Z"),
+        (_LOCAL_TIME, _TIME_NS, "2024-01-31T12:00:00.123456789Z"),
         (pa.timestamp("ns"), -1, "1969-12-31T23:59:59.999999999"),
         (pa.duration("s"), 2, 2_000),
         (pa.duration("ns"), 1_500_000, 1.5),
@@ -83,7 +83,7 @@ _LOCAL_TIME = pa.timestamp("ns", "Europe/Madrid")
         (pa.large_list(pa.string()), ["a"], ["a"]),
         (pa.list_(pa.int8(), 2), [1, 2], [1, 2]),
         (pa.list_view(pa.int8()), [], []),
-        (pa.struct([("a", pa.timestamp("ns")), ("b", pa.int8())]), {"a": _NS, "b": None},
+        (pa.struct([("a", pa.timestamp("ns")), ("b", pa.int8())]), {"a": _TIME_NS, "b": None},
          {"a": "2024-01-31T12:00:00.123456789"}),
         (pa.map_(pa.string(), pa.float32()), [("a", 0.1), ("b", None)], {"a": 0.1}),
         (pa.map_(pa.int32(), pa.string()), [(7, "x")], {"7": "x"}),
@@ -116,7 +116,7 @@ def test_every_type_has_its_value(kind: Any, element: Any, value: Any) -> None:
         (pa.struct([("a", pa.uint64())]), {"a": 2**64 - 1}),
     ],
 )
-def test_columns_without_a_value_are_named(kind: Any, element: Any) -> None:
+def test_element_without_a_value_has_a_reason(kind: Any, element: Any) -> None:
     [first_value, refusal, last_value] = values(_array([None, element, None], kind))
     assert first_value is None
     assert last_value is None
@@ -125,7 +125,7 @@ def test_columns_without_a_value_are_named(kind: Any, element: Any) -> None:
 
 
 def test_encoded_arrays_have_the_values_that_they_represent() -> None:
-    times = pa.array([_NS, None, _NS], pa.timestamp("ns"))
+    times = pa.array([_TIME_NS, None, _TIME_NS], pa.timestamp("ns"))
     expected = "2024-01-31T12:00:00.123456789"
     assert list(values(times.dictionary_encode())) == [expected, None, expected]
     assert list(values(pc.run_end_encode(times))) == [expected, None, expected]
@@ -147,13 +147,13 @@ def test_text_that_is_not_utf_8_refuses_its_row() -> None:
 
 def test_flat_columns_and_nested_types_make_records(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    at = datetime(2024, 1, 31, 12, tzinfo=UTC)
+    occurred_at = datetime(2024, 1, 31, 12, tzinfo=UTC)
     identifiers = [{"namespace": "cookie", "value": "c"}]
+    page = {"kind": "page", "occurred_at": occurred_at, "identifiers": identifiers}
     rows = [
-        {"kind": "page", "occurred_at": at, "identifiers": identifiers, "properties": None},
-        {"kind": "page", "occurred_at": at, "identifiers": identifiers, "properties": [("a", 1.0)],
-         "properties.b": 2},
-    ]  # fmt: skip
+        {**page, "properties": None},
+        {**page, "properties": [("a", 1.0)], "properties.b": 2},
+    ]
     identifiers_type = pa.list_(pa.struct([("namespace", pa.string()), ("value", pa.string())]))
     schema = pa.schema(
         [
@@ -217,8 +217,8 @@ def test_damaged_row_group_refuses_its_rows_alone(tmp_path: Path) -> None:
     pq.write_table(table, path, row_group_size=100, compression="gzip", use_dictionary=False)
     column = pq.ParquetFile(path).metadata.row_group(1).column(1)
     content = bytearray(path.read_bytes())
-    begin = column.data_page_offset + column.total_compressed_size // 2
-    content[begin : begin + 40] = bytes(40)
+    start = column.data_page_offset + column.total_compressed_size // 2
+    content[start : start + 40] = bytes(40)
     path.write_bytes(content)
     rows = list(open_rows(path, _FORMAT).rows())
     refusals = [row for row in rows if isinstance(row, UnreadableRow)]
@@ -243,10 +243,12 @@ def test_files_that_are_no_parquet_are_named(tmp_path: Path) -> None:
 
 
 def test_long_text_shared_by_many_rows_is_read_in_bounded_memory(tmp_path: Path) -> None:
-    path, rows, long_text = tmp_path / "a.parquet", 5_000, "x" * 100_000
-    notes = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([long_text]))
-    customer_ids = pa.array([f"c-{number}" for number in range(rows)])
-    columns = {"userId": customer_ids, "type": ["track"] * rows, "event": ["E"] * rows}
+    path, row_count, long_text = tmp_path / "a.parquet", 5_000, "x" * 100_000
+    notes = pa.DictionaryArray.from_arrays(
+        pa.array([0] * row_count, pa.int32()), pa.array([long_text])
+    )
+    customer_ids = pa.array([f"c-{number}" for number in range(row_count)])
+    columns = {"userId": customer_ids, "type": ["track"] * row_count, "event": ["E"] * row_count}
     pq.write_table(pa.table({**columns, "properties.note": notes}), path)
     assert path.stat().st_size < 1_000_000
     allocated_bytes = pa.total_allocated_bytes()
@@ -255,4 +257,4 @@ def test_long_text_shared_by_many_rows_is_read_in_bounded_memory(tmp_path: Path)
         assert isinstance(row, FileRow)
         assert len(row.raw) > len(long_text)
         assert pa.total_allocated_bytes() - allocated_bytes < 100_000_000
-    assert sum(1 for _ in opened_rows) == rows - 100
+    assert sum(1 for _ in opened_rows) == row_count - 100

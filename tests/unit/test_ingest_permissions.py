@@ -1,4 +1,4 @@
-"""Consent and suppression lists that come as files do what the gateway would do for each row."""
+"""Rows of consent and suppression files have the same effect as messages to the gateway."""
 
 from pathlib import Path
 from typing import Any
@@ -9,19 +9,19 @@ from pipeline.adapters.avro import Codec
 from pipeline.config import model
 from pipeline.ingest.row_conversion import WatchedFile, open_converter
 from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.time import DAY_MS
 from pipeline.row_files.mapping import row_mapping
 from pipeline.row_files.row import FileFormat, UnreadableRow
 from pipeline.row_files.rows import open_rows
 from tests.support.deciding import Life, campaign, fates, offer, problems, world
 
-_DAY_MS = 86_400_000
-_NOW = 1_800_000_000_000
-_MAIL = model.Permissions(("email",))
+_NOW_MS = 1_800_000_000_000
+_EMAIL_PERMISSIONS = model.Permissions(("email",))
 _WATCH = model.Watch(
     watch="list",
     source="shop",
     folder="/in",
-    permissions=_MAIL,
+    permissions=_EMAIL_PERMISSIONS,
     columns={
         "Email": "identifiers.email",
         "Reason": "permission.state",
@@ -53,14 +53,14 @@ _RULES = world(
 def _read(
     folder: Path, text: str, watch: model.Watch = _WATCH, digest: str = "one"
 ) -> list[Interaction | UnreadableRow]:
-    """Return the interactions or refusals of a file's rows; `digest`: of its content."""
+    """Return the interactions or refusals of the rows of a file whose content has the digest."""
     path = folder / "list.csv"
     path.write_text(text)
-    judge = open_converter(
-        WatchedFile(watch, "list.csv", digest, 10_000, _NOW), _RULES.config, Codec(())
+    converter = open_converter(
+        WatchedFile(watch, "list.csv", digest, 10_000, _NOW_MS), _RULES.config, Codec(())
     )
     rows = open_rows(path, FileFormat(10_000, mapping=row_mapping(watch))).rows()
-    return [judge.convert(row) for row in rows]
+    return [converter.convert(row) for row in rows]
 
 
 def _interactions_of(rows: list[Interaction | UnreadableRow]) -> list[Interaction]:
@@ -71,7 +71,7 @@ def _interactions_of(rows: list[Interaction | UnreadableRow]) -> list[Interactio
 def _read_properties(
     folder: Path, columns: dict[str, str], text: str, **rules: Any
 ) -> list[dict[str, Any]]:
-    """Return the properties that the rows of another list have."""
+    """Return the properties of the rows of a list with these columns and rules."""
     permissions = model.Permissions(**{"channels": ("email",), **rules})
     watch = model.Watch("list", "shop", "/in", permissions=permissions, columns=columns)
     return [
@@ -106,11 +106,11 @@ def test_suppression_list_of_a_mail_service_means_outcomes_and_withdrawals(tmp_p
 )
 def test_customer_on_a_list_gets_no_mail(tmp_path: Path, reason: str, fate: str) -> None:
     life = Life(_RULES, identifiers=(Identifier("email", "ada@example.com"),))
-    life.interact("Go", _NOW - _DAY_MS)
+    life.interact("Go", _NOW_MS - DAY_MS)
     assert life.treatments() == ["sale-email"]
     [row] = _interactions_of(_read(tmp_path, f"Email,Reason,Created\nada@example.com,{reason},\n"))
     list(life.flow.run(row))
-    decision = life.interact("Go", _NOW + _DAY_MS)
+    decision = life.interact("Go", _NOW_MS + DAY_MS)
     assert life.treatments() == []
     assert fates(decision)["sale-email"] == fate
 
@@ -122,7 +122,7 @@ def test_latest_state_of_a_list_holds(tmp_path: Path) -> None:
     )
     for row in _interactions_of(_read(tmp_path, text)):
         list(life.flow.run(row))
-    life.interact("Go", _NOW + _DAY_MS)
+    life.interact("Go", _NOW_MS + DAY_MS)
     assert life.treatments() == ["sale-email"]
 
 
@@ -204,7 +204,7 @@ def test_row_without_a_clear_state_is_refused_with_its_column(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("change", "place", "words"),
+    ("change", "field_path", "words"),
     [
         ({"permissions": {"channels": ["mail"]}}, "permissions/channels/0", "did you mean"),
         ({"kind": "track"}, "kind", "does not apply to permissions"),
@@ -217,7 +217,7 @@ def test_row_without_a_clear_state_is_refused_with_its_column(tmp_path: Path) ->
         ({"source": "page"}, "source", "the public source page cannot"),
     ],
 )
-def test_mistake_in_a_list_is_named(change: dict[str, Any], place: str, words: str) -> None:
+def test_mistake_in_a_list_is_named(change: dict[str, Any], field_path: str, words: str) -> None:
     watch = {
         "watch": "list",
         "source": "shop",
@@ -231,5 +231,5 @@ def test_mistake_in_a_list_is_named(change: dict[str, Any], place: str, words: s
         {"name": "page", "channel": "web", "write_key": "write-key-2", "trust": "public"},
     ]
     [(path, message)] = problems(sources={"sources": sources}, ingest={"watches": [watch]})
-    assert path == f"ingest/watches/0/{place}"
+    assert path == f"ingest/watches/0/{field_path}"
     assert words in message

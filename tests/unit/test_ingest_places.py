@@ -1,4 +1,4 @@
-"""Completeness of a file, and changes that may happen to it in a folder."""
+"""Files in a watched folder: when they are complete, how they may change, and the journal."""
 
 from io import BytesIO
 from pathlib import Path
@@ -15,21 +15,17 @@ from pipeline.ingest.taking import Base, remove_leftovers
 from pipeline.settings import Settings
 
 
-def unchanged_for_no_time(_: Stamp) -> float:
+def zero_s(_: Stamp) -> float:
     return 0.0
 
 
 def test_unchanged_file_is_complete_after_its_time_and_a_change_restarts_it() -> None:
     readiness = FileReadiness(model.ReadyRule(after="5s"))
     small_file, large_file = Stamp("a", 1, 7), Stamp("a", 2, 7)
-    assert not readiness.select_ready_files([small_file], frozenset("a"), 0, unchanged_for_no_time)
-    assert not readiness.select_ready_files([large_file], frozenset("a"), 4, unchanged_for_no_time)
-    assert not readiness.select_ready_files(
-        [large_file], frozenset("a"), 8.9, unchanged_for_no_time
-    )
-    assert readiness.select_ready_files([large_file], frozenset("a"), 9, unchanged_for_no_time) == {
-        large_file
-    }
+    assert not readiness.select_ready_files([small_file], frozenset("a"), 0, zero_s)
+    assert not readiness.select_ready_files([large_file], frozenset("a"), 4, zero_s)
+    assert not readiness.select_ready_files([large_file], frozenset("a"), 8.9, zero_s)
+    assert readiness.select_ready_files([large_file], frozenset("a"), 9, zero_s) == {large_file}
     assert readiness.select_ready_files([small_file], frozenset("a"), 9, lambda _: 5.0) == {
         small_file
     }
@@ -39,9 +35,9 @@ def test_marker_makes_a_file_complete() -> None:
     readiness = FileReadiness(model.ReadyRule(by="marker", marker="{stem}.ok"))
     file = Stamp("a.csv.gz", 1, 1)
     assert not readiness.select_ready_files([file], frozenset({"a.csv.gz"}), 100, lambda _: 100.0)
-    assert readiness.select_ready_files(
-        [file], frozenset({"a.csv.gz", "a.ok"}), 0, unchanged_for_no_time
-    ) == {file}
+    assert readiness.select_ready_files([file], frozenset({"a.csv.gz", "a.ok"}), 0, zero_s) == {
+        file
+    }
 
 
 def test_unfinished_and_hidden_files_fit_no_pattern() -> None:

@@ -40,13 +40,13 @@ _COMPLETE_RECORD: Mapping[str, Any] = {
 }
 
 
-def judge(value: object, line: int = 1) -> Interaction | Refusal:
+def take_in(value: object, line: int = 1) -> Interaction | Refusal:
     raw = value if isinstance(value, bytes) else msgspec.json.encode(value)
     return intake_of().take_in(FileRow(line, raw, 0))
 
 
 def take(value: object, line: int = 1) -> Interaction:
-    result = judge(value, line)
+    result = take_in(value, line)
     assert isinstance(result, Interaction), result
     return result
 
@@ -81,10 +81,10 @@ def test_segment_message_is_read_as_the_gateway_reads_it() -> None:
 
 
 def ids(rows: Sequence[object], file: str = "a.csv", *keys: str) -> list[str]:
-    """Return the ids of the rows of one file, in their order."""
-    reader = intake_of(file, keys)
+    """Return the ids of the accepted rows of one file, in their order."""
+    intake = intake_of(file, keys)
     results = [
-        reader.take_in(FileRow(line, msgspec.json.encode(row), 0))
+        intake.take_in(FileRow(line, msgspec.json.encode(row), 0))
         for line, row in enumerate(rows, start=1)
     ]
     return [result.event_id for result in results if isinstance(result, Interaction)]
@@ -100,8 +100,8 @@ def test_file_sent_again_without_its_refused_rows_has_the_same_ids() -> None:
     valid_rows = [row for row in rows if row is not _INVALID_ROW]
     assert len(set(ids(valid_rows))) == len(valid_rows) == 5
     assert ids(rows) == ids(valid_rows)
-    mended_rows = [{**_ORDER, "event": "Mended"}, *rows[1:]]
-    assert ids(mended_rows)[1:] == ids(rows)
+    fixed_rows = [{**_ORDER, "event": "Fixed"}, *rows[1:]]
+    assert ids(fixed_rows)[1:] == ids(rows)
 
 
 def test_equal_rows_of_two_files_have_different_ids() -> None:
@@ -211,7 +211,7 @@ def _remove_field(field: str) -> dict[str, Any]:
     ],
 )
 def test_refusal_names_the_field(value: object, code: str, field: str | None) -> None:
-    refusal = judge(value)
+    refusal = take_in(value)
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.field) == (code, field)
 

@@ -46,13 +46,13 @@ def test_line_that_is_no_text_is_refused_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_ndjson_in_utf_16_is_found(tmp_path: Path, encoding: str) -> None:
+def test_ndjson_in_utf_16_is_read(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "a.ndjson"
     path.write_bytes('{"event": "café 😀"}\r\n{"event": "b"}\n'.encode(encoding))
     assert read(path) == [(1, {"event": "café 😀"}), (2, {"event": "b"})]
 
 
-def test_unreadable_files_and_encodings_are_named(tmp_path: Path) -> None:
+def test_missing_file_and_unusable_encoding_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableError, match="not a file"):
         open_rows(tmp_path / "missing.ndjson", _FORMAT)
     path = tmp_path / "a.ndjson"

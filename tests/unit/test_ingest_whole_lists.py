@@ -1,4 +1,4 @@
-"""A file that replaces a list adds the customers in it and removes those no longer in it."""
+"""A file that replaces a list adds its customers and removes customers who are no longer in it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -24,27 +24,27 @@ from pipeline.stack.doctor import examine
 from tests.support.deciding import problems, world
 
 _FEED = model.Watch("lists", "shop", "/in", feed="interaction-studio-segment-lists")
-_SPACES = [{"name": "customer_id"}, {"name": "email", "normalise": "email"}]
-_IDENTITY = world(identity={"namespaces": _SPACES}).config.identity
+_NAMESPACES = [{"name": "customer_id"}, {"name": "email", "normalise": "email"}]
+_IDENTITY = world(identity={"namespaces": _NAMESPACES}).config.identity
 
 
 class _Lists:
-    """Home that takes files one after the other, and the identity of each file."""
+    """Home that takes files one after the other; `history_digests` identify the files taken."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.identities: list[str] = []
+        self.history_digests: list[str] = []
 
     def take(self, text: str, watch: model.Watch = _FEED) -> list[tuple[str, str, str]]:
         """Return operation, segment and customer of the changes that a file makes."""
         digest = sha256(text.encode()).hexdigest()
         rows = self._open(text, watch)
-        members = find_list(rows, self.folder / "lists", _IDENTITY)
-        assert members is not None
-        self.identities.append(members.history_digest(digest))
-        changes = list(members.changes(rows.rows(), self.folder / "members"))
-        last_file = members.sent_file_record(digest, self.identities[-1], "a.csv")
-        members.store(self.folder / "members", last_file)
+        whole_list = find_list(rows, self.folder / "lists", _IDENTITY)
+        assert whole_list is not None
+        self.history_digests.append(whole_list.history_digest(digest))
+        changes = list(whole_list.changes(rows.rows(), self.folder / "members"))
+        last_file = whole_list.sent_file_record(digest, self.history_digests[-1], "a.csv")
+        whole_list.store(self.folder / "members", last_file)
         assert len({change.line for change in changes}) == len(changes)
         return [_change_of(change) for change in changes if isinstance(change, FileRow)]
 
@@ -87,7 +87,7 @@ def test_earlier_content_again_is_another_file_and_the_last_content_is_the_same_
     large_list, small_list = "userId,segment\nana,Gold\nbo,Gold\n", "userId,segment\nana,Gold\n"
     for text in (large_list, small_list, large_list, large_list):
         lists.take(text)
-    first_id, second_id, third_id, fourth_id = lists.identities
+    first_id, second_id, third_id, fourth_id = lists.history_digests
     assert len({first_id, second_id, third_id}) == 3
     assert third_id == fourth_id
 
@@ -123,23 +123,25 @@ class _SharedPlace:
         home.mkdir(exist_ok=True)
         with open_folder(self.inbox) as place:
             digest, rows = self._open(self.inbox / name)
-            members = find_list(rows, home / "lists" / "gold", _IDENTITY)
-            assert members is not None
-            memory = ListMemory(members, place)
-            memory.recall(digest, self._open_former)
-            identity = members.history_digest(digest)
-            changes = list(members.changes(rows.rows(), home / "members"))
-            last_file = memory.note(members.sent_file_record(digest, identity, name), home / "note")
-            members.store(home / "members", last_file)
+            whole_list = find_list(rows, home / "lists" / "gold", _IDENTITY)
+            assert whole_list is not None
+            memory = ListMemory(whole_list, place)
+            memory.recall(digest, self._open_former_file)
+            history_digest = whole_list.history_digest(digest)
+            changes = list(whole_list.changes(rows.rows(), home / "members"))
+            last_file = memory.note(
+                whole_list.sent_file_record(digest, history_digest, name), home / "note"
+            )
+            whole_list.store(home / "members", last_file)
             place.move(name, "done", name)
         all_changes = [_change_of(change) for change in changes if isinstance(change, FileRow)]
         removed_identifiers = [
             identifier for operation, _, identifier in all_changes if operation == "remove"
         ]
-        return removed_identifiers, members.is_after_loss(digest)
+        return removed_identifiers, whole_list.is_after_loss(digest)
 
     @contextmanager
-    def _open_former(self, name: str) -> Iterator[tuple[str, RowFile]]:
+    def _open_former_file(self, name: str) -> Iterator[tuple[str, RowFile]]:
         yield self._open(self.inbox / "done" / name)
 
     def _open(self, path: Path) -> tuple[str, RowFile]:
@@ -154,7 +156,7 @@ _SECOND_LIST = "userId,segment\nana,Gold\ncy,Gold\n"
 _THIRD_LIST = "userId,segment\ncy,Gold\n"
 
 
-def test_another_home_removes_customers_missing_since_the_last_file_of_any(
+def test_home_removes_customers_missing_since_the_last_file_of_any_home(
     tmp_path: Path,
 ) -> None:
     place = _SharedPlace(tmp_path)
@@ -168,8 +170,8 @@ def test_another_home_removes_customers_missing_since_the_last_file_of_any(
 def test_loss_of_a_lists_memory_everywhere_is_reported_once(tmp_path: Path, loss: str) -> None:
     place = _SharedPlace(tmp_path)
     place.take(tmp_path / "one", "a.csv", _FIRST_LIST)
-    former = place.inbox / "done" / "a.csv"
-    former.write_text("userId,segment\n") if loss.endswith("changed") else former.unlink()
+    former_file = place.inbox / "done" / "a.csv"
+    former_file.write_text("userId,segment\n") if loss.endswith("changed") else former_file.unlink()
     home = tmp_path / "home"
     assert place.take(home, "b.csv", _SECOND_LIST) == ([], True)
     assert place.take(home, "c.csv", _THIRD_LIST) == (["ana"], False)
@@ -213,12 +215,12 @@ def test_list_with_a_column_of_times_or_ids_is_refused(target: str) -> None:
         "watch": "w", "source": "shop", "folder": "/in", "kind": "track", "name": "Listed",
         "replaces": True, "columns": columns,
     }  # fmt: skip
-    [(place, reason)] = problems(ingest={"watches": [watch]})
-    assert place == "ingest/watches/0/columns/at"
+    [(path, reason)] = problems(ingest={"watches": [watch]})
+    assert path == "ingest/watches/0/columns/at"
     assert "when it is taken" in reason
 
 
-def test_list_has_no_keys() -> None:
+def test_list_with_keys_is_refused() -> None:
     watch = {
         "watch": "w",
         "source": "shop",
@@ -226,5 +228,5 @@ def test_list_has_no_keys() -> None:
         "feed": "interaction-studio-segment-lists",
         "key": ["properties.segment"],
     }
-    [(place, _)] = problems(ingest={"watches": [watch]})
-    assert place == "ingest/watches/0/key"
+    [(path, _)] = problems(ingest={"watches": [watch]})
+    assert path == "ingest/watches/0/key"

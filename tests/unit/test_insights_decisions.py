@@ -20,45 +20,45 @@ from pipeline.insights.engines import open_queries
 from pipeline.insights.tables import Engine
 from pipeline.model.decision import Candidate, Decision
 from pipeline.model.stages import Segmented
+from pipeline.model.time import DAY_MS
 from tests.support.replayed import as_segmented, event, write_topic
 from tests.support.spark import spark_problem
 
-_DAY_MS = 86_400_000
-_BEGIN = 1_704_067_200_000
+_START_MS = 1_704_067_200_000
 _OFFERS = ("card", "loan", "insurance", "travel")
 _RULES = ("eligibility/adult", "suitability/debt", "applicability/trigger", "eligibility/o'clock")
 
 
-def _log(count: int = 400) -> tuple[list[Decision], list[Segmented]]:
+def _draw_records(count: int = 400) -> tuple[list[Decision], list[Segmented]]:
     """Return decisions as arbitration makes them: the best score above 0 beats the others."""
-    chance = np.random.default_rng(5)
+    random = np.random.default_rng(5)
     decisions, segmented = [], []
     for number in range(count):
-        at = _BEGIN + number * _DAY_MS // 60
-        profile = f"p{chance.integers(0, 40)}"
+        decided_at = _START_MS + number * DAY_MS // 60
+        profile = f"p{random.integers(0, 40)}"
         rejections = {
-            str(rule): (f"{chance.choice(_OFFERS)}-web", "never-shown")
-            for rule in chance.choice(_RULES, chance.integers(0, 3), replace=False)
+            str(rule): (f"{random.choice(_OFFERS)}-web", "never-shown")
+            for rule in random.choice(_RULES, random.integers(0, 3), replace=False)
         }
-        candidates = _candidates(chance, "home") if chance.random() < 0.8 else []
-        if chance.random() < 0.3:
-            candidates += _candidates(chance, "email")
+        candidates = _candidates(random, "home") if random.random() < 0.8 else []
+        if random.random() < 0.3:
+            candidates += _candidates(random, "email")
         decisions.append(
             Decision(
-                f"d{number}", f"e{number}", profile, "c", at,
+                f"d{number}", f"e{number}", profile, "c", decided_at,
                 candidates=tuple(candidates), rejected=rejections,
             )
         )  # fmt: skip
-        members = tuple(str(segment) for segment in ("gold", "new") if chance.random() < 0.5)
-        segmented.append(as_segmented(profile, event(f"e{number}", "Home", at), members))
+        members = tuple(str(segment) for segment in ("gold", "new") if random.random() < 0.5)
+        segmented.append(as_segmented(profile, event(f"e{number}", "Home", decided_at), members))
     return decisions, segmented
 
 
-def _candidates(chance: np.random.Generator, slot: str) -> list[Candidate]:
+def _candidates(random: np.random.Generator, slot: str) -> list[Candidate]:
     candidates = []
-    for offer in chance.choice(_OFFERS, chance.integers(1, 4), replace=False):
-        p, value, cost = chance.random() * 0.3, chance.random() * 60, chance.random() * 6
-        weight = float(chance.choice([0.5, 1.0, 2.0]))
+    for offer in random.choice(_OFFERS, random.integers(1, 4), replace=False):
+        p, value, cost = random.random() * 0.3, random.random() * 60, random.random() * 6
+        weight = float(random.choice([0.5, 1.0, 2.0]))
         score = (p * value - cost) * weight
         candidates.append(
             Candidate(
@@ -68,15 +68,15 @@ def _candidates(chance: np.random.Generator, slot: str) -> list[Candidate]:
     candidates.sort(key=lambda candidate: -candidate.score)
     fates, winner = [], None
     for candidate in candidates:
-        if chance.random() < 0.2:
-            fates.append(str(chance.choice(["cap daily", "consent ads", "content title"])))
+        if random.random() < 0.2:
+            fates.append(str(random.choice(["cap daily", "consent ads", "content title"])))
         elif winner is not None:
             fates.append(f"beaten by {winner}")
         elif candidate.score <= 0:
             fates.append("beaten by nothing")
         else:
             winner = candidate.treatment
-            fates.append("held out by all" if chance.random() < 0.1 else "chosen")
+            fates.append("held out by all" if random.random() < 0.1 else "chosen")
     return [
         msgspec.structs.replace(candidate, fate=fate)
         for candidate, fate in zip(candidates, fates, strict=True)
@@ -95,21 +95,23 @@ class DecisionTopics:
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> DecisionTopics:
     folder = tmp_path_factory.mktemp("topics")
-    decisions, segmented = _log()
+    decisions, segmented = _draw_records()
     write_topic(folder, "decisions", decisions)
     write_topic(folder, "interactions.segmented", segmented)
     return DecisionTopics(folder, decisions, segmented)
 
 
 def _query_duckdb(
-    folder: Path, by: DecisionGrouping = "all", **options: int
+    folder: Path, grouping: DecisionGrouping = "all", **options: int
 ) -> tuple[DecisionGroup, ...]:
     with open_queries("duckdb", Engine(threads=1)) as queries:
-        load_decisions(queries, folder, DecisionLogOptions(by, **options))
+        load_decisions(queries, folder, DecisionLogOptions(grouping, **options))
         return decision_groups(queries)
 
 
-def _contests(decisions: list[Decision]) -> Iterator[tuple[Candidate | None, list[Candidate]]]:
+def _yield_contests(
+    decisions: list[Decision],
+) -> Iterator[tuple[Candidate | None, list[Candidate]]]:
     """Yield each slot's winner, and all candidates that compete by their scores."""
     for decision in decisions:
         for slot in {candidate.slot for candidate in decision.candidates}:
@@ -139,9 +141,9 @@ def test_sensitivity_counts_decisions_that_differ_without_the_factor(
     folder, decisions = log.folder, log.decisions
     [group] = _query_duckdb(folder)
     changes: Counter[str] = Counter()
-    contests = 0
-    for winner, own_candidates in _contests(decisions):
-        contests += 1
+    contest_count = 0
+    for winner, own_candidates in _yield_contests(decisions):
+        contest_count += 1
         p = sum(candidate.p for candidate in own_candidates) / len(own_candidates)
         value = sum(candidate.value for candidate in own_candidates) / len(own_candidates)
         scores_without: dict[str, Callable[[Candidate], float]] = {
@@ -158,11 +160,11 @@ def test_sensitivity_counts_decisions_that_differ_without_the_factor(
             )
             changes[factor] += treatment != (winner and winner.treatment)
     assert {factor.factor: factor.changed for factor in group.sensitivity} == dict(changes)
-    assert {factor.contests for factor in group.sensitivity} == {contests}
+    assert {factor.contests for factor in group.sensitivity} == {contest_count}
     assert all(factor.changed for factor in group.sensitivity)
     losses = Counter(
         (candidate.offer, winner.offer if winner else "nothing")
-        for winner, own_candidates in _contests(decisions)
+        for winner, own_candidates in _yield_contests(decisions)
         for candidate in own_candidates
         if candidate is not winner
     )
@@ -173,8 +175,8 @@ def test_funnel_begins_with_all_and_ends_with_the_chosen(
     log: DecisionTopics,
 ) -> None:
     folder, decisions = log.folder, log.decisions
-    for by in ("all", "segment", "day", "week", "month"):
-        for group in _query_duckdb(folder, by):
+    for grouping in ("all", "segment", "day", "week", "month"):
+        for group in _query_duckdb(folder, grouping):
             assert group.funnel[-1].left == group.chosen
             remaining_count = group.candidates
             for rule in group.funnel:
@@ -227,7 +229,7 @@ def test_groups_are_the_decisions_of_their_customers_and_times(
         for decision in considered_decisions.values()
     )
     assert {group.group: group.decisions for group in _query_duckdb(folder, "day")} == counts_by_day
-    [one_day] = _query_duckdb(folder, since=_BEGIN + _DAY_MS, until=_BEGIN + 2 * _DAY_MS)
+    [one_day] = _query_duckdb(folder, since=_START_MS + DAY_MS, until=_START_MS + 2 * DAY_MS)
     assert one_day.decisions == counts_by_day["2024-01-02"]
 
 
@@ -256,14 +258,16 @@ def test_spark_gives_the_same_figures(
         assert [asdict(group) for group in decision_groups(queries)] == [
             asdict(group) for group in _query_duckdb(folder, "segment")
         ]
-        load_decisions(queries, folder, DecisionLogOptions("week", since=_BEGIN + _DAY_MS))
-        sizes = queries.rows("SELECT grp, count(*) FROM decided GROUP BY grp ORDER BY grp")
+        load_decisions(queries, folder, DecisionLogOptions("week", since=_START_MS + DAY_MS))
+        spark_weeks = queries.rows("SELECT grp, count(*) FROM decided GROUP BY grp ORDER BY grp")
         _create_catalog_table(folder / "decisions")
         load_decisions(queries, Path("tables:kairos"), DecisionLogOptions("month"))
-        months = queries.rows("SELECT grp, count(*) FROM decided GROUP BY grp ORDER BY grp")
-    assert months == [(group.group, group.decisions) for group in _query_duckdb(folder, "month")]
-    weeks = _query_duckdb(folder, "week", since=_BEGIN + _DAY_MS)
-    assert sizes == [(group.group, group.decisions) for group in weeks]
+        spark_months = queries.rows("SELECT grp, count(*) FROM decided GROUP BY grp ORDER BY grp")
+    assert spark_months == [
+        (group.group, group.decisions) for group in _query_duckdb(folder, "month")
+    ]
+    weeks = _query_duckdb(folder, "week", since=_START_MS + DAY_MS)
+    assert spark_weeks == [(group.group, group.decisions) for group in weeks]
 
 
 def _create_catalog_table(folder: Path) -> None:

@@ -25,7 +25,7 @@ from tests.support.journeys import (
 HEADER = "case_id,occurred_at,name,channel"
 KEYS = ["cases", "variants", "fits_share", "mean_fitness", "funnel", "drop_offs"]
 LATER_EVENT = case("late", 60, "other")
-"""Event of another customer after the windows of all others."""
+"""Event of another customer, after the windows of all earlier cases."""
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -125,8 +125,8 @@ def test_exit_ends_a_case_before_its_window_does(tmp_path: Path) -> None:
 def test_goal_counts_within_its_window_from_entering(tmp_path: Path) -> None:
     window_days = 30
 
-    def case_with_goal(name: str, begin: float, end: float) -> list[str]:
-        return [*case(name, begin, "start"), *case(name, end, "open")]
+    def case_with_goal(name: str, entry_day: float, goal_day: float) -> list[str]:
+        return [*case(name, entry_day, "start"), *case(name, goal_day, "open")]
 
     timely_case, late_case = (
         case_with_goal("inside", 1, window_days + 0.99),

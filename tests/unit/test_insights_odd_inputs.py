@@ -73,7 +73,7 @@ def _ask(command: str, folder: Path, files: Mapping[str, Path]) -> tuple[int, st
     return result.exit_code, result.stdout, " ".join(message.split())
 
 
-def _files(command: str, folder: Path) -> dict[str, Path]:
+def _write_files(command: str, folder: Path) -> dict[str, Path]:
     return {table: write_csv(folder / table, TABLES[table]()) for table in _COMMANDS[command]}
 
 
@@ -83,7 +83,7 @@ def usual_answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     answers = {}
     for command in _COMMANDS:
         folder = tmp_path_factory.mktemp("usual")
-        code, answers[command], message = _ask(command, folder, _files(command, folder))
+        code, answers[command], message = _ask(command, folder, _write_files(command, folder))
         assert code == 0, message
     return answers
 
@@ -92,7 +92,7 @@ def usual_answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_odd_table_gets_an_answer_or_a_reason(
     command: str, table: str, odd_table: OddTable, tmp_path: Path, usual_answers: Mapping[str, str]
 ) -> None:
-    files = _files(command, tmp_path)
+    files = _write_files(command, tmp_path)
     files[table] = odd_table.write(tmp_path / f"odd-{table}", TABLES[table]())
     code, output, message = _ask(command, tmp_path, files)
     expected = odd_table.expected_words(table)
@@ -100,7 +100,7 @@ def test_odd_table_gets_an_answer_or_a_reason(
         assert code == 0, message
         _check_figures(json.loads(output, parse_constant=_refuse_constant))
         if odd_table.same:
-            assert _plain(output) == _plain(usual_answers[command])
+            assert _normalise(output) == _normalise(usual_answers[command])
     else:
         assert code == 1, output
         assert expected.format(file=files[table]) in message
@@ -120,7 +120,7 @@ def test_odd_topics_get_an_answer_or_a_reason(
         _check_figures(json.loads(output, parse_constant=_refuse_constant))
         if odd_topic.same:
             _, usual_output, _ = _ask_topics(command, topics(None))
-            assert _plain(output) == _plain(usual_output)
+            assert _normalise(output) == _normalise(usual_output)
     else:
         assert code == 1, output
         assert expected in message
@@ -131,17 +131,17 @@ def test_odd_topics_get_an_answer_or_a_reason(
 def topics(tmp_path_factory: pytest.TempPathFactory) -> Callable[[OddTopic | None], Path]:
     """Function that returns the folder of odd topics, or of the usual ones."""
     records = usual_records()
-    files_by_kind: dict[str, Path] = {}
+    folders_by_name: dict[str, Path] = {}
 
     def write(odd_topic: OddTopic | None) -> Path:
         name = "usual" if odd_topic is None else odd_topic.name
-        if name not in files_by_kind:
-            files_by_kind[name] = tmp_path_factory.mktemp("topics")
+        if name not in folders_by_name:
+            folders_by_name[name] = tmp_path_factory.mktemp("topics")
             if odd_topic is None:
-                records.write(files_by_kind[name])
+                records.write(folders_by_name[name])
             else:
-                odd_topic.write(files_by_kind[name], records)
-        return files_by_kind[name]
+                odd_topic.write(folders_by_name[name], records)
+        return folders_by_name[name]
 
     return write
 
@@ -159,7 +159,7 @@ def _refuse_constant(text: str) -> NoReturn:
     raise AssertionError(text)
 
 
-def _plain(output: str) -> Any:
+def _normalise(output: str) -> Any:
     """Return an answer without its counts of repeated rows, with numbers to nine digits."""
     text = re.sub(r'"(repeated|repeated_rows)": \d+', r'"\1": 0', output)
     return json.loads(text, parse_float=lambda number: f"{float(number):.9g}")

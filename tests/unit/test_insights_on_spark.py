@@ -99,7 +99,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Topics of a small bank, and a table of touches."""
+    """Folder of a small bank's topics, tables for the questions, and a planned journey."""
     folder = tmp_path_factory.mktemp("topics")
     records = bank_records(3, 40, 30)
     write_topic(folder, DECISIONS, records.decisions)
@@ -115,10 +115,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _changes() -> Iterator[SegmentChange]:
     for number in range(60):
-        for place, change in enumerate(("entered", "exited")[: 1 + number % 2]):
-            at = 1_700_000_000_000 + number * DAY_MS // 5 + place * DAY_MS
+        for index, change in enumerate(("entered", "exited")[: 1 + number % 2]):
+            changed_at = 1_700_000_000_000 + number * DAY_MS // 5 + index * DAY_MS
             yield SegmentChange(
-                f"p{number % 20}", f"s{number % 3}", change, "why", at, "cause", "c"
+                f"p{number % 20}", f"s{number % 3}", change, "why", changed_at, "cause", "c"
             )
 
 
@@ -135,14 +135,14 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queries]:
             yield queries
 
 
-def _campaigns(queries: Queries, folder: Path) -> Any:
+def _ask_campaigns(queries: Queries, folder: Path) -> Any:
     support = load_facts(queries, folder, Period())
     load_goals(queries, GOALS)
     statistics = campaign_statistics(queries, support, GOALS)
     return asdict(statistics), asdict(impact_effects(queries, support.until_ms or 0))
 
 
-def _daily(queries: Queries, folder: Path) -> Any:
+def _ask_daily_series(queries: Queries, folder: Path) -> Any:
     log = load_topic_events(queries, folder, "platform", None)
     series = daily_series(log, SALES[0].goal)
     trials = [None if daily.trials is None else daily.trials.tolist() for daily in series]
@@ -154,12 +154,12 @@ def _daily(queries: Queries, folder: Path) -> Any:
     )
 
 
-def _paths(queries: Queries, folder: Path) -> Any:
+def _ask_paths(queries: Queries, folder: Path) -> Any:
     log = load_topic_events(queries, folder, None, None)
     return asdict(discover(log, DiscoveryOptions(SALES[0].goal, 5 * DAY_MS, DAY_MS, 4)))
 
 
-def _attribution(queries: Queries, folder: Path) -> Any:
+def _ask_attribution(queries: Queries, folder: Path) -> Any:
     journeys = read_touches(queries, folder / "touches.parquet", TouchOptions())
     paths = journeys.path_counts()
     attributions = [attribute(model, ModelOptions(), paths) for model in ("markov", "position")]
@@ -171,7 +171,7 @@ def _attribution(queries: Queries, folder: Path) -> Any:
     return credits, asdict(journeys.support()), journeys.time_decay(DAY_MS)[0].conversions.tolist()
 
 
-def _message_credit(queries: Queries, folder: Path) -> Any:
+def _ask_message_credit(queries: Queries, folder: Path) -> Any:
     load_facts(queries, folder, Period())
     counts = [load_touches(queries, SALES[0].goal, touch_kind) for touch_kind in TOUCH_KINDS]
     journeys = message_journeys(queries, folder, TouchOptions(unit="message"))
@@ -180,24 +180,24 @@ def _message_credit(queries: Queries, folder: Path) -> Any:
     return [asdict(count) for count in counts], [asdict(channel) for channel in channels]
 
 
-def _table_of_paths(queries: Queries, folder: Path) -> Any:
+def _ask_path_table(queries: Queries, folder: Path) -> Any:
     paths = read_paths(queries, folder / "paths.parquet")
     return asdict(attribute("markov", ModelOptions(order=2), paths))
 
 
-def _decisions(queries: Queries, folder: Path) -> Any:
+def _ask_decisions(queries: Queries, folder: Path) -> Any:
     groups = []
-    for by in GROUPINGS:
-        load_decisions(queries, folder, DecisionLogOptions(by))
+    for grouping in GROUPINGS:
+        load_decisions(queries, folder, DecisionLogOptions(grouping))
         groups.append([asdict(group) for group in decision_groups(queries)])
     return groups
 
 
-def _segments(queries: Queries, folder: Path) -> Any:
+def _ask_segments(queries: Queries, folder: Path) -> Any:
     return [asdict(move) for move in segment_moves(queries, folder, None)]
 
 
-def _defined_journey(queries: Queries, folder: Path) -> Any:
+def _ask_defined_journey(queries: Queries, folder: Path) -> Any:
     log = read_events(queries, folder / "events.parquet", EventOptions())
     comparison = follow_cases(log, _plan(folder), folder / "plan.yaml")
     return (
@@ -208,7 +208,7 @@ def _defined_journey(queries: Queries, folder: Path) -> Any:
     )
 
 
-def _recommended_changes(queries: Queries, folder: Path) -> Any:
+def _ask_recommended_changes(queries: Queries, folder: Path) -> Any:
     journey = _plan(folder)
     log = read_events(queries, folder / "events.parquet", EventOptions())
     cases = follow_cases(log, journey, folder / "plan.yaml")
@@ -218,7 +218,7 @@ def _recommended_changes(queries: Queries, folder: Path) -> Any:
     return asdict(recommend(RecommendationQuestion(prompts, choices, ResultWeights(), (), journey)))
 
 
-def _report(queries: Queries, folder: Path) -> Any:
+def _ask_report(queries: Queries, folder: Path) -> Any:
     plan = PlannedJourney(_plan(folder), folder)
     question = ReportQuestion(
         folder, Period(), (), GOALS, SALES[0].goal, "platform", plan, 2.0, "en"
@@ -239,8 +239,21 @@ def _plan(folder: Path) -> Journey:
 @pytest.mark.parametrize(
     "ask",
     [
-        *(_campaigns, _daily, _paths, _attribution, _message_credit, _table_of_paths),
-        *(_decisions, _segments, _defined_journey, _recommended_changes, _report),
+        *(
+            _ask_campaigns,
+            _ask_daily_series,
+            _ask_paths,
+            _ask_attribution,
+            _ask_message_credit,
+            _ask_path_table,
+        ),
+        *(
+            _ask_decisions,
+            _ask_segments,
+            _ask_defined_journey,
+            _ask_recommended_changes,
+            _ask_report,
+        ),
     ],
 )
 def test_figures_are_equal(

@@ -120,14 +120,14 @@ def test_rows_of_training_equal_those_of_serving(
         if facts.interaction is not None
         for candidate, row in zip(candidates, encoder.rows(candidates, facts), strict=True)
     }
-    comparisons = 0
+    comparison_count = 0
     for decision in drawn_decisions:
         assert decision.facts.interaction is not None
         for rival in decision.rivals:
             row = served_rows[decision.facts.interaction.event_id, rival.treatment]
             np.testing.assert_array_equal(encoder.rows([rival], decision.facts)[0], row)
-            comparisons += 1
-    assert comparisons > 2_000
+            comparison_count += 1
+    assert comparison_count > 2_000
 
 
 def test_attributes_that_many_items_share_are_features(trained_model: TrainedModel) -> None:
@@ -150,15 +150,15 @@ def test_new_items_are_predicted_by_their_attributes(
         for record in world.segmented
         if record.identity and record.profile
     }
-    shares: dict[tuple[str, str], list[float]] = {}
+    predictions: dict[tuple[str, str], list[float]] = {}
     for decision in world.decisions:
         for candidate in decision.candidates:
             if candidate.texts and "kind" in candidate.texts:
                 kind = candidate.texts["kind"]
-                shares.setdefault((tiers[decision.profile_id], kind), []).append(candidate.p)
-    mean = {key: sum(ps) / len(ps) for key, ps in shares.items()}
-    assert mean["gold", "x"] > 1.5 * max(mean["gold", "y"], mean["gold", "z"])
-    assert mean["plain", "y"] > 1.5 * max(mean["plain", "x"], mean["plain", "z"])
+                predictions.setdefault((tiers[decision.profile_id], kind), []).append(candidate.p)
+    means = {key: sum(ps) / len(ps) for key, ps in predictions.items()}
+    assert means["gold", "x"] > 1.5 * max(means["gold", "y"], means["gold", "z"])
+    assert means["plain", "y"] > 1.5 * max(means["plain", "x"], means["plain", "z"])
 
 
 class _NoChances(dict[tuple[str, str], float]):

@@ -1,9 +1,9 @@
 """A defined journey in depth: figures of small tables, counted by hand, and laws that hold."""
 
-import random
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from tests.support.journeys import DAY, ONBOARDING, case, write_events, write_jo
 from tests.unit.test_insights_journeys import LATER_EVENT, analyse, funnel, run
 
 
-def details(events: Path, journey: Path, *options: str) -> dict[str, Any]:
+def analyse_details(events: Path, journey: Path, *options: str) -> dict[str, Any]:
     answer = analyse(events, journey, "--details", *options)["details"]
     assert isinstance(answer, dict)
     return answer
@@ -32,22 +32,22 @@ def events_at(name: str, *events: tuple[float, str], channel: str = "web") -> li
     return [line for day, event in events for line in case(name, day, event, channel=channel)]
 
 
-def random_cases(count: int, seed: int) -> list[list[str]]:
-    chance = random.Random(seed)
+def draw_cases(count: int, seed: int) -> list[list[str]]:
+    random = Random(seed)
     names = ("start", "terms", "income", "photo", "open", "cancel", "page")
     return [
         case(
             f"c{index}",
-            chance.uniform(0, 60),
-            *chance.choices(names, (4, 3, 3, 3, 2, 1, 2), k=chance.randint(1, 8)),
-            channel=chance.choice(("web", "app")),
+            random.uniform(0, 60),
+            *random.choices(names, (4, 3, 3, 3, 2, 1, 2), k=random.randint(1, 8)),
+            channel=random.choice(("web", "app")),
         )
         for index in range(count)
     ]
 
 
 def test_without_details_nothing_is_added(tmp_path: Path) -> None:
-    events, journey = write_events(tmp_path, *random_cases(40, 1)), write_journey(tmp_path)
+    events, journey = write_events(tmp_path, *draw_cases(40, 1)), write_journey(tmp_path)
     plain_answer = analyse(events, journey)
     detailed_answer = analyse(events, journey, "--details")
     assert {
@@ -56,7 +56,7 @@ def test_without_details_nothing_is_added(tmp_path: Path) -> None:
 
 
 def test_flows_into_and_out_of_a_step_equal_its_cases(tmp_path: Path) -> None:
-    events, journey = write_events(tmp_path, *random_cases(300, 2)), write_journey(tmp_path)
+    events, journey = write_events(tmp_path, *draw_cases(300, 2)), write_journey(tmp_path)
     full_answer = analyse(events, journey, "--details")
     answer = full_answer["details"]
     inflows: Counter[str | None] = Counter()
@@ -85,7 +85,7 @@ def test_flows_into_and_out_of_a_step_equal_its_cases(tmp_path: Path) -> None:
 
 
 def test_channels_add_up(tmp_path: Path) -> None:
-    events, journey = write_events(tmp_path, *random_cases(300, 3)), write_journey(tmp_path)
+    events, journey = write_events(tmp_path, *draw_cases(300, 3)), write_journey(tmp_path)
     full_answer = analyse(events, journey, "--details")
     answer = full_answer["details"]
     step_counts: Counter[str] = Counter()
@@ -111,7 +111,7 @@ def test_deviations_are_counted_by_step(tmp_path: Path) -> None:
         case("swapped", 0, "start", "photo", "terms", "income"),
         case("skipped", 0, "start", "income"),
     )
-    steps_by_name = steps(details(events, write_journey(tmp_path)))
+    steps_by_name = steps(analyse_details(events, write_journey(tmp_path)))
     deviations = {
         name: (step["skipped"], step["repeated"], step["swapped"])
         for name, step in steps_by_name.items()
@@ -128,7 +128,7 @@ def test_step_is_late_after_its_limit_from_the_part_before(tmp_path: Path) -> No
         events_at("in-time", (0, "start"), (6.9, "terms"), (8.8, "income")),
         events_at("late", (0, "start"), (7, "terms"), (9, "income")),
     )
-    steps_by_name = steps(details(events, write_journey(tmp_path, text)))
+    steps_by_name = steps(analyse_details(events, write_journey(tmp_path, text)))
     assert {name: step["late"] for name, step in steps_by_name.items()} == {
         "terms": 1,
         "income": 1,
@@ -147,7 +147,7 @@ def test_time_to_convert_is_that_of_kaplan_and_meier(tmp_path: Path) -> None:
         events_at("c", (10, "start")),
         events_at("d", (0, "start"), (10, "open")),
     )
-    answer = details(events, write_journey(tmp_path), "--until", "2024-01-16T00:00:00Z")
+    answer = analyse_details(events, write_journey(tmp_path), "--until", "2024-01-16T00:00:00Z")
     curve = answer["time_to_convert"]
     assert (curve["cases"], curve["conversions"]) == (4, 3)
     assert [(p["at_ms"], p["at_risk"], p["converted"]["share"]) for p in curve["points"]] == [
@@ -164,7 +164,7 @@ def test_leaving_by_an_exit_is_no_censoring(tmp_path: Path) -> None:
         events_at("converted", (0, "start"), (5, "open")),
         LATER_EVENT,
     )
-    curve = details(events, write_journey(tmp_path))["time_to_convert"]
+    curve = analyse_details(events, write_journey(tmp_path))["time_to_convert"]
     assert curve["points"][0]["at_risk"] == 2
     assert curve["points"][0]["converted"]["share"] == pytest.approx(1 / 2)
 
@@ -181,7 +181,7 @@ def test_plan_is_compared_from_its_first_step_on(tmp_path: Path) -> None:
         events_at("never", (0, "start"), (1, "income")),
         LATER_EVENT,
     )
-    plan = details(events, write_journey(tmp_path))["followed_plan"]
+    plan = analyse_details(events, write_journey(tmp_path))["followed_plan"]
     assert plan["landmark"] == "the step terms was reached"
     groups = [(plan[k]["cases"], plan[k]["conversions"]) for k in ("with_it", "without_it")]
     assert groups == [(2, 1), (2, 1)]
@@ -195,7 +195,7 @@ def test_arms_are_compared_with_the_holdout(tmp_path: Path) -> None:
             name, last_event = f"{arm}{number}", "open" if number < winner_count else "page"
             lines += [f"{line},{arm}" for line in case(name, 0, "start", last_event)]
     lines += [f"{line}," for line in LATER_EVENT]
-    arms = details(write_csv(tmp_path / "e.csv", lines), write_journey(tmp_path))["arms"]
+    arms = analyse_details(write_csv(tmp_path / "e.csv", lines), write_journey(tmp_path))["arms"]
     assert [(arm["arm"], arm["reference"]) for arm in arms] == [("a", "holdout"), ("z", "holdout")]
     differences = [arm["compared"]["more"]["share"] for arm in arms]
     assert differences == pytest.approx([0.5, 0.25])
@@ -218,7 +218,7 @@ def test_associations_compare_early_events_with_later_conversions(
         *[events_at(f"young{index}", (59, "start"), (60, "error")) for index in range(5)],
         LATER_EVENT,
     )
-    answer = details(events, write_journey(tmp_path))
+    answer = analyse_details(events, write_journey(tmp_path))
     assert answer["early_ms"] == 3 * DAY
     association_of_error = next(
         association for association in answer["associations"] if association["name"] == "error"
@@ -236,7 +236,7 @@ def test_associations_compare_early_events_with_later_conversions(
         < association_of_error["odds"]["high"]
         < 1
     )
-    answer_of_one_day = details(events, write_journey(tmp_path), "--early", "1d")
+    answer_of_one_day = analyse_details(events, write_journey(tmp_path), "--early", "1d")
     assert all(association["name"] != "error" for association in answer_of_one_day["associations"])
 
 
@@ -255,7 +255,7 @@ def test_drop_off_is_associated_with_the_channel_of_the_step(tmp_path: Path) -> 
         *cases("app", 4, "terms", "income"),
         LATER_EVENT,
     )
-    associations = details(events, write_journey(tmp_path))["associations"]
+    associations = analyse_details(events, write_journey(tmp_path))["associations"]
     tables_after_terms = {
         association["name"]: table(association["odds"])
         for association in associations
@@ -264,9 +264,9 @@ def test_drop_off_is_associated_with_the_channel_of_the_step(tmp_path: Path) -> 
     assert tables_after_terms == {"web": (4, 3, 5, 1), "app": (5, 1, 4, 3)}
 
 
-def test_few_associations_are_found_in_a_world_without_effect(tmp_path: Path) -> None:
-    associations = details(
-        write_events(tmp_path, *random_cases(2000, 4), events_at("end", (200, "x"))),
+def test_no_channel_is_associated_with_an_outcome_in_a_world_without_effect(tmp_path: Path) -> None:
+    associations = analyse_details(
+        write_events(tmp_path, *draw_cases(2000, 4), events_at("end", (200, "x"))),
         write_journey(tmp_path),
     )["associations"]
     # `start` and earlier events depend on each other; channels are drawn at random.
@@ -279,11 +279,11 @@ def test_few_associations_are_found_in_a_world_without_effect(tmp_path: Path) ->
     "cases",
     [[], [case("a", 0, "page")], [case("a", 0, "open")], [case("a", 0, "start", "terms")]],
 )
-def test_small_tables_have_answers_without_intervals(
+def test_small_tables_have_answers_without_associations(
     tmp_path: Path, cases: Sequence[list[str]]
 ) -> None:
     events, journey = write_events(tmp_path, *cases), write_journey(tmp_path)
-    answer = details(events, journey)
+    answer = analyse_details(events, journey)
     assert answer["time_to_convert"]["cases"] == len(cases)
     assert answer["associations"] == []
     code, output, _ = run("--events", str(events), "--defined", str(journey), "--details")
@@ -292,7 +292,7 @@ def test_small_tables_have_answers_without_intervals(
 
 
 def test_tables_for_people_show_the_details(tmp_path: Path) -> None:
-    events = write_events(tmp_path, *random_cases(300, 5))
+    events = write_events(tmp_path, *draw_cases(300, 5))
     journey = write_journey(tmp_path)
     code, output, _ = run("--events", str(events), "--defined", str(journey), "--details")
     assert code == 0
@@ -303,6 +303,6 @@ def test_tables_for_people_show_the_details(tmp_path: Path) -> None:
 def test_early_events_are_those_of_the_first_day_without_a_goal(tmp_path: Path) -> None:
     text = ONBOARDING.replace("goal: {when: {name: Account Opened}, window: 30d}\n", "")
     events = write_events(tmp_path, case("a", 0, "terms", "income"), case("b", 0, "terms"))
-    answer = details(events, write_journey(tmp_path, text))
+    answer = analyse_details(events, write_journey(tmp_path, text))
     assert answer["early_ms"] == DAY
     assert answer["outcomes"] == {"converted": 1, "dropped": 1, "unfinished": 0}

@@ -11,9 +11,10 @@ from pipeline.adapters.yaml_text import Document, read_yaml
 from pipeline.config.model.journeys import EnterAfter, Journey
 from pipeline.config.schema import JOURNEY, complete_schema
 from pipeline.journeys.plan import JourneyPlan, PlannedStep
+from pipeline.model.time import DAY_MS
 from tests.support.journeys import ONBOARDING
 
-WEEK = 7 * 86_400_000
+WEEK_MS = 7 * DAY_MS
 
 
 def _load(folder: Path, text: str) -> Journey | list[ConfigError]:
@@ -22,7 +23,7 @@ def _load(folder: Path, text: str) -> Journey | list[ConfigError]:
     return load_journey(file)
 
 
-def _journey(folder: Path, text: str) -> Journey:
+def _load_valid(folder: Path, text: str) -> Journey:
     journey = _load(folder, text)
     assert isinstance(journey, Journey), journey
     return journey
@@ -34,9 +35,9 @@ def _replace(old_text: str, new_text: str) -> str:
 
 
 def test_journey_becomes_its_plan(tmp_path: Path) -> None:
-    journey = _journey(tmp_path, ONBOARDING)
+    journey = _load_valid(tmp_path, ONBOARDING)
     assert JourneyPlan.build(journey).steps == (
-        PlannedStep("terms", 0, True, WEEK),
+        PlannedStep("terms", 0, True, WEEK_MS),
         PlannedStep("income", 1, True),
         PlannedStep("photo", 1, False),
     )
@@ -45,7 +46,7 @@ def test_journey_becomes_its_plan(tmp_path: Path) -> None:
 
 def test_split_adds_no_stage_to_the_plan(tmp_path: Path) -> None:
     text = ONBOARDING + "  - {step: last, reached: {name: Last}}\n"
-    assert JourneyPlan.build(_journey(tmp_path, text)).steps[-1] == PlannedStep("last", 2)
+    assert JourneyPlan.build(_load_valid(tmp_path, text)).steps[-1] == PlannedStep("last", 2)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_split_adds_no_stage_to_the_plan(tmp_path: Path) -> None:
     [("never", "never"), ("always", "always"), ("{after: 90d}", EnterAfter("90d"))],
 )
 def test_journey_may_be_entered_again(tmp_path: Path, clause: str, expected: object) -> None:
-    enter = _journey(tmp_path, _replace("again: never", f"again: {clause}")).enter
+    enter = _load_valid(tmp_path, _replace("again: never", f"again: {clause}")).enter
     assert enter is not None
     assert enter.again == expected
 
@@ -68,7 +69,7 @@ TERMS = "reached: {name: Terms Accepted}"
 
 
 @pytest.mark.parametrize(
-    ("old_text", "new_text", "at", "words"),
+    ("old_text", "new_text", "error_text", "words"),
     [
         ("mandatory:", "mandatry:", "mandatry", "unknown field 'mandatry': did you mean 'manda"),
         ("window:", "windw:", "windw", "unknown field 'windw': did you mean 'window'?"),
@@ -111,15 +112,15 @@ TERMS = "reached: {name: Terms Accepted}"
     ],
 )
 def test_mistakes_are_named_with_line_and_remedy(
-    tmp_path: Path, old_text: str, new_text: str, at: str, words: str
+    tmp_path: Path, old_text: str, new_text: str, error_text: str, words: str
 ) -> None:
     text = _replace(old_text, new_text)
     errors = _load(tmp_path, text)
     assert isinstance(errors, list), "this should not have been accepted"
     matches = [error for error in errors if words in error.message]
     assert matches, errors
-    place = new_text if at not in text else at
-    line = text[: text.index(place)].count("\n") + 1
+    located_text = error_text if error_text in text else new_text
+    line = text[: text.index(located_text)].count("\n") + 1
     assert line in [error.line for error in matches], (line, matches)
     assert all(error.file == str(tmp_path / "onboarding.yaml") for error in errors)
 

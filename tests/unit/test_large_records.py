@@ -33,8 +33,8 @@ class _Stage:
     def __init__(self, name: str) -> None:
         agent_stage = stage(name)
         self.ports = Rows()
-        self.largest_row = 0
-        self.row_bytes = 0
+        self.max_row_bytes = 0
+        self.total_row_bytes = 0
         self._offset = 0
         self._topic = agent_stage.inputs[0]
         self._key = (_ADA.key if name == "identity" else _PROFILE).encode()
@@ -54,15 +54,16 @@ class _Stage:
         finish(self._shell.handle(message))
         self._offset += 1
         row = self.ports.rows.get(b"r" + self._key, b"")
-        self.largest_row = max(self.largest_row, len(row))
-        self.row_bytes += len(row)
+        self.max_row_bytes = max(self.max_row_bytes, len(row))
+        self.total_row_bytes += len(row)
 
     def outputs_to(self, topic: str) -> list[SentRecord]:
         return [record for record in self.ports.outputs if record.topic == topic]
 
     def dead_letters(self) -> list[DeadLetterRecord]:
         letters = [
-            _CODEC.decode(emit.topic, emit.value or b"") for emit in self.outputs_to("dead-letters")
+            _CODEC.decode(record.topic, record.value or b"")
+            for record in self.outputs_to("dead-letters")
         ]
         return [record for record in letters if isinstance(record, DeadLetterRecord)]
 
@@ -84,7 +85,7 @@ def test_several_large_inputs_of_a_key_are_not_in_its_row_at_once() -> None:
     for number in range(5):
         identity.process(_interaction(number, 400_000))
     assert len(identity.outputs_to(topics.IDENTIFIED)) == 5
-    assert identity.largest_row < 500_000
+    assert identity.max_row_bytes < 500_000
 
 
 def test_bytes_of_rows_of_a_hot_key_do_not_grow_with_the_square_of_its_inputs() -> None:
@@ -92,7 +93,7 @@ def test_bytes_of_rows_of_a_hot_key_do_not_grow_with_the_square_of_its_inputs() 
     for number in range(400):
         enrichment.process(_identified_record(number, 2_000))
     assert len(enrichment.outputs_to(topics.ENRICHED)) == 400
-    assert enrichment.row_bytes < 400 * 150_000
+    assert enrichment.total_row_bytes < 400 * 150_000
 
 
 def test_largest_input_passes_and_a_larger_one_is_a_dead_letter() -> None:
@@ -127,7 +128,7 @@ def test_input_with_too_large_an_output_is_a_dead_letter_and_changes_no_state() 
     enrichment.process(_identified_record(0, 6_000_000))
     [letter] = enrichment.dead_letters()
     assert (letter.reason, letter.stage, letter.offset) == ("too-large", "enrichment", 0)
-    assert enrichment.largest_row < sizes.RECORD
+    assert enrichment.max_row_bytes < sizes.RECORD
     for agent in (enrichment, undisturbed_stage):
         agent.process(_identified_record(1, 1))
     [output] = enrichment.outputs_to(topics.ENRICHED)
@@ -140,7 +141,7 @@ def test_dead_letters_of_a_key_are_not_in_its_row_at_once() -> None:
     for number in range(6):
         enrichment.process(_identified_record(number, 6_000_000))
     assert len(enrichment.dead_letters()) == 6
-    assert enrichment.largest_row < sizes.RECORD
+    assert enrichment.max_row_bytes < sizes.RECORD
 
 
 def test_process_ends_before_a_row_is_too_large_while_nothing_is_committed() -> None:
@@ -183,7 +184,7 @@ def test_outbox_bytes_are_those_of_uncommitted_inputs() -> None:
         for offset, size in ((3, 10), (4, 100), (5, 1_000))
     )
     row = Row[int](outbox=outbox)
-    assert [outbox_bytes(row, lambda _, at=at: at) for at in (0, 4, 5, 6)] == [
+    assert [outbox_bytes(row, lambda _, offset=offset: offset) for offset in (0, 4, 5, 6)] == [
         1_110,
         1_100,
         1_000,

@@ -7,7 +7,7 @@ import pytest
 from tests.support.licences import REASONS, is_allowed, licences, locked_packages
 
 
-def test_lock_is_read_whole() -> None:
+def test_lock_contains_known_packages() -> None:
     assert {"aiohttp", "faust-streaming", "numpy", "yarl"} <= set(locked_packages())
 
 
@@ -28,7 +28,7 @@ def test_every_reason_is_needed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("licence_text", "allowed"),
+    ("licence_text", "expected"),
     [
         ("License-Expression: MIT AND (Apache-2.0 OR BSD-3-Clause)", True),
         ("License-Expression: MIT AND AGPL-3.0-only", False),
@@ -39,10 +39,10 @@ def test_every_reason_is_needed() -> None:
     ],
 )
 def test_licences_are_read_from_metadata(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, licence_text: str, allowed: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, licence_text: str, expected: bool
 ) -> None:
     folder = tmp_path / "strange_thing-1.0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text(f"Name: strange-thing\nVersion: 1.0\n{licence_text}\n\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert all(map(is_allowed, licences("strange-thing") or [""])) is allowed
+    assert all(map(is_allowed, licences("strange-thing") or [""])) is expected

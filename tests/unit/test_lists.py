@@ -27,7 +27,7 @@ from pipeline.row_files.row_ids import RowIds
 from pipeline.row_files.row_intake import RowIntake
 from tests.support.worlds import plain_rules, rules
 
-_NOW = 1_800_000_000_000
+_NOW_MS = 1_800_000_000_000
 _CONFIG = plain_rules().config
 _LONG_LIST = [f"tag-{number}" for number in range(1_000)]
 
@@ -35,7 +35,7 @@ _LONG_LIST = [f"tag-{number}" for number in range(1_000)]
 def _read_http(properties: Mapping[str, Any]) -> Interaction:
     body = {"type": "track", "event": "Order", "anonymousId": "c", "properties": properties}
     message = MESSAGE_DECODER.decode(msgspec.json.encode(body))
-    result = interaction(message, "track", Arrival(_SHOP, _CONFIG, _NOW))
+    result = interaction(message, "track", Arrival(_SHOP, _CONFIG, _NOW_MS))
     assert isinstance(result, Interaction), result
     return result
 
@@ -48,7 +48,7 @@ def _read_file(properties: Mapping[str, Any]) -> Interaction:
     raw = msgspec.json.encode(
         {"kind": "track", "identifiers": identifiers, "properties": properties}
     )
-    result = RowIntake(_CONFIG, _SHOP, 100_000, _NOW, RowIds("a.ndjson")).take_in(
+    result = RowIntake(_CONFIG, _SHOP, 100_000, _NOW_MS, RowIds("a.ndjson")).take_in(
         FileRow(1, raw, 0)
     )
     assert isinstance(result, Interaction), result
@@ -123,7 +123,7 @@ def test_property_that_contradicts_a_list_is_refused(properties: dict[str, Any],
     message = MESSAGE_DECODER.decode(
         msgspec.json.encode({"event": "Order", "anonymousId": "c", "properties": properties})
     )
-    refusal = interaction(message, "track", Arrival(_SHOP, _CONFIG, _NOW))
+    refusal = interaction(message, "track", Arrival(_SHOP, _CONFIG, _NOW_MS))
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.field) == ("ambiguous_name", f"properties.{name}")
 
@@ -178,12 +178,12 @@ def _traits(*lists: list[Any]) -> dict[str, FactValue]:
     shard: Shard | None = None
     for number, values in enumerate(lists):
         interaction = msgspec.structs.replace(
-            _read_http({"tags": values}), event_id=f"e{number}", occurred_at=_NOW + number
+            _read_http({"tags": values}), event_id=f"e{number}", occurred_at=_NOW_MS + number
         )
         shard = apply(shard, interaction, _WORLD.config)
     assert shard is not None
     stored_shard = msgspec.msgpack.decode(msgspec.msgpack.encode(shard), type=Shard)
-    return traits((stored_shard,), _NOW, _WORLD.config)
+    return traits((stored_shard,), _NOW_MS, _WORLD.config)
 
 
 def test_traits_of_lists_are_of_their_elements() -> None:

@@ -1,4 +1,4 @@
-"""Log records, with their fields, look alike in both forms, text and JSON."""
+"""Log records as text and as JSON: fields, tracebacks and levels."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ except ValueError:
 
 
 @cache
-def log_of(**variables: str) -> str:
+def capture_log(**variables: str) -> str:
     result = subprocess.run(
         [sys.executable, "-c", _SCRIPT], env=variables, capture_output=True, text=True, check=True
     )
@@ -33,7 +33,7 @@ def log_of(**variables: str) -> str:
 
 def test_as_json_each_record_is_a_line() -> None:
     records: list[dict[str, Any]] = [
-        json.loads(line) for line in log_of(KAIROS_LOG_FORMAT="json").splitlines()
+        json.loads(line) for line in capture_log(KAIROS_LOG_FORMAT="json").splitlines()
     ]
     assert [(record["level"], record["logger"], record["event"]) for record in records] == [
         ("info", "kairos.ours", "took 7 ms"),
@@ -45,18 +45,18 @@ def test_as_json_each_record_is_a_line() -> None:
     assert "timestamp" in records[0]
 
 
-def test_as_text_tracebacks_show_no_variables() -> None:
-    text = log_of()
+def test_as_text_tracebacks_are_logged_and_requests_are_not() -> None:
+    text = capture_log()
     assert "took 7 ms" in text
     assert "ValueError: wrong" in text
     assert "a request" not in text
 
 
 def test_no_variable_of_a_failed_function_is_logged() -> None:
-    assert "do-not-show" not in log_of()
-    assert "do-not-show" not in log_of(KAIROS_LOG_FORMAT="json")
+    assert "do-not-show" not in capture_log()
+    assert "do-not-show" not in capture_log(KAIROS_LOG_FORMAT="json")
 
 
 def test_level_is_a_setting() -> None:
-    assert "took 7 ms" not in log_of(KAIROS_LOG_LEVEL="warning")
-    assert "a request" in log_of(KAIROS_LOG_LEVEL="debug")
+    assert "took 7 ms" not in capture_log(KAIROS_LOG_LEVEL="warning")
+    assert "a request" in capture_log(KAIROS_LOG_LEVEL="debug")

@@ -8,36 +8,36 @@ from agents.timers import LOST_MS, WINDOW
 from pipeline.model.outcome import Outcome
 from tests.support.timer_stage import START_MS, WAIT_MS, TimerStage
 
-_TIMERS = 3 * WINDOW
+_TIMER_COUNT = 3 * WINDOW
 _DUE_MS = START_MS + WAIT_MS + 1_000
 _TICK_MS = 100
 _CONGESTION = 50
-_MINIMUM = 2
+_MIN_FIRE_COUNT = 2
 
 
 @pytest.fixture
 def timer_stage() -> TimerStage:
     """Stage with many due timers, and no backlog."""
     timers = TimerStage()
-    for number in range(_TIMERS):
+    for number in range(_TIMER_COUNT):
         timers.write_input(f"p{number}", START_MS + number)
-    timers.process(_TIMERS)
+    timers.process(_TIMER_COUNT)
     return timers
 
 
-def _fire_counts(timer_stage: TimerStage, count: int, since_ms: int = _DUE_MS) -> list[int]:
+def _fire_at_ticks(timer_stage: TimerStage, count: int, since_ms: int = _DUE_MS) -> list[int]:
     """Fire due timers at `count` ticks, and return the number fired at each."""
     return [timer_stage.fire_due_timers(since_ms + tick * _TICK_MS) for tick in range(count)]
 
 
 def test_window_of_timers_is_in_flight_and_each_fires_once(timer_stage: TimerStage) -> None:
-    assert _fire_counts(timer_stage, 3) == [WINDOW, 0, 0]
+    assert _fire_at_ticks(timer_stage, 3) == [WINDOW, 0, 0]
     timer_stage.process(7)
-    assert _fire_counts(timer_stage, 2) == [7, 0]
+    assert _fire_at_ticks(timer_stage, 2) == [7, 0]
     while timer_stage.unprocessed_count:
         timer_stage.process(1)
         timer_stage.fire_due_timers(_DUE_MS)
-    assert len(timer_stage.firings) == len(set(timer_stage.firings)) == _TIMERS
+    assert len(timer_stage.firings) == len(set(timer_stage.firings)) == _TIMER_COUNT
     assert sorted(timer_stage.entries) == sorted(profile for profile, _ in timer_stage.firings)
 
 
@@ -52,20 +52,20 @@ def test_few_timers_fire_per_look_where_later_stages_have_a_backlog(
     timer_stage: TimerStage, backlog: int
 ) -> None:
     fire_count = 0
-    while fire_count < _TIMERS:
+    while fire_count < _TIMER_COUNT:
         timer_stage.ports.inputs = backlog
         count = timer_stage.fire_due_timers(_DUE_MS)
-        assert 0 < count <= _MINIMUM
+        assert 0 < count <= _MIN_FIRE_COUNT
         fire_count += count
         timer_stage.process(count)
-    assert len(set(timer_stage.firings)) == _TIMERS
+    assert len(set(timer_stage.firings)) == _TIMER_COUNT
 
 
 def test_at_most_a_window_of_timers_is_in_flight_under_a_backlog(
     timer_stage: TimerStage,
 ) -> None:
     timer_stage.ports.inputs = _CONGESTION
-    assert sum(_fire_counts(timer_stage, WINDOW)) == WINDOW
+    assert sum(_fire_at_ticks(timer_stage, WINDOW)) == WINDOW
 
 
 def test_backlog_reduces_the_timers_fired(timer_stage: TimerStage) -> None:
@@ -75,7 +75,7 @@ def test_backlog_reduces_the_timers_fired(timer_stage: TimerStage) -> None:
 
 def test_no_timer_fires_while_the_backlog_is_unknown(timer_stage: TimerStage) -> None:
     timer_stage.ports.inputs = None
-    assert _fire_counts(timer_stage, 3) == [0, 0, 0]
+    assert _fire_at_ticks(timer_stage, 3) == [0, 0, 0]
 
 
 def test_lost_timer_fires_again_once_there_is_no_backlog(timer_stage: TimerStage) -> None:
@@ -83,7 +83,7 @@ def test_lost_timer_fires_again_once_there_is_no_backlog(timer_stage: TimerStage
     timer_stage.drop_inputs(5)
     timer_stage.process(WINDOW)
     late_ms = _DUE_MS + LOST_MS
-    assert _fire_counts(timer_stage, 2) == [WINDOW - 5, 0]
+    assert _fire_at_ticks(timer_stage, 2) == [WINDOW - 5, 0]
     timer_stage.process(WINDOW)
     assert timer_stage.fire_due_timers(late_ms) == WINDOW - 5
     timer_stage.ports.inputs = 1
@@ -95,7 +95,7 @@ def test_lost_timer_fires_again_once_there_is_no_backlog(timer_stage: TimerStage
 def test_armed_timers_fire_again_after_a_new_assignment(timer_stage: TimerStage) -> None:
     timer_stage.fire_due_timers(_DUE_MS)
     timer_stage.on_assignment()
-    assert _fire_counts(timer_stage, 2) == [WINDOW, 0]
+    assert _fire_at_ticks(timer_stage, 2) == [WINDOW, 0]
 
 
 def test_new_owner_fires_the_timers_that_another_armed(timer_stage: TimerStage) -> None:
@@ -127,14 +127,14 @@ def test_timer_whose_step_fails_fires_once(timer_stage: TimerStage) -> None:
     assert len(set(timer_stage.firings)) == 2 * WINDOW
 
 
-def test_no_timer_may_have_due_timers_before_the_first_one(timer_stage: TimerStage) -> None:
-    first_ms = min(at for _, at in timer_stage.armed_timers())
+def test_stage_may_have_due_timers_from_the_first_one_on(timer_stage: TimerStage) -> None:
+    first_ms = min(time_ms for _, time_ms in timer_stage.armed_timers())
     timer_stage.fire_due_timers(START_MS)
     assert not timer_stage.may_have_due_timers(first_ms - 1)
     assert timer_stage.may_have_due_timers(first_ms)
 
 
-def test_timer_in_flight_may_have_due_timers_again(timer_stage: TimerStage) -> None:
+def test_stage_that_lost_its_timers_may_have_due_timers_again(timer_stage: TimerStage) -> None:
     assert timer_stage.fire_due_timers(_DUE_MS) == WINDOW
     timer_stage.drop_inputs(WINDOW)
     assert timer_stage.may_have_due_timers(_DUE_MS + LOST_MS + 1)

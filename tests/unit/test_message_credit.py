@@ -1,7 +1,6 @@
 """Credit of messages of replayed topics, beside the increments that holdouts measured."""
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,12 +33,12 @@ def _run(topics: Path, *options: str) -> str:
     return result.output
 
 
-def _credit(topics: Path, *options: str) -> Any:
+def _run_credit(topics: Path, *options: str) -> Any:
     return json.loads(_run(topics, "--config", str(_BANK), "--goal", _GOAL, "--json", *options))
 
 
 def test_credits_add_up_and_stand_beside_measured_increments(topics: Path) -> None:
-    credit = _credit(topics, "--model", "linear")
+    credit = _run_credit(topics, "--model", "linear")
     assert credit["note"].startswith("Credit, not cause")
     assert sum(channel["conversions"] for channel in credit["channels"]) == pytest.approx(
         credit["conversions"]
@@ -66,19 +65,21 @@ def test_credits_add_up_and_stand_beside_measured_increments(topics: Path) -> No
 
 
 def test_touches_are_sent_seen_or_clicked_messages(topics: Path) -> None:
-    kinds = {kind: _credit(topics, "--only", kind) for kind in ("sent", "seen", "clicked")}
-    counts = {kind: credit["support"]["touches"][kind] for kind, credit in kinds.items()}
+    credits_by_kind = {
+        kind: _run_credit(topics, "--only", kind) for kind in ("sent", "seen", "clicked")
+    }
+    counts = {kind: credit["support"]["touches"][kind] for kind, credit in credits_by_kind.items()}
     assert counts["sent"] > counts["seen"] > counts["clicked"] > 0
-    assert len({credit["conversions"] for credit in kinds.values()}) == 1
+    assert len({credit["conversions"] for credit in credits_by_kind.values()}) == 1
 
 
 @pytest.mark.parametrize("unit", ["channel", "campaign", "message"])
 def test_each_unit_of_messages_gets_credit(topics: Path, unit: str) -> None:
-    credit = _credit(topics, "--unit", unit, "--model", "last")
+    credit = _run_credit(topics, "--unit", unit, "--model", "last")
     names = {channel["channel"] for channel in credit["channels"]} - {"(no touch)"}
-    offers = Counter(sale.campaign for sale in SALES)
+    campaigns = {sale.campaign for sale in SALES}
     assert credit["unit"] == unit
-    assert names <= set(offers) if unit == "campaign" else names
+    assert names <= campaigns if unit == "campaign" else names
 
 
 def test_tables_show_credit_and_cause_apart(topics: Path) -> None:

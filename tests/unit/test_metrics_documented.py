@@ -26,9 +26,9 @@ def _documented_metrics() -> dict[str, set[str]]:
 
 
 def test_stage_metrics_are_documented() -> None:
-    flow = StageMetrics("identity")
-    flow.observe(0.001, 0.0004)
-    flow.count_outputs((Output("interactions.identified", b"k", b"v"),))
+    stage_metrics = StageMetrics("identity")
+    stage_metrics.observe(0.001, 0.0004)
+    stage_metrics.count_outputs((Output("interactions.identified", b"k", b"v"),))
     samples = {
         family.name + ("_total" if family.type == "counter" else ""): set(sample.labels) - {"le"}
         for family in metrics.FLOWS.collect()

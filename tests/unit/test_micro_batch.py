@@ -20,8 +20,8 @@ class _Client:
         self.batch = MicroBatch(window_s, self.errors.append)
 
     def send(self, number: int) -> None:
-        now = asyncio.get_running_loop().time
-        self.batch.add(lambda: self.deliveries.append((number, now())))
+        clock = asyncio.get_running_loop().time
+        self.batch.add(lambda: self.deliveries.append((number, clock())))
 
     @property
     def numbers(self) -> list[int]:

@@ -24,12 +24,12 @@ from pipeline.training.replayed_data import DrawnDecision, MessageGoal, open_rep
 from tests.support.deciding import campaign, hero, offer, world
 from tests.support.replayed import write_topic
 
-_BEGIN: Final = 1_704_067_200_000
+_START_MS: Final = 1_704_067_200_000
 _GOAL: Final = MessageGoal("conversion", DAY_MS)
 _VALUE: Final = 20.0
 _PLAIN_RATE: Final = 0.01
-_CUSTOMERS: Final = 800
-_VISITS: Final = 3
+_CUSTOMER_COUNT: Final = 800
+_VISIT_COUNT: Final = 3
 
 _Rates = Mapping[str, float]
 
@@ -136,30 +136,30 @@ class _Life:
     worths: list[float]
 
 
-def _visits() -> Iterator[Interaction]:
-    for number in range(_CUSTOMERS * _VISITS):
-        customer, at = number % _CUSTOMERS, _BEGIN + number * 60_000
+def _yield_visits() -> Iterator[Interaction]:
+    for number in range(_CUSTOMER_COUNT * _VISIT_COUNT):
+        customer, visit_ms = number % _CUSTOMER_COUNT, _START_MS + number * 60_000
         yield Interaction(
             f"e{number}",
             "track",
             "Go",
             "web",
             "shop",
-            at,
-            at,
+            visit_ms,
+            visit_ms,
             (
                 Identifier("customer_id", f"p{customer}"),
                 Identifier("email", f"p{customer}@example.com"),
             ),
             properties={"tier": "gold" if customer % 2 else "plain"},
-            request=DecideRequest(f"r{number}", "g", ("hero",), at + 100, {"hero": 1}),
+            request=DecideRequest(f"r{number}", "g", ("hero",), visit_ms + 100, {"hero": 1}),
         )
 
 
 def _live(drawn_world: DrawnWorld) -> _Life:
-    chance, flow = np.random.default_rng(11), Flow(drawn_world.rules())
+    random, flow = np.random.default_rng(11), Flow(drawn_world.rules())
     life = _Life([], [], [])
-    for visit in _visits():
+    for visit in _yield_visits():
         values = [emit.value for emit in flow.run(visit)]
         [decision] = [value for value in values if isinstance(value, Decision)]
         [segmented] = [
@@ -175,16 +175,16 @@ def _live(drawn_world: DrawnWorld) -> _Life:
         for slot_chances in chances.slots.values():
             life.worths.append(
                 sum(
-                    share * (drawn_world.rate(name, tier) * _VALUE - costs[name])
-                    for name, share in slot_chances.items()
+                    chance * (drawn_world.rate(name, tier) * _VALUE - costs[name])
+                    for name, chance in slot_chances.items()
                     if name
                 )
             )
         for choice in decision.choices:
-            if choice.treatment and chance.random() < drawn_world.rate(choice.treatment, tier):
+            if choice.treatment and random.random() < drawn_world.rate(choice.treatment, tier):
                 life.segmented.append(_conversion(segmented, choice.action_id or ""))
     last_interaction = replace(
-        visit, event_id="end", occurred_at=0, received_at=_BEGIN + 60 * DAY_MS, request=None
+        visit, event_id="end", occurred_at=0, received_at=_START_MS + 60 * DAY_MS, request=None
     )
     life.segmented.append(replace(segmented, interaction=last_interaction))
     return life
@@ -192,25 +192,25 @@ def _live(drawn_world: DrawnWorld) -> _Life:
 
 def _conversion(segmented: Segmented, action_id: str) -> Segmented:
     assert segmented.interaction is not None
-    at = segmented.interaction.received_at + HOUR_MS
+    outcome_ms = segmented.interaction.received_at + HOUR_MS
     outcome = replace(
         segmented.interaction,
         event_id=f"o-{action_id}",
         kind="outcome",
         name="conversion",
-        occurred_at=at,
-        received_at=at,
+        occurred_at=outcome_ms,
+        received_at=outcome_ms,
         properties={"action_id": action_id},
         request=None,
     )
     return replace(segmented, interaction=outcome)
 
 
-def _true_value(drawn_world: DrawnWorld, decision: DrawnDecision, is_held: bool) -> float:
+def _true_value(drawn_world: DrawnWorld, decision: DrawnDecision, is_held_out: bool) -> float:
     """Return the true worth of the greedy choices of a decision, over all its slots."""
     if decision.facts.traits["tier"] != "gold":
         return 0.0
-    return sum(drawn_world.held_out_worths if is_held else drawn_world.best_worths)
+    return sum(drawn_world.held_out_worths if is_held_out else drawn_world.best_worths)
 
 
 def _is_within(estimate: PolicyEstimate, truth: float) -> bool:
@@ -240,22 +240,22 @@ def test_value_per_slot_covers_the_truth_where_many_slots_are_best_left_empty(
     assert (
         whole_estimate.n
         == sum(len(decision.slots) for decision in drawn_decisions)
-        > _CUSTOMERS * _VISITS * 0.9
+        > _CUSTOMER_COUNT * _VISIT_COUNT * 0.9
     )
     silent_slot_count = sum(
         slot.choice is None for decision in drawn_decisions for slot in decision.slots
     )
     assert 0.2 < silent_slot_count / whole_estimate.n < 0.8
-    held_profiles = {
+    held_out_profiles = {
         decision.profile_id
         for decision in life.decisions
         for holdout in decision.holdouts
         if holdout.held
     }
-    assert bool(held_profiles) == bool(drawn_world.held_out_worths)
+    assert bool(held_out_profiles) == bool(drawn_world.held_out_worths)
     truth = (
         sum(
-            _true_value(drawn_world, decision, decision.profile_id in held_profiles)
+            _true_value(drawn_world, decision, decision.profile_id in held_out_profiles)
             for decision in drawn_decisions
         )
         / whole_estimate.n

@@ -96,13 +96,13 @@ def test_choices_by_the_model_beat_random_ones_and_the_best_fixed_one(
         if choice.offer is not None
     ]
     offers = {name for _, name in GOAL_CHANCES}
-    by_offer = {
+    chances_by_offer = {
         name: sum(GOAL_CHANCES[tier, name] for tier in ("gold", "plain")) / 2 for name in offers
     }
     assert len(chosen_chances) == 180
     value = sum(chosen_chances) / len(chosen_chances)
-    assert value > 1.2 * max(by_offer.values())
-    assert value > 1.4 * sum(by_offer.values()) / len(by_offer)
+    assert value > 1.2 * max(chances_by_offer.values())
+    assert value > 1.4 * sum(chances_by_offer.values()) / len(chances_by_offer)
 
 
 def test_served_probability_is_that_of_the_trained_model(
@@ -168,34 +168,34 @@ def test_model_with_features_unknown_to_decisions_is_not_used(
     assert shelf.equip(rules_without_traits).propensities is None
     traits = [{"name": n, "rule": "latest", "of": f"properties.{n}"} for n in ("tier", "age")]
     traits.append({"name": "bought", "rule": "latest", "of": "properties.bought"})
-    rules_with_trait = bank(
+    rules_with_traits = bank(
         profile={"traits": traits, "features": ["tier", "age", "bought"]}, policies={}, traits=()
     )
-    assert shelf.equip(rules_with_trait).propensities is not None
+    assert shelf.equip(rules_with_traits).propensities is not None
 
 
 def test_snapshots_and_models_of_one_topic_reach_their_readers(
     trained_model: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
-    latest, rules = LatestLearning(artifacts), bank()
+    latest_learning, rules = LatestLearning(artifacts), bank()
     changes: list[str] = []
-    latest.on_change = lambda: changes.append(latest.knowledge().name)
+    latest_learning.on_change = lambda: changes.append(latest_learning.knowledge().name)
 
     def snapshot(number: int) -> LearningRecord:
         evidence = Posterior("sale", "shoes", "tile", "", 10.0 * number, 1.0, 10, 1)
         return LearningRecord(number, "d" * 64, 0, posteriors=(evidence,))
 
-    assert latest.knowledge() is EMPTY_KNOWLEDGE
-    latest.apply_record(SNAPSHOT, snapshot(2))
-    latest.apply_record("bank", promote(_store(trained_model, tmp_path), artifacts))
-    latest.apply_record(SNAPSHOT, snapshot(1))  # a late snapshot from a replaced learner
-    latest.apply_record(SNAPSHOT, None)
-    evidence = latest.knowledge().treatment_evidence(("sale", "shoes", "tile"), "")
+    assert latest_learning.knowledge() is EMPTY_KNOWLEDGE
+    latest_learning.apply_record(SNAPSHOT, snapshot(2))
+    latest_learning.apply_record("bank", promote(_store(trained_model, tmp_path), artifacts))
+    latest_learning.apply_record(SNAPSHOT, snapshot(1))  # a late snapshot from a replaced learner
+    latest_learning.apply_record(SNAPSHOT, None)
+    evidence = latest_learning.knowledge().treatment_evidence(("sale", "shoes", "tile"), "")
     assert evidence == TreatmentEvidence(20.0, 1.0, 10)
-    assert latest.models.equip(rules).propensities.label == "bank@1"  # type: ignore[union-attr]
-    latest.apply_record(SNAPSHOT, snapshot(3))
-    latest.apply_record("bank", None)
-    assert latest.models.equip(rules).propensities is None
+    assert latest_learning.models.equip(rules).propensities.label == "bank@1"  # type: ignore[union-attr]
+    latest_learning.apply_record(SNAPSHOT, snapshot(3))
+    latest_learning.apply_record("bank", None)
+    assert latest_learning.models.equip(rules).propensities is None
     assert [name.partition("-")[0] for name in changes] == ["2", "2", "3", "3"]
 
 

@@ -18,7 +18,7 @@ from pipeline.adapters.trial import isolated_model_problem
 from tests.support.cases import cases
 from tests.support.trained import FEATURES, booster, model_text
 
-AMPLE_US = 1e6
+AMPLE_TIME_US = 1e6
 
 values = st.one_of(st.floats(-3, 3), st.just(nan))
 rows = st.lists(values, min_size=FEATURES, max_size=FEATURES)
@@ -54,7 +54,7 @@ def _trees() -> list[dict[str, Any]]:
 
 @given(rows)
 def test_score_equals_that_of_the_trees(file: Path, row: list[float]) -> None:
-    scorer = load_scorer(file, FEATURES, AMPLE_US)
+    scorer = load_scorer(file, FEATURES, AMPLE_TIME_US)
     assert not isinstance(scorer, str)
     assert scorer(row) == pytest.approx(predict_by_hand(row), abs=1e-12)
     [expected] = booster().predict(np.array([row]))
@@ -68,7 +68,7 @@ def test_slow_model_is_refused(file: Path) -> None:
 
 
 def test_missing_model_is_refused(tmp_path: Path) -> None:
-    problem = load_scorer(tmp_path / "gone", FEATURES, AMPLE_US)
+    problem = load_scorer(tmp_path / "gone", FEATURES, AMPLE_TIME_US)
     assert isinstance(problem, str)
     assert "cannot be read" in problem
 
@@ -108,9 +108,9 @@ def test_unsound_model_is_refused(pattern: str, replacement: str, words: str) ->
     text, count = re.subn(pattern, replacement, model_text(), count=1, flags=re.MULTILINE)
     assert count
     text = _correct_sizes(text) if "tree_sizes" not in pattern else text
-    fault = problem(text.encode(), FEATURES)
-    assert fault is not None
-    assert words in fault
+    found_problem = problem(text.encode(), FEATURES)
+    assert found_problem is not None
+    assert words in found_problem
 
 
 def _correct_sizes(text: str) -> str:
@@ -122,17 +122,17 @@ def _correct_sizes(text: str) -> str:
 def test_accepted_model_can_be_loaded_and_predicts(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    # Any index may change. A model that reads memory of others would end this process.
+    # Any index may change. A model that reads foreign memory would end this process.
     text = model_text()
     fields = list(re.finditer(r"^(split_feature|left_child|right_child)=(.*)$", text, re.MULTILINE))
     field = data.draw(st.sampled_from(fields))
     numbers = field[2].split()
-    place = data.draw(st.integers(0, len(numbers) - 1))
-    numbers[place] = str(data.draw(st.integers(-9, 9)))
+    index = data.draw(st.integers(0, len(numbers) - 1))
+    numbers[index] = str(data.draw(st.integers(-9, 9)))
     text = text[: field.start(2)] + " ".join(numbers) + text[field.end(2) :]
     path = tmp_path_factory.mktemp("odd") / "model.txt"
     path.write_text(_correct_sizes(text))
-    scorer = load_scorer(path, FEATURES, AMPLE_US)
+    scorer = load_scorer(path, FEATURES, AMPLE_TIME_US)
     if not isinstance(scorer, str):
         value = scorer([0.0, 1.0, nan])
         assert value is not None
@@ -176,9 +176,9 @@ def test_whole_numbers_have_one_form(field: str, number: str) -> None:
 )
 def test_numbers_have_one_form(field: str, number: str) -> None:
     text = re.sub(rf"^{field}=\S+", f"{field}={number}", model_text(), count=1, flags=re.MULTILINE)
-    unsound = problem(_correct_sizes(text).encode(), FEATURES) is not None
+    is_unsound = problem(_correct_sizes(text).encode(), FEATURES) is not None
     # LightGBM writes inf where a split only separates missing values from the rest.
-    assert unsound is ((field, number) != ("threshold", "inf"))
+    assert is_unsound is ((field, number) != ("threshold", "inf"))
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_changed_model_is_refused_or_predicts(
 def test_model_that_crashes_its_reader_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A loader that aborts, as the library does for some models.
+    # This loader aborts as the library does for some models.
     (tmp_path / "sitecustomize.py").write_text("import os\nos.abort()\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     path = tmp_path / "model.txt"

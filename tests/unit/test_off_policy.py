@@ -14,8 +14,8 @@ HEADER = "reward,propensity,target_propensity"
 
 
 def _read(file: Path) -> Log:
-    with open_duckdb(Engine(threads=1)) as connection:
-        return read_log(connection, file)
+    with open_duckdb(Engine(threads=1)) as queries:
+        return read_log(queries, file)
 
 
 def test_estimates_of_a_log_worked_out_by_hand(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_every_format_gives_the_same_estimates(tmp_path: Path) -> None:
         {"reward": -2.0, "propensity": 1.0, "target_propensity": 0.75},
     ]
     lines = [",".join(str(value) for value in row.values()) for row in rows]
-    by_format = [
+    all_estimates = [
         evaluate(_read(file))
         for file in (
             write_csv(tmp_path / "a.csv", [HEADER, *lines]),
@@ -73,32 +73,36 @@ def test_every_format_gives_the_same_estimates(tmp_path: Path) -> None:
             write_csv(tmp_path / "a.json", [str(row).replace("'", '"') for row in rows]),
         )
     ]
-    assert all(estimates == by_format[0] for estimates in by_format)
-    assert by_format[0].ips.value == pytest.approx((0.75 - 1.5) / 2)
+    assert all(estimates == all_estimates[0] for estimates in all_estimates)
+    assert all_estimates[0].ips.value == pytest.approx((0.75 - 1.5) / 2)
 
 
 def test_estimate_without_support_in_the_log_is_none() -> None:
     estimates = evaluate(Log(np.array([1.0]), np.array([2.0])))
     assert _bounds_of(estimates.ips) == (2.0, None, None)
-    unlike = evaluate(Log(np.array([1.0, 0.0]), np.zeros(2)))
-    assert (unlike.ess, unlike.ips.value, _bounds_of(unlike.snips)) == (
+    disjoint_estimates = evaluate(Log(np.array([1.0, 0.0]), np.zeros(2)))
+    assert (
+        disjoint_estimates.ess,
+        disjoint_estimates.ips.value,
+        _bounds_of(disjoint_estimates.snips),
+    ) == (
         0.0,
         0.0,
         (None, None, None),
     )
 
 
-def _simulate(chance: np.random.Generator, size: int) -> tuple[Log, float]:
+def _simulate(random: np.random.Generator, size: int) -> tuple[Log, float]:
     """Return a log with three contexts and four actions, drawn by a cautious policy, and the true
     mean reward of the bold policy that it evaluates; its model is wrong on purpose."""
-    context = chance.integers(0, 3, size)
+    context = random.integers(0, 3, size)
     logged_policy = np.array([[0.4, 0.3, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25], [0.1, 0.1, 0.2, 0.6]])
     target = np.array([[0.1, 0.2, 0.2, 0.5], [0.7, 0.1, 0.1, 0.1], [0.3, 0.3, 0.3, 0.1]])
     truth = np.array([[0.1, 0.2, 0.3, 0.4], [0.5, 0.1, 0.2, 0.1], [0.3, 0.6, 0.2, 0.1]])
     model = truth * 0.5 + 0.1
-    draw = chance.random(size)[:, None]
+    draw = random.random(size)[:, None]
     action = (draw > np.cumsum(logged_policy[context], axis=1)[:, :-1]).sum(axis=1)
-    reward = (chance.random(size) < truth[context, action]).astype(float)
+    reward = (random.random(size) < truth[context, action]).astype(float)
     weights = target[context, action] / logged_policy[context, action]
     target_values = (target * model).sum(axis=1)[context]
     log = Log(reward, weights, model[context, action], target_values)
@@ -106,35 +110,35 @@ def _simulate(chance: np.random.Generator, size: int) -> tuple[Log, float]:
 
 
 def test_intervals_cover_the_truth_at_their_confidence() -> None:
-    chance = np.random.default_rng(11)
-    hits = {"ips": 0, "snips": 0, "dr": 0}
+    random = np.random.default_rng(11)
+    hit_counts = {"ips": 0, "snips": 0, "dr": 0}
     for _ in range(600):
-        log, truth = _simulate(chance, 400)
+        log, truth = _simulate(random, 400)
         estimates = evaluate(log)
-        for name in hits:
+        for name in hit_counts:
             estimate = getattr(estimates, name)
-            hits[name] += estimate.low <= truth <= estimate.high
-    shares = {name: count / 600 for name, count in hits.items()}
+            hit_counts[name] += estimate.low <= truth <= estimate.high
+    shares = {name: count / 600 for name, count in hit_counts.items()}
     assert all(0.92 <= share <= 0.98 for share in shares.values()), shares
 
 
 def test_anytime_intervals_cover_the_truth_at_every_look() -> None:
-    # With weights of up to 100, at looks from 20 decisions on: at most one log in twenty misses,
+    # With weights of up to 50, at looks from 20 decisions on: at most one log in twenty misses,
     # and the interval of all decisions is narrower than the range of rewards.
-    chance = np.random.default_rng(5)
-    misses, widths = 0, []
+    random = np.random.default_rng(5)
+    miss_count, widths = 0, []
     for _ in range(150):
-        is_rare = chance.random(2_000) < 0.01
+        is_rare = random.random(2_000) < 0.01
         weights = np.where(is_rare, 50.0, 0.5 / 0.99)
-        rewards = (chance.random(2_000) < np.where(is_rare, 0.8, 0.1)).astype(float)
+        rewards = (random.random(2_000) < np.where(is_rare, 0.8, 0.1)).astype(float)
         truth = 0.5 * 0.8 + 0.5 * 0.1
         bounds = [
             anytime_interval(Log(rewards[:look], weights[:look]), Bounds())
             for look in (20, 100, 500, 2_000)
         ]
-        misses += any(not low <= truth <= high for low, high in bounds)
+        miss_count += any(not low <= truth <= high for low, high in bounds)
         widths.append(bounds[-1][1] - bounds[-1][0])
-    assert misses <= 0.05 * 150
+    assert miss_count <= 0.05 * 150
     assert np.median(widths) < 0.8
 
 

@@ -15,46 +15,50 @@ from pipeline.model.budget import TOKENS
 from pipeline.model.time import DAY_MS, HOUR_MS
 
 _BUDGET: Final = 1_000
-_ARRIVALS: Final = 9_000
-_PARTITIONS: Final = 4
+_ARRIVAL_COUNT: Final = 9_000
+_PARTITION_COUNT: Final = 4
 _TICK_MS: Final = 5_000
-_MONDAY: Final = 1_767_571_200_000  # 2026-01-05, midnight in UTC
+_MONDAY_MS: Final = 1_767_571_200_000  # 2026-01-05, midnight in UTC
 _RULE: Final = BudgetRule("sale", _BUDGET * TOKENS, TOKENS, "day")
 
 
 class _Day:
     """Day of customers, each worth something to a message that costs 1."""
 
-    def __init__(self, seed: int, rush: bool) -> None:
+    def __init__(self, seed: int, has_rush: bool) -> None:
         random = Random(seed)
-        draws = (random.random() for _ in range(_ARRIVALS))
-        times = ((share**2 if rush else share) * DAY_MS for share in draws)
+        draws = (random.random() for _ in range(_ARRIVAL_COUNT))
+        times = ((share**2 if has_rush else share) * DAY_MS for share in draws)
         self.arrivals = sorted(
-            (_MONDAY + int(at), random.lognormvariate(1, 1), random.randrange(_PARTITIONS))
-            for at in times
+            (
+                _MONDAY_MS + int(time_ms),
+                random.lognormvariate(1, 1),
+                random.randrange(_PARTITION_COUNT),
+            )
+            for time_ms in times
         )
 
     def best_yield(self) -> float:
         """Return the yield of the budget if the whole day were known beforehand."""
-        worth = sorted((value - 1 for _, value, _ in self.arrivals), reverse=True)
-        return sum(worth[:_BUDGET])
+        worths = sorted((value - 1 for _, value, _ in self.arrivals), reverse=True)
+        return sum(worths[:_BUDGET])
 
     def first_come_yield(self) -> float:
         """Return the yield of the budget where the first customers get all of it."""
-        worth = [value - 1 for _, value, _ in self.arrivals if value > 1]
-        return sum(worth[:_BUDGET])
+        worths = [value - 1 for _, value, _ in self.arrivals if value > 1]
+        return sum(worths[:_BUDGET])
 
     def spend_by_price(self) -> tuple[float, list[int]]:
         """Return the yield of the budget by the price, and the spend by the end of each hour."""
-        account: Account = open_account(_RULE, None, _MONDAY)
-        gain, hours, place = 0.0, [], 0
-        times = [at for at, _, _ in self.arrivals]
-        for now in range(_MONDAY, _MONDAY + DAY_MS, _TICK_MS):
-            account = reprice(account, _RULE, now)
-            maximum = allowance(account, _RULE, now)
-            account = allocate(account, _RULE.unit, _PARTITIONS, maximum, now)
-            end = bisect_right(times, now + _TICK_MS)
-            for _, value, partition in self.arrivals[place:end]:
+        account: Account = open_account(_RULE, None, _MONDAY_MS)
+        gain, hourly_spend, index = 0.0, [], 0
+        times = [time_ms for time_ms, _, _ in self.arrivals]
+        for now_ms in range(_MONDAY_MS, _MONDAY_MS + DAY_MS, _TICK_MS):
+            account = reprice(account, _RULE, now_ms)
+            maximum = allowance(account, _RULE, now_ms)
+            account = allocate(account, _RULE.unit, _PARTITION_COUNT, maximum, now_ms)
+            end = bisect_right(times, now_ms + _TICK_MS)
+            for _, value, partition in self.arrivals[index:end]:
                 if value - 1 - account.pace.price > 0:
                     lease = account.leases[partition]
                     if lease.left >= TOKENS:
@@ -63,21 +67,21 @@ class _Day:
                     else:
                         lease = replace(lease, wanted=TOKENS)
                     account = account.with_lease(partition, lease)
-            place = end
+            index = end
             assert account.net <= account.amount
-            if (now + _TICK_MS - _MONDAY) % HOUR_MS == 0:
-                hours.append(account.net // TOKENS)
-        return gain, hours
+            if (now_ms + _TICK_MS - _MONDAY_MS) % HOUR_MS == 0:
+                hourly_spend.append(account.net // TOKENS)
+        return gain, hourly_spend
 
 
 @pytest.mark.parametrize(
-    ("rush", "share"), [(False, 0.9), (True, 0.7)], ids=["even arrivals", "early rush"]
+    ("has_rush", "min_share"), [(False, 0.9), (True, 0.7)], ids=["even arrivals", "early rush"]
 )
-def test_paced_budget_lasts_and_is_worth_more(rush: bool, share: float) -> None:
-    day = _Day(1, rush)
-    gain, hours = day.spend_by_price()
+def test_paced_budget_lasts_and_is_worth_more(has_rush: bool, min_share: float) -> None:
+    day = _Day(1, has_rush)
+    gain, hourly_spend = day.spend_by_price()
     best_yield, first_yield = day.best_yield(), day.first_come_yield()
-    assert hours[-1] >= 0.95 * _BUDGET
-    assert hours[17] <= 0.95 * _BUDGET
-    assert gain >= share * best_yield
+    assert hourly_spend[-1] >= 0.95 * _BUDGET
+    assert hourly_spend[17] <= 0.95 * _BUDGET
+    assert gain >= min_share * best_yield
     assert gain >= 1.5 * first_yield

@@ -17,9 +17,9 @@ from tests.support.identity_streams import MINUTE_MS, Record, unlink_request
 from tests.support.persons import interaction_at, mailing_rules
 
 
-def last_profiles(stream: Iterable[Record], maximum: int = 100) -> dict[str, Profile]:
-    """Return the last snapshot of each top's profile, by the top."""
-    flow = Flow(mailing_rules(maximum))
+def last_profiles(stream: Iterable[Record], max_identifiers: int = 100) -> dict[str, Profile]:
+    """Return the last snapshot of each profile, by its root."""
+    flow = Flow(mailing_rules(max_identifiers))
     last_values = {
         emit.key: emit.value
         for record in stream
@@ -36,11 +36,11 @@ def counts(profiles: dict[str, Profile]) -> dict[str, object]:
     return {root: profile.traits["interactions"] for root, profile in profiles.items()}
 
 
-def device_interactions(customers: int) -> list[Interaction]:
+def device_interactions(customer_count: int) -> list[Interaction]:
     """Return interactions of customers who log in on one device in turn; after each, the device has
     an interaction without a customer."""
     stream = []
-    for number in range(customers):
+    for number in range(customer_count):
         stream.append(interaction_at(2 * number + 1, f"customer_id:c{number}", "cookie:k"))
         stream.append(interaction_at(2 * number + 2, "cookie:k"))
     return stream
@@ -66,9 +66,9 @@ def test_device_without_its_last_99_owners_belongs_to_the_owner_before() -> None
     assert counts_by_root["customer_id:c50"] == 1
 
 
-def test_without_more_than_128_owners_a_device_is_its_first_owners() -> None:
+def test_interactions_beyond_128_removed_owners_belong_to_the_first_owner() -> None:
     counts_by_root = counts(
-        last_profiles([*device_interactions(140), *unlinks(5, 139, 400)], maximum=200)
+        last_profiles([*device_interactions(140), *unlinks(5, 139, 400)], max_identifiers=200)
     )
     assert (counts_by_root["customer_id:c0"], counts_by_root["customer_id:c4"]) == (2 + 8, 2 + 127)
     assert sum(int(str(count)) for count in counts_by_root.values()) == 280
@@ -101,8 +101,8 @@ def test_late_interaction_of_a_device_belongs_to_its_present_owner() -> None:
 
 def test_unlink_older_than_the_evidence_removes_nothing() -> None:
     stream = [interaction_at(3, "customer_id:A", "cookie:k"), interaction_at(4, "cookie:k")]
-    cut_link = unlink_request("customer_id:A", "cookie:k", 2 * MINUTE_MS)
-    assert counts(last_profiles([*stream, cut_link])) == {"customer_id:A": 2}
+    unlink = unlink_request("customer_id:A", "cookie:k", 2 * MINUTE_MS)
+    assert counts(last_profiles([*stream, unlink])) == {"customer_id:A": 2}
 
 
 class _Stages:
@@ -112,7 +112,7 @@ class _Stages:
         self.flow = Flow(mailing_rules())
         self.config = self.flow.rules.config.digest
 
-    def order(self, customer: str, *addresses: str) -> list[Action]:
+    def send_order(self, customer: str, *addresses: str) -> list[Action]:
         order = interaction_at(10, customer, *addresses, name="Order")
         section = IdentitySection(
             profile_id=profile_of(customer),
@@ -124,7 +124,7 @@ class _Stages:
         )
         return self._actions(Identified(interaction=order, identity=section), customer)
 
-    def control(self, kind: str, customer: str, name: str, version: int) -> list[Action]:
+    def send_control(self, kind: str, customer: str, name: str, version: int) -> list[Action]:
         control = Control(
             control_id=f"{kind}-{name}-{version}",
             kind=kind,  # type: ignore[arg-type]
@@ -142,26 +142,26 @@ class _Stages:
         emits = list(self.flow.follow(first_emit))
         return [emit.value for emit in emits if isinstance(emit.value, Action)]
 
-    def contacts(self, customer: str) -> int:
+    def contact_count(self, customer: str) -> int:
         row: ContactState = self.flow.rows["decisioning"][profile_of(customer)]
         return sum(len(part.contacts) for part in row.shards.here.values())
 
 
 def test_message_waits_until_its_address_joins_the_customer() -> None:
     stages = _Stages()
-    assert stages.order("customer_id:A", "email:x") == []
-    [action] = stages.control("join", "customer_id:A", "email:x", 1)
+    assert stages.send_order("customer_id:A", "email:x") == []
+    [action] = stages.send_control("join", "customer_id:A", "email:x", 1)
     assert (action.address, action.profile_id) == ("x", profile_of("customer_id:A"))
-    assert stages.control("join", "customer_id:A", "email:x", 1) == []
-    assert stages.contacts("customer_id:A") == 1
+    assert stages.send_control("join", "customer_id:A", "email:x", 1) == []
+    assert stages.contact_count("customer_id:A") == 1
 
 
 def test_message_to_an_address_of_another_person_is_neither_sent_nor_kept() -> None:
     stages = _Stages()
-    assert stages.order("customer_id:A", "email:x") == []
-    assert stages.control("leave", "customer_id:A", "email:x", -1) == []
-    assert stages.contacts("customer_id:A") == 0
-    assert stages.control("join", "customer_id:A", "email:x", 3) == []
+    assert stages.send_order("customer_id:A", "email:x") == []
+    assert stages.send_control("leave", "customer_id:A", "email:x", -1) == []
+    assert stages.contact_count("customer_id:A") == 0
+    assert stages.send_control("join", "customer_id:A", "email:x", 3) == []
 
 
 def test_higher_version_of_an_address_counts_in_any_order() -> None:
@@ -169,7 +169,7 @@ def test_higher_version_of_an_address_counts_in_any_order() -> None:
         stages = _Stages()
         for version in versions:
             kind = "join" if version == 1 else "leave"
-            stages.control(kind, "customer_id:A", "email:x", version)
-        stages.order("customer_id:A")
-        assert stages.order("customer_id:A") == []
+            stages.send_control(kind, "customer_id:A", "email:x", version)
+        stages.send_order("customer_id:A")
+        assert stages.send_order("customer_id:A") == []
         assert stages.flow.rows["enrichment"][profile_of("customer_id:A")].belongings

@@ -1,4 +1,4 @@
-"""Phone numbers: every notation of a number is one identifier, and other numbers are others."""
+"""Phone numbers: every notation of a number is one identifier; an incomplete number is none."""
 
 import pytest
 

@@ -22,7 +22,7 @@ from pipeline.row_files.sending import RefusedRow, SendReport
 from pipeline.stack.doctor import Finding
 from pipeline.stack.status import BrokerStatus, ProcessStatus, StackStatus
 
-_PRINTERS = (dlq, profile, send, refused_rows, doctor, status, config)
+_PRINTING_MODULES = (dlq, profile, send, refused_rows, doctor, status, config)
 
 HOSTILE_TEXTS = (
     "[/x]",
@@ -86,7 +86,7 @@ class _Letters:
         return [(type("StoredRecord", (), {"partition": 0, "offset": 0}), self._letter)]
 
 
-def printers(text: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], Any]]:
+def build_printers(text: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], Any]]:
     monkeypatch.setattr(dlq, "_records", lambda: _Letters(text))
     person = profile.PersonReport(
         profile_id="p",
@@ -119,12 +119,12 @@ def printers(text: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=ascii)
-@pytest.mark.parametrize("name", sorted(printers("", pytest.MonkeyPatch())))
-def test_no_command_lets_data_reach_the_terminal(
+@pytest.mark.parametrize("name", sorted(build_printers("", pytest.MonkeyPatch())))
+def test_no_command_lets_data_control_the_terminal(
     name: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    show = printers(text, monkeypatch)[name]
-    output = _remove_styles(capture_output(monkeypatch, show, *_PRINTERS))
+    show = build_printers(text, monkeypatch)[name]
+    output = _remove_styles(capture_output(monkeypatch, show, *_PRINTING_MODULES))
     assert plain_lines(output) == output
     if text.isascii() and text.isprintable():
         assert text in output
@@ -144,7 +144,7 @@ def test_text_of_every_script_is_unchanged(text: str) -> None:
 
 
 def test_ctrl_c_in_send_reports_the_sent_rows_and_the_next_step(tmp_path: Path) -> None:
-    # The command's own handling of the signal, with a Kafka that accepts every record.
+    # The command handles the signal itself; its Kafka accepts every record.
     program = """
 import signal, sys, time, types
 from pipeline.cli import send

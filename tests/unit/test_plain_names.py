@@ -42,10 +42,10 @@ _NO_LAWS_ANYWHERE: Final = _words(
     "what whatever whoever whichever wherever however told tell tells so"
 )
 
-_BY_KIND: Final = Path("pipeline/identity/record_factory.py")
+_KIND_MODULE: Final = Path("pipeline/identity/record_factory.py")
 """Module whose functions have the names of the kinds of changes that they make."""
 
-_BY_CONTRACT: Final = {
+_CONTRACT_NAMES: Final = {
     Path("pipeline/cli/refused_rows.py"): ("refused", "stopped"),
     Path("pipeline/config/templates.py"): ("where",),
 }
@@ -68,7 +68,7 @@ def test_names_of_functions_are_no_bare_participles() -> None:
     breaches = [
         f"{file}:{node.lineno}: {node.name}"
         for file, node in functions()
-        if file != _BY_KIND and not is_value(node) and not is_context(node)
+        if file != _KIND_MODULE and not is_value(node) and not is_context(node)
         if "_" not in (name := node.name.strip("_")) and _is_participle(name)
     ]
     assert breaches == []
@@ -79,7 +79,7 @@ def test_values_are_named_by_nouns() -> None:
         f"{file}:{line}: {name}"
         for file, tree in modules()
         for name, line in value_names(tree)
-        if not _is_noun(name) and name not in _BY_CONTRACT.get(file, ())
+        if not _is_noun(name) and name not in _CONTRACT_NAMES.get(file, ())
     ]
     assert breaches == []
 
@@ -96,18 +96,18 @@ def test_classes_are_named_by_nouns() -> None:
 
 
 def test_class_names_are_unique() -> None:
-    places = defaultdict(list)
+    files_by_name = defaultdict(list)
     for file, tree in modules("agents", "pipeline"):
         for node in nodes(tree):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                places[node.name].append(str(file))
-    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+                files_by_name[node.name].append(str(file))
+    assert {name: files for name, files in files_by_name.items() if len(files) > 1} == {}
 
 
 def _is_noun(name: str) -> bool:
-    plain = name.strip("_").lower()
-    words = plain.split("_")
-    if words[0] in _QUESTIONS or plain in _STATES:
+    plain_name = name.strip("_").lower()
+    words = plain_name.split("_")
+    if words[0] in _QUESTIONS or plain_name in _STATES:
         return True
     if words[-1] in _NO_NOUNS:
         return len(words) > 1

@@ -20,7 +20,7 @@ from tests.support.source_trees import (
     python_files,
 )
 
-_FOR_USERS: Final = Path("pipeline/config/model")
+_USER_MODEL_FOLDER: Final = Path("pipeline/config/model")
 """Folder of modules whose docstrings describe parts of YAML files in the published schemas."""
 
 _ARTICLES: Final = frozenset(("a", "an", "the"))
@@ -47,7 +47,7 @@ _HISTORY: Final = re.compile(
     r"# *(?:previously|formerly|no longer|used to |was (?:moved|renamed)|in the past)",
     re.IGNORECASE,
 )
-_HOMEMADE: Final = re.compile(
+_HOMEMADE_TERMS: Final = re.compile(
     r"\b(tell_due|own_anew|came_of_it|let_go|own anew|tells? due|rings|unhurried)\b"
 )
 
@@ -80,7 +80,7 @@ def test_docstrings_of_classes_and_modules_begin_with_a_noun() -> None:
     breaches = [
         f"{file}:{getattr(node, 'lineno', 1)}: {first}"
         for file, tree in modules()
-        if file.parent != _FOR_USERS
+        if file.parent != _USER_MODEL_FOLDER
         for node in nodes(tree)
         if isinstance(node, ast.ClassDef | ast.Module)
         if (first := _first_word(node)) in _NO_NOUNS
@@ -93,7 +93,7 @@ def test_nouns_of_docstrings_have_no_article() -> None:
     breaches = [
         f"{file}:{getattr(node, 'lineno', 1)}: {first}"
         for file, tree in modules()
-        if file.parent != _FOR_USERS
+        if file.parent != _USER_MODEL_FOLDER
         for node in nodes(tree)
         if isinstance(node, ast.ClassDef)
         or is_value(node)
@@ -119,7 +119,7 @@ def test_descriptions_of_attributes_begin_with_a_noun() -> None:
     breaches = [
         f"{file}:{description.lineno}: {first}"
         for file, tree in modules()
-        if file.parent != _FOR_USERS
+        if file.parent != _USER_MODEL_FOLDER
         for description, text in attribute_descriptions(tree)
         if (first := _word(text)) in _RIDDLES | _NO_NOUNS
     ]
@@ -178,7 +178,7 @@ def test_homemade_terms_are_gone() -> None:
         for file in python_files(*PACKAGES)
         if file.name != Path(__file__).name
         for number, line in enumerate((ROOT / file).read_text().splitlines(), 1)
-        if (match := _HOMEMADE.search(line))
+        if (match := _HOMEMADE_TERMS.search(line))
     ]
     assert breaches == []
 
