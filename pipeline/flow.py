@@ -44,9 +44,8 @@ class Stage:
     """Stage with its topics, its step, and the type of its rows.
 
     `outputs`: the topics written mainly by this stage; `actions.` stands for those of all channels.
-    `preceding_stage`: the one whose records its timers must not overtake; None: its rows
-    have no timers.
-    `spends`: its step spends budgets.
+    `preceding_stage`: the stage whose records the timers of this stage must not overtake; None: its
+    rows have no timers. `spends`: its step spends budgets.
     """
 
     name: str

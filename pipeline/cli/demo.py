@@ -111,9 +111,13 @@ def _play(settings: Settings, options: Options) -> Result:
 
         def show(progress: PlayProgress) -> None:
             text = (
-                f"log of {progress.day}" if progress.events < progress.total else f"live, {RATE}/s"
+                f"log of {progress.day}"
+                if progress.event_count < progress.total_events
+                else f"live, {RATE}/s"
             )
-            bar.update(task, description=text, completed=progress.events, total=progress.total)
+            bar.update(
+                task, description=text, completed=progress.event_count, total=progress.total_events
+            )
             for line in progress.lines:
                 _print_progress(line)
 

@@ -19,7 +19,7 @@ _TIMEOUT: Final = ClientTimeout(15.0)
 _SUCCESS_STATUSES: Final = range(200, 300)
 _BAD_REQUEST: Final = 400
 _FINAL_STATUSES: Final = frozenset({_BAD_REQUEST, 413, 422})
-_BATCH: Final = 50
+_MAX_BATCH_SIZE: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class RejectedOutcome:
 
 
 class _NotYetError(Exception):
-    """Raised for a temporary failure of the gateway."""
+    """Raised while the gateway is missing, or fails temporarily."""
 
 
 class _Rejection(Struct, frozen=True):
@@ -66,7 +66,7 @@ class _Rejection(Struct, frozen=True):
     message: str
 
 
-class _Answer(Struct, frozen=True):
+class _GatewayAnswer(Struct, frozen=True):
     """Answer of the gateway to several outcomes."""
 
     rejected: tuple[_Rejection, ...] = ()
@@ -76,7 +76,7 @@ class _Answer(Struct, frozen=True):
 class _PendingOutcome:
     outcome: bytes
     is_done: bool = False
-    refusal: RejectedOutcome | None = None
+    rejection: RejectedOutcome | None = None
 
 
 class Reporter:
@@ -100,10 +100,10 @@ class Reporter:
         try:
             async with self._lock:  # an earlier holder may have sent this outcome too
                 if not pending.is_done:
-                    await self._send(list(islice(self._queue, _BATCH)))
+                    await self._send(list(islice(self._queue, _MAX_BATCH_SIZE)))
         finally:
             self._queue.pop(pending, None)
-        return pending.refusal
+        return pending.rejection
 
     async def _send(self, batch: Sequence[_PendingOutcome]) -> None:
         retrying = AsyncRetrying(
@@ -113,12 +113,12 @@ class Reporter:
                 "outcomes not accepted yet: %s", state.outcome and state.outcome.exception()
             ),
         )
-        refusals: dict[int, RejectedOutcome] = await retrying(
+        rejections: dict[int, RejectedOutcome] = await retrying(
             self._try, [pending.outcome for pending in batch]
         )
         for index, pending in enumerate(batch):
             self._queue.pop(pending, None)
-            pending.is_done, pending.refusal = True, refusals.get(index)
+            pending.is_done, pending.rejection = True, rejections.get(index)
 
     async def _try(self, outcomes: Sequence[bytes]) -> dict[int, RejectedOutcome]:
         """Post outcomes; return the permanent rejections by index. Raises _NotYetError."""
@@ -134,9 +134,9 @@ class Reporter:
         if len(outcomes) == 1:
             return {0: RejectedOutcome(status, text)}
         return {
-            index: refusal
+            index: rejection
             for index, outcome in enumerate(outcomes)
-            for refusal in (await self._try([outcome])).values()
+            for rejection in (await self._try([outcome])).values()
         }
 
     async def _post(self, body: bytes) -> tuple[int, str]:
@@ -161,6 +161,6 @@ class Reporter:
 
 def _parse_rejections(text: str) -> tuple[_Rejection, ...]:
     try:
-        return msgspec.json.decode(text, type=_Answer).rejected
+        return msgspec.json.decode(text, type=_GatewayAnswer).rejected
     except msgspec.DecodeError:
         return ()

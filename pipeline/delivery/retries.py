@@ -46,14 +46,14 @@ class NoAnswerError(TryAgainError):
 
 
 def retry_until(
-    deadline_s: float, longest_wait_s: float, *, unanswered: bool = True, **options: Any
+    deadline_s: float, max_wait_s: float, *, repeat_unanswered: bool = True, **options: Any
 ) -> AsyncRetrying:
     """Return retries after TryAgainError until `deadline_s` (epoch s), with growing waits.
 
-    A wait is at most `longest_wait_s`, unless the receiver requests a longer one. `unanswered`:
+    A wait is at most `max_wait_s`, unless the receiver requests a longer one. `repeat_unanswered`:
     whether a try without an answer is also repeated. Tenacity gets `options`.
     """
-    back_off = wait_exponential_jitter(multiplier=0.2, max=longest_wait_s, jitter=0.5)
+    back_off = wait_exponential_jitter(multiplier=0.2, max=max_wait_s, jitter=0.5)
 
     def wait(state: RetryCallState) -> float:
         failure = failure_of(state)
@@ -63,7 +63,7 @@ def retry_until(
     is_temporary = retry_if_exception_type(TryAgainError)
     has_answer = retry_if_not_exception_type(NoAnswerError)
     return AsyncRetrying(
-        retry=is_temporary if unanswered else is_temporary & has_answer,
+        retry=is_temporary if repeat_unanswered else is_temporary & has_answer,
         wait=wait,
         stop=lambda state: time.time() + state.upcoming_sleep >= deadline_s,
         **options,
@@ -72,22 +72,24 @@ def retry_until(
 
 async def deliver_until(
     parcel: Parcel,
-    longest_wait_s: float,
+    max_wait_s: float,
     faults: ChannelFaults,
     attempt_once: Callable[[], Awaitable[DeliveryResult]],
     **options: Any,
 ) -> DeliveryResult:
     """Repeat `attempt_once` by `retry_until` until the parcel's deadline; return the result.
 
-    After the deadline there is no first try. A result out of time is unsure if any try, not only
-    the last, had no answer. A MisconfiguredError is recorded in `faults` until a try succeeds.
+    A deadline that has already passed prevents the first try. A MissedDeadline is unsure if any
+    try, not only the last, had no answer. A MisconfiguredError is recorded in `faults`; a delivery
+    removes a fault of the whole channel. Raises NoAnswerError unless tries without an answer are
+    repeated.
     """
     if time.time() >= parcel.deadline_s:
         return MissedDeadline("the deadline had passed before the first try")
     failures: set[type[object]] = set()
     retrying = retry_until(
         parcel.deadline_s,
-        longest_wait_s,
+        max_wait_s,
         after=lambda state: failures.add(type(failure_of(state))),
         **options,
     )
@@ -100,7 +102,7 @@ async def deliver_until(
 async def _record_faults(
     faults: ChannelFaults, channel: str, attempt_once: Callable[[], Awaitable[DeliveryResult]]
 ) -> DeliveryResult:
-    """Attempt a delivery once; record the fault of the channel that prevents it, or its end."""
+    """Attempt a delivery once; record the channel's fault that prevents it, or remove the fault."""
     try:
         result = await attempt_once()
     except MisconfiguredError as error:
@@ -122,8 +124,8 @@ def retry_after_s(header: str | None) -> float:
     if text.isdecimal():
         return float(text)
     try:
-        at = parsedate_to_datetime(text)
-        aware_time = at if at.tzinfo else at.replace(tzinfo=UTC)
+        retry_time = parsedate_to_datetime(text)
+        aware_time = retry_time if retry_time.tzinfo else retry_time.replace(tzinfo=UTC)
         return max(aware_time.timestamp() - time.time(), 0.0)
     except (ValueError, OverflowError):
         return 0.0

@@ -53,13 +53,13 @@ _MAX_WAIT_S: Final = 30.0
 _SUCCESS_STATUSES: Final = range(200, 300)
 _SERVER_ERRORS: Final = range(500, 600)
 _RETRY_STATUSES: Final = frozenset({408, 425, 429})
-_ENDPOINTS: Final = 256
-_CONNECTIONS: Final = 64
+_MAX_ENDPOINTS: Final = 256
+_MAX_CONNECTIONS: Final = 64
 """Limit of connections to one receiver."""
 
 _CHECK_S: Final = 0.25
-_ANSWER_BYTES: Final = 16_384
-_ANSWER_S: Final = 2.0
+_MAX_ANSWER_BYTES: Final = 16_384
+_MAX_ANSWER_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ FindEndpoint: TypeAlias = Callable[[], Endpoint | EndpointProblem | None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Post:
+class _WebhookContent:
     """Content of every try until `deadline_s` (epoch s), each recorded in `attempt`."""
 
     key: str
@@ -118,7 +118,7 @@ class WebhookAdapter:
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         find_endpoint = partial(self._endpoint_of, parcel.action.channel)
-        attempt_once = partial(_try, self._client, find_endpoint, _post(parcel, attempt))
+        attempt_once = partial(_try, self._client, find_endpoint, _content(parcel, attempt))
         return await deliver_until(
             parcel,
             _MAX_WAIT_S,
@@ -131,7 +131,7 @@ class WebhookAdapter:
 @asynccontextmanager
 async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
     """Open the adapter with a pool of connections to the receivers."""
-    connector = TCPConnector(limit=0, limit_per_host=_CONNECTIONS)
+    connector = TCPConnector(limit=0, limit_per_host=_MAX_CONNECTIONS)
     async with ClientSession(
         connector=connector, cookie_jar=DummyCookieJar(), auto_decompress=False, read_bufsize=16_384
     ) as client:
@@ -153,7 +153,7 @@ def _endpoint(channel: CompiledChannel | None) -> Endpoint | EndpointProblem | N
     return Endpoint(url, secret)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(_MAX_ENDPOINTS)
 def _check_url(url: str) -> str | None:
     return url_problem(url)
 
@@ -167,9 +167,9 @@ def signature(secret: str, timestamp_s: int, body: bytes) -> str:
     return f"t={timestamp_s},v1={digest}"
 
 
-def _post(parcel: Parcel, attempt: Attempt) -> _Post:
+def _content(parcel: Parcel, attempt: Attempt) -> _WebhookContent:
     body = msgspec.json.encode(parcel.action)
-    return _Post(parcel.action.action_id, body, parcel.trace, parcel.deadline_s, attempt)
+    return _WebhookContent(parcel.action.action_id, body, parcel.trace, parcel.deadline_s, attempt)
 
 
 async def _sleep_unless_changed(find_endpoint: FindEndpoint, seconds: float) -> None:
@@ -180,7 +180,7 @@ async def _sleep_unless_changed(find_endpoint: FindEndpoint, seconds: float) -> 
 
 
 async def _try(
-    client: ClientSession, find_endpoint: FindEndpoint, content: _Post
+    client: ClientSession, find_endpoint: FindEndpoint, content: _WebhookContent
 ) -> DeliveryResult:
     endpoint = find_endpoint()
     if endpoint is None:
@@ -236,9 +236,9 @@ async def _read_short_body(response: ClientResponse) -> None:
 
     The status alone decides: the connection of a longer or slower body is closed.
     """
-    remaining_bytes = _ANSWER_BYTES
+    remaining_bytes = _MAX_ANSWER_BYTES
     try:
-        async with asyncio.timeout(_ANSWER_S):
+        async with asyncio.timeout(_MAX_ANSWER_S):
             while remaining_bytes > 0 and (part := await response.content.read(remaining_bytes)):
                 remaining_bytes -= len(part)
     except (ClientError, TimeoutError):
@@ -247,7 +247,7 @@ async def _read_short_body(response: ClientResponse) -> None:
         response.close()
 
 
-@lru_cache(_ENDPOINTS)
+@lru_cache(_MAX_ENDPOINTS)
 def _proxy(url: str) -> str | None:
     """Return the proxy from HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
     parts = urlsplit(url)

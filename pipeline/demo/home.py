@@ -11,13 +11,14 @@ _MARK = "demo"
 
 
 class HomeInUseError(Exception):
-    """Raised when the home holds data of another stack; the message names the remedy."""
+    """Raised when the home holds data of another stack, or the settings name a broker; the message
+    names the remedy."""
 
 
 def claim(settings: Settings, reset: bool, say: Say) -> None:
-    """Stop the home's processes and delete its data, if they are an earlier demo's.
+    """Empty and mark the home; first stop the processes of an earlier demo in it.
 
-    `reset`: delete them in any case. Raises HomeInUseError.
+    `reset`: also those of another stack. Raises HomeInUseError.
     """
     home = settings.home.resolve()
     if settings.bootstrap_servers is not None:

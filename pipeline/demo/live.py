@@ -17,7 +17,7 @@ RATE = 100
 """Requests per second."""
 
 _PLACEMENT = "home-hero"
-_CONNECTIONS = 32
+_MAX_CONNECTIONS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ class Latency:
 
     `to_action` and `to_decision`: from the append of the interaction to that of the action or
     decision, by the broker's clock. `decide`, `track`: from the time a request was due to its
-    answer. `defaulted`: answers that missed their budget; `failed`: requests without an answer, or
-    with an error.
+    answer. `defaulted`: number of answers that missed their budget; `failed`: number of requests
+    without an answer, or with an error.
     """
 
     to_action: Percentiles | None
@@ -67,17 +67,19 @@ class Traffic:
 
     def __init__(self, url: str, write_key: str) -> None:
         # More connections would cost more than they gain, because requests wait while one opens.
-        limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
+        limits = httpx.Limits(
+            max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_CONNECTIONS
+        )
         self._client = httpx.AsyncClient(
             base_url=url, auth=(write_key, ""), timeout=30.0, limits=limits, trust_env=False
         )
         self._decide_ms: list[float] = []
         self._track_ms: list[float] = []
-        self._defaults = 0
-        self._failures = 0
+        self._default_count = 0
+        self._failure_count = 0
 
     async def run(self, seconds: int) -> None:
-        """Send requests for `seconds`, half of `decide` and half of `track`."""
+        """Send requests for `seconds`, half to `/v1/decide` and half to `/v1/track`."""
         async with self._client, asyncio.TaskGroup() as visitors:
             started_s = time.monotonic()
             for number in range(RATE * seconds):
@@ -86,7 +88,7 @@ class Traffic:
                 visitors.create_task(self._visit(number, due_s))
 
     def measure(self, records: Records, since_ms: int, channels: tuple[str, ...]) -> Latency:
-        """Return the latencies, once the pipeline is idle; `since_ms`: when `run` began (epoch
+        """Return the latencies; the pipeline must be idle. `since_ms`: when `run` began (epoch
         ms)."""
         received_at = {
             interaction.event_id: record.timestamp
@@ -106,8 +108,8 @@ class Traffic:
             to_decision=Percentiles.of(decision_delays),
             decide=Percentiles.of(self._decide_ms),
             track=Percentiles.of(self._track_ms),
-            defaulted=self._defaults,
-            failed=self._failures,
+            defaulted=self._default_count,
+            failed=self._failure_count,
         )
 
     async def _visit(self, number: int, due_s: float) -> None:
@@ -116,7 +118,7 @@ class Traffic:
         try:
             await visit(number, due_s)
         except httpx.HTTPError:
-            self._failures += 1
+            self._failure_count += 1
 
     async def _request_decision(self, number: int, due_s: float) -> None:
         message = {"type": "page", "name": "home", **_visitor(number)}
@@ -124,19 +126,15 @@ class Traffic:
         response = await self._client.post("/v1/decide", json=body)
         self._decide_ms.append((time.monotonic() - due_s) * 1000)
         if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-            self._defaults += 1  # the page shows its default without waiting
+            self._default_count += 1  # the page shows its default without waiting
             return
-        self._defaults += response.raise_for_status().json()["defaulted"]
+        self._default_count += response.raise_for_status().json()["defaulted"]
 
     async def _track_view(self, number: int, due_s: float) -> None:
-        await self._post("/v1/track", {"event": "product_view", **_visitor(number)})
-        self._track_ms.append((time.monotonic() - due_s) * 1000)
-
-    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        response = await self._client.post(path, json=body)
+        body = {"event": "product_view", **_visitor(number)}
+        response = await self._client.post("/v1/track", json=body)
         response.raise_for_status()
-        answer: dict[str, Any] = response.json()
-        return answer
+        self._track_ms.append((time.monotonic() - due_s) * 1000)
 
 
 def _visitor(number: int) -> dict[str, Any]:

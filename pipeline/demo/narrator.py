@@ -13,23 +13,23 @@ _CHANNEL = {True: "e-mail", False: "web"}
 
 @dataclass(frozen=True, slots=True)
 class PlayedRound:
-    """Round that was played: number of its events, and the messages that reached customers.
+    """Round that was played: number of its events, and messages that reached customers.
 
     `answer_ms`: time from request to answer, for each placement of this round.
     """
 
     day: date
-    events: int
+    event_count: int
     messages: Sequence[DeliveredMessage]
     answer_ms: Sequence[float]
 
 
 class Narrator:
-    """Sums over the rounds so far; `total`: number of events to be played."""
+    """Narrator of rounds, with sums over them; `total_events`: number of events to play."""
 
-    def __init__(self, total: int) -> None:
-        self.events = 0
-        self.total = total
+    def __init__(self, total_events: int) -> None:
+        self.event_count = 0
+        self.total_events = total_events
         self._messages = {True: 0, False: 0}
         self._answer_ms: list[float] = []
         self._last_figures_s = 0.0
@@ -37,7 +37,7 @@ class Narrator:
     def narrate(self, played_round: PlayedRound, elapsed_s: float) -> Iterator[str]:
         """Add a round to the sums, and yield lines to show `elapsed_s` seconds after the play
         began; usually none."""
-        self.events += played_round.events
+        self.event_count += played_round.event_count
         self._answer_ms.extend(played_round.answer_ms)
         for message in played_round.messages:
             self._messages[message.outbound] += 1
@@ -52,4 +52,4 @@ class Narrator:
         times = self._answer_ms
         duration = f" in {median(times):.1f} ms (median)" if times else ""
         web = f"{self._messages[False]:,} web messages{duration}"
-        return f"{day}: {self.events:,} events, {web}, {self._messages[True]:,} e-mails"
+        return f"{day}: {self.event_count:,} events, {web}, {self._messages[True]:,} e-mails"

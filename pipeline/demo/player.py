@@ -26,7 +26,7 @@ class NotIdleError(Exception):
 
 
 class Pipeline:
-    """Pipeline as the player waits for it: idle once all input is decided and delivered, including
+    """Pipeline that the player waits for: idle once all input is decided and delivered, including
     the reports of delivery.
 
     `stages`: lag of the four stages only; `all_groups`: lag including the adapters.
@@ -68,7 +68,7 @@ class Player:
                 rounds.append(messages)
                 progress(
                     PlayedRound(
-                        day.date, day_round.events, messages, self._shop.take_answer_times()
+                        day.date, day_round.event_count, messages, self._shop.take_answer_times()
                     )
                 )
             for messages in rounds:
@@ -82,8 +82,8 @@ class Player:
     async def _set_clock(self, midnight: date) -> None:
         """Advance the log's clock to `midnight`.
 
-        Visits need not wait for it: a customer's due timers fire before any later event of the
-        customer.
+        Visits need not wait until due timers have fired: a customer's due timers fire before any
+        later event of the customer.
         """
         at = datetime.combine(midnight, time.min, UTC)
         await asyncio.to_thread(self._clock.tick, round(at.timestamp() * 1000))

@@ -38,12 +38,12 @@ _PORT_COUNT = 100
 
 @dataclass(frozen=True, slots=True)
 class PlayProgress:
-    """Progress of the play: `events` of `total` were sent, up to `day`; `lines`: text to show
-    now."""
+    """Progress of the play: `event_count` of `total_events` events were sent, up to `day`; `lines`:
+    text to show now."""
 
     day: str
-    events: int
-    total: int
+    event_count: int
+    total_events: int
     lines: tuple[str, ...]
 
 
@@ -89,7 +89,8 @@ def run(
 ) -> Result:
     """Run the demo, and leave the stack up.
 
-    Raises HomeInUseError, NoDatasetError, and the errors of `stack.control`.
+    Raises HomeInUseError, NoDatasetError, NotIdleError, the errors of `stack.control`, and OSError
+    if the mailbox finds no free port.
     """
     home.claim(settings, options.reset, say)
     days = script.days(dataset.load(settings.cache_dir))
@@ -130,7 +131,7 @@ class _DemoRun:
             days_to_play = days[: self.options.days]
             days_in_time = _limit_time(days_to_play, self.options.play_s)
             played_days = await player.play(
-                days_in_time, _narrate(script.event_count(days_to_play), progress)
+                days_in_time, _narrator_of(script.event_count(days_to_play), progress)
             )
             seconds = time.monotonic() - started_s
             progress(self._final_progress(played_days, len(days)))
@@ -149,17 +150,18 @@ class _DemoRun:
             events=script.event_count(played_days),
             seconds=seconds,
             repeated_mails=mailbox.repeats,
-            defaulted=shop.defaults,
+            defaulted=shop.default_count,
             summary=summarise(records, channels, script.event_ids(played_days)),
             latency=traffic.measure(records, since_ms, channels),
         )
 
-    def _final_progress(self, played_days: list[script.Day], of_days: int) -> PlayProgress:
+    def _final_progress(self, played_days: list[script.Day], day_count: int) -> PlayProgress:
         line = (
-            f"played {len(played_days)} of {of_days} days; live traffic for {self.options.live_s} s"
+            f"played {len(played_days)} of {day_count} days; "
+            f"live traffic for {self.options.live_s} s"
         )
-        events = script.event_count(played_days)
-        return PlayProgress(played_days[-1].date.isoformat(), events, events, (line,))
+        event_count = script.event_count(played_days)
+        return PlayProgress(played_days[-1].date.isoformat(), event_count, event_count, (line,))
 
 
 def _limit_time(days: Iterable[script.Day], play_s: float | None) -> Iterator[script.Day]:
@@ -171,12 +173,17 @@ def _limit_time(days: Iterable[script.Day], play_s: float | None) -> Iterator[sc
         yield day
 
 
-def _narrate(total: int, progress: Callable[[PlayProgress], None]) -> Callable[[PlayedRound], None]:
-    narrator, started_s = Narrator(total), time.monotonic()
+def _narrator_of(
+    total_events: int, progress: Callable[[PlayProgress], None]
+) -> Callable[[PlayedRound], None]:
+    """Return a function that narrates a round to `progress`."""
+    narrator, started_s = Narrator(total_events), time.monotonic()
 
     def show(update: PlayedRound) -> None:
         lines = tuple(narrator.narrate(update, time.monotonic() - started_s))
-        progress(PlayProgress(update.day.isoformat(), narrator.events, narrator.total, lines))
+        progress(
+            PlayProgress(update.day.isoformat(), narrator.event_count, narrator.total_events, lines)
+        )
 
     return show
 

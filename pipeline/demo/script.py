@@ -48,7 +48,7 @@ class Round:
     visits: tuple[Visit, ...]
 
     @property
-    def events(self) -> int:
+    def event_count(self) -> int:
         return sum(len(step.messages) for visit in self.visits for step in visit)
 
 
@@ -61,10 +61,10 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _ScriptLine:
     event: LogEvent
-    known: bool
-    links: bool
+    is_known: bool
+    is_link: bool
 
 
 def event_id(row: int) -> str:
@@ -87,7 +87,7 @@ def event_ids(days: Iterable[Day]) -> frozenset[str]:
 
 def event_count(days: Iterable[Day]) -> int:
     """Return the number of messages."""
-    return sum(day_round.events for day in days for day_round in day.rounds)
+    return sum(day_round.event_count for day in days for day_round in day.rounds)
 
 
 def _messages(days: Iterable[Day]) -> Iterator[Message]:
@@ -98,22 +98,22 @@ def _messages(days: Iterable[Day]) -> Iterator[Message]:
                     yield from step.messages
 
 
-def _lines(log: Iterable[LogEvent]) -> Iterator[_Line]:
+def _lines(log: Iterable[LogEvent]) -> Iterator[_ScriptLine]:
     buyers: set[str] = set()
     linked_devices: set[tuple[str, str]] = set()
     for event in log:
         if event.name == "purchase":
             buyers.add(event.user)
-        known = event.user in buyers
+        is_known = event.user in buyers
         device = (event.user, event.platform)
-        links = known and device not in linked_devices
-        if links:
+        is_link = is_known and device not in linked_devices
+        if is_link:
             linked_devices.add(device)
-        yield _Line(event, known, links)
+        yield _ScriptLine(event, is_known, is_link)
 
 
-def _rounds(lines: list[_Line]) -> Iterator[Round]:
-    lines_by_user: defaultdict[str, list[_Line]] = defaultdict(list)
+def _rounds(lines: list[_ScriptLine]) -> Iterator[Round]:
+    lines_by_user: defaultdict[str, list[_ScriptLine]] = defaultdict(list)
     for line in lines:
         lines_by_user[line.event.user].append(line)
     parts = [_split_at_links(user_lines) for user_lines in lines_by_user.values()]
@@ -121,12 +121,12 @@ def _rounds(lines: list[_Line]) -> Iterator[Round]:
         yield Round(tuple(_visit(part) for part in visits if part))
 
 
-def _split_at_links(lines: Iterable[_Line]) -> list[tuple[_Line, ...]]:
+def _split_at_links(lines: Iterable[_ScriptLine]) -> list[tuple[_ScriptLine, ...]]:
     """Split the lines so that each link is a part of its own, at an odd index: then the links of
-    all users share rounds, and a day has few."""
-    parts: list[list[_Line]] = [[]]
+    all users share rounds, and a day has few rounds."""
+    parts: list[list[_ScriptLine]] = [[]]
     for line in lines:
-        if line.links:
+        if line.is_link:
             parts += [[line], []]
         else:
             parts[-1].append(line)
@@ -135,7 +135,7 @@ def _split_at_links(lines: Iterable[_Line]) -> list[tuple[_Line, ...]]:
     return [tuple(part) for part in parts]
 
 
-def _visit(lines: Iterable[_Line]) -> Visit:
+def _visit(lines: Iterable[_ScriptLine]) -> Visit:
     steps: list[Step] = []
     for placement, run in groupby(lines, key=lambda line: _PLACEMENTS.get(line.event.name)):
         if placement is None:
@@ -146,7 +146,7 @@ def _visit(lines: Iterable[_Line]) -> Visit:
     return tuple(steps)
 
 
-def _message(line: _Line) -> Message:
+def _message(line: _ScriptLine) -> Message:
     event = line.event
     is_page = event.name in _PAGES
     return {
@@ -155,7 +155,7 @@ def _message(line: _Line) -> Message:
         "messageId": event_id(event.row),
         "timestamp": datetime.fromtimestamp(event.at / 1000, UTC).isoformat(),
         "anonymousId": str(uuid5(_DEMO, f"cookie/{event.user}/{event.platform}")),
-        **({"userId": event.user} if line.known else {}),
+        **({"userId": event.user} if line.is_known else {}),
         "properties": {
             "platform": event.platform,
             "acquisition_channel": event.acquisition_channel,

@@ -17,7 +17,7 @@ class Shop:
     def __init__(self, url: str, write_key: str, concurrency: int = 16) -> None:
         self._client = GatewayClient(url, write_key, concurrency)
         self._gate = asyncio.Semaphore(concurrency)
-        self.defaults = 0
+        self.default_count = 0
         self._answer_ms: list[float] = []
 
     async def __aenter__(self) -> "Shop":
@@ -30,7 +30,7 @@ class Shop:
         """Send the steps of one visit in order; return the messages shown."""
         async with self._gate:
             step_messages = [await self._send(step) for step in visit]
-        return [message for messages in step_messages if messages for message in messages]
+        return [message for messages in step_messages for message in messages]
 
     def take_answer_times(self) -> list[float]:
         """Return the duration (ms) of each answer since the last call."""
@@ -64,7 +64,7 @@ class Shop:
             },
         )
         self._answer_ms.append((time.monotonic() - sent_s) * 1000)
-        self.defaults += answer["defaulted"]
+        self.default_count += answer["defaulted"]
         action = answer["placements"][placement]
         if action is None:
             return ()

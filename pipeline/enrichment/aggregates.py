@@ -67,7 +67,8 @@ def _clearing_part(aggregate: Aggregate, interaction: Interaction) -> AggregateP
 
 
 def _cell(aggregate: Aggregate, value: FactValue, interaction: Interaction) -> Cell:
-    """Return the cell of one interaction; None: a list has no sum, minimum or maximum."""
+    """Return the cell of one interaction; None: a list has no sum, minimum or maximum, and text no
+    sum."""
     if aggregate.rule == "first":
         return Value(value, interaction.occurred_at, interaction.event_id)
     if isinstance(value, tuple):
@@ -99,7 +100,8 @@ def join(aggregate: Shape, a: AggregatePart, b: AggregatePart, clock: int) -> Ag
 
 
 def next_departure(part: AggregatePart, floor_ms: int) -> int | None:
-    """Return the first moment after `floor_ms` (ms) of an entry in a window's part."""
+    """Return the first moment after `floor_ms` (ms) of an entry in a window's part; None: there is
+    none."""
     match part:
         case Panes():
             return panes.next_departure(part, floor_ms)

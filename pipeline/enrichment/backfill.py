@@ -1,8 +1,8 @@
 """Back-fill of aggregates that a configuration introduces, in every shard.
 
 An interaction counts in an aggregate of its shard if the configuration stamped on it has that
-aggregate. The others are aggregated from the log, which has the stamps too, and stored apart, so
-that a second `fill` changes nothing.
+aggregate. Other interactions are aggregated from the log, which has the stamps too, and stored
+apart, so that a second `fill` changes nothing.
 """
 
 from msgspec import Struct
@@ -32,8 +32,8 @@ class ShardHistory(Struct, frozen=True):
 
 
 def begin(shard: Shard, beginning: NewAggregates) -> Shard:
-    """Return the shard with new aggregates, which lack earlier interactions until the log is
-    read."""
+    """Return the shard without the dropped keys, and with new aggregates, which lack earlier
+    interactions until the log is read."""
     removed_keys = frozenset(beginning.gone)
     backfills = {key: backfill for key, backfill in shard.begun.items() if key not in removed_keys}
     for key in beginning.aggregates:
@@ -49,11 +49,11 @@ def begin(shard: Shard, beginning: NewAggregates) -> Shard:
     )
 
 
-def fill(shard: Shard, past: ShardHistory) -> Shard:
+def fill(shard: Shard, history: ShardHistory) -> Shard:
     """Return the shard with the log's totals of earlier interactions."""
-    cells = {key: _complete_if_older(shard, backfill) for key, backfill in past.begun.items()}
+    cells = {key: _complete_if_older(shard, backfill) for key, backfill in history.begun.items()}
     sequences = shard.sequences
-    marks = {name: union(sequences.get(name, ()), new) for name, new in past.sequences.items()}
+    marks = {name: union(sequences.get(name, ()), new) for name, new in history.sequences.items()}
     return replace(
         shard, begun=merge_backfills(shard.begun, cells), sequences={**sequences, **marks}
     )
@@ -87,8 +87,8 @@ def _rank(backfill: Backfill) -> tuple[int, int, bool, int]:
 
 
 def drop_expired(backfills: dict[str, Backfill], clock: int) -> dict[str, Backfill]:
-    """Return the back-fills with an entry still in its window."""
-    expired_keys = [key for key, backfill in backfills.items() if _is_over(key, backfill, clock)]
+    """Return the back-fills without those whose windows have left all their interactions behind."""
+    expired_keys = [key for key, backfill in backfills.items() if _is_expired(key, backfill, clock)]
     return (
         {key: backfill for key, backfill in backfills.items() if key not in expired_keys}
         if expired_keys
@@ -96,7 +96,7 @@ def drop_expired(backfills: dict[str, Backfill], clock: int) -> dict[str, Backfi
     )
 
 
-def _is_over(key: str, backfill: Backfill, clock: int) -> bool:
+def _is_expired(key: str, backfill: Backfill, clock: int) -> bool:
     shape = shape_of(key)
     floor_ms = floor(shape, clock)
     if shape.window_ms is None or (backfill.since is not None and backfill.since > floor_ms):

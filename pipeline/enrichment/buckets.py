@@ -14,8 +14,8 @@ def bucket_of(bucket: Bucket, traits: Mapping[str, FactValue], now_ms: int) -> i
     value = traits.get(bucket.source_trait)
     if not is_number(value):
         return None
-    place = bisect_right(bucket.thresholds, now_ms - value if bucket.uses_age else value)
-    return 1 + (len(bucket.thresholds) - place if bucket.descending else place)
+    index = bisect_right(bucket.thresholds, now_ms - value if bucket.uses_age else value)
+    return 1 + (len(bucket.thresholds) - index if bucket.descending else index)
 
 
 def next_threshold_time(bucket: Bucket, traits: Mapping[str, FactValue], now_ms: int) -> int | None:
@@ -23,5 +23,5 @@ def next_threshold_time(bucket: Bucket, traits: Mapping[str, FactValue], now_ms:
     value = traits.get(bucket.source_trait)
     if not bucket.uses_age or not is_number(value):
         return None
-    place = bisect_right(bucket.thresholds, now_ms - value)
-    return ceil(value + bucket.thresholds[place]) if place < len(bucket.thresholds) else None
+    index = bisect_right(bucket.thresholds, now_ms - value)
+    return ceil(value + bucket.thresholds[index]) if index < len(bucket.thresholds) else None

@@ -37,8 +37,8 @@ def number(millionths: int) -> int | float:
 
     Beyond the range of floats the result is the greatest float.
     """
-    quotient, rest = divmod(millionths, MILLION)
-    if rest == 0 and quotient in _INT64_RANGE:
+    quotient, remainder = divmod(millionths, MILLION)
+    if remainder == 0 and quotient in _INT64_RANGE:
         return quotient
     try:
         return millionths / MILLION

@@ -53,25 +53,25 @@ def _add(
     end = at // pane_ms * pane_ms + pane_ms - 1
     is_whole = is_whole or end in panes.pane_ends
     panes = _put(panes, end if is_whole else at, cell, combine)
-    low, high = bisect_left(panes.ats, end - pane_ms + 1), bisect_right(panes.ats, end)
-    if not is_whole and high - low <= _MAX_CELLS:
+    first, stop = bisect_left(panes.ats, end - pane_ms + 1), bisect_right(panes.ats, end)
+    if not is_whole and stop - first <= _MAX_CELLS:
         return panes
     ats, cells, whole_ends = panes.ats, panes.cells, panes.pane_ends
     return Panes(
-        (*ats[:low], end, *ats[high:]),
-        (*cells[:low], reduce(combine, cells[low:high]), *cells[high:]),
+        (*ats[:first], end, *ats[stop:]),
+        (*cells[:first], reduce(combine, cells[first:stop]), *cells[stop:]),
         whole_ends if end in whole_ends else tuple(sorted((*whole_ends, end))),
     )
 
 
 def _put(panes: Panes, at: int, cell: Cell, combine: Combine) -> Panes:
     ats, cells = panes.ats, panes.cells
-    place = bisect_left(ats, at)
-    if place < len(ats) and ats[place] == at:
-        cell = combine(cells[place], cell)
-        return Panes(ats, (*cells[:place], cell, *cells[place + 1 :]), panes.pane_ends)
+    index = bisect_left(ats, at)
+    if index < len(ats) and ats[index] == at:
+        cell = combine(cells[index], cell)
+        return Panes(ats, (*cells[:index], cell, *cells[index + 1 :]), panes.pane_ends)
     return Panes(
-        (*ats[:place], at, *ats[place:]), (*cells[:place], cell, *cells[place:]), panes.pane_ends
+        (*ats[:index], at, *ats[index:]), (*cells[:index], cell, *cells[index:]), panes.pane_ends
     )
 
 
@@ -83,6 +83,6 @@ def cells_after(panes: Panes, floor: int) -> tuple[Cell, ...]:
 
 
 def next_departure(panes: Panes, floor: int) -> int | None:
-    """Return the moment of the first cell after `floor`."""
-    place = bisect_right(panes.ats, floor)
-    return panes.ats[place] if place < len(panes.ats) else None
+    """Return the moment of the first cell after `floor`; None: there is none."""
+    index = bisect_right(panes.ats, floor)
+    return panes.ats[index] if index < len(panes.ats) else None

@@ -52,7 +52,8 @@ def _backfill_shard(shard: Shard) -> Shard:
 
 
 def next_change(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> int | None:
-    """Return the next time after `now_ms` at which time alone may change a trait with a window."""
+    """Return the next time after `now_ms` at which time alone may change a trait with a window;
+    None: there is none."""
     shortest_wait_ms = None
     for aggregate in trait.aggregates:
         floor_ms = floor(aggregate, now_ms)

@@ -63,7 +63,8 @@ def count(sample: Sample, floor: int) -> tuple[int, bool]:
 
 
 def next_departure(sample: Sample, floor: int) -> int | None:
-    """Return the first moment after `floor` of an entry in the sample."""
+    """Return the first moment after `floor` at which a value or a level leaves the sample; None:
+    there is none."""
     moments = (*sample.ats.values(), *(until for until, _ in sample.levels))
     first = min(moments, default=None)
     if first is None or first > floor:

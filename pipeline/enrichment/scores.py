@@ -16,7 +16,7 @@ def scores(
     now_ms: int,
     scorers: Mapping[str, Scorer],
 ) -> dict[str, FactValue]:
-    """Return the predicted scores, by the trait's name; a score without a model has none."""
+    """Return the predicted scores, by the trait's name; a score without a model is absent."""
     predictions: dict[str, FactValue] = {}
     for score in compiled_scores:
         scorer = scorers.get(score.name)

@@ -19,9 +19,9 @@ from pipeline.model.time import GRACE_MS
 
 MAX_MARKS: Final = 160
 """Maximum of marks of a sequence in a shard; beyond it, unneeded ones are removed."""
-LATEST_MARKS: Final = 40
+LATEST_MARK_COUNT: Final = 40
 """Number of latest marks, which are always retained."""
-PANES: Final = 24
+PANE_COUNT: Final = 24
 """Number of panes of older marks, of which the latest mark of each kind is retained: for the time
 that conditions ask for, and again for the time in which late interactions may arrive."""
 
@@ -62,7 +62,7 @@ def prune_marks(
 
 
 def completion_at(marks: Iterable[Mark], sequence: CompiledSequence) -> int | None:
-    """Return the time (ms) at which the latest sequence was complete."""
+    """Return the time (ms) at which the latest sequence was complete; None: none is complete."""
     chain = _chains(marks, sequence)[-1]
     return chain[-1].at if chain else None
 
@@ -101,13 +101,13 @@ def _chains(marks: Iterable[Mark], sequence: CompiledSequence) -> list[_Chain]:
 def _needed_marks(marks: Sequence[Mark], sequence: CompiledSequence) -> tuple[Mark, ...]:
     """Return the marks that later results may need.
 
-    They are the latest marks, those of complete or continuable chains, the latest of each pane and
-    kind; and between two of these a mark of the exclusion where there was one, so that no broken
-    chain looks complete.
+    They are the latest marks, the marks of complete or continuable chains, and the latest of each
+    pane and kind. Between two of these, a mark of the exclusion is retained if there was one, so
+    that no broken chain looks complete.
     """
     query_ms = max(sequence.retention_ms - GRACE_MS, sequence.within_ms)
     anchors = {
-        *marks[-LATEST_MARKS:],
+        *marks[-LATEST_MARK_COUNT:],
         *_latest_per_pane(marks, sequence.retention_ms),
         *_latest_per_pane(
             (entry for entry in marks if entry.at > marks[-1].at - query_ms), query_ms
@@ -129,5 +129,5 @@ def _needed_marks(marks: Sequence[Mark], sequence: CompiledSequence) -> tuple[Ma
 
 
 def _latest_per_pane(marks: Iterable[Mark], span_ms: int) -> Iterable[Mark]:
-    pane_ms = max(span_ms // PANES, 1)
+    pane_ms = max(span_ms // PANE_COUNT, 1)
     return {(entry.at // pane_ms, entry.fits): entry for entry in marks}.values()

@@ -6,10 +6,11 @@ from itertools import chain
 from pipeline.enrichment.state import Span
 from pipeline.model.time import GRACE_MS
 
-USUAL_SPANS = 64
+USUAL_SPAN_COUNT = 64
 MAX_SPANS = 512
-"""Maximum of spans stored of a shard's sessions: the latest 64, and up to 512 that a late
-interaction may still change; older ones are only counted, so that a busy shard stays small."""
+"""Maximum of stored spans of a shard: the latest 64, and earlier ones, up to 512 in all, while a
+late interaction may still change them; older sessions are only counted, so that a busy shard stays
+small."""
 
 
 def union(spans: Iterable[Span], gap_ms: int) -> tuple[Span, ...]:
@@ -35,8 +36,8 @@ def add(spans: tuple[Span, ...], at: int, gap_ms: int) -> tuple[Span, ...]:
 
 def prune_spans(spans: tuple[Span, ...], now_ms: int) -> tuple[tuple[Span, ...], int]:
     """Return the spans to store, and the number of dropped ones, which can no longer change."""
-    if len(spans) <= USUAL_SPANS:
+    if len(spans) <= USUAL_SPAN_COUNT:
         return spans, 0
     recent_count = sum(span.last > now_ms - GRACE_MS for span in spans)
-    latest_spans = spans[-min(max(recent_count, USUAL_SPANS), MAX_SPANS) :]
+    latest_spans = spans[-min(max(recent_count, USUAL_SPAN_COUNT), MAX_SPANS) :]
     return latest_spans, len(spans) - len(latest_spans)

@@ -26,26 +26,28 @@ def apply(
 ) -> Shard:
     """Return the shard after `interaction`, with the enrichers' values in `derived_values`."""
     facts = Facts.of(interaction, derived_values)
-    counts = is_counted(facts, config)
+    is_included = is_counted(facts, config)
     at = interaction.occurred_at
-    before = shard or Shard(first_seen=at, last_seen=at, clock=interaction.received_at)
-    clock = max(before.clock, interaction.received_at)
-    log = before.log
+    old_shard = shard or Shard(first_seen=at, last_seen=at, clock=interaction.received_at)
+    clock = max(old_shard.clock, interaction.received_at)
+    log = old_shard.log
     if interaction.kind != "outcome":  # an outcome's sender has another clock
         log = interaction.source in config.log_sources
-    spans, ended_count = prune_spans(add(before.spans, at, config.session_gap_ms), clock)
+    spans, ended_count = prune_spans(add(old_shard.spans, at, config.session_gap_ms), clock)
     return Shard(
-        first_seen=min(before.first_seen, at),
-        last_seen=max(before.last_seen, at),
+        first_seen=min(old_shard.first_seen, at),
+        last_seen=max(old_shard.last_seen, at),
         clock=clock,
         log=log,
-        interactions=before.interactions + 1,
-        identifiers=_identifiers(before.identifiers, interaction),
-        kept=_aggregates(before.kept, facts, clock, config) if counts else before.kept,
-        begun=drop_expired(before.begun, clock) if before.begun else before.begun,
+        interactions=old_shard.interactions + 1,
+        identifiers=_identifiers(old_shard.identifiers, interaction),
+        kept=_aggregates(old_shard.kept, facts, clock, config) if is_included else old_shard.kept,
+        begun=drop_expired(old_shard.begun, clock) if old_shard.begun else old_shard.begun,
         spans=spans,
-        ended=before.ended + ended_count,
-        sequences=_sequences(before.sequences, facts, config) if counts else before.sequences,
+        ended=old_shard.ended + ended_count,
+        sequences=_sequences(old_shard.sequences, facts, config)
+        if is_included
+        else old_shard.sequences,
     )
 
 
@@ -80,15 +82,15 @@ def _sequences(
     dropped."""
     if not (config.sequences or sequences):
         return sequences
-    after = {}
+    retained_marks = {}
     for sequence in config.sequences:
         new_mark = mark(sequence, facts)
         marks = prune_marks(sequences.get(sequence.name, ()), sequence, facts.now_ms)
         if new_mark is not None:
             marks = union_of_marks(marks, (new_mark,))
         if marks:
-            after[sequence.name] = marks
-    return after
+            retained_marks[sequence.name] = marks
+    return retained_marks
 
 
 def _identifiers(identifiers: dict[str, int], interaction: Interaction) -> dict[str, int]:
@@ -115,7 +117,7 @@ def _aggregates(
     Aggregates of other configurations stay unchanged: while a configuration comes into force, the
     next interaction may be stamped with another one.
     """
-    after = dict(parts)
+    new_parts = dict(parts)
     for key, part in parts_of(facts, config):
-        after[key] = join(shape_of(key), parts.get(key), part, clock)
-    return after
+        new_parts[key] = join(shape_of(key), parts.get(key), part, clock)
+    return new_parts

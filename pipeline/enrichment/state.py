@@ -30,8 +30,8 @@ class BigSum(Struct, frozen=True, array_like=True, tag=4):
 
 
 Cell: TypeAlias = Scalar | Value | BigSum
-"""Sum of interactions: a count or a sum (in millionths), the least or greatest value, or
-the first or latest one."""
+"""Combined value of interactions: a count or a sum (in millionths), the least or greatest value,
+or the first or latest one."""
 
 
 class Panes(Struct, frozen=True, array_like=True, tag=1):

@@ -164,21 +164,21 @@ def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> RowTransi
         return RowTransition(row, (output,))
     if not row.shards.here:
         row = replace(row, shown={})
-    arrive = _send_shard(move, destination(move), departure.part)
-    return RowTransition(row, (output, arrive, *_refresh(key, move, row, rules)))
+    shard_emit = _send_shard(move, destination(move), departure.part)
+    return RowTransition(row, (output, shard_emit, *_refresh(key, move, row, rules)))
 
 
 def _arrive(
-    key: str, arrive: Control, row: ProfileState, rules: Rules
+    key: str, control: Control, row: ProfileState, rules: Rules
 ) -> RowTransition[ProfileState] | DeadLetter:
-    if arrive.state is None:
+    if control.state is None:
         return DeadLetter("empty-record", "state: an arrival must carry the shard")
-    part = _shard_decoder.decode(arrive.state)
-    shards = row.shards.receive(arrive, part, partial(merge, config=rules.config))
+    part = _shard_decoder.decode(control.state)
+    shards = row.shards.receive(control, part, partial(merge, config=rules.config))
     if isinstance(shards, Away):
-        return RowTransition(row, (_send_shard(arrive, shards, part),))
-    row = replace(row, root=row.root or arrive.to_root or "", shards=shards)
-    return RowTransition(row, _refresh(key, arrive, row, rules))
+        return RowTransition(row, (_send_shard(control, shards, part),))
+    row = replace(row, root=row.root or control.to_root or "", shards=shards)
+    return RowTransition(row, _refresh(key, control, row, rules))
 
 
 def _record_belonging(
@@ -199,31 +199,33 @@ def _record_belonging(
 
 
 def _erase(
-    key: str, erase: Control, state: ProfileState | None, rules: Rules
+    key: str, control: Control, state: ProfileState | None, rules: Rules
 ) -> Outcome[ProfileState]:
-    """Forget an identifier, and shards of it."""
-    if erase.state is None:
+    """Forget an identifier, and the shards that the erasure names."""
+    if control.state is None:
         return DeadLetter("empty-record", "state: an erase must name the shards to forget")
-    erasure = _erasure_decoder.decode(erase.state)
-    output = Emit(topics.ENRICHED, key, Enriched(control=erase))
+    erasure = _erasure_decoder.decode(control.state)
+    output = Emit(topics.ENRICHED, key, Enriched(control=control))
     if state is None:
         return Forward((output,))
-    transition = catch_up(key, state, erase.at, rules)
+    transition = catch_up(key, state, control.at, rules)
     row = transition.row
     shards = row.shards.without(erasure.shards)
     parts = {
-        name: _strip(shard, shard.identifiers if name in erasure.anonymous else {erase.identifier})
+        name: _strip(
+            shard, shard.identifiers if name in erasure.anonymous else {control.identifier}
+        )
         for name, shard in shards.here.items()
     }
-    shown_at = {name: at for name, at in state.shown.items() if name != erase.identifier}
+    shown_at = {name: at for name, at in state.shown.items() if name != control.identifier}
     row = replace(row, shards=replace(shards, here=parts), shown=shown_at)
     if not erasure.shown_only:
-        row = replace(row, belongings=remove_identifier(row.belongings, erase.identifier))
+        row = replace(row, belongings=remove_identifier(row.belongings, control.identifier))
     if not (parts or row.shards.away or row.belongings):
-        return Ok(None, (*transition.emits, output, *_refresh(key, erase, row, rules)))
-    refresh_emits = _refresh(key, erase, row, rules) if state.shards.here else ()
+        return Ok(None, (*transition.emits, output, *_refresh(key, control, row, rules)))
+    refresh_emits = _refresh(key, control, row, rules) if state.shards.here else ()
     return outcome_with_wake(
-        row, (*transition.emits, output, *refresh_emits), profile_at(row, erase.at, rules), rules
+        row, (*transition.emits, output, *refresh_emits), profile_at(row, control.at, rules), rules
     )
 
 
@@ -231,8 +233,8 @@ def _strip(shard: Shard, names: Collection[str | None]) -> Shard:
     """Return the shard without the identifiers `names`, shown by its interactions."""
     if shard.identifiers.keys().isdisjoint(names):
         return shard
-    rest = {name: at for name, at in shard.identifiers.items() if name not in names}
-    return replace(shard, identifiers=rest)
+    identifiers = {name: at for name, at in shard.identifiers.items() if name not in names}
+    return replace(shard, identifiers=identifiers)
 
 
 def _begin(control: Control, row: ProfileState) -> RowTransition[ProfileState] | DeadLetter:
@@ -247,7 +249,8 @@ def _begin(control: Control, row: ProfileState) -> RowTransition[ProfileState] |
 def _fill(
     control: Control, row: ProfileState
 ) -> RowTransition[ProfileState] | Redirect | Drop | DeadLetter:
-    """Back-fill a shard's aggregates, wherever the shard moved; drop it for a forgotten shard."""
+    """Back-fill a shard's aggregates; redirect the fill of a moved shard, and drop that of a
+    forgotten one."""
     name = control.shard
     if control.state is None or name is None:
         return DeadLetter("empty-record", "state, shard: a fill must have both")
@@ -264,24 +267,24 @@ def _fill(
 
 def _send_shard(cause: Control, target: Away, shard: Shard) -> Emit:
     subject = f"enrichment/{cause.shard}/{target.version}"
-    arrive = arrival(
+    control = arrival(
         cause, target, _shard_encoder.encode(shard), control_id(cause.control_id, "arrive", subject)
     )
-    return Emit(topics.IDENTIFIED, target.to_profile, Identified(control=arrive))
+    return Emit(topics.IDENTIFIED, target.to_profile, Identified(control=control))
 
 
 def _refresh(key: str, cause: Control, row: ProfileState, rules: Rules) -> tuple[Emit, Emit]:
     moment = profile_at(row, cause.at, rules)
-    latest_shard = view.latest_shard(row)
+    latest_shard_name = view.latest_shard_name(row)
     refresh = Control(
         control_id=control_id(cause.control_id, "refresh", key),
         kind="refresh",
         at=moment.at,
         cause=cause.control_id,
         config=cause.config,
-        shard=latest_shard,
-        to_root=row.root if latest_shard is not None else None,
-        version=cause.version if latest_shard == cause.shard else 0,
+        shard=latest_shard_name,
+        to_root=row.root if latest_shard_name is not None else None,
+        version=cause.version if latest_shard_name == cause.shard else 0,
     )
     enriched = Enriched(control=refresh, profile=_section(moment, rules))
     return Emit(topics.ENRICHED, key, enriched), _snapshot(key, row, moment, rules)

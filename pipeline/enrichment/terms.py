@@ -33,7 +33,7 @@ def terms_after(terms: Terms, floor: int) -> tuple[str, ...]:
 
 
 def next_departure(terms: Terms, floor: int) -> int | None:
-    """Return the first moment after `floor` that a text belongs to."""
+    """Return the first moment after `floor` of a text; None: there is none."""
     return min((at for at in terms.ats.values() if at > floor), default=None)
 
 

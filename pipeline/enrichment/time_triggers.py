@@ -1,7 +1,8 @@
 """Time triggers: the moments at which time alone changes a profile or its segments.
 
 Enrichment alone processes them, for itself and for segmentation, so that they stay in order even
-after long downtime: before each record those up to its time, and the others when a `timer` fires.
+after long downtime: it processes the moments up to the time of a record before the record, and the
+remaining ones when a `timer` fires.
 Segmentation receives a `timer` control for each, with the traits of that moment.
 """
 
@@ -24,8 +25,8 @@ from pipeline.rules import Rules
 
 
 class ProfileMoment(Struct, frozen=True):
-    """Profile at `at` (ms): its shards, and all traits, scores included; without shards no
-    traits."""
+    """Profile at `at` (ms): its shards, and all traits, scores included; there are none
+    without shards."""
 
     at: int
     shards: tuple[Shard, ...]

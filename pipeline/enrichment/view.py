@@ -31,16 +31,16 @@ def shards_of(
     return restrict_identifiers(shards, customer_identifiers(state.belongings, shown_at))
 
 
-def latest_shard(state: ProfileState) -> str | None:
-    """Return the shard of the latest interaction; None when there is none."""
+def latest_shard_name(state: ProfileState) -> str | None:
+    """Return the name of the shard with the latest interaction; None without shards."""
     parts = state.shards.here
     return max(parts, key=lambda name: (parts[name].last_seen, name), default=None)
 
 
 def is_on_log_clock(state: ProfileState) -> bool:
     """Return whether the profile's time is that of a log's own clock."""
-    latest = latest_shard(state)
-    return latest is not None and state.shards.here[latest].log
+    name = latest_shard_name(state)
+    return name is not None and state.shards.here[name].log
 
 
 def moment(state: ProfileState, shards: Iterable[Shard], now_ms: int) -> int:
@@ -74,9 +74,9 @@ def next_due(
     config: Configuration,
 ) -> int | None:
     """Return the next time (ms) after `now_ms` at which time alone may change a segment or its
-    inputs.
+    inputs; None: there is none.
 
-    `known_traits`: those at `now_ms`.
+    `known_traits`: the traits at `now_ms`.
     """
     all_shards = with_backfills(shards)
     changes = [next_change(trait, all_shards, now_ms) for trait in config.traits if trait.timed]
@@ -113,7 +113,7 @@ def snapshot(
     now_ms: int,
     config: Configuration,
 ) -> Profile:
-    """Return the value of `profiles`."""
+    """Return the profile as `profiles` has it."""
     shards = shards_of(state)
     last_seen = max(shard.last_seen for shard in shards)
     return Profile(
@@ -143,7 +143,7 @@ def _built_in_traits(
     yield "sessions", len(spans) + sum(shard.ended for shard in shards)
     yield "session_started_at", spans[-1].first
     yield "identifiers", len(identifiers)
-    yield from _addresses(identifiers)
+    yield from _identifier_traits(identifiers)
 
 
 def _identifiers(shards: Sequence[Shard]) -> dict[str, int]:
@@ -153,7 +153,7 @@ def _identifiers(shards: Sequence[Shard]) -> dict[str, int]:
     return identifiers
 
 
-def _addresses(identifiers: dict[str, int]) -> Iterable[tuple[str, Scalar]]:
+def _identifier_traits(identifiers: dict[str, int]) -> Iterable[tuple[str, Scalar]]:
     for key in sorted(identifiers, key=lambda key: (identifiers[key], key)):
         identifier = Identifier.parse(key)
         yield f"identifier.{identifier.namespace}", identifier.value

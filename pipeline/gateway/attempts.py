@@ -21,7 +21,7 @@ _RETENTION_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
+class _FailedAttempt:
     """Failed attempt; `at_s`: time of the failure, by the clock of `Attempts`."""
 
     seed: UUID
@@ -35,7 +35,7 @@ class Attempts:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._attempts: dict[bytes, _Attempt] = {}
+        self._attempts: dict[bytes, _FailedAttempt] = {}
         self._clock = clock
 
     def ids(self, source: str, body: bytes) -> MessageIds:
@@ -47,7 +47,7 @@ class Attempts:
 
     def add(self, source: str, body: bytes, ids: MessageIds) -> None:
         """Keep the ids for a retry; above a limit the oldest are dropped."""
-        self._attempts[_digest(source, body)] = _Attempt(ids.seed, self._clock())
+        self._attempts[_digest(source, body)] = _FailedAttempt(ids.seed, self._clock())
         if len(self._attempts) > _MAX_ATTEMPTS:
             del self._attempts[next(iter(self._attempts))]
 

@@ -37,7 +37,7 @@ _SUCCESS: Final = b'{"success":true}'
 
 
 class RejectedItem(Struct, frozen=True):
-    """Refusal of one item of a request."""
+    """Refused item of a request, by its index."""
 
     index: int
     code: str
@@ -77,7 +77,7 @@ def message_endpoint(kind: Kind) -> Endpoint:
         if isinstance(result, Refusal):
             return result
         failure = await gateway.write([TracedInteraction(result, trace_of(request))])
-        post.note_attempt(acknowledged=failure is None)
+        post.note_attempt(is_acknowledged=failure is None)
         if failure is not None:
             return refuse_unavailable(failure.detail)
         return Response(_SUCCESS, media_type=JSON)
@@ -88,7 +88,7 @@ def message_endpoint(kind: Kind) -> Endpoint:
 async def accept_batch(gateway: Gateway, request: Request) -> Response | Refusal:
     """Accept the valid messages; the others become dead letters, listed in the answer."""
     limits = gateway.limits
-    parse = partial(decode_parts, decoder=BATCH_DECODER, parts="batch", max_items=limits.items)
+    parse = partial(decode_parts, decoder=BATCH_DECODER, parts="batch", max_items=limits.max_items)
     post = await receive(gateway, request, limits.batch_bytes, parse)
     if isinstance(post, Refusal):
         return post
@@ -103,7 +103,7 @@ async def accept_batch(gateway: Gateway, request: Request) -> Response | Refusal
     form = RecordForm(MESSAGE_DECODER, convert, limits.message_bytes)
     items = [ValidatedMessage(raw, take_in(raw, form)) for raw in messages]
     answer = await write_and_answer(gateway, items, trace_of(request))
-    post.note_attempt(acknowledged=isinstance(answer, Response))
+    post.note_attempt(is_acknowledged=isinstance(answer, Response))
     return answer
 
 
@@ -128,8 +128,8 @@ async def write_and_answer(
         gateway.metrics.count_rejected(refusal)
         if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
             return refusal
-    dead = [_dead_letter(refusal, raw) for _, raw, refusal in refusals]
-    failure = await gateway.write(interactions, dead)
+    dead_letters = [_dead_letter(refusal, raw) for _, raw, refusal in refusals]
+    failure = await gateway.write(interactions, dead_letters)
     if failure is not None:
         return refuse_unavailable(failure.detail)
     rejections = tuple(

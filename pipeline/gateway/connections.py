@@ -31,7 +31,7 @@ _WATCH_INTERVAL_S: Final = 0.5
 _MAX_FRAMING: Final = 8
 """Bytes of chunk framing allowed per byte of body; a chunk of one byte needs five."""
 
-_RESERVED_FILES: Final = 64
+_RESERVED_FILE_COUNT: Final = 64
 """Number of descriptors reserved for Kafka's connections and the view's files."""
 
 _MIN_CONNECTIONS: Final = 8
@@ -60,8 +60,8 @@ class Phase(IntEnum):
 class ConnectionLimits:
     """Limits on connections in total and per address, bytes of a header, seconds of each phase."""
 
-    connections: int
-    per_address: int
+    max_connections: int
+    max_per_address: int
     header_bytes: int
     header_s: float
     body_s: float
@@ -85,7 +85,7 @@ def connections_within_descriptors(limit: int) -> int:
         soft_limit = hard_limit
     if soft_limit == resource.RLIM_INFINITY:
         return limit
-    free_count = soft_limit - sum(1 for _ in Path("/dev/fd").iterdir()) - _RESERVED_FILES
+    free_count = soft_limit - sum(1 for _ in Path("/dev/fd").iterdir()) - _RESERVED_FILE_COUNT
     room = max(_MIN_CONNECTIONS, min(limit, free_count // 2))
     if room < limit:
         _log.warning("%s descriptors allow %s connections, not %s", soft_limit, room, limit)
@@ -122,9 +122,9 @@ class Guard:
     def admit(self, connection: "GuardedProtocol") -> bool:
         """Admit a connection, perhaps in place of another; return False if none can be evicted."""
         address = connection.address
-        if self._addresses[address] >= self.limits.per_address:
+        if self._addresses[address] >= self.limits.max_per_address:
             has_room = self._evict(address)
-        elif len(self._open) >= self.limits.connections:
+        elif len(self._open) >= self.limits.max_connections:
             has_room = self._evict(None)
         else:
             has_room = True
@@ -217,7 +217,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(self._header_refusal())
 
     def time_out(self) -> None:
-        """Answer 408 naming the missing part; close at once where a request is being answered."""
+        """Answer 408 naming the missing part; close at once if nothing is missing."""
         was_answered = self._answer_count >= self._begin_count
         if was_answered or self.phase is Phase.ANSWER:
             self.abort()

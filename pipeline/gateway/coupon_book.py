@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 _TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.05
-_BATCH: Final = 500
+_MAX_BATCH_SIZE: Final = 500
 
 
 class Redemption(Struct, frozen=True, array_like=True):
@@ -61,8 +61,10 @@ class CouponBook:
             list
         )
         self.is_current = False
+        """Whether the topic has been read up to its end."""
 
     def find(self, code: str) -> Coupon | None:
+        """Return a coupon; None: this code was not issued."""
         row = self._rows.get(code.encode())
         return None if row is None else self._decoder.decode(row)
 
@@ -166,7 +168,7 @@ class CouponReader:
             while not self._closing:
                 message = self._consumer.poll(_POLL_S)
                 if message is not None:
-                    self._hand_over([message, *self._consumer.consume(_BATCH, 0)])
+                    self._hand_over([message, *self._consumer.consume(_MAX_BATCH_SIZE, 0)])
         except Exception as error:
             _log.exception("coupons cannot be read")
             self._fail(f"coupons: {error}")

@@ -30,7 +30,7 @@ from pipeline.model.decision import Action, Reply
 from pipeline.model.interaction import DecideRequest, Interaction
 
 _MAX_PLACEMENTS: Final = 32
-_MAX_NAME: Final = 100
+_MAX_NAME_LENGTH: Final = 100
 _MAX_LIMIT: Final = 100
 
 _STALL_REASON: Final = "pipeline_stalled"
@@ -85,7 +85,7 @@ class DecideEndpoint:
     admission: DecisionAdmission
 
     async def __call__(self, gateway: Gateway, request: Request) -> Response | Refusal:
-        if not self.admission.is_loop_in_time(beginning_s(request)):
+        if not self.admission.admit_to_loop(beginning_s(request)):
             gateway.metrics.count_decision("refused")
             return _refuse_overload("this gateway has more requests than it can answer in time", 1)
         parse = partial(decode, decoder=DECIDE_DECODER)
@@ -120,7 +120,7 @@ class DecideEndpoint:
             reply = await self._write_plain(gateway, plain_record, budget_ms)
         else:
             reply = await self._ask(gateway, TracedInteraction(record, trace), budget_ms)
-        post.note_attempt(acknowledged=not isinstance(reply, UnacknowledgedWrite))
+        post.note_attempt(is_acknowledged=not isinstance(reply, UnacknowledgedWrite))
         if isinstance(reply, UnacknowledgedWrite):
             return refuse_unavailable(reply.detail)
         gateway.metrics.count_decision(_RESULTS[verdict, isinstance(reply, Reply)])
@@ -183,8 +183,8 @@ def _fail_answer(
 
 def budget_of(body: DecideBody, arrival: Arrival, gateway: Gateway) -> int:
     """Return the time budget (ms) of a request: its own, at most the gateway's."""
-    log = arrival.source.clock == "log"
-    limit = gateway.limits.log_decide_ms if log else gateway.limits.decide_ms
+    is_log = arrival.source.clock == "log"
+    limit = gateway.limits.log_decide_ms if is_log else gateway.limits.decide_ms
     return min(body.budget_ms or gateway.limits.decide_ms, limit)
 
 
@@ -197,8 +197,10 @@ def _to_interaction(
     if budget_ms <= 0:
         return refuse("invalid_field", "budget_ms", "budget_ms must be positive")
     names = [_name_of(placement) for placement in body.placements]
-    if not 0 < len(names) <= _MAX_PLACEMENTS or not all(0 < len(n) <= _MAX_NAME for n in names):
-        message = f"give 1 to {_MAX_PLACEMENTS} names of at most {_MAX_NAME} characters"
+    if not 0 < len(names) <= _MAX_PLACEMENTS or not all(
+        0 < len(n) <= _MAX_NAME_LENGTH for n in names
+    ):
+        message = f"give 1 to {_MAX_PLACEMENTS} names of at most {_MAX_NAME_LENGTH} characters"
         return refuse("invalid_field", "placements", message)
     limits = {
         placement.placement: placement.limit
@@ -232,17 +234,17 @@ def _answer(
         _name_of(placement): _answer_placement(placement, actions.get(_name_of(placement), ()))
         for placement in placements
     }
-    unknown = unknown_placements(placement_answers, config) or UNSET
+    unknown_names = unknown_placements(placement_answers, config) or UNSET
     if isinstance(reply, NoDecision):
         return DecideAnswer(
             None,
             placement_answers,
             defaulted=True,
             reason=reply.reason,
-            unknown_placements=unknown,
+            unknown_placements=unknown_names,
         )
     return DecideAnswer(
-        reply.decision_id, placement_answers, defaulted=False, unknown_placements=unknown
+        reply.decision_id, placement_answers, defaulted=False, unknown_placements=unknown_names
     )
 
 

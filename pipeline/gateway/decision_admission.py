@@ -19,7 +19,7 @@ _MIN_INTERVAL_S: Final = 0.1
 _MEMORY_S: Final = 1.0
 """Time for which a formerly closed gate closes again without waiting for its interval."""
 
-_PROBE_INTERVALS: Final = 10
+_PROBE_INTERVAL_COUNT: Final = 10
 """Number of intervals between two requests that a closed gate admits, which may wait in vain."""
 
 _RATE_S: Final = 1.0
@@ -70,8 +70,8 @@ class DelayGate:
         elif self._excess_start_s is None:
             self._excess_start_s = now_s - (delay_s - self._target_s)
 
-    def is_open(self, delay_s: float, now_s: float) -> bool:
-        """Note a delay, and return whether another request may pass."""
+    def admit(self, delay_s: float, now_s: float) -> bool:
+        """Note a delay, and a request where it may pass; return whether it may."""
         self.note(delay_s, now_s)
         if self._excess_start_s is None:
             return True
@@ -79,7 +79,7 @@ class DelayGate:
         if now_s - self._excess_start_s < patience_s:
             return True
         self._last_closed_s = now_s
-        if now_s - self._last_probe_s < self._interval_s * _PROBE_INTERVALS:
+        if now_s - self._last_probe_s < self._interval_s * _PROBE_INTERVAL_COUNT:
             return False
         self._last_probe_s = now_s
         return True
@@ -89,7 +89,7 @@ class DelayGate:
         return now_s - self._last_closed_s < period_s
 
 
-class _InFlight:
+class _InFlightDecisions:
     """Decisions in flight of one partition, in the order of requests."""
 
     def __init__(self, gate: DelayGate) -> None:
@@ -134,27 +134,28 @@ class _InFlight:
 class DecisionAdmission:
     """Admission of the decisions of one gateway.
 
-    `partitions`: of `interactions`; `budget_s`: default time budget; `clock` returns monotonic
+    `partition_count`: of `interactions`; `budget_s`: default time budget; `clock` returns monotonic
     seconds. Targets and intervals have a minimum, so that a machine that needs most of a budget for
     each decision does not count as one with a backlog.
     """
 
-    def __init__(self, partitions: int, budget_s: float, clock: Callable[[], float]) -> None:
+    def __init__(self, partition_count: int, budget_s: float, clock: Callable[[], float]) -> None:
         self._clock = clock
         interval_s = max(budget_s, _MIN_INTERVAL_S)
         self._target_s = max(budget_s, _MIN_TARGET_S)
-        gates = [DelayGate(self._target_s, interval_s) for _ in range(partitions + 1)]
+        gates = [DelayGate(self._target_s, interval_s) for _ in range(partition_count + 1)]
         *queue_gates, self._loop_gate = gates
-        self._queues = [_InFlight(gate) for gate in queue_gates]
-        self._queue_by_request: dict[str, _InFlight] = {}
+        self._queues = [_InFlightDecisions(gate) for gate in queue_gates]
+        self._queue_by_request: dict[str, _InFlightDecisions] = {}
 
-    def is_loop_in_time(self, start_s: float) -> bool:
-        """Return whether this process keeps up, judged by a request that began at `start_s`."""
+    def admit_to_loop(self, start_s: float) -> bool:
+        """Return whether a request that began at `start_s` may pass; if not, this process is
+        late."""
         now_s = self._clock()
-        return self._loop_gate.is_open(now_s - start_s, now_s)
+        return self._loop_gate.admit(now_s - start_s, now_s)
 
     def judge(self, key: str, budget_s: float) -> AdmissionVerdict:
-        """Return whether a decision on an interaction's key may be requested now.
+        """Return the verdict on a request for a decision on an interaction's key.
 
         After a delay of a partition, the decisions in flight are limited to those that return in
         time, since the age of the oldest shows an overload only after it has queued up.
@@ -162,9 +163,9 @@ class DecisionAdmission:
         queue, now_s = self._queue_of(key), self._clock()
         target_s = max(self._target_s, budget_s)
         age_s = queue.oldest_age_s(now_s)
-        is_open = queue.gate.is_open(age_s, now_s) or age_s <= target_s
+        may_pass = queue.gate.admit(age_s, now_s) or age_s <= target_s
         is_bounded = queue.gate.was_closed(now_s, _BOUND_S)
-        if is_open and (not is_bounded or queue.has_room(target_s * _BUDGET_SHARE, now_s)):
+        if may_pass and (not is_bounded or queue.has_room(target_s * _BUDGET_SHARE, now_s)):
             return AdmissionVerdict.ADMIT
         return (
             AdmissionVerdict.OVERLOADED if queue.replies_per_s(now_s) else AdmissionVerdict.STALLED
@@ -192,5 +193,5 @@ class DecisionAdmission:
         now_s = self._clock()
         return max(queue.oldest_age_s(now_s) for queue in self._queues)
 
-    def _queue_of(self, key: str) -> _InFlight:
+    def _queue_of(self, key: str) -> _InFlightDecisions:
         return self._queues[partition_for_key(key, len(self._queues))]

@@ -15,19 +15,19 @@ from pipeline.model.interaction import Interaction
 
 _log = logging.getLogger(__name__)
 
-_GIVE_UP_S: Final = 120
+_MAX_RETRY_S: Final = 120
 _MAX_WAIT_S: Final = 5
 
 
-class LateReplies:
-    """Writer of an `expired` outcome for each action of a late reply."""
+class LateReplyExpiry:
+    """Expiry of late replies: writes an `expired` outcome for each of their actions."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._tasks: set[asyncio.Task[None]] = set()
 
     def expire(self, reply: Reply) -> None:
-        """Start writing and return at once; retry while Kafka is away."""
+        """Start writing and return at once; retry for two minutes while Kafka is away."""
         actions = [action for answer in reply.answers for action in answer.actions]
         if not actions:
             return
@@ -45,7 +45,7 @@ class LateReplies:
         retry = AsyncRetrying(
             retry=retry_if_result(lambda failure: failure is not None),
             wait=wait_exponential_jitter(max=_MAX_WAIT_S),
-            stop=stop_after_delay(_GIVE_UP_S),
+            stop=stop_after_delay(_MAX_RETRY_S),
         )
         trace = traces.new_trace()
         records = [TracedInteraction(outcome, trace) for outcome in outcomes]

@@ -24,14 +24,14 @@ from pipeline.rules.token import TokenKey
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of requests: bytes of an unpacked body, number of items, and times in ms.
+    """Limits of requests: bytes of an unpacked body, the number of items, and times in ms.
 
     `decide_ms` is the time budget of a decision, `token_ms` the maximum age of a token.
     """
 
     message_bytes: int
     batch_bytes: int
-    items: int
+    max_items: int
     decide_ms: int
     token_ms: int
     log_decide_ms: int = 30_000
@@ -67,16 +67,17 @@ class Gateway:
     rates: RateLimits = field(default_factory=RateLimits)
 
     def configuration(self) -> Configuration | Refusal:
-        """Return the configuration in force."""
-        latest = self.configurations.latest()
-        return latest or refuse_unavailable("no configuration yet; run `kairos config apply DIR`")
+        """Return the configuration in force, or the refusal of requests while there is none."""
+        config = self.configurations.latest()
+        return config or refuse_unavailable("no configuration yet; run `kairos config apply DIR`")
 
     async def write(
         self,
         interactions: Sequence[TracedInteraction],
         dead_letters: Sequence[DeadLetterRecord] = (),
     ) -> UnacknowledgedWrite | None:
-        """Write each interaction with its trace; return None once Kafka has acknowledged them."""
+        """Write each interaction with its trace; return None once Kafka has acknowledged all
+        records, or else the failure."""
         records = [self._record(interaction) for interaction in interactions]
         records += map(self._dead_letter, dead_letters)
         failure = await self.publisher.publish(records)

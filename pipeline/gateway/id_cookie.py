@@ -39,7 +39,7 @@ async def set_id_cookie(gateway: Gateway, request: Request) -> Response | Refusa
         if domain
         else page_host == gateway_host
     ):
-        reason = "the page and the gateway must both be of this domain, or of one host without it"
+        reason = "the page and the gateway must be within this domain; without one, on one host"
         return Refusal(403, "not_first_party", reason, "domain")
     response = Response(b'{"success":true}', media_type=JSON)
     response.set_cookie(

@@ -88,8 +88,8 @@ class Metrics:
         """Show the age of the oldest decision in flight, which `age_s` returns."""
         self._oldest_age.set_function(age_s)
 
-    def count_expired(self, actions: int) -> None:
-        self._expired_actions.inc(actions)
+    def count_expired(self, action_count: int) -> None:
+        self._expired_actions.inc(action_count)
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

@@ -221,7 +221,9 @@ def _describe_post(summary: str, body: dict[str, Any], answer: str) -> dict[str,
             "security": _KEY,
             "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
             "responses": {
-                "200": _json_content("Kafka has acknowledged it", _refer_to(answer)),
+                "200": _json_content(
+                    "Answer, after Kafka has acknowledged all that was written", _refer_to(answer)
+                ),
                 **errors,
             },
         }

@@ -50,7 +50,7 @@ class _OutcomeIntake:
 
 async def accept_outcomes(gateway: Gateway, request: Request) -> Response | Refusal:
     """Accept one outcome, or the valid ones of several under `outcomes`."""
-    parse = partial(_envelope, max_items=gateway.limits.items)
+    parse = partial(_envelope, max_items=gateway.limits.max_items)
     post = await receive(gateway, request, gateway.limits.batch_bytes, parse)
     if isinstance(post, Refusal):
         return post

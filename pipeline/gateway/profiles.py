@@ -62,7 +62,7 @@ class _ProfileRequest:
 
     identifier: Identifier
     config: Configuration
-    export: bool
+    is_export: bool
     refusal: Refusal | None = None
 
 
@@ -81,7 +81,7 @@ class ProfileEndpoints:
             return query
         if not self.view_updater.is_current:
             return refuse_unavailable("the profiles are still being read from Kafka")
-        profile = await asyncio.to_thread(self._export if query.export else self._find, query)
+        profile = await asyncio.to_thread(self._export if query.is_export else self._find, query)
         if profile is None:
             message = f"no person has the identifier {query.identifier.key}"
             return query.refusal or Refusal(404, "unknown_profile", message, "value")
@@ -93,7 +93,7 @@ class ProfileEndpoints:
         query = _parse_request(gateway, request)
         if isinstance(query, Refusal):
             return query
-        if query.export:
+        if query.is_export:
             return Refusal(405, "method_not_allowed", "an export cannot be deleted")
         if query.refusal is not None and await asyncio.to_thread(self._find, query) is None:
             return query.refusal
@@ -136,22 +136,22 @@ def _parse_request(gateway: Gateway, request: Request) -> _ProfileRequest | Refu
         return refusal
     parts = _parts(request)
     if len(parts) not in (2, 3) or parts[2:] not in ([], ["export"]):
-        message = f"the path is {_PREFIX}NAMESPACE/VALUE, or that with /export; / in it is %2F"
+        message = f"give {_PREFIX}NAMESPACE/VALUE or …/VALUE/export, with %2F for a / in the value"
         return Refusal(404, "not_found", message)
-    return _resolve_identifier(config, *parts[:2], export=len(parts) == 3)
+    return _resolve_identifier(config, *parts[:2], is_export=len(parts) == 3)
 
 
 def _resolve_identifier(
-    config: Configuration, namespace: str, value: str, *, export: bool
+    config: Configuration, namespace: str, value: str, *, is_export: bool
 ) -> _ProfileRequest | Refusal:
     identifier = Identifier(namespace, value)
     normal_form = config.identity.normalise(identifier)
     if isinstance(normal_form, Identifier):
-        return _ProfileRequest(normal_form, config, export)
+        return _ProfileRequest(normal_form, config, is_export)
     if namespace not in config.identity.ranks:
         return refuse("invalid_identifier", "namespace", f"namespace: {normal_form}")
     refusal = refuse("invalid_identifier", "value", f"value: {normal_form}")
-    return _ProfileRequest(identifier, config, export, refusal)
+    return _ProfileRequest(identifier, config, is_export, refusal)
 
 
 def _parts(request: Request) -> list[str]:

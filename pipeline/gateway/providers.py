@@ -35,7 +35,7 @@ _MAX_TEXT_CHARACTERS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Post:
+class _ProviderPost:
     """Post of a provider; `fields` are its JSON, or those of its form."""
 
     provider: Provider
@@ -66,7 +66,7 @@ async def take_callback(gateway: Gateway, request: Request) -> Response | Refusa
     return Response(status_code=204)
 
 
-async def _read_post(gateway: Gateway, request: Request) -> _Post | Refusal:
+async def _read_post(gateway: Gateway, request: Request) -> _ProviderPost | Refusal:
     config = gateway.configuration()
     if isinstance(config, Refusal):
         return config
@@ -89,7 +89,7 @@ async def _read_post(gateway: Gateway, request: Request) -> _Post | Refusal:
     fields = _fields(request, body)
     if isinstance(fields, Refusal):
         return fields
-    return _Post(provider, provider.callbacks, config, body, fields)
+    return _ProviderPost(provider, provider.callbacks, config, body, fields)
 
 
 def _fields(request: Request, body: bytes) -> Any | Refusal:
@@ -109,8 +109,10 @@ def _check_signature(request: Request, callbacks: ProviderCallbacks, body: bytes
     if not secret or links is None:
         return refuse_unavailable("a variable in the provider's file is not set in the gateway")
     given_signature = request.headers.get(signature.header, "")
-    expected = _expected_signature(signature, secret.encode(), request, links.rstrip("/"), body)
-    if hmac.compare_digest(given_signature.encode(), expected):
+    expected_signature = _expected_signature(
+        signature, secret.encode(), request, links.rstrip("/"), body
+    )
+    if hmac.compare_digest(given_signature.encode(), expected_signature):
         return None
     return Refusal(403, "bad_signature", "this signature is not the provider's", signature.header)
 
@@ -135,7 +137,7 @@ def _expected_signature(
 
 
 def _status_outcome(
-    gateway: Gateway, request: Request, post: _Post
+    gateway: Gateway, request: Request, post: _ProviderPost
 ) -> Interaction | Refusal | None:
     """Return the outcome of a status; None for one that is not final."""
     outcome = post.callbacks.outcomes.get(text_at(post.fields, post.callbacks.status) or "")
@@ -153,7 +155,7 @@ def _status_outcome(
     return outcome_of(claims, outcome, now_ms(), properties)
 
 
-def _reply_interaction(post: _Post, text: str) -> Interaction | Refusal | None:
+def _reply_interaction(post: _ProviderPost, text: str) -> Interaction | Refusal | None:
     """Return the change of consent that a keyword asks for, or else the received message."""
     provider = post.provider
     address = Identifier(provider.namespace, _sender(post))
@@ -189,7 +191,7 @@ def _reply_interaction(post: _Post, text: str) -> Interaction | Refusal | None:
     )
 
 
-def _sender(post: _Post) -> str:
+def _sender(post: _ProviderPost) -> str:
     """Return the address of a reply.
 
     Some providers write a number in E.164 without its plus; without it, the number would count as a
@@ -199,7 +201,7 @@ def _sender(post: _Post) -> str:
     return f"+{text}" if post.provider.to == "e164" and text.isdecimal() else text
 
 
-def _reply_id(post: _Post) -> str:
+def _reply_id(post: _ProviderPost) -> str:
     """Return the provider's id of a reply, or else a digest of its content, so that it counts
     once."""
     reply_id = text_at(post.fields, post.callbacks.reply_id) or sha256(post.raw).hexdigest()

@@ -20,7 +20,9 @@ from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import DecideRequest
 
 _WAIT_MS: Final = 2_000
-_FRESH_MS: Final = 1_000
+_RETRY_MS: Final = 1_000
+"""Time for which a negative answer is reused."""
+
 _READY_MS: Final = 5_000
 """Time for which a positive answer is reused."""
 
@@ -48,15 +50,15 @@ class GatewayReadiness:
         self._pending_replies = pending_replies
         self._keys = key_per_partition("probe", partitions)
         self._lock = asyncio.Lock()
-        self._latest = _ProbeResult(0, ReadyAnswer(False, ()))
+        self._latest_result = _ProbeResult(0, ReadyAnswer(False, ()))
 
     async def check(self) -> ReadyAnswer:
         """Return the latest answer, after new probes if it is too old."""
         async with self._lock:
-            fresh_ms = _READY_MS if self._latest.answer.ready else _FRESH_MS
-            if now_ms() - self._latest.at_ms > fresh_ms:
-                self._latest = _ProbeResult(now_ms(), await self._probe())
-        return self._latest.answer
+            interval_ms = _READY_MS if self._latest_result.answer.ready else _RETRY_MS
+            if now_ms() - self._latest_result.at_ms > interval_ms:
+                self._latest_result = _ProbeResult(now_ms(), await self._probe())
+        return self._latest_result.answer
 
     async def _probe(self) -> ReadyAnswer:
         config = self._gateway.configuration()

@@ -92,7 +92,7 @@ class ReceiptAnswer(Struct, frozen=True):
     unknown_placements: tuple[str, ...] | UnsetType = UNSET
 
 
-RECEIPT: Final = msgspec.json.Decoder(ReceiptBody)
+RECEIPT_DECODER: Final = msgspec.json.Decoder(ReceiptBody)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class ReceiptEndpoint:
     expire: Callable[[Reply], None]
 
     async def __call__(self, gateway: Gateway, request: Request) -> Response | Refusal:
-        parse = partial(decode, decoder=RECEIPT)
+        parse = partial(decode, decoder=RECEIPT_DECODER)
         post = await receive(gateway, request, gateway.limits.message_bytes, parse)
         if isinstance(post, Refusal):
             return post
@@ -122,8 +122,8 @@ class ReceiptEndpoint:
         if isinstance(reply, Refusal):
             return reply
         answer = await self._answer(gateway, reply, body.width, deadline_ms)
-        unknown = unknown_placements((body.placement,), post.arrival.config)
-        return json_response(replace(answer, unknown_placements=unknown or UNSET))
+        unknown_names = unknown_placements((body.placement,), post.arrival.config)
+        return json_response(replace(answer, unknown_placements=unknown_names or UNSET))
 
     async def _answer(
         self, gateway: Gateway, reply: Reply | NoDecision, width: int, deadline_ms: int
@@ -141,24 +141,24 @@ class ReceiptEndpoint:
                 return ReceiptAnswer(
                     reply.decision_id, None, defaulted=True, reason=_COUPON_NOT_ISSUED
                 )
-        receipt = _print(action, code, width)
+        receipt = _lay_out(action, code, width)
         return ReceiptAnswer(reply.decision_id, receipt, defaulted=False)
 
-    async def _issue(self, gateway: Gateway, action: Action, left_ms: int) -> str | None:
+    async def _issue(self, gateway: Gateway, action: Action, remaining_ms: int) -> str | None:
         """Issue a coupon; return its code, or None unless Kafka acknowledges it within
-        `left_ms`."""
+        `remaining_ms`."""
         code, now = self.codes.code_of(action.action_id), now_ms()
         record = CouponRecord(code, now, action.token, now + _validity_days(action) * DAY_MS)
         value = gateway.codec.encode(topics.COUPONS, record)
         publication = gateway.publisher.publish([OutgoingRecord(topics.COUPONS, code, value)])
         try:
-            failure = await asyncio.wait_for(publication, max(left_ms, 1) / 1000)
+            failure = await asyncio.wait_for(publication, max(remaining_ms, 1) / 1000)
         except TimeoutError:
             return None
         return code if failure is None else None
 
 
-def _print(action: Action, code: str | None, width: int) -> PrintedReceipt:
+def _lay_out(action: Action, code: str | None, width: int) -> PrintedReceipt:
     paper = paper_receipt(action.content, code)
     return PrintedReceipt(
         action=to_placement_action(action),

@@ -56,7 +56,7 @@ class RedeemAnswer(Struct, frozen=True):
     treatment: str
 
 
-REDEEM: Final = msgspec.json.Decoder(RedeemBody)
+REDEEM_DECODER: Final = msgspec.json.Decoder(RedeemBody)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class RedeemEndpoint:
     book: CouponBook
 
     async def __call__(self, gateway: Gateway, request: Request) -> Response | Refusal:
-        parse = partial(decode, decoder=REDEEM)
+        parse = partial(decode, decoder=REDEEM_DECODER)
         post = await receive(gateway, request, gateway.limits.message_bytes, parse)
         if isinstance(post, Refusal):
             return post
@@ -103,11 +103,11 @@ class RedeemEndpoint:
 
     async def _write(self, gateway: Gateway, record: CouponRecord) -> Coupon | Refusal:
         """Write a redemption; return the coupon once the redemption has been read back."""
-        outgoing = OutgoingRecord(
+        outgoing_record = OutgoingRecord(
             topics.COUPONS, record.code, gateway.codec.encode(topics.COUPONS, record)
         )
         with self.book.watch_redemption(record.code, record.redemption_id or "") as redemption:
-            failure = await gateway.publisher.publish([outgoing])
+            failure = await gateway.publisher.publish([outgoing_record])
             if failure is not None:
                 return refuse_unavailable(failure.detail)
             try:

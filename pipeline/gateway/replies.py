@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 _MAX_ABANDONED_IDS: Final = 100_000
 _TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.5
-_BATCH: Final = 500
+_MAX_BATCH_SIZE: Final = 500
 
 OnLateReply: TypeAlias = Callable[[Reply], None]
 OnReply: TypeAlias = Callable[[str], None]
@@ -104,13 +104,13 @@ class ReplyReader:
 
     def start(self) -> None:
         """Start reading all later replies. Raises KafkaException if Kafka does not answer."""
-        partition = partition_for_key(self._key.decode(), self.partitions_of(topics.REPLIES))
+        partition = partition_for_key(self._key.decode(), self.partition_count(topics.REPLIES))
         topic_partition = TopicPartition(topics.REPLIES, partition)
         _, end = self._consumer.get_watermark_offsets(topic_partition, timeout=_TIMEOUT_S)
         self._consumer.assign([TopicPartition(topics.REPLIES, partition, end)])
         self._thread.start()
 
-    def partitions_of(self, topic: str) -> int:
+    def partition_count(self, topic: str) -> int:
         """Return a topic's partition count. Raises KafkaException."""
         metadata = self._consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
         if metadata.error is not None:
@@ -126,7 +126,7 @@ class ReplyReader:
         while not self._closing:
             message = self._consumer.poll(_POLL_S)
             if message is not None:
-                self._deliver([message, *self._consumer.consume(_BATCH, 0)])
+                self._deliver([message, *self._consumer.consume(_MAX_BATCH_SIZE, 0)])
 
     def _deliver(self, messages: Sequence[Message]) -> None:
         replies = [reply for reply in map(self._decode, messages) if reply is not None]

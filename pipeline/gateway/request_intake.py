@@ -41,17 +41,17 @@ class ReceivedRequest(Generic[B]):
     ids: MessageIds
     gateway: Gateway
 
-    def note_attempt(self, *, acknowledged: bool) -> None:
+    def note_attempt(self, *, is_acknowledged: bool) -> None:
         """Note whether Kafka acknowledged the body, for its retry."""
         attempts, source = self.gateway.attempts, self.arrival.source.name
-        if acknowledged:
+        if is_acknowledged:
             attempts.remove(source, self.raw)
         else:
             attempts.add(source, self.raw, self.ids)
 
 
 @dataclass(frozen=True, slots=True)
-class _Post:
+class _ReadBody:
     """Body, with the source of the key in the header; `source` None: the header has no key."""
 
     raw: bytes
@@ -85,7 +85,7 @@ async def receive(
     return ReceivedRequest(post.raw, decoded_body, arrival, ids, gateway)
 
 
-async def _read(gateway: Gateway, request: Request, limit: int) -> _Post | Refusal:
+async def _read(gateway: Gateway, request: Request, limit: int) -> _ReadBody | Refusal:
     """Read the body, after checking the key in the header.
 
     Without a key in the header, the sender is unknown until the body, which must contain the key,
@@ -105,7 +105,7 @@ async def _read(gateway: Gateway, request: Request, limit: int) -> _Post | Refus
     raw = await body.read(request, limit)
     if isinstance(raw, Refusal):
         return raw
-    return _Post(raw, source, config)
+    return _ReadBody(raw, source, config)
 
 
 def _admit(

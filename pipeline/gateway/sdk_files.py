@@ -14,9 +14,9 @@ from starlette.routing import Route
 _FOLDER: Final = Path(__file__).parent / "sdk"
 _SCRIPT: Final = "sdk.js"
 _MEDIA: Final = "text/javascript; charset=utf-8"
-_FOR_EVER: Final = "public, max-age=31536000, immutable"
-_FOR_AN_HOUR: Final = "public, max-age=3600, stale-while-revalidate=86400"
-_DIGITS: Final = 16
+_ENDLESS_CACHE: Final = "public, max-age=31536000, immutable"
+_HOUR_CACHE: Final = "public, max-age=3600, stale-while-revalidate=86400"
+_DIGIT_COUNT: Final = 16
 """Number of hexadecimal digits of a digest in a path."""
 
 _MODULE: Final = (
@@ -38,7 +38,7 @@ class ScriptFile:
     def of(cls, body: bytes) -> "ScriptFile":
         """Compress a file; equal bodies give equal compressed bytes."""
         gzip_body = gzip.compress(body, 9, mtime=0)
-        return cls(body, gzip_body, sha256(body).hexdigest()[:_DIGITS])
+        return cls(body, gzip_body, sha256(body).hexdigest()[:_DIGIT_COUNT])
 
     def answer(self, request: Request, cache: str) -> Response:
         """Answer with the file, or 304 where the browser has it."""
@@ -76,10 +76,10 @@ def script_routes() -> Iterable[Route]:
     and by the path of Segment's own snippet."""
     files = script_files()
     for name, file in files.items():
-        yield _route(f"/{name}", file, _FOR_AN_HOUR)
+        yield _route(f"/{name}", file, _HOUR_CACHE)
     script = files[_SCRIPT]
-    yield _route(f"/sdk-{script.digest}.js", script, _FOR_EVER)
-    yield _route("/analytics.js/v1/{key}/analytics.min.js", script, _FOR_AN_HOUR)
+    yield _route(f"/sdk-{script.digest}.js", script, _ENDLESS_CACHE)
+    yield _route("/analytics.js/v1/{key}/analytics.min.js", script, _HOUR_CACHE)
 
 
 def _route(path: str, file: ScriptFile, cache: str) -> Route:

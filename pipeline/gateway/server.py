@@ -28,7 +28,7 @@ from pipeline.gateway.connections import (
 from pipeline.gateway.coupon_book import CouponDesk, CouponReader
 from pipeline.gateway.decide import DecideEndpoint
 from pipeline.gateway.decision_admission import DecisionAdmission
-from pipeline.gateway.expired_replies import LateReplies
+from pipeline.gateway.expired_replies import LateReplyExpiry
 from pipeline.gateway.gateway import Gateway, Limits
 from pipeline.gateway.metrics import Metrics
 from pipeline.gateway.profiles import ProfileEndpoints
@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 _BACKLOG: Final = 2048
 _GRACE_S: Final = 15
-_ANSWER_S: Final = 120.0
+_MAX_ANSWER_S: Final = 120.0
 """Longer than the transmission of any answer to a client that reads it."""
 
 _START_S: Final = 30.0
@@ -81,17 +81,19 @@ async def _serve(settings: Settings, instance: str, listener: socket.socket) -> 
     announce(settings.home, instance, "starting", ports)
     shutdown = _Shutdown()
     gateway = _open_gateway(settings, instance, shutdown)
-    late_replies = LateReplies(gateway)
+    late_replies = LateReplyExpiry(gateway)
     partitions = len(partition_ends(settings.kafka(), topics.INTERACTIONS))
     clock = asyncio.get_running_loop().time
     admission = DecisionAdmission(partitions, settings.decide_budget_ms / 1000, clock)
     gateway.metrics.follow_oldest_decision(admission.oldest_age_s)
     pending_replies = PendingReplies(late_replies.expire, admission.note_reply)
-    replies = ReplyReader(settings.kafka(), instance, gateway.codec, pending_replies)
-    readiness = GatewayReadiness(gateway, pending_replies, replies.partitions_of(topics.PROBES))
+    reply_reader = ReplyReader(settings.kafka(), instance, gateway.codec, pending_replies)
+    readiness = GatewayReadiness(
+        gateway, pending_replies, reply_reader.partition_count(topics.PROBES)
+    )
     profiles = _open_profiles(settings, instance, gateway.codec, shutdown)
     coupons = _start_coupons(settings, instance, gateway.codec, shutdown)
-    replies.start()  # last: librdkafka's metadata call can hang while another thread polls
+    reply_reader.start()  # last: librdkafka's metadata call can hang while another thread polls
     desk = CouponDesk(CouponCodes(settings.signing_secret()), coupons.book)
     guard = Guard(_connection_limits(settings), gateway.metrics)
     decide = DecideEndpoint(pending_replies, admission)
@@ -105,7 +107,7 @@ async def _serve(settings: Settings, instance: str, listener: socket.socket) -> 
     guard_task.cancel()
     announce(settings.home, instance, "stopping", ports)
     await late_replies.close()
-    replies.close()
+    reply_reader.close()
     profiles.view_updater.close()
     profiles.view.close()
     coupons.close()
@@ -124,7 +126,7 @@ def _open_gateway(settings: Settings, instance: str, shutdown: "_Shutdown") -> G
         limits=Limits(
             message_bytes=settings.gateway_message_bytes,
             batch_bytes=settings.gateway_batch_bytes,
-            items=settings.gateway_batch_items,
+            max_items=settings.gateway_batch_items,
             decide_ms=settings.decide_budget_ms,
             token_ms=settings.token_hours * HOUR_MS,
         ),
@@ -161,13 +163,13 @@ def _start_coupons(
 
 def _connection_limits(settings: Settings) -> ConnectionLimits:
     return ConnectionLimits(
-        connections=connections_within_descriptors(settings.gateway_connections),
-        per_address=settings.gateway_connections_per_address,
+        max_connections=connections_within_descriptors(settings.gateway_connections),
+        max_per_address=settings.gateway_connections_per_address,
         header_bytes=settings.gateway_header_bytes,
         header_s=settings.gateway_header_timeout_s,
         body_s=settings.gateway_body_timeout_s,
         idle_s=settings.gateway_idle_timeout_s,
-        answer_s=_ANSWER_S,
+        answer_s=_MAX_ANSWER_S,
     )
 
 
@@ -180,7 +182,7 @@ def _options(app: Starlette, guard: Guard, settings: Settings) -> uvicorn.Config
     return uvicorn.Config(
         app,
         http=cast(type[asyncio.Protocol], guard.protocol),
-        backlog=min(_BACKLOG, guard.limits.connections),
+        backlog=min(_BACKLOG, guard.limits.max_connections),
         lifespan="off",
         ws="none",
         access_log=False,
@@ -201,8 +203,8 @@ class _Shutdown:
     def attach(self, server: uvicorn.Server) -> None:
         """Attach the server to stop on failures.
 
-        From now on, ignore SIGTERM and SIGINT: uvicorn raises them again after they have ended the
-        server, when the process is already shutting down in order.
+        Ignore SIGTERM and SIGINT where uvicorn does not handle them: it raises them again after
+        they have ended the server, when the process is already shutting down in order.
         """
         self._server = server
         for number in (signal.SIGTERM, signal.SIGINT):

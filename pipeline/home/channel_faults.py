@@ -1,4 +1,4 @@
-"""Faults of channels that hold all their messages back, for `kairos doctor`.
+"""Faults of channels that hold messages back, for `kairos doctor`.
 
 Such a fault lies in the configuration, or in the environment of an adapter's process: a wrong key,
 an unset variable. The process keeps its faults in a file of its home while it runs.
@@ -41,13 +41,14 @@ class ChannelFaults:
 
     @classmethod
     def of_process(cls, home: Path, name: str) -> "ChannelFaults":
-        """Return the faults of the process announced as `name`, without any yet."""
+        """Return a record without faults for the process announced as `name`; remove an earlier
+        file."""
         faults = cls(run_folder(home) / f"{name}{_SUFFIX}")
         faults.close()
         return faults
 
     def add(self, channel: str, part: str, reason: str) -> None:
-        """Add a fault, unless it is recorded."""
+        """Record a fault, or the new reason of a recorded one."""
         reason = reason.removeprefix(f"channel {channel}: ")
         known_fault = self._faults.get((channel, part))
         if known_fault is not None and known_fault.why == reason:

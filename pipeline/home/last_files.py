@@ -34,7 +34,7 @@ def ingest_folder(home: Path) -> Path:
 
 
 def read_last_file(folder: Path) -> LastFile | None:
-    """Return the recorded last file of the list in `folder`."""
+    """Return the recorded last file of the list in `folder`; None: none is recorded."""
     return read_json(folder / _FILE, LastFile)
 
 
@@ -44,8 +44,8 @@ def write_last_file(folder: Path, last_file: LastFile) -> None:
 
 
 def find_incomplete_lists(home: Path) -> tuple[LastFile, ...]:
-    """Return the last files of lists whose next file ("lost") removes or last file ("renewed")
-    removed no members, because the earlier members are lost."""
+    """Return the last files of lists whose members are lost, or were lost before the last file,
+    which then removed no members."""
     folders = sorted((ingest_folder(home) / LISTS).glob("*/*"))
     files = map(read_last_file, folders)
     return tuple(file for file in files if file is not None and file.memory != "kept")

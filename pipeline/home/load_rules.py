@@ -77,15 +77,18 @@ def _scorers(
 
 
 def _scorer(score: Score, artifacts: Artifacts, budget_us: float) -> Scorer | str:
-    """Load a model that another process has already loaded safely, by this process's library."""
+    """Load a model once an isolated process has loaded it by the same version of the library.
+
+    Returns the reason if it is unusable.
+    """
     file = artifacts.find(score.sha256)
     if file is None or score.sha256 is None:
         return f"{score.sha256} is not in {artifacts.folder}"
-    features = len(score.features)
-    trial_mark = f"tried-{features}-{version('lightgbm')}"
+    feature_count = len(score.features)
+    trial_mark = f"tried-{feature_count}-{version('lightgbm')}"
     if not artifacts.is_marked(score.sha256, trial_mark):
-        problem = isolated_model_problem(file, features)
+        problem = isolated_model_problem(file, feature_count)
         if problem is not None:
             return problem
         artifacts.mark(score.sha256, trial_mark)
-    return load_scorer(file, features, budget_us)
+    return load_scorer(file, feature_count, budget_us)

@@ -34,12 +34,12 @@ _STRETCH: Final = 1.5
 delayed by the same factor."""
 _CUT: Final = 0.8
 _GAIN: Final = 1.15
-_SAMPLE: Final = 8
-"""Round trips whose median counts: single ones vary with the machine's other load."""
+_SAMPLE_SIZE: Final = 8
+"""Number of round trips whose median counts: a single one varies with the machine's other load."""
 _MEASUREMENT_INTERVAL_S: Final = 5.0
 """Time (s) after which the round trip with few records in flight is measured again."""
-_PROBES: Final = 4
-"""Probes in flight per window."""
+_PROBE_COUNT: Final = 4
+"""Number of probes in flight per window."""
 
 _POLL_S: Final = 0.01
 _TIMEOUT_S: Final = 10.0
@@ -68,7 +68,7 @@ class RoundTripWindow:
         if sent_at_s < self._resized_at_s:  # sent under another limit
             return
         self._round_trips_s.append(now_s - sent_at_s)
-        if len(self._round_trips_s) < _SAMPLE:
+        if len(self._round_trips_s) < _SAMPLE_SIZE:
             return
         median_s = median(self._round_trips_s)
         if self._base_s is None:
@@ -88,11 +88,11 @@ class RoundTripWindow:
         self._round_trips_s.clear()
 
 
-class _Probe(Struct, frozen=True):
-    """Probe in flight; `earlier_records`: number of records written before it."""
+class _PaceProbe(Struct, frozen=True):
+    """Probe in flight; `earlier_record_count`: number of records written before it."""
 
     request_id: str
-    earlier_records: int
+    earlier_record_count: int
     sent_at_s: float
 
 
@@ -121,7 +121,7 @@ class Pace:
         _, end = self._consumer.get_watermark_offsets(topic_partition, timeout=_TIMEOUT_S)
         self._consumer.assign([TopicPartition(topics.REPLIES, partition, end)])
         self._window = RoundTripWindow()
-        self._probes: deque[_Probe] = deque()
+        self._probes: deque[_PaceProbe] = deque()
         self._answered_ids: set[str] = set()
         self._record_count = self._passed_count = 0
         self._progress_at_s = 0.0
@@ -132,8 +132,8 @@ class Pace:
         self._record_count += 1
         if self._is_over:
             return
-        probed_count = self._probes[-1].earlier_records if self._probes else self._passed_count
-        if self._record_count - probed_count >= max(1, self._window.size // _PROBES):
+        probed_count = self._probes[-1].earlier_record_count if self._probes else self._passed_count
+        if self._record_count - probed_count >= max(1, self._window.size // _PROBE_COUNT):
             self._send_probe(next(self._next_keys))
             self._take_replies(0)
         while self._record_count - self._passed_count >= self._window.size and not self._is_over:
@@ -168,7 +168,7 @@ class Pace:
             request.request_id, "probe", identifier=key, at=at_ms, config="", request=request
         )
         self._producer.produce(topics.PROBES, self._codec.encode(topics.PROBES, probe), key)
-        self._probes.append(_Probe(request.request_id, self._record_count, now_s))
+        self._probes.append(_PaceProbe(request.request_id, self._record_count, now_s))
 
     def _take_replies(self, timeout_s: float) -> None:
         """Apply the replies received so far; a reply that overtook those of other partitions waits
@@ -184,10 +184,10 @@ class Pace:
         while self._probes and self._is_passed(self._probes[0], now_s):
             probe = self._probes.popleft()
             self._answered_ids.discard(probe.request_id)
-            self._passed_count, self._progress_at_s = probe.earlier_records, now_s
+            self._passed_count, self._progress_at_s = probe.earlier_record_count, now_s
             self._window.note(probe.sent_at_s, now_s)
 
-    def _is_passed(self, probe: _Probe, now_s: float) -> bool:
+    def _is_passed(self, probe: _PaceProbe, now_s: float) -> bool:
         """Return whether a probe was answered, or later probes were, long after it was lost."""
         if probe.request_id in self._answered_ids:
             return True

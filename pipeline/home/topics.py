@@ -16,7 +16,7 @@ from pipeline.model import topics as names
 from pipeline.settings import Settings
 
 MAX_RECORD_SETTING: Final = "max.message.bytes"
-"""Topic property that bounds its records."""
+"""Topic property that limits the size of its records."""
 TIMESTAMPS: Final = "message.timestamp.type"
 """Topic property for the clock of its records' timestamps."""
 BROKER_TIME: Final = "LogAppendTime"
@@ -48,7 +48,7 @@ class Topic:
     partitioning: Partitioning
     retention_h: float | None
 
-    def partitions(self, settings: Settings) -> int:
+    def partition_count(self, settings: Settings) -> int:
         return 1 if self.partitioning is Partitioning.SINGLE else settings.partitions
 
     def config(self, settings: Settings) -> dict[str, str]:
@@ -157,7 +157,7 @@ class EnsuredTopics:
 
 @dataclass(frozen=True, slots=True)
 class ComparedTopics:
-    """Missing topics, and those with other properties than expected."""
+    """Names of missing topics, and topics with other properties than expected."""
 
     missing: tuple[str, ...]
     mismatches: tuple[Mismatch, ...]
@@ -177,21 +177,21 @@ def ensure_topics(settings: Settings, channels: Iterable[str]) -> EnsuredTopics:
 
     Raises KafkaException if the cluster cannot be reached or refuses.
     """
-    expected = topics_for(channels)
+    expected_topics = topics_for(channels)
     admin = AdminClient({**settings.kafka(), "log_level": "0"})
     counts = _partition_counts(admin)
-    missing = [topic for topic in expected if topic.name not in counts]
-    new_topics = _create(admin, missing, settings)
-    return EnsuredTopics(new_topics, _mismatches(admin, expected, counts, settings))
+    missing_topics = [topic for topic in expected_topics if topic.name not in counts]
+    new_topics = _create(admin, missing_topics, settings)
+    return EnsuredTopics(new_topics, _mismatches(admin, expected_topics, counts, settings))
 
 
 def compare_topics(settings: Settings, channels: Iterable[str]) -> ComparedTopics:
     """Compare existing topics with the expected ones, without changes. Raises KafkaException."""
-    expected = topics_for(channels)
+    expected_topics = topics_for(channels)
     admin = AdminClient({**settings.kafka(), "log_level": "0"})
     counts = _partition_counts(admin)
-    missing = tuple(topic.name for topic in expected if topic.name not in counts)
-    return ComparedTopics(missing, _mismatches(admin, expected, counts, settings))
+    missing_names = tuple(topic.name for topic in expected_topics if topic.name not in counts)
+    return ComparedTopics(missing_names, _mismatches(admin, expected_topics, counts, settings))
 
 
 def max_record_bytes(admin: AdminClient, topics: Iterable[str]) -> dict[str, int]:
@@ -199,8 +199,11 @@ def max_record_bytes(admin: AdminClient, topics: Iterable[str]) -> dict[str, int
 
     Raises KafkaException if the cluster cannot be reached.
     """
-    by_topic = _properties(admin, topics)
-    return {name: int(properties[MAX_RECORD_SETTING]) for name, properties in by_topic.items()}
+    properties_by_topic = _properties(admin, topics)
+    return {
+        name: int(properties[MAX_RECORD_SETTING])
+        for name, properties in properties_by_topic.items()
+    }
 
 
 def _properties(admin: AdminClient, topics: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -228,13 +231,16 @@ def _result_unless_unauthorized(future: Future[Any]) -> Any:
 
 
 def _mismatches(
-    admin: AdminClient, expected: Sequence[Topic], existing: Mapping[str, int], settings: Settings
+    admin: AdminClient,
+    expected_topics: Sequence[Topic],
+    counts: Mapping[str, int],
+    settings: Settings,
 ) -> tuple[Mismatch, ...]:
-    existing_topics = [topic for topic in expected if topic.name in existing]
+    existing_topics = [topic for topic in expected_topics if topic.name in counts]
     count_mismatches = (
-        PartitionMismatch(topic.name, topic.partitions(settings), existing[topic.name])
+        PartitionMismatch(topic.name, topic.partition_count(settings), counts[topic.name])
         for topic in existing_topics
-        if existing[topic.name] != topic.partitions(settings)
+        if counts[topic.name] != topic.partition_count(settings)
     )
     properties = _properties(admin, (topic.name for topic in existing_topics))
     size_mismatches = (
@@ -261,7 +267,7 @@ def _create(admin: AdminClient, topics: list[Topic], settings: Settings) -> tupl
     requests = [
         NewTopic(
             topic.name,
-            num_partitions=topic.partitions(settings),
+            num_partitions=topic.partition_count(settings),
             replication_factor=_BROKER_DEFAULT,
             config=topic.config(settings),
         )

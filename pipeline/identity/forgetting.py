@@ -8,7 +8,7 @@ from pipeline.identity.state import IdentityState, Placement
 
 
 def orphans(state: IdentityState) -> dict[str, str]:
-    """Return the shards of a forgotten row that belong to another person, by their owner."""
+    """Return the shards of a forgotten row that belong to another person, each with its owner."""
     owners = ((name, owner_of(place, state)) for name, place in state.places.items())
     return {
         name: owner

@@ -14,8 +14,8 @@ from pipeline.model.interaction import Identifier
 class ShownLink(Struct, frozen=True):
     """Row of a parent after an interaction showed a child, and evidence that the child must get.
 
-    `outdated`: the child has followed another since, or was unlinked; `refused`: the parent has
-    too many children already.
+    `fate` is `outdated` if the child has followed another since, or was unlinked; `refused` if the
+    parent has too many children already.
     """
 
     state: IdentityState
@@ -34,8 +34,8 @@ def observe(
     if former_child is None:
         if _is_full(state, child.namespace, rules):
             return ShownLink(state, "refused")
-        after = _set_child(state, key, Child(evidence, evidence, follows=True))
-        return ShownLink(after, unsent_evidence=evidence)
+        linked_row = _set_child(state, key, Child(evidence, evidence, follows=True))
+        return ShownLink(linked_row, unsent_evidence=evidence)
     latest_evidence = max(former_child.seen, evidence)
     if former_child.follows:
         return ShownLink(_set_child(state, key, replace(former_child, seen=latest_evidence)))
@@ -61,8 +61,8 @@ def release(state: IdentityState, child: str) -> LinkChange:
         return LinkChange(state)
     if former_child.seen > former_child.sent and state.counts(child, former_child.seen):
         evidence = former_child.seen
-        after = _set_child(state, child, Child(evidence, evidence, follows=True))
-        return LinkChange(after, evidence)
+        linked_row = _set_child(state, child, Child(evidence, evidence, follows=True))
+        return LinkChange(linked_row, evidence)
     return LinkChange(
         _set_child(state, child, replace(former_child, follows=False, confirmed=False))
     )
@@ -108,8 +108,8 @@ def disconnect(state: IdentityState, other: str, until_ms: int) -> LinkChange:
     state = replace(state, cuts={**state.cuts, other: until_ms})
     parent = state.parents.get(other)
     if parent is not None and parent.evidence and not state.counts(other, parent.evidence):
-        parent_after = replace(parent, evidence=None)
-        state = replace(state, parents={**state.parents, other: parent_after})
+        disproved_parent = replace(parent, evidence=None)
+        state = replace(state, parents={**state.parents, other: disproved_parent})
     child = state.children.get(other)
     if child is None or state.counts(other, child.sent):
         return LinkChange(state)
@@ -121,12 +121,12 @@ def _set_parent(state: IdentityState, name: str, parent: Parent) -> IdentityStat
     is_new_claim = parent.evidence is not None and (
         former_parent is None or former_parent.evidence is None
     )
-    rest = {
+    parents = {
         parent_name: other_parent
         for parent_name, other_parent in state.parents.items()
         if not (is_new_claim and parent_name == name)
     }
-    return replace(state, parents={**rest, name: parent})
+    return replace(state, parents={**parents, name: parent})
 
 
 def _is_full(state: IdentityState, namespace: str, rules: IdentityRules) -> bool:

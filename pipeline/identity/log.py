@@ -36,7 +36,7 @@ def links(changes: Iterable[IdentityChange]) -> dict[str, Link]:
             evidence_by_parent.pop(other, None)
         elif change.kind == "erased":
             evidence_by_child[change.identifier], cuts[change.identifier] = {}, {}
-    by_identifier = {}
+    link_by_identifier = {}
     for identifier, parents in evidence_by_child.items():
         cut_times = cuts.get(identifier, {})
         valid_evidence = [
@@ -46,5 +46,5 @@ def links(changes: Iterable[IdentityChange]) -> dict[str, Link]:
         ]
         if valid_evidence:
             evidence, parent = max(valid_evidence)
-            by_identifier[identifier] = Link(identifier, parent, evidence)
-    return by_identifier
+            link_by_identifier[identifier] = Link(identifier, parent, evidence)
+    return link_by_identifier

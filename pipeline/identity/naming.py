@@ -20,8 +20,9 @@ _NO_ID: Final = DeadLetter(
     "no-event-id", "event_id: it is blank; give every event an id, by which a retry is recognised"
 )
 
-_PAIR_AND_ANOTHER: Final = 3
-"""Identifiers of an alias with an ambiguous previous id: both kinds of it, and the new id."""
+_AMBIGUOUS_ALIAS_SIZE: Final = 3
+"""Number of identifiers of an alias with an ambiguous previous id: both kinds of it, and the new
+id."""
 
 
 def refuse_unclear_interaction(interaction: Interaction) -> DeadLetter | None:
@@ -44,11 +45,11 @@ def rank_identifiers(
     valid_identifiers: list[Identifier] = []
     faults: list[str] = []
     for identifier in interaction.identifiers:
-        normal = config.identity.normalise(identifier)
-        if isinstance(normal, Identifier):
-            valid_identifiers.append(normal)
+        normal_form = config.identity.normalise(identifier)
+        if isinstance(normal_form, Identifier):
+            valid_identifiers.append(normal_form)
         else:
-            faults.append(f"{identifier.namespace}: {normal}")
+            faults.append(f"{identifier.namespace}: {normal_form}")
     if not valid_identifiers:
         return DeadLetter("no-valid-identifier", "identifiers: " + "; ".join(faults))
     return config.identity.rank(valid_identifiers)
@@ -61,7 +62,7 @@ def ambiguous_alias(names: Collection[Identifier], config: Configuration) -> tup
     Segment's `previousId` may be either, so both are in the interaction; whether the anonymous one
     has a row decides between them.
     """
-    if len(names) < _PAIR_AND_ANOTHER:
+    if len(names) < _AMBIGUOUS_ALIAS_SIZE:
         return ()
     namespaces = config.bundle.identity
     users = {name.value: name for name in names if name.namespace == namespaces.user_id}

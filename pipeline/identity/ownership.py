@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from pipeline.identity.state import Claim, IdentityState, Placement
 from pipeline.model.ids import control_id
 
-_CLAIMANTS: Final = 128
+_MAX_CLAIMS: Final = 128
 """Maximum of claims stored with a shard; further parents do not distinguish shards."""
 
 _MAX_SHARDS: Final = 128
@@ -47,12 +47,12 @@ def adopt_shard(state: IdentityState, name: str, root: str, version: int) -> Ide
 
 
 def _present_claims(state: IdentityState) -> tuple[Claim, ...]:
-    return tuple(islice(state.claims(), _CLAIMANTS))
+    return tuple(islice(state.claims(), _MAX_CLAIMS))
 
 
 def _shard_of(claims: tuple[Claim, ...], state: IdentityState) -> str | None:
-    """Return the latest shard that the same parents claim."""
-    claim_count = 1 if len(state.shards) >= _MAX_SHARDS else _CLAIMANTS
+    """Return the latest shard that the same parents claim; None: there is none."""
+    claim_count = 1 if len(state.shards) >= _MAX_SHARDS else _MAX_CLAIMS
     claimants = [claim.parent for claim in claims[:claim_count]]
     for name, place in reversed(state.shards.items()):
         valid_claimants = (claim.parent for claim in place.claims if _is_valid(claim, state))

@@ -180,7 +180,7 @@ def _apply_change(
         )
     if change.kind in ("unlink", "unlinked"):
         row = state or IdentityState(root=key)
-        return _unlink(records, row, change.other, first=change.kind == "unlink")
+        return _unlink(records, row, change.other, is_request=change.kind == "unlink")
     if change.kind in ("alias", "aliased"):
         return _apply_alias(records, state, change, rules)
     if change.kind in ("link", "root"):
@@ -195,7 +195,7 @@ def _apply_change(
 def _apply_message(
     records: RecordFactory, row: IdentityState, change: IdentityChange, other: str
 ) -> Outcome[IdentityState]:
-    """Apply a message of another row, unless this one is forgotten."""
+    """Apply a message of another row to this one."""
     match change.kind:
         case "adopt":
             return _adopt(records, row, change)
@@ -214,9 +214,10 @@ def _apply_message(
 def _apply_alias(
     records: RecordFactory, state: IdentityState | None, change: IdentityChange, rules: Rules
 ) -> Outcome[IdentityState]:
-    """Decide the kind of an alias's previous id: anonymous if this row exists.
+    """Apply an `alias`, the question for the kind of this row's id, or an `aliased`, its answer.
 
-    Otherwise it is a customer's. Then a record informs the stronger of the two of the weaker.
+    The id of an `alias` is anonymous if this row exists, and a customer's otherwise; the answer
+    informs the stronger of both ids of the weaker. An `aliased` links the weaker id.
     """
     other, evidence = change.other, change.evidence
     if other is None or evidence is None:
@@ -258,10 +259,10 @@ def _apply_parent_message(
     ):
         notice = records.declined(parent)
         return Ok(row, (notice, records.refused(records.key, parent, change.evidence)))
-    after_report = apply_parent_report(row, change, parent, root)
-    loser = parent if change.kind == "link" else None
-    report = _LinkReport(loser, change.evidence)
-    return _choose_parent(records, row, after_report, report).outcome()
+    new_row = apply_parent_report(row, change, parent, root)
+    linking_parent = parent if change.kind == "link" else None
+    report = _LinkReport(linking_parent, change.evidence)
+    return _choose_parent(records, row, new_row, report).outcome()
 
 
 def _release_child(
@@ -283,10 +284,10 @@ def _remove_declined_child(
     """Remove a child that has too many parents: its forgetting would not inform this row."""
     if child not in row.children:
         return Drop("unknown child")
-    rest = {name: other_child for name, other_child in row.children.items() if name != child}
+    children = {name: other_child for name, other_child in row.children.items() if name != child}
     notices = _erasures(records, row, child, Erasure(shown_only=True))
     until_ms = row.children[child].seen.occurred_at
-    return Ok(replace(row, children=rest), (*notices, records.denied(row, child, until_ms)))
+    return Ok(replace(row, children=children), (*notices, records.denied(row, child, until_ms)))
 
 
 def _erasures(
@@ -304,17 +305,17 @@ def _rejoin_child(row: IdentityState, child: str) -> Outcome[IdentityState]:
 
 
 def _unlink(
-    records: RecordFactory, row: IdentityState, other: str, first: bool
+    records: RecordFactory, row: IdentityState, other: str, is_request: bool
 ) -> Ok[IdentityState]:
-    """Cut a link; the end with the request (`first`) informs the other."""
+    """Cut a link; if this end got the request (`is_request`), inform the other."""
     change = disconnect(row, other, records.at)
-    after, evidence = change.state, change.unsent_evidence
-    notices = (records.unlinked(other),) if first else ()
+    new_row, evidence = change.state, change.unsent_evidence
+    notices = (records.unlinked(other),) if is_request else ()
     if evidence is not None:
-        notices = (*notices, records.link(other, after, evidence))
-    if other in after.children:
-        notices = (*notices, records.denied(after, other, records.at))
-    choice = _choose_parent(records, row, after, _LinkReport())
+        notices = (*notices, records.link(other, new_row, evidence))
+    if other in new_row.children:
+        notices = (*notices, records.denied(new_row, other, records.at))
+    choice = _choose_parent(records, row, new_row, _LinkReport())
     return Ok(choice.row, (*notices, *choice.emits))
 
 
@@ -326,25 +327,25 @@ class _LinkReport(Struct, frozen=True):
 
 
 def _choose_parent(
-    records: RecordFactory, before: IdentityState, row: IdentityState, report: _LinkReport
+    records: RecordFactory, old_row: IdentityState, row: IdentityState, report: _LinkReport
 ) -> RowTransition[IdentityState]:
     """Choose the parent again, and inform the affected rows and profiles."""
     claim = next(row.claims(), None)
     parent = None if claim is None else claim.parent
     root = records.key if parent is None else row.parents[parent].root
-    row = replace(row, parent=parent, root=root, version=before.version + (root != before.root))
-    losers = {report.parent, before.parent} - {parent, None}
+    row = replace(row, parent=parent, root=root, version=old_row.version + (root != old_row.root))
+    losers = {report.parent, old_row.parent} - {parent, None}
     emits = [records.released(loser) for loser in sorted(filter(None, losers))]
-    if root != before.root:
+    if root != old_row.root:
         emits.append(records.resolved(row, report.evidence))
-        if profile_of(before.root) in row.visited:
+        if profile_of(old_row.root) in row.visited:
             emits.append(
-                records.belongs("leave", before.root, row.version, _evidence_until(before, row))
+                records.belongs("leave", old_row.root, row.version, _evidence_until(old_row, row))
             )
     if report.parent is not None and report.parent == parent == row.told[0]:
         emits.append(records.returned(parent))
-    if parent != before.parent and before.parent is not None:
-        row = replace(row, awaited=tuple(dict.fromkeys((*row.awaited, before.parent))))
+    if parent != old_row.parent and old_row.parent is not None:
+        row = replace(row, awaited=tuple(dict.fromkeys((*row.awaited, old_row.parent))))
     announcement = _announce_parent(records, row, report.parent)
     move = _move_shards(records, announcement.row)
     return RowTransition(move.row, (*emits, *announcement.emits, *move.emits))
@@ -362,10 +363,10 @@ def _announce_parent(
     if row.awaited or row.told == (row.parent, row.version):
         return RowTransition(row)
     emits = []
-    before, version = row.told
-    if row.parent is not None and row.parent != before:
+    told_parent, told_version = row.told
+    if row.parent is not None and row.parent != told_parent:
         emits.append(records.returned(row.parent))
-    if row.version != version:
+    if row.version != told_version:
         emits.extend(records.root(child, row) for child in row.children)
         emits.append(records.belongs("join", row.root, row.version, _evidence_until(row)))
         row = add_visited(row, row.root)
@@ -373,6 +374,7 @@ def _announce_parent(
 
 
 def _evidence_until(*rows: IdentityState) -> int:
+    """Return the time (ms) of the latest cut or evidence in the rows; 0 without any."""
     return max(
         (at for row in rows for at in (*row.cuts.values(), *_evidence_times(row))), default=0
     )
@@ -386,16 +388,18 @@ def _move_shards(records: RecordFactory, row: IdentityState) -> RowTransition[Id
     """Move the shards whose owner has changed."""
     shards = correct_placements(records.key, row, row.shards)
     adoptions = correct_placements(records.key, row, row.adopted)
-    before, after = row.places, {**shards, **adoptions}
-    emits = tuple(records.move(name, before[name].root, place) for name, place in after.items())
+    places, corrections = row.places, {**shards, **adoptions}
+    emits = tuple(
+        records.move(name, places[name].root, place) for name, place in corrections.items()
+    )
     row = replace(row, shards={**row.shards, **shards}, adopted={**row.adopted, **adoptions})
-    for place in after.values():
+    for place in corrections.values():
         row = add_visited(row, place.root)
     return RowTransition(row, emits)
 
 
 def _forget(records: RecordFactory, row: IdentityState | None) -> Ok[IdentityState]:
-    """Forget the person from its top down."""
+    """Forget the person from its top down; a row below the top passes the request up."""
     if row is not None and row.root != records.key:
         return Ok(row, (records.forget(row.root),))
     return _erase(records, row or IdentityState(root=records.key), None)
@@ -405,14 +409,15 @@ def _forget_other(records: RecordFactory, row: IdentityState, other: str) -> Ok[
     """Forget this identifier if its parent is the forgotten `other`; else only `other`."""
     if row.parent == other:
         return _erase(records, row, other)
-    after = remove_other(row, other)
-    remaining = after.places
-    missing = tuple(name for name in row.places if name not in remaining)
-    notices = [*_erasures(records, after, other, Erasure())]
-    if missing:
-        notices += (records.erase(profile, None, Erasure(missing)) for profile in row.visited)
-    is_empty = replace(after, visited=()) == IdentityState(root=records.key)
-    announcement = _announce_parent(records, after, other)
+    new_row = remove_other(row, other)
+    places = new_row.places
+    removed_shards = tuple(name for name in row.places if name not in places)
+    notices = [*_erasures(records, new_row, other, Erasure())]
+    if removed_shards:
+        erasure = Erasure(removed_shards)
+        notices += (records.erase(profile, None, erasure) for profile in row.visited)
+    is_empty = replace(new_row, visited=()) == IdentityState(root=records.key)
+    announcement = _announce_parent(records, new_row, other)
     return Ok(None if is_empty else announcement.row, (*notices, *announcement.emits))
 
 
@@ -421,8 +426,8 @@ def _erase(records: RecordFactory, row: IdentityState, informer: str | None) -> 
     notices = [records.forgotten(other) for other in neighbours if other != informer]
     places, orphan_owners = row.places, orphans(row)
     notices += (records.adopt(owner, name, places[name]) for name, owner in orphan_owners.items())
-    missing = tuple(name for name in places if name not in orphan_owners)
-    erasure = Erasure(missing, anonymous=tuple(orphan_owners))
+    removed_shards = tuple(name for name in places if name not in orphan_owners)
+    erasure = Erasure(removed_shards, anonymous=tuple(orphan_owners))
     notices += (records.erase(profile, records.key, erasure) for profile in row.visited)
     return Ok(None, (records.forget_profile(), records.erased(), *notices))
 
@@ -433,8 +438,8 @@ def _adopt(
     """Adopt a shard that a forgotten identifier had of this one's person."""
     if change.shard is None or change.root is None:
         return DeadLetter("incomplete-change", "shard, root: an adopt must name both")
-    after = adopt_shard(row, change.shard, change.root, change.version)
-    return _move_shards(records, add_visited(after, change.root)).outcome()
+    new_row = adopt_shard(row, change.shard, change.root, change.version)
+    return _move_shards(records, add_visited(new_row, change.root)).outcome()
 
 
 def _forward_control(key: str, change: IdentityChange, rules: Rules) -> Forward:

@@ -50,10 +50,10 @@ def catalog_applier(settings: Settings) -> ApplyCatalog:
 
     def apply(catalog: model.Catalog) -> None:
         with _LOCK, open_configuration_log(settings.kafka(), open_codec(settings)) as log:
-            latest = log.latest()
-            if latest is None:
+            config = log.latest()
+            if config is None:
                 raise ConfigurationLogError("there is no configuration")
-            bundle = with_catalog(latest, catalog)
+            bundle = with_catalog(config, catalog)
             log.apply(bundle, _APPLIED_BY)
 
     return apply

@@ -18,9 +18,9 @@ from pipeline.config.compile import Configuration
 from pipeline.ingest.row_conversion import ConvertedRows, RowConverter, WatchedFile, open_converter
 from pipeline.row_files.row import FileRow, ReadRow
 
-_PIECE: Final = 512
-_PIECE_BYTES: Final = 4 * 1024 * 1024
-"""Maximum size of a piece, since each helper has a piece and its result in memory."""
+_MAX_BATCH_ROWS: Final = 512
+_MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+"""Maximum size of a batch, since each helper has a batch and its result in memory."""
 
 _MAX_HELPERS: Final = 3
 """Maximum number of helpers that one reader can supply with rows."""
@@ -32,13 +32,13 @@ class HelperEndedError(Exception):
 
 def count_helpers() -> int:
     """Return the number of helpers for this machine's cores; 0 for one core."""
-    cores = len(sched_getaffinity(0))
-    return min(_MAX_HELPERS, cores) if cores > 1 else 0
+    core_count = len(sched_getaffinity(0))
+    return min(_MAX_HELPERS, core_count) if core_count > 1 else 0
 
 
 def convert_here(rows: Iterable[ReadRow], converter: RowConverter) -> Iterator[ConvertedRows]:
     """Convert all rows in this process."""
-    return map(converter.convert_rows, _pieces(rows))
+    return map(converter.convert_rows, _batches(rows))
 
 
 def convert_with_helpers(
@@ -48,12 +48,12 @@ def convert_with_helpers(
     helpers = [_Helper(file, config, codec) for _ in range(count_helpers())]
     idle_helpers, busy_helpers = deque(helpers), deque[_Helper]()
     try:
-        for piece in _pieces(rows):
+        for batch in _batches(rows):
             if not idle_helpers:
                 yield busy_helpers[0].receive()
                 idle_helpers.append(busy_helpers.popleft())
             busy_helpers.append(idle_helpers.popleft())
-            busy_helpers[-1].send(piece)
+            busy_helpers[-1].send(batch)
         while busy_helpers:
             yield busy_helpers.popleft().receive()
     finally:
@@ -62,7 +62,7 @@ def convert_with_helpers(
 
 
 class _Helper:
-    """Process that converts one piece at a time: `send` it, then `receive` the result."""
+    """Process that converts one batch at a time: `send` it, then `receive` the result."""
 
     def __init__(self, file: WatchedFile, config: Configuration, codec: Codec) -> None:
         context = get_context("spawn")
@@ -75,15 +75,15 @@ class _Helper:
         self._process.start()
         other_end.close()
 
-    def send(self, piece: Sequence[ReadRow]) -> None:
-        """Send a piece. Raises HelperEndedError."""
+    def send(self, batch: Sequence[ReadRow]) -> None:
+        """Send a batch. Raises HelperEndedError."""
         try:
-            self._pipe.send(piece)
+            self._pipe.send(batch)
         except OSError as error:
             raise HelperEndedError(self._describe_end()) from error
 
     def receive(self) -> ConvertedRows:
-        """Wait for the piece's result. Raises HelperEndedError."""
+        """Wait for the batch's result. Raises HelperEndedError."""
         try:
             result: ConvertedRows = self._pipe.recv()
         except (EOFError, OSError) as error:
@@ -91,7 +91,7 @@ class _Helper:
         return result
 
     def end(self) -> None:
-        """End the process; its piece in progress is lost."""
+        """End the process; its batch in progress is lost."""
         self._pipe.close()
         self._process.join()
 
@@ -100,23 +100,23 @@ class _Helper:
         return f"a helper process ended with exit code {self._process.exitcode}"
 
 
-def _pieces(rows: Iterable[ReadRow]) -> Iterator[Sequence[ReadRow]]:
-    piece: list[ReadRow] = []
+def _batches(rows: Iterable[ReadRow]) -> Iterator[Sequence[ReadRow]]:
+    batch: list[ReadRow] = []
     size = 0
     for row in rows:
-        piece.append(row)
+        batch.append(row)
         size += len(row.original) + (len(row.raw) if isinstance(row, FileRow) else 0)
-        if len(piece) == _PIECE or size >= _PIECE_BYTES:
-            yield piece
-            piece, size = [], 0
-    if piece:
-        yield piece
+        if len(batch) == _MAX_BATCH_ROWS or size >= _MAX_BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _run_helper(
     pipe: Connection, file: WatchedFile, config: str, versions: Sequence[SchemaVersion]
 ) -> None:
-    """Convert pieces until the other end of the pipe is closed, or its process has ended."""
+    """Convert batches until the other end of the pipe is closed, or its process has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     converter = open_converter(file, Configuration.from_json(config), Codec(versions))
     try:

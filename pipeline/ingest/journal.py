@@ -47,8 +47,8 @@ class TakenFile:
     """File that was taken completely."""
 
     name: str
-    rows: int
-    rejected_rows: int
+    row_count: int
+    rejected_count: int
     at: int
 
 
@@ -56,12 +56,12 @@ class TakenFile:
 class SendProgress:
     """Progress of sending a file. `position`: byte up to which Kafka has acknowledged the prepared
     records. `letters`: end offsets of the topic of dead letters, by partition, before the first one
-    of this file; None if no dead letter was sent yet. `sent`: whether Kafka has acknowledged
+    of this file; None if no dead letter was sent yet. `is_sent`: whether Kafka has acknowledged
     everything."""
 
     position: int = 0
     letters: dict[int, int] | None = None
-    sent: bool = False
+    is_sent: bool = False
 
 
 class Journal:
@@ -95,13 +95,13 @@ class Journal:
         letters = None
         if progress.letters is not None:
             letters = msgspec.json.encode(progress.letters).decode()
-        values = (content, progress.position, letters, int(progress.sent))
+        values = (content, progress.position, letters, int(progress.is_sent))
         with self._open() as connection:
             connection.execute("INSERT OR REPLACE INTO sending VALUES (?, ?, ?, ?)", values)
 
-    def finish(self, content: str, name: str, rows: int, rejected_rows: int) -> None:
+    def finish(self, content: str, name: str, row_count: int, rejected_count: int) -> None:
         """Note that the file has been taken and moved."""
-        values = (content, name, rows, rejected_rows, now_ms())
+        values = (content, name, row_count, rejected_count, now_ms())
         with self._open() as connection:
             connection.execute("INSERT OR REPLACE INTO taken VALUES (?, ?, ?, ?, ?)", values)
             connection.execute("DELETE FROM sending WHERE content = ?", (content,))

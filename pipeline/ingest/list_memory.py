@@ -18,7 +18,7 @@ from pipeline.ingest.places import DONE, DeniedError, PlaceError, WatchedPlace
 from pipeline.ingest.whole_lists import WholeList
 from pipeline.row_files.row import RowFile, UnreadableError
 
-_NOTE_BYTES: Final = 1_000_000
+_MAX_NOTE_BYTES: Final = 1_000_000
 
 OpenFinishedFile: TypeAlias = Callable[[str], AbstractContextManager[tuple[str, RowFile]]]
 """Function that opens a finished file by name, with the digest of its content, and its rows."""
@@ -74,7 +74,7 @@ class ListMemory:
         try:
             if not self.place.exists(DONE, self.list.note):
                 return None
-            self.place.read(DONE, self.list.note, content, _NOTE_BYTES)
+            self.place.read(DONE, self.list.note, content, _MAX_NOTE_BYTES)
             return msgspec.json.decode(content.getvalue(), type=LastFile)
         except DeniedError:
             return None

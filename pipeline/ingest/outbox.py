@@ -1,7 +1,7 @@
-"""Sending of a prepared file to Kafka, piece by piece, resumed after the last acknowledged piece.
+"""Sending of a prepared file to Kafka, batch by batch, resumed after the last acknowledged batch.
 
 A large file is sent at the pace of running stages, so that decisions with waiting customers stay in
-time. After a kill the rows since the last acknowledged piece are sent again with the same ids, and
+time. After a kill the rows since the last acknowledged batch are sent again with the same ids, and
 count once. Dead letters have no such protection downstream: those already sent are looked up in
 their topic, from its ends before the first of them.
 """
@@ -34,8 +34,8 @@ _PACED_LINGER_MS: Final = 1
 _PACED_BYTES: Final = 256 * 1024
 """Size from which a file is paced: for smaller ones, measuring takes longer than sending."""
 
-_PIECE: Final = 20_000
-_POLL_EVERY: Final = 256
+_BATCH_SIZE: Final = 20_000
+_POLL_INTERVAL: Final = 256
 _FULL_S: Final = 0.1
 _FLUSH_S: Final = 60.0
 _QUERY_S: Final = 10.0
@@ -56,7 +56,7 @@ class Outbox:
         """Send the prepared files; return once Kafka has acknowledged everything. Raises
         NotDeliveredError."""
         progress = self._journal.find_progress(self._content)
-        if progress.sent:
+        if progress.is_sent:
             return
         self._connect(is_paced=self._is_worth_pacing(files.records))
         try:
@@ -65,7 +65,7 @@ class Outbox:
         finally:
             if self._pace is not None:
                 self._pace.close()
-        self._journal.record_progress(self._content, SendProgress(position, sent=True))
+        self._journal.record_progress(self._content, SendProgress(position, is_sent=True))
 
     def _is_worth_pacing(self, path: Path) -> bool:
         return path.stat().st_size >= _PACED_BYTES and are_stages_running(self._kafka)
@@ -83,7 +83,7 @@ class Outbox:
             if self._pace is not None:
                 self._pace.step()
             position = record.end
-            if number % _PIECE == 0:
+            if number % _BATCH_SIZE == 0:
                 self._flush()
                 self._journal.record_progress(
                     self._content, SendProgress(position, progress.letters)
@@ -129,14 +129,16 @@ class Outbox:
             else:
                 break
         self._record_count += 1
-        if self._record_count % _POLL_EVERY == 0:
+        if self._record_count % _POLL_INTERVAL == 0:
             self._producer.poll(0)
 
     def _flush(self) -> None:
-        missing = self._producer.flush(_FLUSH_S)
-        if missing or self._failure is not None:
+        missing_count = self._producer.flush(_FLUSH_S)
+        if missing_count or self._failure is not None:
             reason = self._failure.str() if self._failure else "no answer"
-            raise NotDeliveredError(f"Kafka does not acknowledge it ({reason}): it is tried again")
+            raise NotDeliveredError(
+                f"Kafka does not acknowledge the file ({reason}): it is tried again"
+            )
 
     def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:
@@ -152,10 +154,10 @@ def _end_offsets(kafka: dict[str, Property], topic: str) -> dict[int, int]:
     consumer = Consumer({**kafka, "group.id": "kairos.ingest.ends", "enable.auto.commit": False})
     try:
         metadata = AdminClient(dict(kafka)).list_topics(topic, timeout=_QUERY_S).topics[topic]
-        places = [TopicPartition(topic, number) for number in metadata.partitions]
+        partitions = [TopicPartition(topic, number) for number in metadata.partitions]
         return {
-            place.partition: consumer.get_watermark_offsets(place, timeout=_QUERY_S)[1]
-            for place in places
+            partition.partition: consumer.get_watermark_offsets(partition, timeout=_QUERY_S)[1]
+            for partition in partitions
         }
     finally:
         consumer.close()

@@ -18,7 +18,7 @@ from pipeline.row_files.row import UnreadableError
 DONE: Final = "done"
 FAILED: Final = "failed"
 
-_PIECE: Final = 1024 * 1024
+_CHUNK_BYTES: Final = 1024 * 1024
 _TEMPORARY_NAMES: Final = (
     ".*", "*.tmp", "*.temp", "*.part", "*.partial", "*.filepart", "*.crdownload", "*.swp", "*~",
 )  # fmt: skip
@@ -159,8 +159,8 @@ def _as_place_errors(path: Path) -> Iterator[None]:
 
 def _copy(file: IO[bytes], target: IO[bytes], max_bytes: int) -> None:
     remaining_bytes = max_bytes
-    while piece := file.read(_PIECE):
-        remaining_bytes -= len(piece)
+    while chunk := file.read(_CHUNK_BYTES):
+        remaining_bytes -= len(chunk)
         if remaining_bytes < 0:
             raise UnreadableError(f"it is larger than {max_bytes:,} bytes")
-        target.write(piece)
+        target.write(chunk)

@@ -18,22 +18,22 @@ from pipeline.ingest.row_conversion import ConvertedRows
 _REJECTED_HEAD: Final = ("line", "column", "reason", "original")
 
 
-class RowCounts(Struct, frozen=True, rename={"valid_rows": "good", "rejected_rows": "rejected"}):
+class RowCounts(Struct, frozen=True, rename={"valid_count": "good", "rejected_count": "rejected"}):
     """Numbers of valid and of rejected rows."""
 
-    valid_rows: int
-    rejected_rows: int
+    valid_count: int
+    rejected_count: int
 
     @property
-    def rows(self) -> int:
+    def row_count(self) -> int:
         """Number of all rows."""
-        return self.valid_rows + self.rejected_rows
+        return self.valid_count + self.rejected_count
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedFiles:
-    """Paths of the prepared files: records of the valid rows, dead letters of the others, and the
-    others as CSV for people."""
+    """Paths of the prepared files: records of the valid rows, dead letters of the rejected rows,
+    and the rejected rows as CSV for people."""
 
     records: Path
     letters: Path
@@ -44,7 +44,7 @@ def prepare(
     batches: Iterable[ConvertedRows], files: PreparedFiles, progress: Callable[[int], None]
 ) -> RowCounts:
     """Write a file's converted rows. Raises UnreadableError if it cannot be read completely."""
-    valid_rows = rejected_rows = 0
+    valid_count = rejected_count = 0
     with (
         files.records.open("wb") as records,
         files.letters.open("wb") as letters,
@@ -56,10 +56,10 @@ def prepare(
             records.write(batch.records)
             letters.write(batch.letters)
             table.writerows(batch.lines)
-            valid_rows += batch.valid_rows
-            rejected_rows += batch.rejected_rows
+            valid_count += batch.valid_count
+            rejected_count += batch.rejected_count
             progress(batch.progress)
         for handle in (records, letters):
             handle.flush()
             os.fsync(handle.fileno())
-    return RowCounts(valid_rows, rejected_rows)
+    return RowCounts(valid_count, rejected_count)

@@ -121,11 +121,11 @@ def _align_threads(
     threads: dict[str, "_WatchThread"], target_watchers: Sequence[Watcher], log: ConfigurationLog
 ) -> None:
     """End removed and changed watches, and begin new ones."""
-    by_name = {watcher.watch.watch: watcher for watcher in target_watchers}
+    watcher_by_name = {watcher.watch.watch: watcher for watcher in target_watchers}
     for name, thread in list(threads.items()):
-        if name not in by_name or by_name[name].watch != thread.watch:
+        if name not in watcher_by_name or watcher_by_name[name].watch != thread.watch:
             threads.pop(name).end()
-    for name, watcher in by_name.items():
+    for name, watcher in watcher_by_name.items():
         if name not in threads:
             threads[name] = _WatchThread(watcher, log)
             threads[name].start()
@@ -139,24 +139,24 @@ class _WatchThread(threading.Thread):
         self.watch: model.Watch = watcher.watch
         self._watcher = watcher
         self._configurations = log
-        self._ended = threading.Event()
+        self._end_event = threading.Event()
 
     def end(self) -> None:
         """Take no further file; a partly taken one is continued at the next start."""
-        self._ended.set()
+        self._end_event.set()
 
     def run(self) -> None:
-        every_s = duration_ms(self._watcher.watch.every) / 1_000
-        while not self._ended.wait(self._pause_s(every_s)):
+        interval_s = duration_ms(self._watcher.watch.every) / 1_000
+        while not self._end_event.wait(self._pause_s(interval_s)):
             config = self._configurations.latest()
             if config is not None:
                 self._look(config)
 
-    def _pause_s(self, every_s: float) -> float:
+    def _pause_s(self, interval_s: float) -> float:
         """Return the time until the next look, at which a resting file may be complete."""
         if self._watcher.waiting_count and self._watcher.watch.ready.by == "rest":
-            return min(every_s, max(_LOOK_S, self._watcher.readiness.rest_s))
-        return every_s
+            return min(interval_s, max(_LOOK_S, self._watcher.readiness.rest_s))
+        return interval_s
 
     def _look(self, config: Configuration) -> None:
         try:
@@ -171,7 +171,7 @@ class _WatchThread(threading.Thread):
                         "warning": report.warning or None,
                     },
                 )
-                if self._ended.is_set():
+                if self._end_event.is_set():
                     return
         except Exception:  # the thread must go on, because no other one looks at this watch
             _log.exception(f"watch {self._watcher.watch.watch} failed, and is tried again")

@@ -34,10 +34,12 @@ class FileReadiness:
 
         `names`: names of all files of the folder; `now_s`: time of a monotonic clock.
         """
-        files = list(stamps)
-        self.unchanged_since = {stamp: self.unchanged_since.get(stamp, now_s) for stamp in files}
+        all_stamps = list(stamps)
+        self.unchanged_since = {
+            stamp: self.unchanged_since.get(stamp, now_s) for stamp in all_stamps
+        }
         return frozenset(
-            stamp for stamp in files if self._is_ready(stamp, names, now_s, unchanged_time_s)
+            stamp for stamp in all_stamps if self._is_ready(stamp, names, now_s, unchanged_time_s)
         )
 
     def _is_ready(

@@ -49,8 +49,8 @@ class ConvertedRows(Struct, frozen=True):
     records: bytes
     letters: bytes
     lines: tuple[tuple[str, ...], ...]
-    valid_rows: int
-    rejected_rows: int
+    valid_count: int
+    rejected_count: int
     progress: int
 
 
@@ -67,7 +67,7 @@ class RowConverter:
     def convert_rows(self, rows: Sequence[ReadRow]) -> ConvertedRows:
         """Convert rows, in order."""
         records: list[bytes] = []
-        bad_rows: list[UnreadableRow] = []
+        rejected_rows: list[UnreadableRow] = []
         for row in rows:
             result = self.convert(row)
             if isinstance(result, Interaction):
@@ -75,13 +75,13 @@ class RowConverter:
                 assert value is not None
                 records.append(record_bytes(result.identifiers[0].key.encode(), value))
             else:
-                bad_rows.append(result)
+                rejected_rows.append(result)
         return ConvertedRows(
             records=b"".join(records),
-            letters=b"".join(map(self._letter, bad_rows)),
-            lines=tuple(map(_cells, bad_rows)),
-            valid_rows=len(records),
-            rejected_rows=sum(row.rows for row in bad_rows),
+            letters=b"".join(map(self._letter, rejected_rows)),
+            lines=tuple(map(_cells, rejected_rows)),
+            valid_count=len(records),
+            rejected_count=sum(row.rows for row in rejected_rows),
             progress=rows[-1].progress if rows else 0,
         )
 
@@ -103,7 +103,8 @@ class RowConverter:
 
     def _check_source(self, interaction: Interaction) -> Interaction | Refusal:
         """Return the interaction if its source is the file's, with the identifiers that the source
-        may assert; a public source may assert device identifiers only."""
+        may assert; a public source may assert device identifiers only. A source with a log's
+        clock received it when it occurred."""
         if interaction.source != self.source.name:
             message = (
                 f"the row names the source {interaction.source}, but the file is of the source "

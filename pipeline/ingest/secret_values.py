@@ -8,7 +8,8 @@ from pipeline.row_files.decrypting import PgpKey
 
 
 def secret_value(reference: str | None, environment: Mapping[str, str]) -> str | None:
-    """Return the value of the variable that `${NAME}` names. Raises OSError if it is not set."""
+    """Return the value of the variable that `${NAME}` names; None without a reference. Raises
+    OSError if the variable is not set."""
     if reference is None:
         return None
     name = reference.removeprefix("${").removesuffix("}")
@@ -19,7 +20,8 @@ def secret_value(reference: str | None, environment: Mapping[str, str]) -> str |
 
 
 def pgp_key(watch: model.Watch, environment: Mapping[str, str]) -> PgpKey | None:
-    """Return the private key of a watch. Raises OSError if its variables are not set."""
+    """Return the private key of a watch; None if it has none. Raises OSError if its variables are
+    not set."""
     if watch.pgp is None:
         return None
     text = secret_value(watch.pgp.key, environment)

@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 _CONNECT_S: Final = 20.0
 _SILENCE_S: Final = 15.0
-_SILENCES: Final = 3
+_MAX_SILENCES: Final = 3
 _CALL_S: Final = 60.0
-_PIECE: Final = 256 * 1024
+_CHUNK_BYTES: Final = 256 * 1024
 _DENIAL_ERRORS: Final = (
     asyncssh.SFTPPermissionDenied,
     asyncssh.SFTPOpUnsupported,
@@ -107,7 +107,7 @@ async def _connect(
         connect_timeout=_CONNECT_S,
         login_timeout=_CONNECT_S,
         keepalive_interval=_SILENCE_S,
-        keepalive_count_max=_SILENCES,
+        keepalive_count_max=_MAX_SILENCES,
     )
 
 
@@ -153,8 +153,8 @@ class ServerFolder:
 
     async def _fetch(self, stamp: Stamp, target: IO[bytes], max_bytes: int) -> None:
         """Download the file; keep-alives detect a dead connection."""
-        size = await self._copy(self._at(stamp.name), target, max_bytes)
-        status = await self._client.stat(self._at(stamp.name))
+        size = await self._copy(self._path_of(stamp.name), target, max_bytes)
+        status = await self._client.stat(self._path_of(stamp.name))
         if (size, status.size, int(status.mtime or 0)) != (stamp.size, stamp.size, stamp.mtime):
             raise OSError(errno.EAGAIN, f"{stamp.name} changes while it is read")
 
@@ -162,25 +162,25 @@ class ServerFolder:
         """Copy a file; return its size."""
         size = 0
         async with self._client.open(path, "rb") as file:
-            while piece := await file.read(_PIECE):
-                assert isinstance(piece, bytes)  # the file is open in binary mode
-                size += len(piece)
+            while chunk := await file.read(_CHUNK_BYTES):
+                assert isinstance(chunk, bytes)  # the file is open in binary mode
+                size += len(chunk)
                 if size > max_bytes:
                     raise UnreadableError(f"it is larger than {max_bytes:,} bytes")
-                target.write(piece)
+                target.write(chunk)
         return size
 
     def read(self, folder: str, name: str, target: IO[bytes], max_bytes: int) -> None:
-        self._call(self._copy(self._at(folder, name), target, max_bytes), None)
+        self._call(self._copy(self._path_of(folder, name), target, max_bytes), None)
 
     def move(self, name: str, folder: str, new_name: str) -> None:
-        self._call(self._move(self._at(name), folder, new_name))
+        self._call(self._move(self._path_of(name), folder, new_name))
 
     async def _move(self, path: str, folder: str, new_name: str) -> None:
         """Move a file, replacing an existing one, even if the server's rename refuses to
         replace."""
         await self._make_folder(folder)
-        target = self._at(folder, new_name)
+        target = self._path_of(folder, new_name)
         try:
             await self._client.posix_rename(path, target)
         except asyncssh.SFTPOpUnsupported:
@@ -193,25 +193,25 @@ class ServerFolder:
 
     async def _write(self, folder: str, name: str, content: Path) -> None:
         await self._make_folder(folder)
-        draft = self._at(folder, f".{name}.part")
+        draft = self._path_of(folder, f".{name}.part")
         with content.open("rb") as source:
             async with self._client.open(draft, "wb") as target:
-                while piece := source.read(_PIECE):
-                    await target.write(piece)
+                while chunk := source.read(_CHUNK_BYTES):
+                    await target.write(chunk)
         await self._move(draft, folder, name)
 
     def exists(self, folder: str, name: str) -> bool:
-        return self._call(self._client.exists(self._at(folder, name)))
+        return self._call(self._client.exists(self._path_of(folder, name)))
 
     async def _make_folder(self, folder: str) -> None:
         """Make a folder if it is missing; servers report an existing one as an unspecific
         failure."""
         try:
-            await self._client.mkdir(self._at(folder))
+            await self._client.mkdir(self._path_of(folder))
         except asyncssh.SFTPError as error:
-            is_folder = await self._client.isdir(self._at(folder))
+            is_folder = await self._client.isdir(self._path_of(folder))
             if isinstance(error, asyncssh.SFTPNoSuchFile) or not is_folder:
                 raise
 
-    def _at(self, *names: str) -> str:
+    def _path_of(self, *names: str) -> str:
         return "/".join((self._path.rstrip("/"), *names))

@@ -48,10 +48,10 @@ from pipeline.row_files.unpacking import ContentLimits, is_packed, unpack
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Callback with the name of the file being read, the bytes read so far, and the size."""
 
-_PIECE: Final = 1024 * 1024
+_CHUNK_BYTES: Final = 1024 * 1024
 _DIGEST_BYTES: Final = 16
-_SHOWN_DIGITS: Final = 12
-_HELPERS_FROM_BYTES: Final = 4 * 1024 * 1024
+_SHOWN_DIGIT_COUNT: Final = 12
+_MIN_BYTES_FOR_HELPERS: Final = 4 * 1024 * 1024
 """Size from which helpers pay for the second that they take to start."""
 
 _TEMPORARY_ERRORS: Final = (
@@ -63,11 +63,11 @@ _TEMPORARY_ERRORS: Final = (
     HelperEndedError,
     ConfigurationLogError,
 )
-"""Faults not caused by the file, after which it is tried again."""
+"""Errors not caused by the file, after which the file is tried again."""
 
 _LOSS_WARNING: Final = (
     "the members of this list's last file are lost (here and in done/), so that no customer was "
-    "removed: remove those who have left it since then by hand"
+    "removed: remove customers who have left the list since then by hand"
 )
 _FILES_FOLDER: Final = "files"
 _CHECK_FOLDER: Final = "checked"
@@ -119,15 +119,15 @@ class Base:
 @dataclass(frozen=True, slots=True)
 class _Work:
     """Working folder of a file. `content`: name of its content and mapping in the journal; `name`:
-    name of the unpacked file. `list`: the list that the file replaces; then `file` is the digest of
-    its content, and `digest` that of all files of the list so far."""
+    name of the unpacked file. `list`: the list that the file replaces; then `file_digest` is the
+    digest of its content, and `digest` that of all files of the list so far."""
 
     content: str
     digest: str
     folder: Path
     name: str
     list: WholeList | None = None
-    file: str = ""
+    file_digest: str = ""
 
     @property
     def source(self) -> Path:
@@ -187,8 +187,8 @@ class FileIntake:
             if work is not None:
                 shutil.rmtree(work.folder, ignore_errors=True)
         refusal = self._refusal(counts)
-        sent_rows = None if refusal else counts.valid_rows
-        return self._warn_of_loss(work, self._report(stamp, counts, refusal, sent_rows))
+        sent_count = None if refusal else counts.valid_count
+        return self._warn_of_loss(work, self._report(stamp, counts, refusal, sent_count))
 
     def _take(self, stamp: Stamp) -> FileReport:
         work = self._fetch(stamp, _FILES_FOLDER)
@@ -210,7 +210,7 @@ class FileIntake:
         return self._put_away(stamp, work, counts, None)
 
     def _catalog(self) -> model.Catalog | None:
-        """Return the catalogue for whose tables the watch is; None if it is not for a catalogue."""
+        """Return the catalogue whose tables the watch takes; None if it takes no tables."""
         catalogs = self.config.bundle.catalogs
         return next(
             (catalog for catalog in catalogs if catalog.catalog == self.watch.catalog), None
@@ -231,11 +231,11 @@ class FileIntake:
         return self._put_away(stamp, work, RowCounts(len(items.items), 0), None)
 
     def _fetch(self, stamp: Stamp, folder: str) -> _Work:
-        """Copy the file into the home; return it with the digest of its content."""
+        """Copy the file into the home, decrypted and unpacked; return its working folder."""
         copy_path, *_ = copies = self._copy_paths()
         try:
-            with copy_path.open("wb") as into:
-                self.place.fetch(stamp, into, self.watch.max_bytes)
+            with copy_path.open("wb") as target:
+                self.place.fetch(stamp, target, self.watch.max_bytes)
             source, name = self._unwrap(copy_path, stamp.name)
             file = _digest_of(source)
             whole_list = self._find_list(source, name, file)
@@ -300,10 +300,10 @@ class FileIntake:
         """Open a finished file; yield the digest of its content, and its rows."""
         copies = self._copy_paths("former")
         try:
-            with copies[0].open("wb") as into:
-                self.place.read(DONE, name, into, self.watch.max_bytes)
-            source, inner = self._unwrap(copies[0], name)
-            yield _digest_of(source), self._open(source, inner)
+            with copies[0].open("wb") as target:
+                self.place.read(DONE, name, target, self.watch.max_bytes)
+            source, inner_name = self._unwrap(copies[0], name)
+            yield _digest_of(source), self._open(source, inner_name)
         finally:
             for copy in copies:
                 copy.unlink(missing_ok=True)
@@ -329,23 +329,23 @@ class FileIntake:
         input_rows = (
             rows.rows() if work.list is None else work.list.changes(rows.rows(), work.members)
         )
-        if work.source.stat().st_size >= _HELPERS_FROM_BYTES and count_helpers():
+        if work.source.stat().st_size >= _MIN_BYTES_FOR_HELPERS and count_helpers():
             return convert_with_helpers(input_rows, file, self.config, base.records.codec)
         return convert_here(input_rows, open_converter(file, self.config, base.records.codec))
 
     def _refusal(self, counts: RowCounts) -> str | None:
-        """Return the reason why too many rows are bad to send any; None if the others are sent."""
+        """Return the reason why no row is sent, as too many are bad; None: valid rows are sent."""
         max_share = 0 if self.watch.replaces else self.watch.max_bad
-        if counts.rejected_rows <= max_share * counts.rows:
+        if counts.rejected_count <= max_share * counts.row_count:
             return None
         if self.watch.replaces:
             return (
-                f"{counts.rejected_rows:,} of its {counts.rows:,} rows are bad, and their "
+                f"{counts.rejected_count:,} of its {counts.row_count:,} rows are bad, and their "
                 "customers would be removed from the list: no row was sent"
             )
         return (
-            f"{counts.rejected_rows:,} of its {counts.rows:,} rows are bad, more than the share of "
-            f"{self.watch.max_bad:g} that the watch allows: no row was sent"
+            f"{counts.rejected_count:,} of its {counts.row_count:,} rows are bad, more than the "
+            f"share of {self.watch.max_bad:g} that the watch allows: no row was sent"
         )
 
     def _put_away(
@@ -355,7 +355,7 @@ class FileIntake:
         if work.list is not None and reason is None:
             self._store_list(work.list, work, name)
         try:
-            if counts.rejected_rows:
+            if counts.rejected_count:
                 self.place.write(DONE, f"{name}.rejected.csv", work.outlet.rejected_csv)
             self._move(stamp, DONE, name)
         except DeniedError as error:
@@ -363,21 +363,21 @@ class FileIntake:
             self.base.journal.note_unmoved_file(self.watch.watch, stamp)
         if self.base.journal.find_taken_file(work.content) is None:
             journal = self.base.journal
-            journal.finish(work.content, stamp.name, counts.rows, counts.rejected_rows)
+            journal.finish(work.content, stamp.name, counts.row_count, counts.rejected_count)
         shutil.rmtree(work.folder, ignore_errors=True)
         return self._count(
-            self._warn_of_loss(work, self._report(stamp, counts, reason, counts.valid_rows))
+            self._warn_of_loss(work, self._report(stamp, counts, reason, counts.valid_count))
         )
 
     def _store_list(self, whole_list: WholeList, work: _Work, name: str) -> None:
         """Store the list's present members, here and beside its files."""
-        last = whole_list.sent_file_record(work.file, work.digest, name)
+        last_file = whole_list.sent_file_record(work.file_digest, work.digest, name)
         memory = ListMemory(whole_list, self.place)
-        whole_list.store(work.members, memory.note(last, work.folder / "note"))
+        whole_list.store(work.members, memory.note(last_file, work.folder / "note"))
 
     def _warn_of_loss(self, work: _Work, report: FileReport) -> FileReport:
         """Add a warning if the list's former members are lost, so that none could be removed."""
-        if work.list is None or not work.list.is_after_loss(work.file):
+        if work.list is None or not work.list.is_after_loss(work.file_digest):
             return report
         reason = f"{report.reason}; {_LOSS_WARNING}" if report.reason else _LOSS_WARNING
         return replace(report, reason=reason, warning="list_memory_lost")
@@ -407,7 +407,7 @@ class FileIntake:
     def _free_name(self, folder: str, stamp: Stamp, digest: str) -> str:
         """Return a free name, so that the file replaces no other file of the same name."""
         if self.place.exists(folder, stamp.name):
-            return f"{digest[:_SHOWN_DIGITS]}-{stamp.name}"
+            return f"{digest[:_SHOWN_DIGIT_COUNT]}-{stamp.name}"
         return stamp.name
 
     def _move(self, stamp: Stamp, folder: str, name: str) -> None:
@@ -418,15 +418,15 @@ class FileIntake:
                 self.place.move(marker, folder, marker)
 
     def _report(
-        self, stamp: Stamp, counts: RowCounts, reason: str | None, sent_rows: int | None = None
+        self, stamp: Stamp, counts: RowCounts, reason: str | None, sent_count: int | None = None
     ) -> FileReport:
-        """Return the report of a file; `sent_rows` None: it failed, and no row was sent."""
+        """Return the report of a file; `sent_count` None: it failed, and no row was sent."""
         return FileReport(
             file=self._name(stamp),
-            rows=counts.rows,
-            sent=sent_rows or 0,
-            rejected=counts.rejected_rows,
-            state="failed" if sent_rows is None else "done",
+            rows=counts.row_count,
+            sent=sent_count or 0,
+            rejected=counts.rejected_count,
+            state="failed" if sent_count is None else "done",
             reason=reason,
         )
 
@@ -451,8 +451,8 @@ def remove_leftovers(base: Base) -> None:
 def _digest_of(file: Path) -> str:
     digest = blake2b(digest_size=_DIGEST_BYTES)
     with file.open("rb") as source:
-        while piece := source.read(_PIECE):
-            digest.update(piece)
+        while chunk := source.read(_CHUNK_BYTES):
+            digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -23,7 +23,7 @@ from pipeline.row_files.row import FileRow, ReadRow, RowFile, UnreadableError
 
 OPERATION: Final = "operation"
 
-_SIZE: Final = 16
+_DIGEST_BYTES: Final = 16
 _Record: TypeAlias = dict[str, Any]
 
 _DECODER: Final = msgspec.json.Decoder(_Record)
@@ -103,7 +103,7 @@ class WholeList:
                     customers.execute("INSERT OR IGNORE INTO customers VALUES (?)", (customer,))
                     file.write(row.raw + b"\n")
                 yield row
-            for number, raw in enumerate(self._former_members(customers), start=line + 1):
+            for number, raw in enumerate(self._removals(customers), start=line + 1):
                 yield FileRow(number, raw, progress)
 
     def store(self, members: Path, last_file: LastFile) -> None:
@@ -122,7 +122,7 @@ class WholeList:
             )
         return record
 
-    def _former_members(self, customers: sqlite3.Connection) -> Iterator[bytes]:
+    def _removals(self, customers: sqlite3.Connection) -> Iterator[bytes]:
         """Yield a removal for each former member who is no longer on the list."""
         if not self._members.exists():
             return
@@ -144,7 +144,7 @@ class WholeList:
         results = [self.identity.normalise(Identifier(**fields)) for fields in raw]
         identifiers = [identifier for identifier in results if isinstance(identifier, Identifier)]
         customer = self.identity.rank(identifiers)[0].key if identifiers else str(raw)
-        return blake2b(customer.encode(), digest_size=_SIZE).digest()
+        return blake2b(customer.encode(), digest_size=_DIGEST_BYTES).digest()
 
     @property
     def _members(self) -> Path:
@@ -172,4 +172,4 @@ def _with_operation(record: _Record, operation: str) -> bytes:
 
 
 def _digest(text: str) -> str:
-    return blake2b(text.encode(), digest_size=_SIZE).hexdigest()
+    return blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()

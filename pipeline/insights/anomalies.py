@@ -23,10 +23,10 @@ Direction: TypeAlias = Literal["more", "fewer"]
 
 RATE: Final = 0.05
 _LENGTHS: Final = (1, 2, 3, 5, 7, 10, 14, 18, 21, 25, 28, 32, 37, 42)
-_DRAWS: Final = 200
-_ROUNDS: Final = 3
+_DRAW_COUNT: Final = 200
+_MAX_ROUNDS: Final = 3
 _MIN_DAYS: Final = 28
-_FEWEST: Final = 30.0
+_MIN_EVENTS: Final = 30.0
 _MIN_VARIANCE: Final = 3.0
 """Least variance of a span's sum; with less, a single event where none is expected would always be
 the furthest span."""
@@ -90,9 +90,9 @@ def scan(series: Sequence[DailySeries], seed: int) -> tuple[SeriesScan, ...]:
     usable_series = [daily for daily in series if _has_enough_data(daily)]
     random = np.random.default_rng(seed)
     masks = [np.ones(daily.days, dtype=np.bool_) for daily in usable_series]
-    by_series: list[list[_AnomalousSpan]] = [[] for _ in usable_series]
+    spans_by_series: list[list[_AnomalousSpan]] = [[] for _ in usable_series]
     open_series = list(range(len(usable_series)))
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         spans = [
             (index, _largest_deviation(usable_series[index], masks[index], random))
             for index in open_series
@@ -107,23 +107,23 @@ def scan(series: Sequence[DailySeries], seed: int) -> tuple[SeriesScan, ...]:
             if span is None or q > RATE:
                 continue
             masks[index][span.first : span.last + 1] = False
-            by_series[index].append(replace(span, q=float(q)))
+            spans_by_series[index].append(replace(span, q=float(q)))
             open_series.append(index)
         if not open_series:
             break
     return tuple(
         _scan(daily, mask, spans)
-        for daily, mask, spans in zip(usable_series, masks, by_series, strict=True)
+        for daily, mask, spans in zip(usable_series, masks, spans_by_series, strict=True)
     )
 
 
 def _has_enough_data(series: DailySeries) -> bool:
     basis = series.counts if series.trials is None else series.trials
-    return series.days >= _MIN_DAYS and float(basis.sum()) >= _FEWEST
+    return series.days >= _MIN_DAYS and float(basis.sum()) >= _MIN_EVENTS
 
 
 def _scan(series: DailySeries, mask: Mask, spans: Sequence[_AnomalousSpan]) -> SeriesScan:
-    """Return the spans as anomalies, compared with a baseline that leaves all of them out."""
+    """Return the series with the spans as anomalies, against a baseline that leaves them out."""
     baseline = fit(series, mask)
     anomalies = [
         _anomaly(series, baseline, span) for span in sorted(spans, key=lambda span: span.first)
@@ -151,25 +151,28 @@ def _anomaly(series: DailySeries, baseline: Baseline, span: _AnomalousSpan) -> A
 def _largest_deviation(
     series: DailySeries, mask: Mask, random: np.random.Generator
 ) -> _AnomalousSpan | None:
-    """Return the span that is furthest from the baseline, with its p-value over all spans."""
+    """Return the span that is furthest from the baseline, with its p-value over all spans.
+
+    None: the series is too short, or the span has too few events.
+    """
     baseline = fit(series, mask)
-    usable = np.where(mask, 1.0, 0.0)
+    weights = np.where(mask, 1.0, 0.0)
     lengths = [length for length in _LENGTHS if length <= series.days // 3]
     if not lengths:
         return None
-    residual = (series.counts - baseline.expected) * usable
-    variance = baseline.variance * usable
+    residual = (series.counts - baseline.expected) * weights
+    variance = baseline.variance * weights
     start = _furthest_spans(residual[None, :], variance, lengths)[1][0]
     other_days = mask.copy()
     other_days[start.first : start.last + 1] = False
     baseline = refit_dispersion(series, baseline, other_days)
-    variance = baseline.variance * usable
+    variance = baseline.variance * weights
     span = _refine(residual, variance, start)
     days = slice(span.first, span.last + 1)
-    draws = _draw_residuals(series, baseline, random) * usable
+    draws = _draw_residuals(series, baseline, random) * weights
     maxima = _furthest_spans(draws, variance, lengths)[0]
-    expected = float((baseline.expected * usable)[days].sum())
-    count = float((series.counts * usable)[days].sum())
+    expected = float((baseline.expected * weights)[days].sum())
+    count = float((series.counts * weights)[days].sum())
     if max(expected, count) < _MIN_SPAN_EVENTS:
         return None
     p_value = _tail(abs(span.deviations), maxima)
@@ -180,39 +183,41 @@ def _furthest_spans(
     residuals: Floats, variance: Floats, lengths: Sequence[int]
 ) -> tuple[Floats, list[_Span]]:
     """Return for each row the greatest distance from 0, and its span."""
-    rows = residuals.shape[0]
-    sums = np.concatenate((np.zeros((rows, 1)), np.cumsum(residuals, axis=1)), axis=1)
-    total = np.concatenate(([0.0], np.cumsum(variance)))
-    greatest = np.zeros(rows)
-    spans = [_Span(0, 0)] * rows
+    row_count = residuals.shape[0]
+    sums = np.concatenate((np.zeros((row_count, 1)), np.cumsum(residuals, axis=1)), axis=1)
+    variance_sums = np.concatenate(([0.0], np.cumsum(variance)))
+    greatest_distances = np.zeros(row_count)
+    spans = [_Span(0, 0)] * row_count
     for length in lengths:
-        reach = np.sqrt(np.maximum(total[length:] - total[:-length], _MIN_VARIANCE))
-        distances = np.abs(sums[:, length:] - sums[:, :-length]) / reach
+        deviation = np.sqrt(
+            np.maximum(variance_sums[length:] - variance_sums[:-length], _MIN_VARIANCE)
+        )
+        distances = np.abs(sums[:, length:] - sums[:, :-length]) / deviation
         starts = distances.argmax(axis=1)
-        row_maxima = distances[np.arange(rows), starts]
-        for row in np.flatnonzero(row_maxima > greatest):
+        row_maxima = distances[np.arange(row_count), starts]
+        for row in np.flatnonzero(row_maxima > greatest_distances):
             spans[row] = _Span(int(starts[row]), int(starts[row]) + length - 1)
-        greatest = np.maximum(greatest, row_maxima)
-    return greatest, spans
+        greatest_distances = np.maximum(greatest_distances, row_maxima)
+    return greatest_distances, spans
 
 
 def _refine(residual: Floats, variance: Floats, start: _Span) -> _Span:
     """Return the span with the greatest distance whose ends are at most a week from those of
     `start`."""
-    best = _Span(start.first, start.last)
+    best_span = _Span(start.first, start.last)
     for first in range(max(start.first - 7, 0), min(start.first + 7, start.last) + 1):
-        latest = min(start.last + 7, len(residual) - 1)
-        for last in range(max(start.last - 7, first), latest + 1):
-            reach = float(np.sqrt(max(variance[first : last + 1].sum(), _MIN_VARIANCE)))
-            distance = float(residual[first : last + 1].sum()) / reach
-            if abs(distance) > abs(best.deviations):
-                best = _Span(first, last, distance)
-    return best
+        latest_day = min(start.last + 7, len(residual) - 1)
+        for last in range(max(start.last - 7, first), latest_day + 1):
+            deviation = float(np.sqrt(max(variance[first : last + 1].sum(), _MIN_VARIANCE)))
+            distance = float(residual[first : last + 1].sum()) / deviation
+            if abs(distance) > abs(best_span.deviations):
+                best_span = _Span(first, last, distance)
+    return best_span
 
 
 def _draw_residuals(series: DailySeries, baseline: Baseline, random: np.random.Generator) -> Floats:
     """Return residuals of series drawn from the baseline, with its dispersion."""
-    shape = (_DRAWS, series.days)
+    shape = (_DRAW_COUNT, series.days)
     excess = baseline.dispersion - 1
     if series.trials is None:
         mean = np.broadcast_to(baseline.expected, shape)

@@ -1,7 +1,7 @@
 """Associations with conversion and with drop-off, as odds ratios; an association is not a cause.
 
-A property is observed up to a moment, and the outcome comes after that moment. Only cases count
-whose window is over at the end of the table, whether or not they converted.
+A property is observed up to a moment, and the outcome comes after that moment. Only cases
+whose window is over at the end of the table count, whether or not they converted.
 """
 
 from collections.abc import Iterator
@@ -79,9 +79,9 @@ def _early_questions(defined_cases: DefinedCases, early_period_us: int) -> Itera
             AND (left_at IS NULL OR left_at >= begun + {early_period_us})
         """,
     )
-    cases, conversions = queries.rows("SELECT count(*), count(*) FILTER (converted) FROM examined")[
-        0
-    ]
+    [(case_count, conversion_count)] = queries.rows(
+        "SELECT count(*), count(*) FILTER (converted) FROM examined"
+    )
     for kind, column in _PROPERTIES:
         rows = queries.rows(
             f"""
@@ -94,8 +94,13 @@ def _early_questions(defined_cases: DefinedCases, early_period_us: int) -> Itera
             ORDER BY cases DESC, property LIMIT {_MAX_PROPERTIES}
             """
         )
-        for name, exposed_cases, outcomes in rows:
-            table = TwoByTwo(exposed_cases, outcomes, cases - exposed_cases, conversions - outcomes)
+        for name, exposed_count, outcome_count in rows:
+            table = TwoByTwo(
+                exposed_count,
+                outcome_count,
+                case_count - exposed_count,
+                conversion_count - outcome_count,
+            )
             yield _Question("conversion", None, kind, name, table)
 
 
@@ -117,9 +122,14 @@ def _step_questions(defined_cases: DefinedCases) -> Iterator[_Question]:
         ORDER BY step, channel
         """
     )
-    for step, channel, cases, drop_offs, all_cases, all_drop_offs in rows:
+    for step, channel, case_count, dropped_count, total_count, total_dropped_count in rows:
         if channel:
-            table = TwoByTwo(cases, drop_offs, all_cases - cases, all_drop_offs - drop_offs)
+            table = TwoByTwo(
+                case_count,
+                dropped_count,
+                total_count - case_count,
+                total_dropped_count - dropped_count,
+            )
             yield _Question(
                 "drop-off", defined_cases.plan.steps[step].name, "channel", channel, table
             )

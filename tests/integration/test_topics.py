@@ -66,7 +66,8 @@ def test_missing_topics_are_created_and_others_reported(
     report = ensure_topics(cluster_settings, ["web", "email", "web"])
 
     expected = {
-        topic.name: topic.partitions(cluster_settings) for topic in topics_for(["web", "email"])
+        topic.name: topic.partition_count(cluster_settings)
+        for topic in topics_for(["web", "email"])
     }
     assert set(report.new_topics) == set(expected) - {"decisions", "memberships", "identities"}
     assert report.mismatches == (
@@ -91,8 +92,8 @@ def test_clean_up_and_retention_follow_the_table_and_the_setting(
 
 def test_keys_of_one_kind_share_one_partition_count(cluster_settings: Settings) -> None:
     counts = {
-        topic.partitions(cluster_settings)
+        topic.partition_count(cluster_settings)
         for topic in topics_for(["web"])
-        if topic.partitions(cluster_settings) > 1
+        if topic.partition_count(cluster_settings) > 1
     }
     assert counts == {3}

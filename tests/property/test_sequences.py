@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.compiled import CompiledSequence
-from pipeline.enrichment.sequences import MAX_MARKS, PANES, Mark, completion_at, prune_marks, union
+from pipeline.enrichment.sequences import (
+    MAX_MARKS,
+    PANE_COUNT,
+    Mark,
+    completion_at,
+    prune_marks,
+    union,
+)
 from pipeline.model.time import GRACE_MS
 
 _WINDOW_MS = 4
@@ -137,4 +144,4 @@ def test_first_step_is_kept_while_many_later_ones_follow() -> None:
     assert completion_at(one_shard, sequence) == two_hours
     completion = completion_at(union((login,), second_shard), sequence)
     assert completion is not None
-    assert two_hours - (two_hours + day) // PANES <= completion <= two_hours
+    assert two_hours - (two_hours + day) // PANE_COUNT <= completion <= two_hours

@@ -46,7 +46,7 @@ def serving(folder: Path, limits: ConnectionLimits) -> Iterator[int]:
 
 def _server(app: Any, guard: Guard) -> tuple[uvicorn.Server, Guard]:
     http = cast(type[asyncio.Protocol], guard.protocol)
-    backlog = min(2_048, guard.limits.connections)
+    backlog = min(2_048, guard.limits.max_connections)
     config = uvicorn.Config(
         app, http=http, backlog=backlog, lifespan="off", ws="none", log_config=None
     )

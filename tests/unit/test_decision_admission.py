@@ -121,9 +121,9 @@ def test_short_stall_is_tolerated() -> None:
     # The stall lasts as long as a garbage collection or a commit.
     gate = DelayGate(target_s=0.05, interval_s=0.1)
     for delay_ms in range(0, 140, 10):
-        assert gate.is_open(delay_ms / 1000, now_s=delay_ms / 1000), delay_ms
-    assert gate.is_open(0.0, now_s=0.15)
-    assert gate.is_open(0.06, now_s=0.16)
+        assert gate.admit(delay_ms / 1000, now_s=delay_ms / 1000), delay_ms
+    assert gate.admit(0.0, now_s=0.15)
+    assert gate.admit(0.06, now_s=0.16)
 
 
 def test_unanswered_decision_is_dropped_with_the_next_answer() -> None:

@@ -16,8 +16,8 @@ from pipeline.gateway.connections import ConnectionLimits
 from tests.support.served import KEY, serving
 
 LIMITS = ConnectionLimits(
-    connections=20,
-    per_address=20,
+    max_connections=20,
+    max_per_address=20,
     header_bytes=16_384,
     header_s=0.5,
     body_s=0.5,
@@ -152,7 +152,10 @@ def test_bytes_that_are_not_http_are_refused_in_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "limits",
-    [replace(PATIENT_LIMITS, per_address=1_000), replace(PATIENT_LIMITS, connections=1_000)],
+    [
+        replace(PATIENT_LIMITS, max_per_address=1_000),
+        replace(PATIENT_LIMITS, max_connections=1_000),
+    ],
 )
 @pytest.mark.parametrize(
     "text",

@@ -71,17 +71,17 @@ def test_helpers_prepare_the_same_as_one_process(tmp_path: Path) -> None:
         convert_with_helpers(_rows(path), _FILE, _CONFIG, _CODEC), tmp_path / "helped"
     )
     assert result_with_helpers == result_alone
-    assert result_alone[0].rows == 5_000
-    assert result_alone[0].rejected_rows > 200
+    assert result_alone[0].row_count == 5_000
+    assert result_alone[0].rejected_count > 200
 
 
 def test_wide_rows_are_converted_in_smaller_batches() -> None:
     converter = open_converter(_FILE, _CONFIG, _CODEC)
     wide_row = FileRow(1, b"x" * 1_000_000, 1)
-    row_counts = [batch.rejected_rows for batch in convert_here([wide_row] * 10, converter)]
+    row_counts = [batch.rejected_count for batch in convert_here([wide_row] * 10, converter)]
     assert row_counts == [5, 5]
     narrow_row = FileRow(1, b"x", 1)
-    assert [batch.rejected_rows for batch in convert_here([narrow_row] * 600, converter)] == [
+    assert [batch.rejected_count for batch in convert_here([narrow_row] * 600, converter)] == [
         512,
         88,
     ]

@@ -84,7 +84,7 @@ def test_journal_keeps_progress_and_taken_files_over_restarts(tmp_path: Path) ->
     assert Journal(tmp_path).find_progress("c") == SendProgress()
     entry = Journal(tmp_path).find_taken_file("c")
     assert entry is not None
-    assert (entry.name, entry.rows, entry.rejected_rows) == ("a.csv", 5, 1)
+    assert (entry.name, entry.row_count, entry.rejected_count) == ("a.csv", 5, 1)
     Journal(tmp_path).note_unmoved_file("w", Stamp("a", 1, 2))
     assert Journal(tmp_path).is_unmoved("w", Stamp("a", 1, 2))
     assert not Journal(tmp_path).is_unmoved("w", Stamp("a", 1, 3))

@@ -38,7 +38,7 @@ from pipeline.delivery.courier import Courier
 from pipeline.delivery.ledger import Ledger
 from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
 from pipeline.delivery.sms.adapter import SmsAdapter
-from pipeline.delivery.sms.segments import segments
+from pipeline.delivery.sms.segments import count_segments
 from pipeline.delivery.sms.trial import send_trial
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier
@@ -296,12 +296,12 @@ def test_variable_that_is_not_set_holds_messages_back(monkeypatch: pytest.Monkey
     ],
 )
 def test_segments_are_those_that_are_charged(text: str, count: int) -> None:
-    assert segments(text) == count
+    assert count_segments(text) == count
 
 
 @given(st.text(max_size=400), st.text(max_size=50))
 def test_longer_text_has_no_fewer_segments(text: str, addition: str) -> None:
-    assert segments(text) <= segments(text + addition)
+    assert count_segments(text) <= count_segments(text + addition)
 
 
 @pytest.fixture

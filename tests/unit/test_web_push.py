@@ -30,7 +30,7 @@ from pipeline.delivery.channel_adapter import (
     Parcel,
 )
 from pipeline.delivery.push.adapter import PushAdapter
-from pipeline.delivery.push.message import SubscriptionProblem, read_subscription
+from pipeline.delivery.push.message import PushProblem, read_subscription
 from pipeline.delivery.push.trial import LocalBrowser, new_key, send_trial
 from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
 from pipeline.home.channel_faults import ChannelFaults, find_channel_faults
@@ -327,7 +327,7 @@ def test_message_that_is_too_long_is_refused_unsent() -> None:
     ],
 )
 def test_subscription_that_leads_elsewhere_gets_nothing(address: str) -> None:
-    assert isinstance(read_subscription(address, PUSH_SERVICES), SubscriptionProblem)
+    assert isinstance(read_subscription(address, PUSH_SERVICES), PushProblem)
     browser = LocalBrowser()
     assert isinstance(_send(browser, address=address), Bounce)
     assert browser.messages == []

@@ -31,8 +31,8 @@ from pipeline.delivery.channel_adapter import (
 from pipeline.delivery.http_clients import Http1Client, HttpReply, NotSentError
 from pipeline.delivery.push.answers import read_answer
 from pipeline.delivery.push.message import (
+    PushProblem,
     PushSender,
-    SubscriptionProblem,
     push_post,
     read_subscription,
 )
@@ -46,7 +46,7 @@ _OTHER_KEY: Final = {"bounce": "address", "reason": "it was made with another VA
 
 
 @dataclass(frozen=True, slots=True)
-class _Post:
+class _PushPost:
     """Post of an action to a `service`, signed by the private half of `key`."""
 
     channel: CompiledChannel
@@ -90,10 +90,10 @@ class PushAdapter:
         if isinstance(sender, str):
             raise MisconfiguredError(sender)
         subscription = read_subscription(action.address or "", sender.services)
-        if isinstance(subscription, SubscriptionProblem):
+        if isinstance(subscription, PushProblem):
             return Bounce(0, {"bounce": "address", "reason": subscription.reason})
         request = push_post(action, subscription, sender, parcel.deadline_s - time.time())
-        if isinstance(request, SubscriptionProblem):
+        if isinstance(request, PushProblem):
             return Bounce(0, {"bounce": "refused", "reason": request.reason})
         attempt.begin()
         try:
@@ -102,10 +102,12 @@ class PushAdapter:
             attempt.record_failure()
             raise
         service = urlsplit(subscription.endpoint).hostname or ""
-        post = _Post(channel, action, sender.public_key(), service)
+        post = _PushPost(channel, action, sender.public_key(), service)
         return await self._evaluate(reply, post, attempt)
 
-    async def _evaluate(self, reply: HttpReply, post: _Post, attempt: Attempt) -> DeliveryResult:
+    async def _evaluate(
+        self, reply: HttpReply, post: _PushPost, attempt: Attempt
+    ) -> DeliveryResult:
         """Return the result that an answer means. Raises TryAgainError."""
         service = post.service
         is_proven = (post.key, service) in self._proven_keys
@@ -129,7 +131,7 @@ class PushAdapter:
             case "refused":
                 return Bounce(reply.status, {"bounce": "refused"})
 
-    async def _unlink_subscription(self, post: _Post) -> None:
+    async def _unlink_subscription(self, post: _PushPost) -> None:
         """Unlink a lost subscription from its customer."""
         assert post.channel.push is not None
         subscription = Identifier(post.channel.push.namespace, post.action.address or "")

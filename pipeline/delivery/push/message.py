@@ -52,8 +52,8 @@ class PushPayload(Struct, frozen=True, omit_defaults=True):
 
 
 @dataclass(frozen=True, slots=True)
-class SubscriptionProblem:
-    """Reason why a subscription is unusable."""
+class PushProblem:
+    """Reason why a message cannot be posted to a subscription."""
 
     reason: str
 
@@ -75,33 +75,33 @@ class PushSender:
         return urlsafe_b64encode(point).rstrip(b"=").decode()
 
 
-def read_subscription(text: str, services: Sequence[str]) -> Subscription | SubscriptionProblem:
+def read_subscription(text: str, services: Sequence[str]) -> Subscription | PushProblem:
     """Return the subscription in an address, if its endpoint is at one of the services."""
     try:
         subscription = msgspec.json.decode(text, type=Subscription)
         parts = urlsplit(subscription.endpoint)
     except (msgspec.DecodeError, ValueError):
-        return SubscriptionProblem("not a subscription")
+        return PushProblem("not a subscription")
     host = parts.hostname or ""
     if not any(host == service or host.endswith(f".{service}") for service in services):
-        return SubscriptionProblem("its endpoint is at no push service of the channel")
+        return PushProblem("its endpoint is at no push service of the channel")
     if parts.scheme != "https" and host not in _LOOPBACK:
-        return SubscriptionProblem("its endpoint is not https")
+        return PushProblem("its endpoint is not https")
     return subscription
 
 
 def push_post(
     action: Action, subscription: Subscription, sender: PushSender, lifetime_s: float
-) -> HttpPost | SubscriptionProblem:
+) -> HttpPost | PushProblem:
     """Return the request for an action, which the service discards after `lifetime_s`."""
     payload = msgspec.json.encode(_payload(action))
     if len(payload) > _MAX_BYTES:
-        return SubscriptionProblem(f"the message has more than {_MAX_BYTES} bytes")
+        return PushProblem(f"the message has more than {_MAX_BYTES} bytes")
     try:
         pusher = WebPusher(msgspec.to_builtins(subscription))
         body: bytes = pusher.encode(payload)["body"]
     except (WebPushException, ValueError) as error:
-        return SubscriptionProblem(f"its keys are not usable: {type(error).__name__}")
+        return PushProblem(f"its keys are not usable: {type(error).__name__}")
     parts = urlsplit(subscription.endpoint)
     claims = {
         "aud": f"{parts.scheme}://{parts.netloc}",

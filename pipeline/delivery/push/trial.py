@@ -67,8 +67,10 @@ def new_key() -> str:
 
 
 async def send_trial(address: str, server_url: str | None, secret: str) -> str:
-    """Send a message for `address` to a browser on this machine; return the decrypted
-    message."""
+    """Send a message that names `address` to the server or to a browser on this machine.
+
+    Returns the result, the messages that the browser decrypted, and a new key.
+    """
     environ[_VARIABLE] = key = new_key()
     push = Push(key=f"${{{_VARIABLE}}}", contact="mailto:kairos@localhost", services=(_HOST,))
     channel = CompiledChannel("push", "push", None, None, (), push=push)

@@ -43,7 +43,7 @@ from pipeline.delivery.retries import (
 )
 from pipeline.delivery.sms.access_tokens import AccessTokens
 from pipeline.delivery.sms.request import ProviderProblem, provider_post
-from pipeline.delivery.sms.segments import segments
+from pipeline.delivery.sms.segments import count_segments
 
 _MAX_WAIT_S: Final = 60.0
 _SUCCESS_STATUSES: Final = range(200, 300)
@@ -53,7 +53,8 @@ _SERVER_ERROR: Final = 500
 
 
 class SmsAdapter:
-    """Adapter that posts to the provider of each channel; `http2` is for those with HTTP/2 only."""
+    """Adapter that posts to the provider of each channel; `http2` serves providers with HTTP/2
+    only."""
 
     def __init__(
         self, client: ClientSession, host: AdapterHost, http2: PostClient | None = None
@@ -76,7 +77,7 @@ class SmsAdapter:
         attempt_once = partial(self._try, parcel, attempt)
         try:
             return await deliver_until(
-                parcel, _MAX_WAIT_S, self._host.faults, attempt_once, unanswered=may_repeat
+                parcel, _MAX_WAIT_S, self._host.faults, attempt_once, repeat_unanswered=may_repeat
             )
         except NoAnswerError as error:
             return UnconfirmedAttempt(str(error))
@@ -85,17 +86,17 @@ class SmsAdapter:
         provider = self._provider(parcel.action.channel)
         if provider is None:
             return Bounce(0)
-        to = _address(provider, parcel.action.address or "")
-        if to is None:
+        recipient = _address(provider, parcel.action.address or "")
+        if recipient is None:
             return Bounce(0, {"bounce": "address"})
         token = await self._tokens.find(provider)
-        post = provider_post(provider, parcel.action, to, self._links, token)
+        post = provider_post(provider, parcel.action, recipient, self._links, token)
         if isinstance(post, ProviderProblem):
             raise MisconfiguredError(post.reason)
         attempt.begin()
         status, answer = await self._post(provider, post, attempt, parcel.deadline_s)
         if status in _SUCCESS_STATUSES:
-            details = {"segments": segments(parcel.action.content.get("text", ""))}
+            details = {"segments": count_segments(parcel.action.content.get("text", ""))}
             message_id = text_at(answer, provider.answer.id)
             return Acceptance(
                 details if message_id is None else {**details, "provider_id": message_id}
@@ -116,7 +117,7 @@ class SmsAdapter:
     async def _post(
         self, provider: Provider, post: HttpPost, attempt: Attempt, deadline_s: float
     ) -> tuple[int, Any]:
-        """Post once; return status and body of a final answer."""
+        """Post once; return status and body of a final answer. Raises TryAgainError."""
         client = self._http2 if provider.request.http2 else self._http1
         assert client is not None
         try:
@@ -137,7 +138,7 @@ class SmsAdapter:
 
 
 @dataclass(frozen=True, slots=True)
-class _Refusal:
+class _ProviderRefusal:
     """Refusal by a provider, with the error code in its answer, and the `kind` of bounce."""
 
     status: int
@@ -169,9 +170,9 @@ async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
         yield SmsAdapter(client, host, http2)
 
 
-def _refusal_of(status: int, answer: Any, form: ProviderAnswer) -> _Refusal:
+def _refusal_of(status: int, answer: Any, form: ProviderAnswer) -> _ProviderRefusal:
     code = text_at(answer, form.error)
-    return _Refusal(status, code, str(form.errors.get(code or "", "refused")))
+    return _ProviderRefusal(status, code, str(form.errors.get(code or "", "refused")))
 
 
 def _address(provider: Provider, address: str) -> str | None:

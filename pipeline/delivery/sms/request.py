@@ -35,13 +35,17 @@ class _UnsetError(Exception):
 
 
 def provider_post(
-    provider: Provider, action: Action, to: str, links: MessageLinks, access_token: str = ""
+    provider: Provider,
+    action: Action,
+    recipient: str,
+    links: MessageLinks,
+    access_token: str = "",
 ) -> HttpPost | ProviderProblem:
-    """Return the request for an action to the address `to`; only headers contain
+    """Return the request for an action to the address `recipient`; only headers contain
     `access_token`."""
     request = provider.request
     values = {
-        "to": to,
+        "to": recipient,
         "text": action.content.get("text", ""),
         "reference": action.action_id,
         "token": action.token,

@@ -13,7 +13,7 @@ _UCS_SINGLE: Final = 70
 _UCS_PART: Final = 67
 
 
-def segments(text: str) -> int:
+def count_segments(text: str) -> int:
     """Return the number of segments of a text; a character is never divided between two."""
     if all(letter in _ALPHABET or letter in _EXTENSION for letter in text):
         sizes = [2 if letter in _EXTENSION else 1 for letter in text]
@@ -22,16 +22,17 @@ def segments(text: str) -> int:
     return _count(sizes, _UCS_SINGLE, _UCS_PART)
 
 
-def _count(sizes: list[int], single: int, part: int) -> int:
+def _count(sizes: list[int], single_units: int, part_units: int) -> int:
     """Count the segments of a text of characters of `sizes`.
 
-    A message of one segment has `single` units, each part of a longer message `part` units.
+    The only segment of a message has at most `single_units`, a part of a longer message at most
+    `part_units`.
     """
-    if sum(sizes) <= single:
+    if sum(sizes) <= single_units:
         return 1
-    count, free_units = 1, part
+    count, free_units = 1, part_units
     for size in sizes:
         if size > free_units:
-            count, free_units = count + 1, part
+            count, free_units = count + 1, part_units
         free_units -= size
     return count

@@ -16,7 +16,7 @@ _TEXT: Final = "This message went through the adapter of text messages of Kairos
 
 
 async def send_trial(address: str, server_url: str | None, secret: str) -> str:
-    """Send a message to a number; return the result, and the request."""
+    """Send a message to a number; return the result, and the request if the provider is local."""
     requests: list[str] = []
 
     async def keep(request: web.Request) -> web.Response:

@@ -41,8 +41,9 @@ class CurrencyEnricher:
         return {name: round(value * rate, _DECIMALS) for name, value in amounts.items()}
 
     def _rate(self, currency: str, at: int) -> float | None:
+        """Return the rate at `at` (epoch ms); None: no rate of that time is configured."""
         if currency == self._target:
             return 1
         rates = self._rates.get(currency, [])
-        place = bisect_right(rates, at, key=lambda rate: rate[0])
-        return rates[place - 1][1] if place else None
+        index = bisect_right(rates, at, key=lambda rate: rate[0])
+        return rates[index - 1][1] if index else None

@@ -102,10 +102,10 @@ def _device_type(text: str, result: Result) -> str:
 
 
 def _is_tablet(text: str, os: str, result: Result) -> bool:
-    """Return whether an Android device is a tablet.
+    """Return whether a device is a tablet, by its model or, on Android, by the lack of "Mobile".
 
-    A browser's user agent contains "Mobile" on a phone only. Those of other apps (Dalvik, okhttp,
-    an app's own name) never do, and are classified by the model.
+    On Android a browser's user agent contains "Mobile" on a phone only. User agents of other apps
+    (Dalvik, okhttp, an app's own name) never contain it, and are classified by the model alone.
     """
     device = "" if result.device is None else f"{result.device.family} {result.device.model or ''}"
     if _TABLET.search(device) or (os != "iOS" and "Tablet" in text):

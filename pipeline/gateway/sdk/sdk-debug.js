@@ -98,10 +98,10 @@
     const unknown = answer.unknown_placements || [];
     for (const [placement, actions] of Object.entries(answer.placements)) {
       const list = [].concat(actions || []).map((one) => `${one.offer} (${one.treatment})`).join(", ");
-      const what = list || (unknown.includes(placement) ? "default: no channel has this placement"
+      const text = list || (unknown.includes(placement) ? "default: no channel has this placement"
         : answer.defaulted ? `default: ${(answer.reason || "no_answer").replaceAll("_", " ")}`
           : "default: nothing to say");
-      box.append(element("p", `${placement}: ${what}`, list ? "filled" : "default"));
+      box.append(element("p", `${placement}: ${text}`, list ? "filled" : "default"));
     }
     if (answer.decision_id) {
       box.append(element("p", answer.decision_id, "quiet"));
@@ -133,8 +133,8 @@
   function draw() {
     cancelAnimationFrame(drawing);
     drawing = requestAnimationFrame(() => {
-      const newest = [...k.notes].reverse();
-      body.replaceChildren(...newest.map((note) => (note.what === "decided" ? decisionBox : noteBox)(note)));
+      const notes = [...k.notes].reverse();
+      body.replaceChildren(...notes.map((note) => (note.what === "decided" ? decisionBox : noteBox)(note)));
     });
   }
   k.on("note", draw);

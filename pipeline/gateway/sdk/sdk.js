@@ -56,7 +56,7 @@
         (where ? `;domain=${where}` : "") + (location.protocol === "https:" ? ";secure" : "");
     } catch { /* a sandboxed frame has no cookies */ }
   };
-  const topDomain = () => { // the shortest for which the browser accepts cookies
+  const topDomain = () => { // the shortest domain for which the browser accepts cookies
     if (domain !== undefined) return domain;
     const parts = location.hostname.split(".");
     domain = "";
@@ -106,9 +106,9 @@
     const { href, hash } = location;
     return /^#[/!]/.test(hash) || !hash ? href : href.slice(0, -hash.length);
   };
-  let before = ""; // URL of the previous route
+  let previousUrl = ""; // of the previous route
   const pageFields = () => ({
-    path: location.pathname, referrer: before || d.referrer, search: location.search,
+    path: location.pathname, referrer: previousUrl || d.referrer, search: location.search,
     title: d.title, url: pageUrl(),
   });
   const contextNow = () => {
@@ -155,12 +155,12 @@
 
   // --- queue: one entry of localStorage per message, shared by tabs ---
 
-  let last = 0;
+  let lastStamp = 0;
   const enqueue = (path, body, holdMs) => {
     const text = JSON.stringify(body);
     if (text.length > MESSAGE_CHARS) return note("too large", { path, chars: text.length });
-    last = Math.max(last + 1, Date.now());
-    const name = ITEM + last.toString(36).padStart(9, "0") + uuid().slice(0, 8);
+    lastStamp = Math.max(lastStamp + 1, Date.now());
+    const name = ITEM + lastStamp.toString(36).padStart(9, "0") + uuid().slice(0, 8);
     const item = { path, key, body, until: holdMs ? Date.now() + holdMs : 0 };
     makeRoom(text.length);
     write(name, item);
@@ -173,13 +173,13 @@
     return [...new Set([...stored, ...Object.keys(memory)])].filter((n) => n.startsWith(ITEM)).sort();
   };
   const makeRoom = (chars) => {
-    const every = names();
-    const sizes = every.map((n) => (local((s) => s.getItem(n)) || JSON.stringify(memory[n]) || "").length);
+    const allNames = names();
+    const sizes = allNames.map((n) => (local((s) => s.getItem(n)) || JSON.stringify(memory[n]) || "").length);
     let total = sizes.reduce((sum, one) => sum + one, chars);
-    for (let i = 0; i < every.length && (every.length - i >= MAX_ITEMS || total > MAX_CHARS); i++) {
+    for (let i = 0; i < allNames.length && (allNames.length - i >= MAX_ITEMS || total > MAX_CHARS); i++) {
       total -= sizes[i];
-      erase(every[i]);
-      note("dropped", { item: every[i] });
+      erase(allNames[i]);
+      note("dropped", { item: allNames[i] });
     }
   };
 
@@ -196,16 +196,16 @@
   };
   const post = (path, body, more) => {
     const stop = new AbortController();
-    const late = setTimeout(() => stop.abort(), (more && more.ms) || SEND_MS);
+    const timeout = setTimeout(() => stop.abort(), (more && more.ms) || SEND_MS);
     return fetch(`${host}/v1/${path}`, {
       method: "POST", headers: { "Content-Type": "text/plain" }, credentials: "omit",
       body: typeof body === "string" ? body : JSON.stringify(body), signal: stop.signal, ...more,
-    }).finally(() => clearTimeout(late));
+    }).finally(() => clearTimeout(timeout));
   };
   const envelope = (path, bodies) =>
     JSON.stringify({ writeKey: key, sentAt: new Date(), [path === "b" ? "batch" : path]: bodies });
   const bytes = (text) => new Blob([text]).size;
-  const take = (most, all) => { // return the oldest messages that fit into one request
+  const take = (limit, all) => { // return the oldest messages that fit into one request
     const batch = { path: "", names: [], bodies: [], bytes: 200 };
     let wait = 0;
     for (const name of names()) {
@@ -221,7 +221,7 @@
       batch.names.push(name);
       batch.bodies.push(item.body);
       batch.bytes += size;
-      if (batch.names.length >= most) break;
+      if (batch.names.length >= limit) break;
     }
     if (wait) schedule(wait);
     return batch.path ? batch : null;
@@ -248,9 +248,9 @@
       failures = resumeAt = 0;
       return BATCH_ITEMS;
     }
-    const most = FIRST_WAIT_MS * 2 ** (status > 400 && status < 405 ? 7 : failures++);
+    const backOffMs = FIRST_WAIT_MS * 2 ** (status > 400 && status < 405 ? 7 : failures++);
     if (wait) write(UNTIL, Date.now() + wait); // every tab waits
-    else resumeAt = Date.now() + Math.min(most, MAX_WAIT_MS) * (0.5 + Math.random() / 2);
+    else resumeAt = Date.now() + Math.min(backOffMs, MAX_WAIT_MS) * (0.5 + Math.random() / 2);
     schedule(waitMs());
     return 0;
   };
@@ -262,8 +262,8 @@
     busy = true;
     const drain = async (lock) => {
       if (lock === null) return schedule(1000); // another tab sends
-      let batch, most = BATCH_ITEMS;
-      while (most && (batch = take(most))) most = await dispatch(batch);
+      let batch, limit = BATCH_ITEMS;
+      while (limit && (batch = take(limit))) limit = await dispatch(batch);
     };
     try {
       await nav.locks.request("kairos", { ifAvailable: true }, drain);
@@ -301,12 +301,12 @@
   };
   const consent = (choice) => {
     const categories = isObject(choice) ? { ...choice } : null;
-    const yes = categories ? Object.values(categories).some(Boolean) : Boolean(choice);
+    const granted = categories ? Object.values(categories).some(Boolean) : Boolean(choice);
     const changed = open && JSON.stringify(categories) !== JSON.stringify(consentState);
     consentState = categories;
-    denied = !yes;
+    denied = !granted;
     if (changed) k.track("Segment Consent Preference Updated");
-    if (yes) {
+    if (granted) {
       if (key && !open) release();
       write(CONSENT, categories || true);
     } else {
@@ -338,12 +338,12 @@
   };
   const watch = (element, action) => { // report an impression after half was visible for a second
     const token = action.token;
-    let seen = 0;
+    let viewTimer = 0;
     const eye = w.IntersectionObserver && new IntersectionObserver((entries) => {
-      clearTimeout(seen);
+      clearTimeout(viewTimer);
       const entry = entries[entries.length - 1];
       if (d.hidden || entry.intersectionRatio < 0.5) return;
-      seen = setTimeout(() => {
+      viewTimer = setTimeout(() => {
         if (d.hidden) return;
         eye.disconnect();
         d.removeEventListener("visibilitychange", again);
@@ -351,7 +351,7 @@
       }, SEEN_MS);
     }, { threshold: [0, 0.5] });
     const again = () => { // a new observation reports what is visible now
-      clearTimeout(seen);
+      clearTimeout(viewTimer);
       eye.disconnect();
       eye.observe(element);
     };
@@ -463,11 +463,11 @@
     for (const element of elements) {
       const value = (answer && answer.placements[element.dataset.kairosPlacement]) || [];
       const actions = (Array.isArray(value) ? value : [value]).slice(0, +element.dataset.kairosLimit || 1);
-      const late = !isHidden(element) || !element.isConnected;
-      if (actions.length && !late) {
+      const isLate = !isHidden(element) || !element.isConnected;
+      if (actions.length && !isLate) {
         try { render(element, actions); } catch (error) { note("failed", { error: String(error) }); }
       }
-      const state = late ? "late" : actions.length ? "filled" : "default";
+      const state = isLate ? "late" : actions.length ? "filled" : "default";
       element.dataset.kairosState = state;
       note("placement", { placement: element.dataset.kairosPlacement, state, actions });
       emit("placement", element, state, actions);
@@ -599,14 +599,14 @@
   k.pageview = k.page;
 
   const watchRoutes = () => {
-    let at = pageUrl();
+    let currentUrl = pageUrl();
     const onMove = () => {
       const now = pageUrl();
-      if (now === at) return;
-      at = now;
+      if (now === currentUrl) return;
+      currentUrl = now;
       if (!lastPage) return;
-      if (lastPage !== now) before = lastPage;
-      setTimeout(() => { if (at === now && lastPage !== now) k.page(); }, ROUTE_MS);
+      if (lastPage !== now) previousUrl = lastPage;
+      setTimeout(() => { if (currentUrl === now && lastPage !== now) k.page(); }, ROUTE_MS);
     };
     for (const method of ["pushState", "replaceState"]) {
       const original = history[method];
