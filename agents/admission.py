@@ -20,7 +20,7 @@ class Admission:
         self._codec = codec
 
     def decode(self, message: Message) -> Struct | DeadLetter:
-        """Return the decoded input, or the dead letter of an unreadable one."""
+        """Return the decoded input, or the dead letter of one that is unreadable or too large."""
         if message.value is None:
             return DeadLetter("empty-value", "the record has no value")
         if message.topic == topics.INTERACTIONS and (fault := _size_fault(message)):
@@ -35,7 +35,9 @@ class Admission:
     def check(
         self, interaction: Interaction, message: Message
     ) -> Interaction | DeadLetter | Redirect:
-        """Return the interaction, if the time and partition that an upstream app chose are valid.
+        """Check the time and partition that an upstream app chose; return the interaction if valid.
+
+        Otherwise return its dead letter, or its redirect to the right partition.
 
         A `received_at` that is up to an hour later than the record's timestamp, which the broker
         sets, is replaced by that timestamp.

@@ -39,8 +39,10 @@ class Equipment:
     apps: list[App] = field(default_factory=list)
 
 
-def stage_app(stage: Stage, equipment: Equipment) -> App:
-    """Return the Faust app that runs `stage`; its rows are in a table of that app.
+def create_stage_app(stage: Stage, equipment: Equipment) -> App:
+    """Create the Faust app that runs `stage`, and add it to the apps of `equipment`.
+
+    Its rows are in a table of that app.
 
     Outputs of a stage with several inputs are held until their rows are in the changelog: after a
     kill these inputs may be read in another order, and cause other outputs.
@@ -54,9 +56,9 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
     )
     app = create_app(stage.name, options)
     equipment.apps.append(app)
-    table = app.raw_table("rows")
-    draws = stage.name == "decisioning"
-    rows_first = partial(_rows_first, app, equipment.rulebook if draws else None)
+    table = app.add_raw_table("rows")
+    rulebook = equipment.rulebook if stage.name == "decisioning" else None
+    rows_first = partial(_rows_first, app, rulebook)
     ports = _FaustPorts(app, table, equipment.apps, rows_first)
     shell = StageShell(
         stage,
@@ -72,7 +74,9 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
         shell.on_assignment()
         await equipment.rulebook.catch_up()
 
-    _add_timers(app, shell, None if stage.preceding_stage is None else _watermark(stage, options))
+    _add_timers(
+        app, shell, None if stage.preceding_stage is None else _create_watermark(stage, options)
+    )
     _add_cleaning(app, ports, Heartbeat(stage, ports, options.cleaning.beat_ms))
     _add_agent(app, stage, shell)
     return app
@@ -107,14 +111,14 @@ def _add_agent(app: App, stage: Stage, shell: StageShell) -> None:
 def _rows_first(app: App, rulebook: Rulebook | None) -> bool:
     """Return whether outputs are held until their rows are in the changelog.
 
-    Where choices are drawn or budgets spent (`rulebook`), an input that is read again after a kill
-    may be decided by a newer snapshot, but its spending must be counted once.
+    `rulebook`: that of a stage that draws choices or spends budgets; there, an input that is read
+    again after a kill may be decided by a newer snapshot, but its spending must be counted once.
     """
-    return app.options.rows_first or (rulebook is not None and rulebook.draws)
+    return app.options.rows_first or (rulebook is not None and rulebook.may_decide_differently)
 
 
-def _watermark(stage: Stage, options: AppOptions) -> Watermark:
-    """Return the watermark of all stages before `stage`."""
+def _create_watermark(stage: Stage, options: AppOptions) -> Watermark:
+    """Create the watermark of all stages before `stage`."""
     kafka = {**options.librdkafka, "bootstrap.servers": options.bootstrap_servers}
     earlier_stages = STAGES[: STAGES.index(stage)]
     return Watermark(
@@ -162,8 +166,8 @@ class _FaustPorts:
         headers: Sequence[tuple[str, bytes]],
         partition: int,
     ) -> None:
-        after = partition if self._rows_first() else None
-        self._app.producer.send_raw(topic, key, value, headers=headers, after=after)  # type: ignore[attr-defined]
+        barrier = partition if self._rows_first() else None
+        self._app.producer.send_raw(topic, key, value, headers=headers, barrier=barrier)  # type: ignore[attr-defined]
 
     def backlog(self, partition: int) -> int | None:
         later_apps = self._apps[self._apps.index(self._app) :]
@@ -174,7 +178,7 @@ class _FaustPorts:
     async def flush_and_commit(self) -> None:
         await self._app.consumer.commit()
 
-    def committed(self, topic: str, partition: int) -> int:
+    def committed_offset(self, topic: str, partition: int) -> int:
         offset = self._app.consumer.committed_offset(TP(topic, partition))  # type: ignore[attr-defined]
         return 0 if offset is None else int(offset)
 
@@ -187,4 +191,4 @@ def _is_ready(app: App) -> bool:
 
 
 def _backlog(app: App, partition: int) -> int | None:
-    return app.consumer.unprocessed(partition) if _is_ready(app) else None  # type: ignore[attr-defined]
+    return app.consumer.count_unprocessed(partition) if _is_ready(app) else None  # type: ignore[attr-defined]

@@ -20,7 +20,7 @@ from agents.transport.options import TransportOptions
 from agents.transport.raw import RawSchema
 from agents.transport.transport import SCHEME as TRANSPORT_SCHEME
 from agents.transport.transport import Transport
-from pipeline.adapters.cleaning import DAILY, Cleaning
+from pipeline.adapters.cleaning import DAILY_CLEANING, Cleaning
 from pipeline.adapters.private_files import make_folder
 
 # Faust logs the start and stop of every one of its services at "info".
@@ -30,8 +30,8 @@ STORES.aliases[STORE_SCHEME] = "agents.store.store:RocksStore"
 
 _log = logging.getLogger(__name__)
 
-_STREAM_BUFFER = 512
-"""Maximum of events buffered per agent, which are dropped and read again at a rebalance."""
+_MAX_BUFFERED_EVENTS = 512
+"""Maximum number of events buffered per agent, which are dropped and read again at a rebalance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class AppOptions:
     cause_header: str | None = None
     outputs: tuple[str, ...] = ()
     librdkafka: Mapping[str, str] = field(default_factory=dict)
-    cleaning: Cleaning = DAILY
+    cleaning: Cleaning = DAILY_CLEANING
 
     def transport(self, name: str) -> TransportOptions:
         """Return the transport's options for the app `name`."""
@@ -92,8 +92,8 @@ class App(faust.App):
         """Return the topics `names` as one, of bytes, with the app's number of partitions."""
         return self.topic(*names, schema=RawSchema(), partitions=self.options.partitions)
 
-    def raw_table(self, name: str) -> RawTable:
-        """Return a new table of bytes."""
+    def add_raw_table(self, name: str) -> RawTable:
+        """Add a table of bytes to the app and return it."""
         table = RawTable(self, name=name, partitions=self.options.partitions)
         self.tables.add(table)
         return table
@@ -152,7 +152,7 @@ def create_app(name: str, options: AppOptions, **settings: Any) -> App:
             "topic_allow_declare": True,
             "web_enabled": False,
             "web_tables_enabled": False,
-            "stream_buffer_maxsize": _STREAM_BUFFER,
+            "stream_buffer_maxsize": _MAX_BUFFERED_EVENTS,
             "stream_wait_empty": True,
             "stream_recovery_delay": 0.0,
             "stream_publish_on_commit": False,

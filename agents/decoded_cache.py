@@ -30,9 +30,9 @@ class DecodedCache:
         """Encode as `Codec.encode` does, and cache the record."""
         return self._cache(topic, value, self._codec.encode(topic, value))
 
-    def extend(self, topic: str, value: Struct, before: Struct, data: bytes) -> bytes | None:
+    def extend(self, topic: str, value: Struct, base: Struct, data: bytes) -> bytes | None:
         """Encode as `Codec.extend` does, and cache the record."""
-        return self._cache(topic, value, self._codec.extend(topic, value, before, data))
+        return self._cache(topic, value, self._codec.extend(topic, value, base, data))
 
     def decode(self, topic: str, data: bytes) -> Struct | MalformedRecord:
         """Remove the record from the cache and return it, or decode as `Codec.decode` does."""

@@ -14,12 +14,12 @@ from agents.store.store import RocksStore
 
 Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily
 
-_EVERY_S: Final = 1.0
+_SAMPLE_INTERVAL_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Counts of one stage's transport and store; `state` by partition."""
+    """Figures of one stage's transport and store; `state` by partition."""
 
     lag: Mapping[TP, int]
     received_records: int
@@ -33,12 +33,12 @@ class Figures:
 
     @classmethod
     def sample(cls, app: App) -> "Figures":
-        """Read the counts; to be called in the event loop of an app that has started."""
+        """Read the figures; to be called in the event loop of an app that has started."""
         consumer, producer = cast(Any, app.consumer), cast(Any, app.producer)
         return cls(
             lag=consumer.lag(),
             received_records=consumer.received_total,
-            commits=consumer.commit_figures.commits,
+            commits=consumer.commit_figures.commit_count,
             commit_seconds=consumer.commit_figures.seconds,
             unacknowledged_records=producer.queue_depth(),
             suppressed_records=producer.suppressed_total,
@@ -54,7 +54,7 @@ def _state(app: App) -> Mapping[int, StoreSize]:
 
 
 class EngineCollector(Collector):
-    """Collector of the watched apps' transport and store counts."""
+    """Collector of the figures of the watched apps' transports and stores."""
 
     def __init__(self) -> None:
         self._figures: dict[str, Figures] = {}
@@ -62,7 +62,7 @@ class EngineCollector(Collector):
     def watch(self, stage: str, app: App) -> None:
         """Sample the app of `stage` at an interval, from its start on."""
 
-        @app.timer(_EVERY_S)  # type: ignore[untyped-decorator]
+        @app.timer(_SAMPLE_INTERVAL_S)  # type: ignore[untyped-decorator]
         async def sample() -> None:
             self._figures[stage] = Figures.sample(app)
 

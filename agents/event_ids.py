@@ -31,7 +31,7 @@ class EventIds:
     def find(self, partition: int, event: str, at_ms: int) -> bytes | None:
         """Return the digest of an event added within the grace period before `at_ms`, inclusive.
 
-        Ids up to twice as old may still be found.
+        None: no such event was found. Ids up to twice as old may still be found.
         """
         period = at_ms // GRACE_MS
         get = self._table.get_in

@@ -30,10 +30,10 @@ def onward_trace(headers: Headers) -> bytes:
 def onward_timing(headers: Headers, stage: str, queued_ms: float, spent_ms: float) -> bytes:
     """Return the timings of the earlier stages, dropped if they are too long, and of this one."""
     timing = f"{stage}={queued_ms:.3f}/{spent_ms:.3f}".encode()
-    before = first_header(headers, TIMING)
-    if before is None or len(before) > _MAX_TIMING_BYTES:
+    earlier_timings = first_header(headers, TIMING)
+    if earlier_timings is None or len(earlier_timings) > _MAX_TIMING_BYTES:
         return timing
-    return b"%b,%b" % (before, timing)
+    return b"%b,%b" % (earlier_timings, timing)
 
 
 def cause_of(headers: Headers) -> Cause | None:

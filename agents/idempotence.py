@@ -31,7 +31,6 @@ class Cause(Struct, frozen=True, order=True):
 
     def header(self) -> bytes:
         """Return the header that `parse` reads."""
-        """Return the header that `parse` reads."""
         return f"{self.source} {self.offset} {self.index}".encode()
 
     @classmethod
@@ -87,7 +86,6 @@ class Position(Struct, frozen=True):
     @property
     def source(self) -> str:
         """Topic and partition, as in `Cause.source`."""
-        """Topic and partition, as in `Cause.source`."""
         return f"{self.topic}/{self.partition}"
 
 
@@ -114,13 +112,16 @@ class Repeat(Struct, frozen=True):
 
 
 class Duplicate(Struct, frozen=True):
-    """Verdict: processed and committed, or a copy of such an input; `kind` labels the metric."""
+    """Verdict: processed and committed, or a copy of a processed input.
+
+    `kind` labels the metric.
+    """
 
     kind: str
 
 
 def judge(row: Row[S] | None, position: Position) -> NewInput | Repeat | Duplicate:
-    """Return whether the input at `position` is new, a repeat or a copy, by its key's row."""
+    """Return whether the input at `position` is new, a repeat or a duplicate, by its key's row."""
     if row is None:
         return NewInput()
     if position.offset <= row.positions.get(position.topic, -1):
@@ -139,46 +140,46 @@ def advance(
     position: Position,
     change: Change[S],
     outputs: tuple[Output, ...],
-    committed: Callable[[str], int],
+    committed_offset: Callable[[str], int],
 ) -> Row[S]:
     """Return the row after the input at `position`.
 
-    `committed(topic)`: next offset to be read after a kill.
+    `committed_offset(topic)`: next offset to be read after a kill.
     """
-    before = row or Row[S]()
+    former_row = row or Row[S]()
     cause = position.cause
-    outbox = _uncommitted_entries(before, committed)
+    outbox = _uncommitted_entries(former_row, committed_offset)
     outbox.append(OutboxEntry(position.topic, position.offset, outputs, change.applied))
     return Row(
         state=change.state,
-        positions={**before.positions, position.topic: position.offset},
-        causes=before.causes
+        positions={**former_row.positions, position.topic: position.offset},
+        causes=former_row.causes
         if cause is None
-        else {**before.causes, cause.source: (cause.offset, cause.index)},
+        else {**former_row.causes, cause.source: (cause.offset, cause.index)},
         outbox=tuple(outbox),
         wake=change.wake,
     )
 
 
-def outbox_bytes(row: Row[S], committed: Callable[[str], int]) -> int:
+def outbox_bytes(row: Row[S], committed_offset: Callable[[str], int]) -> int:
     """Return the bytes of outputs that uncommitted inputs have caused.
 
-    `committed(topic)`: next offset to be read after a kill.
+    `committed_offset(topic)`: next offset to be read after a kill.
     """
     return sum(
         len(output.value or b"")
-        for entry in _uncommitted_entries(row, committed)
+        for entry in _uncommitted_entries(row, committed_offset)
         for output in entry.outputs
     )
 
 
-def has_uncommitted_inputs(row: Row[S], committed: Callable[[str], int]) -> bool:
+def has_uncommitted_inputs(row: Row[S], committed_offset: Callable[[str], int]) -> bool:
     """Return whether the row's inputs may still be redelivered.
 
-    `committed(topic)`: next offset to be read after a kill.
+    `committed_offset(topic)`: next offset to be read after a kill.
     """
-    return bool(_uncommitted_entries(row, committed))
+    return bool(_uncommitted_entries(row, committed_offset))
 
 
-def _uncommitted_entries(row: Row[S], committed: Callable[[str], int]) -> list[OutboxEntry]:
-    return [entry for entry in row.outbox if entry.offset >= committed(entry.topic)]
+def _uncommitted_entries(row: Row[S], committed_offset: Callable[[str], int]) -> list[OutboxEntry]:
+    return [entry for entry in row.outbox if entry.offset >= committed_offset(entry.topic)]

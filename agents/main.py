@@ -24,15 +24,15 @@ from pipeline.home.load_rules import load_rules
 from pipeline.settings import Settings
 
 AGENTS: Final[Mapping[str, Callable[[Equipment], App]]] = {
-    "identity": identity.app,
-    "enrichment": enrichment.app,
-    "segmentation": segmentation.app,
-    "decisioning": decisioning.app,
+    "identity": identity.create_app,
+    "enrichment": enrichment.create_app,
+    "segmentation": segmentation.create_app,
+    "decisioning": decisioning.create_app,
 }
 
 OnReady = Callable[[Mapping[str, int]], None]
 
-_LOOK_S = 0.05
+_READY_POLL_S = 0.05
 _CONFIGURATION_TIMEOUT_S = 30.0
 
 
@@ -44,41 +44,43 @@ def run(settings: Settings, names: Sequence[str], instance: str, on_ready: OnRea
     """
     kafka = settings.kafka()
     codec = open_codec(settings)
-    log = ConfigurationFollower(kafka, codec)
-    log.start(_CONFIGURATION_TIMEOUT_S)
-    latest, learning = follow_learning(kafka, codec, settings.kept_artifacts())
+    follower = ConfigurationFollower(kafka, codec)
+    follower.start(_CONFIGURATION_TIMEOUT_S)
+    latest_learning, learning_follower = follow_learning(kafka, codec, settings.kept_artifacts())
     try:
         inputs = (topic for name in names for topic in stage_named(name).inputs)
         equipment = Equipment(
             _options(settings, kafka, instance),
             DecodedCache(codec, inputs),
-            _rulebook(settings, log, latest),
+            _create_rulebook(settings, follower, latest_learning),
         )
         apps = [AGENTS[name](equipment) for name in names]
-        _measure(dict(zip(names, apps, strict=True)))
+        _register_collector(dict(zip(names, apps, strict=True)))
         server, _ = start_http_server(0, addr="127.0.0.1")
         _announce_when_ready(apps, {"metrics": server.server_port}, on_ready)
         return run_apps(apps)
     finally:
-        learning.stop()
-        log.stop()
+        learning_follower.stop()
+        follower.stop()
 
 
-def _measure(apps: Mapping[str, App]) -> None:
+def _register_collector(apps: Mapping[str, App]) -> None:
     collector = EngineCollector()
     for stage, app in apps.items():
         collector.watch(stage, app)
     REGISTRY.register(collector)
 
 
-def _rulebook(settings: Settings, log: ConfigurationFollower, latest: LatestLearning) -> Rulebook:
+def _create_rulebook(
+    settings: Settings, follower: ConfigurationFollower, latest_learning: LatestLearning
+) -> Rulebook:
     rulebook = Rulebook(
-        log,
+        follower,
         lambda config: load_rules(config, settings),
-        latest.knowledge,
-        latest.models.equip,
+        latest_learning.knowledge,
+        latest_learning.models.equip,
     )
-    latest.on_change = rulebook.refresh
+    latest_learning.on_change = rulebook.refresh
     return rulebook
 
 
@@ -103,7 +105,7 @@ def _announce_when_ready(apps: Sequence[App], ports: Mapping[str, int], on_ready
         @app.task  # type: ignore[untyped-decorator]
         async def announce() -> None:
             while not app.tables.actives_ready:
-                await asyncio.sleep(_LOOK_S)
+                await asyncio.sleep(_READY_POLL_S)
             pending_ids.discard(app.conf.id)
             if not pending_ids:
                 exempt_from_collection()

@@ -15,7 +15,7 @@ from agents.idempotence import Output
 from pipeline.config.zones import zone
 from pipeline.model.interaction import Interaction
 
-SECONDS: Final = (
+BUCKET_BOUNDS_S: Final = (
     0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10,
 )  # fmt: skip
 
@@ -44,16 +44,16 @@ class _DurationHistogram:
     """Histogram of durations in seconds."""
 
     def __init__(self) -> None:
-        self._counts = [0] * (len(SECONDS) + 1)
+        self._counts = [0] * (len(BUCKET_BOUNDS_S) + 1)
         self._sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        self._counts[bisect_left(SECONDS, seconds)] += 1
+        self._counts[bisect_left(BUCKET_BOUNDS_S, seconds)] += 1
         self._sum += seconds
 
     def add_to(self, family: HistogramMetricFamily, stage: str) -> None:
         cumulative_counts = accumulate(self._counts)
-        bounds = (*map(floatToGoString, SECONDS), "+Inf")
+        bounds = (*map(floatToGoString, BUCKET_BOUNDS_S), "+Inf")
         family.add_metric([stage], list(zip(bounds, cumulative_counts, strict=True)), self._sum)
 
 
@@ -69,15 +69,15 @@ class _StageCounts:
         self.records: Tally[str] = Tally()
 
 
-class FlowCollector(Collector):
+class StageCollector(Collector):
     """Collector of the stages' counts per input."""
 
     def __init__(self) -> None:
-        self._flows: dict[str, _StageCounts] = {}
+        self._counts_by_stage: dict[str, _StageCounts] = {}
 
     def stage_counts(self, stage: str) -> _StageCounts:
         """Return the counts of `stage` in this process."""
-        return self._flows.setdefault(stage, _StageCounts())
+        return self._counts_by_stage.setdefault(stage, _StageCounts())
 
     def collect(self) -> Iterator[HistogramMetricFamily | CounterMetricFamily]:
         """Yield the families; called in the server's thread."""
@@ -94,23 +94,23 @@ class FlowCollector(Collector):
         records = CounterMetricFamily(
             "kairos_stage_sent", "Records written", labels=["stage", "topic"]
         )
-        for stage, flow in list(self._flows.items()):
-            flow.queue_times.add_to(queue_times, stage)
-            flow.processing_times.add_to(processing_times, stage)
-            for topic, count in list(flow.records.items()):
+        for stage, counts in list(self._counts_by_stage.items()):
+            counts.queue_times.add_to(queue_times, stage)
+            counts.processing_times.add_to(processing_times, stage)
+            for topic, count in list(counts.records.items()):
                 records.add_metric([stage, topic], count)
         yield from (queue_times, processing_times, records)
 
 
-FLOWS: Final = FlowCollector()
-REGISTRY.register(FLOWS)
+STAGE_COLLECTOR: Final = StageCollector()
+REGISTRY.register(STAGE_COLLECTOR)
 
 
 class StageMetrics:
     """Metrics of one stage."""
 
     def __init__(self, stage: str) -> None:
-        self._stage_counts = FLOWS.stage_counts(stage)
+        self._stage_counts = STAGE_COLLECTOR.stage_counts(stage)
         self.repeats = _REPEATS.labels(stage)
         self.timers = _TIMERS.labels(stage)
         self.redirects = _REDIRECTS.labels(stage)
@@ -120,12 +120,12 @@ class StageMetrics:
         self.dead_letters = _DEAD_LETTERS
 
     def observe(self, queued_s: float, spent_s: float) -> None:
-        """Count a processed input."""
+        """Record the queue and processing times of an input."""
         self._stage_counts.queue_times.observe(queued_s)
         self._stage_counts.processing_times.observe(spent_s)
 
-    def count_input(self, interaction: Interaction) -> None:
-        """Count an interaction that came in."""
+    def count_unknown_zone(self, interaction: Interaction) -> None:
+        """Count the interaction if its `context.timezone` is unknown."""
         name = interaction.context.timezone
         if name and zone(name) is None:
             self._unknown_zones.inc()

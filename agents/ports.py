@@ -80,7 +80,7 @@ class Ports(Protocol):
         Commits nothing during a rebalance.
         """
 
-    def committed(self, topic: str, partition: int) -> int:
+    def committed_offset(self, topic: str, partition: int) -> int:
         """Return the offset at which reading the partition resumes after a kill."""
 
     def partition_of(self, topic: str, key: bytes) -> int:

@@ -42,9 +42,9 @@ class Rulebook:
         self._equip = equip
         self._compiled_rules: dict[str, Rules] = {}
         self._rules_in_use: dict[str, Rules] = {}
-        self.draws = False
-        """Whether any rules draw choices or spend budgets, so that a step may decide differently
-        when an input is redelivered."""
+        self.may_decide_differently = False
+        """Whether a step may decide differently when an input is redelivered: some rules so far
+        draw choices or spend budgets."""
 
     def refresh(self) -> None:
         """Use the newest models and knowledge from the next record on.
@@ -91,9 +91,9 @@ class Rulebook:
 
     def _with_knowledge(self, rules: Rules) -> Rules:
         if rules.config.budgets:
-            self.draws = True
+            self.may_decide_differently = True
         learning = rules.config.learning
         if rules.chooser is None or learning is None or learning.fixed_snapshot is not None:
             return rules
-        self.draws = True
+        self.may_decide_differently = True
         return replace(rules, chooser=rules.chooser.with_knowledge(self._knowledge()))

@@ -35,10 +35,10 @@ def exempt_from_collection() -> None:
 
 
 def run(apps: Sequence[App]) -> int:
-    """Run `apps`; return the exit code, 0 after SIGTERM or SIGINT.
+    """Run `apps` until SIGTERM or SIGINT; return the exit code 0.
 
-    After a failure this function does not return: the process ends with code 1, so that a
-    supervisor starts it again.
+    After a failure, also one to stop, this function does not return: the process ends with code 1,
+    so that a supervisor starts it again.
     """
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     code = runner.run(_run(apps))
@@ -69,7 +69,7 @@ async def _run(apps: Sequence[App]) -> int:
 def _log_failure(apps: Sequence[App]) -> None:
     """Log the failure that ended the worker as the last line; others may be its consequence."""
     reasons = [app.failure for app in apps if app.failure is not None]
-    _log.critical("the worker ends: %s", reasons[0] if reasons else "it did not stop in time")
+    _log.critical("the worker ends: %s", reasons[0] if reasons else "an app could not be stopped")
 
 
 def _has_crashed_app(apps: Sequence[App]) -> bool:
@@ -79,7 +79,7 @@ def _has_crashed_app(apps: Sequence[App]) -> bool:
 async def _run_app(app: App) -> None:
     """Start `app`; return when it has crashed."""
     try:
-        await app.wait(app.start())  # may wait for a broker while another part fails
+        await app.wait(app.start())  # may wait for a broker while another app fails
         await app.wait_until_stopped()
     except Exception as error:
         app.fail(error)

@@ -34,14 +34,14 @@ from agents.outputs import DecodedInput, HeaderList, OutputEncoder, with_cause
 from agents.ports import Message, Ports
 from agents.rulebook import Rulebook
 from agents.timer_service import ROW, TimerService
-from agents.timers import fired_at
+from agents.timers import due_time_of
 from agents.transition import (
     EMPTY_ROW_MS,
     LARGE_OUTBOX,
     Effect,
     FullOutbox,
     KeyedInput,
-    Stateless,
+    StatelessOutcome,
     StepResult,
     Transition,
 )
@@ -58,7 +58,7 @@ from pipeline.rules import Rules
 _MAX_EXCEPTIONS = 50
 _EXCEPTION_WINDOW_S = 60.0
 
-_InputResult: TypeAlias = Effect | Stateless | Duplicate
+_InputResult: TypeAlias = Effect | StatelessOutcome | Duplicate
 
 
 class TooManyExceptionsError(Exception):
@@ -90,7 +90,7 @@ class StageShell:
         self._admission = Admission(ports, codec)
         self._encoder = OutputEncoder(stage.name, codec)
         self._transition = Transition(
-            ports.committed, self._encoder.encode_dead_letter, empty_row_ms
+            ports.committed_offset, self._encoder.encode_dead_letter, empty_row_ms
         )
         self._timer_service = TimerService(stage, ports, self._encoder, metrics, self._load_row)
         self._timers = self._timer_service.timers
@@ -138,11 +138,12 @@ class StageShell:
             if not isinstance(checked_record, Interaction):
                 return checked_record
             record = checked_record
-            self._metrics.count_input(record)
+            self._metrics.count_unknown_zone(record)
         digest = config_of(record)
         rules = await self._rulebook.find(digest)
         if rules is None:
-            return DeadLetter("unknown-configuration", f"{digest} was never applied")
+            detail = f"{digest} was never applied" if digest else "no configuration is applied yet"
+            return DeadLetter("unknown-configuration", detail)
         control = control_of(record)
         if control is not None and control.kind == "clock":
             overdue_records = self._timer_service.take_overdue_records(message.partition, control)
@@ -157,8 +158,8 @@ class StageShell:
         row_bytes = self._ports.table.get_in(message.partition, ROW + message.key)
         row = None if row_bytes is None else self._decode(row_bytes)
         keyed_input = KeyedInput(decoded_input, _position(message), row)
-        if (former_result := self._deduplicate(keyed_input)) is not None:
-            return former_result
+        if (result_without_step := self._deduplicate(keyed_input)) is not None:
+            return result_without_step
         may_be_large = row_bytes is not None and len(row_bytes) > LARGE_OUTBOX
         if may_be_large and self._is_outbox_large(keyed_input):
             keyed_input = await self._commit_and_reload(keyed_input)
@@ -172,7 +173,10 @@ class StageShell:
         return result
 
     def _deduplicate(self, keyed_input: KeyedInput) -> _InputResult | None:
-        """Return the effect of an already processed input; None: it is new."""
+        """Return the result of an input that is processed already, or that reuses an event's id.
+
+        None: the step is to be run.
+        """
         match judge(keyed_input.row, keyed_input.position):
             case Duplicate() as duplicate:
                 return duplicate
@@ -196,7 +200,7 @@ class StageShell:
     def _is_outbox_large(self, keyed_input: KeyedInput) -> bool:
         partition = keyed_input.position.partition
         size = keyed_input.row and outbox_bytes(
-            keyed_input.row, lambda topic: self._ports.committed(topic, partition)
+            keyed_input.row, lambda topic: self._ports.committed_offset(topic, partition)
         )
         return (size or 0) > LARGE_OUTBOX
 
@@ -206,7 +210,9 @@ class StageShell:
         message = keyed_input.input.message
         return replace(keyed_input, row=self._load_row(message.partition, message.key))
 
-    def _run_step(self, keyed_input: KeyedInput, rules: Rules) -> Effect | Stateless | FullOutbox:
+    def _run_step(
+        self, keyed_input: KeyedInput, rules: Rules
+    ) -> Effect | StatelessOutcome | FullOutbox:
         decoded_input, row = keyed_input.input, keyed_input.row
         try:
             state = None if row is None else row.state
@@ -231,7 +237,7 @@ class StageShell:
         if not isinstance(result, Duplicate):
             self._send(message, self._encoder.encode_rowless_outcome(result, message), headers)
 
-    def _count(self, outcome: Stateless | Duplicate | None) -> None:
+    def _count(self, outcome: StatelessOutcome | Duplicate | None) -> None:
         match outcome:
             case DeadLetter(reason):
                 self._metrics.dead_letters.labels(self._stage.name, reason).inc()
@@ -264,12 +270,12 @@ class StageShell:
     def _clear_fired_timer(self, message: Message, record: msgspec.Struct | DeadLetter) -> None:
         """Remove a timer that has fired, also after a failed step, so that it does not fire
         again."""
-        at = fired_at(record)
-        if at is None:
+        due_at = due_time_of(record)
+        if due_at is None:
             return
-        self._timers.clear(message.partition, message.key, at)
+        self._timers.clear(message.partition, message.key, due_at)
         row = self._load_row(message.partition, message.key)
-        if row is not None and row.wake is not None and row.wake.at == at:
+        if row is not None and row.wake is not None and row.wake.at == due_at:
             row = replace(row, wake=None)
             self._ports.table.put_in(message.partition, ROW + message.key, self._encode(row))
 
@@ -285,13 +291,13 @@ class StageShell:
         self._metrics.count_outputs(outputs)
 
     def _count_exception(self, error: Exception) -> DeadLetter:
-        """Return the dead letter of an input whose step raised `error`.
+        """Count `error`, and return the dead letter of the input whose step raised it.
 
         Raises TooManyExceptionsError once there are more than 50 within a minute.
         """
         now_s = time.monotonic()
-        full = len(self._exceptions) == _MAX_EXCEPTIONS
-        if full and self._exceptions[0] > now_s - _EXCEPTION_WINDOW_S:
+        is_full = len(self._exceptions) == _MAX_EXCEPTIONS
+        if is_full and self._exceptions[0] > now_s - _EXCEPTION_WINDOW_S:
             raise TooManyExceptionsError(
                 f"{self._stage.name}: over {_MAX_EXCEPTIONS} exceptions in {_EXCEPTION_WINDOW_S} s"
             ) from error

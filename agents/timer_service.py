@@ -27,7 +27,7 @@ _MIN_TIMERS: Final = 2
 class _FiringMoment(Struct, frozen=True):
     """Moment by the wall clock (epoch ms), and digest of the configuration in force."""
 
-    at_ms: int
+    now_ms: int
     digest: str
 
 
@@ -74,16 +74,16 @@ class TimerService:
         timers = self.timers.find_due_log_timers(partition, clock.at)
         self._metrics.timers.inc(len(timers))
         return [
-            timer_record(self._topic, timer.key.decode(), timer.at, clock.at, clock.config)
+            timer_record(self._topic, timer.key.decode(), timer.due_at, clock.at, clock.config)
             for timer in timers
         ]
 
     def _fire_in_partition(self, partition: int, moment: _FiringMoment, limit: int) -> None:
-        for timer in self.timers.find_due_timers(partition, moment.at_ms):
+        for timer in self.timers.find_due_timers(partition, moment.now_ms):
             row = self._load_row(partition, timer.key)
             if row is None or row.state is None:
                 self._expire_empty_row(partition, timer, row)
-            elif limit and self.timers.mark_in_flight(partition, timer, moment.at_ms):
+            elif limit and self.timers.mark_in_flight(partition, timer, moment.now_ms):
                 self._send(timer, moment, partition)
                 limit -= 1
             else:
@@ -94,14 +94,18 @@ class TimerService:
 
         Timers that a kill left behind, and that the row no longer has, are deleted too.
         """
-        if row is not None and row.wake == Wake(timer.at):
-            if has_uncommitted_inputs(row, lambda topic: self._ports.committed(topic, partition)):
+        if row is not None and row.wake == Wake(timer.due_at):
+            if has_uncommitted_inputs(
+                row, lambda topic: self._ports.committed_offset(topic, partition)
+            ):
                 return
             self._ports.table.delete_in(partition, ROW + timer.key)
-        self.timers.clear(partition, timer.key, timer.at)
+        self.timers.clear(partition, timer.key, timer.due_at)
 
     def _send(self, timer: DueTimer, moment: _FiringMoment, partition: int) -> None:
-        emit = timer_record(self._topic, timer.key.decode(), timer.at, moment.at_ms, moment.digest)
+        emit = timer_record(
+            self._topic, timer.key.decode(), timer.due_at, moment.now_ms, moment.digest
+        )
         output = self._encoder.encode(emit)
         trace = [(TRACEPARENT, onward_trace(()))]
         self._ports.send(output.topic, output.key, output.value, trace, partition)

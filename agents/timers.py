@@ -19,45 +19,49 @@ from pipeline.model.records import control_of
 
 _WALL: Final = b"tw"
 _LOG: Final = b"tl"
-_AT: Final = Layout(">Q")
+_TIME: Final = Layout(">Q")
 _START: Final = len(_WALL)
 _CHUNK: Final = 500
-WINDOW: Final = 20
-"""Maximum of a partition's timers in flight, behind which new inputs wait."""
+MAX_IN_FLIGHT: Final = 20
+"""Maximum number of a partition's timers in flight: new inputs wait behind these."""
 LOST_MS: Final = 60_000
 """Time in flight after which a timer record counts as lost, if the partition has no backlog."""
 
 
 class DueTimer(Struct, frozen=True):
-    """Timer of the row `key` that fell due at `at` (epoch ms)."""
+    """Timer of the row `key` that fell due at `due_at` (epoch ms)."""
 
     key: bytes
-    at: int
+    due_at: int
 
 
 class TimerChange(Struct, frozen=True):
     """Armed timer of a row before and after an input."""
 
-    before: Wake | None
-    after: Wake | None
+    former_timer: Wake | None
+    new_timer: Wake | None
 
 
-def fired_at(record: object) -> int | None:
+def due_time_of(record: object) -> int | None:
     """Return the due time (epoch ms) of a timer record; None for other records."""
     control = control_of(record)
     return None if control is None or control.kind != "timer" else control.due_at
 
 
-def next_timer(before: Wake | None, next_wake: Wake | None, fired_at: int | None) -> Wake | None:
-    """Return the timer of a row that had `before` and now needs `next_wake`.
+def next_timer(
+    former_timer: Wake | None, needed_timer: Wake | None, fired_due_at: int | None
+) -> Wake | None:
+    """Return the timer of a row that had `former_timer` and now needs `needed_timer`.
 
-    `fired_at`: due time of the timer that has just fired.
+    `fired_due_at`: due time of the timer that has just fired.
     """
-    if before is None or before.at == fired_at:
-        return next_wake
-    if next_wake is None or (before.log is next_wake.log and before.at <= next_wake.at):
-        return before
-    return next_wake
+    if former_timer is None or former_timer.at == fired_due_at:
+        return needed_timer
+    if needed_timer is None or (
+        former_timer.log is needed_timer.log and former_timer.at <= needed_timer.at
+    ):
+        return former_timer
+    return needed_timer
 
 
 class Timers:
@@ -66,31 +70,33 @@ class Timers:
     def __init__(self, table: Rows) -> None:
         self._table = table
         self._in_flight: dict[int, dict[bytes, int]] = {}
-        self._earliest: dict[int, float] = {}
+        self._earliest_due_at: dict[int, float] = {}
 
     def arm(self, partition: int, key: bytes, change: TimerChange) -> None:
         """Arm the new timer; to be called before the row `key` is written."""
-        wake = change.after
-        if wake is None or wake == change.before:
+        wake = change.new_timer
+        if wake is None or wake == change.former_timer:
             return
         self._table.put_in(partition, _row(key, wake), b"")
         if not wake.log:
-            self._earliest[partition] = min(self._earliest.get(partition, -inf), wake.at)
+            self._earliest_due_at[partition] = min(
+                self._earliest_due_at.get(partition, -inf), wake.at
+            )
 
     def cancel_previous(self, partition: int, key: bytes, change: TimerChange) -> None:
         """Cancel the former timer if it changed; to be called after the row was written."""
-        if change.before is not None and change.after != change.before:
-            self._table.delete_in(partition, _row(key, change.before))
+        if change.former_timer is not None and change.new_timer != change.former_timer:
+            self._table.delete_in(partition, _row(key, change.former_timer))
 
-    def clear(self, partition: int, key: bytes, at: int) -> None:
-        """Remove the fired timer for `at`, by either clock."""
-        for row in (_row(key, Wake(at)), _row(key, Wake(at, log=True))):
+    def clear(self, partition: int, key: bytes, due_at: int) -> None:
+        """Remove the fired timer that was due at `due_at`, by either clock."""
+        for row in (_row(key, Wake(due_at)), _row(key, Wake(due_at, log=True))):
             if self._table.get_in(partition, row) is not None:
                 self._table.delete_in(partition, row)
 
     def may_have_due_timer(self, partition: int, now_ms: int) -> bool:
         """Return whether a timer may be due by the wall clock, in flight or not."""
-        return now_ms >= self._earliest.get(partition, -inf)
+        return now_ms >= self._earliest_due_at.get(partition, -inf)
 
     def find_due_timers(self, partition: int, now_ms: int) -> Iterator[DueTimer]:
         """Yield timers that are due by the wall clock and not in flight, the earliest first.
@@ -100,21 +106,21 @@ class Timers:
         if not self.may_have_due_timer(partition, now_ms):
             return
         rows = self._rows(partition, _WALL)
-        first = next(rows, None)
-        self._earliest[partition] = inf if first is None else _time(first)
-        if first is None:
+        first_row = next(rows, None)
+        self._earliest_due_at[partition] = inf if first_row is None else _time(first_row)
+        if first_row is None:
             return
-        rows = takewhile(lambda row: _time(row) <= now_ms, chain((first,), rows))
-        in_flight = self._still_in_flight(partition)
+        rows = takewhile(lambda row: _time(row) <= now_ms, chain((first_row,), rows))
+        in_flight = self._drop_cleared_timers(partition)
         candidates = (row for row in rows if row not in in_flight)
         yield from map(_due_timer, islice(candidates, _CHUNK))
 
     def mark_in_flight(self, partition: int, timer: DueTimer, now_ms: int) -> bool:
         """Mark a due timer as in flight; return False if too many already are."""
         in_flight = self._in_flight.setdefault(partition, {})
-        if len(in_flight) >= WINDOW:
+        if len(in_flight) >= MAX_IN_FLIGHT:
             return False
-        in_flight[_row(timer.key, Wake(timer.at))] = now_ms
+        in_flight[_row(timer.key, Wake(timer.due_at))] = now_ms
         return True
 
     def expire_lost_timers(self, partition: int, now_ms: int) -> None:
@@ -132,9 +138,10 @@ class Timers:
     def clear_cache(self) -> None:
         """Drop cached times and timers in flight, which another worker may have cleared."""
         self._in_flight.clear()
-        self._earliest.clear()
+        self._earliest_due_at.clear()
 
-    def _still_in_flight(self, partition: int) -> Collection[bytes]:
+    def _drop_cleared_timers(self, partition: int) -> Collection[bytes]:
+        """Drop timers that were cleared from those in flight; return the remaining ones."""
         in_flight = self._in_flight.setdefault(partition, {})
         get = self._table.get_in
         for row in [row for row in in_flight if get(partition, row) is None]:
@@ -146,12 +153,12 @@ class Timers:
 
 
 def _row(key: bytes, wake: Wake) -> bytes:
-    return (_LOG if wake.log else _WALL) + _AT.pack(wake.at) + key
+    return (_LOG if wake.log else _WALL) + _TIME.pack(wake.at) + key
 
 
 def _time(row: bytes) -> int:
-    return int(_AT.unpack_from(row, _START)[0])
+    return int(_TIME.unpack_from(row, _START)[0])
 
 
 def _due_timer(row: bytes) -> DueTimer:
-    return DueTimer(row[_START + _AT.size :], _time(row))
+    return DueTimer(row[_START + _TIME.size :], _time(row))

@@ -24,11 +24,11 @@ _NO_INPUT: Final = -1
 
 
 class PurseRow(Struct, frozen=True, array_like=True):
-    """Purse after the input at `offset`, and before it; `before` None: there was no purse."""
+    """Purse after the input at `offset`, and the purse before that input; None: there was none."""
 
     offset: int
-    now: Purse
-    before: Purse | None
+    purse: Purse
+    former_purse: Purse | None
 
 
 class Wallets:
@@ -65,8 +65,11 @@ class Wallets:
         rows, purses = self._rows[partition], self._purses[partition]
         for name, purse in changes.items():
             row = rows.get(name)
-            before = None if row is None else row.before if row.offset == offset else row.now
-            rows[name] = new_row = PurseRow(offset, purse, before)
+            if row is None:
+                former_purse = None
+            else:
+                former_purse = row.former_purse if row.offset == offset else row.purse
+            rows[name] = new_row = PurseRow(offset, purse, former_purse)
             purses[name] = purse
             self._table.put_in(partition, PURSE + name.encode(), self._encode(new_row))
         self._last_offsets[partition] = offset
@@ -86,7 +89,7 @@ class Wallets:
         self._last_offsets[partition] = max(
             (row.offset for row in rows.values()), default=_NO_INPUT
         )
-        purses = self._purses[partition] = {name: row.now for name, row in rows.items()}
+        purses = self._purses[partition] = {name: row.purse for name, row in rows.items()}
         return purses
 
     def _undo(self, position: Position) -> None:
@@ -97,11 +100,11 @@ class Wallets:
             if row.offset != position.offset:
                 continue
             key = PURSE + name.encode()
-            if row.before is None:
+            if row.former_purse is None:
                 del rows[name], purses[name]
                 self._table.delete_in(partition, key)
             else:
-                rows[name] = former_row = PurseRow(_NO_INPUT, row.before, None)
-                purses[name] = row.before
+                rows[name] = former_row = PurseRow(_NO_INPUT, row.former_purse, None)
+                purses[name] = row.former_purse
                 self._table.put_in(partition, key, self._encode(former_row))
         self._last_offsets[partition] = _NO_INPUT

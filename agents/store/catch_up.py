@@ -1,8 +1,8 @@
 """Restoration of stores to the ends of their changelogs, and claims to these changelogs.
 
-A changelog is claimed by a record at its end. If others have written between the last record read
-and the claim, reading continues and the changelog is claimed again: records that an owner has not
-read follow its first record, and are void.
+A changelog is claimed by a record at its end. If other workers have written between the last record
+read and the claim, reading continues and the changelog is claimed again: records that an owner has
+not read follow its first record, and are void.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from faust.types import TP
 
 from agents.store.changelog import ChangelogReader, OffsetRange
-from agents.store.partition import Change, PartitionStore
+from agents.store.partition import PartitionStore, RowChange
 from agents.store.replay import Replay
 from agents.transport.fencing import TAKE_OVER
 
@@ -25,8 +25,8 @@ T = TypeVar("T")
 class ChangelogWriter(Protocol):
     """Writer of changelog records (the producer)."""
 
-    async def write_changelog(self, changelog: TP, owner: int, rows: Sequence[Change]) -> int:
-        """Write with the fencing token `owner`; return the offset after the rows."""
+    async def write_changelog(self, changelog: TP, token: int, rows: Sequence[RowChange]) -> int:
+        """Write `rows` with the fencing token `token`; return the offset after the rows."""
         ...
 
 
@@ -94,13 +94,13 @@ class CatchUp:
     async def _take_over(self, writer: ChangelogWriter, tp: TP) -> bool:
         """Claim one changelog; return False if it has unread records."""
         replay = self._replays[tp]
-        owner, end = replay.owner + 1, replay.end
-        claim_rows: list[Change] = [(TAKE_OVER, b"")]
+        token, end = replay.token + 1, replay.end
+        claim_rows: list[RowChange] = [(TAKE_OVER, b"")]
         for rows in (claim_rows, replay.rows_to_write_again()):
             end += len(rows)
-            if rows and await writer.write_changelog(tp, owner, rows) != end:
+            if rows and await writer.write_changelog(tp, token, rows) != end:
                 return False
-        replay.record_takeover(owner, end)
+        replay.record_takeover(token, end)
         return True
 
 
@@ -112,7 +112,7 @@ def _choose_start(store: PartitionStore, tp: TP, offsets: OffsetRange) -> int:
     """Return the offset to restore from; empty a store that is ahead of its changelog."""
     if store.next_offset > offsets.end:
         _log.warning(
-            "%s has %d records but the store was at %d (was the topic re-created?): rebuilding",
+            "%s ends at offset %d but the store was at %d (was the topic re-created?): rebuilding",
             tp, offsets.end, store.next_offset,
         )  # fmt: skip
         store.reset()

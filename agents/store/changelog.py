@@ -15,7 +15,7 @@ from pipeline.adapters.transient import is_transient
 
 _log = logging.getLogger(__name__)
 
-_BATCH = 5_000
+_MAX_BATCH_RECORDS = 5_000
 _POLL_S = 0.1
 _METADATA_TIMEOUT_S = 10.0
 _RETRY_S = 0.05
@@ -44,8 +44,8 @@ class ChangelogReader:
             try:
                 first, end = self._consumer.get_watermark_offsets(part, timeout=_METADATA_TIMEOUT_S)
             except KafkaException as error:
-                is_permanent = not is_transient(error.args[0]) or time.monotonic() > deadline
-                if is_permanent or not keep_going():
+                is_final = not is_transient(error.args[0]) or time.monotonic() > deadline
+                if is_final or not keep_going():
                     raise
                 _log.info("waiting for %s: %s", tp, error)
                 time.sleep(_RETRY_S)
@@ -64,7 +64,7 @@ class ChangelogReader:
         unread_tps = set(starts)
         while unread_tps and keep_going():
             batches: dict[TP, list[Record]] = defaultdict(list)
-            for message in cast(list[Record], self._consumer.consume(_BATCH, _POLL_S)):
+            for message in cast(list[Record], self._consumer.consume(_MAX_BATCH_RECORDS, _POLL_S)):
                 tp = TP(message.topic(), message.partition())
                 error = message.error()
                 if error is None:

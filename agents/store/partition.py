@@ -22,11 +22,11 @@ from agents.store.rocks import META, open_database
 _log = logging.getLogger(__name__)
 
 _NEXT_OFFSET: Final = b"next-offset"
-_OWNER: Final = b"owner"
-_DAMAGED: Final = "DAMAGED"
+_TOKEN: Final = b"owner"
+_DAMAGE_MARK: Final = "DAMAGED"
 
 Row = tuple[bytes, bytes]
-Change = tuple[bytes, bytes | None]
+RowChange = tuple[bytes, bytes | None]
 
 
 class StoreDamagedError(Exception):
@@ -71,7 +71,7 @@ class PartitionStore:
         self.path = path
         self._recent_writes: dict[bytes, bytes | None] = {}
         self._cut_writes: dict[bytes, bytes | None] = {}
-        self._compacting = Lock()
+        self._compaction_lock = Lock()
         self._closed = False
         self._open()
 
@@ -81,12 +81,12 @@ class PartitionStore:
         return self._next_offset
 
     @property
-    def owner(self) -> int:
+    def token(self) -> int:
         """Fencing token of the changelog's owner at `next_offset`; 0: no owner so far."""
-        return self._owner
+        return self._token
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the value of `key`, or None."""
+        """Return the value of `key`, or None. Raises StoreDamagedError, StoreUnavailableError."""
         value = self._recent_writes.get(key, _MISSING)
         if value is not _MISSING:
             return value
@@ -97,7 +97,7 @@ class PartitionStore:
         try:
             disk_value: bytes | None = self._database.get(key)
         except Exception as error:
-            raise self._failure(error) from error
+            raise self._mark_damage(error) from error
         return disk_value
 
     def put(self, key: bytes, value: bytes | None) -> None:
@@ -126,19 +126,19 @@ class PartitionStore:
         """Put the writes before the cut on disk, with the changelog offset that follows them.
 
         Without an offset (nothing reached the changelog since the last call) the writes stay in
-        memory.
+        memory. Raises StoreDamagedError, StoreUnavailableError.
         """
         if next_offset is None:
             return
-        self._write(self._cut_writes.items(), next_offset, self._owner)
+        self._write(self._cut_writes.items(), next_offset, self._token)
         self._cut_writes = {}
 
     def size(self) -> StoreSize:
         """Return the size on disk, without a scan."""
-        number = self._database.property_int_value
+        int_property = self._database.property_int_value
         return StoreSize(
-            bytes=number("rocksdb.live-sst-files-size") or 0,
-            rows=number("rocksdb.estimate-num-keys") or 0,
+            bytes=int_property("rocksdb.live-sst-files-size") or 0,
+            rows=int_property("rocksdb.estimate-num-keys") or 0,
         )
 
     def compact(self) -> None:
@@ -146,16 +146,19 @@ class PartitionStore:
 
         May run in another thread at any time; `close` waits for it.
         """
-        with self._compacting:
+        with self._compaction_lock:
             if self._closed:
                 return
             self._database.flush()
             self._meta.flush()  # the write-ahead log is shared
             self._database.compact_range(None, None)
 
-    def restore(self, changes: Iterable[Change], next_offset: int, owner: int = 0) -> None:
-        """Apply changelog records below `next_offset`; `owner`: the fencing token there."""
-        self._write(changes, next_offset, owner)
+    def restore(self, changes: Iterable[RowChange], next_offset: int, token: int = 0) -> None:
+        """Apply changelog records below `next_offset`; `token`: the fencing token there.
+
+        Raises StoreDamagedError, StoreUnavailableError.
+        """
+        self._write(changes, next_offset, token)
 
     def reset(self) -> None:
         """Delete everything, to be rebuilt from the beginning of the changelog."""
@@ -167,37 +170,37 @@ class PartitionStore:
 
     def close(self) -> None:
         """Close the database; unpersisted writes are restored from the changelog."""
-        with self._compacting:
+        with self._compaction_lock:
             self._closed = True
             del self._meta_handle  # it would keep the database open
             self._meta.close()
             self._database.close()
 
     def _open(self) -> None:
-        if (self.path / _DAMAGED).exists():
-            self._remove(f"an earlier error has left the mark {_DAMAGED}")
+        if (self.path / _DAMAGE_MARK).exists():
+            self._remove(f"an earlier error has left the mark {_DAMAGE_MARK}")
         try:
             self._database = open_database(self.path)
-            self._read_place()
+            self._read_metadata()
         except Exception as error:
             failure = _failure(self.path, error)
             if not isinstance(failure, StoreDamagedError):
                 raise failure from error
             self._remove(str(error))
             self._database = open_database(self.path)
-            self._read_place()
+            self._read_metadata()
 
     def _remove(self, reason: str) -> None:
         _log.warning("%s is removed and rebuilt from its changelog: %s", self.path, reason)
         shutil.rmtree(self.path)
 
-    def _read_place(self) -> None:
+    def _read_metadata(self) -> None:
         self._meta: Rdict = self._database.get_column_family(META)
         self._meta_handle = self._database.get_column_family_handle(META)
         self._next_offset = int(self._meta.get(_NEXT_OFFSET) or b"0")
-        self._owner = int(self._meta.get(_OWNER) or b"0")
+        self._token = int(self._meta.get(_TOKEN) or b"0")
 
-    def _write(self, changes: Iterable[Change], next_offset: int, owner: int) -> None:
+    def _write(self, changes: Iterable[RowChange], next_offset: int, token: int) -> None:
         batch = WriteBatch(raw_mode=True)
         for key, value in changes:
             if value is None:
@@ -205,12 +208,12 @@ class PartitionStore:
             else:
                 batch.put(key, value)
         batch.put(_NEXT_OFFSET, b"%d" % next_offset, self._meta_handle)
-        batch.put(_OWNER, b"%d" % owner, self._meta_handle)
+        batch.put(_TOKEN, b"%d" % token, self._meta_handle)
         try:
             self._database.write(batch)
         except Exception as error:
-            raise self._failure(error) from error
-        self._next_offset, self._owner = next_offset, owner
+            raise self._mark_damage(error) from error
+        self._next_offset, self._token = next_offset, token
 
     def _scan_disk(self, prefix: bytes) -> Iterator[Row]:
         rows = self._database.iter()
@@ -224,13 +227,14 @@ class PartitionStore:
         try:
             rows.status()  # a read error ends the iteration silently
         except Exception as error:
-            raise self._failure(error) from error
+            raise self._mark_damage(error) from error
 
-    def _failure(self, error: Exception) -> Exception:
+    def _mark_damage(self, error: Exception) -> Exception:
+        """Mark the store if the error is damage; return the error as `_failure` does."""
         failure = _failure(self.path, error)
         if isinstance(failure, StoreDamagedError):
             with contextlib.suppress(OSError):  # without the mark the next read finds the damage
-                (self.path / _DAMAGED).touch()
+                (self.path / _DAMAGE_MARK).touch()
         return failure
 
 
@@ -250,22 +254,22 @@ def _failure(path: Path, error: Exception) -> StoreDamagedError | StoreUnavailab
     return StoreUnavailableError(message)
 
 
-def _merge(rows: Iterator[Row], changes: list[Change]) -> Iterator[Row]:
+def _merge(rows: Iterator[Row], changes: list[RowChange]) -> Iterator[Row]:
     """Merge sorted changes into sorted rows; a change to None removes its row."""
     position = 0
     for key, value in rows:
         while position < len(changes) and changes[position][0] < key:
-            changed_key, new = changes[position]
+            changed_key, new_value = changes[position]
             position += 1
-            if new is not None:
-                yield changed_key, new
+            if new_value is not None:
+                yield changed_key, new_value
         if position < len(changes) and changes[position][0] == key:
-            _, new = changes[position]
+            _, new_value = changes[position]
             position += 1
-            if new is not None:
-                yield key, new
+            if new_value is not None:
+                yield key, new_value
         else:
             yield key, value
-    for changed_key, new in changes[position:]:
-        if new is not None:
-            yield changed_key, new
+    for changed_key, new_value in changes[position:]:
+        if new_value is not None:
+            yield changed_key, new_value

@@ -39,7 +39,10 @@ class Restoration(Service):
         return not self.completed.is_set()
 
     def on_partitions_revoked(self, revoked_tps: set[TP]) -> None:
-        """End a running restoration: the generation has changed, or the app stops."""
+        """Count the tables as not restored.
+
+        A running restoration ends by itself: the generation has changed, or the app stops.
+        """
         self.completed.clear()
 
     def flush_buffers(self) -> None:
@@ -94,7 +97,7 @@ class Restoration(Service):
             self.records_total += catch_up.records_total
             await catch_up.close()
         for tp, replay in (takeover.result or {}).items():
-            self.app.producer.fence.begin_ownership(tp, replay.owner, replay.end)
+            self.app.producer.fence.begin_ownership(tp, replay.token, replay.end)
 
     async def _resume(self, generation_id: int) -> None:
         app = self.app

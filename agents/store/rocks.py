@@ -7,9 +7,9 @@ from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdic
 
 BLOCK_CACHE_BYTES = 64 * 1024 * 1024
 MEMTABLE_BYTES = 8 * 1024 * 1024
-MEMTABLES = 2
+MAX_MEMTABLES = 2
 BLOOM_BITS_PER_KEY = 10
-MANIFEST_BYTES = 1
+MAX_MANIFEST_BYTES = 1
 """Size above which a manifest is rewritten, without the keys of deleted files."""
 
 META = "meta"
@@ -33,12 +33,12 @@ def _options() -> Options:
     options.set_block_based_table_factory(blocks)
     options.set_compression_type(DBCompressionType.lz4())
     options.set_write_buffer_size(MEMTABLE_BYTES)
-    options.set_max_write_buffer_number(MEMTABLES)
-    options.set_max_total_wal_size(MEMTABLES * MEMTABLE_BYTES)
+    options.set_max_write_buffer_number(MAX_MEMTABLES)
+    options.set_max_total_wal_size(MAX_MEMTABLES * MEMTABLE_BYTES)
     options.set_max_open_files(128)
     options.set_max_background_jobs(2)
     options.set_keep_log_file_num(2)
-    options.set_max_manifest_file_size(MANIFEST_BYTES)
+    options.set_max_manifest_file_size(MAX_MANIFEST_BYTES)
     options.set_stats_dump_period_sec(0)
     return options
 
@@ -48,7 +48,8 @@ def open_database(path: Path) -> Rdict:
 
     FOLDER must exist: where it is missing, its home was removed and must not be re-created.
 
-    Raises Exception (rocksdict has no narrower one) when it is damaged or in use.
+    Raises Exception (rocksdict has no narrower one) when it cannot be opened: it is damaged, in
+    use, or not accessible.
     """
     path.parent.mkdir(exist_ok=True)
     path.mkdir(exist_ok=True)

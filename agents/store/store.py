@@ -74,23 +74,23 @@ class RocksStore(SerializedStore[Any, Any]):
         """Refuse: tables are restored from their changelogs."""
         raise NotImplementedError("tables are restored from their changelogs")
 
-    def _current_partition(self) -> PartitionStore:
+    def _current_store(self) -> PartitionStore:
         event = current_event()
         if event is None:
             raise TypeError(f"table {self.table_name} is used outside of an event")
         return self.partitions[event.message.partition]
 
     def _get(self, key: bytes) -> bytes | None:
-        return self._current_partition().get(key)
+        return self._current_store().get(key)
 
     def _set(self, key: bytes, value: bytes | None) -> None:
-        self._current_partition().put(key, value)
+        self._current_store().put(key, value)
 
     def _del(self, key: bytes) -> None:
-        self._current_partition().put(key, None)
+        self._current_store().put(key, None)
 
     def _contains(self, key: bytes) -> bool:
-        return self._current_partition().get(key) is not None
+        return self._current_store().get(key) is not None
 
     def _iteritems(self) -> Iterator[tuple[bytes, bytes]]:
         for partition in self.partitions.values():

@@ -16,7 +16,7 @@ class RawTable(faust.Table[bytes, bytes]):
     """Table of bytes; every write is also a record of the changelog.
 
     `get`, `put`, `delete` and `scan` work on the partition of the event being processed; their
-    `_in` forms take the partition as an argument. They raise KeyError for a partition
+    `_in` forms take the partition as an argument. All raise KeyError for a partition
     that this worker does not own. A write is in the changelog once the commit of its event has
     succeeded.
     """

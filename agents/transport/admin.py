@@ -37,7 +37,7 @@ class TopicAdmin:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
             self._check_partition_count(topic, partition_count)
-            self._check_size(topic, int(config.get(MAX_RECORD_SETTING, 0)))
+            self._check_record_limit(topic, int(config.get(MAX_RECORD_SETTING, 0)))
 
     def partition_count(self, topic: str) -> int:
         """Return the number of partitions of `topic`. Raises KafkaException if it is missing."""
@@ -65,7 +65,7 @@ class TopicAdmin:
                 "delete it or set KAIROS_PARTITIONS to that number"
             )
 
-    def _check_size(self, topic: str, needed_bytes: int) -> None:
+    def _check_record_limit(self, topic: str, needed_bytes: int) -> None:
         actual_bytes = max_record_bytes(self._client, [topic]).get(topic, needed_bytes)
         if actual_bytes < needed_bytes:
             raise ValueError(

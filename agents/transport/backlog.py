@@ -11,8 +11,8 @@ from agents.transport.progress import CommitProgress
 class Backlog(Struct, frozen=True):
     """Backlog of the assigned partitions.
 
-    `highwaters`, `beginnings`: offset after the last record, and of the first remaining one, where
-    known.
+    `highwaters`, `beginnings`: the offset after the last record, and that of the first remaining
+    record, where known.
     """
 
     highwaters: Mapping[TP, int]
@@ -20,25 +20,25 @@ class Backlog(Struct, frozen=True):
     partitions: Collection[TP]
     progress: CommitProgress
 
-    def by_partition(self, committed: Mapping[TP, int]) -> dict[TP, int]:
-        """Count the records past the committed offset, or all where nothing is committed.
+    def count_uncommitted(self, committed_offsets: Mapping[TP, int]) -> dict[TP, int]:
+        """Count each partition's records past its committed offset, or all if it has none.
 
         Partitions whose watermarks are unknown are left out.
         """
-        counts = {tp: self._records_from(tp, committed) for tp in self.partitions}
+        counts = {tp: self._count_records(tp, committed_offsets) for tp in self.partitions}
         return {tp: count for tp, count in counts.items() if count is not None}
 
-    def unprocessed(self, partition: int, positions: Mapping[TP, int]) -> int | None:
+    def count_unprocessed(self, partition: int, positions: Mapping[TP, int]) -> int | None:
         """Count the unprocessed records of `partition` in all topics; None if not known yet."""
         total = 0
         for tp in (tp for tp in self.partitions if tp.partition == partition):
-            unread = self._records_from(tp, positions)
-            if unread is None:
+            unread_count = self._count_records(tp, positions)
+            if unread_count is None:
                 return None
-            total += unread + self.progress.unprocessed_of(tp)
+            total += unread_count + self.progress.count_unprocessed(tp)
         return total
 
-    def _records_from(self, tp: TP, offsets: Mapping[TP, int]) -> int | None:
+    def _count_records(self, tp: TP, offsets: Mapping[TP, int]) -> int | None:
         end, beginning = self.highwaters.get(tp), self.beginnings.get(tp)
         if end is None or beginning is None:
             return None

@@ -11,11 +11,11 @@ from collections.abc import Callable
 class ChangelogBarrier:
     """Barrier of one changelog partition, whose delivery reports come in the order of records."""
 
-    __slots__ = ("_acknowledgements", "_outputs", "_row_count")
+    __slots__ = ("_acknowledged_count", "_outputs", "_row_count")
 
     def __init__(self) -> None:
         self._row_count = 0
-        self._acknowledgements = 0
+        self._acknowledged_count = 0
         self._outputs: deque[tuple[int, Callable[[], None]]] = deque()
 
     @property
@@ -28,10 +28,10 @@ class ChangelogBarrier:
         self._row_count += 1
 
     def on_acknowledgement(self) -> None:
-        """Count the next record as delivered, and send the outputs that waited for it."""
-        self._acknowledgements += 1
+        """Count the next record as acknowledged, and send the outputs that waited for it."""
+        self._acknowledged_count += 1
         outputs = self._outputs
-        while outputs and outputs[0][0] <= self._acknowledgements:
+        while outputs and outputs[0][0] <= self._acknowledged_count:
             outputs.popleft()[1]()
 
     def send(self, output: Callable[[], None]) -> bool:
@@ -40,7 +40,7 @@ class ChangelogBarrier:
 
         Outputs keep their order.
         """
-        if self._row_count == self._acknowledgements:
+        if self._row_count == self._acknowledged_count:
             output()
             return True
         self._outputs.append((self._row_count, output))

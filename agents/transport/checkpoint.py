@@ -51,7 +51,7 @@ class CheckpointedStore(Protocol):
 class CommitFigures:
     """Number and total duration of the commits so far."""
 
-    commits: int = 0
+    commit_count: int = 0
     seconds: float = 0.0
 
 
@@ -72,7 +72,7 @@ class Checkpointer:
         It takes offsets and the time of their cut (epoch ms), and returns the error, if any.
         `stores` returns the stores to persist, by changelog topic.
         """
-        self.committed: dict[TP, int] = {}
+        self.committed_offsets: dict[TP, int] = {}
         self.figures = CommitFigures()
         self._commit_offsets = commit
         self._producer = producer
@@ -85,13 +85,14 @@ class Checkpointer:
     async def run(
         self,
         next_acknowledgement: Callable[[], "asyncio.Future[None]"],
-        idle_in_s: Callable[[], float],
+        seconds_until_idle: Callable[[], float],
     ) -> None:
         """Commit until cancelled.
 
-        `next_acknowledgement` returns a future that the next acknowledgement completes; `idle_in_s`
-        returns the seconds until the consumer is idle if nothing arrives, 0 where it is idle.
-        Raises CommitStalledError, ChangelogTakenError, DeliveryError, StoreDamagedError.
+        `next_acknowledgement` returns a future that the next acknowledgement completes;
+        `seconds_until_idle` returns the seconds until the consumer is idle if nothing arrives, 0
+        where it is idle. Raises CommitStalledError, ChangelogTakenError, DeliveryError,
+        StoreDamagedError.
         """
         loop = asyncio.get_running_loop()
         stall_s = self._options.commit_stall_ms / 1000
@@ -99,29 +100,29 @@ class Checkpointer:
             acknowledgement = next_acknowledgement()
             if not self._progress.has_committable_offsets:
                 await acknowledgement
-            stalls_at = loop.time() + stall_s
+            deadline = loop.time() + stall_s
             while self._progress.has_committable_offsets:
-                await self._sleep_until_due(idle_in_s)
-                await self._checkpoint_before(stalls_at)
+                await self._sleep_until_due(seconds_until_idle)
+                await self._checkpoint_before(deadline)
                 if self._did_commit:
-                    stalls_at = loop.time() + stall_s
+                    deadline = loop.time() + stall_s
 
     async def checkpoint(self) -> bool:
         """Run the protocol once; return whether offsets were committed."""
         async with self._lock:
-            offsets = self._progress.committable_offsets()
+            offsets = self._progress.collect_committable_offsets()
             cut_ms = now_ms()
             epoch = self._cut()
             await self._producer.wait_until_delivered(epoch)
             self._producer.fence.check(epoch)
-            committed = bool(offsets) and await self._commit(offsets, cut_ms)
+            did_commit = bool(offsets) and await self._commit(offsets, cut_ms)
             self._persist(epoch)
-            self._did_commit = committed
-            return committed
+            self._did_commit = did_commit
+            return did_commit
 
-    async def _checkpoint_before(self, stalls_at: float) -> None:
+    async def _checkpoint_before(self, deadline: float) -> None:
         try:
-            async with asyncio.timeout_at(stalls_at):
+            async with asyncio.timeout_at(deadline):
                 await self.checkpoint()
         except TimeoutError as error:
             raise CommitStalledError(
@@ -129,15 +130,15 @@ class Checkpointer:
                 "is the broker reachable?"
             ) from error
 
-    async def _sleep_until_due(self, idle_in_s: Callable[[], float]) -> None:
+    async def _sleep_until_due(self, seconds_until_idle: Callable[[], float]) -> None:
         """Sleep until the consumer is idle or the interval is over.
 
         Sleeps at least for half an idle time, so that a refused commit is not repeated at once.
         """
         loop = asyncio.get_running_loop()
         due_at = loop.time() + self._options.commit_interval_ms / 1000
-        await asyncio.sleep(max(idle_in_s(), self._options.idle_commit_ms / 2000))
-        while (wait_s := min(idle_in_s(), due_at - loop.time())) > 0:
+        await asyncio.sleep(max(seconds_until_idle(), self._options.idle_commit_ms / 2000))
+        while (wait_s := min(seconds_until_idle(), due_at - loop.time())) > 0:
             await asyncio.sleep(wait_s)
 
     def _cut(self) -> Epoch:
@@ -161,7 +162,7 @@ class Checkpointer:
             _log.warning("commit failed, trying again: %s", error.str())
             await asyncio.sleep(_RETRY_S)
         self._progress.record_commit(offsets)
-        self.committed.update(offsets)
-        self.figures.commits += 1
+        self.committed_offsets.update(offsets)
+        self.figures.commit_count += 1
         self.figures.seconds += loop.time() - start_s
         return True

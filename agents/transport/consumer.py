@@ -41,8 +41,8 @@ _CLOSE_TIMEOUT_S = 5.0
 class Consumer(BaseConsumer):
     """Consumer in the event loop; a `Poller` thread owns librdkafka's.
 
-    A partition is read once its position is known and the flow is active. Every change of the
-    partitions read makes a new version of the assignment, and batches of older versions are
+    A partition is read once its position is known and the flow is active. Every change of
+    what is read makes a new version of the assignment, and batches of older versions are
     dropped.
     """
 
@@ -55,10 +55,10 @@ class Consumer(BaseConsumer):
         self._own_tps: set[TP] = set()
         self._positions: dict[TP, int] = {}
         self._beginnings: Mapping[TP, int] = {}
-        self._generation = self._assigned_in = 0
+        self._generation = self._assignment_generation = 0
         self._version = 0
         self._batches: deque[Batch] = deque()
-        self._arrived = asyncio.Event()
+        self._arrival = asyncio.Event()
         self._last_arrival = 0.0
         self._assignment_task: asyncio.Future[None] | None = None
         self._tps: dict[tuple[str, int], TP] = {}
@@ -92,7 +92,9 @@ class Consumer(BaseConsumer):
             self,
             self.transport.lease,
             PrefetchLimits(
-                options.fetch_batch, options.fetch_batches, options.fetch_batches_kib * 1024
+                options.max_batch_records,
+                options.max_prefetched_batches,
+                options.max_prefetched_kib * 1024,
             ),
         )
         self._poller.start()
@@ -120,7 +122,7 @@ class Consumer(BaseConsumer):
 
     def committed_offset(self, tp: TP) -> int | None:
         """Return the committed offset of `tp`, if it is known."""
-        return self._checkpointer.committed.get(tp)
+        return self._checkpointer.committed_offsets.get(tp)
 
     @property
     def commit_figures(self) -> CommitFigures:
@@ -151,7 +153,7 @@ class Consumer(BaseConsumer):
     @Service.task
     async def _commit_handler(self) -> None:
         try:
-            await self._checkpointer.run(self._next_acknowledgement, self._idle_in_s)
+            await self._checkpointer.run(self._next_acknowledgement, self._seconds_until_idle)
         except Exception as error:
             self.transport.fail(error)
 
@@ -168,13 +170,13 @@ class Consumer(BaseConsumer):
         self._waiting_for_ack = asyncio.get_running_loop().create_future()
         return self._waiting_for_ack
 
-    def _idle_in_s(self) -> float:
+    def _seconds_until_idle(self) -> float:
         """Return the seconds until this consumer is idle if nothing arrives; 0: it is idle."""
         idle_s = self._options.idle_commit_ms / 1000
-        left_s: float = idle_s - (asyncio.get_running_loop().time() - self._last_arrival)
-        if left_s > 0:
-            return left_s
-        return idle_s if self._progress.unprocessed else 0.0
+        remaining_s: float = idle_s - (asyncio.get_running_loop().time() - self._last_arrival)
+        if remaining_s > 0:
+            return remaining_s
+        return idle_s if self._progress.unprocessed_count else 0.0
 
     def _stores(self) -> Iterable[tuple[str, CheckpointedStore]]:
         if self._known_stores is None:
@@ -235,19 +237,19 @@ class Consumer(BaseConsumer):
 
     def _begin_generation(self, tps: set[TP]) -> None:
         self._generation += 1
-        self._assigned_in = self._generation
+        self._assignment_generation = self._generation
         self.app.consumer_generation_id = self._generation
         self._own_tps = tps
         self._positions.clear()
         self._beginnings, self._start_offsets = {}, {}
         self._progress.reset()
         self._committed_offset.clear()
-        self._checkpointer.committed.clear()
+        self._checkpointer.committed_offsets.clear()
         self._version += 1
 
     def _is_current_generation(self) -> bool:
         """Return whether the current assignment is still in force."""
-        return self._generation == self._assigned_in and not self.app.should_stop
+        return self._generation == self._assignment_generation and not self.app.should_stop
 
     # -- positions
 
@@ -273,7 +275,7 @@ class Consumer(BaseConsumer):
         offsets = {tp: start.offset for tp, start in self._start_offsets.items()}
         self._positions = dict(offsets)
         self._progress.reset()
-        self._checkpointer.committed.update(offsets)
+        self._checkpointer.committed_offsets.update(offsets)
         self._reassign()
         return offsets
 
@@ -283,11 +285,16 @@ class Consumer(BaseConsumer):
         if header is None:
             return
         settings, outputs = self.transport.changelog_reader_settings(), self._options.outputs
-        committed = self._start_offsets
+        start_offsets = self._start_offsets
         index = await self._retry_transient_errors(
             "the outputs sent before",
             lambda: asyncio.to_thread(
-                load_sent_index, settings, header, outputs, committed, self._is_current_generation
+                load_sent_index,
+                settings,
+                header,
+                outputs,
+                start_offsets,
+                self._is_current_generation,
             ),
         )
         if index is not None:
@@ -300,7 +307,7 @@ class Consumer(BaseConsumer):
         }
         error = await self._kafka.commit(commits, self._options.request_timeout_s)
         if error is None and self._sent_index.is_obsolete(
-            {**self._checkpointer.committed, **offsets}
+            {**self._checkpointer.committed_offsets, **offsets}
         ):
             self._set_sent_index(SentIndex())
         return error
@@ -312,8 +319,11 @@ class Consumer(BaseConsumer):
     async def _find_positions(self) -> tuple[Mapping[TP, int], dict[TP, NotedOffset]]:
         """Return the logs' first offsets, and the start offsets with their commits' notes."""
         beginnings = await self.earliest_offsets(*self._own_tps)
-        committed = await self._kafka.committed(self._own_tps, self._options.request_timeout_s)
-        return beginnings, {tp: NotedOffset(first) for tp, first in beginnings.items()} | committed
+        committed_offsets = await self._kafka.request_committed_offsets(
+            self._own_tps, self._options.request_timeout_s
+        )
+        first_offsets = {tp: NotedOffset(first) for tp, first in beginnings.items()}
+        return beginnings, first_offsets | committed_offsets
 
     async def _retry_transient_errors(
         self, subject: str, ask: Callable[[], Awaitable[T]]
@@ -343,7 +353,10 @@ class Consumer(BaseConsumer):
         await self._seek_to({ensure_TP(tp): max(o or 0, 0) for tp, o in partitions.items()})
 
     async def seek_to_beginning(self, *partitions: TP) -> None:
-        """Continue at the first offsets; as `seek_wait`."""
+        """Continue at the first offsets once the events in progress are processed.
+
+        Raises UnfinishedEventError.
+        """
         await self._seek_to(await self.earliest_offsets(*map(ensure_TP, partitions)))
 
     async def _seek_to(self, positions: Mapping[TP, int]) -> None:
@@ -358,12 +371,12 @@ class Consumer(BaseConsumer):
 
     async def _wait_until_processed(self) -> None:
         """Wait until agents have processed their events, and record that progress."""
-        if not await self._wait_until_drained(lambda: bool(self._progress.unprocessed)):
+        if not await self._wait_until_drained(lambda: bool(self._progress.unprocessed_count)):
             raise UnfinishedEventError(
                 f"an event did not end within {self._options.drain_ms} ms: no seek while it is in "
                 "progress"
             )
-        self._progress.committable_offsets()
+        self._progress.collect_committable_offsets()
 
     async def _wait_until_drained(self, is_busy: Callable[[], bool]) -> bool:
         """Wait while `is_busy` returns True; return False after more than `drain_ms`."""
@@ -412,29 +425,29 @@ class Consumer(BaseConsumer):
     # -- the pump
 
     def on_batch(self, batch: Batch) -> None:
-        """Wake the pump."""
+        """Give the batch to the pump; drop one of an earlier version of the assignment."""
         if batch.version != self._version:
             self._kafka.finish_batch(batch)
             return
         self._batches.append(batch)
         if batch.records:
             self._last_arrival = self.loop.time()
-        self._arrived.set()
+        self._arrival.set()
 
     async def _drain_messages(self, fetcher: Any) -> None:
         """Feed the agents until the fetcher is stopped."""
         with contextlib.suppress(asyncio.CancelledError):
             while not fetcher.should_stop:
-                await self._arrived.wait()
+                await self._arrival.wait()
                 while self._batches:
                     batch = self._batches.popleft()
                     await self._deliver(batch)
                     self._kafka.finish_batch(batch)
-                self._arrived.clear()
+                self._arrival.clear()
 
     async def _deliver(self, batch: Batch) -> None:
         callbacks = self.app.topics.callbacks
-        acking = self.app.topics.acking_topics
+        acking_topics = self.app.topics.acking_topics
         producer = self.app.producer
         for record in batch.records:
             if len(record) > _LARGE_RECORD_BYTES:
@@ -449,7 +462,7 @@ class Consumer(BaseConsumer):
             if offset < self._positions.get(tp, 0):
                 self._on_rewind(tp, offset)
                 return
-            if tp.topic in acking:
+            if tp.topic in acking_topics:
                 self._progress.record_delivery(tp, offset)
             self._positions[tp] = offset + 1
             self.received_total += 1
@@ -462,7 +475,7 @@ class Consumer(BaseConsumer):
     def begin(self, message: ConsumerMessage) -> bool:
         """Count a delivered event as in progress until it is acknowledged.
 
-        Return False if it is stale: its partitions are being given away, or were.
+        Return False if it is stale: its partition is being revoked, or was.
         """
         is_current = message.generation_id == self.app.consumer_generation_id
         if not is_current or not self.app.flow_control.is_active():
@@ -484,7 +497,7 @@ class Consumer(BaseConsumer):
 
     async def _wait_until_all_processed(self, version: int) -> None:
         """Wait until agents have processed everything, or the assignment has changed."""
-        while self._progress.unprocessed and version == self._version:
+        while self._progress.unprocessed_count and version == self._version:
             await asyncio.sleep(_DRAIN_STEP_S)
 
     def _topic_partition(self, record: Record) -> TP:
@@ -532,12 +545,12 @@ class Consumer(BaseConsumer):
         return Backlog(self._kafka.highwaters, self._beginnings, self._own_tps, self._progress)
 
     def lag(self) -> dict[TP, int]:
-        """Return the number of records past the committed offset, by partition, where known."""
-        return self.backlog.by_partition(self._checkpointer.committed)
+        """Return `Backlog.count_uncommitted` for the assigned partitions."""
+        return self.backlog.count_uncommitted(self._checkpointer.committed_offsets)
 
-    def unprocessed(self, partition: int) -> int | None:
+    def count_unprocessed(self, partition: int) -> int | None:
         """Count the unprocessed records of `partition` in all topics; None if not known yet."""
-        return self.backlog.unprocessed(partition, self._positions)
+        return self.backlog.count_unprocessed(partition, self._positions)
 
     def highwater(self, tp: TP) -> int:
         """Return the high watermark as of the poller's last look; -1 if unknown."""
@@ -552,7 +565,7 @@ class Consumer(BaseConsumer):
         return {tp: (await self._watermarks(tp))[0] for tp in partitions}
 
     async def _watermarks(self, tp: TP) -> tuple[int, int]:
-        return await self._kafka.watermarks(tp, self._options.request_timeout_s)
+        return await self._kafka.request_watermarks(tp, self._options.request_timeout_s)
 
     def topic_partitions(self, topic: str) -> int | None:
         """Return the number of partitions of `topic`."""

@@ -12,7 +12,7 @@ OnError = Callable[[KafkaError, Record], None]
 
 
 class Epoch:
-    """Count of one epoch's undelivered records.
+    """Epoch, with the number of its undelivered records.
 
     `changelog_ends` maps (topic, partition) to the offset after the last changelog record of the
     epoch, `changelog_counts` to the number of these records; both are complete once the epoch is
@@ -20,11 +20,12 @@ class Epoch:
     """
 
     __slots__ = (
-        "_closed", "_delivery", "_on_error", "changelog_counts", "changelog_ends", "outstanding",
+        "_closed", "_delivery", "_on_error", "changelog_counts", "changelog_ends",
+        "outstanding_count",
     )  # fmt: skip
 
     def __init__(self, on_error: OnError) -> None:
-        self.outstanding = 0
+        self.outstanding_count = 0
         self.changelog_ends: dict[tuple[str, int], int] = {}
         self.changelog_counts: dict[tuple[str, int], int] = defaultdict(int)
         self._on_error = on_error
@@ -36,8 +37,8 @@ class Epoch:
         if error is not None:
             self._on_error(error, message)
             return
-        self.outstanding -= 1
-        if not self.outstanding and self._closed:
+        self.outstanding_count -= 1
+        if not self.outstanding_count and self._closed:
             self._finish()
 
     def on_changelog(self, error: KafkaError | None, message: Record) -> None:
@@ -55,7 +56,7 @@ class Epoch:
     async def wait_until_delivered(self) -> None:
         """Wait until every record of the closed epoch is delivered; raise the error given to
         `fail`."""
-        if self.outstanding:
+        if self.outstanding_count:
             self._delivery = asyncio.get_running_loop().create_future()
             await self._delivery
 

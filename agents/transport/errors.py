@@ -16,7 +16,7 @@ class DeliveryError(TransportError):
 
 
 class SessionLostError(TransportError):
-    """Raised when the group gave this member's partitions to another one."""
+    """Raised when another member has, or may have, this member's partitions."""
 
 
 class ChangelogTakenError(TransportError):
@@ -24,11 +24,12 @@ class ChangelogTakenError(TransportError):
 
 
 class CommitStalledError(TransportError):
-    """Raised when processed offsets could not be committed for too long."""
+    """Raised when processed offsets were not committed in time, or their commit failed for good."""
 
 
 class UnfinishedEventError(TransportError):
-    """Raised when an event is still in progress while its partition is revoked."""
+    """Raised when an event is still in progress although its partition is revoked, or a seek waits
+    for it."""
 
 
 class LogRecreatedError(TransportError):

@@ -2,14 +2,15 @@
 
 A worker that is stopped while another takes over its partitions still has records in librdkafka's
 queue. They are sent when the process resumes, before it detects the loss of its session, and would
-follow the newer rows of its successor. So every changelog record carries its owner's fencing
-token. A new owner reads the partition to its end and claims it with a record that carries the next
-token, which must be the first record that it has not read. Later records with a lower token are
-void.
+follow the newer rows of its successor. So every changelog record carries its owner's fencing token.
+A new owner reads the partition to its end and claims it with a record that carries the next token.
+That record must be the first one that the new owner has not read. Later records with a lower token
+are void.
 
 A void record that is newer than a valid row of the same key would replace that row once the topic
-is compacted. The owner detects it before: its own records have consecutive offsets while no other
-worker writes. An owner that finds a gap ends; at the next start it writes the affected rows again.
+is compacted. The owner detects such a record before that: its own records have consecutive offsets
+while no other worker writes. An owner that finds a gap ends; at the next start it writes the
+affected rows again.
 """
 
 from collections.abc import Mapping

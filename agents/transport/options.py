@@ -58,27 +58,27 @@ class TransportOptions:
     cause_header: str | None = None
     """Header in which an output names its cause; used to suppress duplicates after a kill."""
     outputs: tuple[str, ...] = ()
-    """Topics with such outputs; a name that ends in a dot is a prefix."""
+    """Topics of the outputs with that header; a name that ends in a dot is a prefix."""
     changelog: Mapping[str, str] = field(default_factory=dict)
     """Topic properties of changelogs."""
-    fetch_batch: int = 256
-    fetch_batches: int = 16
-    fetch_batches_kib: int = 32_768
+    max_batch_records: int = 256
+    max_prefetched_batches: int = 16
+    max_prefetched_kib: int = 32_768
     """Batches, and their bytes, that may be prefetched before polling stops."""
     fetch_buffer_kib: int = 16_384
-    producer_high_water: int = 10_000
-    producer_high_water_kib: int = 32_768
+    max_undelivered_records: int = 10_000
+    max_undelivered_kib: int = 32_768
     """Undelivered records, and their bytes, above which agents get no further event. Half of the
     queue's limits: outputs of events in progress still have to fit."""
-    producer_queue: int = 100_000
-    producer_queue_kib: int = 65_536
+    max_queued_records: int = 100_000
+    max_queued_kib: int = 65_536
     """Limits of a producer's queue, above which `send_raw` blocks."""
     drain_ms: int = 5_000
     """Time in which an event in progress must end at a revocation or shutdown."""
 
     @property
     def linger_ms(self) -> int:
-        """Linger time of changelog records and of `lingering_topics`."""
+        """Linger time of the lingering producer's client, in addition to that of its batches."""
         return 0 if self.rows_first else _LINGER_MS
 
     @property
@@ -144,8 +144,8 @@ class TransportOptions:
             "linger.ms": linger_ms,
             "message.max.bytes": sizes.RECORD,
             "message.timeout.ms": self.delivery_timeout_ms,
-            "queue.buffering.max.messages": self.producer_queue,
-            "queue.buffering.max.kbytes": self.producer_queue_kib,
+            "queue.buffering.max.messages": self.max_queued_records,
+            "queue.buffering.max.kbytes": self.max_queued_kib,
             **self.librdkafka,
             "allow.auto.create.topics": False,
             "bootstrap.servers": self.bootstrap_servers,

@@ -29,10 +29,10 @@ _POLL_S = 0.01
 """Longest poll while records arrive or calls are made. A queued call waits for the poll to end."""
 
 _QUIET_POLL_S = 0.1
-"""Longest poll after `_QUIET_AFTER_S` without records or calls. The end of each poll wakes the
+"""Longest poll after `_QUIET_DELAY_S` without records or calls. The end of each poll wakes the
 thread, which is most of an idle worker's load; a record ends a poll at once."""
 
-_QUIET_AFTER_S = 0.25
+_QUIET_DELAY_S = 0.25
 
 _LOOK_INTERVAL_S = 0.1
 _REQUEST_INTERVAL_S = 1.0
@@ -56,14 +56,15 @@ class Batch(Struct, frozen=True):
 
 
 class PrefetchLimits(Struct, frozen=True):
-    """Limits of prefetching: `messages` per batch, unprocessed `batches`, and bytes in them.
+    """Limits of prefetching.
 
-    Reading stops while there are `batches` unprocessed batches, or `size` bytes of values in them.
+    Reading stops while `max_batches` batches are unprocessed, or `max_bytes` bytes of values in
+    them.
     """
 
-    messages: int
-    batches: int
-    size: int
+    max_batch_records: int
+    max_batches: int
+    max_bytes: int
 
 
 class Listener(Protocol):
@@ -111,7 +112,7 @@ class Poller(threading.Thread):
         self._limits = limits
         self._condition = threading.Condition()
         self._calls: deque[Callable[[], None]] = deque()
-        self._waiting_batches = 0
+        self._waiting_batch_count = 0
         self._waiting_bytes = 0
         self._starts: list[TopicPartition] = []
         self._parked_positions: list[TopicPartition] | None = None
@@ -119,7 +120,7 @@ class Poller(threading.Thread):
         self._closing = False
         self._in_rebalance = False
         self._commits: deque[asyncio.Future[KafkaError | None]] = deque()
-        self._abandoned_commits = 0
+        self._abandoned_commit_count = 0
         self._own_tps: set[TP] = set()
         self._delivered_partitions: set[tuple[str | None, int | None]] = set()
         self._last_positions: dict[TP, int] = {}
@@ -163,7 +164,9 @@ class Poller(threading.Thread):
         self._enqueue(lambda: self._commit(parts, timeout_s, future))
         return await future
 
-    async def committed(self, tps: Iterable[TP], timeout_s: float) -> dict[TP, NotedOffset]:
+    async def request_committed_offsets(
+        self, tps: Iterable[TP], timeout_s: float
+    ) -> dict[TP, NotedOffset]:
         """Return the committed offsets and their notes of the partitions that have any.
 
         Raises KafkaException.
@@ -181,7 +184,7 @@ class Poller(threading.Thread):
             if part.offset >= 0
         }
 
-    async def watermarks(self, tp: TP, timeout_s: float) -> tuple[int, int]:
+    async def request_watermarks(self, tp: TP, timeout_s: float) -> tuple[int, int]:
         """Ask the broker for the first offset and the end of `tp`. Raises KafkaException."""
         part = TopicPartition(*tp)
         offsets: tuple[int, int] = await self._call(
@@ -197,7 +200,7 @@ class Poller(threading.Thread):
     def finish_batch(self, batch: Batch) -> None:
         """Count `batch` as processed, which frees its share of the limits."""
         with self._condition:
-            self._waiting_batches -= 1
+            self._waiting_batch_count -= 1
             self._waiting_bytes -= batch.size
 
     def close(self) -> None:
@@ -274,11 +277,13 @@ class Poller(threading.Thread):
         offsets.
         """
         limits = self._limits
-        if self._parked_positions is None and self._has_reached(limits.batches, limits.size):
+        if self._parked_positions is None and self._has_reached(
+            limits.max_batches, limits.max_bytes
+        ):
             self._parked_positions = self._positions()
             self._kafka.assign([])
         elif self._parked_positions is not None and not self._has_reached(
-            limits.batches // 2 + 1, limits.size // 2
+            limits.max_batches // 2 + 1, limits.max_bytes // 2
         ):
             starts, self._parked_positions = self._parked_positions, None
             self._read_from(starts)
@@ -288,8 +293,8 @@ class Poller(threading.Thread):
         self._delivered_partitions.clear()
         self._kafka.assign(starts)
 
-    def _has_reached(self, batches: int, size: int) -> bool:
-        return self._waiting_batches >= batches or self._waiting_bytes >= size
+    def _has_reached(self, batch_count: int, size: int) -> bool:
+        return self._waiting_batch_count >= batch_count or self._waiting_bytes >= size
 
     def _suspend_reading(self) -> None:
         self._starts, self._parked_positions = [], None
@@ -323,10 +328,12 @@ class Poller(threading.Thread):
         ]
 
     def _poll(self) -> None:
-        quiet = time.monotonic() - self._busy_at > _QUIET_AFTER_S
-        first = self._kafka.poll(_QUIET_POLL_S if quiet else _POLL_S)
+        is_quiet = time.monotonic() - self._busy_at > _QUIET_DELAY_S
+        first = self._kafka.poll(_QUIET_POLL_S if is_quiet else _POLL_S)
         messages = (
-            [] if first is None else [first, *self._kafka.consume(self._limits.messages - 1, 0)]
+            []
+            if first is None
+            else [first, *self._kafka.consume(self._limits.max_batch_records - 1, 0)]
         )
         records = [message for message in cast(list[Record], messages) if self._is_record(message)]
         self._delivered_partitions.update(
@@ -349,15 +356,19 @@ class Poller(threading.Thread):
 
     def _hand_over(self, batch: Batch) -> None:
         with self._condition:
-            self._waiting_batches += 1
+            self._waiting_batch_count += 1
             self._waiting_bytes += batch.size
         self._call_soon(self._listener.on_batch, batch)
 
     def _changed_positions(self) -> dict[TP, int]:
-        before = self._last_positions
-        self._last_positions = {TP(at.topic, at.partition): at.offset for at in self._positions()}
+        former_positions = self._last_positions
+        self._last_positions = {
+            TP(part.topic, part.partition): part.offset for part in self._positions()
+        }
         return {
-            tp: offset for tp, offset in self._last_positions.items() if offset != before.get(tp)
+            tp: offset
+            for tp, offset in self._last_positions.items()
+            if offset != former_positions.get(tp)
         }
 
     def _is_record(self, message: Record) -> bool:
@@ -400,8 +411,8 @@ class Poller(threading.Thread):
                 # which is longer than the lease. So a bounded request first checks that the
                 # coordinator answers.
                 self._kafka.committed(parts, timeout=timeout_s)
-                committed = self._kafka.commit(offsets=parts, asynchronous=False)
-                self._finish_commit(future, None, committed)
+                committed_parts = self._kafka.commit(offsets=parts, asynchronous=False)
+                self._finish_commit(future, None, committed_parts)
             else:
                 self._kafka.commit(offsets=parts, asynchronous=True)
                 self._commits.append(future)  # its report comes with a later poll
@@ -409,8 +420,8 @@ class Poller(threading.Thread):
             self._finish_commit(future, error.args[0], None)
 
     def _on_commit(self, error: KafkaError | None, parts: list[TopicPartition]) -> None:
-        if self._abandoned_commits:
-            self._abandoned_commits -= 1
+        if self._abandoned_commit_count:
+            self._abandoned_commit_count -= 1
         else:
             self._finish_commit(self._commits.popleft(), error, parts)
 
@@ -451,7 +462,7 @@ class Poller(threading.Thread):
         self._in_rebalance = True
         # Without polls, reports of commits in flight cannot arrive; the commits are repeated.
         while self._commits:
-            self._abandoned_commits += 1
+            self._abandoned_commit_count += 1
             self._finish_commit(self._commits.popleft(), KafkaError(KafkaError._TIMED_OUT), None)
         while not future.done() and not self._closing:
             with self._condition:

@@ -1,10 +1,10 @@
 """Faust's producer over two librdkafka producers: an immediate and a lingering one.
 
-Outputs go through the immediate one as soon as the batch that they were read in is processed, or
+Outputs go through the immediate one as soon as the run that caused them ends, or
 in micro-batches while the worker is behind. Changelog records, and records of `lingering_topics`,
 linger some milliseconds, which saves requests and does not delay outputs. The order
 between the two does not matter, since a commit waits for both; only a stage whose outputs must
-come `after` their rows holds them back until then.
+follow their rows holds them back until those are acknowledged.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ from pipeline.model import sizes
 
 _Report = Callable[[KafkaError | None, Record], None]
 
-_SERVE_S = 0.02
+_SERVE_INTERVAL_S = 0.02
 """Interval of serving delivery reports while no caller waits for them."""
 
 _SERVE_WHEN_AWAITED_S = 0.001
@@ -49,7 +49,7 @@ _SERVE_WHEN_IDLE_S = 1.0
 """Interval of serving an idle client's errors."""
 
 _FULL_POLL_S = 0.01
-_BATCH_WINDOW_S = 0.003
+_MIN_BATCH_WINDOW_S = 0.003
 """Shortest linger time of outputs, and of rows that they wait for, while the worker is behind."""
 
 _LINGERING_BATCH_WINDOW_S = 0.02
@@ -103,7 +103,7 @@ class Producer(BaseProducer):
         self.buffer.app = self.app
 
     def __post_init__(self) -> None:
-        self.outstanding = 0
+        self.outstanding_count = 0
         self.outstanding_bytes = 0
         """Bytes of values not known to be delivered: since the queue was last empty, or since the
         last fully delivered cut."""
@@ -123,15 +123,15 @@ class Producer(BaseProducer):
         """Connect."""
         await super().on_start()
         options = self._options = self.transport.options
-        self._high_water_bytes = options.producer_high_water_kib * 1024
+        self._max_undelivered_bytes = options.max_undelivered_kib * 1024
         self._lease: Lease = self.transport.lease
         self._changelogs: Mapping[str, object] = self.app.tables._changelogs  # type: ignore[attr-defined]
         fail = self.transport.fail
-        self._immediate = _Lane(self._client(0), MicroBatch(_BATCH_WINDOW_S, fail))
+        self._immediate = _Lane(self._create_client(0), MicroBatch(_MIN_BATCH_WINDOW_S, fail))
         lingering = MicroBatch(_LINGERING_BATCH_WINDOW_S, fail)
-        self._lingering = _Lane(self._client(options.linger_ms), lingering)
+        self._lingering = _Lane(self._create_client(options.linger_ms), lingering)
         self._lanes = (self._immediate, self._lingering)
-        self.transport.upon_failure.append(self._discard_queued)
+        self.transport.failure_callbacks.append(self._discard_queued)
 
     def send_raw(
         self,
@@ -140,12 +140,12 @@ class Producer(BaseProducer):
         value: bytes | None,
         partition: int | None = None,
         headers: Headers | None = None,
-        after: int | None = None,
+        barrier: int | None = None,
     ) -> None:
         """Produce without a future: the next commit waits for the delivery.
 
-        It leaves within some milliseconds, sooner after `end_run`. `after`: a partition of
-        the changelog; the record is held until everything sent to that so far is acknowledged.
+        It leaves within some milliseconds, sooner after `end_run`. `barrier`: a partition of
+        the changelog; the record is held until everything sent to it so far is acknowledged.
         Outputs in the sent index are suppressed. Blocks while the client's queue is full, and ends
         the worker if it stays full.
         """
@@ -160,9 +160,9 @@ class Producer(BaseProducer):
         self._count_outstanding(value)
         lane = self._lane(topic in self._options.lingering_topics)
         produce = partial(self._produce, lane.client, _ProduceRequest(topic, key, value, options))
-        if after is None:
+        if barrier is None:
             lane.batch.add(produce)
-        elif not self._barriers[after].send(partial(lane.batch.add, produce)):
+        elif not self._barriers[barrier].send(partial(lane.batch.add, produce)):
             self._outputs_held.set()
             self._lingering.batch.hasten(self._immediate.batch.window_s)
 
@@ -178,9 +178,9 @@ class Producer(BaseProducer):
         self._lingering.batch.add(partial(self._produce, self._lingering.client, request))
 
     async def write_changelog(
-        self, changelog: TP, owner: int, rows: Sequence[tuple[bytes, bytes | None]]
+        self, changelog: TP, token: int, rows: Sequence[tuple[bytes, bytes | None]]
     ) -> int:
-        """Write one or more `rows` to a changelog's partition with the fencing token `owner`.
+        """Write one or more `rows` to a changelog's partition with the fencing token `token`.
 
         Returns the offset after them once they are delivered; they belong to no epoch.
         Raises DeliveryError, SessionLostError.
@@ -191,21 +191,21 @@ class Producer(BaseProducer):
             options = {
                 "on_delivery": partial(_complete_write, future),
                 "partition": changelog.partition,
-                "headers": fencing_headers(owner),
+                "headers": fencing_headers(token),
             }
             request = _ProduceRequest(changelog.topic, key, value, options)
             self._produce(self._lingering.client, request)
             deliveries.append(future)
         return (await asyncio.gather(*deliveries))[-1] + 1
 
-    def end_run(self, written_at: float) -> None:
+    def end_run(self, last_input_s: float) -> None:
         """Hand waiting outputs over now, unless the worker is behind and batching pays.
 
-        To be called at the end of a run; `written_at` (epoch s): when its last input was appended
+        To be called at the end of a run; `last_input_s` (epoch s): when its last input was appended
         in Kafka.
         """
-        age_s = time.time() - written_at
-        window_s = min(max(age_s * _WINDOW_SHARE, _BATCH_WINDOW_S), _LINGERING_BATCH_WINDOW_S)
+        age_s = time.time() - last_input_s
+        window_s = min(max(age_s * _WINDOW_SHARE, _MIN_BATCH_WINDOW_S), _LINGERING_BATCH_WINDOW_S)
         self._immediate.batch.window_s = window_s
         if age_s > _BEHIND_AGE_S:
             return
@@ -225,33 +225,35 @@ class Producer(BaseProducer):
 
     async def wait_until_delivered(self, epoch: Epoch) -> None:
         """Wait until all of `epoch` is delivered. Raises DeliveryError."""
-        self._raise_failure()
+        self._raise_if_failed()
         self._awaited_epoch = epoch
         self._is_awaited.set()
         try:
             self._serve_reports()
-            self._raise_failure()
+            self._raise_if_failed()
             await epoch.wait_until_delivered()
         finally:
             self._awaited_epoch = None
             self._is_awaited.clear()
-        self._raise_failure()
+        self._raise_if_failed()
         self.outstanding_bytes -= self._cut_bytes
         self._cut_bytes = 0
 
     @property
     def is_congested(self) -> bool:
-        """Whether undelivered records exceed the high-water marks, so that no further event should
-        be processed."""
-        return self._is_above(self._options.producer_high_water, self._high_water_bytes)
+        """Whether undelivered records exceed the limits of the options, so that no further event
+        should be processed."""
+        return self._is_above(self._options.max_undelivered_records, self._max_undelivered_bytes)
 
     async def wait_until_uncongested(self) -> None:
-        """Wait until the queue has drained to half of the high-water marks."""
-        while self._is_above(self._options.producer_high_water // 2, self._high_water_bytes // 2):
-            await asyncio.sleep(_SERVE_S)
+        """Wait until the queue has drained to half of these limits."""
+        while self._is_above(
+            self._options.max_undelivered_records // 2, self._max_undelivered_bytes // 2
+        ):
+            await asyncio.sleep(_SERVE_INTERVAL_S)
 
-    def _is_above(self, records: int, size: int) -> bool:
-        return self.outstanding > records or self.outstanding_bytes > size
+    def _is_above(self, record_count: int, size: int) -> bool:
+        return self.outstanding_count > record_count or self.outstanding_bytes > size
 
     def queue_depth(self) -> int:
         """Return the number of records queued or in flight."""
@@ -303,7 +305,7 @@ class Producer(BaseProducer):
     async def flush(self) -> None:
         """Wait until everything produced so far is delivered, unless delivery has failed."""
         epoch = self._epoch
-        while epoch.outstanding and self.transport.failure is None:
+        while epoch.outstanding_count and self.transport.failure is None:
             self._serve_reports()
             await asyncio.sleep(_SERVE_WHEN_AWAITED_S)
 
@@ -377,15 +379,15 @@ class Producer(BaseProducer):
             for name, cause in headers or ()
         )
 
-    def _client(self, linger_ms: float) -> confluent_kafka.Producer:
+    def _create_client(self, linger_ms: float) -> confluent_kafka.Producer:
         settings = self._options.producer_settings(linger_ms)
         with background():
             return confluent_kafka.Producer(
                 {**settings, "error_cb": self.transport.on_client_error}
             )
 
-    def _lane(self, lingering: bool) -> _Lane:
-        return self._lingering if lingering else self._immediate
+    def _lane(self, is_lingering: bool) -> _Lane:
+        return self._lingering if is_lingering else self._immediate
 
     def _open_epoch(self) -> None:
         epoch = self._epoch = Epoch(self._on_delivery_error)
@@ -402,8 +404,8 @@ class Producer(BaseProducer):
 
     def _count_outstanding(self, value: bytes | None) -> None:
         """Count one more record that the current epoch waits for."""
-        self._epoch.outstanding += 1
-        self.outstanding += 1
+        self._epoch.outstanding_count += 1
+        self.outstanding_count += 1
         if value is not None:
             self.outstanding_bytes += len(value)
 
@@ -460,12 +462,12 @@ class Producer(BaseProducer):
         while not self.should_stop:
             if not self.queue_depth():
                 self._work.clear()
-                self.outstanding = 0
+                self.outstanding_count = 0
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._work.wait(), _SERVE_WHEN_IDLE_S)
             if self._awaited_epoch is None:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._is_awaited.wait(), _SERVE_S)
+                    await asyncio.wait_for(self._is_awaited.wait(), _SERVE_INTERVAL_S)
             await asyncio.sleep(_SERVE_WHEN_AWAITED_S)
             self._serve_reports()
 
@@ -483,8 +485,8 @@ class Producer(BaseProducer):
     def _serve_reports(self) -> None:
         for lane in self._lanes:
             lane.client.poll(0)
-        self.outstanding = self.queue_depth()
-        if not self.outstanding:
+        self.outstanding_count = self.queue_depth()
+        if not self.outstanding_count:
             self.outstanding_bytes = self._cut_bytes = 0
 
     def _on_delivery_error(self, error: KafkaError, message: Record) -> None:
@@ -498,11 +500,11 @@ class Producer(BaseProducer):
 
     def _check_may_write(self) -> None:
         """Raise unless this worker may write: it has not failed and its lease is held."""
-        self._raise_failure()
+        self._raise_if_failed()
         if not self._lease.is_held:
             raise SessionLostError("another worker may own its partitions by now")
 
-    def _raise_failure(self) -> None:
+    def _raise_if_failed(self) -> None:
         if self.transport.failure is not None:
             raise DeliveryError(str(self.transport.failure))
 

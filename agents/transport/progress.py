@@ -34,12 +34,12 @@ class CommitProgress:
         self._skip_ends[tp] = next_offset
 
     @property
-    def unprocessed(self) -> int:
+    def unprocessed_count(self) -> int:
         """Number of events in progress: delivered and not acknowledged."""
-        deliveries = sum(len(offsets) for offsets in self._deliveries.values())
-        return deliveries - sum(len(offsets) for offsets in self._acked_index.values())
+        delivery_count = sum(len(offsets) for offsets in self._deliveries.values())
+        return delivery_count - sum(len(offsets) for offsets in self._acked_index.values())
 
-    def unprocessed_of(self, tp: TP) -> int:
+    def count_unprocessed(self, tp: TP) -> int:
         """Return the number of events in progress of `tp`."""
         return len(self._deliveries.get(tp, ())) - len(self._acked_index.get(tp, ()))
 
@@ -52,8 +52,9 @@ class CommitProgress:
             or bool(self._fully_processed_partitions())
         )
 
-    def committable_offsets(self) -> dict[TP, int]:
-        """Return the next offset to read of each partition with progress."""
+    def collect_committable_offsets(self) -> dict[TP, int]:
+        """Record the acknowledgements so far; return the next offset to read of each partition with
+        progress."""
         for tp, offsets in self._deliveries.items():
             acks = self._acked_index.get(tp)
             while acks and offsets and offsets[0] in acks:

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-_RUN_S: Final = 0.003
+_MAX_RUN_S: Final = 0.003
 """Longest time of a run before other stages get a turn: the linger time of outputs."""
 
 
@@ -23,8 +23,8 @@ async def iterate_in_runs(stream: Any) -> AsyncIterator[Any]:
     async for event in stream.events():
         yield event
         event.ack()  # at once: a commit within the run must include this event
-        ends_at = time.monotonic() + _RUN_S
-        while not queue.empty() and time.monotonic() < ends_at:
+        deadline = time.monotonic() + _MAX_RUN_S
+        while not queue.empty() and time.monotonic() < deadline:
             event = queue.get_nowait()
             if app.consumer.begin(event.message):
                 yield event

@@ -34,7 +34,7 @@ from pipeline.adapters.transient import is_transient
 
 _log = logging.getLogger(__name__)
 
-_BATCH: Final = 5_000
+_MAX_BATCH_RECORDS: Final = 5_000
 _WAIT_S: Final = 0.1
 _REQUEST_S: Final = 5.0
 _MAX_CLOCK_SKEW_MS: Final = 2_000
@@ -57,9 +57,9 @@ class SentIndex:
         been sent, to be stored with the commit of that offset."""
         return str(self.since_ms if offset < self.ends.get(tp, 0) else now_ms)
 
-    def is_obsolete(self, committed: Mapping[TP, int]) -> bool:
+    def is_obsolete(self, committed_offsets: Mapping[TP, int]) -> bool:
         """Return whether all inputs of the index are committed, so that none is redelivered."""
-        return all(committed.get(tp, 0) >= end for tp, end in self.ends.items())
+        return all(committed_offsets.get(tp, 0) >= end for tp, end in self.ends.items())
 
 
 def output_digest(topic: str, key: bytes | None, cause: bytes) -> bytes:
@@ -74,52 +74,55 @@ def first_sent_ms(arrivals: Mapping[TP, int], notes: Mapping[TP, int]) -> int | 
     `arrivals`: time of arrival of each partition's first uncommitted input; `notes`: time in the
     note of each partition's last commit. None: no input is uncommitted.
     """
-    return min((max(at, notes[tp]) for tp, at in arrivals.items()), default=None)
+    return min((max(arrival_ms, notes[tp]) for tp, arrival_ms in arrivals.items()), default=None)
 
 
 def load_sent_index(
     settings: Mapping[str, object],
     header: str,
-    outputs: Sequence[str],
-    committed: Mapping[TP, NotedOffset],
+    output_topics: Sequence[str],
+    committed_offsets: Mapping[TP, NotedOffset],
     keep_going: Callable[[], bool],
 ) -> SentIndex | None:
-    """Index the records in `outputs` for uncommitted inputs, by the cause in `header`.
+    """Index the records in `output_topics` for uncommitted inputs, by the cause in `header`.
 
-    `outputs`: topics; a name that ends in a dot is a prefix. `committed`: the committed offset of
-    each input partition. Blocks until all records are read, also while a leader is away; returns
-    None once `keep_going` returns False. Raises KafkaException.
+    A topic that ends in a dot is a prefix. `committed_offsets`: that of each input partition.
+    Blocks until all records are read, also while a leader is away; returns None once `keep_going`
+    returns False. Raises KafkaException.
     """
     consumer = Consumer(dict(settings))
     try:
-        index = _SentIndexReader(consumer, header, outputs, keep_going).read(committed)
+        index = _SentIndexReader(consumer, header, output_topics, keep_going).read(
+            committed_offsets
+        )
         return index if keep_going() else None
     finally:
         consumer.close()
 
 
 class _SentIndexReader:
-    """Reader of the records in `outputs`, by whose cause in `header` the index is built."""
+    """Reader that builds the index from the records in `output_topics`, by their cause in
+    `header`."""
 
     def __init__(
         self,
         consumer: Consumer,
         header: str,
-        outputs: Sequence[str],
+        output_topics: Sequence[str],
         keep_going: Callable[[], bool],
     ) -> None:
         self._consumer = consumer
         self._header = header
-        self._outputs = outputs
+        self._output_topics = output_topics
         self._keep_going = keep_going
 
-    def read(self, committed: Mapping[TP, NotedOffset]) -> SentIndex:
+    def read(self, committed_offsets: Mapping[TP, NotedOffset]) -> SentIndex:
         ends = {
             tp: end
-            for tp, start in committed.items()
+            for tp, start in committed_offsets.items()
             if (end := self._request_end(tp)) > start.offset
         }
-        since_ms = self._find_start_ms({tp: committed[tp] for tp in ends})
+        since_ms = self._find_start_ms({tp: committed_offsets[tp] for tp in ends})
         if since_ms is None or not self._keep_going():
             return SentIndex()
         partitions = list(self._find_output_partitions())
@@ -141,20 +144,20 @@ class _SentIndexReader:
         _, end = self._consumer.get_watermark_offsets(TopicPartition(*tp), _REQUEST_S)
         return int(end)
 
-    def _find_start_ms(self, committed: Mapping[TP, NotedOffset]) -> int | None:
+    def _find_start_ms(self, committed_offsets: Mapping[TP, NotedOffset]) -> int | None:
         """Return the time from which outputs may have been written; None: no input is
         uncommitted."""
-        starts = [TopicPartition(*tp, start.offset) for tp, start in committed.items()]
+        starts = [TopicPartition(*tp, start.offset) for tp, start in committed_offsets.items()]
         arrivals: dict[TP, int] = {}
         for record in self._read(starts, first_only=True):
             arrivals.setdefault(TP(record.topic(), record.partition()), _arrival_ms(record))
         return first_sent_ms(
-            arrivals, {tp: _noted_ms(start.note) for tp, start in committed.items()}
+            arrivals, {tp: _noted_ms(start.note) for tp, start in committed_offsets.items()}
         )
 
     def _find_output_partitions(self) -> Iterator[TP]:
         for name, topic in self._consumer.list_topics(timeout=_REQUEST_S).topics.items():
-            if any(_is_output(output, name) for output in self._outputs):
+            if any(_is_output_topic(output_topic, name) for output_topic in self._output_topics):
                 yield from (TP(name, partition) for partition in topic.partitions)
 
     def _read(self, starts: Sequence[TopicPartition], first_only: bool = False) -> Iterator[Record]:
@@ -162,7 +165,7 @@ class _SentIndexReader:
         unread_partitions = {(part.topic, part.partition) for part in starts}
         self._consumer.assign(list(starts))
         while unread_partitions and self._keep_going():
-            for message in cast(list[Record], self._consumer.consume(_BATCH, _WAIT_S)):
+            for message in cast(list[Record], self._consumer.consume(_MAX_BATCH_RECORDS, _WAIT_S)):
                 error = message.error()
                 if error is None:
                     yield message
@@ -190,8 +193,8 @@ def _noted_ms(note: str) -> int:
     return int(note) if note.isdecimal() else 0
 
 
-def _is_output(output: str, topic: str) -> bool:
-    return topic == output or (output.endswith(".") and topic.startswith(output))
+def _is_output_topic(name: str, topic: str) -> bool:
+    return topic == name or (name.endswith(".") and topic.startswith(name))
 
 
 def _arrival_ms(record: Record) -> int:

@@ -39,7 +39,7 @@ class Transport(BaseTransport):
         self.admin = TopicAdmin(self.options.admin_settings())
         self.lease = Lease(self.options.lease_ms / 1000)
         self.failure: BaseException | None = None
-        self.upon_failure: list[Callable[[], None]] = []
+        self.failure_callbacks: list[Callable[[], None]] = []
         """Callbacks for the worker's failure, called in the event loop."""
 
     def changelog_reader_settings(self) -> dict[str, object]:
@@ -52,7 +52,7 @@ class Transport(BaseTransport):
             return
         self.failure = error
         _log.error("%s fails: %s", self.app.conf.id, error)
-        for callback in self.upon_failure:
+        for callback in self.failure_callbacks:
             callback()
         self._crash = asyncio.ensure_future(self.app.crash(error))
 

@@ -13,32 +13,32 @@ from faust.types import TP
 class WatermarkRounds:
     """Rounds of requests for one partition after another; each begins where the last one ended.
 
-    `ask` returns the offset after a partition's last record, or raises KafkaException. A round
-    begins no request after `seconds`. `clock` returns monotonic seconds.
+    `request_end` returns the offset after a partition's last record, or raises KafkaException. A
+    round begins no request after `seconds`. `clock` returns monotonic seconds.
     """
 
     def __init__(
         self,
-        ask: Callable[[TP], int],
+        request_end: Callable[[TP], int],
         seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ask = ask
+        self._request_end = request_end
         self._seconds = seconds
         self._clock = clock
         self._last_tp: TP | None = None
 
     def ask(self, tps: Iterable[TP]) -> tuple[dict[TP, int], KafkaError | None]:
         """Return the end offsets that the broker reported, and the first error."""
-        ends_at = self._clock() + self._seconds
+        deadline = self._clock() + self._seconds
         ends: dict[TP, int] = {}
         failure: KafkaError | None = None
         for tp in self._rotate(tps):
-            if self._clock() >= ends_at:
+            if self._clock() >= deadline:
                 break
             self._last_tp = tp
             try:
-                ends[tp] = self._ask(tp)
+                ends[tp] = self._request_end(tp)
             except KafkaException as error:
                 failure = failure or error.args[0]
         return ends, failure

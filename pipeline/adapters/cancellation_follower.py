@@ -23,7 +23,7 @@ class CancellationLogError(Exception):
 
 
 class CancellationFollower:
-    """Cancelled actions, read by a thread. Thread-safe."""
+    """Follower of cancelled actions, which a thread reads. Thread-safe."""
 
     def __init__(self, client: Mapping[str, Property], codec: Codec) -> None:
         self._codec = codec

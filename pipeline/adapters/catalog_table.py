@@ -40,9 +40,9 @@ _FOOTER: Final = (
 
 
 def with_items(catalog: Catalog, folder: Path) -> Catalog | list[TableFault]:
-    """Return the catalogue with the items of its table, and its recipes; or all faults."""
+    """Return the catalogue with the items of its table, and its recipes; or their first faults."""
     items = _read_items(catalog, folder)
-    recipes = _recipes(folder, catalog.recipes)
+    recipes = _read_recipes(folder, catalog.recipes)
     faults = [*(items if isinstance(items, list) else ())]
     faults += recipes if isinstance(recipes, tuple) else ()
     if faults:
@@ -77,18 +77,19 @@ def warn_of_similar_ids(catalog: Catalog, folder: Path) -> Iterator[TableFault]:
         name = row.cells[column]
         if counts[name.casefold()] < 2:
             continue
-        before = first_rows.setdefault(name.casefold(), row)
-        if before is not row:
-            other = before.cells[column]
+        first_row = first_rows.setdefault(name.casefold(), row)
+        if first_row is not row:
+            first_name = first_row.cells[column]
             message = (
-                f"{column} {name!r} differs only in its case from {other!r} on line {before.line}: "
+                f"{column} {name!r} differs only in its case from {first_name!r} on line "
+                f"{first_row.line}: "
             )
             remedy = "they are two items; if they are one, write one row for both"
             yield TableFault(table.file, row.line, message + remedy)
 
 
 def _first_faults(faults: Sequence[TableFault]) -> list[TableFault]:
-    """Return the first faults, and one more with the number of the others."""
+    """Return the first faults, and one more with the number of further faults."""
     faults_to_show = list(faults[:_MAX_FAULTS])
     if len(faults) > _MAX_FAULTS:
         next_fault = faults[_MAX_FAULTS]
@@ -111,7 +112,7 @@ def _missing_columns(table: TextTable, columns: ItemColumns) -> Iterator[TableFa
     for name in (*names, *(columns.attributes or ())):
         if name is not None and name not in table.columns:
             message = f"there is no column {name!r}: {did_you_mean(name, table.columns)}"
-            yield TableFault(table.file, table.header, message)
+            yield TableFault(table.file, table.header_line, message)
 
 
 def _items(table: TextTable, catalog: Catalog) -> Iterator[CatalogItem | TableFault]:
@@ -142,7 +143,7 @@ def _footer(table: TextTable, key: str) -> frozenset[int]:
     """Return the lines of the table's footer."""
     rule = FooterRule([table.columns.index(key)], len(table.columns))
     start = len(table.rows)
-    while start and _may_end(rule, table.rows[start - 1]):
+    while start and _may_be_footer(rule, table.rows[start - 1]):
         start -= 1
     if not start or len(table.rows) - start > MAX_LINES:
         return frozenset()
@@ -157,7 +158,7 @@ def _footer(table: TextTable, key: str) -> frozenset[int]:
     )
 
 
-def _may_end(rule: FooterRule, row: TableRow) -> bool:
+def _may_be_footer(rule: FooterRule, row: TableRow) -> bool:
     """Return whether a row may belong to the footer: by its id, or without one."""
     cells = tuple(row.cells.values())
     return rule.resembles_footer(cells, str) or rule.has_no_identity(cells)
@@ -169,7 +170,7 @@ class _ItemReader:
     def __init__(self, table: TextTable, catalog: Catalog) -> None:
         self._columns = columns = catalog.columns
         self._margin = catalog.margin
-        self._number_columns = table.numbers
+        self._number_columns = table.number_columns
         self._attributes = _attributes(table, columns)
         self._numeric = {name for name in self._attributes if _is_numeric(table, name)}
 
@@ -180,7 +181,7 @@ class _ItemReader:
         price, own_value = self._amount(row, columns.price), self._amount(row, columns.value)
         starts, ends = _date(row, columns.starts, start_ms), _date(row, columns.ends, end_ms)
         if starts is not None and ends is not None and start_ms(starts) >= end_ms(ends):
-            raise ValueError(f"{columns.ends}: {ends} is before {starts}, where it starts")
+            raise ValueError(f"{columns.ends}: {ends} is before {starts}, when it starts")
         stock = self._amount(row, columns.stock)
         if stock is not None and not stock.is_integer():
             text = row.cells[columns.stock or ""]
@@ -221,7 +222,7 @@ class _ItemReader:
         if not isfinite(amount) or amount < 0:
             raise ValueError(f"{column}: {text[:40]!r} is not a number of 0 or more")
         if amount > _MAX_AMOUNT:
-            raise ValueError(f"{column}: {amount:g} is too many: {_MAX_AMOUNT:,} at most")
+            raise ValueError(f"{column}: {amount:g} is too large: {_MAX_AMOUNT:,} at most")
         remedy = None if column in self._number_columns else ambiguous_amount_remedy(text)
         if remedy is not None:
             message = "could be grouped by thousands"
@@ -267,8 +268,10 @@ def _date(row: TableRow, column: str | None, read: Any) -> str | None:
     return text
 
 
-def _recipes(folder: Path, name: str | None) -> dict[str, dict[str, tuple[str, ...]]] | TableFaults:
-    """Return the related items, the best first, by recipe and item."""
+def _read_recipes(
+    folder: Path, name: str | None
+) -> dict[str, dict[str, tuple[str, ...]]] | TableFaults:
+    """Return the related items, the best first, by recipe and item; or the faults of the table."""
     if name is None:
         return {}
     table = read_table(folder, name)
@@ -277,7 +280,11 @@ def _recipes(folder: Path, name: str | None) -> dict[str, dict[str, tuple[str, .
     for column in _RECIPES:
         if column not in table.columns:
             names = ", ".join(_RECIPES)
-            return (TableFault(name, table.header, f"there is no column {column!r}: {names}"),)
+            return (
+                TableFault(
+                    name, table.header_line, f"there is no column {column!r}: there must be {names}"
+                ),
+            )
     related_items: dict[str, dict[str, list[tuple[float, str]]]] = {}
     for row in table.rows:
         score = _score(row.cells["score"])

@@ -11,10 +11,10 @@ from typing import Final
 from pipeline.model.time import DAY_MS, HOUR_MS, MINUTE_MS
 
 FOREVER: Final = -1.0
-_PARTS: Final = 5
+_PART_COUNT: Final = 5
 """Number of consecutive steps that each take at most a part: closing the segments (by a heartbeat),
 the first cleaning, the tombstone's age, closing and cleaning again."""
-_SEGMENTS: Final = 10
+_SEGMENT_COUNT: Final = 10
 """Number of segments in a retention period."""
 _MAX_SEGMENT_MS: Final = 7 * DAY_MS
 CLEANER_MS: Final = 10 * MINUTE_MS
@@ -30,7 +30,7 @@ class Cleaning:
     @property
     def part_ms(self) -> int:
         """Longest time of each step."""
-        return max(round(self.forget_hours * HOUR_MS / _PARTS), 1)
+        return max(round(self.forget_hours * HOUR_MS / _PART_COUNT), 1)
 
     @property
     def beat_ms(self) -> int:
@@ -53,7 +53,7 @@ class Cleaning:
         }
 
 
-DAILY: Final = Cleaning(24.0)
+DAILY_CLEANING: Final = Cleaning(24.0)
 
 
 def expiring_properties(hours: float) -> dict[str, str]:
@@ -75,4 +75,4 @@ def max_retention_ms(hours: float) -> int | None:
 
 
 def _segment_ms(hours: float) -> int:
-    return max(min(round(hours * HOUR_MS) // _SEGMENTS, _MAX_SEGMENT_MS), 1)
+    return max(min(round(hours * HOUR_MS) // _SEGMENT_COUNT, _MAX_SEGMENT_MS), 1)

@@ -25,7 +25,7 @@ def pin_files(bundle: Bundle, folder: Path) -> Bundle | list[Problem]:
     """
     profile = bundle.profile
     geo = None if profile.enrichers.geo is None else _pin_geo(profile.enrichers.geo, folder)
-    scores = [_pin_score(score, place, folder) for place, score in enumerate(profile.scores)]
+    scores = [_pin_score(score, index, folder) for index, score in enumerate(profile.scores)]
     problems = [result for result in (geo, *scores) if isinstance(result, Problem)]
     if problems:
         return problems
@@ -34,7 +34,8 @@ def pin_files(bundle: Bundle, folder: Path) -> Bundle | list[Problem]:
 
 
 def store_files(bundle: Bundle, folder: Path, artifacts: Artifacts) -> None:
-    """Store the files of a bundle that was loaded from `folder` for the workers."""
+    """Store, for the workers, the files of a bundle that was loaded from `folder`. Raises
+    OSError."""
     geo = bundle.profile.enrichers.geo
     scores = bundle.profile.scores
     files = [(score.model, score.sha256, model_text.MAX_BYTES) for score in scores if score.model]
@@ -58,17 +59,17 @@ def _pin_geo(geo: Geo, folder: Path) -> Geo | Problem:
     return replace(geo, sha256=digest_of(file.path))
 
 
-def _pin_score(score: Score, place: int, folder: Path) -> Score | Problem:
+def _pin_score(score: Score, index: int, folder: Path) -> Score | Problem:
     if score.model is None:
         return score
-    path: ValuePath = ("profile", "scores", place)
+    path: ValuePath = ("profile", "scores", index)
     file = _File(folder, score.model, score.sha256, model_text.MAX_BYTES)
     problem = file.find_problem((*path, "model"), (*path, "sha256"))
     if problem is not None:
         return problem
-    features = len(score.features)
-    fault = model_text.problem(file.path.read_bytes(), features)
-    fault = fault or isolated_model_problem(file.path, features)
+    feature_count = len(score.features)
+    fault = model_text.problem(file.path.read_bytes(), feature_count)
+    fault = fault or isolated_model_problem(file.path, feature_count)
     if fault is not None:
         return Problem((*path, "model"), f"{score.model} is {fault}")
     return replace(score, sha256=digest_of(file.path))

@@ -36,7 +36,8 @@ _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "sources.yaml": ("secret",),
     "providers": (EVERY_FIELD,),
 }
-"""Fields, by file, whose environment variables only the process that uses them resolves.
+"""Fields, by file, whose references to environment variables are resolved only by the process
+that uses the fields.
 
 Applied configurations are stored for ever, and must not contain secrets.
 """
@@ -66,8 +67,8 @@ class _UnreadableFile:
 def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Bundle | list[ConfigError]:
     """Return the folder's bundle, checked as a whole, or every error found in it.
 
-    An error in one place hides none in another: unusable parts are left out, and the rest is
-    checked without them.
+    An error hides no other error: unusable parts are left out, and the remaining ones are checked
+    without them.
     """
     if not folder.is_dir():
         return [ConfigError(str(folder), 1, 1, "no such folder")]
@@ -77,23 +78,23 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Bundle | 
         return [ConfigError(str(folder), 1, 1, "too many files for a configuration")]
     errors = [*_unexpected_files(names), *_misplaced_folders(folder)]
     results = list(_read_config_files(folder, names, environment))
-    unreadable = [file for file in results if isinstance(file, _UnreadableFile)]
+    unreadable_files = [file for file in results if isinstance(file, _UnreadableFile)]
     files = [file for file in results if isinstance(file, ConfigFile)]
-    errors.extend(file.error for file in unreadable)
-    shapes: dict[str, list[Problem]] = {}
+    errors.extend(file.error for file in unreadable_files)
+    problems_by_file: dict[str, list[Problem]] = {}
     for file in files:
         refusals = file.document.refusals
         errors.extend(
-            ConfigError(file.name, *refusal.fault.place, refusal.fault.message)
+            ConfigError(file.name, *refusal.fault.position, refusal.fault.message)
             for refusal in refusals
         )
         problems = _shape_problems(file)
         errors.extend(locate_problem(file, problem) for problem in problems)
-        shapes[file.name] = [
+        problems_by_file[file.name] = [
             *problems,
             *(Problem(refusal.path, refusal.fault.message) for refusal in refusals),
         ]
-    salvage = salvage_files(files, shapes, [file.kind for file in unreadable])
+    salvage = salvage_files(files, problems_by_file, [file.kind for file in unreadable_files])
     bundle, faults = _with_items(salvage.bundle, folder)
     errors.extend(ConfigError(fault.file, fault.line, 1, fault.message) for fault in faults)
     errors.extend(_config_errors(salvage, check(bundle, environment)))
@@ -139,7 +140,7 @@ def load_file(
         return [replace(file.error, file=str(path))]
     file = replace(file, name=str(path))
     errors = [
-        ConfigError(file.name, *refusal.fault.place, refusal.fault.message)
+        ConfigError(file.name, *refusal.fault.position, refusal.fault.message)
         for refusal in file.document.refusals
     ]
     errors += [locate_problem(file, problem) for problem in _shape_problems(file)]
@@ -192,8 +193,8 @@ def _unexpected_files(names: list[str]) -> Iterator[ConfigError]:
 def _misplaced_folders(folder: Path) -> Iterator[ConfigError]:
     """Yield an error for each link or file instead of a folder of files."""
     for name, kind in FILE_KINDS.items():
-        place = folder / name
-        if kind.many and os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
+        path = folder / name
+        if kind.many and os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
             yield ConfigError(name, 1, 1, "this is not a folder: put the folder itself there")
 
 
@@ -208,7 +209,7 @@ def _read_config_file(
         return _UnreadableFile(kind, text)
     document = read_yaml(text, environment, _REFERENCES.get(name.partition("/")[0], ()))
     if isinstance(document, YamlFault):
-        return _UnreadableFile(kind, ConfigError(name, *document.place, document.message))
+        return _UnreadableFile(kind, ConfigError(name, *document.position, document.message))
     if document.value is None and not document.refusals:
         fields = ", ".join(field.name for field in msgspec.structs.fields(kind.record)[:3])
         remedy = f"write its fields ({fields}...), or delete it"
@@ -220,11 +221,11 @@ def _text(name: str, data: bytes) -> str | ConfigError:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = data[: error.start]
-        column = error.start - (before.rfind(b"\n") + 1) + 1
+        valid_bytes = data[: error.start]
+        column = error.start - (valid_bytes.rfind(b"\n") + 1) + 1
         byte = data[error.start]
         message = f"byte 0x{byte:02x} is not UTF-8: save the file as UTF-8"
-        return ConfigError(name, before.count(b"\n") + 1, column, message)
+        return ConfigError(name, valid_bytes.count(b"\n") + 1, column, message)
 
 
 def _shape_problems(file: ConfigFile) -> list[Problem]:
@@ -251,6 +252,6 @@ def _config_errors(
 def locate_problem(file: ConfigFile, problem: Problem) -> ConfigError:
     """Return the problem as an error at the nearest position in the file."""
     path = problem.path
-    while path not in file.document.places:
+    while path not in file.document.positions:
         path = path[:-1]
-    return ConfigError(file.name, *file.document.places[path], problem.message)
+    return ConfigError(file.name, *file.document.positions[path], problem.message)

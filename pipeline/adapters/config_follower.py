@@ -25,7 +25,7 @@ from pipeline.model.configuration import ConfigurationRecord
 
 OnChange: TypeAlias = Callable[[Configuration], None]
 
-_BATCH: Final = 100
+_MAX_BATCH_RECORDS: Final = 100
 _POLL_S: Final = 0.05
 _STOP_S: Final = 5.0
 _REQUEST_TIMEOUT_S: Final = 2.0
@@ -38,10 +38,10 @@ class ConfigurationLogError(Exception):
 
 
 class ConfigurationFollower:
-    """Configurations of the topic, read by a thread; the newest record is in force. Thread-safe.
+    """Follower of the topic; the newest usable record is in force. Thread-safe.
 
-    `on_change` is called in that thread with each configuration that comes into force, once the
-    log has been read to its end.
+    A thread reads the topic, and calls `on_change` with each configuration that comes into force,
+    once the log has been read to its end.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class ConfigurationFollower:
         next_offsets = dict.fromkeys(partitions, 0)
         while not self._stopping:
             request_count = self._request_count
-            for message in consumer.consume(_BATCH, _POLL_S):
+            for message in consumer.consume(_MAX_BATCH_RECORDS, _POLL_S):
                 error = message.error()
                 if error is None:
                     self._add_message(message)
@@ -136,13 +136,13 @@ class ConfigurationFollower:
         consumer.close()
 
     def _answer(self, request_count: int) -> None:
-        """Complete the first `request_count` calls of `catch_up`: the records of then are read."""
+        """Complete the first `request_count` calls of `catch_up`, whose records are read by now."""
         with self._condition:
-            first = not self._answer_count
+            is_first = not self._answer_count
             self._answer_count = request_count
             self._condition.notify_all()
             latest = self._latest
-        if first and latest is not None and self._on_change is not None:
+        if is_first and latest is not None and self._on_change is not None:
             self._on_change(latest)
 
     def _add_message(self, message: Message) -> None:

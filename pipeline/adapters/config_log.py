@@ -36,7 +36,8 @@ class ConfigurationLog(ConfigurationFollower):
     def apply(self, bundle: Bundle, applied_by: str, timeout_s: float = 10.0) -> AppliedVersion:
         """Put `bundle` into force, unless it is already; return once the follower has read it.
 
-        Raises ConfigurationLogError if Kafka does not acknowledge it in time.
+        Raises ConfigurationLogError if Kafka does not acknowledge it, or the follower does not read
+        it, in time.
         """
         body = canonical.to_json(bundle)
         digest = canonical.digest_of(body)

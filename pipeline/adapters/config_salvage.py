@@ -23,7 +23,7 @@ _STAND_INS: Final[Mapping[str, model.Part]] = {
     "identity": model.Identity((model.Namespace("customer_id"), model.Namespace("cookie"))),
     "channels": model.Channels((model.Channel("web"),)),
 }
-_DEFINED_IN: Final[Mapping[str, tuple[str, ...]]] = {
+_DEFINING_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "trait": ("profile", "identity"),
     "derived value": ("profile",),
     "segment": ("segments",),
@@ -59,12 +59,12 @@ class ConfigFile:
 class _Part:
     """Usable part of a file.
 
-    `at`: its path in the bundle. `indexes`: for each list at its top, the indexes in the file of
+    `path`: its path in the bundle. `indexes`: for each list at its top, the indexes in the file of
     the remaining items. `omitted_fields`: the names of fields that were removed.
     """
 
     file: ConfigFile
-    at: Path
+    path: Path
     value: model.Part
     indexes: Mapping[str, Sequence[int]]
     omitted_fields: frozenset[str]
@@ -83,13 +83,18 @@ class Salvage:
     omitted_texts: Mapping[str, frozenset[str] | None]
 
     def locate(self, problem: Problem) -> tuple[ConfigFile, Problem] | None:
-        """Return the file and problem; None if an omitted part may cause it."""
-        part = next((part for part in self.parts if part.at == problem.path[: len(part.at)]), None)
+        """Return the file of a problem, and the problem at its path in that file.
+
+        None: an omitted part may cause it.
+        """
+        part = next(
+            (part for part in self.parts if part.path == problem.path[: len(part.path)]), None
+        )
         if part is None or (problem.unknown and self._may_be_lost(problem.unknown)):
             return None
         if part.omitted_fields.intersection(_WORD.findall(problem.message)):
             return None
-        path = problem.path[len(part.at) :]
+        path = problem.path[len(part.path) :]
         match path:
             case (str() as field, int() as index, *rest) if field in part.indexes:
                 path = (field, part.indexes[field][index], *rest)
@@ -100,7 +105,7 @@ class Salvage:
         for affix in _AFFIXES:
             stem = stem.removeprefix(affix).removesuffix(affix)
         names = (unknown.name, stem)
-        fields = _DEFINED_IN[unknown.kind]
+        fields = _DEFINING_FIELDS[unknown.kind]
         omissions = (self.omitted_texts.get(field, _NO_TEXTS) for field in fields)
         return any(texts is None or not texts.isdisjoint(names) for texts in omissions)
 
@@ -108,20 +113,23 @@ class Salvage:
 def salvage_files(
     files: Sequence[ConfigFile],
     problems: Mapping[str, Sequence[Problem]],
-    unreadable: Sequence[FileKind],
+    unreadable_kinds: Sequence[FileKind],
 ) -> Salvage:
     """Return the usable parts of `files`.
 
-    `problems`: by file, the problems of its form; `unreadable`: kinds of the unreadable files.
+    `problems`: by file, the problems of its form; `unreadable_kinds`: those of the unreadable
+    files.
     """
     parts: list[_Part] = []
-    omitted_texts: dict[str, frozenset[str] | None] = {kind.field: None for kind in unreadable}
+    omitted_texts: dict[str, frozenset[str] | None] = {
+        kind.field: None for kind in unreadable_kinds
+    }
     counts: dict[str, int] = {}
     for file in files:
         field = file.kind.field
         index = counts.get(field, 0)
-        at: Path = (field, index) if file.kind.many else (field,)
-        part = _salvage_part(file, at, problems[file.name])
+        path: Path = (field, index) if file.kind.many else (field,)
+        part = _salvage_part(file, path, problems[file.name])
         if part is not None:
             parts.append(part)
             counts[field] = index + 1
@@ -131,31 +139,31 @@ def salvage_files(
     return Salvage(_bundle(parts), tuple(parts), omitted_texts)
 
 
-def _salvage_part(file: ConfigFile, at: Path, problems: Sequence[Problem]) -> _Part | None:
+def _salvage_part(file: ConfigFile, path: Path, problems: Sequence[Problem]) -> _Part | None:
     """Return the file without its faulty fields, or, if that is not valid, without the items that
     contain them; None: neither is valid."""
     value = file.document.value
     if not isinstance(value, dict):
         return None
-    paths = [problem.path for problem in problems]
-    items = {path[:2] for path in paths if len(path) == 2 and isinstance(path[1], int)}
-    for omissions in (items, {path[:2] for path in paths}):
+    fault_paths = [problem.path for problem in problems]
+    items = {key[:2] for key in fault_paths if len(key) == 2 and isinstance(key[1], int)}
+    for omissions in (items, {key[:2] for key in fault_paths}):
         indexes = {
-            name: [place for place in range(len(field)) if (name, place) not in omissions]
+            name: [index for index in range(len(field)) if (name, index) not in omissions]
             for name, field in value.items()
             if isinstance(field, list)
         }
-        usable = _remove_paths(value, paths)
-        for name, places in indexes.items():
-            if isinstance(usable.get(name), list):
-                usable[name] = [usable[name][place] for place in places]
+        usable_value = _remove_paths(value, fault_paths)
+        for name, item_indexes in indexes.items():
+            if isinstance(usable_value.get(name), list):
+                usable_value[name] = [usable_value[name][index] for index in item_indexes]
         try:
-            record = msgspec.convert(usable, file.kind.record)
+            record = msgspec.convert(usable_value, file.kind.record)
         except msgspec.ValidationError:
             continue
-        keys = (key for path in paths for key in path[-2:])
+        keys = (key for fault_path in fault_paths for key in fault_path[-2:])
         omitted_fields = frozenset(key for key in keys if isinstance(key, str))
-        return _Part(file, at, record, indexes, omitted_fields)
+        return _Part(file, path, record, indexes, omitted_fields)
     return None
 
 
@@ -163,14 +171,14 @@ def _remove_paths(value: dict[str, Any], paths: Sequence[Path]) -> dict[str, Any
     """Return a copy without the fields that the paths lead to or into."""
     copy = deepcopy(value)
     for path in paths:
-        names = [place for place, key in enumerate(path) if isinstance(key, str)]
+        names = [index for index, key in enumerate(path) if isinstance(key, str)]
         if not names or (len(path) == 2 and isinstance(path[1], int)):
             continue
         parent: Any = copy
         for key in path[: names[-1]]:
-            inside = isinstance(parent, dict) and key in parent
-            inside = inside or (isinstance(parent, list) and isinstance(key, int))
-            parent = parent[key] if inside else None
+            is_inside = isinstance(parent, dict) and key in parent
+            is_inside = is_inside or (isinstance(parent, list) and isinstance(key, int))
+            parent = parent[key] if is_inside else None
         if isinstance(parent, dict):
             parent.pop(str(path[names[-1]]), None)
     return copy
@@ -181,12 +189,12 @@ def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for key, inner in value.items():
+        for key, inner_value in value.items():
             yield key
-            yield from _texts(inner)
+            yield from _texts(inner_value)
     elif isinstance(value, list):
-        for inner in value:
-            yield from _texts(inner)
+        for inner_value in value:
+            yield from _texts(inner_value)
 
 
 def _bundle(parts: Sequence[_Part]) -> model.Bundle:

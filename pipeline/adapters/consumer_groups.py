@@ -39,8 +39,8 @@ def all_groups(configuration: Configuration | None) -> tuple[ConsumerGroup, ...]
     """Return the groups of the stages, of the adapters that the channels need, and of the
     learner, if the configuration needs it."""
     adapters = adapter_inputs(configuration).items()
-    learns = configuration is not None and configuration.needs_learner
-    learner = (ConsumerGroup(LEARNER_GROUP, (topics.DECISIONS,)),) if learns else ()
+    has_learner = configuration is not None and configuration.needs_learner
+    learner = (ConsumerGroup(LEARNER_GROUP, (topics.DECISIONS,)),) if has_learner else ()
     return (
         *stage_groups(),
         *(ConsumerGroup(adapter_group(name), inputs) for name, inputs in adapters),
@@ -49,7 +49,7 @@ def all_groups(configuration: Configuration | None) -> tuple[ConsumerGroup, ...]
 
 
 def are_stages_running(kafka: Mapping[str, Property]) -> bool:
-    """Return whether each stage has a worker."""
+    """Return whether each stage has a worker. Raises KafkaException."""
     groups = [group.name for group in stage_groups()]
     admin = AdminClient(dict(kafka))  # kept until its futures are resolved
     futures = admin.describe_consumer_groups(groups)

@@ -8,7 +8,7 @@ _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32: no I, L, O, U."""
 
 _LENGTH: Final = 12
-_GROUP: Final = 4
+_GROUP_LENGTH: Final = 4
 _BITS: Final = 5
 _LOOKALIKES: Final = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None})
 _FORM: Final = re.compile(f"[{_ALPHABET}]{{{_LENGTH}}}")
@@ -25,13 +25,15 @@ class CouponCodes:
         digest = hmac.new(self._secret, b"coupon " + action_id.encode(), "sha256").digest()
         number = int.from_bytes(digest)
         return "".join(
-            _ALPHABET[number >> _BITS * place & (1 << _BITS) - 1] for place in range(_LENGTH)
+            _ALPHABET[number >> _BITS * index & (1 << _BITS) - 1] for index in range(_LENGTH)
         )
 
 
 def format_code(code: str) -> str:
     """Return a code in groups, as a receipt shows it."""
-    return "-".join(code[at : at + _GROUP] for at in range(0, _LENGTH, _GROUP))
+    return "-".join(
+        code[start : start + _GROUP_LENGTH] for start in range(0, _LENGTH, _GROUP_LENGTH)
+    )
 
 
 def read_code(text: str) -> str | None:

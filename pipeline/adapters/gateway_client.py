@@ -12,7 +12,8 @@ _OVERLOAD_STATUS: Final = httpx.codes.SERVICE_UNAVAILABLE
 
 
 class GatewayRefusedError(Exception):
-    """Raised when the gateway refuses a post. The message has its answer and `status` its code."""
+    """Raised when the gateway refuses a post, or a part of it. The message has its answer and
+    `status` its code."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)

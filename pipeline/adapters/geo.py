@@ -19,8 +19,8 @@ _UNUSABLE_ERRORS: Final = (
 _MAX_NAME_CHARACTERS: Final = 200
 """Maximum length of a name; no place has a longer one."""
 
-_RANDOM_RECORDS: Final = 2_000
-_FIRST_RECORDS: Final = 20_000
+_RANDOM_RECORD_COUNT: Final = 2_000
+_FIRST_RECORD_COUNT: Final = 20_000
 _SEED: Final = 7
 
 
@@ -52,14 +52,14 @@ def open_places(file: Path) -> Places | str:
 def geo_problem(file: Path) -> str | None:
     """Return the problem of a database: a record of another shape, or no record with a place.
 
-    It samples records of random addresses, and the first records in order.
+    None: it has none. Reads records of random addresses, and the first records in order.
     """
     try:
         with maxminddb.open_database(file, maxminddb.MODE_FILE) as reader:
             assert isinstance(reader, PureReader)
             has_place = False
             records = chain(_random_records(reader), (record for _, record in reader))
-            for record in islice(records, _RANDOM_RECORDS + _FIRST_RECORDS):
+            for record in islice(records, _RANDOM_RECORD_COUNT + _FIRST_RECORD_COUNT):
                 has_place = has_place or _place(record) != Place()
     except _ShapeError as error:
         return f"a geo database of another shape: {error}"
@@ -71,7 +71,7 @@ def geo_problem(file: Path) -> str | None:
 def _random_records(reader: PureReader) -> Iterator[object]:
     source = random.Random(_SEED)
     has_ipv6 = reader.metadata().ip_version == 6
-    for number in range(_RANDOM_RECORDS):
+    for number in range(_RANDOM_RECORD_COUNT):
         ipv4 = IPv4Address(source.getrandbits(32))
         ipv6 = IPv6Address(0x2 << 124 | source.getrandbits(124))
         record = reader.get(ipv6 if has_ipv6 and number % 2 else ipv4)

@@ -33,11 +33,11 @@ WRITER_SETTINGS: Final[Mapping[str, Property]] = {
     "delivery.report.only.error": False,
     "partitioner": "murmur2",
 }
-"""Settings of every producer; they take precedence over a user's."""
+"""Settings of every producer except the agents'; they take precedence over a user's."""
 
 _POLL_S: Final = 0.1
 _FLUSH_S: Final = 10.0
-_QUEUE_RECORDS: Final = 20_000
+_MAX_QUEUED_RECORDS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +58,20 @@ class UnacknowledgedWrite:
     detail: str
 
 
-def partition_for_key(key: str, partitions: int) -> int:
+def partition_for_key(key: str, partition_count: int) -> int:
     """Return the partition of `key` that Java's producers and Kairos choose."""
-    return murmur2_partition(key.encode(), partitions)
+    return murmur2_partition(key.encode(), partition_count)
 
 
-def key_per_partition(name: str, partitions: int) -> tuple[str, ...]:
+def key_per_partition(name: str, partition_count: int) -> tuple[str, ...]:
     """Return a key `name:…` for each partition, in the order of partitions."""
     keys: dict[int, str] = {}
     for number in count():
-        if len(keys) == partitions:
+        if len(keys) == partition_count:
             break
         key = f"{name}:{number}"
-        keys.setdefault(partition_for_key(key, partitions), key)
-    return tuple(keys[partition] for partition in range(partitions))
+        keys.setdefault(partition_for_key(key, partition_count), key)
+    return tuple(keys[partition] for partition in range(partition_count))
 
 
 def source_partition(message: Message) -> Partition:
@@ -119,7 +119,7 @@ class AsyncPublisher:
                 **WRITER_SETTINGS,
                 "linger.ms": 0,
                 "message.timeout.ms": timeout_ms,
-                "queue.buffering.max.messages": _QUEUE_RECORDS,
+                "queue.buffering.max.messages": _MAX_QUEUED_RECORDS,
                 "error_cb": self._on_error,
             }
         )
@@ -136,7 +136,8 @@ class AsyncPublisher:
         Where `is_awaited` is False the loop is not woken for the acknowledgement alone: the result
         is set with the next awaited one, or after a tenth of a second; a failure at once.
         """
-        if len(self._producer) + len(records) > _QUEUE_RECORDS:  # refused before any is written
+        if len(self._producer) + len(records) > _MAX_QUEUED_RECORDS:
+            # Refused before any record is written.
             return finished_publication(UnacknowledgedWrite("too many records wait for Kafka"))
         publication = Publication(len(records), self._loop.create_future(), self._completions)
         publication.is_awaited = is_awaited
@@ -189,15 +190,15 @@ class AsyncPublisher:
 class Publication:
     """Records of one write, whose acknowledgements the producer's thread counts."""
 
-    __slots__ = ("_completions", "_remaining", "failure", "is_awaited", "result")
+    __slots__ = ("_completions", "_remaining_count", "failure", "is_awaited", "result")
 
     def __init__(
         self,
-        remaining: int,
+        record_count: int,
         result: "asyncio.Future[UnacknowledgedWrite | None]",
         completions: "list[Publication]",
     ) -> None:
-        self._remaining = remaining
+        self._remaining_count = record_count
         self._completions = completions
         self.failure: UnacknowledgedWrite | None = None
         self.is_awaited = True
@@ -206,7 +207,7 @@ class Publication:
     @property
     def is_over(self) -> bool:
         """Whether every record is acknowledged or has failed; `result` may be set later."""
-        return self._remaining == 0
+        return self._remaining_count == 0
 
     @property
     def is_urgent(self) -> bool:
@@ -216,8 +217,8 @@ class Publication:
     def on_delivery(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:
             self.failure = UnacknowledgedWrite(error.str())
-        self._remaining -= 1
-        if self._remaining == 0:
+        self._remaining_count -= 1
+        if self._remaining_count == 0:
             self._completions.append(self)
 
 

@@ -29,7 +29,7 @@ def _is_transient_error(error: BaseException) -> bool:
     return isinstance(error, KafkaException) and is_transient(error.args[0])
 
 
-def _transient_retrying(admin: AdminClient) -> Retrying:
+def _transient_retrier(admin: AdminClient) -> Retrying:
     """Return a caller that retries while a leader or coordinator is new or moves.
 
     After a restart of the broker, an admin client uses an outdated leader epoch for five minutes,
@@ -88,29 +88,17 @@ class LagReader:
 
     def lag(self) -> dict[str, int]:
         """Return the number of unprocessed records by group."""
-        committed, ends = self._committed_by_group(), self._ends()
-        return {
-            group: self._backlog(
-                committed[group], {partition: ends[partition] for partition in partitions}
-            )
-            for group, partitions in self._partitions_by_group.items()
-        }
+        return self._backlogs(self._committed_by_group(), self._ends())
 
     def is_idle(self) -> bool:
-        """Return whether every input so far has been processed by the last stage.
+        """Return whether the groups have processed every input so far.
 
         Inputs are committed after their outputs are delivered. So once all commits, read first,
         equal all ends, read afterwards, nothing is in flight; equal ends in a second reading show
         that nothing arrived meanwhile.
         """
-        committed, ends = self._committed_by_group(), self._ends()
-        passed = not any(
-            self._backlog(
-                committed[group], {partition: ends[partition] for partition in partitions}
-            )
-            for group, partitions in self._partitions_by_group.items()
-        )
-        return passed and self._ends() == ends
+        committed_offsets, ends = self._committed_by_group(), self._ends()
+        return not any(self._backlogs(committed_offsets, ends).values()) and self._ends() == ends
 
     def wait_until_idle(self, timeout_s: float) -> bool:
         """Wait for `is_idle`, also while a broker is away; return False after `timeout_s`.
@@ -146,13 +134,27 @@ class LagReader:
                 time.sleep(_POLL_S)
         return True
 
-    def _backlog(self, committed: Mapping[Partition, int], ends: Mapping[Partition, int]) -> int:
+    def _backlogs(
+        self,
+        committed_offsets: Mapping[str, Mapping[Partition, int]],
+        ends: Mapping[Partition, int],
+    ) -> dict[str, int]:
+        return {
+            group: self._backlog(
+                committed_offsets[group], {partition: ends[partition] for partition in partitions}
+            )
+            for group, partitions in self._partitions_by_group.items()
+        }
+
+    def _backlog(
+        self, committed_offsets: Mapping[Partition, int], ends: Mapping[Partition, int]
+    ) -> int:
         """Return the number of records between these offsets.
 
         Beginnings of logs are requested only for partitions with a backlog, so that a check of idle
         groups stays cheap.
         """
-        offsets = {partition: committed.get(partition, 0) for partition in ends}
+        offsets = {partition: committed_offsets.get(partition, 0) for partition in ends}
         offsets = {
             partition: offset for partition, offset in offsets.items() if offset < ends[partition]
         }
@@ -170,8 +172,8 @@ class LagReader:
         partitions = [TopicPartition(*partition) for partition in self._partitions_by_group[group]]
         if not partitions:
             return {}
-        committed = self._observers[group].committed
-        offsets = _transient_retrying(self._admin)(committed, partitions, timeout=_TIMEOUT_S)
+        request = self._observers[group].committed
+        offsets = _transient_retrier(self._admin)(request, partitions, timeout=_TIMEOUT_S)
         return {
             (partition.topic, partition.partition): partition.offset
             for partition in offsets
@@ -223,7 +225,7 @@ def _offsets(
     admin: AdminClient, partitions: Iterable[Partition], spec: OffsetSpec
 ) -> dict[Partition, int]:
     specs = {TopicPartition(*partition): spec for partition in partitions}
-    return _transient_retrying(admin)(_list_offsets, admin, specs) if specs else {}
+    return _transient_retrier(admin)(_list_offsets, admin, specs) if specs else {}
 
 
 def _list_offsets(

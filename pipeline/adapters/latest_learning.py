@@ -42,7 +42,7 @@ def follow_learning(
     kafka: Mapping[str, Property], codec: Codec, artifacts: Artifacts
 ) -> tuple[LatestLearning, LearningFollower]:
     """Return the newest learning and its running follower. Raises LearningLogError."""
-    latest = LatestLearning(artifacts)
-    follower = LearningFollower(kafka, codec, latest.apply_record)
+    latest_learning = LatestLearning(artifacts)
+    follower = LearningFollower(kafka, codec, latest_learning.apply_record)
     follower.start()
-    return latest, follower
+    return latest_learning, follower

@@ -23,11 +23,11 @@ _HOST = "127.0.0.1"
 
 
 class Mailbox:
-    """Receiver of messages; `repeats`: number of requests with a repeated idempotency key."""
+    """Receiver of messages; `repeat_count`: number of requests with a repeated idempotency key."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
-        self.repeats = 0
+        self.repeat_count = 0
         self._unread: list[Action] = []
         self._keys: set[str] = set()
 
@@ -37,10 +37,10 @@ class Mailbox:
         return unread
 
     async def receive(self, request: Request) -> Response:
-        """Keep a message; answer once the mailbox is open."""
+        """Keep a message; answer once `gate` is set."""
         key = request.headers["idempotency-key"]
         if key in self._keys:
-            self.repeats += 1
+            self.repeat_count += 1
         else:
             self._keys.add(key)
             self._unread.append(msgspec.json.decode(await request.body(), type=Action))

@@ -55,7 +55,10 @@ class ModelRegistry:
         return {key: version for key, version in promotions if version is not None}
 
     def promote(self, manifest: ModelManifest, files: ModelFiles, user: str) -> str | None:
-        """Put a version into force, or return the reason of its refusal. Raises OSError."""
+        """Put a version into force, or return the reason of its refusal.
+
+        Raises OSError, LearningLogError.
+        """
         digest = self._artifacts.store(files.text)
         manifest_digest = self._artifacts.store(files.manifest)
         if digest != manifest.digest:
@@ -75,7 +78,7 @@ class ModelRegistry:
 
         Where there is no previous version, withdraw the model, and return None.
         Raises LookupError if no version is in force, ValueError if the previous one has become
-        unusable.
+        unusable, OSError, LearningLogError.
         """
         stack = self._promotions.stack(name)
         if not stack or name not in self.versions_in_force():

@@ -74,7 +74,8 @@ class ModelShelf:
     def _find_fitting_model(
         self, versions: Sequence[PropensityModel], config: Configuration
     ) -> PropensityModel | None:
-        """Return the first of a model's versions, the newest first, that fits; log the others."""
+        """Return the first of a model's versions, the newest first, that fits; log those before
+        it."""
         for model in versions:
             misfit = model_misfit(model.manifest, config)
             if misfit is None:
@@ -88,7 +89,7 @@ class ModelShelf:
 
 def rules_with_models(rules: Rules, label: str | None, artifacts: Artifacts) -> Rules | str:
     """Return the rules with the models of a Decision's `label`, or the reason why one of them is
-    missing."""
+    missing or unusable."""
     models = []
     for name in label.split(" ") if label else ():
         promotion = Promotions(artifacts).find(name)

@@ -29,22 +29,22 @@ _TEXT: Final = re.compile(r"[\n\x20-\x7e]*")
 _OBJECTIVE: Final = re.compile(r"[a-z_0-9]{1,40}(?: [a-z_]{1,40}(?::[0-9.eE+-]{1,40})?){0,4}")
 _MAX_INTEGER: Final = 2**31
 
-_HEAD: Final = frozenset(
+_HEAD_FIELDS: Final = frozenset(
     {
         *("version", "num_class", "num_tree_per_iteration", "label_index", "max_feature_idx"),
         *("objective", "average_output", "feature_names", "monotone_constraints"),
         *("feature_infos", "tree_sizes"),
     }
 )
-_NUMBERS: Final = {
+_NUMBER_FIELDS: Final = {
     "split": ("split_gain", "threshold", "internal_value", "internal_weight"),
     "leaf": ("leaf_value", "leaf_weight"),
 }
-_TREE: Final = frozenset(
+_TREE_FIELDS: Final = frozenset(
     {
         *("Tree", "num_leaves", "num_cat", "is_linear", "shrinkage", "leaf_count"),
         *("internal_count", "split_feature", "decision_type", "left_child", "right_child"),
-        *(name for names in _NUMBERS.values() for name in names),
+        *(name for names in _NUMBER_FIELDS.values() for name in names),
     }
 )
 _REQUIRED_FIELDS: Final = ("threshold", "leaf_value")
@@ -57,7 +57,7 @@ class _MalformedError(Exception):
 @dataclass(frozen=True, slots=True)
 class _Tree:
     number: int
-    leaves: int
+    leaf_count: int
     fields: Mapping[str, str]
 
     @property
@@ -81,13 +81,13 @@ class _Tree:
         return texts
 
 
-def problem(data: bytes, features: int) -> str | None:
-    """Return the fault of `data` as a model of one number over `features`; None: it has none."""
+def problem(data: bytes, feature_count: int) -> str | None:
+    """Return the fault of `data` as a model that predicts one number; None: it has none."""
     if len(data) > MAX_BYTES:
         return f"larger than {MAX_BYTES:,} bytes"
     try:
         text = data.decode("ascii")
-        _check_model(text, features)
+        _check_model(text, feature_count)
     except UnicodeDecodeError:
         return "not a LightGBM text model: it has bytes that are not ASCII"
     except _MalformedError as error:
@@ -95,8 +95,8 @@ def problem(data: bytes, features: int) -> str | None:
     return None
 
 
-def _require(holds: bool, fault: str) -> None:
-    if not holds:
+def _require(is_met: bool, fault: str) -> None:
+    if not is_met:
         raise _MalformedError(fault)
 
 
@@ -115,40 +115,42 @@ def _number(text: str, field: str) -> float:
     return value
 
 
-def _check_model(text: str, features: int) -> None:
+def _check_model(text: str, feature_count: int) -> None:
     _require(_TEXT.fullmatch(text) is not None, "it has control characters")
     head, separator, _ = text.partition("\n\n")
     _require(bool(separator) and head.startswith("tree\n"), "it has no header")
-    fields = _fields(head.removeprefix("tree\n"), _HEAD, "head")
+    fields = _fields(head.removeprefix("tree\n"), _HEAD_FIELDS, "head")
     _require(fields.get("version") in ("v3", "v4"), "unknown version")
     is_single = fields.get("num_class") == fields.get("num_tree_per_iteration") == "1"
     _require(is_single, "it predicts several numbers")
     count = _integer(fields.get("max_feature_idx", ""), "max_feature_idx") + 1
-    _require(count == features, f"it was trained on {count} features, not on {features}")
-    _check_head(fields, features)
+    _require(count == feature_count, f"it was trained on {count} features, not on {feature_count}")
+    _check_head(fields, feature_count)
     for number, block in enumerate(_blocks(text, len(head) + 2, fields.get("tree_sizes", ""))):
         _require(number < _MAX_TREES, f"more than {_MAX_TREES:,} trees")
-        tree_fields = _fields(block, _TREE, f"tree {number}")
+        tree_fields = _fields(block, _TREE_FIELDS, f"tree {number}")
         _require(
             tree_fields.get("Tree") == str(number), f"tree {number} is missing or out of order"
         )
-        leaves = _integer(tree_fields.get("num_leaves", ""), f"tree {number}: num_leaves")
-        _check_tree(_Tree(number, leaves, tree_fields), features)
+        leaf_count = _integer(tree_fields.get("num_leaves", ""), f"tree {number}: num_leaves")
+        _check_tree(_Tree(number, leaf_count, tree_fields), feature_count)
 
 
-def _check_head(fields: Mapping[str, str], features: int) -> None:
+def _check_head(fields: Mapping[str, str], feature_count: int) -> None:
     _integer(fields.get("label_index", "0"), "label_index")
     objective = fields.get("objective")
     is_plain = objective is None or _OBJECTIVE.fullmatch(objective) is not None
     _require(is_plain, "objective is unknown")
     for name in ("feature_names", "feature_infos"):
-        count_of_name = len(fields.get(name, "").split(" "))
-        _require(count_of_name == features, f"{name} has {count_of_name} values, not {features}")
-    monotone = fields.get("monotone_constraints")
-    if monotone is not None:
-        signs = [_integer(sign, "monotone_constraints") for sign in monotone.split(" ")]
-        fits = len(signs) == features and all(sign in (-1, 0, 1) for sign in signs)
-        _require(fits, "monotone_constraints")
+        value_count = len(fields.get(name, "").split(" "))
+        _require(
+            value_count == feature_count, f"{name} has {value_count} values, not {feature_count}"
+        )
+    constraints = fields.get("monotone_constraints")
+    if constraints is not None:
+        signs = [_integer(sign, "monotone_constraints") for sign in constraints.split(" ")]
+        is_valid = len(signs) == feature_count and all(sign in (-1, 0, 1) for sign in signs)
+        _require(is_valid, "monotone_constraints")
 
 
 def _blocks(text: str, start: int, sizes: str) -> Iterator[str]:
@@ -171,45 +173,45 @@ def _fields(block: str, names: frozenset[str], block_name: str) -> dict[str, str
     return fields
 
 
-def _check_tree(tree: _Tree, features: int) -> None:
-    _require(tree.leaves >= 1, f"{tree.name} has no leaves")
-    _require(tree.leaves <= _MAX_LEAVES, f"{tree.name} has too many leaves")
+def _check_tree(tree: _Tree, feature_count: int) -> None:
+    _require(tree.leaf_count >= 1, f"{tree.name} has no leaves")
+    _require(tree.leaf_count <= _MAX_LEAVES, f"{tree.name} has too many leaves")
     _require(tree.fields.get("num_cat") == "0", f"{tree.name} splits by category")
     _require(tree.fields.get("is_linear", "0") == "0", f"{tree.name} has linear leaves")
     _number(tree.fields.get("shrinkage", "1"), f"{tree.name}: shrinkage")
     _check_numbers(tree)
-    if tree.leaves > 1:
-        _check_splits(tree, features)
+    if tree.leaf_count > 1:
+        _check_splits(tree, feature_count)
 
 
 def _check_numbers(tree: _Tree) -> None:
     """Check the lists of numbers; a tree of one leaf may omit those of splits."""
-    counts = {"split": tree.leaves - 1, "leaf": tree.leaves}
-    for kind, names in _NUMBERS.items():
+    counts = {"split": tree.leaf_count - 1, "leaf": tree.leaf_count}
+    for kind, names in _NUMBER_FIELDS.items():
         for name in names:
             is_required = name in _REQUIRED_FIELDS and counts[kind] > 0
             if is_required or tree.fields.get(name):
                 tree.numbers(name, counts[kind])
-    for name, count in (("leaf_count", tree.leaves), ("internal_count", tree.leaves - 1)):
+    for name, count in (("leaf_count", tree.leaf_count), ("internal_count", tree.leaf_count - 1)):
         if tree.fields.get(name):
             tree.integers(name, count)
 
 
-def _check_splits(tree: _Tree, features: int) -> None:
-    splits = tree.leaves - 1
-    split_features = tree.integers("split_feature", splits)
-    fits = all(0 <= feature < features for feature in split_features)
-    _require(fits, f"{tree.name} reads a missing feature")
-    types = tree.integers("decision_type", splits)
+def _check_splits(tree: _Tree, feature_count: int) -> None:
+    split_count = tree.leaf_count - 1
+    split_features = tree.integers("split_feature", split_count)
+    is_valid = all(0 <= feature < feature_count for feature in split_features)
+    _require(is_valid, f"{tree.name} reads a missing feature")
+    types = tree.integers("decision_type", split_count)
     _require(
         all(split_type in _PLAIN_SPLITS for split_type in types), f"{tree.name}: decision_type"
     )
     left_children, right_children = (
-        tree.integers("left_child", splits),
-        tree.integers("right_child", splits),
+        tree.integers("left_child", split_count),
+        tree.integers("right_child", split_count),
     )
     _require(
-        _is_tree(left_children, right_children, tree.leaves),
+        _is_tree(left_children, right_children, tree.leaf_count),
         f"{tree.name}: its branches form no tree",
     )
     _require(
@@ -218,7 +220,7 @@ def _check_splits(tree: _Tree, features: int) -> None:
     )
 
 
-def _is_tree(left_children: list[int], right_children: list[int], leaves: int) -> bool:
+def _is_tree(left_children: list[int], right_children: list[int], leaf_count: int) -> bool:
     """Return whether `left_children` and `right_children`, the children of each node, form a tree.
 
     Each node except the first has one earlier parent, and each leaf (negative) one parent.
@@ -226,7 +228,7 @@ def _is_tree(left_children: list[int], right_children: list[int], leaves: int) -
     pairs = (*enumerate(left_children), *enumerate(right_children))
     is_ordered = all(child < 0 or child > node for node, child in pairs)
     children = sorted((*left_children, *right_children))
-    return is_ordered and children == [*range(-leaves, 0), *range(1, leaves - 1)]
+    return is_ordered and children == [*range(-leaf_count, 0), *range(1, leaf_count - 1)]
 
 
 def _depth(left_children: list[int], right_children: list[int]) -> int:

@@ -9,45 +9,45 @@ from typing import Final
 from pipeline.adapters.model_text import problem
 from pipeline.rules.scorer import Scorer
 
-_TRIALS: Final = 30
+_TRIAL_COUNT: Final = 30
 _EXTREME_VALUES: Final = (0.0, nan, inf, -inf, 1e308, -1e308, 1e-308)
 
 
-def model_problem(file: Path, features: int) -> str | None:
+def model_problem(file: Path, feature_count: int) -> str | None:
     """Return the reason why the model in `file` cannot be loaded or predicts no number.
 
     A model that has passed the text checks may still end this process: see `trial.py`.
     """
-    scorer = _read(file, features)
+    scorer = _read_scorer(file, feature_count)
     if isinstance(scorer, str):
         return scorer
     for value in _EXTREME_VALUES:
-        score = scorer([value] * features)
+        score = scorer([value] * feature_count)
         if score is None or not isfinite(score):
             return f"not usable: it predicts {score} for features that are {value}"
     return None
 
 
-def load_scorer(file: Path, features: int, budget_us: float) -> Scorer | str:
+def load_scorer(file: Path, feature_count: int, budget_us: float) -> Scorer | str:
     """Return a scorer with the model in `file`, or the reason why it must not be used.
 
     `budget_us`: longest time of one prediction, as the median of some trials.
     """
-    scorer = _read(file, features)
+    scorer = _read_scorer(file, feature_count)
     if isinstance(scorer, str):
         return scorer
-    duration_us = _median_us(lambda: scorer([0.0] * features))
+    duration_us = _median_us(lambda: scorer([0.0] * feature_count))
     if duration_us > budget_us:
         return f"too slow: one prediction takes {duration_us:.0f} of {budget_us:.0f} µs"
     return scorer
 
 
-def _read(file: Path, features: int) -> Scorer | str:
+def _read_scorer(file: Path, feature_count: int) -> Scorer | str:
     try:
         data = file.read_bytes()
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    return problem(data, features) or _scorer(data.decode())
+    return problem(data, feature_count) or _scorer(data.decode())
 
 
 def _scorer(text: str) -> Scorer | str:
@@ -72,8 +72,8 @@ def _scorer(text: str) -> Scorer | str:
 
 def _median_us(predict: Callable[[], object]) -> float:
     durations_us = []
-    for _ in range(_TRIALS):
-        began = time.perf_counter()
+    for _ in range(_TRIAL_COUNT):
+        start_s = time.perf_counter()
         predict()
-        durations_us.append((time.perf_counter() - began) * 1e6)
-    return sorted(durations_us)[_TRIALS // 2]
+        durations_us.append((time.perf_counter() - start_s) * 1e6)
+    return sorted(durations_us)[_TRIAL_COUNT // 2]

@@ -6,9 +6,9 @@ _MULTIPLIER = 0x5BD1E995
 _SHIFT = 24
 
 
-def murmur2_partition(key: bytes, partitions: int) -> int:
+def murmur2_partition(key: bytes, partition_count: int) -> int:
     """Return the partition of `key`, 0-based."""
-    return (_murmur2(key) & 0x7FFFFFFF) % partitions
+    return (_murmur2(key) & 0x7FFFFFFF) % partition_count
 
 
 def _murmur2(data: bytes) -> int:

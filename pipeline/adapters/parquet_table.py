@@ -8,25 +8,25 @@ from typing import Any, Final, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_CHUNK: Final = 10_000
+_CHUNK_ROW_COUNT: Final = 10_000
 
-TableRow: TypeAlias = dict[str, Any]
+ParquetRow: TypeAlias = dict[str, Any]
 
 
 class ParquetTable:
-    """File open for writing; `rows` counts its rows."""
+    """File open for writing; `row_count` counts its rows."""
 
     def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
-        self.rows = 0
+        self.row_count = 0
         self._writer = writer
         self._schema = schema
-        self._chunk: list[TableRow] = []
+        self._chunk: list[ParquetRow] = []
 
-    def add(self, row: TableRow) -> None:
+    def add(self, row: ParquetRow) -> None:
         """Add a row to the chunk; write a full chunk."""
-        self.rows += 1
+        self.row_count += 1
         self._chunk.append(row)
-        if len(self._chunk) == _CHUNK:
+        if len(self._chunk) == _CHUNK_ROW_COUNT:
             self.write()
 
     def write(self) -> None:

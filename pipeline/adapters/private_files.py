@@ -47,7 +47,10 @@ def make_folder(home: Path, folder: Path) -> None:
 
 
 def make_home_private(home: Path) -> None:
-    """Create the home, and restrict it with all accessible files in it."""
+    """Create the home, and restrict it to its owner.
+
+    Where it was open to other users, the folders that Kairos writes in it are restricted too.
+    """
     was_open = home.exists() and bool(home.stat().st_mode & _OTHER_USERS_MASK)
     make_home(home)
     if not was_open:
@@ -55,8 +58,8 @@ def make_home_private(home: Path) -> None:
     for name in _FOLDERS:
         _revoke_access(home / name)
         for parent, folders, files in os.walk(home / name):
-            for inner in (*folders, *files):
-                _revoke_access(Path(parent) / inner)
+            for name_inside in (*folders, *files):
+                _revoke_access(Path(parent) / name_inside)
 
 
 def _revoke_access(path: Path) -> None:

@@ -31,7 +31,7 @@ _TRIAL_MARK: Final = "tried-{features}-{version}"
 
 
 class PropensityModel:
-    """Loaded model. `of` is pure."""
+    """Loaded model. `probabilities` is pure."""
 
     def __init__(self, manifest: ModelManifest, booster: Any) -> None:
         import numpy as np
@@ -116,17 +116,17 @@ def load_model(
 def open_model(file: Path, manifest: ModelManifest, artifacts: Artifacts) -> PropensityModel | str:
     """Return the model in `file`, after a trial in a separate process, or the reason of its
     refusal."""
-    features = len(manifest.features)
+    feature_count = len(manifest.features)
     try:
         data = file.read_bytes()
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    fault = problem(data, features)
+    fault = problem(data, feature_count)
     if fault is not None:
         return fault
-    mark = _TRIAL_MARK.format(features=features, version=version("lightgbm"))
+    mark = _TRIAL_MARK.format(features=feature_count, version=version("lightgbm"))
     if not artifacts.is_marked(manifest.digest, mark):
-        fault = isolated_model_problem(file, features)
+        fault = isolated_model_problem(file, feature_count)
         if fault is not None:
             return fault
         if artifacts.find(manifest.digest) is not None:

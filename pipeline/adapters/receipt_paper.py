@@ -16,10 +16,10 @@ from pipeline.adapters.coupon_codes import format_code
 _CODE_PAGE: Final = "cp858"
 _INITIALISE: Final = b"\x1b@"
 _SELECT_CODE_PAGE: Final = b"\x1bt\x13"
-_LEFT: Final = b"\x1ba\x00"
-_CENTRE: Final = b"\x1ba\x01"
-_BOLD: Final = b"\x1bE\x01"
-_PLAIN: Final = b"\x1bE\x00"
+_ALIGN_LEFT: Final = b"\x1ba\x00"
+_ALIGN_CENTRE: Final = b"\x1ba\x01"
+_BOLD_ON: Final = b"\x1bE\x01"
+_BOLD_OFF: Final = b"\x1bE\x00"
 _FEED_AND_CUT: Final = b"\x1dVB\x03"
 _QR: Final = b"\x1d(k"
 _QR_MODEL: Final = _QR + b"\x04\x001A2\x00"
@@ -61,15 +61,15 @@ def encode_escpos(receipt: PaperReceipt, width: int) -> bytes:
     """Return the bytes for a printer with `width` characters per line."""
     parts = [_INITIALISE, _SELECT_CODE_PAGE]
     if receipt.title:
-        parts += [_CENTRE, _BOLD, _encode(_wrap(receipt.title, width)), _PLAIN]
+        parts += [_ALIGN_CENTRE, _BOLD_ON, _encode(_wrap(receipt.title, width)), _BOLD_OFF]
     body = [line for part in receipt.text.splitlines() for line in _wrap(part, width) or [""]]
-    parts += [_LEFT, _encode(body)]
+    parts += [_ALIGN_LEFT, _encode(body)]
     if receipt.code is not None:
         code = receipt.code.encode("ascii")
         store_command = _QR + (len(code) + 3).to_bytes(2, "little") + b"1P0" + code
-        parts += [b"\n", _CENTRE, _encode(_wrap(receipt.offer, width))]
+        parts += [b"\n", _ALIGN_CENTRE, _encode(_wrap(receipt.offer, width))]
         parts += [_QR_MODEL, _QR_SIZE, _QR_CORRECTION, store_command, _QR_PRINT]
-        parts += [_BOLD, _encode([format_code(receipt.code)]), _PLAIN, _LEFT]
+        parts += [_BOLD_ON, _encode([format_code(receipt.code)]), _BOLD_OFF, _ALIGN_LEFT]
     return b"".join([*parts, _FEED_AND_CUT])
 
 
@@ -82,7 +82,8 @@ def _encode(lines: list[str]) -> bytes:
 
 
 def _replace_unprintable(text: str) -> str:
-    """Replace characters that the code page lacks: by their base letter, or by ?."""
+    """Replace characters that the code page lacks by their base letter, or by ?; drop control
+    characters."""
     return "".join(map(_replacement, text))
 
 

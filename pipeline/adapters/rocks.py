@@ -10,9 +10,9 @@ from rocksdict import AccessType, BlockBasedOptions, Cache, DBCompressionType, O
 
 _CACHE_BYTES = 16 << 20
 _BUFFER_BYTES = 8 << 20
-_BUFFERS = 2
+_MAX_BUFFERS = 2
 _BLOOM_BITS_PER_KEY = 10
-_LOG_FILES = 2
+_MAX_LOG_FILES = 2
 
 
 class RowMap(Protocol):
@@ -73,6 +73,6 @@ def _options() -> Options:
     options.set_block_based_table_factory(blocks)
     options.set_compression_type(DBCompressionType.lz4())
     options.set_write_buffer_size(_BUFFER_BYTES)
-    options.set_max_write_buffer_number(_BUFFERS)
-    options.set_keep_log_file_num(_LOG_FILES)
+    options.set_max_write_buffer_number(_MAX_BUFFERS)
+    options.set_keep_log_file_num(_MAX_LOG_FILES)
     return options

@@ -51,8 +51,10 @@ def withdraw(home: Path, name: str) -> None:
 
 def announcements(home: Path) -> dict[str, Announcement]:
     """Return the announcements of living processes, by name."""
-    states = [read_json(path, Announcement) for path in run_folder(home).glob("*.announced.json")]
-    return {a.name: a for a in states if a is not None and a.process.process() is not None}
+    candidates = [
+        read_json(path, Announcement) for path in run_folder(home).glob("*.announced.json")
+    ]
+    return {a.name: a for a in candidates if a is not None and a.process.process() is not None}
 
 
 def write_json(path: Path, value: msgspec.Struct) -> None:

@@ -10,10 +10,10 @@ from pipeline.model.interaction import Identifier
 
 Purpose = Literal["marketing", "service", "transactional"]
 
-PREFERENCES: Final = "/v1/unsubscribe"
-CLICK: Final = "/v1/click"
-OPEN: Final = "/v1/open"
-PROVIDERS: Final = "/v1/providers"
+PREFERENCES_PATH: Final = "/v1/unsubscribe"
+CLICK_PATH: Final = "/v1/click"
+OPEN_PATH: Final = "/v1/open"
+PROVIDERS_PATH: Final = "/v1/providers"
 
 
 class PreferenceLink(Struct, frozen=True, array_like=True):

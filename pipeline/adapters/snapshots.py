@@ -10,7 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message,
 from pipeline.adapters.kafka import is_partition_end
 from pipeline.adapters.transient import is_transient
 
-_BATCH = 10_000
+_MAX_BATCH_RECORDS = 10_000
 _WAIT_S = 0.02
 _LEADER_S = 0.1
 _SILENCE_TIMEOUT_S = 10.0
@@ -28,13 +28,13 @@ class StoredRecord:
     headers: tuple[tuple[str, bytes | None], ...]
 
 
-FROM_THE_BEGINNING: Final[Mapping[int, int]] = {}
+NO_START_OFFSETS: Final[Mapping[int, int]] = {}
 
 
 def scan(
     kafka: Mapping[str, str | int | float | bool],
     topic: str,
-    start: Mapping[int, int] = FROM_THE_BEGINNING,
+    start: Mapping[int, int] = NO_START_OFFSETS,
 ) -> Iterator[StoredRecord]:
     """Yield every record of `topic` written before the call, in the order of each partition.
 
@@ -61,7 +61,7 @@ def _scan(consumer: Consumer, topic: str, start: Mapping[int, int]) -> Iterator[
     consumer.assign([TopicPartition(topic, p, start.get(p, OFFSET_BEGINNING)) for p in open_ends])
     deadline = time.monotonic() + _SILENCE_TIMEOUT_S
     while open_ends:
-        messages = consumer.consume(_BATCH, _WAIT_S)
+        messages = consumer.consume(_MAX_BATCH_RECORDS, _WAIT_S)
         if messages:
             deadline = time.monotonic() + _SILENCE_TIMEOUT_S
         elif time.monotonic() > deadline:
@@ -98,9 +98,9 @@ def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
         time.sleep(_LEADER_S)
 
 
-def _nonempty_ends(consumer: Consumer, places: list[TopicPartition]) -> dict[int, int]:
+def _nonempty_ends(consumer: Consumer, parts: list[TopicPartition]) -> dict[int, int]:
     limits = {
-        p.partition: consumer.get_watermark_offsets(p, timeout=_SILENCE_TIMEOUT_S) for p in places
+        p.partition: consumer.get_watermark_offsets(p, timeout=_SILENCE_TIMEOUT_S) for p in parts
     }
     return {number: high for number, (low, high) in limits.items() if high > low}
 

@@ -50,15 +50,15 @@ class TableRow:
 class TextTable:
     """Table whose cells are texts, without blanks around them.
 
-    `header`: the line with the names of the columns; `numbers`: columns that the file stores as
-    numbers.
+    `header_line`: the line with the names of the columns; `number_columns`: columns that the file
+    stores as numbers.
     """
 
     file: str
-    header: int
+    header_line: int
     columns: tuple[str, ...]
     rows: tuple[TableRow, ...]
-    numbers: frozenset[str] = frozenset()
+    number_columns: frozenset[str] = frozenset()
 
 
 TableFaults: TypeAlias = tuple[TableFault, ...]
@@ -81,7 +81,7 @@ def read_table(folder: Path, name: str) -> TextTable | TableFaults:
 
 def _read_csv(name: str, path: Path) -> TextTable | TableFaults:
     text = _text(name, path.read_bytes())
-    return (text,) if isinstance(text, TableFault) else _CsvTable(name, text).read()
+    return (text,) if isinstance(text, TableFault) else _CsvReader(name, text).read()
 
 
 def _text(name: str, data: bytes) -> str | TableFault:
@@ -96,18 +96,18 @@ def _text(name: str, data: bytes) -> str | TableFault:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-class _CsvTable:
+class _CsvReader:
     """Reader of a CSV file: one line names the columns, blank lines are skipped."""
 
     def __init__(self, name: str, text: str) -> None:
         lines = text.split("\n")
-        place = next((place for place, line in enumerate(lines) if line.strip()), 0)
+        first_line = next((index for index, line in enumerate(lines) if line.strip()), 0)
         self._name = name
-        self._declaration = declared_delimiter(lines[place])
-        self._line_offset = 0 if self._declaration is None else place + 1
+        self._declaration = declared_delimiter(lines[first_line])
+        self._line_offset = 0 if self._declaration is None else first_line + 1
         self._text = "\n".join(lines[self._line_offset :])
         self._delimiter = delimiter_by_name(
-            self._declaration or max(DELIMITERS, key=lines[place].count)
+            self._declaration or max(DELIMITERS, key=lines[first_line].count)
         )
         self._header_line = 1
         self._header: list[str] = []
@@ -152,7 +152,7 @@ class _CsvTable:
             self._refuse(line, next(remedies, str(error)))
 
     def _take_header(self, line: int, cells: list[str]) -> None:
-        last_column = max(place for place, cell in enumerate(cells, 1) if cell)
+        last_column = max(number for number, cell in enumerate(cells, 1) if cell)
         self._header_line, self._header = line, cells[:last_column]
         self._blank_columns = len(cells) - last_column
         for name in sorted({name for name in self._header if self._header.count(name) > 1}):
@@ -196,7 +196,7 @@ def _read_parquet(name: str, path: Path) -> TextTable | TableFaults:
             ]
             if faults:
                 return tuple(faults)
-            numbers = frozenset(
+            number_columns = frozenset(
                 column.name
                 for column in schema
                 if pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
@@ -208,7 +208,7 @@ def _read_parquet(name: str, path: Path) -> TextTable | TableFaults:
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = (str(error).splitlines() or ["it is damaged"])[0]
         return (TableFault(name, 1, f"not a complete Parquet file: {reason}; write it again"),)
-    return TextTable(name, 1, tuple(schema.names), rows, numbers)
+    return TextTable(name, 1, tuple(schema.names), rows, number_columns)
 
 
 def _cell(value: Any) -> str:
@@ -224,12 +224,12 @@ def column_faults(table: TextTable) -> Iterator[TableFault]:
     for name in table.columns:
         invisible_character = invisible_character_in_name(name)
         if not name:
-            yield TableFault(table.file, table.header, "a column has no name")
+            yield TableFault(table.file, table.header_line, "a column has no name")
         elif invisible_character is not None:
             message = (
                 f"column {name!r} has an invisible character ({invisible_character}): remove it"
             )
-            yield TableFault(table.file, table.header, message)
+            yield TableFault(table.file, table.header_line, message)
         elif all(not row.cells[name] for row in table.rows):
             message = f"column {name!r} is empty in every row: fill it, or take it out"
-            yield TableFault(table.file, table.header, message)
+            yield TableFault(table.file, table.header_line, message)

@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from pipeline.adapters.kafka import Property, is_partition_end, offset_of
 
-_BATCH: Final = 10_000
+_MAX_BATCH_RECORDS: Final = 10_000
 _WAIT_S: Final = 0.1
 _SILENCE_TIMEOUT_S: Final = 30.0
 
@@ -46,29 +46,32 @@ class TopicReader:
             raise UnknownTopicError(
                 f"there is no topic {self._topic!r}; there are {names or 'none'}"
             )
-        places = [TopicPartition(self._topic, number) for number in topics[self._topic].partitions]
+        parts = [TopicPartition(self._topic, number) for number in topics[self._topic].partitions]
         return {
-            place.partition: range(*self._consumer.get_watermark_offsets(place, _SILENCE_TIMEOUT_S))
-            for place in places
+            part.partition: range(*self._consumer.get_watermark_offsets(part, _SILENCE_TIMEOUT_S))
+            for part in parts
         }
 
-    def offsets_since(self, at: int) -> dict[int, int]:
-        """Return each partition's first offset written at `at` (epoch ms) or later.
+    def offsets_since(self, time_ms: int) -> dict[int, int]:
+        """Return each partition's first offset written at `time_ms` (epoch) or later.
 
         Partitions without such a record are omitted.
         """
-        times = [TopicPartition(self._topic, number, at) for number in self.limits()]
+        times = [TopicPartition(self._topic, number, time_ms) for number in self.limits()]
         offsets = self._consumer.offsets_for_times(times, timeout=_SILENCE_TIMEOUT_S)
-        return {place.partition: place.offset for place in offsets if place.offset >= 0}
+        return {part.partition: part.offset for part in offsets if part.offset >= 0}
 
     def read(self, partition: int, offsets: range) -> Iterator[Message]:
-        """Yield the partition's records with these offsets, in order."""
+        """Yield the partition's records with these offsets, in order.
+
+        Raises KafkaException, TimeoutError.
+        """
         if not offsets:
             return
         self._consumer.assign([TopicPartition(self._topic, partition, offsets.start)])
         deadline = time.monotonic() + _SILENCE_TIMEOUT_S
         while True:
-            messages = self._consumer.consume(_BATCH, _WAIT_S)
+            messages = self._consumer.consume(_MAX_BATCH_RECORDS, _WAIT_S)
             if messages:
                 deadline = time.monotonic() + _SILENCE_TIMEOUT_S
             elif time.monotonic() > deadline:

@@ -16,14 +16,14 @@ from typing import Final
 from pipeline.adapters.geo import geo_problem
 from pipeline.adapters.models import model_problem
 
-_CPU_S: Final = 30
-_WALL_S: Final = 60.0
-_MEMORY_BYTES: Final = 4 << 30
+_MAX_CPU_S: Final = 30
+_TIMEOUT_S: Final = 60.0
+_MAX_MEMORY_BYTES: Final = 4 << 30
 
 
-def isolated_model_problem(file: Path, features: int) -> str | None:
+def isolated_model_problem(file: Path, feature_count: int) -> str | None:
     """Return the problem of a model, found in a separate process; None: it has none."""
-    return _run_isolated("model", str(file), str(features))
+    return _run_isolated("model", str(file), str(feature_count))
 
 
 def isolated_geo_problem(file: Path) -> str | None:
@@ -38,11 +38,11 @@ def _run_isolated(*arguments: str) -> str | None:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
-            timeout=_WALL_S,
+            timeout=_TIMEOUT_S,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
     except subprocess.TimeoutExpired:
-        return f"not usable: reading it takes more than {_WALL_S:.0f} s"
+        return f"not usable: reading it takes more than {_TIMEOUT_S:.0f} s"
     try:
         problem: str | None = json.loads(process.stdout.rpartition(b"\n")[2])
     except ValueError:
@@ -51,14 +51,14 @@ def _run_isolated(*arguments: str) -> str | None:
 
 
 _TRIALS: Final[Mapping[str, Callable[..., str | None]]] = {
-    "model": lambda file, features: model_problem(Path(file), int(features)),
+    "model": lambda file, feature_count: model_problem(Path(file), int(feature_count)),
     "geo": lambda file: geo_problem(Path(file)),
 }
 
 
 def _main(kind: str, *arguments: str) -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (_MAX_CPU_S, _MAX_CPU_S))
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         problem = _TRIALS[kind](*arguments)

@@ -45,10 +45,10 @@ _REMEDIES: Final = {
 }
 _NO_TAGS: Final = "tags are not accepted; quote a text that begins with !"
 _OTHER_REMEDY: Final = "check brackets, quotation marks, special signs and indentation there"
-_PROSE: Final = frozenset(("content", "defaults", "description", "hypothesis", "words"))
-"""Fields with texts for people, where typographic quotation marks are in place."""
+_PROSE_FIELDS: Final = frozenset(("content", "defaults", "description", "hypothesis", "words"))
+"""Fields with texts for people, where typographic quotation marks are allowed."""
 
-_MONEY: Final = frozenset(("amount", "budget", "value"))
+_AMOUNT_FIELDS: Final = frozenset(("amount", "budget", "value"))
 _TYPOGRAPHIC: Final = re.compile("[“”„«‘’‹].*[“”»‘’›]", re.DOTALL)
 _UNCLOSED_PARTS: Final = ("simple key", "quoted scalar")
 """Parts of messages of faults that extend to the end of the document; located where they begin."""
@@ -58,7 +58,7 @@ _UNCLOSED_PARTS: Final = ("simple key", "quoted scalar")
 class YamlFault:
     """Fault with its position and remedy."""
 
-    place: Position
+    position: Position
     message: str
 
 
@@ -74,12 +74,12 @@ class RefusedValue:
 class Document:
     """Parsed document; `value` is made of dicts, lists and scalars.
 
-    `places`: the position of each key or item. `refusals`: values that are not accepted; `value`
-    has None in their place, and the first value of a repeated key.
+    `positions`: the position of each key or item. `refusals`: values that are not accepted; `value`
+    has None instead of these, and the first value of a repeated key.
     """
 
     value: object
-    places: Mapping[Path, Position]
+    positions: Mapping[Path, Position]
     refusals: tuple[RefusedValue, ...]
 
 
@@ -100,22 +100,24 @@ def read_yaml(
     except MarkedYAMLError as error:
         return _syntax_fault(error, text)
     except ReaderError as error:
-        return _unseen_character(error, text)
+        return _invisible_character_fault(error, text)
     except YAMLError as error:
         return YamlFault((1, 1), " ".join(str(error).split()))
     except (ValueError, RecursionError) as error:
         return YamlFault((1, 1), f"YAML: {' '.join(str(error).split())}; {_OTHER_REMEDY}")
     builder = _ValueBuilder(environment, verbatim_fields, text.splitlines())
     return Document(
-        None if node is None else builder.value(node, ()), builder.places, tuple(builder.refusals)
+        None if node is None else builder.value(node, ()),
+        builder.positions,
+        tuple(builder.refusals),
     )
 
 
 class _RefusedError(Exception):
     """Raised for a value that is valid YAML and not accepted here."""
 
-    def __init__(self, place: Position, message: str) -> None:
-        self.fault = YamlFault(place, message)
+    def __init__(self, position: Position, message: str) -> None:
+        self.fault = YamlFault(position, message)
 
 
 class _Composer(Composer):
@@ -140,11 +142,11 @@ def _position(mark: object) -> Position:
     return getattr(mark, "line", 0) + 1, getattr(mark, "column", 0) + 1
 
 
-def _unseen_character(error: ReaderError, text: str) -> YamlFault:
-    before = text[: error.position]
-    place = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+def _invisible_character_fault(error: ReaderError, text: str) -> YamlFault:
+    text_before = text[: error.position]
+    position = text_before.count("\n") + 1, len(text_before) - (text_before.rfind("\n") + 1) + 1
     message = f"an invisible character ({code_point(text[error.position])}): remove it"
-    return YamlFault(place, message)
+    return YamlFault(position, message)
 
 
 def _syntax_fault(error: MarkedYAMLError, text: str) -> YamlFault:
@@ -153,12 +155,12 @@ def _syntax_fault(error: MarkedYAMLError, text: str) -> YamlFault:
     start_mark = error.context_mark or error.problem_mark
     remedy = next(iter(remedies), _OTHER_REMEDY).format(line=_position(start_mark)[0])
     is_unclosed = any(sign in context for sign in _UNCLOSED_PARTS)
-    place = _position(start_mark if is_unclosed else error.problem_mark or start_mark)
+    position = _position(start_mark if is_unclosed else error.problem_mark or start_mark)
     lines = text.splitlines()
-    odd_character = odd_space(lines[place[0] - 1]) if place[0] <= len(lines) else None
+    odd_character = odd_space(lines[position[0] - 1]) if position[0] <= len(lines) else None
     if odd_character is not None:
         remedy = f"a character there only looks like a space ({odd_character}): type a space"
-    return YamlFault(place, f"YAML: {' '.join(problem.split())}; {remedy}")
+    return YamlFault(position, f"YAML: {' '.join(problem.split())}; {remedy}")
 
 
 @dataclass(slots=True)
@@ -168,11 +170,11 @@ class _ValueBuilder:
     environment: Mapping[str, str]
     verbatim_fields: Collection[str]
     lines: list[str]
-    places: dict[Path, Position] = field(default_factory=dict)
+    positions: dict[Path, Position] = field(default_factory=dict)
     refusals: list[RefusedValue] = field(default_factory=list)
 
     def value(self, node: Node, path: Path) -> object:
-        self.places.setdefault(path, _position(node.start_mark))
+        self.positions.setdefault(path, _position(node.start_mark))
         try:
             return self._value(node, path)
         except _RefusedError as error:
@@ -190,49 +192,49 @@ class _ValueBuilder:
             path[-1] in self.verbatim_fields or EVERY_FIELD in self.verbatim_fields
         )
         if node.style is None:
-            self._refuse_misread(node, path)
-        return self._scalar(node, expands=not is_verbatim)
+            self._refuse_misread_value(node, path)
+        return self._scalar(node, is_expanded=not is_verbatim)
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, object]:
         self._refuse_tag(node, "map")
         mapping: dict[str, object] = {}
         for key_node, value_node in node.value:
-            place = _position(key_node.start_mark)
+            position = _position(key_node.start_mark)
             if not isinstance(key_node, ScalarNode) or _kind(key_node) not in ("str", "merge"):
-                raise _RefusedError(place, "a field's name is a text: quote it")
+                raise _RefusedError(position, "a field's name is a text: quote it")
             key = key_node.value
             if key in mapping:
                 message = f"{key[:100]!r} occurs twice: keep one of them"
-                self.refusals.append(RefusedValue((*path, key), YamlFault(place, message)))
+                self.refusals.append(RefusedValue((*path, key), YamlFault(position, message)))
                 continue
-            self.places[*path, key] = place
+            self.positions[*path, key] = position
             mapping[key] = self.value(value_node, (*path, key))
         return mapping
 
-    def _refuse_misread(self, node: ScalarNode, path: Path) -> None:
+    def _refuse_misread_value(self, node: ScalarNode, path: Path) -> None:
         """Refuse an unquoted value that YAML reads as something its author did not mean."""
-        place, text = _position(node.start_mark), str(node.value)
+        position, text = _position(node.start_mark), str(node.value)
         if node.anchor is not None and not text:
-            raise _RefusedError(place, f"&{node.anchor}: quote a text that begins with &")
-        if _PROSE.isdisjoint(path):
+            raise _RefusedError(position, f"&{node.anchor}: quote a text that begins with &")
+        if _PROSE_FIELDS.isdisjoint(path):
             if _TYPOGRAPHIC.fullmatch(text):
                 message = "typographic quotation marks belong to the text: write straight ones"
-                raise _RefusedError(place, f"{text[:60]}: {message}")
-            remedy = ambiguous_amount_remedy(text) if path and path[-1] in _MONEY else None
+                raise _RefusedError(position, f"{text[:60]}: {message}")
+            remedy = ambiguous_amount_remedy(text) if path and path[-1] in _AMOUNT_FIELDS else None
             if remedy is not None:
-                raise _RefusedError(place, f"{text} could be grouped by thousands: {remedy}")
+                raise _RefusedError(position, f"{text} could be grouped by thousands: {remedy}")
         elif _begins_comment(self.lines, node):
             message = (
                 "what follows # is a comment and no part of the text: put the text in quotation"
             )
-            raise _RefusedError(place, f"{message} marks, or a space behind #")
+            raise _RefusedError(position, f"{message} marks, or a space behind #")
 
     def _refuse_tag(self, node: Node, expected: str) -> None:
         if _kind(node) != expected:
             raise _RefusedError(_position(node.start_mark), f"{node.tag}: {_NO_TAGS}")
 
-    def _scalar(self, node: ScalarNode, *, expands: bool) -> object:
-        text = self._expand(node) if expands else str(node.value)
+    def _scalar(self, node: ScalarNode, *, is_expanded: bool) -> object:
+        text = self._expand(node) if is_expanded else str(node.value)
         kind = _kind(node)
         if text != node.value and node.style is None:
             kind = _implicit_kind(text)
@@ -242,7 +244,7 @@ class _ValueBuilder:
         try:
             return parse(text)
         except ValueError as error:
-            prefix = "" if expands is False else f"{text[:100]!r}: "
+            prefix = f"{text[:100]!r}: " if is_expanded else ""
             raise _RefusedError(_position(node.start_mark), f"{prefix}{error}") from None
 
     def _expand(self, node: ScalarNode) -> str:

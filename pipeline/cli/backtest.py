@@ -11,7 +11,7 @@ from rich.progress import Progress, TaskID
 from pipeline.adapters.clock import now_ms
 from pipeline.cli.console import JsonOption, err, out, print_json
 from pipeline.cli.plain import plain
-from pipeline.cli.policy_worth import print_worth, worth_by_log
+from pipeline.cli.policy_worth import estimate_worth_from_log, print_worth
 from pipeline.cli.progress_bar import progress_bar
 from pipeline.cli.refused_rows import print_refused
 from pipeline.cli.sources import named_source
@@ -95,16 +95,17 @@ def run(  # noqa: PLR0913 - a command's options
     end_ms = optional_ms(until)
     files = open_files(input_path, settings.gateway_message_bytes)
     rules = replace(backtest.load_folder_rules(config, settings), with_chances=log is not None)
-    origin, max_bytes = (
-        named_source(rules.config, source) or _FILE_SOURCE,
-        settings.gateway_message_bytes,
+    input_source = named_source(rules.config, source) or _FILE_SOURCE
+    inputs = backtest.BacktestInput(
+        files, input_source, end_ms, settings.gateway_message_bytes, now_ms()
     )
-    inputs = backtest.BacktestInput(files, origin, end_ms, max_bytes, now_ms())
     with progress_bar() as bar:
         report = backtest.backtest(inputs, rules, folder, _progress(bar))
     if log is not None:
         decisions_file, period = folder / "decisions.parquet", Period(None, end_ms)
-        worth = worth_by_log(log, Replays(decisions_file), rules.config.bundle.campaigns, period)
+        worth = estimate_worth_from_log(
+            log, Replays(decisions_file), rules.config.bundle.campaigns, period
+        )
         report = with_fields(report, worth=worth)
     if json:
         print_json(report)

@@ -47,7 +47,7 @@ def validate(folder: Folder, json: JsonOption = False) -> None:
     Valid entries that are probably mistakes are reported as warnings.
     """
     config = _load_checked(folder, json)
-    warnings = doubtful_items(folder, config.bundle)
+    warnings = doubtful_item_warnings(folder, config.bundle)
     if json:
         answer = {"valid": True, "digest": config.digest, "errors": [], "warnings": warnings}
         print_json(answer)
@@ -77,14 +77,14 @@ def apply(
     """
     bundle = _load_checked(folder, json).bundle
     store_files(bundle, folder, Settings().kept_artifacts())
-    with _log() as log:
+    with _open_log() as log:
         version = log.apply(bundle, by)
         if not json:
             message = "is in force" if version.changed else "is in force already"
             out.print(f"configuration {version.digest} {message}")
         effect = RolloutResult()
         if evaluate:
-            effect = roll_out(Settings(), log, every=not version.changed)
+            effect = roll_out(Settings(), log, all_profiles=not version.changed)
     if json:
         print_json({**asdict(version), **asdict(effect)})
 
@@ -94,13 +94,13 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
     """Show the effect of applying a folder: entries and exits per segment, and the customers that
     each campaign can reach. Writes nothing."""
     proposal = _load_checked(folder, json)
-    with _log() as log:
+    with _open_log() as log:
         versions = usable_versions(log)
     with open_profiles(Records.of(Settings())) as people:
         rollout = make_plan(people, versions, proposal)
     warnings = [
-        *places_without_reach(folder, rollout),
-        *doubtful_items(folder, proposal.bundle),
+        *unreachable_campaign_warnings(folder, rollout),
+        *doubtful_item_warnings(folder, proposal.bundle),
     ]
     if json:
         print_json({**msgspec.structs.asdict(rollout), "warnings": warnings})
@@ -136,9 +136,9 @@ def _print_segments(rollout: RolloutPlan) -> None:
 def _print_plan_notes(rollout: RolloutPlan) -> None:
     if any(segment.waits for segment in rollout.segments):
         out.print("* reads interactions: the next one of each profile decides")
-    unknown = [segment.unknown for segment in rollout.segments]
-    unknown += [campaign.unknown for campaign in rollout.campaigns]
-    if any(unknown):
+    unknown_flags = [segment.unknown for segment in rollout.segments]
+    unknown_flags += [campaign.unknown for campaign in rollout.campaigns]
+    if any(unknown_flags):
         out.print("+ reads a new trait: its members are known once the configuration is applied")
     if rollout.filled:
         out.print(f"back-filled from earlier interactions: {', '.join(rollout.filled)}")
@@ -150,7 +150,7 @@ def _print_plan_notes(rollout: RolloutPlan) -> None:
 @app.command()
 def history(json: JsonOption = False) -> None:
     """List every applied version, the oldest first: digest, time, author."""
-    with _log() as log:
+    with _open_log() as log:
         records = log.history()
     rows = [
         {
@@ -179,11 +179,14 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show an applied version as JSON without defaults, with keys and secrets masked."""
-    with _log() as log:
+    with _open_log() as log:
         matches = [record for record in log.history() if record.digest.startswith(digest or "")]
     if not matches:
-        which = f"no configuration {digest}" if digest else "no configuration was applied yet"
-        print_error(f"{which}: `kairos config history` lists them")
+        print_error(
+            f"no configuration {digest}: `kairos config history` lists the applied ones"
+            if digest
+            else "no configuration was applied yet: `kairos config apply DIR`"
+        )
         raise typer.Exit(1)
     record = matches[-1]
     body = _mask(record)
@@ -211,9 +214,9 @@ def _mask(record: ConfigurationRecord) -> msgspec.Raw:
     return msgspec.Raw(to_json(mask_secrets(from_json(record.body))).encode())
 
 
-def places_without_reach(folder: Path, rollout: RolloutPlan) -> list[ConfigError]:
-    """Return the places of the campaigns that can reach no customer."""
-    names, errors = rollout.campaigns_without_reach(), []
+def unreachable_campaign_warnings(folder: Path, rollout: RolloutPlan) -> list[ConfigError]:
+    """Return a warning for each campaign that can reach no customer, with its position."""
+    names, warnings = rollout.campaigns_without_reach(), []
     message = (
         f"none of {rollout.profiles:,} profiles is in its audience and has an address for it: "
         "widen the audience, or add a channel that reaches them"
@@ -222,20 +225,22 @@ def places_without_reach(folder: Path, rollout: RolloutPlan) -> list[ConfigError
         file = load_file(path, FILE_KINDS["campaigns"])
         assert isinstance(file, ConfigFile)  # the folder is valid
         if msgspec.convert(file.document.value, dict[str, Any]).get("campaign") in names:
-            errors.append(locate_problem(file, Problem(("audience",), message)))
-    return errors
+            warnings.append(locate_problem(file, Problem(("audience",), message)))
+    return warnings
 
 
-def doubtful_items(folder: Path, bundle: Bundle) -> list[ConfigError]:
-    """Return the places of items that may duplicate other items of the same catalogue."""
+def doubtful_item_warnings(folder: Path, bundle: Bundle) -> list[ConfigError]:
+    """Return warnings of items that may duplicate other items of their catalogue: at most 20, and
+    one more with the number of further warnings."""
     warnings = [
         ConfigError(fault.file, fault.line, 1, fault.message)
         for catalog in bundle.catalogs
         for fault in warn_of_similar_ids(catalog, folder)
     ]
     if len(warnings) > _MAX_WARNINGS:
-        left, after = len(warnings) - _MAX_WARNINGS, warnings[_MAX_WARNINGS]
-        warnings[_MAX_WARNINGS:] = [replace(after, message=f"and {left:,} more such ids")]
+        remaining_count, next_warning = len(warnings) - _MAX_WARNINGS, warnings[_MAX_WARNINGS]
+        message = f"and {remaining_count:,} more such ids"
+        warnings[_MAX_WARNINGS:] = [replace(next_warning, message=message)]
     return warnings
 
 
@@ -259,6 +264,6 @@ def _load_checked(folder: Path, json: bool) -> Configuration:
     raise typer.Exit(1)
 
 
-def _log() -> AbstractContextManager[ConfigurationLog]:
+def _open_log() -> AbstractContextManager[ConfigurationLog]:
     settings = Settings()
     return open_configuration_log(settings.kafka(), open_codec(settings))

@@ -49,8 +49,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
         padding=(0, 1, 0, 0),
     )
     for index, column in enumerate(columns):
-        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left")
+        is_numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        table.add_column(column, justify="right" if is_numeric else "left")
     for row in rows:
         table.add_row(*(f"{cell:,}" if isinstance(cell, int) else plain(str(cell)) for cell in row))
     out.print(table)
@@ -63,6 +63,6 @@ def print_error(message: str) -> None:
 
 
 def fail(message: str) -> NoReturn:
-    """End the command with exit code 1."""
+    """Print `message` on stderr, and end the command with exit code 1."""
     print_error(message)
     raise typer.Exit(1)

@@ -82,7 +82,7 @@ def run(
         print_json(result)
     else:
         _print(result)
-    err.print(f"\nReport: {_report(settings, result.until)}", soft_wrap=True)
+    err.print(f"\nReport: {_write_report(settings, result.until)}", soft_wrap=True)
     err.print(f"\nThe stack is still up; stop it with: {_command()} down", soft_wrap=True)
 
 
@@ -128,7 +128,7 @@ def _play(settings: Settings, options: Options) -> Result:
             raise
 
 
-def _report(settings: Settings, last_day: str) -> Path:
+def _write_report(settings: Settings, last_day: str) -> Path:
     """Write the report as of the end of the log's last day, before the live traffic."""
     end = datetime.fromisoformat(last_day).replace(tzinfo=UTC) + timedelta(days=1)
     file = settings.home / "report.html"

@@ -1,6 +1,6 @@
 """`kairos dlq`: dead letters, with their reasons.
 
-A dead letter's ID is its place in the topic: PARTITION-OFFSET.
+A dead letter's ID is its position in the topic: PARTITION-OFFSET.
 """
 
 from typing import Annotated, Any
@@ -103,7 +103,7 @@ def _id(stored_record: StoredRecord) -> str:
 
 
 def _original(letter: DeadLetterRecord) -> Any:
-    """Return the record; else the text or JSON as posted; else its bytes in hexadecimal."""
+    """Return the decoded record; else its bytes as JSON, as a text, or in hexadecimal."""
     if letter.value is None:
         return None
     record = open_codec(Settings()).decode(letter.topic, letter.value)

@@ -20,21 +20,28 @@ from pipeline.settings import Settings
 
 @dataclass(frozen=True)
 class RolloutResult:
-    """Number of `filled` parts of profiles, and of `evaluated` profiles."""
+    """Counts of a rollout.
+
+    `filled`: parts of profiles that were back-filled; `evaluated`: profiles that are evaluated by
+    the configuration, those that it does not affect included.
+    """
 
     filled: int = 0
     evaluated: int = 0
 
 
-def roll_out(settings: Settings, log: ConfigurationLog, *, every: bool) -> RolloutResult:
+def roll_out(settings: Settings, log: ConfigurationLog, *, all_profiles: bool) -> RolloutResult:
     """Back-fill the newest configuration's new aggregates, and evaluate the profiles by it.
 
-    Profiles that it does not affect are skipped, unless `every`.
+    Profiles that it does not affect are skipped, unless `all_profiles`.
     """
     records = Records.of(settings)
     if not are_stages_running(settings.kafka()):
-        err.print("the stages do not run: no metric is back-filled, and profiles are evaluated as")
-        err.print("their interactions come; apply the configuration again once the stages run")
+        err.print(
+            "the stages do not run: no metric is back-filled, and profiles are evaluated as their "
+            "interactions come; apply the configuration again once the stages run",
+            soft_wrap=True,
+        )
         return RolloutResult()
     versions = usable_versions(log)
     config = versions[-1].config
@@ -47,7 +54,7 @@ def roll_out(settings: Settings, log: ConfigurationLog, *, every: bool) -> Rollo
             profile_count = len(people)
             task = bar.add_task("evaluating profiles", total=profile_count)
             affected_profiles = AffectedProfiles(versions)
-            targets = people if every else filter(affected_profiles.has, people)
+            targets = people if all_profiles else filter(affected_profiles.has, people)
             reevaluate(records, targets, config.digest, _reporter(bar, task))
             bar.update(task, completed=profile_count)
     return RolloutResult(filled_parts, profile_count)

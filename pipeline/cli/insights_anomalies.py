@@ -113,7 +113,10 @@ def anomalies(  # noqa: PLR0913 - a command's options
 
 
 def find_overview(log: EventLog, goal: str | None, seed: int) -> SeriesOverview | None:
-    """Return incidents, trends and forecasts of the events; None without a whole day."""
+    """Return incidents, trends and forecasts of the events; None without a whole day.
+
+    Prints a note on stderr if the goal does not occur, or too rarely.
+    """
     series = daily_series(log, goal)
     if goal is not None and series and not any(daily.step == goal for daily in series):
         err.print(plain(f"{log.file}: there is no event {goal!r}, or too few"), soft_wrap=True)

@@ -235,7 +235,7 @@ def attribution(  # noqa: PLR0913 - a command's options
     with open_engine(engine, memory, spill) as queries:
         lifts, result = _credit(inputs, question, queries)
     if json:
-        print_json(_plain(result, question.touches, lifts))
+        print_json(_answer_fields(result, question.touches, lifts))
     else:
         _print_attribution(result, question, lifts)
 
@@ -298,20 +298,20 @@ def _order(text: str) -> Order:
     raise typer.BadParameter(f"--order {text}: is none of {', '.join(map(str, ORDERS))}, {AUTO}")
 
 
-def _plain(
+def _answer_fields(
     result: AttributionAnswer, touches: TouchOptions, lifts: tuple[Lift, ...] | None
 ) -> dict[str, Any]:
     """Return the answer for JSON: for aggregated paths the attribution alone, for touches also its
     support, for messages also the measured lift."""
-    plain: dict[str, Any] = msgspec.to_builtins(result.attribution)
+    fields: dict[str, Any] = msgspec.to_builtins(result.attribution)
     if result.support is not None:
-        plain["credit"] = result.scope
-        plain["unit"] = touches.unit
-        plain["support"] = result.support
+        fields["credit"] = result.scope
+        fields["unit"] = touches.unit
+        fields["support"] = result.support
     if lifts is not None:
-        plain["note"] = _CREDIT_NOT_CAUSE
-        plain["measured"] = lifts
-    return plain
+        fields["note"] = _CREDIT_NOT_CAUSE
+        fields["measured"] = lifts
+    return fields
 
 
 def _print_attribution(

@@ -84,7 +84,7 @@ def load_statistics(
     period: Period,
     campaigns: Iterable[Campaign],
 ) -> CampaignStatistics:
-    """Load the facts and goals into the queries and return their statistics."""
+    """Load the facts and goals into the engine, and return the statistics of the campaigns."""
     support = load_facts(queries, folder, period)
     goals = campaign_goals(campaigns)
     load_goals(queries, [goal for goal in goals if isinstance(goal, CampaignGoal)])
@@ -176,7 +176,7 @@ def _scope(lift: Lift) -> str:
 
 
 def difference_words(difference: Difference | None) -> str:
-    """Return a difference of shares with its interval."""
+    """Return a difference of shares as text, with its interval if there is one; "" for None."""
     if difference is None:
         return ""
     if difference.low is None or difference.high is None:

@@ -107,17 +107,17 @@ def journeys(  # noqa: PLR0913 - a command's options
     for words in comparison.unseen:
         err.print(plain(f"{plan_file}: {words}"), soft_wrap=True)
     if json:
-        print_json(_plain(result, journey_parts))
+        print_json(_result_fields(result, journey_parts))
         return
     _print_conformance(journey.journey, result)
     if journey_parts is not None:
         _print_details(journey_parts)
 
 
-def _plain(result: Conformance, details: JourneyDetails | None) -> dict[str, Any]:
+def _result_fields(result: Conformance, details: JourneyDetails | None) -> dict[str, Any]:
     """Return the result for JSON, with the details where they were asked for."""
-    plain_result: dict[str, Any] = msgspec.to_builtins(result)
-    return plain_result if details is None else {**plain_result, "details": details}
+    fields: dict[str, Any] = msgspec.to_builtins(result)
+    return fields if details is None else {**fields, "details": details}
 
 
 def _print_conformance(name: str, result: Conformance) -> None:
@@ -152,7 +152,10 @@ def _print_conformance(name: str, result: Conformance) -> None:
     print_table(
         "Dropped after",
         ["step", "cases", "share of all"],
-        [(off.after or _NO_STEP, off.cases, f"{off.share:.1%}") for off in result.drop_offs],
+        [
+            (drop_off.after or _NO_STEP, drop_off.cases, f"{drop_off.share:.1%}")
+            for drop_off in result.drop_offs
+        ],
     )
 
 
@@ -209,9 +212,7 @@ def _print_flows(details: JourneyDetails) -> None:
     )
     if rest := details.flows[_MAX_ROWS:]:
         cases = sum(flow.cases for flow in rest)
-        out.print(
-            f"{len(rest):,} more transitions of {cases:,} cases are not shown; none is a drop-off"
-        )
+        out.print(f"... and {len(rest):,} more transitions of {cases:,} cases: --json has them all")
 
 
 def _curve_row(name: str, curve: ConversionCurve) -> tuple[str, int, str, str, str]:
@@ -279,8 +280,9 @@ def _show_discovery(
         ],
     )
     if rest := discovery.paths[_MAX_ROWS:]:
-        count, of = len(rest) + discovery.cut_paths, sum(path.journeys for path in rest)
-        out.print(f"... and {count:,} more paths of {of + discovery.cut_journeys:,} journeys")
+        path_count = len(rest) + discovery.cut_paths
+        journey_count = sum(path.journeys for path in rest) + discovery.cut_journeys
+        out.print(f"... and {path_count:,} more paths of {journey_count:,} journeys")
     out.print(
         f"{discovery.converted:,} converted, {discovery.dropped:,} did not, "
         f"{discovery.unfinished:,} are unfinished."

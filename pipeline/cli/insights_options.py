@@ -102,7 +102,7 @@ def open_engine(
     engine: str, memory: str | None = None, spill: Path | None = None
 ) -> Iterator[Queries]:
     """Open an engine of queries by its name, within the limits of the command's options, or else of
-    the settings; for Spark, set JAVA_HOME where it is not set."""
+    the settings; for Spark, set JAVA_HOME where it is not set. Raises BadParameter."""
     name = require_choice("--engine", engine, ENGINES)
     settings = Settings()
     if name == "spark" and "JAVA_HOME" not in os.environ:

@@ -177,7 +177,7 @@ def recommendations(  # noqa: PLR0913 - a command's options
         raise typer.BadParameter(f"--drafts {drafts}: exists already")
     tables = _Tables(events, prompts, topics, _GoalOrder.of(goal, window, order_of or []))
     with open_engine(engine, memory) as queries:
-        question = _question(queries, tables, plan, options, lang.language)
+        question = _load_question(queries, tables, plan, options, lang.language)
     result = recommend(question)
     if drafts is not None:
         _write_drafts(DraftSources(config, plan_file), result, drafts)
@@ -248,30 +248,30 @@ class _Tables:
     order: _GoalOrder | None
 
 
-def _question(
+def _load_question(
     queries: Queries, tables: _Tables, plan: _Plan, options: PromptOptions, language: Language
 ) -> RecommendationQuestion:
     """Read the data. Raises BadParameter for options that do not go together."""
     if tables.order is not None and (plan.file or tables.topics):
         raise typer.BadParameter(_GOAL_OPTIONS)
     if tables.topics is None:
-        question = _question_of_tables(queries, tables, plan, options)
+        question = _load_table_question(queries, tables, plan, options)
     else:
         if tables.events or tables.prompts or options.adjust:
             raise typer.BadParameter(_TOPIC_OPTIONS)
-        question = _question_of_topics(queries, tables.topics, plan, options)
+        question = _load_topic_question(queries, tables.topics, plan, options)
     if count := question.prompts.foreign_prompts:
         err.print(f"{count:,} prompts belong to no step of the journey, and are left out")
     return replace(question, language=language)
 
 
-def _question_of_topics(
+def _load_topic_question(
     queries: Queries, topics: Path, plan: _Plan, options: PromptOptions
 ) -> RecommendationQuestion:
     if plan.journey is None or plan.file is None:
         raise typer.BadParameter(_TOPIC_OPTIONS)
     log = load_topic_events(queries, topics, None, None)
-    steps, journey_choices = _steps(log, plan, options.weighing)
+    steps, journey_choices = _load_steps(log, plan, options.weighing)
     load_decision_prompts(queries, topics, plan.journey, plan.file)
     prompts = follow_prompts(log, topics, options, steps)
     return RecommendationQuestion(
@@ -279,14 +279,14 @@ def _question_of_topics(
     )
 
 
-def _question_of_tables(
+def _load_table_question(
     queries: Queries, tables: _Tables, plan: _Plan, options: PromptOptions
 ) -> RecommendationQuestion:
     if tables.events is None or tables.prompts is None:
         raise typer.BadParameter("give --events FILE and --prompts FILE, or --topics DIR")
     weighing, goal_journey = options.weighing, None
     log = read_events(queries, tables.events, EventOptions(zone=options.zone))
-    steps, journey_choices = _steps(log, plan, weighing)
+    steps, journey_choices = _load_steps(log, plan, weighing)
     if tables.order is not None:
         order = tables.order
         goal_journey = implied_journey(log, order.goal, order.window, order.events)
@@ -297,7 +297,7 @@ def _question_of_tables(
     )
 
 
-def _steps(
+def _load_steps(
     log: EventLog, plan: _Plan, weighing: ResultWeights
 ) -> tuple[dict[str, str] | None, list[ChoiceRows]]:
     """Load the events that reach a step; return the names of steps, and the journey's choices."""

@@ -126,7 +126,7 @@ def write_report(question: ReportQuestion, queries: Queries, file: Path) -> Repo
 
 
 def usual_goal(campaigns: Sequence[Campaign]) -> str | None:
-    """Return the event that is the goal of most campaigns; None where none is one event."""
+    """Return the event that is the goal of most campaigns; None: no goal is a single event."""
     conditions: list[Any] = [
         campaign.goal.when for campaign in campaigns if campaign.goal is not None
     ]

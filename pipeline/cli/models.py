@@ -73,7 +73,7 @@ def list_models(folder: FolderOption = None, json: JsonOption = False) -> None:
     settings = Settings()
     versions_in_force = _versions_in_force(settings)
     entries = [
-        _listed_model(model.manifest, versions_in_force) for model in _models(settings, folder)
+        _listed_model(model.manifest, versions_in_force) for model in _load_models(settings, folder)
     ]
     if json:
         print_json(entries)
@@ -144,7 +144,7 @@ def promote(
 
 @app.command()
 def rollback(name: NameArgument, json: JsonOption = False) -> None:
-    """Restore the version that was in force before; the first version is withdrawn."""
+    """Restore the version that was in force before; if there is none, withdraw the model."""
     try:
         restored_version = _registry(Settings()).roll_back(name, getpass.getuser())
     except (LookupError, ValueError, LearningLogError) as error:
@@ -203,7 +203,7 @@ def _print_change(change: ModelChange, json: bool) -> None:
 def _listed_model(
     manifest: ModelManifest, versions_in_force: dict[str, ModelVersion] | None
 ) -> ListedModel:
-    in_force = None if versions_in_force is None else versions_in_force.get(manifest.name)
+    promoted_version = None if versions_in_force is None else versions_in_force.get(manifest.name)
     return ListedModel(
         name=manifest.name,
         version=manifest.version,
@@ -215,22 +215,22 @@ def _listed_model(
         calibration_error=manifest.metrics.calibration_error,
         in_force=None
         if versions_in_force is None
-        else in_force is not None and in_force.version == manifest.version,
+        else promoted_version is not None and promoted_version.version == manifest.version,
     )
 
 
-def _models(settings: Settings, folder: Path | None) -> list[StoredModel]:
+def _load_models(settings: Settings, folder: Path | None) -> list[StoredModel]:
     """Return the models of the folder, and report damaged ones on stderr."""
     if folder is not None and not folder.is_dir():
         fail(f"{folder}: there is no such folder of models")
-    place = folder or settings.home / "models"
-    for damage in find_model_damage(place):
+    model_folder = folder or settings.home / "models"
+    for damage in find_model_damage(model_folder):
         err.print(plain(damage), soft_wrap=True)
-    return list(read_models(place))
+    return list(read_models(model_folder))
 
 
 def _find(settings: Settings, folder: Path | None, name: str, version: int | None) -> StoredModel:
-    stored_models = _models(settings, folder)
+    stored_models = _load_models(settings, folder)
     versions = [model for model in stored_models if model.manifest.name == name]
     matches = [model for model in versions if version in (None, model.manifest.version)]
     if not matches:

@@ -20,7 +20,7 @@ _MIN_COVERAGE: Final = 0.9
 _MAX_ROWS: Final = 30
 
 
-def worth_by_log(
+def estimate_worth_from_log(
     topics: Path | None, replays: Replays, campaigns: Iterable[Campaign], period: Period
 ) -> PolicyWorth:
     """Estimate the worth of a replay's decisions by the topics in a folder, or by those of this
@@ -64,8 +64,8 @@ def print_worth(worth: PolicyWorth) -> None:
     )
     if worth.covered is not None and worth.covered < _MIN_COVERAGE:
         err.print(
-            f"Only {worth.covered:.0%} of its choices were ever made by chance: the gain is a "
-            "guess for the others."
+            f"Only {worth.covered:.0%} of the other configuration's choices were ever made by "
+            "chance: the gain of the remaining ones is a guess."
         )
 
 
@@ -79,11 +79,11 @@ def _print_gains(worth: PolicyWorth) -> None:
                 for segment in worth.segments[:_MAX_ROWS]
             ],
         )
-    for by, gains in (("offer", worth.offers), ("channel", worth.channels)):
+    for dimension, gains in (("offer", worth.offers), ("channel", worth.channels)):
         if any(gain.gain.value for gain in gains):
             print_table(
-                f"Gain in all slots by {by}: what its own messages earn more or less",
-                [by, "messages now", "then", "gain", "95 %"],
+                f"Gain in all slots by {dimension}: what its own messages earn more or less",
+                [dimension, "messages now", "then", "gain", "95 %"],
                 [_message_row(gain) for gain in gains[:_MAX_ROWS]],
             )
 
@@ -106,7 +106,8 @@ def _cells(estimate: Estimate | None) -> tuple[str, str]:
 
 def _left_out(worth: PolicyWorth) -> str:
     return (
-        f"left out: {worth.undrawn:,} slots that it changes without a randomised choice, "
+        f"left out: {worth.undrawn:,} slots that the other configuration changes without a "
+        "randomised choice, "
         f"{worth.unfinished:,} whose goals may still be reached, {worth.unplayed:,} of decisions "
         "that are missing in the log of interactions."
     )

@@ -78,7 +78,7 @@ def run(
         fail("no configuration was applied yet: `kairos config apply DIR`")
     identifier = _identifier(person, config)
     placements = _requested_placements(config, channel, placement)
-    interaction = _with_request(_interaction(event, identifier, channel, config), placements)
+    interaction = _with_request(_read_interaction(event, identifier, channel, config), placements)
     explanation = _preview(settings, config, interaction, lang)
     if json:
         print_json(explanation)
@@ -88,12 +88,12 @@ def run(
 
 def _identifier(text: str, config: Configuration) -> Identifier:
     try:
-        normal = config.identity.normalise(Identifier.parse(text))
+        normal_identifier = config.identity.normalise(Identifier.parse(text))
     except ValueError as error:
         raise typer.BadParameter(f"{error}, for example email:ada@example.com") from error
-    if isinstance(normal, str):
-        raise typer.BadParameter(normal)
-    return normal
+    if isinstance(normal_identifier, str):
+        raise typer.BadParameter(normal_identifier)
+    return normal_identifier
 
 
 def _requested_placements(
@@ -115,7 +115,7 @@ def _requested_placements(
     return tuple(placements or available)
 
 
-def _interaction(
+def _read_interaction(
     file: Path | None, identifier: Identifier, channel: str | None, config: Configuration
 ) -> Interaction:
     received_at = now_ms()

@@ -174,10 +174,10 @@ def _identifier(text: str, settings: Settings) -> Identifier:
         identifier = Identifier.parse(text)
     except ValueError as error:
         raise typer.BadParameter(f"{error}, for example email:ada@example.com") from error
-    normal = _configuration(settings).identity.normalise(identifier)
-    if isinstance(normal, str):
-        raise typer.BadParameter(normal)
-    return normal
+    normal_identifier = _configuration(settings).identity.normalise(identifier)
+    if isinstance(normal_identifier, str):
+        raise typer.BadParameter(normal_identifier)
+    return normal_identifier
 
 
 def _configuration(settings: Settings) -> Configuration:

@@ -11,7 +11,7 @@ from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 from pipeline.adapters.clock import now_ms
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
 from pipeline.cli.plain import plain
-from pipeline.cli.policy_worth import print_worth, worth_by_log
+from pipeline.cli.policy_worth import estimate_worth_from_log, print_worth
 from pipeline.cli.progress_bar import progress_bar
 from pipeline.cli.times import optional_ms
 from pipeline.home.load_rules import load_rules
@@ -83,7 +83,7 @@ def run(  # noqa: PLR0913 - one for each option
     the record's own time: when an interaction was received, a decision made, a profile updated.
 
     Fields are typed columns, nested records structs; fields with several types (properties, traits)
-    are JSON text. kafka_partition, kafka_offset, kafka_at, kafka_key give a record's place;
+    are JSON text. kafka_partition, kafka_offset, kafka_at, kafka_key give a record's position;
     kafka_tombstone marks deletions, kafka_error bytes that cannot be decoded.
 
     With --what-if all interactions of the topic are decided on again, without writing to any topic:
@@ -95,20 +95,20 @@ def run(  # noqa: PLR0913 - one for each option
     whereas live partitions spend leases of it: where one ran short, the number of decisions of the
     configuration in force that differ from the live ones is printed.
     """
-    begin_ms = optional_ms(since)
+    start_ms = optional_ms(since)
     end_ms = optional_ms(until)
-    if begin_ms is not None and end_ms is not None and begin_ms >= end_ms:
+    if start_ms is not None and end_ms is not None and start_ms >= end_ms:
         raise typer.BadParameter(f"--from {since} is not before --to {until}")
     if (topic is None) == (other is None):
         raise typer.BadParameter("give either --topic or --what-if")
     if offsets and (since or until or other):
         raise typer.BadParameter("--offsets goes with --topic, without --from and --to")
     if other is not None:
-        time_range = TimeRange(begin_ms, now_ms() if end_ms is None else end_ms)
-        _what_if(other, time_range, folder, json)
+        time_range = TimeRange(start_ms, now_ms() if end_ms is None else end_ms)
+        _compare(other, time_range, folder, json)
     else:
         offset_ranges = _offsets(offsets) if offsets else None
-        _replay(Selection(topic or "", begin_ms, end_ms, offset_ranges), folder, json)
+        _replay(Selection(topic or "", start_ms, end_ms, offset_ranges), folder, json)
 
 
 def _replay(selection: Selection, folder: Path, json: bool) -> None:
@@ -126,34 +126,36 @@ def _replay(selection: Selection, folder: Path, json: bool) -> None:
         _print(report, folder)
 
 
-def _what_if(other: Path, time_range: TimeRange, folder: Path, json: bool) -> None:
+def _compare(other: Path, time_range: TimeRange, folder: Path, json: bool) -> None:
     settings = Settings()
-    before = load_rules(ensure_configuration(settings), settings)
-    after = load_folder_rules(other, settings)
+    current_rules = load_rules(ensure_configuration(settings), settings)
+    other_rules = load_folder_rules(other, settings)
     with progress_bar() as bar:
         task = bar.add_task("deciding", total=None)
         records = Records.of(settings)
         report = compare_configurations(
             records,
-            before,
-            after,
+            current_rules,
+            other_rules,
             time_range,
             folder,
             lambda count: bar.update(task, completed=count),
         )
-    report = replace(report, worth=_worth(after, folder, time_range))
+    report = replace(report, worth=_estimate_worth(other_rules, folder, time_range))
     if json:
         print_json(report)
     else:
         _print_what_if(report, folder)
 
 
-def _worth(after: Rules, folder: Path, time_range: TimeRange) -> PolicyWorth | None:
-    """Return the worth of the other configuration; None before the first decision."""
-    own, other = (folder / side / "decisions.parquet" for side in (BEFORE, AFTER))
+def _estimate_worth(other_rules: Rules, folder: Path, time_range: TimeRange) -> PolicyWorth | None:
+    """Estimate the worth of the other configuration; None, after a message, if that fails."""
+    current_file, other_file = (folder / side / "decisions.parquet" for side in (BEFORE, AFTER))
     period = Period(time_range.since, time_range.until)
     try:
-        return worth_by_log(None, Replays(other, own), after.config.bundle.campaigns, period)
+        return estimate_worth_from_log(
+            None, Replays(other_file, current_file), other_rules.config.bundle.campaigns, period
+        )
     except TableError as error:
         err.print(plain(f"The worth is not known: {error}"), soft_wrap=True)
         return None
@@ -176,8 +178,10 @@ def _print_what_if(report: WhatIfReport, folder: Path) -> None:
         )
     if report.live is not None:
         _print_live(report.live)
-    same = "all the same" if report.identical else f"{report.changed_slots:,} slots changed"
-    out.print(plain(f"{report.interactions:,} interactions: {same}; see {folder}"), soft_wrap=True)
+    comparison = "all the same" if report.identical else f"{report.changed_slots:,} slots changed"
+    out.print(
+        plain(f"{report.interactions:,} interactions: {comparison}; see {folder}"), soft_wrap=True
+    )
     if report.worth is not None:
         print_worth(report.worth)
 
@@ -198,12 +202,12 @@ def _offsets(ranges: list[str]) -> dict[int, tuple[int, int]]:
         parts = _OFFSETS.fullmatch(text)
         if parts is None:
             raise typer.BadParameter(f"{text!r} is not PARTITION:FROM-TO, such as 0:100-200")
-        partition, first, last = map(int, parts.groups())
-        if first >= last:
-            raise typer.BadParameter(f"{text}: {first} is not before {last}")
+        partition, start, end = map(int, parts.groups())
+        if start >= end:
+            raise typer.BadParameter(f"{text}: {start} is not before {end}")
         if partition in ranges_by_partition:
             raise typer.BadParameter(f"{text}: partition {partition} is given twice")
-        ranges_by_partition[partition] = (first, last)
+        ranges_by_partition[partition] = (start, end)
     return ranges_by_partition
 
 
@@ -214,11 +218,11 @@ def _print(report: ReplayReport, folder: Path) -> None:
             err.print(f"partition {partition.partition}: {warning}", soft_wrap=True)
     if report.unreadable:
         err.print(f"{report.unreadable:,} are no records of the topic: see kafka_error")
-    outside = f", {report.left_out:,} out of the time asked for" if report.left_out else ""
+    left_out_note = f", {report.left_out:,} out of the time asked for" if report.left_out else ""
     out.print(
         plain(
             f"{report.records:,} records of {report.topic} in {report.files:,} files in {folder}"
-            f"{outside}"
+            f"{left_out_note}"
         ),
         soft_wrap=True,
     )

@@ -71,7 +71,7 @@ def _print_outdated(variables: Iterable[str]) -> None:
 
 def _effect(settings: Settings) -> RolloutResult:
     with open_configuration_log(settings.kafka(), open_codec(settings)) as log:
-        return roll_out(settings, log, every=False)
+        return roll_out(settings, log, all_profiles=False)
 
 
 def _print_progress(line: str) -> None:

@@ -149,7 +149,7 @@ class _DemoRun:
             until=played_days[-1].date.isoformat(),
             events=script.event_count(played_days),
             seconds=seconds,
-            repeated_mails=mailbox.repeats,
+            repeated_mails=mailbox.repeat_count,
             defaulted=shop.default_count,
             summary=summarise(records, channels, script.event_ids(played_days)),
             latency=traffic.measure(records, since_ms, channels),

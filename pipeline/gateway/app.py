@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pipeline.adapters.signed_links import CLICK, OPEN, PREFERENCES, PROVIDERS
+from pipeline.adapters.signed_links import CLICK_PATH, OPEN_PATH, PREFERENCES_PATH, PROVIDERS_PATH
 from pipeline.gateway.collect import Endpoint, accept_batch, message_endpoint
 from pipeline.gateway.cors import add_headers, answer_preflight
 from pipeline.gateway.coupon_book import CouponDesk
@@ -89,12 +89,12 @@ def create_app(
             *script_routes(),
             _route("GET", _PROFILES_PATH, profiles.read, gateway),
             _route("DELETE", _PROFILES_PATH, profiles.erase, gateway),
-            _route("GET", PREFERENCES, show_preferences, gateway),
-            _route("POST", PREFERENCES, save_preferences, gateway),
-            _route("POST", f"{PROVIDERS}/email", take_returned_mail, gateway),
-            _route("POST", f"{PROVIDERS}/{{name}}", take_callback, gateway),
-            _route("GET", CLICK, follow_link, gateway),
-            _route("GET", OPEN, show_picture, gateway),
+            _route("GET", PREFERENCES_PATH, show_preferences, gateway),
+            _route("POST", PREFERENCES_PATH, save_preferences, gateway),
+            _route("POST", f"{PROVIDERS_PATH}/email", take_returned_mail, gateway),
+            _route("POST", f"{PROVIDERS_PATH}/{{name}}", take_callback, gateway),
+            _route("GET", CLICK_PATH, follow_link, gateway),
+            _route("GET", OPEN_PATH, show_picture, gateway),
             *registry_routes(gateway, gateway.codec.versions),
             *_health_routes(gateway, readiness),
             Route("/openapi.json", _constant_handler(openapi_document())),

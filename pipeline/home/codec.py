@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from pipeline.adapters.avro import Codec, recorded_versions
-from pipeline.adapters.avro.confluent import register_schemas, registry_client, with_registry_ids
+from pipeline.adapters.avro.confluent import look_up_versions, register_schemas, registry_client
 from pipeline.settings import Settings
 
 
@@ -15,7 +15,7 @@ def open_codec(settings: Settings) -> Codec:
     if settings.schema_registry_url is None:
         return Codec(recorded_versions())
     with registry_client(settings.schema_registry_url) as client:
-        return Codec(with_registry_ids(client))
+        return Codec(look_up_versions(client))
 
 
 def register(settings: Settings, channels: Iterable[str]) -> None:

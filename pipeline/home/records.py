@@ -7,7 +7,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from pipeline.adapters.avro import Codec
-from pipeline.adapters.snapshots import FROM_THE_BEGINNING, StoredRecord, scan
+from pipeline.adapters.snapshots import NO_START_OFFSETS, StoredRecord, scan
 from pipeline.home.codec import open_codec
 from pipeline.settings import Settings
 
@@ -31,7 +31,7 @@ class Records:
         topic: str,
         kind: type[T],
         is_wanted: Callable[[StoredRecord], bool] = lambda _: True,
-        start: Mapping[int, int] = FROM_THE_BEGINNING,
+        start: Mapping[int, int] = NO_START_OFFSETS,
     ) -> Iterator[tuple[StoredRecord, T]]:
         """Yield the records for which `is_wanted`, called before decoding, returns True, in the
         order of each partition.

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import pyarrow as pa
 
-from pipeline.adapters.parquet_table import TableRow, open_table
+from pipeline.adapters.parquet_table import ParquetRow, open_table
 from pipeline.conditions.tree import is_hidden
 from pipeline.config.model import TraitDefinition
 from pipeline.config.names import BUILT_IN_TRAITS, approximate_trait, is_address, since_trait
@@ -63,7 +63,7 @@ def export_all(
                 identifiers.add(row)
             for row in _members(person):
                 memberships.add(row)
-    return ExportCounts(profiles.rows, identifiers.rows, memberships.rows)
+    return ExportCounts(profiles.row_count, identifiers.row_count, memberships.row_count)
 
 
 def metric_names(definitions: Iterable[TraitDefinition]) -> Iterator[str]:
@@ -74,7 +74,7 @@ def metric_names(definitions: Iterable[TraitDefinition]) -> Iterator[str]:
             yield from (trait.name, approximate_trait(trait.name), since_trait(trait.name))
 
 
-def _profile(profile: Profile, metrics: frozenset[str]) -> TableRow:
+def _profile(profile: Profile, metrics: frozenset[str]) -> ParquetRow:
     traits = {name: value for name, value in profile.traits.items() if _is_shown(name)}
     return {
         "profile_id": profile.profile_id,
@@ -92,7 +92,7 @@ def _json(traits: Mapping[str, FactValue]) -> str:
     return msgspec.json.encode(traits).decode()
 
 
-def _identifiers(profile: Profile) -> Iterator[TableRow]:
+def _identifiers(profile: Profile) -> Iterator[ParquetRow]:
     for identifier in map(Identifier.parse, profile.identifiers):
         yield {
             "profile_id": profile.profile_id,
@@ -101,7 +101,7 @@ def _identifiers(profile: Profile) -> Iterator[TableRow]:
         }
 
 
-def _members(person: MemberProfile) -> Iterator[TableRow]:
+def _members(person: MemberProfile) -> Iterator[ParquetRow]:
     for segment, entered_at in sorted(person.members.items()):
         key = person.profile.profile_id
         yield {"profile_id": key, "segment": segment, "entered_at": entered_at}

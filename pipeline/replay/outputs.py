@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 import pyarrow as pa
 from msgspec.structs import asdict
 
-from pipeline.adapters.parquet_table import ParquetTable, TableRow, open_table
+from pipeline.adapters.parquet_table import ParquetRow, ParquetTable, open_table
 from pipeline.model.decision import Action, Decision, SlotChances
 from pipeline.model.fingerprint import Fingerprint
 from pipeline.model.interaction import Interaction
@@ -139,11 +139,11 @@ class OutputTables:
         return self._open_files.enter_context(open_table(self._folder / f"{name}.parquet", schema))
 
 
-def _row(record: Any, schema: pa.Schema) -> TableRow:
+def _row(record: Any, schema: pa.Schema) -> ParquetRow:
     return {name: getattr(record, name, None) for name in schema.names}
 
 
-def _slot_rows(decision: Decision, members: tuple[str, ...]) -> Iterator[TableRow]:
+def _slot_rows(decision: Decision, members: tuple[str, ...]) -> Iterator[ParquetRow]:
     common_fields = {
         "decision_id": decision.decision_id,
         "event_id": decision.event_id,

@@ -210,7 +210,7 @@ class _Side:
         return SideReport(
             self._digest,
             len(self.tables.fingerprint),
-            self.tables.actions.rows,
+            self.tables.actions.row_count,
             self.player.outcomes_left_out,
             self.tables.fingerprint.hexdigest(),
             self.tables.short_decisions,

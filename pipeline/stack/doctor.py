@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from pipeline.adapters.avro import RegistryError
 from pipeline.adapters.broker.jars import pinned_jars
-from pipeline.adapters.broker.java import MINIMUM_MAJOR, find_java
+from pipeline.adapters.broker.java import MIN_MAJOR, find_java
 from pipeline.adapters.broker.options import BrokerError
 from pipeline.adapters.broker.ports import is_free
 from pipeline.adapters.budget_log import read_budgets
@@ -102,7 +102,7 @@ def _check_java(settings: Settings) -> Iterator[Finding]:
     try:
         java = find_java(settings.java_home)
     except BrokerError as error:
-        yield Finding("java", "bad", f"no Java {MINIMUM_MAJOR} or later", str(error))
+        yield Finding("java", "bad", f"no Java {MIN_MAJOR} or later", str(error))
     else:
         yield Finding("java", "ok", f"{java.version} at {java.executable}")
     cache = settings.cache_dir.absolute() / "maven"

@@ -149,7 +149,7 @@ class Evidence:
                 if entry.value is None:
                     purses.pop(purse_key, None)
                 else:
-                    purses[purse_key] = decode(entry.value).now
+                    purses[purse_key] = decode(entry.value).purse
         return purses
 
     @cached_property

@@ -185,7 +185,7 @@ class _LateFollower(ConfigurationLog):
             self.settings.partitions,
             librdkafka={"log_level": "0"},  # quiet, since the broker may end before its clients
         )
-        return identity.app(Equipment(options, CODEC, rulebook))
+        return identity.create_app(Equipment(options, CODEC, rulebook))
 
 
 async def _run_and_read_stamps(log: _LateFollower) -> list[str]:

@@ -45,7 +45,7 @@ def test_paused_partition_gives_no_record_until_resumed(
         reading.consumer.pause_partitions([TP(source, _PAUSED_PARTITION)])
         _write(bootstrap, source, _EXTRA_COUNT)
         await reading.wait_until(
-            lambda reading: reading.consumer.unprocessed(_PAUSED_PARTITION) == _EXTRA_COUNT
+            lambda reading: reading.consumer.count_unprocessed(_PAUSED_PARTITION) == _EXTRA_COUNT
         )
         await reading.wait_until(
             lambda reading: len(reading.offsets_of(_OTHER_PARTITION)) == _COUNT + _EXTRA_COUNT
@@ -69,7 +69,9 @@ def test_paused_partition_gives_no_record_until_resumed(
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"fetch_batch": 3, "fetch_batches": 2}], ids=["ahead", "polling waits"]
+    "options",
+    [{}, {"max_batch_records": 3, "max_prefetched_batches": 2}],
+    ids=["ahead", "polling waits"],
 )
 def test_pause_amid_reading_lets_only_records_in_flight_through(
     bootstrap: str, prefix: str, source: str, make_reading: _ReadingFactory, options: dict[str, int]

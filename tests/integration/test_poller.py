@@ -31,7 +31,7 @@ _COMMIT_TIMEOUT_S = 1.0
 _LEASE_S = 10
 _ABSENCE_S = 15
 _LONG_SESSION_MS = 45_000
-_LIMITS = PrefetchLimits(5, batches=2, size=1 << 20)
+_LIMITS = PrefetchLimits(5, max_batches=2, max_bytes=1 << 20)
 
 _ASSIGNMENTS = 10
 _REASSIGN_S = 0.02
@@ -76,8 +76,8 @@ class _SlowListener:
 
     async def find_beginnings(self, tps: set[TP]) -> dict[TP, int]:
         assert self.poller is not None
-        assert await self.poller.committed(tps, _REQUEST_S) == {}
-        return {tp: (await self.poller.watermarks(tp, _REQUEST_S))[0] for tp in tps}
+        assert await self.poller.request_committed_offsets(tps, _REQUEST_S) == {}
+        return {tp: (await self.poller.request_watermarks(tp, _REQUEST_S))[0] for tp in tps}
 
     def read_from(self, beginnings: dict[TP, int]) -> None:
         assert self.poller is not None
@@ -203,7 +203,10 @@ class _LeavingListener(_SlowListener):
 
 @pytest.mark.parametrize(
     "limits",
-    [PrefetchLimits(5, batches=2, size=1 << 20), PrefetchLimits(5, batches=100, size=20)],
+    [
+        PrefetchLimits(5, max_batches=2, max_bytes=1 << 20),
+        PrefetchLimits(5, max_batches=100, max_bytes=20),
+    ],
     ids=str,
 )
 def test_reading_resumes_at_its_offset_after_any_number_of_waits(
@@ -229,7 +232,7 @@ def test_uncommitted_partition_is_read_once_over_repeated_assignments(
     produce(bootstrap, topic, [(b"key-%d" % (n % 60), b"%d" % n) for n in range(_RECORDS)])
     options, limits = (
         TransportOptions(bootstrap, prefix, "0"),
-        PrefetchLimits(256, batches=16, size=1 << 20),
+        PrefetchLimits(256, max_batches=16, max_bytes=1 << 20),
     )
     listener = asyncio.run(_run_listener(_HastyListener, options, topic, limits, _EXTRA_WAIT_S))
     assert listener.error is None
@@ -313,7 +316,7 @@ async def _read_first_offsets(options: TransportOptions, topic: str) -> list[int
         while len(listener.offsets) < len(beginnings):
             await _step(poller)
         first_offsets += [offsets[0] for offsets in listener.offsets.values()]
-        while listener.waiting_batch_count < _LIMITS.batches:
+        while listener.waiting_batch_count < _LIMITS.max_batches:
             await _step(poller)
     return first_offsets
 

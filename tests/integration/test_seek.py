@@ -47,10 +47,10 @@ def test_records_read_again_behind_a_commit_are_committed_again(
         reading = Reading(bootstrap, prefix, tmp_path, source)
         reading.go.set()
         await reading.app.start()
-        await reading.wait_until(lambda reading: reading.consumer.unprocessed(0) == 0)
+        await reading.wait_until(lambda reading: reading.consumer.count_unprocessed(0) == 0)
         if seek_offset is not None:
             await reading.consumer.seek(TP(source, 0), seek_offset)
-            await reading.wait_until(lambda reading: reading.consumer.unprocessed(0) == 0)
+            await reading.wait_until(lambda reading: reading.consumer.count_unprocessed(0) == 0)
         await reading.app.stop()
         return reading.offsets
 

@@ -116,10 +116,10 @@ async def _check_lag(app: App, source: str, lag: int) -> None:
     consumer: Any = app.consumer
     await app.start()
     await _eventually(lambda: consumer.lag() == {TP(source, 0): lag})
-    await _eventually(lambda: consumer.unprocessed(0) == lag)
+    await _eventually(lambda: consumer.count_unprocessed(0) == lag)
     release_event.set()
     await _eventually(lambda: consumer.lag() == {TP(source, 0): 0})
-    assert consumer.unprocessed(0) == 0
+    assert consumer.count_unprocessed(0) == 0
     await app.stop()
 
 
@@ -128,12 +128,14 @@ async def _check_no_lag(app: App, source: str) -> None:
     consumer: Any = app.consumer
     await app.start()
     await _eventually(lambda: consumer.lag() == {TP(source, 0): 0})
-    await _eventually(lambda: consumer.unprocessed(0) == 0)
+    await _eventually(lambda: consumer.count_unprocessed(0) == 0)
     await app.stop()
 
 
 async def _check_lag_of_paused_reading(app: App, source: str, bootstrap: str) -> None:
-    app.transport_options = replace(app.transport_options, fetch_batch=10, fetch_batches=2)
+    app.transport_options = replace(
+        app.transport_options, max_batch_records=10, max_prefetched_batches=2
+    )
     release_event = _block_agent(app, source)
     consumer: Any = app.consumer
     await app.start()
@@ -146,10 +148,10 @@ async def _check_lag_of_paused_reading(app: App, source: str, bootstrap: str) ->
             )
         )
         await _eventually(
-            lambda extra_count=extra_count: consumer.unprocessed(0) == _BACKLOG + extra_count
+            lambda extra_count=extra_count: consumer.count_unprocessed(0) == _BACKLOG + extra_count
         )
     release_event.set()
-    await _eventually(lambda: consumer.unprocessed(0) == 0)
+    await _eventually(lambda: consumer.count_unprocessed(0) == 0)
     await app.stop()
 
 

@@ -153,7 +153,7 @@ def test_worker_stopped_during_its_start_exits_cleanly(
 
 @pytest.mark.parametrize(
     ("value_bytes", "limits"),
-    [(4, {"producer_high_water": 100}), (10_240, {"producer_high_water_kib": 1_000})],
+    [(4, {"max_undelivered_records": 100}), (10_240, {"max_undelivered_kib": 1_000})],
     ids=["records", "bytes"],
 )
 def test_pump_waits_for_a_congested_producer(

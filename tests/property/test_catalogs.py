@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pipeline.adapters.catalog_table import with_items
 from pipeline.adapters.config_files import load
-from pipeline.cli.config import doubtful_items
+from pipeline.cli.config import doubtful_item_warnings
 from pipeline.cli.main import build_app
 from pipeline.config.model import Bundle, Catalog, CatalogItem, ItemColumns, ItemRule
 from pipeline.decisioning.explain import explain
@@ -117,7 +117,7 @@ def test_ids_that_differ_in_case_are_two_items_and_a_warning(tmp_path: Path) -> 
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle)
     assert [item.id for item in bundle.catalogs[0].items] == ["a1", "b", "A1"]
-    [warning] = doubtful_items(folder, bundle)
+    [warning] = doubtful_item_warnings(folder, bundle)
     assert str(warning).startswith("products.csv:4:1: sku 'A1' differs only in its case from 'a1'")
     result = CliRunner().invoke(build_app("config"), ["config", "validate", str(folder)])
     assert (result.exit_code, result.stderr) == (0, f"warning: {warning}\n")
@@ -128,7 +128,7 @@ def test_only_a_few_of_many_ids_that_differ_in_case_are_named(tmp_path: Path) ->
     folder = _folder(tmp_path, _HEADER + rows)
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle)
-    warnings = doubtful_items(folder, bundle)
+    warnings = doubtful_item_warnings(folder, bundle)
     assert len(warnings) == 21
     assert warnings[-1].message == "and 10 more such ids"
 

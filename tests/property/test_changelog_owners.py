@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from agents.store.partition import Change, PartitionStore
+from agents.store.partition import PartitionStore, RowChange
 from agents.store.replay import Replay
 from agents.transport.fencing import TAKE_OVER, fencing_headers
 
@@ -26,7 +26,7 @@ _VALUES = st.none() | st.binary(max_size=2)
 @dataclass(frozen=True, slots=True)
 class _Record:
     position: int
-    row: Change
+    row: RowChange
     owner: int | None
 
     def offset(self) -> int:
@@ -61,7 +61,7 @@ class Owners(RuleBasedStateMachine):
             store.close()
         shutil.rmtree(self.path)
 
-    def _append(self, row: Change, owner: int | None) -> None:
+    def _append(self, row: RowChange, owner: int | None) -> None:
         self.log.append(_Record(self.end, row, owner))
         self.end += 1
 
@@ -92,7 +92,7 @@ class Owners(RuleBasedStateMachine):
         store = self.stores[worker]
         replay = self._replay(store)
         assert dict(store.scan()) == self.rows
-        self.owner = replay.owner + 1
+        self.owner = replay.token + 1
         rewritten_rows = replay.rows_to_write_again()
         for row in [(TAKE_OVER, b""), *rewritten_rows]:
             self._append(row, self.owner)

@@ -35,7 +35,7 @@ class _AcknowledgedPartition:
             self.commit()
 
     def commit(self) -> None:
-        offsets = self.progress.committable_offsets()
+        offsets = self.progress.collect_committable_offsets()
         assert (
             self.committed_end
             <= offsets.get(_TP, self.committed_end)

@@ -7,12 +7,12 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.timers import LOST_MS, WINDOW
+from agents.timers import LOST_MS, MAX_IN_FLIGHT
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier
 from tests.support.timer_stage import START_MS, WAIT_MS, TimerStage
 
-_PEOPLE = 2 * WINDOW
+_PEOPLE = 2 * MAX_IN_FLIGHT
 _BACKLOG_LIMIT = 50
 _MINIMUM = 2
 
@@ -21,7 +21,7 @@ _EVENTS = st.one_of(
     st.tuples(st.just("pass"), st.sampled_from([1, WAIT_MS - 1, WAIT_MS])),
     st.tuples(st.just("look"), st.sampled_from([0, 0, 0, _BACKLOG_LIMIT - 1, _BACKLOG_LIMIT])),
     st.tuples(st.just("process"), st.integers(1, 2 * _PEOPLE)),
-    st.tuples(st.just("lose"), st.integers(1, WINDOW)),
+    st.tuples(st.just("lose"), st.integers(1, MAX_IN_FLIGHT)),
     st.tuples(st.just("start"), st.just(0)),
     st.tuples(st.just("assign"), st.just(0)),
 )
@@ -79,11 +79,11 @@ class _History:
         backlog = self.timer_stage.ports.inputs = other_inputs + self.timer_stage.unprocessed_count
         count = self.timer_stage.fire_due_timers(self.now_ms)
         fired_timers = self.timer_stage.firings[self.first_firing :]
-        assert count <= min(WINDOW, max(_BACKLOG_LIMIT - backlog, _MINIMUM))
+        assert count <= min(MAX_IN_FLIGHT, max(_BACKLOG_LIMIT - backlog, _MINIMUM))
         assert self.has_lost or len(set(fired_timers)) == len(fired_timers), "fired twice"
         assert (
             self.has_lost
-            or len(self.timer_stage.armed_timers().intersection(fired_timers)) <= WINDOW
+            or len(self.timer_stage.armed_timers().intersection(fired_timers)) <= MAX_IN_FLIGHT
         )
 
     def _lose_timers(self, maximum: int) -> None:

@@ -72,7 +72,7 @@ def chain(plan: Plan) -> list[App]:
 def _hop(plan: Plan, options: AppOptions, number: int) -> App:
     target = f"{plan.prefix}.{number + 1}"
     app = create_app(f"hop{number}", replace(options, cause_header="cause", outputs=(target,)))
-    table = app.raw_table("counts")
+    table = app.add_raw_table("counts")
 
     @app.agent(app.raw_topic(f"{plan.prefix}.{number}"))
     async def count(stream: Any) -> None:

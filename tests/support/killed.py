@@ -192,7 +192,7 @@ class StageProcess(Sending):
         """Return the amount that the partition may spend, by budget."""
         decoder = msgspec.msgpack.Decoder(PurseRow)
         return {
-            key[1:].decode(): decoder.decode(value).now
+            key[1:].decode(): decoder.decode(value).purse
             for key, value in self._rows[partition].items()
             if key.startswith(PURSE)
         }
@@ -228,7 +228,7 @@ class StageProcess(Sending):
             self.deliver(place, length)
         self.commit()
 
-    def committed(self, topic: str, partition: int) -> int:
+    def committed_offset(self, topic: str, partition: int) -> int:
         return self._logs.committed_offsets[topic, partition]
 
     def partition_of(self, topic: str, key: bytes) -> int:

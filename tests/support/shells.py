@@ -81,7 +81,7 @@ class Rows(Sending):
     async def flush_and_commit(self) -> None:
         self.committed_offsets |= self.committable_offsets
 
-    def committed(self, topic: str, partition: int) -> int:
+    def committed_offset(self, topic: str, partition: int) -> int:
         return self.committed_offsets.get(topic, 0)
 
     def partition_of(self, topic: str, key: bytes) -> int:

@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
 from pipeline.adapters.avro import Codec, recorded_versions
-from pipeline.adapters.avro.confluent import register_schemas, with_registry_ids
+from pipeline.adapters.avro.confluent import look_up_versions, register_schemas
 from pipeline.model.profile import Profile
 from tests.records import example
 
@@ -22,12 +22,12 @@ def client() -> SchemaRegistryClient:
 
 def test_unregistered_schemas_are_unknown(client: SchemaRegistryClient) -> None:
     with pytest.raises(SchemaRegistryError):
-        with_registry_ids(client)
+        look_up_versions(client)
 
 
 def test_every_version_gets_the_registrys_id(client: SchemaRegistryClient) -> None:
     register_schemas(client, channels=[])
-    known_schemas = with_registry_ids(client)
+    known_schemas = look_up_versions(client)
     registered_schemas = [
         client.lookup_schema(
             f"{version.name}-value", Schema(msgspec.json.encode(version.schema).decode(), "AVRO")
@@ -51,15 +51,15 @@ def test_every_topic_has_a_subject(client: SchemaRegistryClient) -> None:
 
 def test_registering_again_changes_nothing(client: SchemaRegistryClient) -> None:
     register_schemas(client, channels=[])
-    versions = with_registry_ids(client)
+    versions = look_up_versions(client)
     register_schemas(client, channels=["web"])
-    assert with_registry_ids(client) == versions
+    assert look_up_versions(client) == versions
     assert client.get_versions("profiles-value") == [1]
 
 
 def test_codec_writes_the_registrys_ids(client: SchemaRegistryClient) -> None:
     register_schemas(client, channels=[])
-    data = Codec(with_registry_ids(client)).encode("profiles", example(Profile))
+    data = Codec(look_up_versions(client)).encode("profiles", example(Profile))
     assert data is not None
     (schema_id,) = struct.unpack(">I", data[1:5])
     registration = client.get_latest_version("profiles-value")

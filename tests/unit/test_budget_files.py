@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
         (_TABLE, "chair,4", "chair,4.5", "stock: '4.5' is not a whole number"),
         (_TABLE, "chair,4", "chair,four", "stock: 'four' is not a number: write 1234.50"),
         (_TABLE, "chair,4", "chair,inf", "is not a number of 0 or more"),
-        (_TABLE, "chair,4", "chair,1e300", "1e+300 is too many: 1,000,000,000 at most"),
+        (_TABLE, "chair,4", "chair,1e300", "1e+300 is too large: 1,000,000,000 at most"),
         (_TABLE, "sku,stock", "sku,", "a column has no name"),
         (_TABLE, "sku,stock", "sku,left", "there is no column 'stock': known: left, sku"),
         (_TABLE, "lamp,3\nchair,4", "lamp,\nchair,", "'stock' is empty in every row: fill it"),

@@ -123,7 +123,7 @@ def _alter_purse(change: Callable[[Purse], Purse]) -> Tampering:
         log = world.logs.records[_CHANGELOG, 0]
         record = next(record for record in reversed(log) if record.key == PURSE + b"prize")
         row = msgspec.msgpack.decode(record.value or b"", type=PurseRow)
-        data = msgspec.msgpack.encode(replace(row, now=change(row.now)))
+        data = msgspec.msgpack.encode(replace(row, purse=change(row.purse)))
         log.append(Record(record.key, data))
 
     return tamper

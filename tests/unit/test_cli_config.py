@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
-from pipeline.cli.config import places_without_reach
+from pipeline.cli.config import unreachable_campaign_warnings
 from pipeline.cli.main import build_app
 from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.reach import CampaignReach
@@ -72,7 +72,7 @@ def test_campaign_that_reaches_nobody_is_named_with_its_line() -> None:
     # `plan` names the campaign, since only the data show its reach.
     reaches = (CampaignReach("loyalty", 0, False), CampaignReach("welcome", 3, False))
     rollout = RolloutPlan("d", True, 7, (), (), (), reaches)
-    [warning] = places_without_reach(_DEMO, rollout)
+    [warning] = unreachable_campaign_warnings(_DEMO, rollout)
     file = _DEMO / "campaigns" / "loyalty.yaml"
     assert warning.file == str(file)
     assert file.read_text().splitlines()[warning.line - 1].startswith("audience:")

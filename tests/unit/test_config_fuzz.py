@@ -35,7 +35,7 @@ def test_any_text_is_a_document_or_is_refused_at_a_place_in_it(text: str) -> Non
     )
     for fault in faults:
         assert fault.message
-        assert 1 <= fault.place[0] <= len(text.splitlines()) + 2
+        assert 1 <= fault.position[0] <= len(text.splitlines()) + 2
 
 
 @settings(max_examples=cases(40), deadline=None)

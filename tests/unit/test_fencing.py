@@ -32,7 +32,7 @@ class _DeliveredRecord:
 
 def _epoch(offsets: list[int]) -> Epoch:
     epoch = Epoch(lambda error, record: None)
-    epoch.outstanding = len(offsets)
+    epoch.outstanding_count = len(offsets)
     for offset in offsets:
         epoch.on_changelog(None, _DeliveredRecord(offset))  # type: ignore[arg-type]
     return epoch

@@ -4,10 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pipeline.cli import insights_journeys
+from pipeline.insights.journey_details import StepFlow
 from tests.support.attribution import write_csv
 from tests.support.journeys import DAY, ONBOARDING, case, write_events, write_journey
 from tests.unit.test_insights_journeys import LATER_EVENT, analyse, funnel, run
@@ -298,6 +301,17 @@ def test_tables_for_people_show_the_details(tmp_path: Path) -> None:
     assert code == 0
     for title in ("Outcomes", "Transitions between steps", "The plan was kept", "Associated with"):
         assert title in output
+
+
+def test_note_on_hidden_transitions_does_not_exclude_drop_offs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown_flows = [StepFlow(f"step {number}", "open", None, 9) for number in range(20)]
+    hidden_flows = [StepFlow("open", None, "dropped", 2), StepFlow("start", "open", None, 1)]
+    journey_parts: Any = SimpleNamespace(flows=(*shown_flows, *hidden_flows))
+    insights_journeys._print_flows(journey_parts)
+    note = "... and 2 more transitions of 3 cases: --json has them all"
+    assert capsys.readouterr().out.splitlines()[-1] == note
 
 
 def test_early_events_are_those_of_the_first_day_without_a_goal(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def _rules_in_force(
     assert later_rules.chooser is not None
     assert first_rules.chooser is not None
     assert later_rules.chooser.snapshot == first_rules.chooser.snapshot
-    return later_rules, book.draws
+    return later_rules, book.may_decide_differently
 
 
 def test_worker_uses_the_file_and_needs_no_learner(folder: Path) -> None:

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from agents.timers import LOST_MS, WINDOW
+from agents.timers import LOST_MS, MAX_IN_FLIGHT
 from pipeline.model.outcome import Outcome
 from tests.support.timer_stage import START_MS, WAIT_MS, TimerStage
 
-_TIMER_COUNT = 3 * WINDOW
+_TIMER_COUNT = 3 * MAX_IN_FLIGHT
 _DUE_MS = START_MS + WAIT_MS + 1_000
 _TICK_MS = 100
 _CONGESTION = 50
@@ -31,7 +31,7 @@ def _fire_at_ticks(timer_stage: TimerStage, count: int, since_ms: int = _DUE_MS)
 
 
 def test_window_of_timers_is_in_flight_and_each_fires_once(timer_stage: TimerStage) -> None:
-    assert _fire_at_ticks(timer_stage, 3) == [WINDOW, 0, 0]
+    assert _fire_at_ticks(timer_stage, 3) == [MAX_IN_FLIGHT, 0, 0]
     timer_stage.process(7)
     assert _fire_at_ticks(timer_stage, 2) == [7, 0]
     while timer_stage.unprocessed_count:
@@ -65,7 +65,7 @@ def test_at_most_a_window_of_timers_is_in_flight_under_a_backlog(
     timer_stage: TimerStage,
 ) -> None:
     timer_stage.ports.inputs = _CONGESTION
-    assert sum(_fire_at_ticks(timer_stage, WINDOW)) == WINDOW
+    assert sum(_fire_at_ticks(timer_stage, MAX_IN_FLIGHT)) == MAX_IN_FLIGHT
 
 
 def test_backlog_reduces_the_timers_fired(timer_stage: TimerStage) -> None:
@@ -81,11 +81,11 @@ def test_no_timer_fires_while_the_backlog_is_unknown(timer_stage: TimerStage) ->
 def test_lost_timer_fires_again_once_there_is_no_backlog(timer_stage: TimerStage) -> None:
     timer_stage.fire_due_timers(_DUE_MS)
     timer_stage.drop_inputs(5)
-    timer_stage.process(WINDOW)
+    timer_stage.process(MAX_IN_FLIGHT)
     late_ms = _DUE_MS + LOST_MS
-    assert _fire_at_ticks(timer_stage, 2) == [WINDOW - 5, 0]
-    timer_stage.process(WINDOW)
-    assert timer_stage.fire_due_timers(late_ms) == WINDOW - 5
+    assert _fire_at_ticks(timer_stage, 2) == [MAX_IN_FLIGHT - 5, 0]
+    timer_stage.process(MAX_IN_FLIGHT)
+    assert timer_stage.fire_due_timers(late_ms) == MAX_IN_FLIGHT - 5
     timer_stage.ports.inputs = 1
     assert timer_stage.fire_due_timers(late_ms + 1) == 0
     timer_stage.ports.inputs = 0
@@ -95,7 +95,7 @@ def test_lost_timer_fires_again_once_there_is_no_backlog(timer_stage: TimerStage
 def test_armed_timers_fire_again_after_a_new_assignment(timer_stage: TimerStage) -> None:
     timer_stage.fire_due_timers(_DUE_MS)
     timer_stage.on_assignment()
-    assert _fire_at_ticks(timer_stage, 2) == [WINDOW, 0]
+    assert _fire_at_ticks(timer_stage, 2) == [MAX_IN_FLIGHT, 0]
 
 
 def test_new_owner_fires_the_timers_that_another_armed(timer_stage: TimerStage) -> None:
@@ -104,7 +104,7 @@ def test_new_owner_fires_the_timers_that_another_armed(timer_stage: TimerStage) 
     assert timer_stage.fire_due_timers(_DUE_MS) == 0
     timer_stage.ports.rows.update(rows)
     timer_stage.on_assignment()
-    assert timer_stage.fire_due_timers(_DUE_MS) == WINDOW
+    assert timer_stage.fire_due_timers(_DUE_MS) == MAX_IN_FLIGHT
 
 
 def test_timers_cleared_by_another_owner_leave_room(timer_stage: TimerStage) -> None:
@@ -121,10 +121,10 @@ def test_timer_whose_step_fails_fires_once(timer_stage: TimerStage) -> None:
     timer_stage.stage = replace(timer_stage.stage, step=fail)
     timer_stage.start()
     timer_stage.fire_due_timers(_DUE_MS)
-    timer_stage.process(WINDOW)
+    timer_stage.process(MAX_IN_FLIGHT)
     timer_stage.on_assignment()
     timer_stage.fire_due_timers(_DUE_MS)
-    assert len(set(timer_stage.firings)) == 2 * WINDOW
+    assert len(set(timer_stage.firings)) == 2 * MAX_IN_FLIGHT
 
 
 def test_stage_may_have_due_timers_from_the_first_one_on(timer_stage: TimerStage) -> None:
@@ -135,7 +135,7 @@ def test_stage_may_have_due_timers_from_the_first_one_on(timer_stage: TimerStage
 
 
 def test_stage_that_lost_its_timers_may_have_due_timers_again(timer_stage: TimerStage) -> None:
-    assert timer_stage.fire_due_timers(_DUE_MS) == WINDOW
-    timer_stage.drop_inputs(WINDOW)
+    assert timer_stage.fire_due_timers(_DUE_MS) == MAX_IN_FLIGHT
+    timer_stage.drop_inputs(MAX_IN_FLIGHT)
     assert timer_stage.may_have_due_timers(_DUE_MS + LOST_MS + 1)
-    assert timer_stage.fire_due_timers(_DUE_MS + LOST_MS + 1) == WINDOW
+    assert timer_stage.fire_due_timers(_DUE_MS + LOST_MS + 1) == MAX_IN_FLIGHT

@@ -31,7 +31,7 @@ def test_stage_metrics_are_documented() -> None:
     stage_metrics.count_outputs((Output("interactions.identified", b"k", b"v"),))
     samples = {
         family.name + ("_total" if family.type == "counter" else ""): set(sample.labels) - {"le"}
-        for family in metrics.FLOWS.collect()
+        for family in metrics.STAGE_COLLECTOR.collect()
         for sample in family.samples
     }
     assert len(samples) == 3
@@ -42,11 +42,11 @@ def test_times_are_counted_as_prometheus_counts_them() -> None:
     # Compared with a histogram of prometheus_client, bounds included.
     registry = CollectorRegistry()
     reference = Histogram(
-        "kairos_stage_spent_seconds", "", ["stage"], buckets=metrics.SECONDS, registry=None
+        "kairos_stage_spent_seconds", "", ["stage"], buckets=metrics.BUCKET_BOUNDS_S, registry=None
     )
-    collector = metrics.FlowCollector()
+    collector = metrics.StageCollector()
     registry.register(collector)
-    seconds = [0.0, 0.0001, 0.00010001, 0.3, 10.0, 11.0, *metrics.SECONDS]
+    seconds = [0.0, 0.0001, 0.00010001, 0.3, 10.0, 11.0, *metrics.BUCKET_BOUNDS_S]
     for second in seconds:
         reference.labels("s").observe(second)
         collector.stage_counts("s").processing_times.observe(second)

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from pipeline.adapters.signed_links import (
-    CLICK,
-    OPEN,
-    PREFERENCES,
+    CLICK_PATH,
+    OPEN_PATH,
+    PREFERENCES_PATH,
     MessageLinks,
     PreferenceLink,
     TrackedLink,
@@ -59,7 +59,7 @@ def _consents(door: Doorway) -> list[dict[str, object]]:
 
 def test_get_shows_the_page_and_changes_nothing(door: Doorway) -> None:
     for method in ("GET", "HEAD"):
-        answer = _request(door, method, PREFERENCES, _token(), BROWSER)
+        answer = _request(door, method, PREFERENCES_PATH, _token(), BROWSER)
         assert answer.status_code == 200
         assert answer.headers["cache-control"] == "no-store"
     assert door.interactions() == []
@@ -82,7 +82,7 @@ def test_get_shows_the_page_and_changes_nothing(door: Doorway) -> None:
 def test_one_click_withdraws_consent_for_channel_and_purpose(
     door: Doorway, headers: dict[str, str], body: bytes
 ) -> None:
-    assert _request(door, "POST", PREFERENCES, _token(), headers, body).status_code == 200
+    assert _request(door, "POST", PREFERENCES_PATH, _token(), headers, body).status_code == 200
     assert _consents(door) == [{"consent.email.marketing": False}]
     [interaction] = door.interactions()
     assert (interaction.kind, interaction.identifiers) == ("identify", (ANA,))
@@ -98,13 +98,13 @@ def test_one_click_withdraws_consent_for_channel_and_purpose(
 )
 def test_choice_becomes_consent(door: Doorway, choice: str, consent: dict[str, bool]) -> None:
     body = f"choice={choice}".encode()
-    assert _request(door, "POST", PREFERENCES, _token(), FORM, body).status_code == 200
+    assert _request(door, "POST", PREFERENCES_PATH, _token(), FORM, body).status_code == 200
     assert _consents(door) == [consent]
 
 
 def test_last_choice_of_several_holds(door: Doorway) -> None:
     for choice in ("stop", "resume", "stop"):
-        _request(door, "POST", PREFERENCES, _token(), FORM, f"choice={choice}".encode())
+        _request(door, "POST", PREFERENCES_PATH, _token(), FORM, f"choice={choice}".encode())
     assert [list(consent.values()) for consent in _consents(door)] == [[False], [True], [False]]
     assert len({interaction.event_id for interaction in door.interactions()}) == 3
 
@@ -114,13 +114,13 @@ def test_last_choice_of_several_holds(door: Doorway) -> None:
 def test_forged_link_is_refused(door: Doorway, method: str, token: str) -> None:
     click_token = LINKS.tracking.sign(TrackedLink("t", "https://shop.example", 0))
     for forgery in (token, click_token, _token()[:-1]):
-        assert _request(door, method, PREFERENCES, forgery, {}).status_code == 400
+        assert _request(door, method, PREFERENCES_PATH, forgery, {}).status_code == 400
     assert door.interactions() == []
 
 
 def test_choice_refused_by_kafka_is_not_confirmed(door: Doorway) -> None:
     door.log.failure = "away"
-    answer = _request(door, "POST", PREFERENCES, _token(), FORM, b"choice=stop")
+    answer = _request(door, "POST", PREFERENCES_PATH, _token(), FORM, b"choice=stop")
     assert answer.status_code == 503
     assert "Saved" not in answer.text
 
@@ -144,7 +144,7 @@ def test_page_is_in_the_language_of_the_customer(
         {"Accept-Language": accepted_languages} if accepted_languages else {"Accept-Language": ""}
     )
     if query_language is None:
-        page = _request(door, "GET", PREFERENCES, _token(), headers).text
+        page = _request(door, "GET", PREFERENCES_PATH, _token(), headers).text
         assert f'<html lang="{language}">' in page
 
 
@@ -158,7 +158,7 @@ class _Tags(HTMLParser):
 
 
 def test_page_needs_no_script_and_escapes_foreign_text(door: Doorway) -> None:
-    page = _request(door, "GET", PREFERENCES, _token("<script>alert(1)</script>"), {})
+    page = _request(door, "GET", PREFERENCES_PATH, _token("<script>alert(1)</script>"), {})
     tags = _Tags()
     tags.feed(page.text)
     names = {tag for tag, _ in tags.elements}
@@ -182,7 +182,7 @@ def _ms_before_now(ms: int) -> int:
 def test_click_counts_once_per_link_and_leads_on(door: Doorway) -> None:
     token = _tracked_link(door, _ms_before_now(60_000))
     for _ in range(2):
-        answer = _request(door, "GET", CLICK, token, BROWSER)
+        answer = _request(door, "GET", CLICK_PATH, token, BROWSER)
         assert (answer.status_code, answer.headers["location"]) == (
             302,
             "https://shop.example/?a=1",
@@ -196,12 +196,14 @@ def test_click_counts_once_per_link_and_leads_on(door: Doorway) -> None:
     assert first_click.event_id == second_click.event_id
     assert first_click.properties["url"] == "https://shop.example/?a=1"
     other_link = _tracked_link(door, _ms_before_now(60_000), "https://shop.example/other")
-    _request(door, "GET", CLICK, other_link, BROWSER)
+    _request(door, "GET", CLICK_PATH, other_link, BROWSER)
     assert door.interactions()[2].event_id != first_click.event_id
 
 
 def test_picture_is_an_impression(door: Doorway) -> None:
-    answer = _request(door, "GET", OPEN, _tracked_link(door, _ms_before_now(60_000), ""), BROWSER)
+    answer = _request(
+        door, "GET", OPEN_PATH, _tracked_link(door, _ms_before_now(60_000), ""), BROWSER
+    )
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/gif")
     assert [interaction.name for interaction in door.interactions()] == ["impression"]
 
@@ -219,7 +221,7 @@ def test_click_of_a_scanner_is_no_outcome(
     door: Doorway, method: str, ago_ms: int, agent: str
 ) -> None:
     token = _tracked_link(door, _ms_before_now(ago_ms))
-    answer = _request(door, method, CLICK, token, {"User-Agent": agent})
+    answer = _request(door, method, CLICK_PATH, token, {"User-Agent": agent})
     assert answer.status_code == 302
     [interaction] = door.interactions()
     assert (interaction.kind, interaction.name) == ("track", "Mail Scanned")
@@ -227,9 +229,9 @@ def test_click_of_a_scanner_is_no_outcome(
 
 def test_old_or_forged_link_counts_nothing(door: Doorway) -> None:
     old_link = _tracked_link(door, _ms_before_now(TOKEN_MS + DAY_MS))
-    assert _request(door, "GET", CLICK, old_link, BROWSER).status_code == 302
+    assert _request(door, "GET", CLICK_PATH, old_link, BROWSER).status_code == 302
     forgery = MessageLinks("another").tracking.sign(TrackedLink("t", "https://evil.example", 0))
-    answer = _request(door, "GET", CLICK, forgery, BROWSER)
+    answer = _request(door, "GET", CLICK_PATH, forgery, BROWSER)
     assert (answer.status_code, "location" in answer.headers) == (400, False)
     assert door.interactions() == []
 
@@ -237,4 +239,4 @@ def test_old_or_forged_link_counts_nothing(door: Doorway) -> None:
 def test_click_leads_on_while_kafka_is_away(door: Doorway) -> None:
     door.log.failure = "away"
     token = _tracked_link(door, _ms_before_now(60_000))
-    assert _request(door, "GET", CLICK, token, BROWSER).status_code == 302
+    assert _request(door, "GET", CLICK_PATH, token, BROWSER).status_code == 302

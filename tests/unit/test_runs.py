@@ -77,7 +77,7 @@ async def _count_turns_of_others(stream: _Stream, count: int) -> int:
 async def test_waiting_events_follow_in_order_each_acknowledged_before_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runs, "_RUN_S", _LONG_S)
+    monkeypatch.setattr(runs, "_MAX_RUN_S", _LONG_S)
     stream = _Stream()
     stream.put(1, 2, 3)
     await _read(stream, 3)
@@ -85,7 +85,7 @@ async def test_waiting_events_follow_in_order_each_acknowledged_before_the_next(
 
 
 async def test_outputs_are_handed_over_once_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "_RUN_S", _LONG_S)
+    monkeypatch.setattr(runs, "_MAX_RUN_S", _LONG_S)
     stream = _Stream()
     stream.put(1, 2)
     reading = asyncio.ensure_future(_read(stream, 3))
@@ -96,14 +96,14 @@ async def test_outputs_are_handed_over_once_nothing_waits(monkeypatch: pytest.Mo
 
 
 async def test_others_get_a_turn_per_run_not_per_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "_RUN_S", _LONG_S)
+    monkeypatch.setattr(runs, "_MAX_RUN_S", _LONG_S)
     stream = _Stream()
     stream.put(*range(20))
     assert await _count_turns_of_others(stream, 20) <= 2
 
 
 async def test_run_ends_in_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "_RUN_S", 0.0)
+    monkeypatch.setattr(runs, "_MAX_RUN_S", 0.0)
     stream = _Stream()
     stream.put(*range(20))
     assert await _count_turns_of_others(stream, 20) >= 20
@@ -112,7 +112,7 @@ async def test_run_ends_in_time_for_others(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_stale_events_are_dropped_without_acknowledgement(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runs, "_RUN_S", _LONG_S)
+    monkeypatch.setattr(runs, "_MAX_RUN_S", _LONG_S)
     stream = _Stream(stale_numbers=frozenset({2, 3}))
     stream.put(1, 2, 3, 4)
     await _read(stream, 2)

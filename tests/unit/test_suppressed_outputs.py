@@ -40,4 +40,4 @@ async def _count_outputs(
     await producer.on_start()  # type: ignore[attr-defined]
     producer.sent_index = _INDEX  # type: ignore[attr-defined]
     producer.send_raw(topic, key, b"value", headers=[("cause", cause)])  # type: ignore[attr-defined]
-    return producer.suppressed_total, producer.outstanding  # type: ignore[attr-defined]
+    return producer.suppressed_total, producer.outstanding_count  # type: ignore[attr-defined]

@@ -69,7 +69,8 @@ class _Reader:
 class _Extension:
     """Schema that begins with all the fields of another.
 
-    `common_values` returns a record's values of the common fields; `put_rest` writes the others.
+    `common_values` returns a record's values of the common fields; `put_rest` writes the other
+    fields.
     """
 
     common_values: Callable[[Struct], tuple[Any, ...]]
@@ -121,14 +122,15 @@ class Codec:
         writer.put(parts.append, value)
         return b"".join(parts)
 
-    def extend(self, topic: str, value: Struct, before: Struct, data: bytes) -> bytes | None:
-        """Encode a `value` that may share its first fields with `before`, decoded from `data`.
+    def extend(self, topic: str, value: Struct, base: Struct, data: bytes) -> bytes | None:
+        """Encode a `value` that may share its first fields with `base`, which was decoded from
+        `data`.
 
         The shared bytes are copied instead of encoded again.
         """
         name = schema_name(topic)
         extension = self._extensions.get((_HEADER.unpack_from(data)[1], name))
-        if extension is None or not _is_extension(extension, value, before):
+        if extension is None or not _is_extension(extension, value, base):
             return self.encode(topic, value)
         parts = [self._writers[name].header, data[_HEADER.size :]]
         extension.put_rest(parts.append, value)
@@ -140,7 +142,8 @@ class Codec:
         return reader if isinstance(reader, MalformedRecord) else _read(reader, data)
 
     def decode_fields(self, topic: str, data: bytes) -> dict[str, Any] | MalformedRecord:
-        """Decode to a dict of the newest schema's fields, with Avro's values."""
+        """Return the record in `data` as a dict of the newest schema's fields, with Avro's
+        values."""
         reader = self._reader(topic, data)
         return reader if isinstance(reader, MalformedRecord) else _read_fields(reader, data)
 
@@ -168,21 +171,23 @@ class Codec:
 def _extensions(versions: Iterable[SchemaVersion]) -> Iterator[tuple[tuple[int, str], _Extension]]:
     """Yield extensions among the newest versions, by id of the shorter and name of the longer."""
     newest_versions = {version.name: version for version in versions}
-    for before in newest_versions.values():
-        for after in newest_versions.values():
-            short_fields, long_fields = before.schema["fields"], after.schema["fields"]
+    for short_version in newest_versions.values():
+        for long_version in newest_versions.values():
+            short_fields = short_version.schema["fields"]
+            long_fields = long_version.schema["fields"]
             if (
                 1 < len(short_fields) < len(long_fields)
                 and long_fields[: len(short_fields)] == short_fields
             ):
-                rest = parse_schema({**after.schema, "fields": long_fields[len(short_fields) :]})
+                other_fields = long_fields[len(short_fields) :]
+                rest_schema = parse_schema({**long_version.schema, "fields": other_fields})
                 names = [field["name"] for field in short_fields]
-                extension = _Extension(attrgetter(*names), compile_writer(rest))
-                yield (before.id, after.name), extension
+                extension = _Extension(attrgetter(*names), compile_writer(rest_schema))
+                yield (short_version.id, long_version.name), extension
 
 
-def _is_extension(extension: _Extension, value: Struct, before: Struct) -> bool:
-    return all(map(is_, extension.common_values(value), extension.common_values(before)))
+def _is_extension(extension: _Extension, value: Struct, base: Struct) -> bool:
+    return all(map(is_, extension.common_values(value), extension.common_values(base)))
 
 
 def _read(reader: _Reader, data: bytes) -> Struct | MalformedRecord:

@@ -1,8 +1,8 @@
 """Validity of schemas, and compatibility of one with another.
 
 Apache's own `avro` package checks them, as FULL_TRANSITIVE: the new version reads the records of
-every older one, and vice versa. Topics keep old records, and
-readers and writers outside Kairos upgrade at any time.
+every older one, and vice versa. Topics keep old records, and readers and writers outside Kairos
+upgrade at any time.
 """
 
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ def schema_fault(schema: Schema) -> str | None:
 
 
 def incompatibility(new_schema: Schema, older_schemas: Iterable[Schema]) -> str | None:
-    """Return the incompatibility of `new_schema` with one of `older_schemas`; None: none."""
+    """Return the incompatibility of `new_schema` with one of `older_schemas`; None: it has none."""
     checker = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]
     parsed_new = _parse(new_schema)
     for parsed_older in map(_parse, older_schemas):

@@ -20,22 +20,23 @@ class RegistryError(Exception):
     """Raised when the registry is out of reach or refuses; the message names the remedy."""
 
 
-def with_registry_ids(client: "SchemaRegistryClient") -> tuple[SchemaVersion, ...]:
-    """Return all recorded versions, with the registry's ids."""
+def look_up_versions(client: "SchemaRegistryClient") -> tuple[SchemaVersion, ...]:
+    """Return all recorded versions, with the ids that the registry has for them."""
     return tuple(
-        msgspec.structs.replace(version, id=_id(client, version)) for version in recorded_versions()
+        msgspec.structs.replace(version, id=_look_up_id(client, version))
+        for version in recorded_versions()
     )
 
 
 def register_schemas(client: "SchemaRegistryClient", channels: Iterable[str]) -> None:
-    """Register all unregistered versions, oldest first."""
+    """Register all recorded versions, oldest first; a registered one keeps its id."""
     channels = tuple(channels)
     for version in recorded_versions():
         for subject_name in subjects(version.name, channels):
             client.register_schema(subject_name, _schema(version))
 
 
-def _id(client: "SchemaRegistryClient", version: SchemaVersion) -> int:
+def _look_up_id(client: "SchemaRegistryClient", version: SchemaVersion) -> int:
     """Return the registry's id; equal schemas have one id in all subjects."""
     schema_id = client.lookup_schema(subject(version.name), _schema(version)).schema_id
     assert schema_id is not None, "a schema that was found has an id"
@@ -50,7 +51,7 @@ def _schema(version: SchemaVersion) -> "Schema":
 
 @contextmanager
 def registry_client(url: str) -> Iterator["SchemaRegistryClient"]:
-    """Open a client of the registry. Raises RegistryError."""
+    """Open a client of the registry; its errors within the context are raised as RegistryError."""
     import httpx2
     from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
 

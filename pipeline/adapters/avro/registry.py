@@ -86,7 +86,7 @@ class Registry:
         if history is None:
             return _no_subject(subject_name)
         try:
-            schema = msgspec.json.decode(msgspec.json.decode(body, type=_LookUp).schema)
+            schema = msgspec.json.decode(msgspec.json.decode(body, type=_LookUpRequest).schema)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return _error(42201, f"Invalid schema: {error}")
         versions = [version for version in history if version.schema == schema]
@@ -95,7 +95,7 @@ class Registry:
         return 200, _describe(subject_name, versions[0])
 
 
-class _LookUp(msgspec.Struct, frozen=True):
+class _LookUpRequest(msgspec.Struct, frozen=True):
     schema: str
 
 

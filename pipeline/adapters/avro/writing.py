@@ -11,9 +11,9 @@ from operator import attrgetter
 from struct import Struct as Layout
 from typing import Any, Final, TypeAlias
 
-Add: TypeAlias = Callable[[bytes], None]
+Appender: TypeAlias = Callable[[bytes], None]
 """Function that appends bytes."""
-Writer: TypeAlias = Callable[[Add, Any], None]
+Writer: TypeAlias = Callable[[Appender, Any], None]
 """Function that appends the bytes of a value."""
 
 _MIN_LONG: Final = -(2**63)
@@ -49,31 +49,31 @@ _NULL, _NOT_NULL = _varint(0), _varint(1)
 _double = Layout("<d").pack
 
 
-def _put_long(add: Add, value: int) -> None:
+def _put_long(add: Appender, value: int) -> None:
     add(_varint(value))
 
 
-def _put_double(add: Add, value: float) -> None:
+def _put_double(add: Appender, value: float) -> None:
     add(_double(value))
 
 
-def _put_boolean(add: Add, value: bool) -> None:
+def _put_boolean(add: Appender, value: bool) -> None:
     add(_TRUE if value else _FALSE)
 
 
-def _put_bytes(add: Add, value: bytes) -> None:
+def _put_bytes(add: Appender, value: bytes) -> None:
     add(_varint(len(value)))
     add(value)
 
 
-def _put_text(add: Add, value: str) -> None:
+def _put_text(add: Appender, value: str) -> None:
     data = value.encode()
     length = len(data)
     add(_ENCODED_LENGTHS[length] if length < _LENGTH_COUNT else _varint(length))
     add(data)
 
 
-def _put_texts(add: Add, values: Sequence[str]) -> None:
+def _put_texts(add: Appender, values: Sequence[str]) -> None:
     """Add several texts in one call, since calls take most of the time of a short text."""
     for value in values:
         data = value.encode()
@@ -82,7 +82,7 @@ def _put_texts(add: Add, values: Sequence[str]) -> None:
         add(data)
 
 
-def _put_nothing(add: Add, value: None) -> None:
+def _put_nothing(add: Appender, value: None) -> None:
     """Add null, which has no bytes."""
 
 
@@ -125,7 +125,7 @@ def _writer(schema: Any, writers: dict[str, Writer]) -> Writer:
 def _record_writer(schema: Any, writers: dict[str, Writer]) -> Writer:
     field_writers = tuple(_field_writers(schema["fields"], writers))
 
-    def put_record(add: Add, record: Any) -> None:
+    def put_record(add: Appender, record: Any) -> None:
         for get, put in field_writers:
             put(add, get(record))
 
@@ -151,7 +151,7 @@ def _field_writers(
 def _doubles_writer(count: int) -> Writer:
     pack = Layout(f"<{count}d").pack
 
-    def put_doubles(add: Add, values: Sequence[float]) -> None:
+    def put_doubles(add: Appender, values: Sequence[float]) -> None:
         add(pack(*values))
 
     return put_doubles
@@ -160,14 +160,14 @@ def _doubles_writer(count: int) -> Writer:
 def _array_writer(items: Any, writers: dict[str, Writer]) -> Writer:
     put = _writer(items, writers)
 
-    def put_array(add: Add, values: Sequence[Any]) -> None:
+    def put_array(add: Appender, values: Sequence[Any]) -> None:
         if values:
             add(_varint(len(values)))
             for value in values:
                 put(add, value)
         add(_END)
 
-    def put_text_array(add: Add, values: Sequence[str]) -> None:
+    def put_text_array(add: Appender, values: Sequence[str]) -> None:
         if values:
             add(_varint(len(values)))
             _put_texts(add, values)
@@ -177,7 +177,7 @@ def _array_writer(items: Any, writers: dict[str, Writer]) -> Writer:
 
 
 def _map_writer(put: Writer) -> Writer:
-    def put_map(add: Add, values: Mapping[str, Any]) -> None:
+    def put_map(add: Appender, values: Mapping[str, Any]) -> None:
         if values:
             add(_varint(len(values)))
             for name, value in values.items():
@@ -199,7 +199,7 @@ def _union_writer(branches: Sequence[Any], writers: dict[str, Writer]) -> Writer
         branches_by_class |= dict.fromkeys(_CLASSES[kind], entry)
     double = branches_by_class.get(float)
 
-    def put_union(add: Add, value: Any) -> None:
+    def put_union(add: Appender, value: Any) -> None:
         index, put = branches_by_class[value.__class__]
         if value.__class__ is int and double and not _MIN_LONG <= value <= _MAX_LONG:
             index, put = double
@@ -210,7 +210,7 @@ def _union_writer(branches: Sequence[Any], writers: dict[str, Writer]) -> Writer
 
 
 def _optional_writer(put: Writer) -> Writer:
-    def put_optional(add: Add, value: Any) -> None:
+    def put_optional(add: Appender, value: Any) -> None:
         if value is None:
             add(_NULL)
         else:

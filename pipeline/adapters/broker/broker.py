@@ -33,7 +33,7 @@ from pipeline.adapters.private_files import make_folder, make_home_private
 
 _MIN_FREE_BYTES = 100 * 1024 * 1024
 _FORMAT_TIMEOUT_S = 60
-_PORT_ATTEMPTS = 3
+_MAX_PORT_ATTEMPTS = 3
 
 
 class Broker:
@@ -60,9 +60,9 @@ class Broker:
             return None
         process, broker = record
         self._files.stop_marker.touch()
-        ended_by_itself = terminate(process)
+        ended_in_time = terminate(process)
         self._files.process.unlink(missing_ok=True)
-        if ended_by_itself:
+        if ended_in_time:
             publish_archives(self._files, self._options.cache_dir)
         return broker
 
@@ -85,8 +85,8 @@ class Broker:
         self._require_disk_space()
         self._begin_new_log()
         discard_archives(self._files)
-        jvm = self._jvm()
-        for _ in range(_PORT_ATTEMPTS):
+        jvm = self._prepare_jvm()
+        for _ in range(_MAX_PORT_ATTEMPTS):
             ports = choose_ports(self._options, self._files.ports)
             self._configure(ports)
             self._format(jvm)
@@ -100,7 +100,7 @@ class Broker:
             terminate(process)
             if is_free(ports.client) and is_free(ports.controller):
                 break  # another process did not take a port meanwhile: trying again does not help
-        raise BrokerError(f"the broker ended while starting: {last_error(self._files)}")
+        raise BrokerError(f"the broker did not start: {last_error(self._files)}")
 
     def _begin_new_log(self) -> None:
         """Rename the previous run's log, so that errors in the log are of this run."""
@@ -108,7 +108,7 @@ class Broker:
         if log.exists():
             log.replace(log.with_name(f"{log.name}.1"))
 
-    def _jvm(self) -> KafkaJvm:
+    def _prepare_jvm(self) -> KafkaJvm:
         options = self._options
         java = find_java(options.java_home)
         jars = ensure_jars(options.cache_dir, pinned_jars(), options.maven_repository)

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.adapters.broker.options import BrokerError
 
 PINS = Path(__file__).resolve().parents[3] / "deploy" / "kafka"
-_PARALLEL_DOWNLOADS = 8
+_MAX_PARALLEL_DOWNLOADS = 8
 _DOWNLOAD_TIMEOUT_S = 30
 
 
@@ -50,7 +50,7 @@ def ensure_jars(
     repository.cache.mkdir(parents=True, exist_ok=True)
     with (
         _lock(repository.cache / ".lock"),
-        ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as workers,
+        ThreadPoolExecutor(_MAX_PARALLEL_DOWNLOADS) as workers,
     ):
         return list(workers.map(repository.ensure, jars))
 

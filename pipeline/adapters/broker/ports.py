@@ -28,8 +28,10 @@ def choose_ports(
 ) -> BrokerPorts:
     """Return free ports, preferably those in the file, so that a restart keeps its address.
 
-    `release_s`: longest wait for required ports, since a killed broker holds its ports until its
-    last thread has ended.
+    Raises BrokerError.
+
+    `release_s`: longest wait for the fixed port, or for those in the file, since a killed broker
+    holds its ports until its last thread has ended.
     """
     if options.port_is_fixed:
         _require_free(options.port, release_s)
@@ -55,8 +57,8 @@ def is_free(port: int) -> bool:
     return True
 
 
-def _wait_until_free(port: int, within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
+def _wait_until_free(port: int, timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
     while not is_free(port):
         if time.monotonic() > deadline:
             return False
@@ -64,8 +66,8 @@ def _wait_until_free(port: int, within_s: float) -> bool:
     return True
 
 
-def _require_free(port: int, within_s: float) -> None:
-    if not _wait_until_free(port, within_s):
+def _require_free(port: int, timeout_s: float) -> None:
+    if not _wait_until_free(port, timeout_s):
         raise BrokerError(
             f"port {port} is taken by another process: stop it, choose another KAIROS_BROKER_PORT, "
             "or leave it unset so that a free port is chosen"
@@ -73,7 +75,7 @@ def _require_free(port: int, within_s: float) -> None:
 
 
 def find_free_port() -> int:
-    """Return a free port outside the range of outgoing connections."""
+    """Return a free port outside the range of outgoing connections. Raises BrokerError."""
     for port in random.sample(_RANGE, k=100):
         if is_free(port):
             return port

@@ -26,7 +26,10 @@ class ProcessRecord(msgspec.Struct, frozen=True):
 
 
 def spawn(command: list[str], files: BrokerFiles, port: int) -> psutil.Process:
-    """Start the command in a separate session, so that no terminal's signal reaches it."""
+    """Start the command in a separate session, so that no terminal's signal reaches it.
+
+    Its process is recorded in `files`, with the broker's port.
+    """
     with files.output.open("wb") as output:
         pid = subprocess.Popen(
             command,
@@ -43,7 +46,10 @@ def spawn(command: list[str], files: BrokerFiles, port: int) -> psutil.Process:
 
 
 def recorded_process(files: BrokerFiles) -> tuple[psutil.Process, RunningBroker] | None:
-    """Return the broker's living process; None if its pid belongs to another process now."""
+    """Return the broker's living process, and the broker.
+
+    None: no process is recorded, or it has ended.
+    """
     record = read_json(files.process, ProcessRecord)
     process = record.process.process() if record is not None else None
     if record is None or process is None:
@@ -88,7 +94,7 @@ def wait_for_exit(process: psutil.Process, timeout_s: float) -> bool:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file: a reader sees the old or the new one, even after a crash."""
+    """Replace a file: a reader sees the old or the new one, even if this process is killed."""
     temporary_file = path.with_suffix(".tmp")
     temporary_file.write_bytes(content)
     temporary_file.replace(path)

@@ -16,7 +16,10 @@ _POLL_S = 0.02
 
 
 def wait_until_listening(process: psutil.Process, port: int) -> bool:
-    """Wait until a server accepts connections at the port; return False if the process ends."""
+    """Wait until a server accepts connections at the port.
+
+    Returns False if the process ends, or no server listens in time.
+    """
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline and is_alive(process):
         try:
@@ -32,7 +35,7 @@ def wait_until_answering(broker: RunningBroker, files: BrokerFiles) -> bool:
 
     Raises BrokerError when it runs without answering.
     """
-    expected = cluster_id(files)
+    own_id = cluster_id(files)
     admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
@@ -42,7 +45,7 @@ def wait_until_answering(broker: RunningBroker, files: BrokerFiles) -> bool:
             metadata = admin.list_topics(timeout=_METADATA_TIMEOUT_S)
         except KafkaException:
             continue
-        if metadata.brokers and metadata.cluster_id == expected:
+        if metadata.brokers and metadata.cluster_id == own_id:
             return True
         time.sleep(_POLL_S)
     raise BrokerError(
@@ -52,7 +55,7 @@ def wait_until_answering(broker: RunningBroker, files: BrokerFiles) -> bool:
 
 
 def cluster_id(files: BrokerFiles) -> str:
-    """Return the id given to the data directory when it was formatted."""
+    """Return the id given to the data directory when it was formatted. Raises BrokerError."""
     for line in files.format_record.read_text().splitlines():
         if line.startswith("cluster.id="):
             return line.removeprefix("cluster.id=")
@@ -62,7 +65,10 @@ def cluster_id(files: BrokerFiles) -> str:
 
 
 def last_error(files: BrokerFiles) -> str:
-    """Return the last error of the broker's log, else of the JVM's output, with the file."""
+    """Return the last error of the broker's log, else of the JVM's output, with the file.
+
+    Returns the names of both files if neither has an error.
+    """
     for path in (files.log, files.output):
         lines = path.read_text(errors="replace").splitlines() if path.exists() else []
         errors = [line for line in lines if "ERROR" in line or "Exception" in line]

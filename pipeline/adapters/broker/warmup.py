@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 _RECORD = b"x" * 512
-_RECORDS_A_ROUND = 5
+_ROUND_RECORD_COUNT = 5
 _TIMEOUT_S = 30.0
 
 
@@ -18,12 +18,12 @@ def warm_up(kafka: Mapping[str, str | int | float | bool], rounds: int = 150) ->
     Many small requests, rather than a few large ones, let the JVM compile the request path.
     `kafka`: properties of a confluent-kafka client. Raises KafkaException or TimeoutError.
     """
-    quiet = {**kafka, "log_level": 3}
+    client = {**kafka, "log_level": 3}
     topic = f"kairos.warm-up.{uuid.uuid4().hex}"
-    admin = AdminClient(quiet)
+    admin = AdminClient(client)
     admin.create_topics([NewTopic(topic, 1)], operation_timeout=_TIMEOUT_S)[topic].result()
     try:
-        _send_and_read(quiet, topic, rounds)
+        _send_and_read(client, topic, rounds)
     finally:
         admin.delete_topics([topic], operation_timeout=_TIMEOUT_S)[topic].result()
 
@@ -34,10 +34,10 @@ def _send_and_read(kafka: Mapping[str, str | int | float | bool], topic: str, ro
     consumer.assign([TopicPartition(topic, 0, 0)])
     try:
         for _ in range(rounds):
-            for _ in range(_RECORDS_A_ROUND):
+            for _ in range(_ROUND_RECORD_COUNT):
                 producer.produce(topic, _RECORD)
             producer.flush(_TIMEOUT_S)
-            messages = consumer.consume(_RECORDS_A_ROUND, _TIMEOUT_S)
+            messages = consumer.consume(_ROUND_RECORD_COUNT, _TIMEOUT_S)
             if not messages:
                 raise TimeoutError(f"the broker returned nothing for {_TIMEOUT_S:.0f} s")
             consumer.commit(message=messages[-1], asynchronous=True)

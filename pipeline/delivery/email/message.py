@@ -17,9 +17,9 @@ import dkim
 
 from pipeline.adapters.returned_mail import TOKEN_HEADER
 from pipeline.adapters.signed_links import (
-    CLICK,
-    OPEN,
-    PREFERENCES,
+    CLICK_PATH,
+    OPEN_PATH,
+    PREFERENCES_PATH,
     MessageLinks,
     PreferenceLink,
     TrackedLink,
@@ -73,7 +73,7 @@ class LinkMaker:
         link = PreferenceLink(
             action.identifier, action.channel, action.purpose, action.campaign, action.action_id
         )
-        return f"{base}{PREFERENCES}?{urlencode({'t': self._links.preferences.sign(link)})}"
+        return f"{base}{PREFERENCES_PATH}?{urlencode({'t': self._links.preferences.sign(link)})}"
 
     def tracked_link(self, base: str, path: str, link: TrackedLink) -> str:
         return f"{base}{path}?{urlencode({'t': self._links.tracking.sign(link)})}"
@@ -123,10 +123,10 @@ class _Tracking:
     sent_at: int
 
     def click_link(self, url: str) -> str:
-        return self._link_to(CLICK, url)
+        return self._link_to(CLICK_PATH, url)
 
     def picture(self) -> str:
-        return f'<img src="{escape(self._link_to(OPEN, ""))}" width="1" height="1" alt="">'
+        return f'<img src="{escape(self._link_to(OPEN_PATH, ""))}" width="1" height="1" alt="">'
 
     def _link_to(self, path: str, url: str) -> str:
         link = TrackedLink(self.action.token, url, self.sent_at)

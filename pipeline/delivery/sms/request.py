@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 from aiohttp import encode_basic_auth
 
-from pipeline.adapters.signed_links import PROVIDERS, CallbackLink, MessageLinks
+from pipeline.adapters.signed_links import PROVIDERS_PATH, CallbackLink, MessageLinks
 from pipeline.config.keys import expand_variables
 from pipeline.config.model.providers import Provider, ProviderRequest
 from pipeline.config.urls import url_problem
@@ -107,7 +107,7 @@ def _callback(provider: Provider, action: Action, links: MessageLinks) -> str:
         return ""
     base = _expand(provider.callbacks.links).rstrip("/")
     signature = links.callbacks.sign(CallbackLink(action.token))
-    return f"{base}{PROVIDERS}/{provider.provider}?{urlencode({'t': signature})}"
+    return f"{base}{PROVIDERS_PATH}/{provider.provider}?{urlencode({'t': signature})}"
 
 
 def _expand(text: str) -> str:

@@ -20,7 +20,7 @@ def _app(hop: int, arguments: Arguments, pending_hops: set[int]) -> App:
             group_prefix=arguments.prefix,
         ),
     )
-    table = app.raw_table("rows")
+    table = app.add_raw_table("rows")
     target = arguments.topic(hop + 1)
 
     @app.agent(app.raw_topic(arguments.topic(hop)), name=f"hop{hop}")
