@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Producer
 
 from pipeline.adapters.avro import Codec, recorded_versions
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.consumer_groups import are_stages_running, stage_groups
 from pipeline.adapters.lag import LagReader
@@ -42,12 +43,12 @@ pytestmark = pytest.mark.long
 _CODEC = Codec(recorded_versions())
 _WAIT_S = 3
 _BACKLOG_SIZE = 300
-_MINUTE = 60_000
-_HOUR = 60 * _MINUTE
+_MINUTE_MS = 60_000
+_HOUR_MS = 60 * _MINUTE_MS
 
 
 def _bundle() -> model.Bundle:
-    """Return a configuration that mails customers who left a cart: after seconds by the wall's
+    """Return a configuration that mails customers who left a cart: after seconds by the wall
     clock, after an hour by a log's."""
 
     def latest_time(name: str) -> model.TraitDefinition:
@@ -111,16 +112,16 @@ class WorkerStack:
         self.worker.kill()
         self.worker.wait()
 
-    def send(self, name: str, identifier: str, at: int, source: str) -> None:
+    def send(self, name: str, identifier: str, time_ms: int, source: str) -> None:
         producer = Producer({**self.settings.kafka(), "partitioner": "murmur2_random"})
         interaction = Interaction(
-            f"{identifier}-{name}-{at}",
+            f"{identifier}-{name}-{time_ms}",
             "track",
             name,
             "web",
             source,
-            at,
-            at,
+            time_ms,
+            time_ms,
             (Identifier("email", identifier),),
         )
         value = _CODEC.encode(topics.INTERACTIONS, interaction)
@@ -171,54 +172,54 @@ def test_time_and_configurations_act_without_interactions(stack: WorkerStack) ->
 
 def _check_time_of_a_log(stack: WorkerStack) -> None:
     """Check that a log has its own time: a cart left for an hour gets one e-mail, one bought at 59
-    minutes none, and the wall's clock changes nothing."""
-    begin = 1_700_000_000_000
+    minutes none, and the wall clock changes nothing."""
+    start_ms = 1_700_000_000_000
     clock = LogClock(stack.settings.kafka(), _CODEC, stack.settings.partitions)
     for address in ("left@a", "bought@a", "late@a"):
-        stack.send("Cart", address, begin, "log")
-    stack.send("Order", "bought@a", begin + 59 * _MINUTE, "log")
+        stack.send("Cart", address, start_ms, "log")
+    stack.send("Order", "bought@a", start_ms + 59 * _MINUTE_MS, "log")
     stack.wait_until_idle()
-    clock.tick(begin + _HOUR - 1)
+    clock.tick(start_ms + _HOUR_MS - 1)
     stack.wait_until_idle()
     assert [mail.campaign for mail in stack.mails()] == ["left-now-campaign"] * 3
-    clock.tick(begin + _HOUR)
-    clock.tick(begin + 2 * _HOUR)
+    clock.tick(start_ms + _HOUR_MS)
+    clock.tick(start_ms + 2 * _HOUR_MS)
     stack.wait_until_idle()
-    stack.send("Order", "late@a", begin + 3 * _HOUR, "log")
+    stack.send("Order", "late@a", start_ms + 3 * _HOUR_MS, "log")
     stack.wait_until_idle()
     hourly_mails = [mail for mail in stack.mails() if mail.campaign == "left-an-hour-campaign"]
     assert sorted(mail.address or "" for mail in hourly_mails) == ["late@a", "left@a"]
-    assert {mail.created_at for mail in hourly_mails} == {begin + _HOUR}
+    assert {mail.created_at for mail in hourly_mails} == {start_ms + _HOUR_MS}
     exits = [change for change in stack.changes() if change.change == "exited"]
     assert {change.at for change in exits if change.segment == "recent-cart"} == {
-        begin + _WAIT_S * 1000
+        start_ms + _WAIT_S * 1000
     }
     exit_times = {change.at for change in exits if change.segment != "recent-cart"}
-    assert exit_times == {begin + 59 * _MINUTE, begin + 3 * _HOUR}
+    assert exit_times == {start_ms + 59 * _MINUTE_MS, start_ms + 3 * _HOUR_MS}
 
 
 def _check_timers_across_a_kill(stack: WorkerStack) -> None:
     """Check that a timer fires once across a kill, by the worker that runs when it falls due or by
     its successor."""
-    at = time.time_ns() // 1_000_000
-    stack.send("Cart", "soon@b", at - 1000, "shop")
-    _check_entry_by_time(stack, "soon@b", at - 1000)
-    at = time.time_ns() // 1_000_000
-    stack.send("Cart", "gone@b", at, "shop")
+    time_ms = now_ms()
+    stack.send("Cart", "soon@b", time_ms - 1000, "shop")
+    _check_entry_by_time(stack, "soon@b", time_ms - 1000)
+    time_ms = now_ms()
+    stack.send("Cart", "gone@b", time_ms, "shop")
     stack.wait_until_idle()
     stack.kill()
-    time.sleep(max(0, at / 1000 + _WAIT_S - time.time()))
+    time.sleep(max(0, time_ms / 1000 + _WAIT_S - time.time()))
     stack.start()
-    _check_entry_by_time(stack, "gone@b", at)
+    _check_entry_by_time(stack, "gone@b", time_ms)
 
 
 def test_backlog_counts_before_timers_due_later(stack: WorkerStack) -> None:
     # Bought in time, behind a backlog in the same partition: the cart never counts as left.
-    identifier, at = _leave_cart_and_kill_worker(stack)
+    identifier, time_ms = _leave_cart_and_kill_worker(stack)
     for number in range(_BACKLOG_SIZE):
-        stack.send("View", identifier, at + 1 + number, "shop")
-    stack.send("Order", identifier, at + 1 + _BACKLOG_SIZE, "shop")
-    time.sleep(max(0, at / 1000 + _WAIT_S + 1 - time.time()))
+        stack.send("View", identifier, time_ms + 1 + number, "shop")
+    stack.send("Order", identifier, time_ms + 1 + _BACKLOG_SIZE, "shop")
+    time.sleep(max(0, time_ms / 1000 + _WAIT_S + 1 - time.time()))
     count_before = len(stack.changes_of(identifier))
     stack.start()
     eventually(
@@ -227,7 +228,7 @@ def test_backlog_counts_before_timers_due_later(stack: WorkerStack) -> None:
     stack.wait_until_idle()
     later_changes = stack.changes_of(identifier)[count_before:]
     assert [(change.change, change.segment, change.at) for change in later_changes] == [
-        ("exited", "recent-cart", at + _WAIT_S * 1000)
+        ("exited", "recent-cart", time_ms + _WAIT_S * 1000)
     ]
     assert not [mail for mail in stack.mails() if mail.address == identifier]
 
@@ -237,24 +238,24 @@ def _leave_cart_and_kill_worker(stack: WorkerStack) -> tuple[str, int]:
     and the time of the cart."""
     for number in range(10):
         identifier = f"back{number}@c"
-        stack.send("View", identifier, time.time_ns() // 1_000_000, "shop")
+        stack.send("View", identifier, now_ms(), "shop")
         stack.wait_until_idle()  # the worker is running
-        at = time.time_ns() // 1_000_000
-        stack.send("Cart", identifier, at, "shop")
+        time_ms = now_ms()
+        stack.send("Cart", identifier, time_ms, "shop")
         stack.wait_until_idle()
         stack.kill()
-        if time.time() < at / 1000 + _WAIT_S:
-            return identifier, at
+        if time.time() < time_ms / 1000 + _WAIT_S:
+            return identifier, time_ms
         stack.start()
     pytest.fail("the worker was never killed in time")
 
 
-def _check_entry_by_time(stack: WorkerStack, identifier: str, at: int) -> None:
+def _check_entry_by_time(stack: WorkerStack, identifier: str, time_ms: int) -> None:
     """Check that the customer entered a segment and was mailed once, and left another, when due."""
     eventually(lambda: any(mail.address == identifier for mail in stack.mails()))
     stack.wait_until_idle()  # a segment's change may be readable after the mail that it caused
     [mail] = [mail for mail in stack.mails() if mail.address == identifier]
-    due_ms = at + _WAIT_S * 1000
+    due_ms = time_ms + _WAIT_S * 1000
     changes = [change for change in stack.changes() if change.profile_id == mail.profile_id]
     timed_changes = {
         (change.change, change.segment, change.at)
@@ -295,7 +296,7 @@ def _check_new_configuration(stack: WorkerStack) -> None:
     assert len(stack.mails()) == mail_count
     buyer = next(person.profile for person in _people(records) if "ordered" in person.members)
     identifier = Identifier.parse(buyer.root).value
-    stack.send("Order", identifier, time.time_ns() // 1_000_000, "shop")
+    stack.send("Order", identifier, now_ms(), "shop")
     stack.wait_until_idle()
     [updated_profile] = [
         person.profile for person in _people(records) if person.profile.root == buyer.root

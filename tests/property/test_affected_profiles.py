@@ -52,14 +52,14 @@ def test_evaluating_affected_profiles_equals_evaluating_all(
                 outputs += flow.follow(refresh_control(person, next_rules.config.digest))
         outputs += flow.advance(END_MS)
         for interaction in later_stream:
-            at = interaction.occurred_at + END_MS
+            time_ms = interaction.occurred_at + END_MS
             delayed_interaction = replace(
                 interaction,
                 event_id=f"later-{interaction.event_id}",
-                occurred_at=at,
-                received_at=at,
+                occurred_at=time_ms,
+                received_at=time_ms,
             )
-            outputs += flow.advance(at)
+            outputs += flow.advance(time_ms)
             outputs += flow.run(delayed_interaction)
         outputs += flow.advance(3 * END_MS)
         results.append(_changes(outputs))
@@ -68,7 +68,7 @@ def test_evaluating_affected_profiles_equals_evaluating_all(
 
 @settings(max_examples=20, deadline=None)
 @given(segments(), streams())
-def test_campaigns_affect_no_profile(
+def test_caps_affect_no_profile_and_a_first_version_affects_all(
     drawn_segments: tuple[model.Segment, ...], stream: list[Interaction]
 ) -> None:
     base = configuration(drawn_segments)
@@ -80,5 +80,5 @@ def test_campaigns_affect_no_profile(
     changed_rules = rules(replace(base, policies=model.Policies(caps=caps)))
     versions = (Version(rules(base).config, 1), Version(changed_rules.config, 2))
     assert not any(map(AffectedProfiles(versions).has, member_profiles))
-    affected_without_base = AffectedProfiles(versions[1:])
-    assert all(map(affected_without_base.has, member_profiles))
+    affected_by_first_version = AffectedProfiles(versions[1:])
+    assert all(map(affected_by_first_version.has, member_profiles))

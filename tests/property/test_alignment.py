@@ -43,7 +43,7 @@ def paths_of(plan: JourneyPlan) -> list[tuple[int, ...]]:
 
 
 def edit_distance(path: Sequence[int], model: Sequence[int]) -> int:
-    """Return the number of insertions and deletions that turn one path into the other."""
+    """Return the number of insertions and deletions that turn `path` into `model`."""
     row = list(range(len(model) + 1))
     for place, step in enumerate(path, start=1):
         previous_row, row = row, [place]
@@ -53,7 +53,7 @@ def edit_distance(path: Sequence[int], model: Sequence[int]) -> int:
     return row[-1]
 
 
-def is_within(part: Sequence[int], path: Sequence[int]) -> bool:
+def is_subsequence(part: Sequence[int], path: Sequence[int]) -> bool:
     steps_left = iter(path)
     return all(step in steps_left for step in part)
 
@@ -79,9 +79,9 @@ def test_deviations_add_up_to_the_cost(case: tuple[JourneyPlan, list[int]]) -> N
     mandatory_steps = {
         step for step, planned_step in enumerate(plan.steps) if planned_step.mandatory
     }
-    repeats = len(path) - len(set(path))
+    repeat_count = len(path) - len(set(path))
     swap_cost = sum(2 if step in mandatory_steps else 1 for step in alignment.swapped_steps)
-    assert alignment.cost == len(alignment.skipped_steps) + swap_cost + repeats
+    assert alignment.cost == len(alignment.skipped_steps) + swap_cost + repeat_count
     assert set(alignment.skipped_steps) == mandatory_steps - set(path)
     assert set(alignment.repeated_steps) | set(alignment.swapped_steps) >= {
         s for s in path if path.count(s) > 1
@@ -102,7 +102,7 @@ def test_step_is_reached_where_the_path_contains_a_path_of_the_plan_to_it(
     reached_steps = {step for step, _ in follow_path(plan, path).reached_steps}
     for step in range(len(plan.steps)):
         prefixes = prefixes_ending_with(plan, step)
-        assert (step in reached_steps) is any(is_within(prefix, path) for prefix in prefixes)
+        assert (step in reached_steps) is any(is_subsequence(prefix, path) for prefix in prefixes)
 
 
 @given(plans_and_paths())
@@ -118,7 +118,7 @@ def test_path_is_complete_with_the_shortest_prefix_that_has_all_mandatory_steps(
             place
             for place in range(len(path))
             if plan.shortest_length
-            and any(is_within(model_path, path[: place + 1]) for model_path in shortest_paths)
+            and any(is_subsequence(model_path, path[: place + 1]) for model_path in shortest_paths)
         ),
         None,
     )

@@ -27,7 +27,7 @@ _COSTS = {"email": 0.5, "call": 4.0, "web": 0.0}
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _TreatmentEntry:
     """Drawn treatment. Its numbers are exact in binary, so that ties are ties."""
 
     name: str
@@ -57,9 +57,9 @@ _quarters = st.integers(0, 40).map(lambda n: n / 4)
 
 
 @st.composite
-def _entries(draw: st.DrawFn) -> list[_Entry]:
+def _entries(draw: st.DrawFn) -> list[_TreatmentEntry]:
     return [
-        _Entry(
+        _TreatmentEntry(
             name=f"t{number}",
             campaign=draw(st.sampled_from("ABC")),
             channel=draw(st.sampled_from(["email", "call"])),
@@ -72,7 +72,7 @@ def _entries(draw: st.DrawFn) -> list[_Entry]:
     ]
 
 
-def _campaigns(entries: list[_Entry]) -> list[dict[str, Any]]:
+def _campaigns(entries: list[_TreatmentEntry]) -> list[dict[str, Any]]:
     names = dict.fromkeys(entry.campaign for entry in entries)
     return [
         campaign(name, *(entry.as_yaml() for entry in entries if entry.campaign == name))
@@ -83,11 +83,11 @@ def _campaigns(entries: list[_Entry]) -> list[dict[str, Any]]:
 @settings(max_examples=cases(200), deadline=None)
 @given(_entries())
 def test_best_paying_treatment_wins_its_campaign_and_channel(
-    entries: list[_Entry],
+    entries: list[_TreatmentEntry],
 ) -> None:
     life = Life(world(campaigns=_campaigns(entries)))
     decision = life.interact("Go", 0)
-    expected: list[_Entry] = []
+    expected: list[_TreatmentEntry] = []
     for entry in sorted(entries, key=lambda entry: (-entry.score, entry.campaign, entry.name)):
         is_free = all(entry.campaign != e.campaign and entry.channel != e.channel for e in expected)
         if is_free and entry.score > 0:
@@ -102,7 +102,9 @@ def test_best_paying_treatment_wins_its_campaign_and_channel(
 
 @settings(max_examples=cases(50), deadline=None)
 @given(_entries(), st.randoms(use_true_random=False))
-def test_order_of_the_configuration_changes_no_decision(entries: list[_Entry], chance: Any) -> None:
+def test_order_of_the_configuration_changes_no_decision(
+    entries: list[_TreatmentEntry], chance: Any
+) -> None:
     shuffled_entries = list(entries)
     chance.shuffle(shuffled_entries)
     expected = []
@@ -206,8 +208,8 @@ def test_treatment_has_its_own_value_and_dates() -> None:
             ]
         )
     )
-    for at, expected in ((day - 1, "early"), (day, "late")):
-        life.interact("Home", at, ask=["hero"])
+    for time_ms, expected in ((day - 1, "early"), (day, "late")):
+        life.interact("Home", time_ms, ask=["hero"])
         assert life.treatments() == [expected]
 
 
@@ -262,12 +264,12 @@ def test_invalid_campaign_is_refused_with_its_fault(
         "traits": [{"name": trait.name, "rule": trait.rule, "of": trait.of} for trait in base],
         "enrichers": {"currency": {"to": "EUR", "amounts": {"total": "properties.total"}}},
     }
-    faults = problems(
+    found_problems = problems(
         profile=profile,
         segments=[{"segment": "s", "when": {"trait": "sessions", "gte": 2}}],
         campaigns=[campaign("c", offer("o", 1), **parts)],
     )
-    assert [(fault_place, words in message) for fault_place, message in faults] == [
+    assert [(path, words in message) for path, message in found_problems] == [
         (f"campaigns/0/{place}", True)
     ]
 

@@ -25,8 +25,8 @@ HEADER_BYTES = 5
 
 
 class FirstMatchWriter(avro.io.DatumWriter):
-    """Writer of Apache that takes the first branch of a union that fits, since the last would turn
-    1 into 1.0."""
+    """Apache's writer, but with the first branch of a union that fits; Apache's own choice would
+    turn 1 into 1.0."""
 
     def write_union(
         self,
@@ -58,9 +58,9 @@ def replace_tuples(value: object) -> object:
     """Return the value with lists for tuples, since Apache's writer takes no tuples for arrays."""
     match value:
         case dict():
-            return {key: replace_tuples(inner) for key, inner in value.items()}
+            return {key: replace_tuples(element) for key, element in value.items()}
         case tuple() | list():
-            return [replace_tuples(inner) for inner in value]
+            return [replace_tuples(element) for element in value]
     return value
 
 
@@ -91,8 +91,8 @@ def test_garbled_bytes_are_a_record_or_malformed_and_no_exception(
     assert encoding is not None
     content = bytearray(encoding)
     for _ in range(data.draw(st.integers(1, 3))):
-        begin = data.draw(st.integers(0, len(content)))
-        content[begin : begin + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+        start = data.draw(st.integers(0, len(content)))
+        content[start : start + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
     result = CODEC.decode(topic_of(name), bytes(content))
     assert isinstance(result, (CLASSES[name], MalformedRecord))
 

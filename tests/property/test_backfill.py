@@ -43,7 +43,7 @@ _ORDERS = {"name": "Order"}
 
 
 def _traits(names: Iterable[str]) -> tuple[model.TraitDefinition, ...]:
-    """Return the trait definitions; those named `…_windowed` count over a window."""
+    """Return the trait definitions; those named `…_windowed` have a window."""
     definitions = []
     for name in names:
         rule, _, suffix = name.partition("_")
@@ -142,26 +142,26 @@ class _VersionedLife(_FlowStages):
         for _ in range(count):
             minute = next(self.minutes)
             if self.chance.random() < 0.1:
-                identifier, other = self.chance.sample(["customer_id:A", "email:x", "cookie:k"], 2)
-                self.flow.put(unlink_request(identifier, other, at=minute * MINUTE_MS))
+                names = self.chance.sample(["customer_id:A", "email:x", "cookie:k"], 2)
+                self.flow.put(unlink_request(*names, at=minute * MINUTE_MS))
             self.flow.put(self.data.draw(interactions(minute)))
             for _ in range(self.chance.randrange(12)):
                 self.flow.step()
 
     def apply(self, world: Rules) -> None:
-        """Apply a version and back-fill it while interactions come; perhaps once more, after an
-        interruption."""
+        """Apply a version and back-fill it while interactions come, perhaps after a back-fill that
+        was interrupted."""
         self.versions.append(Version(world.config, len(self.versions) + 1))
         self.feed(
             begin_control(person, find_new_aggregates(self.versions), world)
             for person in _people(self.flow)
         )
         if self.chance.random() < 0.5:
-            reader = self._reader(world)
+            reader = self._open_reader(world)
             for _ in self.read(reader):
                 pass
             self.feed(reader.fill_records())
-        backfill_stages(self, self._reader(world))
+        backfill_stages(self, self._open_reader(world))
 
     def wait_until_processed(self) -> None:
         if self.chance.random() < 0.3:
@@ -173,7 +173,7 @@ class _VersionedLife(_FlowStages):
         if self.chance.random() < 0.3:
             self.continue_for(1)
 
-    def _reader(self, world: Rules) -> BackfillReader:
+    def _open_reader(self, world: Rules) -> BackfillReader:
         self.log = _SegmentedLog(self.flow, self.chance)
         return BackfillReader({}, world, self.versions)
 
@@ -197,7 +197,7 @@ def test_backfilled_aggregate_equals_one_kept_from_the_start(
 _backfills = st.dictionaries(
     st.sampled_from("ab"),
     st.builds(
-        lambda run, gap, begin: Backfill(run, gap, begin, gap),
+        lambda run, count, since: Backfill(run, count, since, count),
         st.integers(1, 2),
         st.integers(-1, 2),
         st.one_of(st.none(), st.integers(0, 2)),
@@ -227,7 +227,7 @@ def test_merged_parts_of_a_shard_keep_the_most_complete_fill(
 
 class _SegmentedLog:
     """Log of `interactions.segmented`, in which a killed worker sent some records twice; each read
-    begins where the one before ended."""
+    begins where the previous read ended."""
 
     def __init__(self, flow: InterleavedFlow, chance: random.Random) -> None:
         self._flow = flow
@@ -290,10 +290,10 @@ def _traits_of(shards: Any, now_ms: int, world: Rules) -> dict[str, FactValue]:
 
 
 def _interaction(minute: int, name: str = "Order") -> Interaction:
-    at = minute * MINUTE_MS
+    time_ms = minute * MINUTE_MS
     identifiers = (Identifier("cookie", "k"),)
     return Interaction(
-        f"e{minute}", "track", name, "web", "shop", at, at, identifiers, {"total": 1}
+        f"e{minute}", "track", name, "web", "shop", time_ms, time_ms, identifiers, {"total": 1}
     )
 
 
@@ -349,18 +349,18 @@ def test_partition_behind_an_earlier_version_stalls_and_is_named(
 def test_truncated_log_is_shown_as_counting_since_its_beginning() -> None:
     flow, versions = _flow("none", "none", "all")
     world = _WORLDS["all"]
-    for horizon, begin in ((2 * MINUTE_MS, 2 * MINUTE_MS), (0, None)):
+    for horizon_ms, since_ms in ((2 * MINUTE_MS, 2 * MINUTE_MS), (0, None)):
         reader = BackfillReader({}, world, versions)
-        reader.note_truncation(horizon)
+        reader.note_truncation(horizon_ms)
         log = [emit.value for emit in flow.outputs if emit.topic == topics.SEGMENTED]
-        for record in log if begin is None else log[1:]:
+        for record in log if since_ms is None else log[1:]:
             assert isinstance(record, Segmented)
             reader.add(0, record)
         flow.give("cli", reader.fill_records())
         flow.drain()
         values = traits(shards_of(_row(flow)), 4 * MINUTE_MS, world.config)
-        assert values["count"] == (3 if begin is None else 2)
-        assert values.get("count.since") == begin
+        assert values["count"] == (3 if since_ms is None else 2)
+        assert values.get("count.since") == since_ms
 
 
 def test_backfill_does_not_restore_a_forgotten_person() -> None:

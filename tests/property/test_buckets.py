@@ -36,16 +36,16 @@ def test_bucket_of_a_number_is_its_rank_among_the_thresholds(
     st.integers(-40, 10),
 )
 def test_ages_change_only_at_the_named_moments(
-    ages: list[int], is_descending: bool, at: int
+    ages: list[int], is_descending: bool, time_ms: int
 ) -> None:
     thresholds = tuple(f"{age}ms" for age in sorted(ages, reverse=is_descending))
     compiled_bucket = bucket(
         model.TraitDefinition("b", "bucket", "trait.x", thresholds=thresholds), False
     )
-    traits: dict[str, FactValue] = {"x": at}
+    traits: dict[str, FactValue] = {"x": time_ms}
     due_at = next_threshold_time(compiled_bucket, traits, 0)
     for now in range(60):
-        rank = sum(now - at >= age for age in ages)
+        rank = sum(now - time_ms >= age for age in ages)
         assert bucket_of(compiled_bucket, traits, now) == 1 + (
             len(ages) - rank if is_descending else rank
         )

@@ -75,8 +75,8 @@ def _check_budgets(world: Spending) -> None:
         assert account.free >= 0, name
 
 
-def _run_randomly(world: Spending, random: Random, steps: int, kills: int) -> None:
-    for _ in range(steps):
+def _run_randomly(world: Spending, random: Random, step_count: int, kill_percent: int) -> None:
+    for _ in range(step_count):
         choice, customer_id = random.randrange(100), f"c{random.randrange(9)}"
         if choice < 25:
             world.put("Go", customer_id)
@@ -91,9 +91,9 @@ def _run_randomly(world: Spending, random: Random, steps: int, kills: int) -> No
             world.now_ms += random.randrange(3_000)
         else:
             world.now_ms += random.randrange(90_000)
-        if random.randrange(100) < kills:
+        if random.randrange(100) < kill_percent:
             world.doom_worker()
-        if random.randrange(100) < kills:
+        if random.randrange(100) < kill_percent:
             loses_disk, doomed_at = (
                 random.randrange(4) == 0,
                 random.choice((None, random.randrange(6))),
@@ -104,15 +104,15 @@ def _run_randomly(world: Spending, random: Random, steps: int, kills: int) -> No
 
 @settings(max_examples=cases(120), deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from((0, 5, 15)))
-def test_budgets_hold_over_kills(seed: int, kills: int) -> None:
-    _check_run(seed, kills)
+def test_budgets_hold_over_kills(seed: int, kill_percent: int) -> None:
+    _check_run(seed, kill_percent)
 
 
-def _check_run(seed: int, kills: int) -> None:
+def _check_run(seed: int, kill_percent: int) -> None:
     random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         world = Spending(_rules(), Path(folder), random)
-        _run_randomly(world, random, 90, kills)
+        _run_randomly(world, random, 90, kill_percent)
         world.process_all()
         world.now_ms += 120_000  # beyond `confirm_within` of pages
         world.process_all()
@@ -129,8 +129,8 @@ def _check_run(seed: int, kills: int) -> None:
 
 
 def _spend_the_rest(world: Spending) -> None:
-    """Spend the rest of the gift's budget, also what other partitions leased, with customers of one
-    partition."""
+    """Spend the rest of the gift's budget, including the leases of other partitions, with customers
+    of one partition."""
     customer_ids = [f"x{n}" for n in range(150) if world.logs.partition_of(f"x{n}".encode()) == 0]
     for customer_id in customer_ids:
         if world.ledger.accounts["gift"].left < TOKENS:
@@ -145,16 +145,16 @@ def _spend_the_rest(world: Spending) -> None:
 def test_leases_are_used_up_while_the_learner_is_away(tmp_path: Path) -> None:
     world = Spending(_rules(), tmp_path, Random(1))
     world.process_all()
-    leases = sum(purse["gift"].left(world.now_ms) for purse in world.purses())
+    leased_tokens = sum(purse["gift"].left(world.now_ms) for purse in world.purses())
     for number in range(150):
         world.put("Go", f"c{number}")
     while world.worker.unread_places() or world.worker.in_flight_counts():
         world.work(50)
     decisions = [decision for _, decision in world.logs.read(topics.DECISIONS)]
     fates = [candidate.fate for decision in decisions for candidate in decision.candidates]
-    assert world.spent_tokens("gift") == leases - leases % TOKENS
+    assert world.spent_tokens("gift") == leased_tokens - leased_tokens % TOKENS
     assert set(fates) == {"chosen", "budget gift"}
-    assert sum(decision.spends != () for decision in decisions) == leases // TOKENS
+    assert sum(decision.spends != () for decision in decisions) == leased_tokens // TOKENS
 
 
 def test_copy_of_an_input_spends_once(tmp_path: Path) -> None:
@@ -190,8 +190,8 @@ def test_first_messages_of_a_day_find_their_purse_filled(tmp_path: Path) -> None
     world.now_ms = _MIDNIGHT - 5_000
     world.process_all()
     assert world.now_ms >= _MIDNIGHT
-    for at, number in ((_MIDNIGHT - 1, 0), (_MIDNIGHT, 1), (_MIDNIGHT + 1, 2)):
-        world.now_ms = at
+    for time_ms, number in ((_MIDNIGHT - 1, 0), (_MIDNIGHT, 1), (_MIDNIGHT + 1, 2)):
+        world.now_ms = time_ms
         world.put("Go", f"c{number}")
     while world.worker.unread_places() or world.worker.in_flight_counts():
         world.work(50)
@@ -203,7 +203,7 @@ def test_first_messages_of_a_day_find_their_purse_filled(tmp_path: Path) -> None
 
 @settings(max_examples=cases(60), deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from((0, 15)))
-def test_no_day_spends_more_than_it_has(seed: int, kills: int) -> None:
+def test_no_day_spends_more_than_it_has(seed: int, kill_percent: int) -> None:
     random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         world = Spending(_daily_rules(), Path(folder), random)
@@ -217,9 +217,9 @@ def test_no_day_spends_more_than_it_has(seed: int, kills: int) -> None:
             else:
                 world.learn(random.randrange(6))
                 world.now_ms += random.randrange(2_000)
-            if random.randrange(100) < kills:
+            if random.randrange(100) < kill_percent:
                 world.doom_worker()
-            if random.randrange(100) < kills:
+            if random.randrange(100) < kill_percent:
                 world.restart_learner(loses_disk=random.randrange(4) == 0)
         world.process_all()
         spent_tokens = Counter[str]()
@@ -323,16 +323,16 @@ _RETURN_ROUNDS: Final = 4
 def _max_rounds(partitions: int, interval: int) -> int:
     """Return the number of rounds of the learner within which the last item is given away.
 
-    One partition has a customer for it in each `interval`-th round, whatever the others ask for.
-
-    That partition waits once for each other one, which holds the item at most twice as long; its
-    own hold doubles with each turn, until a customer must come within it.
+    One partition has a customer for the item in every `interval`-th round, whatever the other
+    partitions ask for. In each turn that partition waits once for every other partition, which
+    holds the item at most twice as long. Its own hold doubles with each turn, until a customer
+    must come within the hold.
     """
-    rounds, hold = interval, _HOLD_ROUNDS
+    round_count, hold = interval, _HOLD_ROUNDS
     while True:
-        rounds += (partitions - 1) * (2 * hold + _RETURN_ROUNDS) + hold + _RETURN_ROUNDS
+        round_count += (partitions - 1) * (2 * hold + _RETURN_ROUNDS) + hold + _RETURN_ROUNDS
         if hold >= interval + _RETURN_ROUNDS:
-            return rounds
+            return round_count
         hold *= 2
 
 
@@ -345,22 +345,22 @@ def _max_rounds(partitions: int, interval: int) -> int:
     st.sampled_from((0, 4)),
 )
 def test_last_item_goes_to_a_partition_that_keeps_asking(
-    seed: int, partitions: int, interval: int, tease_share: float, kills: int
+    seed: int, partitions: int, interval: int, tease_share: float, kill_percent: int
 ) -> None:
     random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         world = Spending(_rules_with_last_item(), Path(folder), random, partitions)
         world.process_all()
-        asking_partition, rounds = random.randrange(partitions), 0
+        asking_partition, round_count = random.randrange(partitions), 0
         while not world.spent_tokens(_LAST_ITEM):
             for partition in world.partitions:
                 # The other partitions ask only while they do not hold the last item.
-                teases = not _has_last_item(world, partition) and random.random() < tease_share
-                if rounds % interval == 0 if partition == asking_partition else teases:
+                is_teasing = not _has_last_item(world, partition) and random.random() < tease_share
+                if round_count % interval == 0 if partition == asking_partition else is_teasing:
                     world.put("Look", _customer_of(world, partition), asks=True)
-            _run_round(world, random, kills)
-            rounds += 1
-            assert rounds <= _max_rounds(partitions, interval) + 8 * world.kills
+            _run_round(world, random, kill_percent)
+            round_count += 1
+            assert round_count <= _max_rounds(partitions, interval) + 8 * world.kills
         world.process_all()
         assert world.spent_tokens(_LAST_ITEM) == TOKENS
         world.ledger.close()
@@ -377,11 +377,11 @@ def _customer_of(world: Spending, partition: int) -> str:
     return next(name for name in names if world.logs.partition_of(name.encode()) == partition)
 
 
-def _run_round(world: Spending, random: Random, kills: int) -> None:
-    """Run one round of the learner; each process is killed in `kills` of a hundred rounds."""
-    if random.randrange(100) < kills:
+def _run_round(world: Spending, random: Random, kill_percent: int) -> None:
+    """Run one round of the learner; each process is killed with a chance of `kill_percent`."""
+    if random.randrange(100) < kill_percent:
         world.doom_worker()
-    if random.randrange(100) < kills:
+    if random.randrange(100) < kill_percent:
         world.restart_learner(loses_disk=random.randrange(2) == 0)
     while world.worker.unread_places() or world.worker.in_flight_counts():
         world.work(50)
@@ -397,25 +397,25 @@ def _run_round(world: Spending, random: Random, kills: int) -> None:
 @settings(max_examples=cases(40), deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from((0, 10)), st.integers(0, 20))
 def test_one_purse_of_a_played_log_spends_as_much_as_leases(
-    seed: int, kills: int, visits: int
+    seed: int, kill_percent: int, visit_count: int
 ) -> None:
     random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         world = Spending(_rules_with_budget(12), Path(folder), random)
         world.process_all()
-        for number in range(visits):
+        for number in range(visit_count):
             world.put("Go", f"c{number}")
             world.now_ms += 1_000
             world.work(random.randrange(12))
             world.learn(random.randrange(6))
-            if random.randrange(100) < kills:
+            if random.randrange(100) < kill_percent:
                 world.doom_worker()
                 world.restart_learner(loses_disk=random.randrange(2) == 0)
         world.process_all()
         assert (
             world.spent_tokens("gift")
             <= _spending_from_one_purse(world)
-            == min(visits, 12) * TOKENS
+            == min(visit_count, 12) * TOKENS
         )
         for _ in range(8):  # so that what was leased elsewhere is spent too
             _send_interactions(world, 9)

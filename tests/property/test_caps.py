@@ -26,23 +26,31 @@ def events(draw: st.DrawFn) -> list[tuple[str, int, str]]:
     """Draw events as (kind, hour, fate of the actions that the event causes)."""
     kinds = st.sampled_from(["Order", "ask"])
     fates = st.sampled_from(["none", "sent", "impression", "bounce", "expired"])
-    times = sorted(draw(st.lists(st.integers(0, 400), min_size=1, max_size=40)))
-    return [(draw(kinds), at, draw(fates)) for at in times]
+    hours = sorted(draw(st.lists(st.integers(0, 400), min_size=1, max_size=40)))
+    return [(draw(kinds), hour, draw(fates)) for hour in hours]
 
 
-def _interaction(number: int, event: str, at: int) -> Interaction:
-    request = DecideRequest(f"r{number}", "g", ("hero",), at + 100) if event == "ask" else None
-    name = "Order" if event == "Order" else "Home"
+def _interaction(number: int, kind: str, time_ms: int) -> Interaction:
+    request = DecideRequest(f"r{number}", "g", ("hero",), time_ms + 100) if kind == "ask" else None
+    name = "Order" if kind == "Order" else "Home"
     return Interaction(
-        f"e{number}", "track", name, "web", "shop", at, at, _IDENTIFIERS, request=request
+        f"e{number}", "track", name, "web", "shop", time_ms, time_ms, _IDENTIFIERS, request=request
     )
 
 
-def _outcome(action: Action, outcome: str, at: int) -> Interaction:
+def _outcome(action: Action, outcome: str, time_ms: int) -> Interaction:
     properties: dict[str, Scalar] = {"action_id": action.action_id}
-    event = f"{action.action_id}/{outcome}"
+    event_id = f"{action.action_id}/{outcome}"
     return Interaction(
-        event, "outcome", outcome, action.channel, "shop", at, at, _IDENTIFIERS, properties
+        event_id,
+        "outcome",
+        outcome,
+        action.channel,
+        "shop",
+        time_ms,
+        time_ms,
+        _IDENTIFIERS,
+        properties,
     )
 
 
@@ -51,14 +59,14 @@ def _outcome(action: Action, outcome: str, at: int) -> Interaction:
 def test_no_window_holds_more_messages_than_its_cap(stream: list[tuple[str, int, str]]) -> None:
     flow = Flow(offering_rules())
     actions: list[Action] = []
-    for number, (event, hour, fate) in enumerate(stream):
-        at = hour * _HOUR_MS
-        for emit in list(flow.run(_interaction(number, event, at))):
+    for number, (kind, hour, fate) in enumerate(stream):
+        time_ms = hour * _HOUR_MS
+        for emit in list(flow.run(_interaction(number, kind, time_ms))):
             if isinstance(emit.value, Action):
                 if fate not in ("bounce", "expired"):
                     actions.append(emit.value)
                 if fate != "none":
-                    list(flow.run(_outcome(emit.value, fate, at)))
+                    list(flow.run(_outcome(emit.value, fate, time_ms)))
     for cap in offering_rules().config.caps:
         _check_cap(cap, actions)
 
@@ -70,7 +78,7 @@ def _check_cap(cap: CompiledCap, actions: list[Action]) -> None:
             action.created_at for action in counted_actions if _group(cap, action) == group
         )
         for end in times:
-            assert sum(end - cap.window_ms < at <= end for at in times) <= cap.max, cap
+            assert sum(end - cap.window_ms < time_ms <= end for time_ms in times) <= cap.max, cap
 
 
 def _group(cap: CompiledCap, action: Action) -> str:
@@ -82,8 +90,8 @@ def _group(cap: CompiledCap, action: Action) -> str:
 @given(events())
 def test_decision_repeated_from_its_record_is_the_same(stream: list[tuple[str, int, str]]) -> None:
     flow = Flow(offering_rules())
-    for number, (event, hour, _) in enumerate(stream):
-        emits = list(flow.run(_interaction(number, event, hour * _HOUR_MS)))
+    for number, (kind, hour, _) in enumerate(stream):
+        emits = list(flow.run(_interaction(number, kind, hour * _HOUR_MS)))
         for segmented, decision in _decisions(emits):
             history = Shards({"any": History(decision.contacts)})
             repeat = step(decision.profile_id, segmented, ContactState(history), offering_rules())

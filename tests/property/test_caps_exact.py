@@ -17,12 +17,12 @@ _OFFERS = {"a": ("cards", "gold", 9), "b": ("cards", "plain", 8), "c": ("loans",
 
 
 @dataclass(frozen=True)
-class _Cap:
+class _DrawnCap:
     """Cap with its `scope`: a field and its value, or none."""
 
     per: str
     max: int
-    hours: int
+    window_hours: int
     scope: tuple[tuple[str, str], ...]
 
     def as_yaml(self, number: int) -> dict[str, object]:
@@ -30,7 +30,7 @@ class _Cap:
             "cap": f"cap{number}",
             "per": self.per,
             "max": self.max,
-            "window": f"{self.hours}h",
+            "window": f"{self.window_hours}h",
             "for": dict(self.scope),
         }
 
@@ -46,7 +46,7 @@ class _Cap:
 
 _caps = st.lists(
     st.builds(
-        _Cap,
+        _DrawnCap,
         st.sampled_from(["offer", "group", "issue", "campaign", "channel", "all"]),
         st.integers(0, 3),
         st.integers(1, 12),
@@ -58,13 +58,13 @@ _caps = st.lists(
 
 
 @dataclass
-class _SentMessage:
+class _CountedMessage:
     """Message of the oracle, sent to `customer` in `hour`."""
 
     offer: str
     hour: int
     customer: str
-    counts: bool = True
+    is_counted: bool = True
     is_shown: bool = False
 
     def is_lost(self, confirm_hours: int | None, now: int) -> bool:
@@ -80,27 +80,27 @@ class _SentMessage:
     st.data(),
 )
 def test_message_goes_exactly_when_every_cap_has_room(
-    caps: list[_Cap], confirm_hours: int | None, hours: list[int], data: st.DataObject
+    caps: list[_DrawnCap], confirm_hours: int | None, hours: list[int], data: st.DataObject
 ) -> None:
     life = Life(_rules(caps, confirm_hours))
-    messages: dict[str, _SentMessage] = {}
+    messages: dict[str, _CountedMessage] = {}
     open_actions: list[Action] = []
     is_merged = False
     for hour in sorted(hours):
-        at = hour * HOUR_MS
+        time_ms = hour * HOUR_MS
         match data.draw(st.sampled_from(["ada", "cookie", "ada", "cookie", "merge", "outcome"])):
             case "merge":
-                life.interact("Login", at, identifiers=(*ADA, *_COOKIE))
+                life.interact("Login", time_ms, identifiers=(*ADA, *_COOKIE))
                 is_merged = True
             case "outcome" if open_actions:
                 action = data.draw(st.sampled_from(open_actions))
                 outcome = data.draw(st.sampled_from(["impression", "bounce", "expired"]))
-                life.react(action, outcome, at)
+                life.react(action, outcome, time_ms)
                 _apply_outcome(messages[action.action_id], outcome)
             case customer:
                 name = "ada" if customer == "ada" else "cookie"
                 decision = life.interact(
-                    "Home", at, identifiers=ADA if name == "ada" else _COOKIE, ask=["hero"]
+                    "Home", time_ms, identifiers=ADA if name == "ada" else _COOKIE, ask=["hero"]
                 )
                 own_messages = [
                     message
@@ -111,11 +111,11 @@ def test_message_goes_exactly_when_every_cap_has_room(
                 sent_offers = [action.offer for action in life.actions()]
                 assert sent_offers == _expected_offers(caps, own_messages, hour), fates(decision)
                 for sent_action in life.actions():
-                    messages[sent_action.action_id] = _SentMessage(sent_action.offer, hour, name)
+                    messages[sent_action.action_id] = _CountedMessage(sent_action.offer, hour, name)
                     open_actions.append(sent_action)
 
 
-def _rules(caps: list[_Cap], confirm_hours: int | None) -> Rules:
+def _rules(caps: list[_DrawnCap], confirm_hours: int | None) -> Rules:
     offers = [
         offer(name, value, hero(f"{name}-hero"), issue=issue, group=group)
         for name, (issue, group, value) in _OFFERS.items()
@@ -130,31 +130,33 @@ def _rules(caps: list[_Cap], confirm_hours: int | None) -> Rules:
     )
 
 
-def _apply_outcome(message: _SentMessage, outcome: str) -> None:
+def _apply_outcome(message: _CountedMessage, outcome: str) -> None:
     if outcome == "impression":
-        message.counts = message.is_shown = True
+        message.is_counted = message.is_shown = True
     elif not message.is_shown:
-        message.counts = False
+        message.is_counted = False
 
 
-def _expected_offers(caps: list[_Cap], own_messages: list[_SentMessage], now: int) -> list[str]:
+def _expected_offers(
+    caps: list[_DrawnCap], own_messages: list[_CountedMessage], now: int
+) -> list[str]:
     for name in _OFFERS:
         if all(_has_room(cap, name, own_messages, now) for cap in caps):
             return [name]
     return []
 
 
-def _has_room(cap: _Cap, name: str, own_messages: list[_SentMessage], now: int) -> bool:
+def _has_room(cap: _DrawnCap, name: str, own_messages: list[_CountedMessage], now: int) -> bool:
     """Return whether a message of the offer `name` may go in hour `now` without exceeding a cap."""
     if not cap.covers(name):
         return True
     counted_messages = [
         message
         for message in own_messages
-        if message.counts
+        if message.is_counted
         and cap.covers(message.offer)
         and cap.subject(message.offer) == cap.subject(name)
-        and now - cap.hours < message.hour <= now
+        and now - cap.window_hours < message.hour <= now
     ]
     return len(counted_messages) < cap.max
 
@@ -171,7 +173,7 @@ def test_slots_of_one_decision_count_for_each_other() -> None:
     assert fates(decision) == {"banner": "chosen", "hero": "cap once", "m": "cap once"}
 
 
-def test_caps_of_a_campaign_and_of_an_offer_are_for_these_only() -> None:
+def test_caps_of_a_campaign_and_of_an_offer_cap_nothing_else() -> None:
     cap = {"cap": "own", "per": "all", "max": 1, "window": "1d"}
     campaigns = [
         campaign("c", offer("a", 9, hero("a-hero")), offer("b", 8, hero("b-hero")), caps=[cap]),
@@ -179,13 +181,13 @@ def test_caps_of_a_campaign_and_of_an_offer_are_for_these_only() -> None:
     ]
     life = Life(world(campaigns=campaigns))
     treatments = []
-    for at in range(4):
-        life.interact("Home", at, ask=["hero"])
+    for time_ms in range(4):
+        life.interact("Home", time_ms, ask=["hero"])
         treatments += life.treatments()
     assert treatments == ["a-hero", "e-hero", "f-hero", "f-hero"]
 
 
-def test_mistakes_in_caps_are_named() -> None:
+def test_problems_in_caps_are_named() -> None:
     cap = {"cap": "own", "per": "all", "max": 1, "window": "1d", "for": {"issue": "crads"}}
     campaigns = [campaign("c", offer("a", 9, issue="cards", caps=[cap, cap]))]
     assert [

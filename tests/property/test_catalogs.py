@@ -1,4 +1,4 @@
-"""Catalogues: requests get the best items that fit the customer, and faults of tables are named."""
+"""Catalogues: requests get the best items that fit the customer, and errors in tables are named."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +46,7 @@ offers:
 _HEADER = "sku,title,price,stock,until\n"
 
 
-def _folder(folder: Path, table: str, **files: str) -> Path:
+def _write_folder(folder: Path, table: str, **files: str) -> Path:
     for name, text in {**_FILES, **files, "products.csv": table}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def _errors(folder: Path) -> list[str]:
     ],
 )
 def test_bad_row_is_named_with_file_and_line(tmp_path: Path, row: str, message: str) -> None:
-    folder = _folder(tmp_path, f"{_HEADER}a,A,2,3,2026-01-31\n{row}\n")
+    folder = _write_folder(tmp_path, f"{_HEADER}a,A,2,3,2026-01-31\n{row}\n")
     [error] = _errors(folder)
     assert error.startswith(message)
 
@@ -90,7 +90,7 @@ _WORD_ROWS = "lamp,Lamp,2,3,2026-01-31\nchair,Chair,3,3,2026-01-31\n"
     ["Total,,5,,", "TOTAL:,,5,6,", "Grand total,,,6,", "2 rows,,,,", "*** END OF FILE ***,,,,"],
 )
 def test_footer_of_a_table_is_no_item(tmp_path: Path, rows: str, footer: str) -> None:
-    [error] = _errors(_folder(tmp_path, f"{_HEADER}{rows}{footer}\n"))
+    [error] = _errors(_write_folder(tmp_path, f"{_HEADER}{rows}{footer}\n"))
     name = footer.split(",", maxsplit=1)[0]
     assert error.startswith(f"products.csv:4: sku: {name!r} looks like a total")
     assert "take the line out" in error
@@ -106,14 +106,14 @@ def test_footer_of_a_table_is_no_item(tmp_path: Path, rows: str, footer: str) ->
     ids=["above others", "among words", "alone"],
 )
 def test_item_named_like_a_footer_is_an_item(tmp_path: Path, table: str) -> None:
-    bundle = load(_folder(tmp_path, _HEADER + table), {})
+    bundle = load(_write_folder(tmp_path, _HEADER + table), {})
     assert isinstance(bundle, Bundle), bundle
     assert "total" in {item.id.lower() for item in bundle.catalogs[0].items}
 
 
 def test_ids_that_differ_in_case_are_two_items_and_a_warning(tmp_path: Path) -> None:
     table = f"{_HEADER}a1,Lamp,2,3,2026-01-31\nb,Chair,3,3,\nA1,Lamp,2,3,\n"
-    folder = _folder(tmp_path, table)
+    folder = _write_folder(tmp_path, table)
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle)
     assert [item.id for item in bundle.catalogs[0].items] == ["a1", "b", "A1"]
@@ -125,7 +125,7 @@ def test_ids_that_differ_in_case_are_two_items_and_a_warning(tmp_path: Path) -> 
 
 def test_only_a_few_of_many_ids_that_differ_in_case_are_named(tmp_path: Path) -> None:
     rows = "".join(f"{prefix}{n},T,1,1,2026-01-31\n" for n in range(30) for prefix in ("a", "A"))
-    folder = _folder(tmp_path, _HEADER + rows)
+    folder = _write_folder(tmp_path, _HEADER + rows)
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle)
     warnings = doubtful_item_warnings(folder, bundle)
@@ -133,30 +133,32 @@ def test_only_a_few_of_many_ids_that_differ_in_case_are_named(tmp_path: Path) ->
     assert warnings[-1].message == "and 10 more such ids"
 
 
-def test_all_faults_of_a_table_are_named_at_once(tmp_path: Path) -> None:
+def test_all_errors_in_a_table_are_named_at_once(tmp_path: Path) -> None:
     valid_row = "a,A,2,3,2026-01-31\n"
-    errors = _errors(_folder(tmp_path, f"{_HEADER}{valid_row}a,A,x,3,\n{valid_row}b,B,1,x,\n"))
+    errors = _errors(
+        _write_folder(tmp_path, f"{_HEADER}{valid_row}a,A,x,3,\n{valid_row}b,B,1,x,\n")
+    )
     assert [error.split(": ")[0] for error in errors] == [
         "products.csv:3",
         "products.csv:4",
         "products.csv:5",
     ]
     table = "sku,title,price,stock,until\na,,1,1,2026-01-31\n"
-    assert "column 'title' is empty in every row" in _errors(_folder(tmp_path, table))[0]
+    assert "column 'title' is empty in every row" in _errors(_write_folder(tmp_path, table))[0]
     table = "sku,title,stock,until\na,A,1,2026-01-31\n"
-    assert "there is no column 'price'" in _errors(_folder(tmp_path, table))[0]
-    assert "there are no rows" in _errors(_folder(tmp_path, _HEADER))[0]
+    assert "there is no column 'price'" in _errors(_write_folder(tmp_path, table))[0]
+    assert "there are no rows" in _errors(_write_folder(tmp_path, _HEADER))[0]
     text = _FILES["campaigns/shop.yaml"].replace("item.title", "item.titel")
-    errors = _errors(_folder(tmp_path, _HEADER + valid_row, **{"campaigns/shop.yaml": text}))
+    errors = _errors(_write_folder(tmp_path, _HEADER + valid_row, **{"campaigns/shop.yaml": text}))
     assert errors[0].startswith("campaigns/shop.yaml:8: unknown attribute 'item.titel'")
     text = _FILES["campaigns/shop.yaml"].replace("catalog: products", "catalog: produce")
-    errors = _errors(_folder(tmp_path, _HEADER + valid_row, **{"campaigns/shop.yaml": text}))
+    errors = _errors(_write_folder(tmp_path, _HEADER + valid_row, **{"campaigns/shop.yaml": text}))
     assert errors[0].startswith("campaigns/shop.yaml:6: unknown catalog 'produce'")
 
 
-def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
+def test_parquet_is_read_like_csv(tmp_path: Path) -> None:
     text = f"{_HEADER}a,A,2,3,2026-01-31\nb,B,3,0,\nc,C,4,1,\n"
-    bundle = load(_folder(tmp_path, text), {})
+    bundle = load(_write_folder(tmp_path, text), {})
     assert isinstance(bundle, Bundle)
     columns: dict[str, list[Any]] = {
         "sku": ["a", "b", "c"],
@@ -180,12 +182,7 @@ def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
 
 
 items = st.lists(
-    st.builds(
-        lambda value, kind, day: (value, kind, day),
-        st.integers(1, 9),
-        st.sampled_from("xyz"),
-        st.sampled_from([None, 1, 2]),
-    ),
+    st.tuples(st.integers(1, 9), st.sampled_from("xyz"), st.sampled_from([None, 1, 2])),
     min_size=1,
     max_size=12,
 )
@@ -203,16 +200,16 @@ def test_request_gets_the_best_items_that_fit_the_customer(
     day: int,
     is_limited: bool,
 ) -> None:
-    # By definition an item fits if it has begun, is of a wanted kind and was not seen; a liked item
-    # counts three times.
+    # By definition an item fits if its start has come, it is of a wanted kind and it was not seen;
+    # a liked item counts three times.
     life = _life(_catalog_of(drawn_items, is_limited))
     if any(traits.values()):
         life.set_traits(traits)
     decision = life.interact("Home", day * DAY_MS + 1, ask={"hero": limit})
     scores = {
         f"i{number}": value * (3 if f"i{number}" in traits["liked"] else 1)
-        for number, (value, kind, begin) in enumerate(drawn_items)
-        if (begin is None or begin <= day)
+        for number, (value, kind, start_day) in enumerate(drawn_items)
+        if (start_day is None or start_day <= day)
         and (not is_limited or kind in traits["kinds"])
         and f"i{number}" not in traits["seen"]
     }
@@ -229,11 +226,11 @@ def _catalog_of(drawn_items: list[tuple[int, str, int | None]], is_limited: bool
         CatalogItem(
             f"i{number}",
             float(value),
-            None if begin is None else f"1970-01-0{begin + 1}",
+            None if start_day is None else f"1970-01-0{start_day + 1}",
             None,
             {"kind": kind},
         )
-        for number, (value, kind, begin) in enumerate(drawn_items)
+        for number, (value, kind, start_day) in enumerate(drawn_items)
     )
     return Catalog(
         "products",

@@ -24,7 +24,9 @@ _VALUES = st.none() | st.binary(max_size=2)
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
+class _ChangelogRecord:
+    """Record of the changelog; `owner`: the fencing token."""
+
     position: int
     row: RowChange
     owner: int | None
@@ -43,13 +45,13 @@ class _Record:
 
 
 class Owners(RuleBasedStateMachine):
-    """Stores of two workers, the owner's up to date, and the log."""
+    """Stores of two workers, of which the owner's is up to date, and the log."""
 
     def __init__(self) -> None:
         super().__init__()
         self.path = Path(tempfile.mkdtemp())
         self.stores = [PartitionStore(self.path / str(number)) for number in range(2)]
-        self.log: list[_Record] = []
+        self.log: list[_ChangelogRecord] = []
         self.end = 0
         self.repair_end = 0
         self.owner: int | None = None
@@ -62,7 +64,7 @@ class Owners(RuleBasedStateMachine):
         shutil.rmtree(self.path)
 
     def _append(self, row: RowChange, owner: int | None) -> None:
-        self.log.append(_Record(self.end, row, owner))
+        self.log.append(_ChangelogRecord(self.end, row, owner))
         self.end += 1
 
     def _replay(self, store: PartitionStore) -> Replay:
@@ -82,10 +84,10 @@ class Owners(RuleBasedStateMachine):
             self.rows[key] = value
 
     @precondition(lambda self: self.owner is not None)
-    @rule(key=_KEYS, value=_VALUES, takeovers=st.integers(1, 3))
-    def write_as_former_owner(self, key: bytes, value: bytes | None, takeovers: int) -> None:
-        if (self.owner or 0) > takeovers:
-            self._append((key, value), (self.owner or 0) - takeovers)
+    @rule(key=_KEYS, value=_VALUES, takeover_count=st.integers(1, 3))
+    def write_as_former_owner(self, key: bytes, value: bytes | None, takeover_count: int) -> None:
+        if (self.owner or 0) > takeover_count:
+            self._append((key, value), (self.owner or 0) - takeover_count)
 
     @rule(worker=st.integers(0, 1))
     def take_over(self, worker: int) -> None:

@@ -59,7 +59,7 @@ class _LogRecord(NamedTuple):
         return self.position
 
 
-class _Kafka:
+class _QueuedBroker:
     """Broker with a librdkafka in front."""
 
     def __init__(self) -> None:
@@ -92,16 +92,18 @@ class _Kafka:
 
 
 class _KafkaProducer(Producer):
-    kafka: _Kafka
+    """Producer whose client is the broker above."""
+
+    kafka: _QueuedBroker
 
     def _client(self, linger_ms: float) -> Any:
         return self.kafka
 
 
 class _Store:
-    """Store that notes the rows that would be on disk."""
+    """Store that notes the changelog offsets up to which its rows would be on disk."""
 
-    def __init__(self, kafka: _Kafka) -> None:
+    def __init__(self, kafka: _QueuedBroker) -> None:
         self.on_disk: dict[int, int] = {}
         self._kafka = kafka
 
@@ -118,15 +120,15 @@ class _Store:
             self.on_disk[partition] = end
 
 
-class _Worker:
+class _CommittingWorker:
     """Producer and checkpointer of one app; every input writes a row and two outputs."""
 
     def __init__(self, rows_first: bool) -> None:
         options = AppOptions("", Path(), _PARTITIONS, rows_first=rows_first)
         app = create_app("stage", options)
-        self.kafka = _Kafka()
+        self.kafka = _QueuedBroker()
         self.commits: dict[TP, int] = {}
-        self._refuses = False
+        self._is_rebalancing = False
         self._rows_first = rows_first
         self._next_offsets: dict[TP, int] = dict.fromkeys(_INPUTS, 0)
         self._pending_offsets: dict[TP, list[int]] = {tp: [] for tp in _INPUTS}
@@ -150,7 +152,7 @@ class _Worker:
             getattr(self, name)(choice)
             await self._yield_to_tasks()
             self._check_order()
-        self._refuses = False
+        self._is_rebalancing = False
         for tp in _INPUTS:
             while self._pending_offsets[tp]:
                 self.acknowledge(tp.partition)
@@ -173,7 +175,7 @@ class _Worker:
         self._pending_offsets[tp].append(offset)
 
     def acknowledge(self, choice: int) -> None:
-        """Acknowledge an event, in any order."""
+        """Acknowledge one of the inputs that were processed."""
         tp = _INPUTS[choice % _PARTITIONS]
         if offsets := self._pending_offsets[tp]:
             self._acks[tp].add(offsets.pop(choice % len(offsets)))
@@ -191,11 +193,11 @@ class _Worker:
 
     def toggle_rebalance(self, choice: int) -> None:
         """Begin or end a rebalance of the group."""
-        self._refuses = not self._refuses
+        self._is_rebalancing = not self._is_rebalancing
 
     async def _commit(self, offsets: Mapping[TP, int], cut_ms: int) -> KafkaError | None:
         """Check the law at a commit: all that inputs before these offsets caused is in the log."""
-        if self._refuses:
+        if self._is_rebalancing:
             return KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
         counts: dict[bytes, int] = defaultdict(int)
         for record in self.kafka.log:
@@ -237,4 +239,4 @@ class _Worker:
 def test_commit_never_passes_an_input_that_caused_something_undelivered(
     steps: _Steps, rows_first: bool
 ) -> None:
-    asyncio.run(_Worker(rows_first).run(steps))
+    asyncio.run(_CommittingWorker(rows_first).run(steps))

@@ -159,9 +159,9 @@ def compare(operator: str, value: Any, operand: Any) -> bool:
                 for alternative in alternatives
             )
         case "within" | "older_than":
-            begin = NOW - {"1ms": 1, "500ms": 500, "1s": 1000}[operand]
+            start = NOW - {"1ms": 1, "500ms": 500, "1s": 1000}[operand]
             if value_type == "number":
-                return begin < value <= NOW if operator == "within" else value <= begin
+                return start < value <= NOW if operator == "within" else value <= start
         case "contains" | "starts_with":
             if value_type == "text":
                 return operand in value if operator == "contains" else value.startswith(operand)

@@ -1,5 +1,5 @@
-"""Contact history stays with the part of a profile whose interaction caused it, however profiles
-merge and part."""
+"""Contact history stays with the shard whose interaction caused it, however profiles merge and
+part."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,8 +20,8 @@ def streams(draw: st.DrawFn) -> list[Record]:
     stream: list[Record] = []
     for minute in range(1, draw(st.integers(2, 16)) + 1):
         if draw(st.integers(0, 3)) == 0:
-            name, other = draw(st.permutations(NAMES))[:2]
-            stream.append(unlink_request(name.key, other.key, minute * MINUTE_MS))
+            name, other_name = draw(st.permutations(NAMES))[:2]
+            stream.append(unlink_request(name.key, other_name.key, minute * MINUTE_MS))
         else:
             deadline_at = minute * MINUTE_MS + 100
             request = DecideRequest(f"r{minute}", "gateway", ("hero",), deadline_at)

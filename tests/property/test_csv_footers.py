@@ -44,7 +44,7 @@ def _table(rows: list[list[str]], delimiter: str = ";") -> str:
     return text.getvalue()
 
 
-def _customers(rows: list[ReadRow]) -> list[str]:
+def _customer_ids(rows: list[ReadRow]) -> list[str]:
     customers = [msgspec.json.decode(row.raw) for row in rows if isinstance(row, FileRow)]
     return [row["identifiers"][0]["value"] for row in customers]
 
@@ -78,7 +78,7 @@ def test_footer_under_codes_is_refused_and_every_row_is_read(
 ) -> None:
     table = _table([*rows, [label, *amounts]], delimiter) + tail.replace(";", delimiter)
     results = _read(table)
-    assert _customers(results) == [row[0] for row in rows]
+    assert _customer_ids(results) == [row[0] for row in rows]
     [refusal] = [item for item in results if isinstance(item, UnreadableRow)]
     assert (refusal.line, refusal.code) == (len(rows) + 2, "footer")
     assert label in refusal.original
@@ -90,7 +90,7 @@ _words = st.sampled_from(["Total", "Sum", "alice", "Total Energies", "Acme", "7 
 @given(st.lists(st.tuples(_words, _names, _amounts).map(list), min_size=1, max_size=6))
 def test_customer_who_is_called_like_a_total_is_read_among_names(rows: list[list[str]]) -> None:
     complete_rows = [[*row, "1"] for row in [["bob", "", ""], *rows, ["alice", "", ""]]]
-    assert _customers(_read(_table(complete_rows))) == [row[0] for row in complete_rows]
+    assert _customer_ids(_read(_table(complete_rows))) == [row[0] for row in complete_rows]
 
 
 @given(
@@ -107,7 +107,7 @@ def test_complete_total_under_names_is_refused_with_its_line(
     complete_rows = [[*row, "1"] for row in [*rows, ["bob", "Bo", "2"]]]
     total = [label, "", amount, amount]
     results = _read(_table([*complete_rows, total]))
-    assert _customers(results) == [row[0] for row in complete_rows]
+    assert _customer_ids(results) == [row[0] for row in complete_rows]
     [refusal] = [item for item in results if isinstance(item, UnreadableRow)]
     assert (refusal.line, refusal.code) == (len(complete_rows) + 2, "footer")
     assert label in refusal.original
@@ -118,13 +118,13 @@ def test_last_customer_who_is_called_like_a_total_is_recognised_by_a_text(
     customer_id: str, name: str
 ) -> None:
     results = _read(_table([["bob", "", "1", "1"], [customer_id, name, "1", "1"]]))
-    assert _customers(results) == ["bob", customer_id]
+    assert _customer_ids(results) == ["bob", customer_id]
 
 
 def test_complete_total_in_a_table_of_two_columns_is_refused() -> None:
     watch = replace(_WATCH, columns={"id": "identifiers.customer_id", "spent": "traits.spent"})
     results = _read("id;spent\nbob;7\nalice;5\nTotal;12\n", watch=watch)
-    assert _customers(results) == ["bob", "alice"]
+    assert _customer_ids(results) == ["bob", "alice"]
     [refusal] = [item for item in results if isinstance(item, UnreadableRow)]
     assert (refusal.line, refusal.original) == (4, "Total;12\n")
 
@@ -137,7 +137,7 @@ def test_no_row_above_another_is_refused_as_a_footer(rows: list[list[str]]) -> N
     last_row = ["K-9", "Ana", "1", "1"]
     totals = [["Total", *row[1:]] for row in rows]
     for body in (rows, totals):
-        assert _customers(_read(_table([*body, last_row])))[-1] == "K-9"
+        assert _customer_ids(_read(_table([*body, last_row])))[-1] == "K-9"
         results = _read(_table([*body, last_row]))
         assert not [
             row for row in results if isinstance(row, UnreadableRow) and row.code == "footer"
@@ -158,12 +158,12 @@ def test_no_row_above_another_is_refused_as_a_footer(rows: list[list[str]]) -> N
 )
 def test_last_row_that_only_resembles_a_footer_is_read(last_row: list[str]) -> None:
     results = _read(_table([["K1", "Ana", "1", "1"], ["K2", "Bo", "1", "1"], last_row]))
-    assert _customers(results) == ["K1", "K2", last_row[0]]
+    assert _customer_ids(results) == ["K1", "K2", last_row[0]]
 
 
 def test_lines_beside_a_total_are_refused_with_it() -> None:
     results = _read("id;name;spent;orders\nK1;Ana;1;1\nTotal;;1;1\n;;;checked\nExported on 1 May\n")
-    assert _customers(results) == ["K1"]
+    assert _customer_ids(results) == ["K1"]
     codes = [item.code for item in results if isinstance(item, UnreadableRow)]
     assert codes == ["footer", "missing_identifier", "footer"]
 
@@ -171,7 +171,7 @@ def test_lines_beside_a_total_are_refused_with_it() -> None:
 def test_each_of_concatenated_files_has_its_footer() -> None:
     text = "id;name;spent;orders\nK1;Ana;1;1\nTotal: 1\n"
     results = _read(text + text)
-    assert _customers(results) == ["K1", "K1"]
+    assert _customer_ids(results) == ["K1", "K1"]
     assert [row.line for row in results if isinstance(row, UnreadableRow)] == [3, 6]
 
 
@@ -180,11 +180,11 @@ def test_only_the_configured_footer_is_left_out() -> None:
     footer_pattern = pattern("TRL.*")
     assert isinstance(footer_pattern, Pattern)
     results = _read(rows, footer_pattern)
-    assert _customers(results) == ["TRL", "K1", "Total: 2"]
+    assert _customer_ids(results) == ["TRL", "K1", "Total: 2"]
     assert all(isinstance(row, FileRow) for row in results)
     no_footer = pattern("")
     assert isinstance(no_footer, Pattern)
-    assert _customers(_read(rows, no_footer)) == ["TRL", "K1", "Total: 2", "TRL"]
+    assert _customer_ids(_read(rows, no_footer)) == ["TRL", "K1", "Total: 2", "TRL"]
 
 
 def test_invalid_footer_pattern_is_named() -> None:

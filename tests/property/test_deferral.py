@@ -1,4 +1,5 @@
-"""Messages deferred by quiet hours are decided again when these end, by the facts of that time."""
+"""Messages deferred by quiet hours are decided again when the quiet hours end, by the facts of that
+time."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -173,8 +174,8 @@ def test_night_in_which_clocks_change_ends_by_the_local_clock(evening: str, morn
 def test_quiet_hours_are_in_the_customers_zone() -> None:
     rule = {**_QUIET_HOURS, "trait": "home"}
     life = _life(policies={"quiet_hours": [rule]})
-    noon = _ms("2024-01-15T15:00:00+00:00")
-    [deferral] = life.interact("Go", noon, home="Asia/Tokyo").deferred
+    midnight_in_tokyo = _ms("2024-01-15T15:00:00+00:00")
+    [deferral] = life.interact("Go", midnight_in_tokyo, home="Asia/Tokyo").deferred
     assert deferral.until == _ms("2024-01-16T08:00:00+09:00")
 
 
@@ -215,7 +216,7 @@ def test_deferral_ends_with_the_first_minute_that_is_not_quiet(
     end = end_of_quiet_hours(rule, _facts_at(now))
     assert not is_quiet(rule, _facts_at(end))
     minutes = range(now, end, 60_000)
-    assert all(is_quiet(rule, _facts_at(at)) for at in minutes)
+    assert all(is_quiet(rule, _facts_at(time_ms)) for time_ms in minutes)
     assert is_quiet(rule, _facts_at(end - 1))
 
 
@@ -224,11 +225,11 @@ def test_deferral_ends_with_the_first_minute_that_is_not_quiet(
 def test_no_message_may_wait_into_the_next_quiet_minute(now: int, rule: CompiledQuietHours) -> None:
     if rule.begins == rule.ends or is_quiet(rule, _facts_at(now)):
         return
-    begin = begin_of_next_quiet_hours(_mail(), (rule,), _facts_at(now))
-    assert begin is not None
-    assert is_quiet(rule, _facts_at(begin))
-    assert not is_quiet(rule, _facts_at(begin - 1))
-    assert not any(is_quiet(rule, _facts_at(at)) for at in range(now, begin, 60_000))
+    next_begin = begin_of_next_quiet_hours(_mail(), (rule,), _facts_at(now))
+    assert next_begin is not None
+    assert is_quiet(rule, _facts_at(next_begin))
+    assert not is_quiet(rule, _facts_at(next_begin - 1))
+    assert not any(is_quiet(rule, _facts_at(time_ms)) for time_ms in range(now, next_begin, 60_000))
 
 
 def _mail() -> CompiledCandidate:
@@ -285,8 +286,8 @@ def test_complaint_of_another_identifier_cancels_a_deferral_once_both_merge(
     cookie, customer = (Identifier("cookie", "k"),), (Identifier("customer_id", "ada"),)
     complaint = ("Complaint", _EVENING + 60_000, customer)
     start = ("Go", _EVENING, cookie)
-    for name, at, identifiers in (start, complaint) if defers_first else (complaint, start):
-        life.interact(name, at, identifiers=identifiers)
+    for name, time_ms, identifiers in (start, complaint) if defers_first else (complaint, start):
+        life.interact(name, time_ms, identifiers=identifiers)
     life.interact("Login", _EVENING + 2 * 3_600_000, identifiers=(*customer, *cookie))
     assert any(isinstance(emit.value, Cancellation) for emit in life.emits)
     assert _decisions(_advance(life, _MORNING)) == []

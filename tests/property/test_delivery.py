@@ -31,18 +31,27 @@ _OUTPUTS = (
     "actions.email",
 )
 _PARTITIONS = 2
-_START = 1_900_000_000_000
-_REST = _START + 90_000
+_START_MS = 1_900_000_000_000
+_REST_MS = _START_MS + 90_000
 
 
 def _interaction(number: int, name: str, addresses: Sequence[str], size: int = 0) -> Interaction:
     """Return an interaction with a property of `size` characters."""
-    at = _START + number * 1_000
+    time_ms = _START_MS + number * 1_000
     names = tuple(Identifier.parse(identifier) for identifier in addresses)
-    request = DecideRequest(f"r{number}", "g", ("hero",), at + 100) if name == "Ask" else None
+    request = DecideRequest(f"r{number}", "g", ("hero",), time_ms + 100) if name == "Ask" else None
     properties = {"text": "x" * size}
     return Interaction(
-        f"e{number}", "track", name, "web", "shop", at, at, names, properties, request=request
+        f"e{number}",
+        "track",
+        name,
+        "web",
+        "shop",
+        time_ms,
+        time_ms,
+        names,
+        properties,
+        request=request,
     )
 
 
@@ -59,7 +68,7 @@ def test_state_and_outputs_after_kills_are_those_of_a_run_without_kills(
         for number, (person, name) in enumerate(acts)
     ]
     expected = _run(stream, Random(seed), 0)
-    killed_run = _run(stream, Random(seed), 12, copies=True)
+    killed_run = _run(stream, Random(seed), 12, has_copies=True)
     assert killed_run == expected
     assert sum(map(len, expected[1][topics.DECISIONS].values())) == len(stream)
 
@@ -82,7 +91,7 @@ def test_timers_fire_once_across_kills(acts: list[tuple[str, str]], seed: int) -
     killed_run = _run_until_idle(stream, Random(seed), 12)
     last_acts = {person: name for person, name in acts if name != "View"}
     assert killed_run == expected
-    assert _entries(expected[1]) == sum(name == "Ask" for name in last_acts.values())
+    assert _count_silent_changes(expected[1]) == sum(name == "Ask" for name in last_acts.values())
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -113,14 +122,14 @@ def test_kill_before_any_write_of_any_stage_changes_nothing(writes: str) -> None
         "outputs only": lambda place: not place[0].endswith("-changelog"),
         "everything": lambda place: True,
     }[writes]
-    kills = 0
+    kill_count = 0
     for stage, write in _all_writes():
         logs = _logs(_SHORT_STREAM)
         stages = KilledStages(offering_rules(), logs, Random(0))
         stages.run_with_one_kill(stage, write, is_written)
-        kills += stages.kills
+        kill_count += stages.kills
         assert (stages.states(), _outputs(logs)) == expected, (STAGES[stage].name, write)
-    assert kills > 50
+    assert kill_count > 50
 
 
 def _all_writes() -> list[tuple[int, int]]:
@@ -141,10 +150,10 @@ _MEETINGS = st.lists(st.sets(st.sampled_from(_NAMES), min_size=1, max_size=3), m
 @settings(max_examples=cases(100), deadline=None)
 @given(_MEETINGS, st.integers(0, 2**32 - 1))
 def test_people_merge_under_kills(meetings: list[set[str]], seed: int) -> None:
-    assert _violated_laws(meetings, seed) == []
+    assert _find_violated_laws(meetings, seed) == []
 
 
-def _violated_laws(meetings: list[set[str]], seed: int) -> list[str]:
+def _find_violated_laws(meetings: list[set[str]], seed: int) -> list[str]:
     stream = [
         _interaction(number, "View", sorted(names, key=lambda name: RANKS[name.split(":")[0]]))
         for number, names in enumerate(meetings)
@@ -178,17 +187,18 @@ def _violated_laws(meetings: list[set[str]], seed: int) -> list[str]:
 
 
 def _run(
-    stream: Sequence[Interaction], random: Random, kills: int, copies: bool = False
+    stream: Sequence[Interaction], random: Random, kill_count: int, has_copies: bool = False
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, list[Any]]]]:
-    """Return states and outputs of a run with `kills`, and with copies of some interactions."""
-    logs = _logs(stream, random if copies else None)
+    """Return states and outputs of a run with `kill_count` kills; if `has_copies`, some
+    interactions come once more."""
+    logs = _logs(stream, random if has_copies else None)
     stages = KilledStages(offering_rules(), logs, random)
-    stages.run(kills)
+    stages.run(kill_count)
     return stages.states(), _outputs(logs)
 
 
 def _run_until_idle(
-    stream: Sequence[Interaction], random: Random, kills: int
+    stream: Sequence[Interaction], random: Random, kill_count: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, list[Any]]]]:
     """Return states and outputs after a time without interactions.
 
@@ -196,19 +206,19 @@ def _run_until_idle(
     """
     logs = _logs(stream)
     stages = KilledStages(offering_rules(), logs, random)
-    stages.run(kills)
+    stages.run(kill_count)
     for _ in range(3):
-        stages.fire_due_timers(_REST)
-        stages.run(kills)
+        stages.fire_due_timers(_REST_MS)
+        stages.run(kill_count)
     previous_kills = None
     while previous_kills != stages.kills:
         previous_kills = stages.kills
-        stages.fire_due_timers(_REST)
+        stages.fire_due_timers(_REST_MS)
         stages.run(0)
     return stages.states(), _outputs(logs)
 
 
-def _entries(outputs: dict[str, dict[str, list[Any]]]) -> int:
+def _count_silent_changes(outputs: dict[str, dict[str, list[Any]]]) -> int:
     """Return the number of changes of the segment that customers enter by time alone."""
     changes = outputs[topics.SEGMENT_CHANGES].values()
     return sum(
@@ -219,15 +229,15 @@ def _entries(outputs: dict[str, dict[str, list[Any]]]) -> int:
 def _logs(stream: Sequence[Interaction], copy_random: Random | None = None) -> Logs:
     """Return logs with the stream; with `copy_random`, some interactions come once more."""
     logs = Logs(_PARTITIONS)
-    for number, event in enumerate(stream):
-        logs.put(event)
+    for number, interaction in enumerate(stream):
+        logs.put(interaction)
         if copy_random is not None and copy_random.random() < 0.3:
             logs.put(stream[copy_random.randint(0, number)])
     return logs
 
 
 def _outputs(logs: Logs) -> dict[str, dict[str, list[Any]]]:
-    """Return the outputs by topic and key, in order; records sent again equal the first."""
+    """Return the distinct outputs by topic and key (of replies, the request's id), in order."""
     outputs_by_topic: dict[str, dict[str, list[Any]]] = {
         topic: defaultdict(list) for topic in _OUTPUTS
     }

@@ -17,7 +17,7 @@ _CAMPAIGNS = {"one": ("a", "b"), "two": ("c",)}
 
 
 @dataclass(frozen=True)
-class _Rule:
+class _DrawnRule:
     """Rule of an `owner` (policies, a campaign, an offer or a treatment) within its `scope`."""
 
     name: str
@@ -67,9 +67,9 @@ _CHOICES = {
 
 
 @st.composite
-def _rules(draw: st.DrawFn) -> list[_Rule]:
+def _rules(draw: st.DrawFn) -> list[_DrawnRule]:
     return [
-        _Rule(
+        _DrawnRule(
             name=f"r{number}",
             stage=draw(st.integers(0, 2)),
             owner=draw(_owners),
@@ -80,14 +80,14 @@ def _rules(draw: st.DrawFn) -> list[_Rule]:
     ]
 
 
-def _rules_of(rules: list[_Rule], owner: str) -> dict[str, Any]:
+def _rules_of(rules: list[_DrawnRule], owner: str) -> dict[str, Any]:
     return {
-        stage: [rule.as_yaml() for rule in rules if (rule.owner, rule.stage) == (owner, place)]
-        for place, stage in enumerate(_STAGES)
+        stage: [rule.as_yaml() for rule in rules if (rule.owner, rule.stage) == (owner, index)]
+        for index, stage in enumerate(_STAGES)
     }
 
 
-def _campaigns(rules: list[_Rule]) -> list[dict[str, Any]]:
+def _campaigns(rules: list[_DrawnRule]) -> list[dict[str, Any]]:
     return [
         {
             "campaign": campaign,
@@ -110,7 +110,7 @@ def _campaigns(rules: list[_Rule]) -> list[dict[str, Any]]:
 
 @settings(max_examples=cases(150), deadline=None)
 @given(_rules(), st.dictionaries(st.sampled_from(_FLAGS), st.booleans()))
-def test_first_rejecting_stage_is_recorded(rules: list[_Rule], flags: dict[str, bool]) -> None:
+def test_first_rejecting_stage_is_recorded(rules: list[_DrawnRule], flags: dict[str, bool]) -> None:
     compiled_rules = world(
         traits=_FLAGS, campaigns=_campaigns(rules), policies=_rules_of(rules, "policies")
     )

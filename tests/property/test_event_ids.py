@@ -18,18 +18,18 @@ def test_id_is_known_for_the_grace_after_it_was_added(
     records: list[tuple[int, str, bool]], period_offset_ms: int
 ) -> None:
     # A known id is not added again: the grace counts from the first event.
-    rows, at_ms = Rows(), _START_MS + period_offset_ms
+    rows, time_ms = Rows(), _START_MS + period_offset_ms
     ids, addition_ms = EventIds(rows), dict[str, int]()
-    for pause_ms, event_id, restarts in records:
-        ids = EventIds(rows) if restarts else ids
-        at_ms += pause_ms
-        age_ms = at_ms - addition_ms.get(event_id, at_ms - 3 * GRACE_MS)
-        is_known = ids.find(ONLY_PARTITION, event_id, at_ms) is not None
+    for pause_ms, event_id, is_restarted in records:
+        ids = EventIds(rows) if is_restarted else ids
+        time_ms += pause_ms
+        age_ms = time_ms - addition_ms.get(event_id, time_ms - 3 * GRACE_MS)
+        is_known = ids.find(ONLY_PARTITION, event_id, time_ms) is not None
         assert is_known or age_ms > GRACE_MS
         assert not is_known or age_ms < 2 * GRACE_MS
         if not is_known:
-            ids.add(ONLY_PARTITION, event_id, at_ms, b"said")
-            addition_ms[event_id] = at_ms
+            ids.add(ONLY_PARTITION, event_id, time_ms, b"said")
+            addition_ms[event_id] = time_ms
 
 
 @given(_RECORDS)
@@ -38,15 +38,15 @@ def test_adding_an_id_again_after_a_kill_changes_nothing(
 ) -> None:
     # A record that is read again has the same time.
     single_rows, repeated_rows = Rows(), Rows()
-    at_ms = _START_MS
+    time_ms = _START_MS
     for pause_ms, event_id, is_repeated in records:
-        at_ms += pause_ms
-        for rows, times in ((single_rows, 1), (repeated_rows, 2 if is_repeated else 1)):
-            for _ in range(times):
-                EventIds(rows).add(ONLY_PARTITION, event_id, at_ms, b"said")
+        time_ms += pause_ms
+        for rows, addition_count in ((single_rows, 1), (repeated_rows, 2 if is_repeated else 1)):
+            for _ in range(addition_count):
+                EventIds(rows).add(ONLY_PARTITION, event_id, time_ms, b"said")
         for event_id in "abcde":
             values = [
-                EventIds(rows).find(ONLY_PARTITION, event_id, at_ms)
+                EventIds(rows).find(ONLY_PARTITION, event_id, time_ms)
                 for rows in (single_rows, repeated_rows)
             ]
             assert values[0] == values[1]

@@ -87,9 +87,9 @@ _SCALARS: Final = st.one_of(
 )
 _VALUES: Final = st.recursive(
     _SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(_FIELDS) | _TEXTS, inner, max_size=6)
+    lambda values: (
+        st.lists(values, max_size=4)
+        | st.dictionaries(st.sampled_from(_FIELDS) | _TEXTS, values, max_size=6)
     ),
     max_leaves=25,
 )
@@ -120,12 +120,12 @@ _BODIES: Final = st.one_of(
 def _mutations(draw: st.DrawFn) -> bytes:
     """Draw bodies of JSON with one damaged part."""
     text = draw(_BODIES)
-    begin = draw(st.integers(0, len(text)))
-    end = draw(st.integers(begin, min(len(text), begin + 10)))
+    start = draw(st.integers(0, len(text)))
+    end = draw(st.integers(start, min(len(text), start + 10)))
     insertion = draw(
         st.sampled_from([b"", b"NaN", b"\\ud800", b"\xff", b"[" * 2_000, b'"', b"1e999"])
     )
-    return text[:begin] + insertion + text[end:]
+    return text[:start] + insertion + text[end:]
 
 
 _RAW_BODIES: Final = _BODIES | _mutations() | st.binary(max_size=100)
@@ -179,11 +179,11 @@ def check_answer(answer: httpx.Response) -> Any:
 @given(st.sampled_from(POSTS), _KEYS, _RAW_BODIES, st.booleans())
 @settings(max_examples=cases(200))
 def test_post_is_written_or_refused_with_a_reason(
-    path: str, key: str | None, raw: bytes, compressed: bool
+    path: str, key: str | None, body: bytes, is_compressed: bool
 ) -> None:
     with open_gateway() as door:
-        headers = {"content-encoding": "gzip"} if compressed else {}
-        content = gzip.compress(raw) if compressed else raw
+        headers = {"content-encoding": "gzip"} if is_compressed else {}
+        content = gzip.compress(body) if is_compressed else body
         answer = send_request(door, key, "POST", path, content=content, headers=headers)
         document = check_answer(answer)
         count = len(door.interactions())
@@ -199,7 +199,7 @@ def test_post_is_written_or_refused_with_a_reason(
 
 @given(st.sampled_from(POSTS), st.binary(max_size=60), _KEYS, st.binary(max_size=200))
 def test_no_header_or_compressed_body_is_a_fault(
-    path: str, header: bytes, key: str | None, raw: bytes
+    path: str, header: bytes, key: str | None, body: bytes
 ) -> None:
     with open_gateway() as door:
         for headers in (
@@ -211,14 +211,14 @@ def test_no_header_or_compressed_body_is_a_fault(
             [(b"content-length", b"9" * 30)],
             [(b"traceparent", header)],
         ):
-            check_answer(send_request(door, key, "POST", path, content=raw, headers=headers))
+            check_answer(send_request(door, key, "POST", path, content=body, headers=headers))
 
 
 @given(_MESSAGES, st.integers(-(2**63), 2**63 - 1))
-def test_outcome_with_a_valid_token_is_no_fault(message: dict[str, Any], at: int) -> None:
+def test_outcome_with_a_valid_token_is_no_fault(message: dict[str, Any], time_ms: int) -> None:
     with open_gateway() as door:
         identifier = Identifier("customer_id", "ana")
-        token = door.tokens.sign(Claims("a", "d", identifier, "web", "c", "o", "t", at))
+        token = door.tokens.sign(Claims("a", "d", identifier, "web", "c", "o", "t", time_ms))
         body = json.dumps({**message, "token": token, "outcome": "click"})
         for key in (SHOP_KEY, WEB_KEY, LOG_KEY):
             check_answer(send_request(door, key, "POST", "/v1/outcomes", content=body.encode()))
@@ -260,8 +260,8 @@ def test_public_routes_need_no_key(path: str) -> None:
 
 
 @given(_RAW_BODIES)
-def test_schema_lookup_answers_any_body(raw: bytes) -> None:
+def test_schema_lookup_answers_any_body(body: bytes) -> None:
     with open_gateway() as door:
-        answer = send_request(door, None, "POST", "/subjects/interactions-value", content=raw)
+        answer = send_request(door, None, "POST", "/subjects/interactions-value", content=body)
         assert answer.status_code < 500
         answer.json()

@@ -34,8 +34,8 @@ def _customer(number: int, rules: Rules) -> Life:
     return Life(rules, (Identifier("customer_id", f"c{number}"),))
 
 
-def _ask(life: Life, at: int) -> Decision:
-    return life.interact("Home", at, ask=["hero"])
+def _ask(life: Life, time_ms: int) -> Decision:
+    return life.interact("Home", time_ms, ask=["hero"])
 
 
 def test_share_of_customers_is_held_out() -> None:
@@ -50,13 +50,13 @@ def test_share_of_customers_is_held_out() -> None:
 def test_hash_draws_every_share_and_each_holdout_independently() -> None:
     people = [f"person-{n}" for n in range(10_000)]
     for share in (0.01, 0.3, 0.9):
-        held_people, other_people = (
+        people_held_by_a, people_held_by_b = (
             {person for person in people if is_held(CompiledHoldout(name, share), person)}
             for name in ("a", "b")
         )
-        for group in (held_people, other_people):
+        for group in (people_held_by_a, people_held_by_b):
             assert abs(len(group) / len(people) - share) < 0.02
-        assert abs(len(held_people & other_people) / len(people) - share * share) < 0.02
+        assert abs(len(people_held_by_a & people_held_by_b) / len(people) - share * share) < 0.02
 
 
 def _held_out_customer(rules: Rules) -> Life:
@@ -69,8 +69,8 @@ def _held_out_customer(rules: Rules) -> Life:
 
 def test_held_out_customers_get_decisions_that_use_no_cap() -> None:
     life = _held_out_customer(_world(0.1))
-    for at in range(1, 4):
-        decision = _ask(life, at)
+    for time_ms in range(1, 4):
+        decision = _ask(life, time_ms)
         [choice] = decision.choices
         assert (choice.action_id, choice.holdout, choice.would_be) == (None, "global", "sale-hero")
         assert fates(decision) == {
@@ -92,13 +92,20 @@ def test_transactional_message_goes_to_a_held_out_customer() -> None:
 def test_holdout_of_an_issue_leaves_the_others_alone() -> None:
     rules = _world(0.5, issue="sell")
     for life in (_customer(n, rules) for n in range(20)):
-        first, second = _ask(life, 0), _ask(life, 1)
-        if first.choices[0].holdout is None:
+        first_decision, second_decision = _ask(life, 0), _ask(life, 1)
+        if first_decision.choices[0].holdout is None:
             assert life.treatments() == ["care-hero"]  # the cap of the sale is used up
         else:
-            assert first.choices[0].would_be == second.choices[0].would_be == "sale-hero"
-            assert first.choices[0].treatment == "care-hero"
-            assert fates(first) == {"sale-hero": "held out by global", "care-hero": "chosen"}
+            assert (
+                first_decision.choices[0].would_be
+                == second_decision.choices[0].would_be
+                == "sale-hero"
+            )
+            assert first_decision.choices[0].treatment == "care-hero"
+            assert fates(first_decision) == {
+                "sale-hero": "held out by global",
+                "care-hero": "chosen",
+            }
             assert not life.treatments()  # the cap of care is used up
 
 
@@ -180,11 +187,11 @@ def test_slots_go_to_the_best_offers_outside_the_customers_holdouts(
     shares: tuple[tuple[float, float, float], float, float],
     limit: int,
     is_capped: bool,
-    learns: bool,
+    is_learning: bool,
 ) -> None:
-    """Compare choices with rules that have only the rest, and would-be winners with rules without
-    holdouts."""
-    policies: dict[str, Any] = {"learning": {"ramp": 0, "explore": 0.3}} if learns else {}
+    """Compare choices with those by rules without the treatments that are held out, and would-be
+    winners with choices by rules without holdouts."""
+    policies: dict[str, Any] = {"learning": {"ramp": 0, "explore": 0.3}} if is_learning else {}
     policies["caps"] = [{"cap": "two", "per": "all", "max": 2, "window": "1d"}] if is_capped else []
     campaign_shares, holdouts, covered_treatments = _holdouts_of(offers, shares)
     ask = {"hero": limit, "banner": 1}
@@ -255,9 +262,11 @@ def test_two_draws_that_differ_are_flagged_after_a_merge_and_the_first_holds() -
         ada, cookie = (Identifier("customer_id", f"c{number}"),), (Identifier("cookie", "k"),)
         life = Life(rules)
         draws = []
-        for at, identifier in enumerate((cookie, ada)):
+        for time_ms, identifier in enumerate((cookie, ada)):
             draws.append(
-                life.interact("Home", at, identifiers=identifier, ask=["hero"]).holdouts[0].held
+                life.interact("Home", time_ms, identifiers=identifier, ask=["hero"])
+                .holdouts[0]
+                .held
             )
         life.interact("Login", 5, identifiers=(*ada, *cookie))
         [assignment] = life.interact("Home", 6, identifiers=ada, ask=["hero"]).holdouts
@@ -266,12 +275,12 @@ def test_two_draws_that_differ_are_flagged_after_a_merge_and_the_first_holds() -
 
 _assignments = st.dictionaries(
     st.sampled_from("ab"),
-    st.builds(lambda is_held, at, conflict: Assignment("x", is_held, at, conflict),
+    st.builds(lambda is_held, drawn_at, conflict: Assignment("x", is_held, drawn_at, conflict),
               st.booleans(), st.integers(0, 2), st.booleans()),
 )  # fmt: skip
 _contacts = st.lists(
     st.builds(
-        lambda number, status, at: Contact(
+        lambda number, status, clicked_at: Contact(
             f"a{number}",
             "c",
             "o",
@@ -280,7 +289,7 @@ _contacts = st.lists(
             "marketing",
             number,
             status,
-            outcomes={"click": (at,)},
+            outcomes={"click": (clicked_at,)},
         ),
         st.integers(0, 3),
         st.sampled_from(["reserved", "committed", "released"]),
@@ -307,11 +316,11 @@ def test_histories_merge_in_any_order_to_the_same(a: History, b: History, c: His
     assert merge(a, History()) == a
 
 
-def test_mistakes_are_named() -> None:
+def test_holdout_of_transactional_messages_is_refused() -> None:
     holdout = {"holdout": "h", "share": 0.1, "for": {"purpose": "transactional"}}
     campaigns = [campaign("c", offer("o", 1), purpose="transactional", holdout=0.1)]
-    faults = problems(campaigns=campaigns, policies={"holdouts": [holdout]})
-    assert [place for place, _ in faults] == [
+    found_problems = problems(campaigns=campaigns, policies={"holdouts": [holdout]})
+    assert [path for path, _ in found_problems] == [
         "policies/holdouts/0/for/purpose",
         "campaigns/0/holdout",
     ]

@@ -30,10 +30,12 @@ def interactions(draw: st.DrawFn) -> Interaction:
     """Draw interactions with the identifiers in any spelling that people use."""
     names = draw(st.sets(st.sampled_from(_NAMES), min_size=1, max_size=3))
     identifiers = [replace(name, value=draw(spellings(name))) for name in names]
-    at = draw(st.integers(1, 40))
+    time_ms = draw(st.integers(1, 40))
     kind = draw(st.sampled_from(["track", "track", "track", "alias"]))
     number = draw(st.integers(0, 10**9))
-    return Interaction(f"e{number}", kind, "View", "web", "shop", at, at, tuple(identifiers))
+    return Interaction(
+        f"e{number}", kind, "View", "web", "shop", time_ms, time_ms, tuple(identifiers)
+    )
 
 
 def spellings(name: Identifier) -> st.SearchStrategy[str]:
@@ -45,8 +47,8 @@ def spellings(name: Identifier) -> st.SearchStrategy[str]:
 
 @st.composite
 def unlinks(draw: st.DrawFn) -> IdentityChange:
-    name, other = draw(st.permutations(_NAMES))[:2]
-    return unlink_request(name.key, other.key, draw(st.integers(1, 40)))
+    name, other_name = draw(st.permutations(_NAMES))[:2]
+    return unlink_request(name.key, other_name.key, draw(st.integers(1, 40)))
 
 
 def parents(stream: list[Record]) -> dict[str, str]:
@@ -55,8 +57,8 @@ def parents(stream: list[Record]) -> dict[str, str]:
     cuts: dict[frozenset[str | None], int] = {}
     for record in stream:
         if isinstance(record, IdentityChange):
-            ends = frozenset((record.identifier, record.other))
-            cuts[ends] = max(cuts.get(ends, 0), record.at)
+            link = frozenset((record.identifier, record.other))
+            cuts[link] = max(cuts.get(link, 0), record.at)
     evidence_by_name: dict[str, list[tuple[int, str, str, str]]] = {}
     for record in stream:
         if isinstance(record, IdentityChange):

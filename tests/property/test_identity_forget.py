@@ -3,8 +3,8 @@
 The remaining state equals a replay of the stream without the person: without the interactions that
 were part of the forgotten profile, and without its identifiers in those that others keep.
 Interactions that a forgotten identifier sent on behalf of another person count as sent by its
-parent of that time, and as received at the request: they go to the person to whom that parent
-belongs at the request.
+parent of that time, and as received at the request to forget: they go to the person to whom that
+parent belongs at the request.
 """
 
 from collections.abc import Mapping, Sequence
@@ -96,9 +96,11 @@ def test_no_row_of_any_stage_has_an_identifier_of_a_forgotten_person(
     )
     names: set[str] = set()
     for number, identifier in enumerate(identifiers, start=1):
-        owners = {name: row.root for name, row in flow.rows["identity"].items()}
-        root = owners.get(identifier)
-        names |= {identifier} | {other for other, owner in owners.items() if owner == root}
+        roots_by_name = {name: row.root for name, row in flow.rows["identity"].items()}
+        root = roots_by_name.get(identifier)
+        names |= {identifier} | {
+            name for name, other_root in roots_by_name.items() if other_root == root
+        }
         list(flow.run(forget_request(identifier, last_ms + number)))
         assert not flow.dead_letters
         for stage, rows in flow.rows.items():
@@ -169,7 +171,8 @@ class _FlowView:
 
 @st.composite
 def _streams(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
-    """Draw interactions before and after a request to forget; nothing is unlinked before it."""
+    """Draw interactions before and after a request to forget; nothing is unlinked before the
+    request."""
     records_before = draw(streams(maximum=12, with_unlinks=False))
     now_ms = (
         max(record.received_at for record in records_before if isinstance(record, Interaction)) + 10
@@ -209,6 +212,7 @@ def test_forgetting_leaves_other_profiles_complete(
 
 
 def _names_of_person(stream: Sequence[Record], identifier: str) -> set[str]:
+    """Return the identifiers of the identifier's person; if it has none, the identifier alone."""
     return next((names for names in persons(stream).values() if identifier in names), {identifier})
 
 

@@ -31,14 +31,14 @@ def streams(draw: st.DrawFn) -> list[Record]:
 @st.composite
 def unlinks(draw: st.DrawFn, minute: int) -> IdentityChange:
     """Draw unlinks from either end; the pair may never have been linked."""
-    name, other = draw(st.permutations(NAMES))[:2]
-    return unlink_request(name.key, other.key, minute * MINUTE_MS)
+    name, other_name = draw(st.permutations(NAMES))[:2]
+    return unlink_request(name.key, other_name.key, minute * MINUTE_MS)
 
 
 def _order(minute: int, *names: str) -> Interaction:
-    at = minute * MINUTE_MS
+    time_ms = minute * MINUTE_MS
     identifiers = tuple(map(Identifier.parse, names))
-    return Interaction(f"e{minute}", "track", "Order", "web", "shop", at, at, identifiers)
+    return Interaction(f"e{minute}", "track", "Order", "web", "shop", time_ms, time_ms, identifiers)
 
 
 _NEXT_OWNER = [

@@ -39,6 +39,8 @@ pytestmark = pytest.mark.timeout(120)
 def _read(
     name: str, content: bytes
 ) -> tuple[list[FileRow | UnreadableRow], UnreadableError | None]:
+    """Read a file in bounded memory; return its rows, and the error that ended the reading or
+    None."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(content)
@@ -62,6 +64,8 @@ def _send(rows: Iterable[FileRow | UnreadableRow]) -> tuple[SendReport, list[Int
 
 
 def _check_counts(rows: list[FileRow | UnreadableRow]) -> SendReport:
+    """Check that every row is sent or refused, each time with the same result; return the
+    report."""
     report, interactions = _send(rows)
     assert report.sent == len(interactions)
     assert report.sent + report.refused == sum(
@@ -126,7 +130,7 @@ def test_any_bytes_are_read_or_refused_in_every_format(content: bytes) -> None:
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=4), values),
     max_leaves=6,
 )
 _records = st.fixed_dictionaries(
@@ -208,8 +212,8 @@ def test_parquet_that_is_damaged_is_refused_or_accounted_for(data: st.DataObject
     columns = {"type": ["page"] * 50, "userId": [f"u{n}" for n in range(50)]}
     pq.write_table(pa.table(columns), buffer, row_group_size=10, use_dictionary=False)
     content = bytearray(buffer.getvalue())
-    for place in data.draw(st.lists(st.integers(4, len(content) - 1), min_size=1, max_size=3)):
-        content[place] = data.draw(st.integers(0, 255))
+    for index in data.draw(st.lists(st.integers(4, len(content) - 1), min_size=1, max_size=3)):
+        content[index] = data.draw(st.integers(0, 255))
     parquet_rows, error = _read("a.parquet", bytes(content))
     report = _check_counts(parquet_rows)
     if error is None:

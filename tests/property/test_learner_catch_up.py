@@ -66,13 +66,13 @@ class _MemoryLog:
         return batch
 
     def is_read(self) -> bool:
-        """Return whether all of the assigned partitions has been read."""
+        """Return whether all assigned partitions have been read."""
         return all(
             offset == len(self.logs[partition]) for partition, offset in self._next_offsets.items()
         )
 
 
-class _Learner:
+class _LedgerLearner:
     """Ledger, and the log that it is filled from."""
 
     def __init__(self, log: _MemoryLog, ledger: EvidenceLedger) -> None:
@@ -102,18 +102,19 @@ class _Learner:
 
 
 @contextmanager
-def _learner(log: _MemoryLog) -> Iterator[_Learner]:
+def _learner(log: _MemoryLog) -> Iterator[_LedgerLearner]:
     with TemporaryDirectory() as home:
         ledger = EvidenceLedger(Path(home) / "evidence")
         try:
-            yield _Learner(log, ledger)
+            yield _LedgerLearner(log, ledger)
         finally:
             ledger.close()
 
 
 def _decision(number: int, reports: Sequence[tuple[str, Any]], *spends: Spend) -> Decision:
     choices = tuple(
-        Choice(f"s{at}", "web", name, "c", "o", f"t-{name}") for at, name in enumerate(_ACTIONS)
+        Choice(f"s{index}", "web", name, "c", "o", f"t-{name}")
+        for index, name in enumerate(_ACTIONS)
     )
     feedback = tuple(Feedback(action, kind, 10**9) for action, kind in reports)
     decision = Decision(f"d{number}", f"e{number}", "p", "c", number, choices, bin="b")
@@ -173,22 +174,24 @@ def sale() -> BudgetRule:
     return rule
 
 
-def _reserve(log: _MemoryLog, rule: BudgetRule, at: int) -> None:
+def _reserve(log: _MemoryLog, rule: BudgetRule, time_ms: int) -> None:
     """Write a decision in partition 1 that reserves a part of the budget for two seconds."""
     period = open_account(rule, None, _NOW_MS).period.name
-    spend = Spend("a1", "reserved", rule.name, period, _COST, at + 2_000)
-    log.logs[1].append(replace(_decision(0, (), spend), decided_at=at))
+    spend = Spend("a1", "reserved", rule.name, period, _COST, time_ms + 2_000)
+    log.logs[1].append(replace(_decision(0, (), spend), decided_at=time_ms))
 
 
-def _begin(learner: _Learner, rule: BudgetRule) -> None:
+def _begin(learner: _LedgerLearner, rule: BudgetRule) -> None:
     learner.ledger.put_accounts({rule.name: open_account(rule, None, _NOW_MS)})
     learner.catch_up()
 
 
-def _take_over(learner: _Learner, lost_learner: _Learner, rule: BudgetRule, at: int) -> None:
-    """Let the learner go on from the account that the lost one published at a time."""
+def _take_over(
+    learner: _LedgerLearner, lost_learner: _LedgerLearner, rule: BudgetRule, time_ms: int
+) -> None:
+    """Let `learner` go on from the account that `lost_learner` published at a time (epoch ms)."""
     record = record_of(
-        lost_learner.ledger.accounts[rule.name], lost_learner.ledger.state.offsets, at
+        lost_learner.ledger.accounts[rule.name], lost_learner.ledger.state.offsets, time_ms
     )
     learner.ledger.restore(None, {rule.name: account_of(record)})
     learner.catch_up()
@@ -227,7 +230,7 @@ def test_outcome_that_is_read_before_its_message_settles_it(sale: BudgetRule, ou
 
 
 @pytest.mark.parametrize("publication_delay_ms", [0, 1_000, 2_000, 5_000])
-def test_cost_of_a_message_that_was_received_late_is_given_back_once(
+def test_cost_of_a_message_that_was_received_late_is_returned_once(
     sale: BudgetRule, publication_delay_ms: int
 ) -> None:
     log, published_at = _MemoryLog(Random(0)), _NOW_MS + publication_delay_ms
@@ -237,7 +240,7 @@ def test_cost_of_a_message_that_was_received_late_is_given_back_once(
         lost_learner.read_until(log.is_read)
         lost_learner.ledger.expire_spending(published_at)
         _take_over(learner, lost_learner, sale, published_at)
-        for at in (published_at, published_at + 2_000, published_at + 10_000):
-            learner.ledger.expire_spending(at)
+        for time_ms in (published_at, published_at + 2_000, published_at + 10_000):
+            learner.ledger.expire_spending(time_ms)
         account = learner.ledger.accounts[sale.name]
         assert (account.released, account.net, account.expiring) == (tokens(_COST), 0, 0)

@@ -18,14 +18,15 @@ from pipeline.model.learning import LearningRecord
 from tests.support.deciding import CHANNELS, Life, campaign, hero, offer, world
 from tests.support.learning import count_feedback
 
-_HOUR: Final = 3_600_000
+_HOUR_MS: Final = 3_600_000
 _HALF_LIFE_MS: Final = 10**15
 _ACTIONS: Final = ("a1", "a2", "a3")
 
 
 def _decision(number: int, feedback: Sequence[tuple[str, Any]]) -> Decision:
     choices = tuple(
-        Choice(f"s{at}", "web", name, "c", "o", f"t-{name}") for at, name in enumerate(_ACTIONS)
+        Choice(f"s{index}", "web", name, "c", "o", f"t-{name}")
+        for index, name in enumerate(_ACTIONS)
     )
     records = tuple(Feedback(action, kind, 10**9) for action, kind in feedback)
     return Decision(
@@ -41,9 +42,9 @@ _DECISIONS = st.lists(st.lists(_FEEDBACK, max_size=3), max_size=12)
 
 
 @settings(max_examples=40)
-@given(feedback=_DECISIONS, cuts=st.lists(st.integers(0, 12), max_size=4), loses_disk=st.booleans())
+@given(feedback=_DECISIONS, cuts=st.lists(st.integers(0, 12), max_size=4))
 def test_ledger_killed_anywhere_has_each_message_once(
-    feedback: list[list[tuple[str, Any]]], cuts: list[int], loses_disk: bool
+    feedback: list[list[tuple[str, Any]]], cuts: list[int]
 ) -> None:
     decisions = [_decision(number, reports) for number, reports in enumerate(feedback)]
     # Each decision comes again, as after a redelivery, in the reverse order.
@@ -53,8 +54,8 @@ def test_ledger_killed_anywhere_has_each_message_once(
         ends = sorted({min(position, len(log)) for position in (*cuts, len(log))})
         for end in ends:
             ledger = EvidenceLedger(folder)  # as after a kill: the ledger stores its own offset
-            begin = ledger.state.offsets.get("0", 0)
-            batch = [LoggedDecision(0, at, log[at]) for at in range(begin, end)]
+            start = ledger.state.offsets.get("0", 0)
+            batch = [LoggedDecision(0, index, log[index]) for index in range(start, end)]
             ledger.fold(batch, {0: end}, _HALF_LIFE_MS)
             ledger.close()
         ledger = EvidenceLedger(folder)
@@ -75,7 +76,7 @@ def test_lost_ledger_goes_on_from_the_snapshot() -> None:
     ]
     with TemporaryDirectory() as home:
         lost_ledger = EvidenceLedger(Path(home) / "before")
-        entries = [LoggedDecision(0, at, decision) for at, decision in enumerate(log)]
+        entries = [LoggedDecision(0, index, decision) for index, decision in enumerate(log)]
         lost_ledger.fold(entries[:2], {0: 2}, _HALF_LIFE_MS)
         posteriors = tuple(posterior(arm, tally) for arm, tally in lost_ledger.tallies.items())
         snapshot = LearningRecord(
@@ -97,8 +98,8 @@ def test_evidence_of_one_half_life_ago_weighs_half() -> None:
     first_tally = add(Tally(), TallyChange(arm, 1_000, 1, 1), 500)
     for order in ((1_500, 1_000), (1_000, 1_500)):
         tally = Tally()
-        for at in order:
-            tally = add(tally, TallyChange(arm, at, 1, 1), 500)
+        for time_ms in order:
+            tally = add(tally, TallyChange(arm, time_ms, 1, 1), 500)
         assert tally.trials == pytest.approx(1.5)
         assert tally.successes == pytest.approx(1.5)
     assert first_tally.fade(2_000, 500).trials == pytest.approx(0.25)
@@ -118,26 +119,28 @@ def _feedback_kinds(decision: Decision) -> list[str]:
 
 
 def test_conversion_counts_up_to_the_end_of_the_window_and_not_after() -> None:
-    for at, is_reached in ((60_000, True), (_HOUR, True), (_HOUR + 1, False)):
+    for time_ms, is_reached in ((60_000, True), (_HOUR_MS, True), (_HOUR_MS + 1, False)):
         life = _life()
         assert _feedback_kinds(life.interact("Go", 0)) == ["tried"]
         [action] = life.actions()
-        feedback = life.interact("Bought", at).feedback
+        feedback = life.interact("Bought", time_ms).feedback
         assert [evidence.action_id for evidence in feedback] == (
             [action.action_id] if is_reached else []
         )
         life = _life()
         life.interact("Go", 0)
         [action] = life.actions()
-        kinds = _feedback_kinds(life.react(action, "conversion", at))
+        kinds = _feedback_kinds(life.react(action, "conversion", time_ms))
         assert ("reached" in kinds) is is_reached
 
 
 def test_conversion_that_is_received_late_counts_by_its_own_time() -> None:
     life = _life()
     life.interact("Go", 0)
-    assert _feedback_kinds(life.interact("Bought", 3 * _HOUR, occurred_at=_HOUR - 1)) == ["reached"]
-    assert _feedback_kinds(life.interact("Bought", 3 * _HOUR, occurred_at=_HOUR + 1)) == []
+    assert _feedback_kinds(life.interact("Bought", 3 * _HOUR_MS, occurred_at=_HOUR_MS - 1)) == [
+        "reached"
+    ]
+    assert _feedback_kinds(life.interact("Bought", 3 * _HOUR_MS, occurred_at=_HOUR_MS + 1)) == []
 
 
 def test_bounced_message_is_no_trial() -> None:
@@ -149,11 +152,11 @@ def test_bounced_message_is_no_trial() -> None:
 
 def test_mail_scanners_click_is_not_learned_from() -> None:
     click = {"all": [{"kind": "outcome"}, {"name": "click"}]}
-    for at, is_reached in ((9_999, False), (10_000, True)):
+    for time_ms, is_reached in ((9_999, False), (10_000, True)):
         life = _life(condition=click)
         life.interact("Go", 0)
         [action] = life.actions()
-        kinds = _feedback_kinds(life.react(action, "click", at))
+        kinds = _feedback_kinds(life.react(action, "click", time_ms))
         assert kinds == (["shown", "reached"] if is_reached else ["shown"])
 
 
@@ -171,11 +174,11 @@ def test_feedback_of_bots_is_not_learned_from() -> None:
         assert kinds == (["tried"] if is_learned else [])
 
 
-def _interact_in_context(life: Life, name: str, at: int, context: Context) -> Decision:
+def _interact_in_context(life: Life, name: str, time_ms: int, context: Context) -> Decision:
     run = life._run
     life._run = lambda interaction: run(replace(interaction, context=context))  # type: ignore[method-assign]
     try:
-        return life.interact(name, at)
+        return life.interact(name, time_ms)
     finally:
         life._run = run  # type: ignore[method-assign]
 

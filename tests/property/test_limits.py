@@ -15,17 +15,19 @@ _values = st.lists(st.integers(-3, 9), min_size=1, max_size=9)
 @settings(max_examples=cases(150), deadline=None)
 @given(_values, st.integers(1, 6), st.integers(1, 6))
 def test_best_paying_offers_come_in_order_and_fill_the_cap(
-    values: list[int], limit: int, room: int
+    values: list[int], limit: int, cap_max: int
 ) -> None:
     offers = [
         offer(f"o{n}", value, hero(f"t{n}"), hero(f"u{n}", cost=1))
         for n, value in enumerate(values)
     ]
-    caps = [{"cap": "few", "per": "all", "max": room, "window": "1d"}]
+    caps = [{"cap": "few", "per": "all", "max": cap_max, "window": "1d"}]
     life = Life(world(campaigns=[campaign("c", *offers)], policies={"caps": caps}))
     decision = life.interact("Home", 0, ask={"hero": limit, "banner": 1})
     paying_numbers = [n for n in range(len(values)) if values[n] > 0]
-    best_numbers = sorted(paying_numbers, key=lambda n: (-values[n], f"o{n}"))[: min(limit, room)]
+    best_numbers = sorted(paying_numbers, key=lambda n: (-values[n], f"o{n}"))[
+        : min(limit, cap_max)
+    ]
     expected = [f"t{n}" for n in best_numbers]
     assert life.answers() == {"hero": expected, "banner": []}
     slots = ["hero", *(f"hero#{place}" for place in range(2, limit + 1))]
@@ -48,11 +50,11 @@ def test_explanation_covers_each_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("placements", "expected"),
+    ("placement", "expected"),
     [(b'"hero"', "hero"), (b'{"placement": "hero", "limit": 5}', PlacementRequest("hero", 5))],
 )
-def test_both_forms_of_a_request_are_read(placements: bytes, expected: object) -> None:
+def test_both_forms_of_a_request_are_read(placement: bytes, expected: object) -> None:
     body = DECIDE_DECODER.decode(
-        b'{"interaction": {"type": "page"}, "placements": [' + placements + b"]}"
+        b'{"interaction": {"type": "page"}, "placements": [' + placement + b"]}"
     )
     assert body.placements == (expected,)

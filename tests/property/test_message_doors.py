@@ -1,5 +1,5 @@
-"""Messages by HTTP, in a file or in Avro are accepted with the same result or refused by name,
-without exceptions; each message that is answered with 200 is decided."""
+"""Messages by HTTP, in a file or in Avro are accepted with the same result or refused with a
+reason, without exceptions; each message that is answered with 200 is decided."""
 
 import asyncio
 import json
@@ -60,7 +60,9 @@ _LEAVES: Final = st.one_of(
 )
 _ANY_VALUES: Final = st.recursive(
     _LEAVES,
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(_TEXT, inner, max_size=4)),
+    lambda values: st.one_of(
+        st.lists(values, max_size=4), st.dictionaries(_TEXT, values, max_size=4)
+    ),
     max_leaves=8,
 )
 _DETAILS: Final = st.one_of(
@@ -201,9 +203,9 @@ def test_broken_bytes_are_refused_and_never_an_exception(
 
 
 def _damage(raw: bytes, data: st.DataObject) -> bytes:
-    place = data.draw(st.integers(0, len(raw)))
+    start = data.draw(st.integers(0, len(raw)))
     cut_length = data.draw(st.integers(0, 5))
-    return raw[:place] + data.draw(st.binary(max_size=5)) + raw[place + cut_length :]
+    return raw[:start] + data.draw(st.binary(max_size=5)) + raw[start + cut_length :]
 
 
 def _check_decision(interaction: Interaction) -> None:
@@ -217,7 +219,7 @@ def _check_decision(interaction: Interaction) -> None:
     assert len(outputs) == sum(isinstance(value, Decision) for value in values) == 1
 
 
-class _IdentityStage:
+class _UpstreamIdentityStage:
     """Identity stage, fed with records of other apps."""
 
     def __init__(self) -> None:
@@ -281,7 +283,9 @@ def test_record_in_avro_goes_on_once_or_is_a_dead_letter(
     )
     key = names[-1].key if names else ""
     _check_outputs(
-        _IdentityStage().process(key.encode(), _CODEC.encode(topics.INTERACTIONS, interaction))
+        _UpstreamIdentityStage().process(
+            key.encode(), _CODEC.encode(topics.INTERACTIONS, interaction)
+        )
     )
 
 
@@ -293,7 +297,7 @@ def test_broken_avro_is_a_dead_letter_or_another_record(
     value = _CODEC.encode(topics.INTERACTIONS, interaction)
     assert value is not None
     key = data.draw(st.binary(max_size=12))
-    _check_outputs(_IdentityStage().process(key, _damage(value, data)))
+    _check_outputs(_UpstreamIdentityStage().process(key, _damage(value, data)))
 
 
 _NAMES: Final[Mapping[str, str]] = {
@@ -325,7 +329,7 @@ def test_identity_writes_the_same_interaction_from_every_way_in(
     upstream_interaction = _upstream_interaction(kind, ids, fields)
     data = _CODEC.encode(topics.INTERACTIONS, upstream_interaction)
     avro_interactions = _outputs_of_identity(
-        _IdentityStage().process(upstream_interaction.identifiers[0].key.encode(), data)
+        _UpstreamIdentityStage().process(upstream_interaction.identifiers[0].key.encode(), data)
     )
     assert is_accepted is isinstance(file_result, Interaction) is bool(avro_interactions)
     if isinstance(file_result, Interaction):
@@ -334,7 +338,10 @@ def test_identity_writes_the_same_interaction_from_every_way_in(
             # the gateway stamps its clock's time
             stamped_interaction = replace(interaction, received_at=_NOW_MS)
             value = _CODEC.encode(topics.INTERACTIONS, stamped_interaction)
-            assert _outputs_of_identity(_IdentityStage().process(key, value)) == avro_interactions
+            assert (
+                _outputs_of_identity(_UpstreamIdentityStage().process(key, value))
+                == avro_interactions
+            )
 
 
 def _segment_message(kind: Kind, ids: dict[str, str], fields: dict[str, Any]) -> dict[str, Any]:

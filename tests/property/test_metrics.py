@@ -67,18 +67,28 @@ def streams(draw: st.DrawFn, maximum: int = 8) -> list[Interaction]:
         _interaction(
             f"e{number}",
             draw(st.sampled_from(["Order", "Order", "View"])),
-            max(at - draw(st.sampled_from([0, 0, 1, 59, 60, 99, 100, 5_999, 6_000])), 0),
-            at,
+            max(received_at - draw(st.sampled_from([0, 0, 1, 59, 60, 99, 100, 5_999, 6_000])), 0),
+            received_at,
             draw(_prices),
         )
-        for number, at in enumerate(receipts)
+        for number, received_at in enumerate(receipts)
     ]
 
 
-def _interaction(event: str, name: str, at: int, received_at: int, price: FactValue) -> Interaction:
+def _interaction(
+    event_id: str, name: str, occurred_at: int, received_at: int, price: FactValue
+) -> Interaction:
     identifiers = (Identifier("cookie", "k"),)
     return Interaction(
-        event, "track", name, "web", "shop", at, received_at, identifiers, {"price": price}
+        event_id,
+        "track",
+        name,
+        "web",
+        "shop",
+        occurred_at,
+        received_at,
+        identifiers,
+        {"price": price},
     )  # type: ignore[dict-item]
 
 
@@ -163,7 +173,7 @@ def _are_equal(a: dict[str, FactValue], b: dict[str, FactValue]) -> bool:
 
 
 @given(streams(), st.data())
-def test_every_metric_equals_first_principles_at_every_moment(
+def test_every_metric_equals_first_principles_at_every_receipt(
     stream: list[Interaction], data: st.DataObject
 ) -> None:
     names = [data.draw(st.sampled_from("ab")) for _ in stream]
@@ -232,13 +242,15 @@ def test_parts_of_a_shard_merge_in_any_order(
 @settings(max_examples=20)
 @given(st.integers(100, 600), st.randoms(use_true_random=False))
 def test_crowded_windows_are_right_to_a_pane(count: int, shuffler: random.Random) -> None:
-    pane = 100
+    pane_ms = 100
     times = [shuffler.randint(0, _END_MS) for _ in range(count)]
-    stream = [_interaction(f"e{n}", "Order", at, _END_MS, 2) for n, at in enumerate(times)]
+    stream = [
+        _interaction(f"e{n}", "Order", time_ms, _END_MS, 2) for n, time_ms in enumerate(times)
+    ]
     shards = _shards((shuffler.choice("abc"), record) for record in stream)
     for now in range(_END_MS, _END_MS + 6_200, 101):
         actual_metrics = _metrics(shards, now)
         lower_bounds = _expected_metrics(stream, now)
-        upper_bounds = _expected_metrics(stream, now - pane)
+        upper_bounds = _expected_metrics(stream, now - pane_ms)
         for name in ("count_long", "sum_long"):
             assert lower_bounds[name] <= actual_metrics[name] <= upper_bounds[name]  # type: ignore[operator]

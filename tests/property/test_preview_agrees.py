@@ -97,11 +97,20 @@ def _budgets(rules: Rules) -> list[BudgetRecord]:
     ]
 
 
-def _request_at(event_id: str, at: int) -> Interaction:
-    request = DecideRequest("r", "g", ("hero", "banner"), at + 100, {"hero": 2})
+def _request_at(event_id: str, time_ms: int) -> Interaction:
+    request = DecideRequest("r", "g", ("hero", "banner"), time_ms + 100, {"hero": 2})
     seen_property = {"seen": "i1"}
     return Interaction(
-        event_id, "track", "Go", "web", "shop", at, at, ADA, seen_property, request=request
+        event_id,
+        "track",
+        "Go",
+        "web",
+        "shop",
+        time_ms,
+        time_ms,
+        ADA,
+        seen_property,
+        request=request,
     )
 
 

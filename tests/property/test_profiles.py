@@ -38,13 +38,13 @@ def visits(draw: st.DrawFn) -> list[Visit]:
 
 
 def _interaction(draw: st.DrawFn, number: int) -> Interaction:
-    at = draw(st.integers(0, 8)) * 20 * 60_000 + draw(st.integers(0, 2))
+    occurred_at = draw(st.integers(0, 8)) * 20 * 60_000 + draw(st.integers(0, 2))
     name = draw(st.sampled_from(["Order", "View"]))
     total = draw(st.integers(0, 50))
     properties: dict[str, Scalar] = {"total": total, "page": f"p{draw(st.integers(0, 3))}"}
     identifier = Identifier("cookie", draw(st.sampled_from("kl")))
     return Interaction(
-        f"e{number}", "track", name, "web", "shop", at, _NOW_MS, (identifier,), properties
+        f"e{number}", "track", name, "web", "shop", occurred_at, _NOW_MS, (identifier,), properties
     )
 
 

@@ -46,7 +46,7 @@ class _AcknowledgedPartition:
 
 
 @given(st.lists(st.tuples(_STEPS, st.integers(0, 5)), max_size=40))
-def test_only_finished_events_are_committed_and_all_in_the_end(
+def test_only_acknowledged_records_are_committed_and_all_in_the_end(
     steps: list[tuple[str, int]],
 ) -> None:
     log = _AcknowledgedPartition()

@@ -43,9 +43,9 @@ def _add_evidence(rules: Rules, **evidence: tuple[float, float, int]) -> Rules:
     )
 
 
-def _decisions(rules: Rules, ask: Mapping[str, int]) -> Iterator[Decision]:
+def _decisions(rules: Rules, limits: Mapping[str, int]) -> Iterator[Decision]:
     """Decide the same interaction many times, under different ids."""
-    request = DecideRequest("r", "g", tuple(ask), 2_000, dict(ask)) if ask else None
+    request = DecideRequest("r", "g", tuple(limits), 2_000, dict(limits)) if limits else None
     interaction = Interaction("e", "track", "Go", "web", "shop", 1_000, 1_000, ADA, request=request)
     emits = Flow(rules).run(interaction)
     record = next(emit.value for emit in emits if isinstance(emit.value, Segmented))
