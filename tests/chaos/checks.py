@@ -11,8 +11,8 @@ from pipeline.model import topics
 from pipeline.model.decision import Contact
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier, Interaction
-from tests.chaos.evidence import Evidence
-from tests.chaos.oracle import ExpectedMessages, Person, expected_messages, people, replay
+from tests.chaos.evidence import TopicEvidence
+from tests.chaos.oracle import ExpectedMessages, ExpectedPerson, expected_messages, people, replay
 
 _EXAMPLES = 3
 _UNCOUNTED_CAMPAIGNS = frozenset(("coupon", "gift", "hint", "prize"))
@@ -28,7 +28,7 @@ class Trial:
     `excused_copies`: copies that a stopped process had sent in whole or in part; `fenced`: whether
     the broker lost its session with its controller, as when the machine stands still."""
 
-    evidence: Evidence
+    evidence: TopicEvidence
     posts: Mapping[str, int]
     accepted_ids: Set[str]
     delivered_ids: Set[str]
@@ -77,7 +77,7 @@ def check_stage_outputs(trial: Trial) -> list[str]:
     return list_examples("written again", copies(trial.evidence) - trial.excused_copies)
 
 
-def copies(evidence: Evidence) -> set[tuple[str, str]]:
+def copies(evidence: TopicEvidence) -> set[tuple[str, str]]:
     """Return topic and interaction of the records that a stage has written more than once."""
     return {
         (topic, name)
@@ -154,7 +154,7 @@ def check_profiles(trial: Trial) -> list[str]:
     """Compare identifiers, traits and metrics of profiles with a count of interactions."""
     expected = _expected_people(trial)
     people = {
-        profile.root: Person(
+        profile.root: ExpectedPerson(
             frozenset(profile.identifiers),
             int(str(profile.traits["interactions"])),
             int(str(profile.traits.get("orders", 0))),
@@ -350,7 +350,7 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def _expected_people(trial: Trial) -> dict[str, Person]:
+def _expected_people(trial: Trial) -> dict[str, ExpectedPerson]:
     return people(_processed_interactions(trial))
 
 
@@ -370,7 +370,7 @@ def _sent_ids(trial: Trial) -> set[str]:
     return {*trial.delivered_ids, *(trial.evidence.cancelled_ids & reported_ids)}
 
 
-def _dead_places(evidence: Evidence) -> set[tuple[int, int]]:
+def _dead_places(evidence: TopicEvidence) -> set[tuple[int, int]]:
     """Return the places in `interactions` of records that are dead letters."""
     return {
         (letter.partition, letter.offset)

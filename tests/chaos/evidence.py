@@ -38,7 +38,7 @@ Purses: TypeAlias = dict[tuple[int, str], Purse]
 
 
 @dataclass(frozen=True)
-class Evidence:
+class TopicEvidence:
     """Records of topics, read on first use, in order within each partition. `read_log` reads a
     topic from its beginning to its present end."""
 
@@ -47,7 +47,7 @@ class Evidence:
     rules: Rules
 
     @classmethod
-    def of(cls, settings: Settings) -> "Evidence":
+    def of(cls, settings: Settings) -> "TopicEvidence":
         """Return the evidence in a running broker."""
         config = applied_configuration(settings)
         assert isinstance(config, Configuration)

@@ -24,7 +24,7 @@ _MAX_AGE_MS = 300_000
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class ExpectedPerson:
     """Profile that a person should have by this folder's configuration."""
 
     identifiers: frozenset[str]
@@ -73,7 +73,7 @@ class StageReplay:
         }
 
 
-def people(interactions: Iterable[Interaction]) -> dict[str, Person]:
+def people(interactions: Iterable[Interaction]) -> dict[str, ExpectedPerson]:
     """Return persons by their strongest identifier, from distinct interactions."""
     return {root: _person(names, history) for root, names, history in _gather(interactions)}
 
@@ -110,14 +110,14 @@ def _strength(name: str) -> tuple[int, str]:
     return _RANKS[name.partition(":")[0]], name
 
 
-def _person(names: set[str], history: list[Interaction]) -> Person:
+def _person(names: set[str], history: list[Interaction]) -> ExpectedPerson:
     orders = [interaction for interaction in history if interaction.name == "Order"]
     pages = [
         (interaction.occurred_at, interaction.event_id, str(interaction.properties["page"]))
         for interaction in history
         if "page" in interaction.properties
     ]
-    return Person(
+    return ExpectedPerson(
         frozenset(names),
         len(history),
         len(orders),

@@ -13,7 +13,7 @@ from pipeline.flow import stage
 from pipeline.model.budget import BudgetRecord, tokens
 from pipeline.model.decision import Decision
 from tests.chaos.checks import CHECKS, Check, Trial, differences, list_examples
-from tests.chaos.evidence import Evidence
+from tests.chaos.evidence import TopicEvidence
 from tests.chaos.oracle import replay
 
 _GOAL: Final = "Order"
@@ -31,7 +31,7 @@ class ActionSpending:
     amount: int
     return_ms: int | None
 
-    def is_counted(self, evidence: Evidence, time_ms: int) -> bool:
+    def is_counted(self, evidence: TopicEvidence, time_ms: int) -> bool:
         """Return whether the amount counts at a time (epoch ms)."""
         outcomes = evidence.outcomes.get(self.action_id)
         if outcomes is None:
@@ -108,7 +108,7 @@ def check_purses(trial: Trial) -> list[str]:
 
 def check_learning(trial: Trial) -> list[str]:
     """Check that the latest snapshot counts every hint as a trial and every reached goal as a
-    success, and that each goal was reached by an order after a hint."""
+    success, and that each goal belongs to a hint and was caused by an order."""
     evidence = trial.evidence
     hint_ids = {
         choice.action_id
@@ -146,7 +146,7 @@ partitions; until then accounts, leases and purses differ."""
 SPENDING_CHECKS: tuple[Check, ...] = (*CHECKS, check_budgets, *EVENTUAL_CHECKS)
 
 
-def _spendings(evidence: Evidence, name: str) -> list[ActionSpending]:
+def _spendings(evidence: TopicEvidence, name: str) -> list[ActionSpending]:
     """Return the spending of each action from a budget, delivered or not."""
     spendings = {
         spend.action_id: ActionSpending(
@@ -159,7 +159,7 @@ def _spendings(evidence: Evidence, name: str) -> list[ActionSpending]:
     return list(spendings.values())
 
 
-def _decisions(evidence: Evidence) -> Iterator[tuple[int, Decision]]:
+def _decisions(evidence: TopicEvidence) -> Iterator[tuple[int, Decision]]:
     return ((entry.partition, decision) for entry, decision in evidence.decisions)
 
 

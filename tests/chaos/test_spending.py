@@ -3,7 +3,7 @@ and everything counts once."""
 
 import pytest
 
-from tests.chaos.evidence import Evidence
+from tests.chaos.evidence import TopicEvidence
 from tests.chaos.faults import SPENDING_FAULTS, Fault
 from tests.chaos.trial import Laboratory
 
@@ -23,7 +23,7 @@ def test_laws_of_spending_hold_after_each_fault(
 def test_budgets_and_stock_were_spent_to_the_end(spending_laboratory: Laboratory) -> None:
     """Check that budgets and stock ran out, so that overspending was possible, and that the
     coupon's money was returned and spent again."""
-    budgets = Evidence.of(spending_laboratory.stack.settings).budgets
+    budgets = TopicEvidence.of(spending_laboratory.stack.settings).budgets
     for name in ("prize", "shelf/lamp", "shelf/chair", "shelf/rug"):
         assert budgets[name].spent == budgets[name].budget, name
     assert budgets["coupon"].released > budgets["coupon"].budget

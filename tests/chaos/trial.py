@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from tests.chaos.checks import CHECKS, Check, Trial, copies
 from tests.chaos.disks import differences
-from tests.chaos.evidence import Evidence
+from tests.chaos.evidence import TopicEvidence
 from tests.chaos.faults import STANDSTILLS, Fault
 from tests.chaos.receiver import IdempotentReceiver
 from tests.chaos.stack import GATEWAY, ChaosStack
@@ -133,7 +133,7 @@ class Laboratory:
 
     def _trial(self, roll_call: set[str]) -> Trial:
         return Trial(
-            evidence=Evidence.of(self.stack.settings),
+            evidence=TopicEvidence.of(self.stack.settings),
             posts=self.post_counts,
             accepted_ids=self.accepted_ids,
             delivered_ids=self._receiver.delivered_keys,
@@ -178,7 +178,7 @@ class Laboratory:
         )
 
 
-def _outage_s(evidence: Evidence, fault_s: float) -> float:
+def _outage_s(evidence: TopicEvidence, fault_s: float) -> float:
     """Return the time from a fault (epoch s) to the first decision on inputs received since, in the
     partition that waited longest; infinity if there is none."""
     waits_s: dict[int, float] = {}

@@ -65,7 +65,7 @@ def secrets(server: Server) -> dict[str, str]:
     return {"SFTP_KEY": str(server.private_key)}
 
 
-def configuration(folder: Path, server: Server, path: Path) -> Configuration:
+def make_configuration(folder: Path, server: Server, path: Path) -> Configuration:
     text = _WATCH.format(port=server.port, user=server.user, key=server.host_key, path=path)
     bundle = load(write_configuration(folder, text), {})
     assert isinstance(bundle, model.Bundle), bundle
@@ -97,7 +97,7 @@ def test_nightly_file_is_taken_and_moved_to_done(
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "a.csv").write_text("customer,plan\nsftp-1,gold\n,tin\nsftp-2,tin\n")
-    config = configuration(tmp_path / "config", server, folder)
+    config = make_configuration(tmp_path / "config", server, folder)
     [report] = look(settings, config, server)
     assert (report.state, report.sent, report.rejected) == ("done", 2, 1)
     assert report.file == f"sftp://127.0.0.1:{server.port}/{str(folder).strip('/')}/a.csv"
@@ -152,7 +152,7 @@ def test_read_only_server_files_are_taken_once_and_stay(settings: Settings, tmp_
             pytest.raises(DeniedError),
         ):
             place.move("a.csv", "done", "a.csv")
-        config = configuration(tmp_path / "config", server, folder)
+        config = make_configuration(tmp_path / "config", server, folder)
         first_report, second_report = look(settings, config, server)
         assert (first_report.state, first_report.sent) == ("done", 1)
         assert "stays where it is" in str(first_report.reason)
@@ -170,7 +170,7 @@ def unprivileged_server() -> Iterator[tuple[Server, Path]]:
 
 def _take_without_rights(server: Server, folder: Path, home: Path) -> FileReport:
     """Return the report on a folder whose files cannot be taken."""
-    config = configuration(home / "config", server, folder)
+    config = make_configuration(home / "config", server, folder)
     base = base_of(Settings(home=home / "home"), lambda *_: None)
     [report] = look_once(watchers(config, base, secrets(server)), config)
     return report
@@ -232,11 +232,11 @@ def test_cut_connection_is_reported_and_the_file_is_taken_later(
     (folder / "a.csv").write_text("customer,plan\n" + rows)
     with cutting_proxy(server.port, lambda: 1_000_000) as port:
         cut_server = Server(port, server.user, server.host_key, server.private_key)
-        config = configuration(tmp_path / "config", cut_server, folder)
+        config = make_configuration(tmp_path / "config", cut_server, folder)
         reports = look(settings, config, cut_server)
     assert {report.state for report in reports} == {"failed"}
     assert not customers(settings, "cut-")
     assert names(folder) == ["a.csv"]
-    [report] = look(settings, configuration(tmp_path / "config", server, folder), server)
+    [report] = look(settings, make_configuration(tmp_path / "config", server, folder), server)
     assert (report.state, report.sent) == ("done", 20_000)
     assert len(set(customers(settings, "cut-"))) == 20_000

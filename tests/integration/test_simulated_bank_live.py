@@ -64,7 +64,7 @@ def test_live_customers_react_to_actions_and_have_profiles(bank: Stack) -> None:
     assert profile["profile_id"] == life.profile_id
 
 
-def test_statistics_from_topics_equal_the_play(bank: Stack) -> None:
+def test_statistics_equal_a_count_of_the_topics(bank: Stack) -> None:
     counts_by_name = Counter(
         interaction.name
         for _, interaction in bank.records.read_all(topics.INTERACTIONS, Interaction)

@@ -215,7 +215,7 @@ def test_up_and_down_at_the_same_time_take_turns(second_stack: Stack) -> None:
     second_stack.kairos("up")
 
 
-def test_down_leaves_nothing_of_this_home_and_the_other_goes_on(
+def test_down_leaves_no_process_of_this_home_and_the_other_home_goes_on(
     stack: Stack, second_stack: Stack
 ) -> None:
     second_stack.kairos("down")

@@ -90,7 +90,7 @@ def test_clean_up_and_retention_follow_the_table_and_the_setting(
     assert config_of(cluster_settings, "profiles")["max.message.bytes"] == str(sizes.TOPIC)
 
 
-def test_keys_of_one_kind_share_one_partition_count(cluster_settings: Settings) -> None:
+def test_partitioned_topics_share_one_partition_count(cluster_settings: Settings) -> None:
     counts = {
         topic.partition_count(cluster_settings)
         for topic in topics_for(["web"])

@@ -54,8 +54,8 @@ def start(tmp_path: Path) -> Iterator[Callable[[Plan], Worker]]:
         yield start_worker
 
 
-def _records(first: int, count: int) -> list[tuple[bytes, bytes]]:
-    return [(b"key-%d" % (n % KEYS), b"%d" % n) for n in range(first, first + count)]
+def _records(start_number: int, count: int) -> list[tuple[bytes, bytes]]:
+    return [(b"key-%d" % (n % KEYS), b"%d" % n) for n in range(start_number, start_number + count)]
 
 
 def _outputs(plan: Plan) -> list[Any]:

@@ -26,7 +26,7 @@ def email() -> str:
     return f"{uuid4().hex[:12]}@example.com"
 
 
-def _order(stack: Stack, email: str, headers: dict[str, str] | None = None) -> None:
+def _send_order(stack: Stack, email: str, headers: dict[str, str] | None = None) -> None:
     message = {
         "event": "Order",
         "userId": f"c-{email}",
@@ -37,7 +37,7 @@ def _order(stack: Stack, email: str, headers: dict[str, str] | None = None) -> N
         assert client.post("/v1/track", json=message, headers=headers).status_code == 200
 
 
-def _ping(stack: Stack, device: str) -> None:
+def _send_ping(stack: Stack, device: str) -> None:
     """Send an event whose push expires after two seconds."""
     message = {"event": "Ping", "userId": f"c-{device}", "context": {"device": {"id": device}}}
     with stack.client(WRITE_KEY) as client:
@@ -52,18 +52,18 @@ def _ping_until_posted(
     for _ in range(5):
         device = uuid4().hex
         receiver.prepare(device, *answers)
-        _ping(stack, device)
+        _send_ping(stack, device)
         with suppress(AssertionError):
             return device, eventually(lambda: receiver.posts(device), 10.0)[0]  # noqa: B023
     pytest.fail("nothing was ever posted in time")
 
 
-def _emails(stack: Stack, email: str) -> list[Action]:
+def _email_actions(stack: Stack, email: str) -> list[Action]:
     actions = stack.records.read_all(topics.actions("email"), Action)
     return [action for _, action in actions if action.address == email]
 
 
-def _outcomes(stack: Stack, action_id: str) -> list[str]:
+def _outcome_names(stack: Stack, action_id: str) -> list[str]:
     records = stack.records.read_all(topics.INTERACTIONS, Interaction)
     return [
         interaction.name
@@ -84,12 +84,12 @@ def test_busy_receiver_gets_a_repeat_with_the_same_key(
     stack: Stack, receiver: Receiver, email: str
 ) -> None:
     receiver.prepare(email, PlannedAnswer(503), PlannedAnswer(429, {"Retry-After": "1"}))
-    _order(stack, email, {"traceparent": f"00-{_TRACE}-{1:016x}-01"})
+    _send_order(stack, email, {"traceparent": f"00-{_TRACE}-{1:016x}-01"})
     posts = eventually(lambda: posts if len(posts := receiver.posts(email)) == 3 else None)
     assert len({post.key for post in posts}) == 1
     assert posts[2].at - posts[1].at >= 1.0
     assert posts[0].action["content"] == {"text": "Order 1"}
-    assert eventually(lambda: _outcomes(stack, posts[0].key)) == ["sent"]
+    assert eventually(lambda: _outcome_names(stack, posts[0].key)) == ["sent"]
     hops = [post.headers["traceparent"] for post in posts]
     hops.append(eventually(lambda: _outcome_traceparent(stack, posts[0].key)))
     assert {hop[:36] for hop in hops} == {f"00-{_TRACE}-"}
@@ -100,9 +100,9 @@ def test_answer_whose_body_cannot_be_read_counts_by_its_status(
     stack: Stack, receiver: Receiver, email: str
 ) -> None:
     receiver.prepare(email, PlannedAnswer(200, {"Content-Encoding": "gzip"}, b"this is not gzip"))
-    _order(stack, email)
+    _send_order(stack, email)
     [post] = eventually(lambda: receiver.posts(email))
-    assert eventually(lambda: _outcomes(stack, post.key)) == ["sent"]
+    assert eventually(lambda: _outcome_names(stack, post.key)) == ["sent"]
     assert receiver.posts(email) == [post]
 
 
@@ -110,15 +110,15 @@ def test_refused_action_frees_its_place_in_the_cap(
     stack: Stack, receiver: Receiver, email: str
 ) -> None:
     receiver.prepare(email, PlannedAnswer(410))
-    _order(stack, email)
+    _send_order(stack, email)
     [first_post] = eventually(lambda: receiver.posts(email))
-    assert eventually(lambda: _outcomes(stack, first_post.key)) == ["bounce"]
+    assert eventually(lambda: _outcome_names(stack, first_post.key)) == ["bounce"]
     stack.wait_until_idle()
-    _order(stack, email)
+    _send_order(stack, email)
     posts = eventually(lambda: posts if len(posts := receiver.posts(email)) == 2 else None)
     assert posts[1].key != first_post.key
     stack.wait_until_idle()
-    _order(stack, email)  # the second post used the cap of one a day
+    _send_order(stack, email)  # the second post used the cap of one a day
     stack.wait_until_idle()
     assert len(receiver.posts(email)) == 2
 
@@ -126,13 +126,13 @@ def test_refused_action_frees_its_place_in_the_cap(
 def test_delivered_actions_stay_delivered_when_the_adapter_is_killed(
     stack: Stack, receiver: Receiver, email: str
 ) -> None:
-    _order(stack, email)
+    _send_order(stack, email)
     [post] = eventually(lambda: receiver.posts(email))
-    assert eventually(lambda: _outcomes(stack, post.key)) == ["sent"]
+    assert eventually(lambda: _outcome_names(stack, post.key)) == ["sent"]
     stack.restart("adapter-webhook-0")
     stack.wait_until_idle()
     assert {post.key for post in receiver.posts(email)} == {post.key}
-    assert set(_outcomes(stack, post.key)) == {"sent"}
+    assert set(_outcome_names(stack, post.key)) == {"sent"}
 
 
 def test_record_that_is_no_action_is_a_dead_letter_under_its_own_key(stack: Stack) -> None:
@@ -153,7 +153,7 @@ def test_record_that_is_no_action_is_a_dead_letter_under_its_own_key(stack: Stac
 
 def test_actions_expire_at_their_deadline(stack: Stack, receiver: Receiver) -> None:
     device, post = _ping_until_posted(stack, receiver, PlannedAnswer(503, {"Retry-After": "60"}))
-    assert eventually(lambda: _outcomes(stack, post.key)) == ["expired"]
+    assert eventually(lambda: _outcome_names(stack, post.key)) == ["expired"]
     stack.wait_until_idle()
     assert receiver.posts(device) == [post]
 
@@ -162,7 +162,7 @@ def test_action_that_may_have_been_taken_is_not_reported_as_expired(
     stack: Stack, receiver: Receiver
 ) -> None:
     device, first_post = _ping_until_posted(stack, receiver, *[NO_ANSWER] * 20)
-    assert eventually(lambda: _outcomes(stack, first_post.key)) == ["sent"]
+    assert eventually(lambda: _outcome_names(stack, first_post.key)) == ["sent"]
     assert {post.key for post in receiver.posts(device)} == {first_post.key}
 
 
@@ -185,15 +185,17 @@ def test_actions_that_wait_for_a_bad_url_are_delivered_once_it_is_fixed(
     )  # `config apply` cannot see that the URL is wrong
     try:
         broken_stack.kairos("config", "apply", str(broken_folder))
-        _order(stack, email)
-        action = eventually(lambda: _emails(stack, email))[0]
+        _send_order(stack, email)
+        action = eventually(lambda: _email_actions(stack, email))[0]
         with pytest.raises(AssertionError, match="not within"):
-            eventually(lambda: receiver.posts(email) or _outcomes(stack, action.action_id), 3.0)
+            eventually(
+                lambda: receiver.posts(email) or _outcome_names(stack, action.action_id), 3.0
+            )
     finally:
         stack.ask("config", "apply", str(stack.configuration))
     [post] = eventually(lambda: receiver.posts(email))
     assert post.key == action.action_id
-    assert eventually(lambda: _outcomes(stack, post.key)) == ["sent"]
+    assert eventually(lambda: _outcome_names(stack, post.key)) == ["sent"]
 
 
 def test_action_found_after_its_deadline_is_not_posted(stack: Stack, receiver: Receiver) -> None:
@@ -204,10 +206,10 @@ def test_action_found_after_its_deadline_is_not_posted(stack: Stack, receiver: R
         return [pair for pair in actions if pair[1].address == device]
 
     with stopped(stack.process("adapter-webhook-0")):
-        _ping(stack, device)
+        _send_ping(stack, device)
         [(entry, action)] = eventually(find_decided_actions)
         deadline_ms = entry.timestamp + action.deadline_at - action.created_at
         eventually(lambda: now_ms() > deadline_ms)
-    assert eventually(lambda: _outcomes(stack, action.action_id)) == ["expired"]
+    assert eventually(lambda: _outcome_names(stack, action.action_id)) == ["expired"]
     stack.wait_until_idle()
     assert not receiver.posts(device)

@@ -1,4 +1,4 @@
-"""The topic's interactions with two configurations, side by side; nothing is written to a topic."""
+"""Interactions of the topic are decided by two configurations; nothing is written to a topic."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path

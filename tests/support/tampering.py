@@ -19,7 +19,7 @@ from pipeline.model.ids import outcome_id
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.rules import Rules
 from tests.chaos.checks import Check, Trial
-from tests.chaos.evidence import Evidence
+from tests.chaos.evidence import TopicEvidence
 from tests.support.killed import Logs, Record
 
 PARTITIONS = 2
@@ -55,9 +55,9 @@ class World:
         """Return the last record of `topic` for which the condition holds."""
         return [entry for entry in self.entries(topic) if holds(entry[2])][-1]
 
-    def evidence(self) -> Evidence:
+    def evidence(self) -> TopicEvidence:
         """Return the evidence that the logs hold."""
-        return Evidence(self._log, CODEC, self.rules)
+        return TopicEvidence(self._log, CODEC, self.rules)
 
     def judge(self, check: Check) -> list[str]:
         return check(
