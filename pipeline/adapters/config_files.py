@@ -153,10 +153,12 @@ def _read_config_files(
     remaining_bytes = _MAX_TOTAL_BYTES
     for name, kind in FILE_KINDS.items():
         parts = (
-            [file_name for file_name in names if _is_part(file_name, name)] if kind.many else [name]
+            [file_name for file_name in names if _is_part(file_name, name)]
+            if kind.is_folder
+            else [name]
         )
         for part in parts:
-            if not kind.many and part not in names:
+            if not kind.is_folder and part not in names:
                 if kind.required:
                     message = "this file is missing: a configuration needs it"
                     yield _UnreadableFile(kind, ConfigError(part, 1, 1, message))
@@ -182,7 +184,7 @@ def _unexpected_files(names: list[str]) -> Iterator[ConfigError]:
         if not name.endswith((".yaml", ".yml")):
             continue
         kind = FILE_KINDS.get(top)
-        is_expected = kind is not None and kind.many == bool(rest) and "/" not in rest
+        is_expected = kind is not None and kind.is_folder == bool(rest) and "/" not in rest
         if name.endswith(".yml"):
             yield ConfigError(name, 1, 1, "not read: a name must end in .yaml")
         elif not is_expected:
@@ -194,7 +196,7 @@ def _misplaced_folders(folder: Path) -> Iterator[ConfigError]:
     """Yield an error for each link or file instead of a folder of files."""
     for name, kind in FILE_KINDS.items():
         path = folder / name
-        if kind.many and os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
+        if kind.is_folder and os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
             yield ConfigError(name, 1, 1, "this is not a folder: put the folder itself there")
 
 

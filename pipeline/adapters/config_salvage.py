@@ -15,7 +15,7 @@ import msgspec
 from pipeline.adapters.yaml_text import Document
 from pipeline.conditions import Path, Problem, UnknownName
 from pipeline.config import model
-from pipeline.config.keys import without_keys
+from pipeline.config.keys import replace_keys
 from pipeline.config.schema import FileKind
 
 _STAND_INS: Final[Mapping[str, model.Part]] = {
@@ -128,7 +128,7 @@ def salvage_files(
     for file in files:
         field = file.kind.field
         index = counts.get(field, 0)
-        path: Path = (field, index) if file.kind.many else (field,)
+        path: Path = (field, index) if file.kind.is_folder else (field,)
         part = _salvage_part(file, path, problems[file.name])
         if part is not None:
             parts.append(part)
@@ -201,10 +201,10 @@ def _bundle(parts: Sequence[_Part]) -> model.Bundle:
     fields: dict[str, object] = dict(_STAND_INS)
     for part in parts:
         field = part.file.kind.field
-        if part.file.kind.many:
+        if part.file.kind.is_folder:
             values = fields.get(field, ())
             assert isinstance(values, tuple)
             fields[field] = (*values, part.value)
         else:
             fields[field] = part.value
-    return without_keys(msgspec.convert(fields, model.Bundle))
+    return replace_keys(msgspec.convert(fields, model.Bundle))

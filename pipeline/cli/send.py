@@ -119,8 +119,8 @@ def run(  # noqa: PLR0913 - one for each option
     Valid records are sent; the others are reported as FILE:LINE with the column at fault, and the
     exit code is then 1.
 
-    The file is sent at the speed of the stages, so that live decisions are not delayed; if no stage
-    is running, at the speed of Kafka.
+    The file is sent at the speed of the stages, so that live decisions are not delayed; unless all
+    stages are running, at the speed of Kafka.
 
     A row that is sent again counts once. It is identified by its own id (`messageId`, `event_id`),
     or by its key columns with `--key`, or else by the file (its full path, or `--file-id`), the
@@ -132,8 +132,8 @@ def run(  # noqa: PLR0913 - one for each option
     """
     settings = Settings()
     configuration = ensure_configuration(settings)
-    form = _FileForm(encoding, delimiter, decimal_comma, footer, ignore or [])
-    rows = open_rows(file, form.file_format(settings.gateway_message_bytes))
+    options = _FormatOptions(encoding, delimiter, decimal_comma, footer, ignore or [])
+    rows = open_rows(file, options.file_format(settings.gateway_message_bytes))
     origin = _RowOrigin(source, key, file_id or str(file.resolve()))
     intake = origin.intake(configuration, settings.gateway_message_bytes)
     report = _check(rows, intake) if check else _send(rows, intake, settings, at_once=at_once)
@@ -143,8 +143,8 @@ def run(  # noqa: PLR0913 - one for each option
 
 
 @dataclass(frozen=True, slots=True)
-class _FileForm:
-    """Options of the form of a file, as given."""
+class _FormatOptions:
+    """Options of a file's format, as given."""
 
     encoding: str | None
     delimiter: str | None
@@ -153,7 +153,7 @@ class _FileForm:
     ignored_columns: list[str]
 
     def file_format(self, max_bytes: int) -> FileFormat:
-        """Return the form of a file whose records have `max_bytes` at most. Raises BadParameter."""
+        """Return the format of files with records of at most `max_bytes`. Raises BadParameter."""
         return FileFormat(
             max_bytes,
             self.encoding,

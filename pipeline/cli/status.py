@@ -27,7 +27,7 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Show the processes with names, pids, ports, lag and state, the broker, and the
+    """Show the processes with names, pids, ports, lag and state, the broker, the budgets and the
     configuration."""
     settings = Settings()
     if until_idle is not None:
@@ -64,7 +64,7 @@ def _print(status: StackStatus) -> None:
 
 
 def print_budgets(budgets: Iterable[BudgetStatus]) -> None:
-    """Print the remaining budgets of campaigns."""
+    """Print a table of budgets: what is spent, leased and free, and the shadow price."""
     print_table(
         "Budgets",
         ["campaign", "period", "budget", "spent", "leased", "free", "shadow price"],

@@ -154,7 +154,8 @@ def recipes(
     ] = 20,
     json: JsonOption = False,
 ) -> None:
-    """Learn which items of a catalogue go together: bought, viewed, resolving, popular, similar.
+    """Learn which items of a catalogue to offer: those bought or viewed together, those that most
+    often resolved a subject, popular and similar ones.
 
     The table is written into the configuration's folder, to the path in the catalogue's `recipes`
     (or recipes/CATALOG.csv), and is used once that folder is applied.
@@ -177,7 +178,7 @@ def recipes(
     if json:
         print_json({"file": str(config / table_path), "rows": len(rows), "recipes": counts})
         return
-    print_table(f"recipes of {catalog}", ["recipe", "for"], list(counts.items()))
+    print_table(f"recipes of {catalog}", ["recipe", "items"], list(counts.items()))
     hint = "" if definition.recipes else f": write `recipes: {table_path}` in the catalogue"
     out.print(f"written to {config / table_path}{hint}", soft_wrap=True)
 
@@ -199,16 +200,16 @@ def _store(model: TrainedModel, folder: Path) -> StoredModel:
 
 
 @contextmanager
-def _written_to(place: Path) -> Iterator[None]:
-    """End the command where the place cannot be written to."""
+def _written_to(path: Path) -> Iterator[None]:
+    """End the command if `path` cannot be written to."""
     try:
         yield
     except OSError as error:
-        fail(f"{place} cannot be written: {error.strerror}")
+        fail(f"{path} cannot be written: {error.strerror}")
 
 
 def print_model(stored_model: StoredModel, json: bool) -> None:
-    """Print the path of a model and its quality."""
+    """Print where a model was written, its training data and its results in the test."""
     if json:
         print_json({"folder": str(stored_model.folder), **_manifest_fields(stored_model.manifest)})
         return
@@ -239,9 +240,9 @@ def _print_policy(policy: PolicyValue) -> None:
     rows = [
         (
             name,
-            *("-" if figure is None else f"{figure:.4f}" for figure in (of.value, of.low, of.high)),
+            *("-" if figure is None else f"{figure:.4f}" for figure in astuple(estimate)),
         )
-        for name, of in (
+        for name, estimate in (
             ("as it ran", policy.ran),
             ("greedy, IPS", policy.ips),
             ("greedy, SNIPS", policy.snips),
@@ -249,7 +250,7 @@ def _print_policy(policy: PolicyValue) -> None:
         )
     ]
     title = (
-        f"value per slot, nothing said included ({policy.n:,} drawn slots, "
+        f"value per slot, slots without a message included ({policy.n:,} drawn slots, "
         f"effective sample size {policy.ess:,.0f})"
     )
     print_table(title, ["policy", "value", "low", "high"], rows)

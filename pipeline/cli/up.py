@@ -50,9 +50,9 @@ def run(
     except StackError as error:
         err.print(error.logs, soft_wrap=True)
         raise
-    effect = _effect(settings) if result.replaced else RolloutResult()
+    rollout = _roll_out(settings) if result.replaced else RolloutResult()
     if json:
-        print_json({**asdict(result), **asdict(effect)})
+        print_json({**asdict(result), **asdict(rollout)})
     elif result.changed:
         out.print(f"Kairos is up: {result.url}   (`kairos status`, `kairos down`)")
     else:
@@ -69,7 +69,7 @@ def _print_outdated(variables: Iterable[str]) -> None:
     )
 
 
-def _effect(settings: Settings) -> RolloutResult:
+def _roll_out(settings: Settings) -> RolloutResult:
     with open_configuration_log(settings.kafka(), open_codec(settings)) as log:
         return roll_out(settings, log, all_profiles=False)
 

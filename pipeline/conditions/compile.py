@@ -61,25 +61,25 @@ class CompiledCondition:
 
 def compile(tree: Condition) -> CompiledCondition:
     """Compile a condition; call it once per condition and configuration."""
-    test, inputs = _test(tree), reads(tree)
+    test, inputs = _compile_test(tree), reads(tree)
     return CompiledCondition(
         tree=tree,
         test=test,
         reads=inputs,
         names=possible_names(tree),
-        is_certain=_test(certain_form(tree)) if inputs.interaction else test,
-        is_possible=_test(possible_form(tree)) if inputs.interaction else test,
+        is_certain=_compile_test(certain_form(tree)) if inputs.uses_interaction else test,
+        is_possible=_compile_test(possible_form(tree)) if inputs.uses_interaction else test,
     )
 
 
-def _test(tree: Condition) -> Test:
+def _compile_test(tree: Condition) -> Test:
     match tree:
         case All(parts):
-            return _all_of([_test(part) for part in parts])
+            return _compile_all([_compile_test(part) for part in parts])
         case Any(parts):
-            return _any_of([_test(part) for part in parts])
+            return _compile_any([_compile_test(part) for part in parts])
         case Not(part):
-            part_test = _test(part)
+            part_test = _compile_test(part)
             return lambda facts: not part_test(facts)
         case Member(segment):
             return lambda facts: segment in facts.segments
@@ -87,19 +87,19 @@ def _test(tree: Condition) -> Test:
             return lambda facts: segment in facts.entered_segments
         case Compare(subject, checks):
             read = reader(subject)
-            return _all_of([_check(read, check) for check in checks])
+            return _compile_all([_compile_check(read, check) for check in checks])
         case Sequence():
-            return _within(reader(Trait(tree.trait)), tree.for_ms)
+            return _compile_within(reader(Trait(tree.trait)), tree.for_ms)
         case Absence():
-            return _test_absence(tree)
+            return _compile_absence(tree)
 
 
-def _all_of(tests: list[Test]) -> Test:
+def _compile_all(tests: list[Test]) -> Test:
     match tests:
-        case [only]:
-            return only
-        case [first, second]:
-            return lambda facts: first(facts) and second(facts)
+        case [test]:
+            return test
+        case [first_test, second_test]:
+            return lambda facts: first_test(facts) and second_test(facts)
         case _:
             all_tests = tuple(tests)
 
@@ -112,12 +112,12 @@ def _all_of(tests: list[Test]) -> Test:
             return are_all_true
 
 
-def _any_of(tests: list[Test]) -> Test:
+def _compile_any(tests: list[Test]) -> Test:
     match tests:
-        case [only]:
-            return only
-        case [first, second]:
-            return lambda facts: first(facts) or second(facts)
+        case [test]:
+            return test
+        case [first_test, second_test]:
+            return lambda facts: first_test(facts) or second_test(facts)
         case _:
             all_tests = tuple(tests)
 
@@ -136,17 +136,17 @@ def reader(subject: Subject) -> Read:
         case Trait(name):
             return lambda facts: facts.traits.get(name)
         case Property(name):
-            return of_interaction(_property_reader(name))
+            return interaction_reader(_property_reader(name))
         case ContextField(name):
             read = _context_reader(name)
-            return of_interaction(lambda interaction: read(interaction.context))
+            return interaction_reader(lambda interaction: read(interaction.context))
         case EventField(name):
-            return of_interaction(op.attrgetter(name))
+            return interaction_reader(op.attrgetter(name))
         case Derived(name):
             return lambda facts: facts.derived_values.get(name)
 
 
-def of_interaction(read: Callable[[Interaction], FactValue]) -> Read:
+def interaction_reader(read: Callable[[Interaction], FactValue]) -> Read:
     """Return a reader of the interaction; it returns None if there is none."""
     return lambda facts: None if facts.interaction is None else read(facts.interaction)
 
@@ -154,8 +154,8 @@ def of_interaction(read: Callable[[Interaction], FactValue]) -> Read:
 def _property_reader(name: str) -> Callable[[Interaction], FactValue]:
     """Return a reader of a property; of a list also `NAME.length` and, by its index, `NAME.0`."""
     list_name, _, part = name.rpartition(".")
-    element_of = part_reader(part) if list_name else None
-    if element_of is None:
+    read_part = part_reader(part) if list_name else None
+    if read_part is None:
         return lambda interaction: _own_value(interaction, name)
 
     def read(event: Interaction) -> FactValue:
@@ -163,7 +163,7 @@ def _property_reader(name: str) -> Callable[[Interaction], FactValue]:
         if value is not None:
             return value
         values = event.lists.get(list_name)
-        return None if values is None else element_of(values)
+        return None if values is None else read_part(values)
 
     return read
 
@@ -183,27 +183,27 @@ def _context_reader(name: str) -> Callable[[Context], Scalar]:
     return lambda context: context.consent.get(key)
 
 
-def _check(read: Read, check: Check) -> Test:
+def _compile_check(read: Read, check: Check) -> Test:
     operand = check.operand
     match check.operator:
         case "exists":
-            return _exists(read, bool(operand))
+            return _compile_exists(read, bool(operand))
         case "is":
-            return _is(read, operand)
+            return _compile_is(read, operand)
         case "is_not":
-            return _negate(_is(read, operand))
+            return _negate(_compile_is(read, operand))
         case "in":
-            return _in(read, cast(tuple[Constant, ...], operand))
+            return _compile_in(read, cast(tuple[Constant, ...], operand))
         case "not_in":
-            return _negate(_in(read, cast(tuple[Constant, ...], operand)))
+            return _negate(_compile_in(read, cast(tuple[Constant, ...], operand)))
         case "contains":
-            return _contains(read, cast(Constant, operand))
+            return _compile_contains(read, cast(Constant, operand))
         case "starts_with":
-            return _starts_with(read, cast(str, operand))
+            return _compile_starts_with(read, cast(str, operand))
         case "within":
-            return _within(read, cast(int, operand))
+            return _compile_within(read, cast(int, operand))
         case "older_than":
-            return _older_than(read, cast(int, operand))
+            return _compile_older_than(read, cast(int, operand))
         case order:
             return _compile_order(read, _ORDERS[order], operand)
 
@@ -212,16 +212,16 @@ def _negate(test: Test) -> Test:
     return lambda facts: not test(facts)
 
 
-def _exists(read: Read, expected: bool) -> Test:
+def _compile_exists(read: Read, expected: bool) -> Test:
     if expected:
         return lambda facts: read(facts) is not None
     return lambda facts: read(facts) is None
 
 
-def _is(read: Read, operand: object) -> Test:
+def _compile_is(read: Read, operand: object) -> Test:
     if isinstance(operand, Trait | Property):
-        other = reader(operand)
-        return lambda facts: _are_equal(read(facts), other(facts))
+        read_operand = reader(operand)
+        return lambda facts: _are_equal(read(facts), read_operand(facts))
     if isinstance(operand, bool):
         return lambda facts: read(facts) is operand
     if isinstance(operand, str):
@@ -237,16 +237,16 @@ def _are_equal(value: FactValue, operand: FactValue) -> bool:
     )
 
 
-def _in(read: Read, operand: tuple[Constant, ...]) -> Test:
+def _compile_in(read: Read, operand: tuple[Constant, ...]) -> Test:
     bools = frozenset(value for value in operand if isinstance(value, bool))
-    others = frozenset(value for value in operand if not isinstance(value, bool))
+    non_bools = frozenset(value for value in operand if not isinstance(value, bool))
     texts = frozenset(map(text_of, operand))
 
     def is_in_set(facts: Facts) -> bool:
         value = read(facts)
         if isinstance(value, tuple):
             return not texts.isdisjoint(value)
-        return value in (bools if value.__class__ is bool else others)
+        return value in (bools if value.__class__ is bool else non_bools)
 
     return is_in_set
 
@@ -259,9 +259,9 @@ def _compile_order(read: Read, order: _Order, operand: object) -> Test:
     return lambda facts: (value := read(facts)).__class__ in _NUMBERS and order(value, operand)
 
 
-def _compile_order_of_reads(read: Read, other: Read, order: _Order) -> Test:
+def _compile_order_of_reads(read: Read, read_operand: Read, order: _Order) -> Test:
     def is_in_order(facts: Facts) -> bool:
-        value, operand = read(facts), other(facts)
+        value, operand = read(facts), read_operand(facts)
         return _are_comparable(value, operand) and order(value, operand)
 
     return is_in_order
@@ -273,7 +273,7 @@ def _are_comparable(value: FactValue, operand: FactValue) -> bool:
     return value.__class__ is str and operand.__class__ is str
 
 
-def _contains(read: Read, operand: Constant) -> Test:
+def _compile_contains(read: Read, operand: Constant) -> Test:
     element = text_of(operand)
 
     def has_element(facts: Facts) -> bool:
@@ -285,34 +285,34 @@ def _contains(read: Read, operand: Constant) -> Test:
     return has_element
 
 
-def _starts_with(read: Read, text: str) -> Test:
+def _compile_starts_with(read: Read, text: str) -> Test:
     return lambda facts: isinstance(value := read(facts), str) and value.startswith(text)
 
 
-def _within(read: Read, span_ms: int) -> Test:
+def _compile_within(read: Read, span_ms: int) -> Test:
     def is_recent(facts: Facts) -> bool:
-        at = read(facts)
-        if isinstance(at, bool) or not isinstance(at, int | float):
+        time = read(facts)
+        if isinstance(time, bool) or not isinstance(time, int | float):
             return False
-        return facts.now_ms - span_ms < at <= facts.now_ms
+        return facts.now_ms - span_ms < time <= facts.now_ms
 
     return is_recent
 
 
-def _older_than(read: Read, span_ms: int) -> Test:
+def _compile_older_than(read: Read, span_ms: int) -> Test:
     def is_old(facts: Facts) -> bool:
-        at = read(facts)
-        if isinstance(at, bool) or not isinstance(at, int | float):
+        time = read(facts)
+        if isinstance(time, bool) or not isinstance(time, int | float):
             return False
-        return at <= facts.now_ms - span_ms
+        return time <= facts.now_ms - span_ms
 
     return is_old
 
 
-def _test_absence(absence: Absence) -> Test:
-    after, of = (reader(Trait(name)) for name in absence.traits)
-    is_long_ago = _older_than(after, absence.for_ms)
-    is_answered = _compile_order_of_reads(of, after, op.ge)
+def _compile_absence(absence: Absence) -> Test:
+    read_after, read_answer = (reader(Trait(name)) for name in absence.traits)
+    is_long_ago = _compile_older_than(read_after, absence.for_ms)
+    is_answered = _compile_order_of_reads(read_answer, read_after, op.ge)
     return lambda facts: is_long_ago(facts) and not is_answered(facts)
 
 

@@ -4,7 +4,7 @@ A condition is a mapping of one of these forms:
 
     all: [condition, ...]      any: [condition, ...]      not: condition
     segment: NAME              member of the segment after this interaction
-    entered: NAME              brought into it by this interaction
+    entered: NAME              entered the segment by this interaction
     name: TEXT or [TEXT, ...]  the interaction's name; likewise kind, channel and source;
                                if several of the four are given, all must fit
     trait: NAME                value of the profile, with one or more operators
@@ -16,14 +16,14 @@ A condition is a mapping of one of these forms:
         within: DURATION        longest time from the first to the last
         without: condition      no such interaction between them (optional)
         for: DURATION           time after the last for which it holds (default: within)
-    absence: condition          no such interaction came
-        after: condition        since the latest of these,
-        for: DURATION           which is at least this time ago
+    absence: condition          no interaction that fits it came
+        after: condition        since the latest interaction that fits this condition,
+        for: DURATION           which came at least this time ago
 
 Operators, which must all hold: `is`, `is_not`, `gt`, `gte`, `lt`, `lte` take a value or another
-subject (`{trait: NAME}`, `{property: NAME}`); `in`, `not_in` a list; `contains` a text (part of
-it) or, of a list, an element; `starts_with` a text; `exists` true or false; `within`, `older_than`
-a duration such as `60m`, for times.
+subject (`{trait: NAME}`, `{property: NAME}`); `in`, `not_in` a list; `contains` a part of a text or
+an element of a list; `starts_with` a text; `exists` true or false; `within`, `older_than` a
+duration such as `60m`, for times.
 
 Of a property that is a list, `in` holds if any element is one of those given; `NAME.length` is the
 number of elements, `NAME.0` the first.
@@ -71,7 +71,7 @@ OPERATORS: Final = get_args(Operator)
 SUBJECTS: Final = ("trait", "property", "context", "event", "derived")
 
 _Raw: TypeAlias = dict[str, object]
-_Form: TypeAlias = Callable[[_Raw, Path], Condition]
+_Parser: TypeAlias = Callable[[_Raw, Path], Condition]
 
 
 class _ParseError(Exception):
@@ -95,25 +95,25 @@ def _condition(raw: object, path: Path) -> Condition:
         raise _ParseError(path, f"nested deeper than {MAX_DEPTH} conditions")
     if not isinstance(raw, dict) or not raw:
         raise _ParseError(path, "a condition is a mapping such as {trait: age, gte: 18}")
-    return _form(raw, path)(raw, path)
+    return _find_parser(raw, path)(raw, path)
 
 
-def _form(raw: _Raw, path: Path) -> _Form:
+def _find_parser(raw: _Raw, path: Path) -> _Parser:
     for key in raw:
         if key not in _KEYS:
             message = f"{key!r} is not part of a condition: {did_you_mean(str(key), _KEYS)}"
             raise _ParseError((*path, key), message)
-    patterns = [key for key in raw if key in _PATTERNS]
+    patterns = [key for key in raw if key in _PATTERN_PARSERS]
     if patterns:
-        _refuse_others(patterns[0], raw, path, _COMPANIONS[patterns[0]])
-        return _PATTERNS[patterns[0]]
-    standalone_keys = [key for key in raw if key in _STANDALONE_FORMS]
+        _refuse_other_keys(patterns[0], raw, path, _COMPANIONS[patterns[0]])
+        return _PATTERN_PARSERS[patterns[0]]
+    standalone_keys = [key for key in raw if key in _STANDALONE_PARSERS]
     subjects = [key for key in raw if key in SUBJECTS]
     fields = [key for key in raw if key in EVENT_FIELDS]
     operators = [key for key in raw if key in OPERATORS]
     if standalone_keys:
-        _refuse_others(standalone_keys[0], raw, path)
-        return _STANDALONE_FORMS[standalone_keys[0]]
+        _refuse_other_keys(standalone_keys[0], raw, path)
+        return _STANDALONE_PARSERS[standalone_keys[0]]
     if len(subjects) > 1 or (subjects and fields):
         subject_names = " and ".join([*subjects, *fields][:2])
         raise _ParseError(path, f"{subject_names} are two conditions: put each in a list under all")
@@ -128,7 +128,7 @@ def _form(raw: _Raw, path: Path) -> _Form:
     return _fields
 
 
-def _refuse_others(key: str, raw: _Raw, path: Path, companions: tuple[str, ...] = ()) -> None:
+def _refuse_other_keys(key: str, raw: _Raw, path: Path, companions: tuple[str, ...] = ()) -> None:
     for other in raw:
         if other != key and other not in companions:
             message = f"{key} stands alone: put it and {other} in a list under all"
@@ -186,9 +186,9 @@ def _required_duration(raw: _Raw, key: str, path: Path) -> int:
     return _duration(key, raw[key], (*path, key))
 
 
-_PATTERNS: Final[dict[str, _Form]] = {"sequence": _sequence, "absence": _absence}
+_PATTERN_PARSERS: Final[dict[str, _Parser]] = {"sequence": _sequence, "absence": _absence}
 _COMPANIONS: Final = {"sequence": ("within", "without", "for"), "absence": ("after", "for")}
-_STANDALONE_FORMS: Final[dict[str, _Form]] = {
+_STANDALONE_PARSERS: Final[dict[str, _Parser]] = {
     "all": _all,
     "any": _any,
     "not": _not,
@@ -196,7 +196,8 @@ _STANDALONE_FORMS: Final[dict[str, _Form]] = {
     "entered": _entry,
 }
 _KEYS: Final = (
-    *_STANDALONE_FORMS, *SUBJECTS, *EVENT_FIELDS, *OPERATORS, *_PATTERNS, "without", "after", "for",
+    *_STANDALONE_PARSERS, *SUBJECTS, *EVENT_FIELDS, *OPERATORS, *_PATTERN_PARSERS,
+    "without", "after", "for",
 )  # fmt: skip
 
 

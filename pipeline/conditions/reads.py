@@ -31,21 +31,24 @@ CLOCK_OPERATORS: Final = frozenset(("within", "older_than"))
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """Names that a condition reads, by kind; `clock`: the result can change as time passes."""
+    """Names that a condition reads, by kind; `uses_clock`: whether its result can change as time
+    passes."""
 
     traits: frozenset[str]
     properties: frozenset[str]
-    context: frozenset[str]
-    event: frozenset[str]
+    context_fields: frozenset[str]
+    event_fields: frozenset[str]
     derived_names: frozenset[str]
     segments: frozenset[str]
     entered_segments: frozenset[str]
-    clock: bool
+    uses_clock: bool
 
     @property
-    def interaction(self) -> bool:
+    def uses_interaction(self) -> bool:
         """Whether the condition reads the interaction itself."""
-        return bool(self.properties or self.context or self.event or self.derived_names)
+        return bool(
+            self.properties or self.context_fields or self.event_fields or self.derived_names
+        )
 
 
 def reads(tree: Condition) -> Reads:
@@ -57,12 +60,12 @@ def reads(tree: Condition) -> Reads:
             _pattern_traits(leaves)
         ),
         properties=frozenset(s.name for s in subjects if isinstance(s, Property)),
-        context=frozenset(s.name for s in subjects if isinstance(s, ContextField)),
-        event=frozenset(s.name for s in subjects if isinstance(s, EventField)),
+        context_fields=frozenset(s.name for s in subjects if isinstance(s, ContextField)),
+        event_fields=frozenset(s.name for s in subjects if isinstance(s, EventField)),
         derived_names=frozenset(s.name for s in subjects if isinstance(s, Derived)),
         segments=frozenset(leaf.segment for leaf in leaves if isinstance(leaf, Member)),
         entered_segments=frozenset(leaf.segment for leaf in leaves if isinstance(leaf, Entered)),
-        clock=any(check.operator in CLOCK_OPERATORS for check in _checks(leaves))
+        uses_clock=any(check.operator in CLOCK_OPERATORS for check in _checks(leaves))
         or any(isinstance(leaf, Sequence | Absence) for leaf in leaves),
     )
 
@@ -81,7 +84,7 @@ def patterns(tree: Condition) -> Iterator[Sequence | Absence]:
 
 
 def possible_names(tree: Condition) -> frozenset[str] | None:
-    """Return the names of interactions for which `tree` can hold; None: it can for any name."""
+    """Return the names of interactions for which `tree` can hold; None: of any name."""
     match tree:
         case Compare(EventField("name"), checks):
             return _intersect([_names_of(check) for check in checks])

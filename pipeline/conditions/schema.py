@@ -38,8 +38,8 @@ def _one_or_more(item: Schema) -> Schema:
 
 def _value(*types: str) -> Schema:
     """Return the schema of a constant of one of `types`, or of another subject to compare with."""
-    others = [_one_key("trait", _NAME), _one_key("property", _TEXT)]
-    return {"anyOf": [{"type": list(types)}, *others]}
+    subjects = [_one_key("trait", _NAME), _one_key("property", _TEXT)]
+    return {"anyOf": [{"type": list(types)}, *subjects]}
 
 
 _OPERATORS: Final[Schema] = {

@@ -33,7 +33,7 @@ def _replace_unknown(tree: Condition, replacement: bool) -> Condition:
             return All(
                 tuple(_replace_unknown(Compare(subject, (check,)), replacement) for check in checks)
             )
-        case leaf if reads(leaf).interaction:
+        case leaf if reads(leaf).uses_interaction:
             return All(()) if replacement else Any(())
         case leaf:
             return leaf

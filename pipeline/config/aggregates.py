@@ -19,9 +19,7 @@ from pipeline.config import model, readers
 from pipeline.config.conditions import compile_condition
 from pipeline.model.interaction import Interaction
 
-AggregateRule: TypeAlias = Literal[
-    "count", "sum", "min", "max", "first", "latest", "distinct", "union"
-]
+MergeRule: TypeAlias = Literal["count", "sum", "min", "max", "first", "latest", "distinct", "union"]
 
 RULES_WITHOUT_VALUE: Final = ("count", "recency")
 """Rules of traits that read no value (`of`)."""
@@ -31,7 +29,7 @@ RULES_WITHOUT_VALUE: Final = ("count", "recency")
 class Shape:
     """Rule by which parts are merged, over `window_ms` (None: over a lifetime)."""
 
-    rule: AggregateRule
+    rule: MergeRule
     window_ms: int | None
 
 
@@ -39,8 +37,8 @@ class Shape:
 class Aggregate(Shape):
     """Definition of an aggregate: where `test` holds, `read` returns the value to add, if any.
 
-    `names`: names of the interactions for which `test` can hold. `clears`: returns whether an
-    interaction clears the value; None: none can.
+    `names`: names of the interactions for which `test` can hold; None: all. `clears`: returns
+    whether an interaction clears the value; None: no interaction does.
     """
 
     key: str
@@ -52,7 +50,10 @@ class Aggregate(Shape):
 
 @dataclass(frozen=True, slots=True)
 class AggregateIndex:
-    """All aggregates by key, and those that an interaction of a name can change."""
+    """All aggregates by key, and those that an interaction can change, by its name.
+
+    `any_name`: those for names that are not in `by_name`.
+    """
 
     by_key: Mapping[str, Aggregate]
     by_name: Mapping[str, tuple[Aggregate, ...]]
@@ -98,7 +99,7 @@ def index_aggregates(aggregates: Iterable[Aggregate]) -> AggregateIndex:
     )
 
 
-def _aggregate(trait: model.TraitDefinition, rule: AggregateRule) -> Aggregate:
+def _aggregate(trait: model.TraitDefinition, rule: MergeRule) -> Aggregate:
     condition = compile_condition(trait.when)
     shape = Shape(rule, None if trait.window is None else duration_ms(trait.window))
     return Aggregate(
@@ -108,13 +109,14 @@ def _aggregate(trait: model.TraitDefinition, rule: AggregateRule) -> Aggregate:
         test=condition.test,
         read=_reader(rule, trait),
         names=condition.names,
-        clears=_clears(trait.of) if rule == "latest" else None,
+        clears=_clearing_test(trait.of) if rule == "latest" else None,
     )
 
 
-def _clears(of: str | None) -> Callable[[Interaction], bool] | None:
-    """Return a test for an identify that has the trait, or an object around it, as null."""
-    section, _, path = (of or "").partition(".")
+def _clearing_test(value_path: str | None) -> Callable[[Interaction], bool] | None:
+    """Return a test whether an identify has the property, or an object around it, as null; None
+    where the value is no property."""
+    section, _, path = (value_path or "").partition(".")
     if section != "properties":
         return None
     steps = path.split(".")
@@ -140,7 +142,7 @@ def shape_of(key: str) -> Shape:
     head, _, _ = key.partition(".")
     rule = head.rstrip("0123456789")
     window = head.removeprefix(rule)
-    return Shape(cast(AggregateRule, rule), int(window) if window else None)
+    return Shape(cast(MergeRule, rule), int(window) if window else None)
 
 
 def _key(shape: Shape, trait: model.TraitDefinition) -> str:
@@ -149,9 +151,9 @@ def _key(shape: Shape, trait: model.TraitDefinition) -> str:
     return aggregate_key(shape, name)
 
 
-def _reader(rule: AggregateRule, trait: model.TraitDefinition) -> Read:
+def _reader(rule: MergeRule, trait: model.TraitDefinition) -> Read:
     if trait.rule in RULES_WITHOUT_VALUE:
-        return readers.count_one if trait.rule == "count" else readers.occurred_at
+        return readers.count_one if trait.rule == "count" else readers.read_occurred_at
     assert trait.of is not None, trait
     read = readers.reader(trait.of)
     assert read is not None, trait

@@ -57,8 +57,8 @@ def _threshold_problems(thresholds: tuple[model.Threshold, ...], path: Path) -> 
     if len({isinstance(threshold, str) for threshold in thresholds}) > 1:
         yield Problem(thresholds_path, "thresholds are numbers or durations, not both")
         return
-    steps = {later > earlier for earlier, later in pairwise(_values(thresholds))}
-    if len(steps) > 1 or len(set(_values(thresholds))) < len(thresholds):
+    directions = {later > earlier for earlier, later in pairwise(_values(thresholds))}
+    if len(directions) > 1 or len(set(_values(thresholds))) < len(thresholds):
         yield Problem(thresholds_path, "thresholds must all ascend, or all descend")
 
 

@@ -11,7 +11,7 @@ from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.zones import zone
 from pipeline.model.budget import TOKENS, tokens
 
-Per: TypeAlias = Literal["day", "week", "month", "campaign", "stock"]
+PeriodKind: TypeAlias = Literal["day", "week", "month", "campaign", "stock"]
 
 _SEPARATOR: Final = "/"
 
@@ -27,14 +27,15 @@ class BudgetPeriod(Struct, frozen=True):
 class BudgetRule(Struct, frozen=True):
     """Budget of a campaign, or stock of an item, in tokens.
 
-    `unit`: cost of the most expensive message, the least useful amount of a partition.
+    `unit`: cost of the most expensive message (of a stock: one item); a lease below it may be
+    useless.
     `starts` and `ends` (ms): dates of the campaign.
     """
 
     name: str
     amount: int
     unit: int
-    per: Per
+    per: PeriodKind
     zone: tzinfo = UTC
     starts: int | None = None
     ends: int | None = None

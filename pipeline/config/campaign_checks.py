@@ -37,8 +37,8 @@ def campaign_problems(
     yield from repetition_problems("offer", (*path, "offers"), "offer", offers)
     channels = {channel.name: channel for channel in bundle.channels.channels}
     catalogs = {catalog.catalog: catalog for catalog in bundle.catalogs}
-    for index, offer in enumerate(campaign.offers):
-        offer_path: Path = (*path, "offers", index)
+    for offer_index, offer in enumerate(campaign.offers):
+        offer_path: Path = (*path, "offers", offer_index)
         yield from engagement_problems(offer, offer_path, bundle, names)
         yield from cap_problems(offer.caps, (*offer_path, "caps"), bundle, names)
         yield from _amount_problems(offer.value, (*offer_path, "value"), names)
@@ -49,8 +49,8 @@ def campaign_problems(
         yield from repetition_problems(
             "treatment", (*offer_path, "treatments"), "treatment", treatments
         )
-        for place, treatment in enumerate(offer.treatments):
-            treatment_path: Path = (*offer_path, "treatments", place)
+        for treatment_index, treatment in enumerate(offer.treatments):
+            treatment_path: Path = (*offer_path, "treatments", treatment_index)
             yield from engagement_problems(treatment, treatment_path, bundle, names)
             yield from _treatment_problems(treatment, treatment_path, channels, names)
             channel = channels.get(treatment.channel)
@@ -76,7 +76,9 @@ def _date_problems(entry: model.Campaign | model.Treatment, path: Path) -> Itera
             message = f"{text!r} is not a date: write 2024-03-01 or 2024-03-01T09:00:00+01:00"
             yield Problem((*path, field), message)
     if len(times) == 2 and times[0] >= times[1]:
-        yield Problem((*path, "ends"), f"ends {entry.ends}, before it starts: swap the dates")
+        yield Problem(
+            (*path, "ends"), f"ends {entry.ends}, no later than it starts: swap the dates"
+        )
 
 
 def _budget_problems(

@@ -21,19 +21,19 @@ NOT_AMONG_LABEL: Final = "applicability/not among"
 OUT_OF_DATE_LABEL: Final = "eligibility/item not valid now"
 BEYOND_BEST_LABEL: Final = "applicability/beyond the best"
 
-ITEM_SIGN: Final = "/"
+ITEM_SEPARATOR: Final = "/"
 """Separator of a treatment's name and its item's id."""
 
 
 def template_name(treatment: str) -> str:
     """Return the name of a treatment without the item of a catalogue."""
-    return treatment.partition(ITEM_SIGN)[0]
+    return treatment.partition(ITEM_SEPARATOR)[0]
 
 
 EVERYBODY: Final = ""
 """Item in a recipe whose related items are for all customers."""
 
-_NOTHING: Final[frozenset[int]] = frozenset()
+_NO_ITEMS: Final[frozenset[int]] = frozenset()
 
 _MAX_TEXTS: Final = 64
 """Maximum of distinct texts of an attribute that models read; more would identify single items."""
@@ -41,8 +41,10 @@ _MAX_TEXTS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """Rule with its items by the value of `trait`; None: by segment. `default`: items for customers
-    without a value."""
+    """Rule with the indexes of its items by the value of `trait`; None: by segment.
+
+    `default`: items for customers whose values have none.
+    """
 
     trait: str | None
     items: Mapping[str, frozenset[int]]
@@ -50,9 +52,9 @@ class _Rule:
     default: frozenset[int]
 
     def items_for(self, facts: Facts) -> frozenset[int]:
-        """Return the items of the rule for a customer."""
-        places = (self.items.get(key, _NOTHING) for key in self._recipe_keys(facts))
-        return _NOTHING.union(*places) or self.default
+        """Return the indexes of the rule's items for a customer."""
+        item_sets = (self.items.get(key, _NO_ITEMS) for key in self._recipe_keys(facts))
+        return _NO_ITEMS.union(*item_sets) or self.default
 
     def _recipe_keys(self, facts: Facts) -> Iterable[str]:
         if self.trait is None:
@@ -67,17 +69,18 @@ class _Rule:
 class CompiledItems:
     """Items of a catalogue for one treatment, sorted by their worth for any customer.
 
-    `moments`: times (ms) at which items begin or end; `valid_items`: the valid items before the
-    first moment, between each two, and after the last.
+    `moments`: times (ms) at which items begin or end; `valid_items`: indexes of the valid items
+    before the first moment, between each two, and after the last. `shortlist`: number of items that
+    a decision records at most, unless more are requested.
     """
 
     name: str
     candidates: tuple[CompiledCandidate, ...]
     moments: tuple[int, ...]
     valid_items: tuple[frozenset[int], ...]
-    only: tuple[_Rule, ...]
-    exclude: tuple[_Rule, ...]
-    boost: tuple[_Rule, ...]
+    only_rules: tuple[_Rule, ...]
+    exclude_rules: tuple[_Rule, ...]
+    boost_rules: tuple[_Rule, ...]
     max_items: int
     shortlist: int
     boost_cache: dict[tuple[int, float], CompiledCandidate] = field(default_factory=dict)
@@ -86,18 +89,20 @@ class CompiledItems:
         """Return the items for a customer now, and the number that each rule rejects."""
         valid_items = self.valid_items[bisect_right(self.moments, facts.now_ms)]
         selection = valid_items
-        if self.only:
-            selection = valid_items & _NOTHING.union(*(rule.items_for(facts) for rule in self.only))
+        if self.only_rules:
+            selection = valid_items & _NO_ITEMS.union(
+                *(rule.items_for(facts) for rule in self.only_rules)
+            )
         remainder = selection
-        if self.exclude:
-            remainder = selection - _NOTHING.union(
-                *(rule.items_for(facts) for rule in self.exclude)
+        if self.exclude_rules:
+            remainder = selection - _NO_ITEMS.union(
+                *(rule.items_for(facts) for rule in self.exclude_rules)
             )
         factors = self._factors(remainder, facts)
         best_items = (
             sorted(remainder)
             if len(remainder) <= self.max_items
-            else self._best(remainder, factors)
+            else self._best_items(remainder, factors)
         )
         rejections = {
             OUT_OF_DATE_LABEL: len(self.candidates) - len(valid_items),
@@ -107,36 +112,36 @@ class CompiledItems:
         }
         candidates = self.candidates
         if not factors:
-            return [candidates[place] for place in best_items], rejections
+            return [candidates[index] for index in best_items], rejections
         return [
-            self._boost_item(place, factors[place]) if place in factors else candidates[place]
-            for place in best_items
+            self._boost_item(index, factors[index]) if index in factors else candidates[index]
+            for index in best_items
         ], rejections
 
     def _factors(self, items: frozenset[int], facts: Facts) -> dict[int, float]:
         factors: dict[int, float] = {}
-        for rule in self.boost:
-            for place in rule.items_for(facts) & items:
-                factors[place] = factors.get(place, 1.0) * rule.factor
+        for rule in self.boost_rules:
+            for index in rule.items_for(facts) & items:
+                factors[index] = factors.get(index, 1.0) * rule.factor
         return factors
 
-    def _best(self, items: frozenset[int], factors: Mapping[int, float]) -> list[int]:
+    def _best_items(self, items: frozenset[int], factors: Mapping[int, float]) -> list[int]:
         """Return the best items, `max_items` at most: first boosted ones, then by worth."""
-        boosted_items = sorted(factors, key=lambda place: (-factors[place], place))[
+        boosted_items = sorted(factors, key=lambda index: (-factors[index], index))[
             : self.max_items
         ]
-        others = sorted(items.difference(boosted_items))[: self.max_items - len(boosted_items)]
-        return [*boosted_items, *others]
+        other_items = sorted(items.difference(boosted_items))[: self.max_items - len(boosted_items)]
+        return [*boosted_items, *other_items]
 
-    def _boost_item(self, place: int, factor: float) -> CompiledCandidate:
-        candidate = self.boost_cache.get((place, factor))
+    def _boost_item(self, index: int, factor: float) -> CompiledCandidate:
+        candidate = self.boost_cache.get((index, factor))
         if candidate is None:
-            original = self.candidates[place]
+            original = self.candidates[index]
             lever = original.lever * factor
             worth = original.worth and _worth(
                 original, original.worth.p, original.worth.value, lever
             )
-            candidate = self.boost_cache[place, factor] = replace(
+            candidate = self.boost_cache[index, factor] = replace(
                 original, lever=lever, worth=worth
             )
         return candidate
@@ -165,9 +170,9 @@ def compile_items(
         candidates=tuple(candidate for _, candidate in pairs),
         moments=moments,
         valid_items=valid_items,
-        only=_rules(catalog, catalog.only, items),
-        exclude=_rules(catalog, catalog.exclude, items),
-        boost=_rules(catalog, catalog.boost, items),
+        only_rules=_rules(catalog, catalog.only, items),
+        exclude_rules=_rules(catalog, catalog.exclude, items),
+        boost_rules=_rules(catalog, catalog.boost, items),
         max_items=catalog.most,
         shortlist=catalog.shortlist,
     )
@@ -196,8 +201,8 @@ def catalog_problems(catalog: model.Catalog, path: Path, names: Names) -> Iterat
     for kind, rules in (
         ("only", catalog.only), ("exclude", catalog.exclude), ("boost", catalog.boost)
     ):  # fmt: skip
-        for place, rule in enumerate(rules):
-            rule_path = (*path, kind, place)
+        for index, rule in enumerate(rules):
+            rule_path = (*path, kind, index)
             if rule.trait is not None:
                 yield from check_name("trait", rule.trait, names.traits, (*rule_path, "trait"))
             elif rule.recipe is None:
@@ -253,7 +258,7 @@ def _candidate(
     content = item_content(template.content, item.attributes)
     if content is None:
         return None
-    treatment = f"{template.treatment}{ITEM_SIGN}{item.id}"
+    treatment = f"{template.treatment}{ITEM_SEPARATOR}{item.id}"
     candidate = replace(
         template,
         offer=item.id,
@@ -291,27 +296,30 @@ def _validity(
     starts = [None, *moments]
     valid_items = tuple(
         frozenset(
-            place for place, candidate in enumerate(candidates) if _is_valid(candidate, start)
+            index for index, candidate in enumerate(candidates) if _is_valid(candidate, start)
         )
         for start in starts
     )
     return tuple(moments), valid_items
 
 
-def _is_valid(candidate: CompiledCandidate, at: int | None) -> bool:
-    """Return whether a candidate is valid at `at`; None: before all dates."""
-    has_begun = candidate.starts_ms is None or (at is not None and at >= candidate.starts_ms)
-    return has_begun and (candidate.ends_ms is None or at is None or at < candidate.ends_ms)
+def _is_valid(candidate: CompiledCandidate, now_ms: int | None) -> bool:
+    """Return whether a candidate is valid at `now_ms`; None: before all dates."""
+    has_begun = candidate.starts_ms is None or (
+        now_ms is not None and now_ms >= candidate.starts_ms
+    )
+    has_ended = candidate.ends_ms is not None and now_ms is not None and now_ms >= candidate.ends_ms
+    return has_begun and not has_ended
 
 
 def _rules(
     catalog: model.Catalog, rules: Iterable[model.ItemRule], items: Sequence[model.CatalogItem]
 ) -> tuple[_Rule, ...]:
-    places = {item.id: place for place, item in enumerate(items)}
+    indexes = {item.id: index for index, item in enumerate(items)}
     compiled_rules: list[_Rule] = []
     for rule in rules:
-        items_by_value = dict(_rule_items(catalog, rule, items, places))
-        default = items_by_value.pop(EVERYBODY, _NOTHING)
+        items_by_value = dict(_rule_items(catalog, rule, items, indexes))
+        default = items_by_value.pop(EVERYBODY, _NO_ITEMS)
         compiled_rules.append(_Rule(rule.trait, items_by_value, rule.factor, default))
     return tuple(compiled_rules)
 
@@ -320,19 +328,19 @@ def _rule_items(
     catalog: model.Catalog,
     rule: model.ItemRule,
     items: Sequence[model.CatalogItem],
-    places: Mapping[str, int],
+    indexes: Mapping[str, int],
 ) -> Mapping[str, frozenset[int]]:
     if rule.recipe is not None:
         related_items = catalog.related.get(rule.recipe, {})
         return {
-            item_id: frozenset(places[other] for other in others if other in places)
-            for item_id, others in related_items.items()
+            item_id: frozenset(indexes[other_id] for other_id in other_ids if other_id in indexes)
+            for item_id, other_ids in related_items.items()
         }
     if rule.attribute is None:
-        return {name: frozenset((place,)) for name, place in places.items()}
-    places_by_value: dict[str, set[int]] = {}
-    for place, item in enumerate(items):
+        return {name: frozenset((index,)) for name, index in indexes.items()}
+    indexes_by_value: dict[str, set[int]] = {}
+    for index, item in enumerate(items):
         value = item.attributes.get(rule.attribute)
         if value is not None:
-            places_by_value.setdefault(text_of(value), set()).add(place)
-    return {value: frozenset(places) for value, places in places_by_value.items()}
+            indexes_by_value.setdefault(text_of(value), set()).add(index)
+    return {value: frozenset(indexes) for value, indexes in indexes_by_value.items()}

@@ -37,8 +37,8 @@ def channel_problems(
     channel_by_placement: dict[str, str] = {}
     providers = [provider.provider for provider in bundle.providers]
     yield from repetition_problems("provider", ("providers",), "provider", providers)
-    for index, provider in enumerate(bundle.providers):
-        yield from _provider_problems(provider, ("providers", index), names, environment)
+    for provider_index, provider in enumerate(bundle.providers):
+        yield from _provider_problems(provider, ("providers", provider_index), names, environment)
     for index, channel in enumerate(bundle.channels.channels):
         path: Path = ("channels", "channels", index)
         yield from _provider_name_problems(channel, path, frozenset(providers))
@@ -48,11 +48,11 @@ def channel_problems(
             yield from _email_channel_problems(channel, path, environment)
         elif channel.adapter != _POS:
             yield from _other_channel_problems(channel, path, environment)
-        for place, placement in enumerate(channel.placements):
+        for placement_index, placement in enumerate(channel.placements):
             if placement in channel_by_placement:
                 other_channel = channel_by_placement[placement]
                 message = f"placement {placement!r} is in channel {other_channel} already"
-                yield Problem((*path, "placements", place), message)
+                yield Problem((*path, "placements", placement_index), message)
             channel_by_placement[placement] = channel.name
 
 

@@ -32,13 +32,12 @@ _EMPTY_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class _ConditionSite:
-    """Place of a condition. `profile`: whether it may read traits and segments;
-    `entered`: whether it may use `entered`."""
+    """Place of a condition, and what the condition may read."""
 
     path: Path
     raw: model.Condition | None
-    profile: bool = True
-    entered: bool = False
+    may_read_profile: bool = True
+    may_use_entered: bool = False
 
 
 def check(
@@ -71,8 +70,8 @@ def check(
 def segment_order(bundle: model.Bundle) -> list[model.Segment]:
     """Order segments so that each follows those it reads. Raises CycleError for a cycle."""
     by_name = {segment.segment: segment for segment in bundle.segments}
-    needs = {name: sorted(_segments_read(by_name[name])) for name in sorted(by_name)}
-    return [by_name[name] for name in TopologicalSorter(needs).static_order()]
+    dependencies = {name: sorted(_segments_read(by_name[name])) for name in sorted(by_name)}
+    return [by_name[name] for name in TopologicalSorter(dependencies).static_order()]
 
 
 def _segments_read(segment: model.Segment) -> frozenset[str]:
@@ -106,8 +105,8 @@ def _duplicate_problems(bundle: model.Bundle) -> Iterator[Problem]:
         if server.key in write_keys:
             message = "this is also a write key, and write keys must not read: make another key"
             yield Problem(("sources", "server_keys", index, "key"), message)
-    spaces = [space.name for space in bundle.identity.namespaces]
-    yield from repetition_problems("namespace", ("identity", "namespaces"), "name", spaces)
+    namespaces = [namespace.name for namespace in bundle.identity.namespaces]
+    yield from repetition_problems("namespace", ("identity", "namespaces"), "name", namespaces)
     traits = [trait.name for trait in bundle.profile.traits]
     yield from repetition_problems("trait", ("profile", "traits"), "name", traits)
     scores = [score.name for score in bundle.profile.scores]
@@ -127,13 +126,13 @@ def _duplicate_problems(bundle: model.Bundle) -> Iterator[Problem]:
 def _source_problems(sources: model.Sources, names: Names) -> Iterator[Problem]:
     for index, source in enumerate(sources.sources):
         path: Path = ("sources", "sources", index)
-        for place, name in enumerate(source.asserts or ()):
-            assert_path = (*path, "asserts", place)
+        for assert_index, name in enumerate(source.asserts or ()):
+            assert_path = (*path, "asserts", assert_index)
             yield from check_name("namespace", name, names.namespaces, assert_path)
-        for place, origin in enumerate(source.origins or ()):
+        for origin_index, origin in enumerate(source.origins or ()):
             reason = origin_problem(origin)
             if reason is not None:
-                yield Problem((*path, "origins", place), reason)
+                yield Problem((*path, "origins", origin_index), reason)
         if source.trust == "trusted":
             for field in ("asserts", "secret"):
                 if getattr(source, field) is not None:
@@ -163,8 +162,8 @@ def _identity_problems(identity: model.Identity, names: Names) -> Iterator[Probl
 
 def _segment_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     for index, segment in enumerate(bundle.segments):
-        for place, channel in enumerate(segment.channels):
-            path = ("segments", index, "channels", place)
+        for channel_index, channel in enumerate(segment.channels):
+            path = ("segments", index, "channels", channel_index)
             yield from check_name("channel", channel, names.interaction_channels, path)
 
 
@@ -179,7 +178,9 @@ def _condition_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]
 
 def _sites(bundle: model.Bundle) -> Iterator[_ConditionSite]:
     for index, trait in enumerate(bundle.profile.traits):
-        yield _ConditionSite(("profile", "traits", index, "when"), trait.when, profile=False)
+        yield _ConditionSite(
+            ("profile", "traits", index, "when"), trait.when, may_read_profile=False
+        )
     for index, score in enumerate(bundle.profile.scores):
         if score.goal is not None:
             yield _ConditionSite(("profile", "scores", index, "goal", "when"), score.goal.when)
@@ -188,16 +189,16 @@ def _sites(bundle: model.Bundle) -> Iterator[_ConditionSite]:
     for index, campaign in enumerate(bundle.campaigns):
         path: Path = ("campaigns", index)
         yield _ConditionSite((*path, "audience"), campaign.audience)
-        yield _ConditionSite((*path, "trigger"), campaign.trigger, entered=True)
+        yield _ConditionSite((*path, "trigger"), campaign.trigger, may_use_entered=True)
         if campaign.goal is not None:
             yield _ConditionSite((*path, "goal", "when"), campaign.goal.when)
         yield from _rule_sites(campaign, path)
-        for place, offer in enumerate(campaign.offers):
-            offer_path: Path = (*path, "offers", place)
+        for offer_index, offer in enumerate(campaign.offers):
+            offer_path: Path = (*path, "offers", offer_index)
             yield _ConditionSite((*offer_path, "when"), offer.when)
             yield from _rule_sites(offer, offer_path)
-            for number, treatment in enumerate(offer.treatments):
-                yield from _rule_sites(treatment, (*offer_path, "treatments", number))
+            for treatment_index, treatment in enumerate(offer.treatments):
+                yield from _rule_sites(treatment, (*offer_path, "treatments", treatment_index))
     for path, raw in (*_item_sites(bundle.catalogs), *policy_sites(bundle.policies)):
         yield _ConditionSite(path, raw)
 
@@ -210,20 +211,20 @@ def _item_sites(
             yield ("catalogs", index, "events", name, "when"), event.when
 
 
-def _rule_sites(of: model.Engagement, path: Path) -> Iterator[_ConditionSite]:
-    for site_path, raw in engagement_sites(of, path):
+def _rule_sites(engagement: model.Engagement, path: Path) -> Iterator[_ConditionSite]:
+    for site_path, raw in engagement_sites(engagement, path):
         yield _ConditionSite(site_path, raw)
 
 
 def _reference_problems(tree: Condition, site: _ConditionSite, names: Names) -> Iterator[Problem]:
     references = reads(tree)
-    if not site.profile and (
+    if not site.may_read_profile and (
         references.traits or references.segments or references.entered_segments
     ):
         message = "the condition of a trait can read only interactions, no traits or segments"
         yield Problem(site.path, message)
         return
-    if references.entered_segments and not site.entered:
+    if references.entered_segments and not site.may_use_entered:
         yield Problem(site.path, "entered belongs in a campaign's trigger: use segment here")
     if any(
         not _reads_interactions_only(part) for pattern in patterns(tree) for part in pattern.parts

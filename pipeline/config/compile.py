@@ -38,7 +38,7 @@ from pipeline.config.origins import Origins, origins_by_source
 from pipeline.config.patterns import latest_times, sequences
 from pipeline.config.readers import reader
 from pipeline.config.scores import compile_score
-from pipeline.config.segment_index import SegmentIndex, index_of
+from pipeline.config.segment_index import SegmentIndex, index_segments
 from pipeline.config.source_restrictions import SourceRestriction, restrictions
 from pipeline.model.time import EARLIEST
 
@@ -112,7 +112,7 @@ class Configuration:
 
     @classmethod
     def from_json(cls, body: str) -> "Configuration":
-        """Compile an applied configuration. Raises ValueError when `body` is not from `to_json`."""
+        """Compile an applied configuration. Raises ValueError when `body` is not valid."""
         configuration = compile_bundle(canonical.from_json(body))
         if isinstance(configuration, Configuration):
             return configuration
@@ -129,7 +129,7 @@ class Configuration:
         return learns or bool(self.budgets)
 
     def allows_origin(self, origin: str) -> bool:
-        """Return whether pages of this origin may send with the key of any source."""
+        """Return whether pages of this origin may send with the key of at least one source."""
         return len(self.origins) < len(self.sources) or any(
             origins.allows(origin) for origins in self.origins.values()
         )
@@ -164,12 +164,12 @@ def _compile(bundle: model.Bundle) -> Configuration:
     segments = tuple(_segment(segment) for segment in segment_order(bundle))
     profile, sources = bundle.profile, bundle.sources.sources
     channels = bundle.channels.channels
-    agent = profile.enrichers.user_agent
+    user_agent = profile.enrichers.user_agent
     trees = [condition.tree for condition in _conditions(bundle, segments, all_proposals)]
-    index = index_of(segments)
+    index = index_segments(segments)
     timed_traits = _timed_traits(profile, index)
     learns = bundle.policies.learning is not None
-    bots = frozenset((BOT,) if learns and agent is not None else ())
+    bots = frozenset((BOT,) if learns and user_agent is not None else ())
     traits = (*_traits(profile, timed_traits), *latest_times(trees))
     return Configuration(
         digest=canonical.digest_of(canonical.to_json(bundle)),
@@ -185,7 +185,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
         session_gap_ms=duration_ms(profile.session_gap),
         derived_values=derived_names_read(profile, trees) | bots,
         carried_values=bots.union(*(reads(tree).derived_names for tree in trees)),
-        counts_bots=agent is None or agent.count_bots,
+        counts_bots=user_agent is None or user_agent.count_bots,
         aggregates=index_aggregates(chain.from_iterable(trait.aggregates for trait in traits)),
         traits=traits,
         buckets=tuple(bucket(trait, trait.name in timed_traits) for trait in _buckets(profile)),
@@ -228,13 +228,13 @@ def _mapping(source: model.Source) -> tuple[tuple[str, Read], ...]:
 
 def _timed_traits(profile: model.ProfileRules, index: SegmentIndex) -> frozenset[str]:
     """Return the traits that segments read, directly or in a score or a bucket."""
-    read = set(index.segments_by_trait)
+    names = set(index.segments_by_trait)
     for score in map(compile_score, profile.scores):
-        if score.name in read:
-            read.update(feature.trait for feature in score.features)
+        if score.name in names:
+            names.update(feature.trait for feature in score.features)
     return frozenset(
-        read.union(
-            source_trait(definition) for definition in _buckets(profile) if definition.name in read
+        names.union(
+            source_trait(definition) for definition in _buckets(profile) if definition.name in names
         )
     )
 

@@ -25,7 +25,7 @@ STAGES: Final = ("eligibility", "applicability", "suitability")
 ELIGIBILITY: Final = 0
 APPLICABILITY: Final = 1
 SUITABILITY: Final = 2
-AUDIENCE: Final = "eligibility/audience"
+AUDIENCE_LABEL: Final = "eligibility/audience"
 """Label of the gate of a campaign's audience."""
 
 
@@ -76,14 +76,14 @@ class CompiledScore:
 
 @dataclass(frozen=True, slots=True)
 class CompiledSequence:
-    """Sequence of the first `steps` of `parts`, in order, within `within_ms`.
+    """Sequence of the first `step_count` of `parts`, in order, within `within_ms`.
 
-    A part beyond `steps` must not occur. `retention_ms`: age at which an interaction no longer
-    matters.
+    An interaction that fits a later part must not occur. `retention_ms`: age at which an
+    interaction no longer matters.
     """
 
     name: str
-    steps: int
+    step_count: int
     parts: tuple[Test, ...]
     names: frozenset[str] | None
     within_ms: int
@@ -253,7 +253,7 @@ class CatalogItems(Protocol):
 
     @property
     def shortlist(self) -> int:
-        """Minimum of items that a decision records."""
+        """Number of items that a decision records at most, unless more are requested."""
 
     def eligible_items(self, facts: Facts) -> tuple[Sequence[CompiledCandidate], Mapping[str, int]]:
         """Return the items for a customer now, and the number that each rule rejects."""
@@ -263,13 +263,13 @@ class CatalogItems(Protocol):
 class Entry:
     """Candidates of a campaign for a slot; `treatments` are their names.
 
-    `first_gate`: the earliest stage at which a candidate has a condition beyond its campaign's.
+    `first_stage`: the earliest stage at which a candidate has a condition beyond its campaign's.
     """
 
     campaign: CompiledCampaign
     candidates: tuple[CompiledCandidate, ...]
     treatments: tuple[str, ...]
-    first_gate: int
+    first_stage: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,14 +330,14 @@ class CompiledQuietHours:
 class Constraints:
     """Constraints on messages that are otherwise eligible.
 
-    `longest_ms`: age from which no constraint reads a contact or an outcome.
+    `retention_ms`: age from which no constraint reads a contact or an outcome.
     """
 
     caps: tuple[CompiledCap, ...]
-    events: tuple[EventSuppression, ...]
-    outcomes: tuple[OutcomeSuppression, ...]
+    event_suppressions: tuple[EventSuppression, ...]
+    outcome_suppressions: tuple[OutcomeSuppression, ...]
     quiet_hours: tuple[CompiledQuietHours, ...]
-    longest_ms: int
+    retention_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +352,7 @@ class GoalRule:
 class LearningRules:
     """Rules of learning; `goals` by campaign, `bins` in order, times in ms.
 
-    `incremental`: campaigns whose goal counts only beyond its base rate without a message.
+    `incremental_campaigns`: those whose goal counts only beyond its base rate without a message.
     `fixed_snapshot`: snapshot that decisions use instead of newer ones. Outcomes on
     `scanner_channels` within `scanner_ms` of the decision are those of mail scanners.
     """
@@ -367,7 +367,7 @@ class LearningRules:
     scanner_channels: frozenset[str]
     scanner_ms: int
     frozen: bool
-    incremental: frozenset[str] = frozenset()
+    incremental_campaigns: frozenset[str] = frozenset()
     fixed_snapshot: LearningRecord | None = None
 
     def bin_of(self, facts: Facts) -> str:

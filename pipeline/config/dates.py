@@ -11,7 +11,8 @@ def start_ms(text: str) -> int:
 
 
 def end_ms(text: str) -> int:
-    """Return epoch ms, exclusive; a date alone includes its day. Raises ValueError otherwise."""
+    """Return epoch ms, exclusive; a date alone includes its day. Raises ValueError for other
+    text."""
     return _parse(text, whole_day=True)
 
 

@@ -6,15 +6,15 @@ from typing import Final
 DELIMITERS: Final = (",", ";", "\t", "|")
 """Delimiters that are detected where none is named."""
 
-_NAMES: Final = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
-_UNUSABLE: Final = '"\r\n '
+_DELIMITERS_BY_NAME: Final = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+_UNUSABLE_CHARACTERS: Final = '"\r\n '
 _DECLARATION: Final = re.compile(r'(?:sep=(.)|"sep=(.)")\s*', re.IGNORECASE)
 
 
 def delimiter_by_name(name: str) -> str | None:
     """Return the delimiter with this name, or the character itself; None where it is unusable."""
-    delimiter = _NAMES.get(name.lower(), name)
-    return delimiter if len(delimiter) == 1 and delimiter not in _UNUSABLE else None
+    delimiter = _DELIMITERS_BY_NAME.get(name.lower(), name)
+    return delimiter if len(delimiter) == 1 and delimiter not in _UNUSABLE_CHARACTERS else None
 
 
 def declared_delimiter(line: str) -> str | None:

@@ -18,7 +18,7 @@ BOT: Final = "bot"
 COUNTRY: Final = "country"
 REGION: Final = "region"
 CITY: Final = "city"
-CAMPAIGN: Final = "campaign_"
+CAMPAIGN_PREFIX: Final = "campaign_"
 CAMPAIGN_PARTS: Final = ("source", "medium", "name", "term", "content")
 AD_NETWORK: Final = "ad_network"
 CLICK_ID: Final = "click_id"
@@ -29,7 +29,7 @@ UNKNOWN_TIMEZONE: Final = "unknown_timezone"
 
 USER_AGENT: Final = (DEVICE_TYPE, OS, BROWSER, BOT)
 GEO: Final = (COUNTRY, REGION, CITY)
-CAMPAIGN_TAGS: Final = (*(CAMPAIGN + part for part in CAMPAIGN_PARTS), AD_NETWORK, CLICK_ID)
+CAMPAIGN_TAGS: Final = (*(CAMPAIGN_PREFIX + part for part in CAMPAIGN_PARTS), AD_NETWORK, CLICK_ID)
 LOCAL_TIME: Final = (HOUR, WEEKDAY, UNKNOWN_TIMEZONE)
 
 

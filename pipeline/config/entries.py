@@ -59,7 +59,7 @@ def proposals(bundle: model.Bundle) -> tuple[Proposal, ...]:
 
 def entries_by_placement(proposals: Iterable[Proposal]) -> Mapping[str, tuple[Entry, ...]]:
     """Return the candidates of each placement."""
-    slots: dict[str, tuple[Entry, ...]] = {}
+    entries: dict[str, tuple[Entry, ...]] = {}
     for proposal in proposals:
         candidates_by_placement: dict[str, list[CompiledCandidate]] = {}
         for candidate in proposal.candidates:
@@ -67,8 +67,8 @@ def entries_by_placement(proposals: Iterable[Proposal]) -> Mapping[str, tuple[En
                 candidates_by_placement.setdefault(candidate.placement, []).append(candidate)
         for placement, candidates in candidates_by_placement.items():
             entry = _entry(proposal.campaign, candidates)
-            slots[placement] = (*slots.get(placement, ()), entry)
-    return slots
+            entries[placement] = (*entries.get(placement, ()), entry)
+    return entries
 
 
 def outbound_entries(proposals: Iterable[Proposal]) -> tuple[Entry, ...]:
@@ -85,8 +85,8 @@ def outbound_entries(proposals: Iterable[Proposal]) -> tuple[Entry, ...]:
 
 def _entry(campaign: CompiledCampaign, candidates: list[CompiledCandidate]) -> Entry:
     names = tuple(candidate.treatment for candidate in candidates)
-    first_gate = min(_earliest_stage(candidate) for candidate in candidates)
-    return Entry(campaign, tuple(candidates), names, first_gate)
+    first_stage = min(_earliest_stage(candidate) for candidate in candidates)
+    return Entry(campaign, tuple(candidates), names, first_stage)
 
 
 def _earliest_stage(candidate: CompiledCandidate) -> int:
@@ -317,7 +317,7 @@ def _gates(
     parts: _PolicyParts,
     fields: _ScopeFields,
 ) -> Iterator[Gate]:
-    """Yield the conditions of a candidate beyond those of its campaign."""
+    """Yield the gates of a candidate beyond those of its campaign."""
     if offer.when is not None:
         yield _built_in_gate(APPLICABILITY, "offer condition", offer.when)
     for scope, gate in parts.gates:

@@ -62,9 +62,9 @@ _AMOUNT: Final = re.compile(rf"(?:[A-Z]{{3}} ?)?{_NUMBER} ?(?:[A-Z]{{3}})?")
 """12; EUR 1,234.50; 12 USD"""
 
 _CODE: Final = re.compile(r"[0-9@]")
-_WORDS_OF_SENTENCE: Final = 3
-_SAMPLE_ROWS: Final = 1_000
-"""Rows after which the form of keys is known."""
+_MIN_SENTENCE_WORDS: Final = 3
+_SAMPLE_SIZE: Final = 1_000
+"""Number of rows after which the form of keys is known."""
 
 _MAX_CELL_LENGTH: Final = 200
 """Maximum of characters of a footer's cell."""
@@ -74,14 +74,15 @@ _MAX_CELL_LENGTH: Final = 200
 class FooterRule:
     """Recognition of the footer of one file, by the rows before it.
 
-    `keys`: places of the cells with identifiers and the row's id; `columns`: their number;
-    `line_pattern`: pattern of a footer's lines, as configured; None: they are recognised.
+    `key_indexes`: indexes of the cells with identifiers and the row's id; `column_count`: number of
+    the table's columns; `line_pattern`: configured pattern of a footer's lines; None: footers are
+    recognised by their words. `row_count`: number of rows so far.
     """
 
-    keys: Sequence[int]
-    columns: int
+    key_indexes: Sequence[int]
+    column_count: int
     line_pattern: Pattern | None = None
-    rows: int = 0
+    row_count: int = 0
     is_ambiguous: bool = False
     """Whether rows that look like a footer are among the other rows."""
 
@@ -93,9 +94,9 @@ class FooterRule:
     """Fewest cells that a row so far has filled."""
 
     def add(self, cells: Sequence[str]) -> None:
-        """Record the form of a row's keys; rows beyond the first `_SAMPLE_ROWS` only count."""
-        self.rows += 1
-        if self.rows > _SAMPLE_ROWS:
+        """Record the form of a row's keys; rows beyond the first `_SAMPLE_SIZE` only count."""
+        self.row_count += 1
+        if self.row_count > _SAMPLE_SIZE:
             return
         self._fewest_cells = min(self._fewest_cells, sum(map(bool, cells)))
         for key in self._key_cells(cells):
@@ -103,11 +104,11 @@ class FooterRule:
             self._has_spaces = self._has_spaces or " " in key
 
     def resembles_footer(self, cells: Sequence[str], text: Callable[[], str]) -> bool:
-        """Return whether a row looks like a footer, wherever it is."""
+        """Return whether a row looks like a footer, wherever the row is."""
         if self.line_pattern is not None:
             return self.line_pattern.matches(text().strip())
-        for place in self.keys:
-            key = cells[place] if place < len(cells) else ""
+        for index in self.key_indexes:
+            key = cells[index] if index < len(cells) else ""
             if " " in key or _match_beginning(key) is not None:
                 keys = self._key_cells(cells)
                 return any(map(_is_summary, keys)) or self._is_sentence(cells, keys)
@@ -125,32 +126,34 @@ class FooterRule:
         if self.is_ambiguous:
             return False
         if not all(map(_is_summary_or_number, keys)):
-            return self._is_sentence(cells, keys) and self._are_codes()
+            return self._is_sentence(cells, keys) and self._are_keys_codes()
         if any(map(_is_phrase, keys)):
             return True
         return (
             self._has_codes_only
-            or (self.rows > 0 and sum(map(bool, cells)) < self._fewest_cells)
+            or (self.row_count > 0 and sum(map(bool, cells)) < self._fewest_cells)
             or not self._has_text(cells)
         )
 
     def _has_text(self, cells: Sequence[str]) -> bool:
         """Return whether a cell beside the keys holds letters, other than a currency's."""
-        other_cells = (cell.strip() for place, cell in enumerate(cells) if place not in self.keys)
+        other_cells = (
+            cell.strip() for index, cell in enumerate(cells) if index not in self.key_indexes
+        )
         return any(_LETTER.search(cell) and not _AMOUNT.fullmatch(cell) for cell in other_cells)
 
     def _is_sentence(self, cells: Sequence[str], keys: Sequence[str]) -> bool:
         """Return whether a row is a single sentence, in a table of several columns."""
-        if self.columns == 1 or len(keys) != 1 or sum(map(bool, cells)) != 1:
+        if self.column_count == 1 or len(keys) != 1 or sum(map(bool, cells)) != 1:
             return False
         words = keys[0][:_MAX_CELL_LENGTH].split()
-        return len(words) >= _WORDS_OF_SENTENCE and any(map(str.isalpha, words))
+        return len(words) >= _MIN_SENTENCE_WORDS and any(map(str.isalpha, words))
 
-    def _are_codes(self) -> bool:
-        return self.rows > 0 and self._has_codes_only and not self._has_spaces
+    def _are_keys_codes(self) -> bool:
+        return self.row_count > 0 and self._has_codes_only and not self._has_spaces
 
     def _key_cells(self, cells: Sequence[str]) -> list[str]:
-        texts = (cells[place].strip() for place in self.keys if place < len(cells))
+        texts = (cells[index].strip() for index in self.key_indexes if index < len(cells))
         return [text for text in texts if text]
 
 

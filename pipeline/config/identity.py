@@ -63,7 +63,7 @@ class IdentityRules:
         )
 
     def _is_blocked(self, value: str) -> bool:
-        """Return whether a value is blocked, also in quotes or brackets, or a placeholder.
+        """Return whether a value is a placeholder, or is blocked (in quotes or brackets too).
 
         A value without a letter and without a digit other than 0 is a placeholder.
         """
@@ -84,11 +84,17 @@ class IdentityRules:
 
 def identity_rules(identity: model.Identity) -> IdentityRules:
     """Compile identity.yaml."""
-    spaces = identity.namespaces
+    namespaces = identity.namespaces
     return IdentityRules(
-        ranks={space.name: rank for rank, space in enumerate(spaces)},
-        normalisers={space.name: normaliser(space, identity.phone_region) for space in spaces},
-        limits={space.name: space.limit for space in spaces if space.limit is not None},
+        ranks={namespace.name: rank for rank, namespace in enumerate(namespaces)},
+        normalisers={
+            namespace.name: normaliser(namespace, identity.phone_region) for namespace in namespaces
+        },
+        limits={
+            namespace.name: namespace.limit
+            for namespace in namespaces
+            if namespace.limit is not None
+        },
         max_identifiers=identity.max_identifiers,
         blocked_values=frozenset(value.strip().lower() for value in identity.blocked_values),
         blocked_patterns=_compile_patterns(identity.blocked_patterns),

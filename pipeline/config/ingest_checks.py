@@ -38,7 +38,7 @@ def ingest_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
         path: Path = ("ingest", "watches", index)
         watch = complete_by_feed(declared_watch)
         yield from check_name("source", watch.source, sources, (*path, "source"))
-        yield from _place_problems(watch, path)
+        yield from _location_problems(watch, path)
         yield from _ready_rule_problems(watch.ready, (*path, "ready"))
         yield from _csv_problems(watch.csv, (*path, "csv"))
         yield from _time_problems(watch.time, (*path, "time"))
@@ -126,7 +126,7 @@ def _permission_target_problems(
         )
 
 
-def _place_problems(watch: model.Watch, path: Path) -> Iterator[Problem]:
+def _location_problems(watch: model.Watch, path: Path) -> Iterator[Problem]:
     if (watch.folder is None) == (watch.sftp is None):
         yield Problem(path, "set either `folder` or `sftp`: where the files are")
     if watch.folder is not None and not watch.folder.startswith("/"):
@@ -161,14 +161,12 @@ def _ready_rule_problems(ready: model.ReadyRule, path: Path) -> Iterator[Problem
 
 
 def _csv_problems(csv: model.CsvFormat, path: Path) -> Iterator[Problem]:
-    delimiter = csv.delimiter
-    if delimiter is not None:
-        character = delimiter_by_name(delimiter)
-        if character is None:
-            message = f"no delimiter {delimiter!r}: one character, or tab"
-            yield Problem((*path, "delimiter"), message)
-        elif character == csv.quote:
-            yield Problem((*path, "quote"), "the delimiter cannot be the quotation mark too")
+    delimiter = None if csv.delimiter is None else delimiter_by_name(csv.delimiter)
+    if csv.delimiter is not None and delimiter is None:
+        message = f"no delimiter {csv.delimiter!r}: one character, or tab"
+        yield Problem((*path, "delimiter"), message)
+    elif delimiter is not None and delimiter == csv.quote:
+        yield Problem((*path, "quote"), "the delimiter cannot be the quotation mark too")
     if csv.escape and (csv.escape in "\r\n " or csv.escape in (csv.quote, delimiter)):
         message = "choose a character other than a space, the quotation mark and the delimiter"
         yield Problem((*path, "escape"), message)
@@ -205,10 +203,10 @@ def _is_time_format(time_format: str) -> bool:
     """Return whether a format contains the day; `%H:%M` alone would mean a day in 1900."""
     day = datetime(2023, 11, 28, 13, 14, 15, tzinfo=UTC)
     try:
-        read = datetime.strptime(day.strftime(time_format), time_format)
+        parsed_day = datetime.strptime(day.strftime(time_format), time_format)
     except ValueError:
         return False
-    return read.date() == day.date()
+    return parsed_day.date() == day.date()
 
 
 def _column_problems(watch: model.Watch, path: Path, names: Names) -> Iterator[Problem]:
@@ -229,7 +227,9 @@ def _column_problems(watch: model.Watch, path: Path, names: Names) -> Iterator[P
             yield Problem((*path, "columns", column), message)
         column_by_target[_property_target(target)] = column
     if not any(target.startswith("identifiers.") for target in column_by_target):
-        yield Problem((*path, "columns"), "map a column to identifiers.NAME: whose the rows are")
+        yield Problem(
+            (*path, "columns"), "map a column to identifiers.NAME, which says whose the rows are"
+        )
     if watch.kind is None and "kind" not in column_by_target and watch.permissions is None:
         yield Problem(path, "set the `kind` of the rows: track, identify, page...")
     if ("delete" in column_by_target) != bool(watch.delete):

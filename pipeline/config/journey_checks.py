@@ -16,8 +16,8 @@ _STEP_FIELDS: Final = ("reached", "mandatory", "within", "prompts")
 
 @dataclass(frozen=True, slots=True)
 class _PlacedStep:
-    """Step with its path in the file and its stage; `names`: the only interactions by which it
-    is reached (None: there may be others)."""
+    """Step with its path in the file and its stage; `names`: names of the only interactions by
+    which it can be reached; None: of any name."""
 
     step: JourneyStep
     path: Path
@@ -34,7 +34,9 @@ def journey_problems(journey: Journey) -> Iterator[Problem]:
     yield from _repeated_names(placed_steps)
     yield from _unreachable_steps(journey, placed_steps)
     if not (
-        journey.goal or journey.exit or any(placement.step.mandatory for placement in placed_steps)
+        journey.goal
+        or journey.exit
+        or any(placed_step.step.mandatory for placed_step in placed_steps)
     ):
         message = "this journey cannot end: give it a goal, an exit, or a mandatory step"
         yield Problem(("journey",), message)
@@ -88,9 +90,9 @@ def _conditions(journey: Journey) -> Iterator[tuple[Path, model.Condition]]:
 
 def _steps(journey: Journey) -> Iterator[tuple[int, Path, JourneyStep]]:
     for index, stage in enumerate(journey.steps):
-        for place, step in enumerate(stage.steps()):
+        for step_index, step in enumerate(stage.steps()):
             path: Path = ("steps", index)
-            yield index, path if stage.any_order is None else (*path, "any_order", place), step
+            yield index, path if stage.any_order is None else (*path, "any_order", step_index), step
 
 
 def _placed_steps(journey: Journey) -> Iterator[_PlacedStep]:
@@ -102,7 +104,7 @@ def _placed_steps(journey: Journey) -> Iterator[_PlacedStep]:
 
 def _repeated_names(placed_steps: list[_PlacedStep]) -> Iterator[Problem]:
     steps: set[str] = set()
-    by_name: dict[str, str] = {}
+    step_by_event: dict[str, str] = {}
     for placed_step in placed_steps:
         name = placed_step.step.step
         if name in steps:
@@ -110,13 +112,13 @@ def _repeated_names(placed_steps: list[_PlacedStep]) -> Iterator[Problem]:
             yield Problem((*placed_step.path, "step"), message)
         steps.add(name)
         for event_name in sorted(_plain_names(placed_step.step.reached)):
-            if event_name in by_name:
+            if event_name in step_by_event:
                 message = (
-                    f"{event_name!r} reaches the step {by_name[event_name]!r} already: let each "
-                    "step be reached by an interaction of its own"
+                    f"{event_name!r} reaches the step {step_by_event[event_name]!r} already: let "
+                    "each step be reached by an interaction of its own"
                 )
                 yield Problem((*placed_step.path, "reached"), message)
-            by_name.setdefault(event_name, name)
+            step_by_event.setdefault(event_name, name)
 
 
 def _unreachable_steps(journey: Journey, placed_steps: list[_PlacedStep]) -> Iterator[Problem]:
@@ -131,14 +133,15 @@ def _unreachable_steps(journey: Journey, placed_steps: list[_PlacedStep]) -> Ite
             continue
         if placed_step.names is not None and placed_step.names <= exit_names:
             if placed_step.names:
-                reason = f"{min(placed_step.names)!r} is an exit, by which the journey ends before"
+                reason = f"{min(placed_step.names)!r} is an exit, which ends the journey first"
             else:
                 reason = "no interaction has two names at once; for one or the other use any"
             yield Problem(path, f"nobody can reach the step {name!r}: {reason}")
             reason = f"the step {name!r} before it is mandatory, and nobody can reach it"
         elif placed_step.names is not None and placed_step.names <= goal_names:
             reason = (
-                f"the step {name!r} before it is mandatory, and reaches the goal, which ends it"
+                f"the step {name!r} before it is mandatory, and reaches the goal, which ends the "
+                "journey"
             )
         else:
             continue

@@ -35,7 +35,7 @@ def stored_key(text: str) -> str:
     return text if _DIGEST.fullmatch(text) else key_digest(text)
 
 
-def without_keys(bundle: Bundle) -> Bundle:
+def replace_keys(bundle: Bundle) -> Bundle:
     """Return the bundle with digests in place of keys."""
     original_sources = bundle.sources
     sources = [
@@ -63,18 +63,18 @@ def variable_names(bundle: Bundle) -> frozenset[str]:
     return frozenset(name for name, _ in map(re.Match.groups, _REFERENCE.finditer(text)))
 
 
-def _substitute(text: str, environment: Mapping[str, str], other: str = "") -> str:
-    """Return `text` with `other` for variables that have neither a value nor a default."""
+def _substitute(text: str, environment: Mapping[str, str], filler: str = "") -> str:
+    """Return `text` with `filler` for variables that have neither a value nor a default."""
 
     def value(match: re.Match[str]) -> str:
         name, default = match.groups()
-        return environment.get(name, other if default is None else default)
+        return environment.get(name, filler if default is None else default)
 
     return _REFERENCE.sub(value, text)
 
 
 def reference_problem(text: str) -> str | None:
-    """Return the problem of the variables that `text` refers to."""
+    """Return the problem of the references to variables in `text`; None without one."""
     if "${" not in _REFERENCE.sub("", text) and "$${" not in text:
         return None
     return "write ${NAME} or ${NAME:-default} for a variable of the adapter's environment"
@@ -82,11 +82,11 @@ def reference_problem(text: str) -> str | None:
 
 def possible_texts(text: str, environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return the resolved `text` or, if `environment` lacks some of its variables, possible values
-    of it."""
+    of the text."""
     resolved_text = expand_variables(text, environment)
     if resolved_text is not None:
         return (resolved_text,)
-    return tuple(_substitute(text, environment, other) for other in ("1", "x", "http://x"))
+    return tuple(_substitute(text, environment, filler) for filler in ("1", "x", "http://x"))
 
 
 def mask_secrets(bundle: Bundle) -> Bundle:
@@ -123,9 +123,10 @@ def _mask_secret(text: str | None) -> str | None:
 def _mask_url(text: str | None) -> str | None:
     if text is None:
         return None
-    before, mark, after = text.partition("://")
-    authority, slash, rest = after.partition("/")
-    _, at, host = authority.rpartition("@")
-    path, question, _ = rest.partition("?")
-    user = _MASK + at if at else ""
-    return f"{before}{mark}{user}{host}{slash}{path}{question}{_MASK if question else ''}"
+    scheme, colon, address = text.partition("://")
+    authority, slash, path_and_query = address.partition("/")
+    _, at_sign, host = authority.rpartition("@")
+    path, question_mark, _ = path_and_query.partition("?")
+    user = _MASK + at_sign if at_sign else ""
+    query = question_mark + _MASK if question_mark else ""
+    return f"{scheme}{colon}{user}{host}{slash}{path}{query}"

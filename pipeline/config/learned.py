@@ -56,5 +56,5 @@ def learned_problems(bundle: model.Bundle) -> Iterator[Problem]:
         arms.add(arm)
         for part, total in (("successes", "trials"), ("reached", "tried")):
             if getattr(entry, part) > getattr(entry, total):
-                message = f"{part} are among {total}, and there cannot be more of them"
+                message = f"{part} are counted among {total}: make {part} at most as many"
                 yield Problem((*path, part), message)

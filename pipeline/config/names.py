@@ -59,10 +59,10 @@ def score_trait(score: str) -> str:
 
 def is_built_in(trait: str) -> bool:
     """Return whether a name is reserved for a built-in trait."""
-    reserved = trait.startswith((_ADDRESS_PREFIX, _SCORE_PREFIX)) or trait.endswith(
+    is_reserved = trait.startswith((_ADDRESS_PREFIX, _SCORE_PREFIX)) or trait.endswith(
         (_APPROXIMATE_SUFFIX, _SINCE_SUFFIX)
     )
-    return reserved or trait in BUILT_IN_TRAITS
+    return is_reserved or trait in BUILT_IN_TRAITS
 
 
 @dataclass(frozen=True, slots=True)

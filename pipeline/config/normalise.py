@@ -12,7 +12,7 @@ _INTERNATIONAL_PREFIX: Final = "00"
 """International prefix of most countries, instead of the plus."""
 
 Normaliser = Callable[[str], str | None]
-"""Function from a value to its normal form; None: it is invalid."""
+"""Function from a value to its normal form; None for an invalid value."""
 
 
 def normaliser(namespace: model.Namespace, phone_region: str | None) -> Normaliser:

@@ -20,7 +20,7 @@ _SPREADSHEET_ERROR: Final = re.compile(
 ROUNDED_NUMBER: Final = re.compile(r"[0-9]([.,][0-9]+)?E\+[0-9]{2,3}")
 """Long number as spreadsheets show it: `8.41E+12`."""
 
-FORMULA: Final = '="'
+FORMULA_START: Final = '="'
 """Beginning of a text that a spreadsheet must not take for a number."""
 
 _SIGN_OF_WRONG_ENCODING: Final = re.compile("[ÂÃâ]")
@@ -47,7 +47,7 @@ def text_fault(text: str) -> str | None:
     if _LOST_LETTER in text:
         return "a letter was lost (\ufffd): save it as UTF-8 where it comes from"
     if _SPREADSHEET_ERROR.fullmatch(text):
-        return f"{text} is an error of the spreadsheet: mend its formula"
+        return f"{text} is an error of the spreadsheet: fix its formula"
     if _SIGN_OF_WRONG_ENCODING.search(text):
         for encoding in ("latin-1", "cp1252"):
             with suppress(UnicodeError):
@@ -64,7 +64,7 @@ def id_fault(text: str) -> str | None:
         return f"{text[:40]!r} has an invisible character ({invisible_character}): remove it"
     if ROUNDED_NUMBER.fullmatch(text):
         return f"{text!r} is a number that a spreadsheet shortened: format the column as text"
-    if text.startswith((FORMULA, "'")):
+    if text.startswith((FORMULA_START, "'")):
         return f"{text[:40]!r} is written for a spreadsheet: write the id alone"
     return text_fault(text)
 
@@ -119,7 +119,8 @@ def ambiguous_amount_remedy(text: str) -> str | None:
 
 
 def serial_date(number: float) -> str | None:
-    """Return the date for a spreadsheet's number of days; None outside of its range."""
+    """Return the date for a spreadsheet's number of days; None for a fraction, or outside of 1954
+    to 2119."""
     if not float(number).is_integer() or int(number) not in _SERIALS:
         return None
     return day((int(number) - _DAYS_BEFORE_1970) * DAY_MS)

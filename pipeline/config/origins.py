@@ -16,15 +16,17 @@ _DEFAULT_PORTS: Final = {"http://": ":80", "https://": ":443"}
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """Allowed origins: `full_origins`, and (scheme, end) pairs of all subdomains of a host."""
+    """Allowed origins: `full_origins`, and
+    (scheme, suffix) pairs of all subdomains of a host."""
 
     full_origins: frozenset[str]
-    ends: tuple[tuple[str, str], ...]
+    subdomain_suffixes: tuple[tuple[str, str], ...]
 
     def allows(self, origin: str) -> bool:
         """Return whether a page with this `Origin` header may send."""
         return origin in self.full_origins or any(
-            origin.startswith(scheme) and origin.endswith(end) for scheme, end in self.ends
+            origin.startswith(scheme) and origin.endswith(suffix)
+            for scheme, suffix in self.subdomain_suffixes
         )
 
 
@@ -36,21 +38,21 @@ def origins_by_source(sources: Sequence[model.Source]) -> Mapping[str, Origins]:
 
 
 def origin_problem(text: str) -> str | None:
-    """Return the problem of an origin's form, with the correction; None: it has none."""
+    """Return the problem of an origin's form, with the correction; None without one."""
     if _ORIGIN.fullmatch(text.lower()):
         return None
     return "write an origin as https://shop.example or https://*.shop.example, without a path"
 
 
 def _compile(origins: Sequence[str]) -> Origins:
-    full_origins, ends = set(), []
+    full_origins, subdomain_suffixes = set(), []
     for match in (_ORIGIN.fullmatch(text.lower()) for text in origins):
         if match is None:
             continue
         scheme = match["scheme"]
         port = "" if match["port"] == _DEFAULT_PORTS[scheme] else match["port"] or ""
         if match["any"]:
-            ends.append((scheme, f".{match['host']}{port}"))
+            subdomain_suffixes.append((scheme, f".{match['host']}{port}"))
         else:
             full_origins.add(f"{scheme}{match['host']}{port}")
-    return Origins(frozenset(full_origins), tuple(ends))
+    return Origins(frozenset(full_origins), tuple(subdomain_suffixes))

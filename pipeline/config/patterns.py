@@ -45,7 +45,7 @@ def _latest_times(trees: Iterable[Condition]) -> Iterator[tuple[str, CompiledTra
                         window_ms=_LATEST_TIME.window_ms,
                         key=aggregate_key(_LATEST_TIME, name),
                         test=condition.test,
-                        read=readers.occurred_at,
+                        read=readers.read_occurred_at,
                         names=condition.names,
                     )
                     yield name, CompiledTrait(name, "max", (aggregate,), timed=False)
@@ -55,7 +55,7 @@ def _sequence(pattern: conditions.Sequence) -> CompiledSequence:
     parts = [compile(part) for part in pattern.parts]
     return CompiledSequence(
         name=pattern.trait,
-        steps=len(pattern.steps),
+        step_count=len(pattern.steps),
         parts=tuple(part.test for part in parts),
         names=_names(parts),
         within_ms=pattern.within_ms,

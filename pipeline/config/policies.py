@@ -110,7 +110,7 @@ def learning(bundle: model.Bundle) -> LearningRules | None:
         scanner_channels=frozenset(name_tuple(rules.scanners.channel)),
         scanner_ms=duration_ms(rules.scanners.within),
         frozen=rules.frozen,
-        incremental=frozenset(
+        incremental_campaigns=frozenset(
             campaign.campaign for campaign in bundle.campaigns if campaign.incremental
         ),
         fixed_snapshot=None if bundle.learned is None else fixed_snapshot(bundle.learned),
@@ -168,8 +168,10 @@ def minute_of_day(time: str) -> int:
     return int(hours) * 60 + int(minutes)
 
 
-def _cap(cap: model.Cap, messages: CompiledScope) -> CompiledCap:
-    return CompiledCap(cap.cap, cap.per, cap.max, duration_ms(cap.window), cap.channel, messages)
+def _cap(cap: model.Cap, compiled_scope: CompiledScope) -> CompiledCap:
+    return CompiledCap(
+        cap.cap, cap.per, cap.max, duration_ms(cap.window), cap.channel, compiled_scope
+    )
 
 
 def _event_suppression(suppression: model.Suppression) -> EventSuppression:

@@ -52,8 +52,8 @@ def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
         yield from _cap_problems(cap, ("policies", "caps", index), names)
     for index, suppression in enumerate(policies.suppressions):
         yield from _suppression_problems(suppression, ("policies", "suppressions", index))
-    for index, quiet in enumerate(policies.quiet_hours):
-        yield from _quiet_problems(quiet, ("policies", "quiet_hours", index), names)
+    for index, hours in enumerate(policies.quiet_hours):
+        yield from _quiet_problems(hours, ("policies", "quiet_hours", index), names)
 
 
 def engagement_problems(

@@ -11,7 +11,7 @@ from pipeline.config.buckets import bucket_problems
 from pipeline.config.dates import start_ms
 from pipeline.config.derived import PREFIX, derived_names
 from pipeline.config.names import Names, check_name, is_built_in
-from pipeline.config.readers import PATHS, reader
+from pipeline.config.readers import PATH_FORMS, reader
 from pipeline.config.scores import feature_problems, score_problems
 from pipeline.config.zones import zone
 
@@ -55,14 +55,14 @@ def _trait_problems(profile: model.ProfileRules, names: Names) -> Iterator[Probl
         if takes_no_value and trait.of is not None:
             yield Problem((*path, "of"), f"{trait.rule} has no `of`: leave it out, or use sum")
         if not takes_no_value and trait.of is None:
-            yield Problem((*path, "rule"), f"{trait.rule} needs `of`: one of {PATHS}")
+            yield Problem((*path, "rule"), f"{trait.rule} needs `of`: one of {PATH_FORMS}")
         if trait.of is not None:
             yield from _value_problems(trait.of, names, (*path, "of"))
 
 
 def _value_problems(value_path: str, names: Names, path: Path) -> Iterator[Problem]:
     if reader(value_path) is None:
-        yield Problem(path, f"no value at {value_path!r}: one of {PATHS}")
+        yield Problem(path, f"no value at {value_path!r}: one of {PATH_FORMS}")
     elif value_path.startswith(PREFIX):
         yield from check_name(
             "derived value", value_path.removeprefix(PREFIX), names.derived_values, path

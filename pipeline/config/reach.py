@@ -17,8 +17,10 @@ def unreachable_problems(campaign: model.Campaign, path: Path) -> Iterator[Probl
     audience, trigger = _tree(campaign.audience), _tree(campaign.trigger)
     treatments = (treatment for offer in campaign.offers for treatment in offer.treatments)
     needs_trigger = not all(treatment.placement for treatment in treatments)
-    common = [tree for tree in (audience, trigger if needs_trigger else None) if tree is not None]
-    if is_contradictory(common):
+    shared_conditions = [
+        tree for tree in (audience, trigger if needs_trigger else None) if tree is not None
+    ]
+    if is_contradictory(shared_conditions):
         field = "audience" if campaign.audience is not None else "trigger"
         yield Problem((*path, field), _CONTRADICTION)
         return
@@ -51,11 +53,11 @@ def is_contradictory(conditions: Iterable[Condition]) -> bool:
     requirements = {part for part in parts if isinstance(part, Member | Entered | Compare)}
     if any(isinstance(part, Not) and part.part in requirements for part in parts):
         return True
-    checks: dict[Subject, list[Check]] = {}
+    checks_by_subject: dict[Subject, list[Check]] = {}
     for conjunct in parts:
         if isinstance(conjunct, Compare):
-            checks.setdefault(conjunct.subject, []).extend(conjunct.checks)
-    return any(_are_impossible(check) for check in checks.values())
+            checks_by_subject.setdefault(conjunct.subject, []).extend(conjunct.checks)
+    return any(map(_are_impossible, checks_by_subject.values()))
 
 
 def _tree(raw: model.Condition | None) -> Condition | None:
@@ -85,24 +87,26 @@ def _are_impossible(checks: Collection[Check]) -> bool:
             check.operator not in _OPERATORS_TRUE_WITHOUT_VALUE and check != absence
             for check in checks
         )
-    low, high = _bounds(checks)
-    (lowest, open_low), (highest, closed_high) = low, high
+    low_limit, high_limit = _limits(checks)
+    (lowest, open_low), (highest, closed_high) = low_limit, high_limit
     if lowest > highest or (lowest == highest and (open_low or not closed_high)):
         return True
-    values = _values(checks, is_ordered=(low, high) != _NO_LIMITS)
-    return values is not None and not any(_is_within(value, low, high) for value in values)
+    values = _values(checks, is_ordered=(low_limit, high_limit) != _NO_LIMITS)
+    return values is not None and not any(
+        _is_within(value, low_limit, high_limit) for value in values
+    )
 
 
-def _bounds(checks: Iterable[Check]) -> tuple[_Limit, _Limit]:
-    """Return the lower bound and whether it is open, the upper and whether it is closed."""
-    low, high = _NO_LIMITS
+def _limits(checks: Iterable[Check]) -> tuple[_Limit, _Limit]:
+    """Return the lower limit and whether it is open, the upper and whether it is closed."""
+    low_limit, high_limit = _NO_LIMITS
     for check in checks:
         match check.operator, check.operand:
             case "gt" | "gte", int() | float() as limit:
-                low = max(low, (limit, check.operator == "gt"))
+                low_limit = max(low_limit, (limit, check.operator == "gt"))
             case "lt" | "lte", int() | float() as limit:
-                high = min(high, (limit, check.operator == "lte"))
-    return low, high
+                high_limit = min(high_limit, (limit, check.operator == "lte"))
+    return low_limit, high_limit
 
 
 def _values(checks: Iterable[Check], is_ordered: bool) -> set[object] | None:
@@ -129,7 +133,7 @@ def _values(checks: Iterable[Check], is_ordered: bool) -> set[object] | None:
     return (equal_values if choices is None else equal_values & choices) - exclusions
 
 
-def _is_within(value: object, low: _Limit, high: _Limit) -> bool:
+def _is_within(value: object, low_limit: _Limit, high_limit: _Limit) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return True
-    return (value, False) >= low and (value, True) <= high
+    return (value, False) >= low_limit and (value, True) <= high_limit

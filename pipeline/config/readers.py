@@ -4,24 +4,24 @@ import operator
 from typing import Final, TypeGuard
 
 from pipeline.conditions import Facts
-from pipeline.conditions.compile import Read, of_interaction
+from pipeline.conditions.compile import Read, interaction_reader
 from pipeline.conditions.compile import reader as reader_of
 from pipeline.conditions.parse import is_context_field
 from pipeline.conditions.tree import ContextField, Derived, Property
 from pipeline.model.interaction import FactValue
 
 FIELDS: Final = ("name", "kind", "channel", "source", "event_id", "occurred_at", "received_at")
-PATHS: Final = "properties.NAME, context.NAME, derived.NAME, " + ", ".join(FIELDS)
+PATH_FORMS: Final = "properties.NAME, context.NAME, derived.NAME, " + ", ".join(FIELDS)
 
-occurred_at: Final = of_interaction(operator.attrgetter("occurred_at"))
-"""Reader of `recency`."""
+read_occurred_at: Final = interaction_reader(operator.attrgetter("occurred_at"))
+"""Reader of the interaction's time, for `recency` and for conditions."""
 
 
 def reader(path: str) -> Read | None:
     """Return the reader of a path; None for an unknown path."""
     section, _, name = path.partition(".")
     if path in FIELDS:
-        return of_interaction(operator.attrgetter(path))
+        return interaction_reader(operator.attrgetter(path))
     if section == "properties" and name:
         return reader_of(Property(name))
     if section == "context" and is_context_field(name):

@@ -17,12 +17,13 @@ _ANY_MAPPING: Final[Schema] = {"type": "object"}
 
 @dataclass(frozen=True, slots=True)
 class FileKind:
-    """Kind of file; `field`: its field in the bundle; `many`: whether a folder holds such files."""
+    """Kind of file; `field`: its field in the bundle; `is_folder`: whether a folder holds such
+    files."""
 
     field: str
     record: type[model.Part]
     schema: str
-    many: bool = False
+    is_folder: bool = False
     required: bool = False
     has_conditions: bool = False
 
@@ -35,14 +36,16 @@ FILE_KINDS: Final[Mapping[str, FileKind]] = {
     "policies.yaml": FileKind("policies", model.Policies, "policies", has_conditions=True),
     "ingest.yaml": FileKind("ingest", model.Ingest, "ingest"),
     "learned.yaml": FileKind("learned", model.Learned, "learned"),
-    "providers": FileKind("providers", Provider, "provider", many=True),
-    "segments": FileKind("segments", model.Segment, "segment", many=True, has_conditions=True),
-    "campaigns": FileKind("campaigns", model.Campaign, "campaign", many=True, has_conditions=True),
-    "catalogs": FileKind("catalogs", model.Catalog, "catalog", many=True, has_conditions=True),
+    "providers": FileKind("providers", Provider, "provider", is_folder=True),
+    "segments": FileKind("segments", model.Segment, "segment", is_folder=True, has_conditions=True),
+    "campaigns": FileKind(
+        "campaigns", model.Campaign, "campaign", is_folder=True, has_conditions=True
+    ),
+    "catalogs": FileKind("catalogs", model.Catalog, "catalog", is_folder=True, has_conditions=True),
 }
 """Kinds by the name of the file or folder in a configuration's folder."""
 
-JOURNEY: Final = FileKind("journeys", Journey, "journey", many=True, has_conditions=True)
+JOURNEY: Final = FileKind("journeys", Journey, "journey", is_folder=True, has_conditions=True)
 """Kind of journeys, which are not in the bundle: analyses read a journey's file separately."""
 
 
@@ -70,7 +73,7 @@ def _schema(kind: FileKind, condition: Schema) -> Schema:
 
 
 def _condition_schema(_: type) -> Schema:
-    """Return the schema of a condition's contents, which has a schema of its own."""
+    """Return a placeholder for values in a condition; `Condition` has the schema of the whole."""
     return {"description": "See Condition."}
 
 

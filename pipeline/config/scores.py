@@ -18,8 +18,8 @@ def compile_score(score: model.Score) -> CompiledScore:
 def score_problems(scores: tuple[model.Score, ...], names: Names) -> Iterator[Problem]:
     """Yield problems of scores: features that are not traits or are scores, and missing models."""
     for index, score in enumerate(scores):
-        for place, feature in enumerate(score.features):
-            path: Path = ("profile", "scores", index, "features", place)
+        for feature_index, feature in enumerate(score.features):
+            path: Path = ("profile", "scores", index, "features", feature_index)
             trait = _feature(feature).trait
             if isinstance(feature, model.DaysSince):
                 path = (*path, "days_since")
@@ -34,8 +34,8 @@ def score_problems(scores: tuple[model.Score, ...], names: Names) -> Iterator[Pr
 
 def feature_problems(features: tuple[str, ...], names: Names) -> Iterator[Problem]:
     """Yield problems of the traits that models may read."""
-    for place, name in enumerate(features):
-        yield from check_name("trait", name, names.traits, ("profile", "features", place))
+    for index, name in enumerate(features):
+        yield from check_name("trait", name, names.traits, ("profile", "features", index))
 
 
 def _feature(feature: str | model.DaysSince) -> Feature:

@@ -74,7 +74,7 @@ class SegmentIndex:
         )
 
 
-def index_of(segments: Sequence[CompiledSegment]) -> SegmentIndex:
+def index_segments(segments: Sequence[CompiledSegment]) -> SegmentIndex:
     """Index segments, which are in dependency order."""
     segments_by_name: defaultdict[str, int] = defaultdict(int)
     segments_by_trait: defaultdict[str, int] = defaultdict(int)
@@ -95,7 +95,7 @@ def index_of(segments: Sequence[CompiledSegment]) -> SegmentIndex:
         for channel in segment.channels:
             channel_segments |= bit
             segments_by_channel[channel] |= bit
-        if reads.interaction:
+        if reads.uses_interaction:
             interaction_segments |= bit
             if segment.condition.names is None:
                 any_name_segments |= bit

@@ -70,7 +70,7 @@ class CancellationCheck(Struct, frozen=True):
         """Return the suppression of a message that waits since `since_ms`, if any."""
         if message.purpose == "transactional":
             return None
-        for event in self.rules.events:
+        for event in self.rules.event_suppressions:
             at = self.suppression_times.get(event.name)
             is_lasting = at is not None and at + event.duration_ms > since_ms
             if is_lasting and event.scope.covers(message):

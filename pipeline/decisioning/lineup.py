@@ -100,7 +100,7 @@ class LineupMaker:
         for entry in vacancy.entries:
             stages = stage_count(self.arm, entry.campaign)
             refusal = campaign_objection(entry.campaign, self.moment, asked, stages)
-            if refusal is not None and refusal.stage <= entry.first_gate:
+            if refusal is not None and refusal.stage <= entry.first_stage:
                 self._rejections[refusal.label].extend(entry.treatments)
                 continue
             for candidate in entry.candidates:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
-from pipeline.config.catalogs import ITEM_SIGN
+from pipeline.config.catalogs import ITEM_SEPARATOR
 from pipeline.decisioning.features import ModelFeature
 
 
@@ -116,8 +116,8 @@ class ModelManifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def template_of(campaign: str, treatment: str) -> tuple[str, str, str] | None:
     """Return the name of a treatment for all items of its catalogue; None: it has no catalogue."""
-    template, sign, _ = treatment.partition(ITEM_SIGN)
-    return (campaign, "", template) if sign else None
+    template, separator, _ = treatment.partition(ITEM_SEPARATOR)
+    return (campaign, "", template) if separator else None
 
 
 _decode: Final = msgspec.json.Decoder(ModelManifest).decode

@@ -254,7 +254,7 @@ def _deferrals(
 
 
 def _retention_ms(rules: Rules) -> int:
-    return rules.config.constraints.longest_ms
+    return rules.config.constraints.retention_ms
 
 
 def _update_clock(state: ContactState, interaction: Interaction, rules: Rules) -> ContactState:
@@ -274,7 +274,7 @@ def _cancel(
     interaction, config = moment.facts.interaction, rules.config
     assert interaction is not None
     may_suppress = suppression_times or (
-        interaction.kind == "outcome" and config.constraints.outcomes
+        interaction.kind == "outcome" and config.constraints.outcome_suppressions
     )
     if not may_suppress and not needs_review(state, config, moment.now_ms):
         return RowTransition(state)

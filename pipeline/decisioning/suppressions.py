@@ -48,7 +48,7 @@ def suppression_times(constraints: Constraints, facts: Facts) -> dict[str, int]:
     name = interaction.name
     return {
         event.name: at
-        for event in constraints.events
+        for event in constraints.event_suppressions
         if (event.condition.names is None or name in event.condition.names)
         and event.condition.test(facts)
     }
@@ -63,11 +63,11 @@ def active_suppressions(
     """Return all suppressions in force, those caused by interactions first."""
     suppressions = [
         ActiveSuppression(event.name, event.scope, _EVERYTHING, frozenset(("",)))
-        for event in constraints.events
+        for event in constraints.event_suppressions
         if event.name in suppression_times
         and _is_in_force(suppression_times[event.name], event, now_ms)
     ]
-    for outcome in constraints.outcomes:
+    for outcome in constraints.outcome_suppressions:
         subjects = _subjects(outcome, contacts, now_ms)
         if subjects:
             suppressions.append(

@@ -76,11 +76,11 @@ def _chains(marks: Iterable[Mark], sequence: CompiledSequence) -> list[_Chain]:
 
     The latest complete chain follows; a missing chain is empty.
     """
-    last = sequence.steps - 1
+    last = sequence.step_count - 1
     chains: list[_Chain] = [()] * last
     complete_chain: _Chain = ()
     for entry in marks:
-        if entry.fits >> sequence.steps:
+        if entry.fits >> sequence.step_count:
             chains = [()] * last
         for step in range(last, 0, -1):
             prefix = chains[step - 1]
@@ -117,7 +117,7 @@ def _needed_marks(marks: Sequence[Mark], sequence: CompiledSequence) -> tuple[Ma
     selection: list[Mark] = []
     breaking_mark: Mark | None = None
     for entry in marks:
-        is_breaking = entry.fits >> sequence.steps
+        is_breaking = entry.fits >> sequence.step_count
         if entry in anchors:
             if breaking_mark is not None and not is_breaking:
                 selection.append(breaking_mark)

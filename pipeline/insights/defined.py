@@ -151,11 +151,11 @@ def _test(tree: Condition, subject: str, file: Path) -> Test:
     facts = reads(tree)
     missing_facts = [
         *(f"property {name}" for name in facts.properties),
-        *(f"context {name}" for name in facts.context),
+        *(f"context {name}" for name in facts.context_fields),
         *(f"derived {name}" for name in facts.derived_names),
         *(f"trait {name}" for name in facts.traits),
         *(f"segment {name}" for name in facts.segments | facts.entered_segments),
-        *facts.event - _TABLE_FACTS,
+        *facts.event_fields - _TABLE_FACTS,
     ]
     if missing_facts:
         raise TableError(

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from pipeline.conditions import Facts
 from pipeline.config.compile import Configuration
-from pipeline.config.compiled import AUDIENCE, Entry, Gate
+from pipeline.config.compiled import AUDIENCE_LABEL, Entry, Gate
 from pipeline.config.names import address_trait
 from pipeline.profile_reads.member_profiles import MemberProfile
 from pipeline.segmentation.evaluate import MembershipChange
@@ -79,7 +79,7 @@ def _audiences(config: Configuration) -> Iterator[tuple[str, _Audience]]:
         for entry in slot:
             entries_by_campaign.setdefault(entry.campaign.name, []).append(entry)
     for name, entries in entries_by_campaign.items():
-        gates = tuple(gate for gate in entries[0].campaign.gates if gate.label == AUDIENCE)
+        gates = tuple(gate for gate in entries[0].campaign.gates if gate.label == AUDIENCE_LABEL)
         addresses = frozenset(
             None if candidate.address is None else address_trait(candidate.address)
             for entry in entries

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from pipeline.config.delimiters import DELIMITERS, declared_delimiter, delimiter_by_name
 from pipeline.config.footers import MAX_LINES, FooterRule
-from pipeline.config.odd_texts import FORMULA, ROUNDED_NUMBER
+from pipeline.config.odd_texts import FORMULA_START, ROUNDED_NUMBER
 from pipeline.row_files.columns import (
     CONSENT,
     DETAILS,
@@ -361,7 +361,7 @@ def _parse_id(column: str, text: str) -> object:
 def _unguard(cell: str) -> str:
     """Return the text within a formula such as ="007", which protects it from conversion by a
     spreadsheet."""
-    return cell[2:-1] if cell.startswith(FORMULA) and cell.endswith('"') else cell
+    return cell[2:-1] if cell.startswith(FORMULA_START) and cell.endswith('"') else cell
 
 
 def _parse_consent(column: str, cell: str) -> object:

@@ -153,7 +153,7 @@ def test_without_an_interaction_its_fields_are_missing() -> None:
         tree = parse(form)
         assert not isinstance(tree, tuple)
         assert not compile(tree).test(facts)
-        assert compile(tree).reads.interaction
+        assert compile(tree).reads.uses_interaction
 
 
 def test_always_holds_without_an_interaction() -> None:
@@ -177,7 +177,7 @@ def test_compiled_condition_has_its_reads_and_names() -> None:
     assert condition.reads.traits == {"x"}
     assert condition.reads.properties == {"y"}
     assert (condition.reads.segments, condition.reads.entered_segments) == ({"s"}, {"t"})
-    assert condition.reads.clock
+    assert condition.reads.uses_clock
 
 
 def test_negated_name_does_not_bound_the_names() -> None:

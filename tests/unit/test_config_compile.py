@@ -184,7 +184,7 @@ def test_caps_have_windows_in_milliseconds() -> None:
         bundle(caps=(Cap("a", "all", 3, "1d"), Cap("b", "channel", 1, "7d", channel="email")))
     )
     assert [(cap.name, cap.window_ms) for cap in config.caps] == [("a", DAY), ("b", 7 * DAY)]
-    assert config.constraints.longest_ms == 7 * DAY
+    assert config.constraints.retention_ms == 7 * DAY
 
 
 def test_body_gives_the_same_configuration_back() -> None:

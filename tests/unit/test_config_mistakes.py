@@ -227,7 +227,7 @@ _BAD_ROWS = [
     ("1e400", "A-4,T,1e400,1,,", "is not a number of 0 or more"),
     ("1e300", "A-4,T,1e300,1,,", "1,000,000,000 at most"),
     ("N/A", "A-4,T,N/A,1,,", "price: 'N/A' is not a number"),
-    ("error in a price", "A-4,T,#DIV/0!,1,,", "an error of the spreadsheet: mend its formula"),
+    ("error in a price", "A-4,T,#DIV/0!,1,,", "an error of the spreadsheet: fix its formula"),
     ("error in a text", "A-4,#REF!,1,1,,", "title: #REF! is an error of the spreadsheet"),
     ("fractional stock", "A-4,T,1,1.5,,", "stock: '1.5' is not a whole number"),
     ("thousands of pieces", "A-4,T,1,1.000,,", "write 1000, or 1.0000"),

@@ -97,6 +97,7 @@ def test_references_to_pgp_keys_and_source_secrets_are_kept(
         (_FOLDER, "%d/%m/%Y", "dd/mm/yyyy", 13, "not a notation of a time"),
         (_FOLDER, "windows-1252", "windows-125", 14, "no text encoding"),
         (_FOLDER, '";"', '";;"', 14, "no delimiter"),
+        (_FOLDER, '";"', 'semicolon, escape: ";"', 14, "choose a character other than"),
         (_SFTP, f'"{_KEY}"', '"SHA256:abc"', 4, "ssh-keyscan"),
         (_SFTP, f', host_key: "{_KEY}"', "", 4, "'host_key' is missing"),
         (_SFTP, ', private_key: "${CRM_KEY}"', "", 4, "`private_key` or `password`"),

@@ -98,9 +98,14 @@ TERMS = "reached: {name: Terms Accepted}"
         ("mail-first: 0.5", "mail-first: 0.6", "arms", "the shares add up to 1.1"),
         ("mail-first: 0.5, ", "", "arms", "a split needs 2 arms or more"),
         ("by: share", "by: chance", "by: chance", "known: share"),
-        ("Onboarding Cancelled", "Terms Accepted", "step: terms", "is an exit, by which"),
+        ("Onboarding Cancelled", "Terms Accepted", "step: terms", "is an exit, which ends"),
         ("Onboarding Cancelled", "Terms Accepted", "step: income", "before it is mandatory, and"),
-        ("Account Opened", "Terms Accepted", "step: photo", "reaches the goal, which ends it"),
+        (
+            "Account Opened",
+            "Terms Accepted",
+            "step: photo",
+            "reaches the goal, which ends the journey",
+        ),
         (
             TERMS,
             "reached: {all: [{name: a}, {name: b}]}",

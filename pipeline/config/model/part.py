@@ -29,4 +29,4 @@ Condition: TypeAlias = Annotated[
 
 
 class Part(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A piece of configuration: immutable, and unknown fields are errors."""
+    """Part of a configuration: immutable; unknown fields are errors."""

@@ -31,7 +31,7 @@ def action_feedback(
     if goal is None:
         return
     window_end_ms = contact.at + goal.window_ms
-    if contact.campaign not in rules.incremental:
+    if contact.campaign not in rules.incremental_campaigns:
         is_unsure = may_be_withheld or candidate.confirm_ms is not None
         yield Feedback(contact.action_id, "waits" if is_unsure else "tried", window_end_ms)
     elif contact.first:
@@ -75,7 +75,7 @@ def outcome_feedback(
     if goal is None:
         return
     window_end_ms, at, name = contact.at + goal.window_ms, _moment(interaction), interaction.name
-    is_incremental = contact.campaign in rules.incremental
+    is_incremental = contact.campaign in rules.incremental_campaigns
     if not is_incremental and name in RELEASING_OUTCOMES:
         yield Feedback(contact.action_id, "released", window_end_ms)
     elif not is_incremental and name in STATUS_BY_OUTCOME:

@@ -118,7 +118,7 @@ class ThompsonSampler(Struct, frozen=True):
             mean * rules.prior_trials + evidence.successes,
             (1 - mean) * rules.prior_trials + max(evidence.trials - evidence.successes, 0.0),
         )
-        if candidate.campaign in rules.incremental:
+        if candidate.campaign in rules.incremental_campaigns:
             evidence = replace(
                 evidence, base_rate=self.knowledge.base_rate(candidate.tie, context_bin)
             )

@@ -26,7 +26,7 @@ def campaigns_in_window(
         contact.campaign
         for contact in contacts
         if contact.first
-        and contact.campaign in rules.incremental
+        and contact.campaign in rules.incremental_campaigns
         and now_ms < contact.at + rules.goals[contact.campaign].window_ms
     )
 
@@ -41,7 +41,8 @@ def mark_first_messages(
     campaigns, result = set(open_campaigns), []
     for contact in contacts:
         begins_window = (
-            contact.campaign in rules.incremental - campaigns and not contact.transactional
+            contact.campaign in rules.incremental_campaigns - campaigns
+            and not contact.transactional
         )
         result.append(replace(contact, first=True) if begins_window else contact)
         campaigns.add(contact.campaign)
@@ -72,14 +73,17 @@ def _first_held_out_candidates(
     decision: Decision, open_campaigns: Iterable[str], rules: LearningRules
 ) -> Iterator[Candidate]:
     """Yield the first held-out candidate of each campaign that sends nothing."""
-    if not rules.incremental:
+    if not rules.incremental_campaigns:
         return
     campaigns = {
         *open_campaigns,
         *(candidate.campaign for candidate in decision.candidates if candidate.fate == CHOSEN),
     }
     for candidate in decision.candidates:
-        is_first = candidate.campaign in rules.incremental and candidate.campaign not in campaigns
+        is_first = (
+            candidate.campaign in rules.incremental_campaigns
+            and candidate.campaign not in campaigns
+        )
         if is_first and candidate.fate.startswith(HELD_OUT_BY):
             campaigns.add(candidate.campaign)
             yield candidate

@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
-from pipeline.config.derived import AD_NETWORK, CAMPAIGN, CAMPAIGN_PARTS, CAMPAIGN_TAGS, CLICK_ID
+from pipeline.config.derived import (
+    AD_NETWORK,
+    CAMPAIGN_PARTS,
+    CAMPAIGN_PREFIX,
+    CAMPAIGN_TAGS,
+    CLICK_ID,
+)
 from pipeline.model.interaction import Interaction, Scalar
 
 _UTM: Final = {
@@ -39,11 +45,13 @@ class CampaignEnricher:
         context = interaction.context
         parameters = _parameters(context.url)
         values: dict[str, Scalar] = {
-            CAMPAIGN + part: parameters[name] for name, part in _UTM.items() if name in parameters
+            CAMPAIGN_PREFIX + part: parameters[name]
+            for name, part in _UTM.items()
+            if name in parameters
         }
         for part in CAMPAIGN_PARTS:
             if tag := context.campaign.get(part):
-                values[CAMPAIGN + part] = tag
+                values[CAMPAIGN_PREFIX + part] = tag
         for name, network in _CLICK_PARAMETERS.items():
             if name in parameters:
                 values |= {AD_NETWORK: network, CLICK_ID: parameters[name]}
