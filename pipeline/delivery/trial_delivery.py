@@ -1,4 +1,4 @@
-"""Common parts of all trials: one action, and a process without Kafka."""
+"""Common parts of all trials: one action, and an adapter's host without Kafka."""
 
 from typing import Final
 from uuid import uuid4

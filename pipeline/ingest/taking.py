@@ -327,7 +327,9 @@ class FileIntake:
             self.watch, self._name(stamp), work.digest, base.max_bytes, base.now_ms()
         )
         input_rows = (
-            rows.rows() if work.list is None else work.list.changes(rows.rows(), work.members)
+            rows.rows()
+            if work.list is None
+            else work.list.derive_changes(rows.rows(), work.members)
         )
         if work.source.stat().st_size >= _MIN_BYTES_FOR_HELPERS and count_helpers():
             return convert_with_helpers(input_rows, file, self.config, base.records.codec)

@@ -88,7 +88,7 @@ class WholeList:
         memory: Memory = "renewed" if self.is_after_loss(digest) else "kept"
         return LastFile(digest, history_digest, file, self.name.decode(), memory)
 
-    def changes(self, rows: Iterator[ReadRow], members: Path) -> Iterator[ReadRow]:
+    def derive_changes(self, rows: Iterator[ReadRow], members: Path) -> Iterator[ReadRow]:
         """Yield each row as an addition, then a removal for each member who left; write the present
         members to `members`. Raises UnreadableError for a row of another list."""
         line, progress = 0, 0

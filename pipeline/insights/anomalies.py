@@ -89,7 +89,7 @@ def scan(series: Sequence[DailySeries], seed: int) -> tuple[SeriesScan, ...]:
     series."""
     usable_series = [daily for daily in series if _has_enough_data(daily)]
     random = np.random.default_rng(seed)
-    masks = [np.ones(daily.days, dtype=np.bool_) for daily in usable_series]
+    masks = [np.ones(daily.day_count, dtype=np.bool_) for daily in usable_series]
     spans_by_series: list[list[_AnomalousSpan]] = [[] for _ in usable_series]
     open_series = list(range(len(usable_series)))
     for _ in range(_MAX_ROUNDS):
@@ -119,7 +119,7 @@ def scan(series: Sequence[DailySeries], seed: int) -> tuple[SeriesScan, ...]:
 
 def _has_enough_data(series: DailySeries) -> bool:
     basis = series.counts if series.trials is None else series.trials
-    return series.days >= _MIN_DAYS and float(basis.sum()) >= _MIN_EVENTS
+    return series.day_count >= _MIN_DAYS and float(basis.sum()) >= _MIN_EVENTS
 
 
 def _scan(series: DailySeries, mask: Mask, spans: Sequence[_AnomalousSpan]) -> SeriesScan:
@@ -157,7 +157,7 @@ def _largest_deviation(
     """
     baseline = fit(series, mask)
     weights = np.where(mask, 1.0, 0.0)
-    lengths = [length for length in _LENGTHS if length <= series.days // 3]
+    lengths = [length for length in _LENGTHS if length <= series.day_count // 3]
     if not lengths:
         return None
     residual = (series.counts - baseline.expected) * weights
@@ -217,7 +217,7 @@ def _refine(residual: Floats, variance: Floats, start: _Span) -> _Span:
 
 def _draw_residuals(series: DailySeries, baseline: Baseline, random: np.random.Generator) -> Floats:
     """Return residuals of series drawn from the baseline, with its dispersion."""
-    shape = (_DRAW_COUNT, series.days)
+    shape = (_DRAW_COUNT, series.day_count)
     excess = baseline.dispersion - 1
     if series.trials is None:
         mean = np.broadcast_to(baseline.expected, shape)

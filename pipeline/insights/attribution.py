@@ -10,9 +10,9 @@ from pipeline.insights import heuristics, markov, shapley
 from pipeline.insights.paths import NO_TOUCH, Floats, PathCounts, sum_by
 from pipeline.insights.ranking import rank_key
 
-# Global credit divides all conversions at once by a property of the channels; journey credit
-# divides each path's conversions among its own touches.
 Scope: TypeAlias = Literal["global", "journey"]
+"""Scope of a credit: global credit divides all conversions at once by a property of the channels;
+journey credit divides each path's conversions among its own touches."""
 
 MODELS: Final[dict[str, Scope]] = {
     "first": "journey",
@@ -30,8 +30,9 @@ MODELS: Final[dict[str, Scope]] = {
 TIME_DECAY: Final = "time-decay"
 """Model that needs the times of touches, which paths do not have."""
 
-_SWEEPS: Final = 50
-"""Sweeps over the states for each channel above order 1, by which the effort is estimated."""
+_SWEEP_COUNT: Final = 50
+"""Number of sweeps over the states for each channel above order 1, by which the effort is
+estimated."""
 
 WITH_ORDER: Final = frozenset({"markov", "markov-journey"})
 """Models that have an order."""
@@ -100,29 +101,31 @@ class Fit:
 
 def fit(model: str, options: ModelOptions, paths: PathCounts) -> Fit:
     """Prepare a model for paths. Raises TooLargeError."""
-    touches = len(paths.codes) + len(paths.channels)
+    touch_count = len(paths.codes) + len(paths.channels)
     if model in WITH_ORDER:
         windows = markov.Windows.of(paths, options.order)
         credit = _credit_by_markov if model == "markov" else _credit_journeys_by_markov
-        states = len(paths.channels) ** 2 if options.order == 1 else _SWEEPS * windows.count
-        effort = touches + states * len(paths.channels)
+        state_count = (
+            len(paths.channels) ** 2 if options.order == 1 else _SWEEP_COUNT * windows.count
+        )
+        effort = touch_count + state_count * len(paths.channels)
         return Fit(lambda counts: credit(counts, windows, options), effort)
     if model == "shapley-full":
-        players = min(len(paths.channels), shapley.MAX_PLAYERS)
+        player_count = min(len(paths.channels), shapley.MAX_PLAYERS)
         return Fit(
             lambda counts: _credit_globally(
                 counts, *shapley.full_shapley_shares(counts, options.worth)
             ),
-            touches + players * 2**players,
+            touch_count + player_count * 2**player_count,
         )
     if model == "shapley":
         sets, shares = shapley.simplified_shapley_shares(paths)
-        return Fit(lambda counts: _credit_sets(counts, sets, shares), touches)
+        return Fit(lambda counts: _credit_sets(counts, sets, shares), touch_count)
     if model == "shao-li":
-        pairs = int((paths.lengths.astype(np.float64) ** 2).sum())
-        return Fit(lambda counts: _credit_sets(counts, *shapley.shao_li(counts)), pairs)
+        pair_count = int((paths.lengths.astype(np.float64) ** 2).sum())
+        return Fit(lambda counts: _credit_sets(counts, *shapley.shao_li(counts)), pair_count)
     rule = _rule(model, options)(paths)
-    return Fit(lambda counts: _credit_touches(counts, rule), touches)
+    return Fit(lambda counts: _credit_touches(counts, rule), touch_count)
 
 
 def attribute(
@@ -153,11 +156,11 @@ def assemble(
         )
         for index, channel in enumerate(paths.channels)
     ]
-    without_touch = paths.lengths == 0
-    if paths.conversions[without_touch].any():
-        conversions = float(paths.conversions[without_touch].sum())
+    is_touchless = paths.lengths == 0
+    if paths.conversions[is_touchless].any():
+        conversions = float(paths.conversions[is_touchless].sum())
         channels.append(
-            ChannelCredit(NO_TOUCH, conversions, float(paths.values[without_touch].sum()))
+            ChannelCredit(NO_TOUCH, conversions, float(paths.values[is_touchless].sum()))
         )
     channels.sort(
         key=lambda channel: (
@@ -207,12 +210,12 @@ def _credit_sets(paths: PathCounts, sets: shapley.ChannelSets, shares: Floats) -
     )
 
 
-def _credit_globally(paths: PathCounts, conversions: Floats, values: Floats) -> Credits:
-    """Divide the totals by shares that add up to 1."""
-    with_touch = paths.lengths > 0
+def _credit_globally(paths: PathCounts, conversion_shares: Floats, value_shares: Floats) -> Credits:
+    """Divide the totals by the channels' shares, which add up to 1."""
+    has_touch = paths.lengths > 0
     return Credits(
-        conversions * paths.conversions[with_touch].sum(),
-        values * paths.values[with_touch].sum(),
+        conversion_shares * paths.conversions[has_touch].sum(),
+        value_shares * paths.values[has_touch].sum(),
         np.full(len(paths.channels), np.nan),
     )
 
@@ -226,8 +229,8 @@ def _removal_effects(
 
 def _credit_by_markov(paths: PathCounts, windows: markov.Windows, options: ModelOptions) -> Credits:
     effects = _removal_effects(paths, windows, options)
-    shares = _credit_globally(paths, _normalise(effects.conversions), _normalise(effects.values))
-    return Credits(shares.conversions, shares.values, effects.conversions)
+    credits = _credit_globally(paths, _normalise(effects.conversions), _normalise(effects.values))
+    return Credits(credits.conversions, credits.values, effects.conversions)
 
 
 def _credit_journeys_by_markov(
@@ -238,9 +241,10 @@ def _credit_journeys_by_markov(
     owners = paths.owners
     weights = np.nan_to_num(effects.conversions)[paths.codes]
     sums = sum_by(owners, weights, len(paths.conversions))[owners]
-    even = 1.0 / paths.lengths[owners]
-    shares = _credit_touches(paths, np.divide(weights, sums, out=even, where=sums > 0))
-    return Credits(shares.conversions, shares.values, effects.conversions)
+    equal_shares = 1.0 / paths.lengths[owners]
+    shares = np.divide(weights, sums, out=equal_shares, where=sums > 0)
+    credits = _credit_touches(paths, shares)
+    return Credits(credits.conversions, credits.values, effects.conversions)
 
 
 def _normalise(effects: Floats) -> Floats:

@@ -19,18 +19,18 @@ Mask = npt.NDArray[np.bool_]
 _KNOT_DAYS: Final = 42
 """Days between knots of the trend of counts; shares have a straight line."""
 
-_WEEKDAYS_FROM: Final = 21
-_ROUNDS: Final = 30
-_HALVINGS: Final = 20
+_MIN_WEEKDAY_DAYS: Final = 21
+_MAX_ROUNDS: Final = 30
+_MAX_HALVINGS: Final = 20
 """Most halvings of a step that would lower the likelihood, as it may where a series is 0 for
 long."""
 
-_GREATEST_ETA: Final = 30.0
+_MAX_ETA: Final = 30.0
 """Greatest absolute value of the linear predictor, so that its exponential is finite."""
 
 _TREND_PENALTY: Final = 0.05
 _WEEKDAY_PENALTY: Final = 1.0
-_STEADY_TRIALS: Final = 500.0
+_MIN_STEADY_TRIALS: Final = 500.0
 """Fewest trials of a share that gets weekday factors."""
 
 
@@ -52,7 +52,7 @@ def fit(series: DailySeries, days: Mask) -> Baseline:
     design, penalty = _design(series)
     beta = _fit(series, days, design, penalty)
     mean = _mean(series, design, beta)
-    trials = np.ones(series.days) if series.trials is None else series.trials
+    trials = np.ones(series.day_count) if series.trials is None else series.trials
     expected = mean * trials
     variance = expected if series.trials is None else expected * (1 - mean)
     variance = np.maximum(variance, 1e-9)
@@ -69,38 +69,41 @@ def refit_dispersion(series: DailySeries, baseline: Baseline, days: Mask) -> Bas
     return replace(baseline, variance=variance * dispersion, dispersion=dispersion)
 
 
-def _dispersion(residual: Floats, variance: Floats, usable_days: Mask, parameters: int) -> float:
+def _dispersion(
+    residual: Floats, variance: Floats, usable_days: Mask, parameter_count: int
+) -> float:
     """Return the mean square of Pearson's residuals, at least 1."""
     squares = residual[usable_days] ** 2 / np.maximum(variance[usable_days], 0.05)
-    return max(float(squares.sum()) / max(int(usable_days.sum()) - parameters, 1), 1.0)
+    return max(float(squares.sum()) / max(int(usable_days.sum()) - parameter_count, 1), 1.0)
 
 
 def _design(series: DailySeries) -> tuple[Floats, Floats]:
-    """Return the columns: 1, the trend (hinges for counts, a line for shares), the weekdays."""
-    day = np.arange(series.days, dtype=np.float64)
-    scale = max(series.days, 1)
-    columns = [np.ones(series.days), day / scale - 0.5]
+    """Return the columns (1, the trend as hinges for counts or a line for shares, the weekdays),
+    and the penalty of each."""
+    day = np.arange(series.day_count, dtype=np.float64)
+    scale = max(series.day_count, 1)
+    columns = [np.ones(series.day_count), day / scale - 0.5]
     if series.trials is None:
-        knots = np.arange(_KNOT_DAYS, series.days - _KNOT_DAYS / 2, _KNOT_DAYS)
+        knots = np.arange(_KNOT_DAYS, series.day_count - _KNOT_DAYS / 2, _KNOT_DAYS)
         columns += [np.maximum(day - knot, 0.0) / scale for knot in knots]
     penalty = [1e-6, *(_TREND_PENALTY,) * (len(columns) - 1)]
-    if series.days >= _WEEKDAYS_FROM and _is_steady(series):
-        weekday = (series.first_day + 3 + np.arange(series.days)) % 7  # 1970-01-01: a Thursday
+    if series.day_count >= _MIN_WEEKDAY_DAYS and _is_steady(series):
+        weekday = (series.first_day + 3 + np.arange(series.day_count)) % 7  # 1970-01-01: a Thursday
         columns += [(weekday == day).astype(np.float64) - (weekday == 6) for day in range(6)]
         penalty += [_WEEKDAY_PENALTY] * 6
     return np.column_stack(columns), np.array(penalty)
 
 
 def _is_steady(series: DailySeries) -> bool:
-    return series.trials is None or float(series.trials.sum()) >= _STEADY_TRIALS
+    return series.trials is None or float(series.trials.sum()) >= _MIN_STEADY_TRIALS
 
 
 def _fit(series: DailySeries, days: Mask, design: Floats, penalty: Floats) -> Floats:
     beta = np.zeros(design.shape[1])
     beta[0] = _initial_intercept(series, days)
     best_likelihood = _likelihood(series, days, design, penalty, beta)
-    for _ in range(_ROUNDS):
-        eta = np.clip(design @ beta, -_GREATEST_ETA, _GREATEST_ETA)
+    for _ in range(_MAX_ROUNDS):
+        eta = np.clip(design @ beta, -_MAX_ETA, _MAX_ETA)
         if series.trials is None:
             mean = np.exp(eta)
             weight, residual = mean, series.counts - mean
@@ -112,7 +115,7 @@ def _fit(series: DailySeries, days: Mask, design: Floats, penalty: Floats) -> Fl
         gradient = design.T @ np.where(days, residual, 0.0) - penalty * beta
         gradient[0] += penalty[0] * beta[0]
         step = np.linalg.solve(design.T @ (design * weight[:, None]) + np.diag(penalty), gradient)
-        for _ in range(_HALVINGS):
+        for _ in range(_MAX_HALVINGS):
             likelihood = _likelihood(series, days, design, penalty, beta + step)
             if likelihood >= best_likelihood:
                 break
@@ -129,7 +132,7 @@ def _likelihood(
     series: DailySeries, days: Mask, design: Floats, penalty: Floats, beta: Floats
 ) -> float:
     """Return the logarithm of the likelihood, less the penalty, up to a constant."""
-    eta = np.clip(design @ beta, -_GREATEST_ETA, _GREATEST_ETA)
+    eta = np.clip(design @ beta, -_MAX_ETA, _MAX_ETA)
     if series.trials is None:
         terms = series.counts * eta - np.exp(eta)
     else:
@@ -145,7 +148,7 @@ def _initial_intercept(series: DailySeries, days: Mask) -> float:
 
 
 def _mean(series: DailySeries, design: Floats, beta: Floats) -> Floats:
-    eta = np.clip(design @ beta, -_GREATEST_ETA, _GREATEST_ETA)
+    eta = np.clip(design @ beta, -_MAX_ETA, _MAX_ETA)
     return np.exp(eta) if series.trials is None else 1 / (1 + np.exp(-eta))
 
 
@@ -153,5 +156,5 @@ def _weekdays(design: Floats, beta: Floats) -> tuple[float, ...]:
     """Return the factors of weekdays: on counts, or on the odds of shares."""
     if design.shape[1] < 8 or float(np.abs(design[:, -6:]).max(initial=0.0)) > 1:
         return (1.0,) * 7
-    first = beta[-6:]
-    return (*(float(np.exp(factor)) for factor in first), float(np.exp(-first.sum())))
+    logs = beta[-6:]
+    return (*(float(np.exp(factor)) for factor in logs), float(np.exp(-logs.sum())))

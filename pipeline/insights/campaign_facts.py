@@ -73,11 +73,11 @@ def load_facts(queries: Queries, folder: Path, period: Period) -> FactsSupport:
     )
     segmented = queries.open_topic(folder, SEGMENTED, ("interaction", "identity", "segments"))
     try:
-        end = _load_interactions(queries, segmented, decisions, period)
+        end_ms = _load_interactions(queries, segmented, decisions, period)
         _load_decisions(queries, decisions, period)
         _load_messages(queries)
         _load_facts(queries)
-        return _support(queries, decisions, segmented, end)
+        return _support(queries, decisions, segmented, end_ms)
     except QueryError as error:
         raise TableError(f"{folder}: cannot be read: {error}") from error
 
@@ -103,7 +103,7 @@ def load_goals(queries: Queries, goals: Sequence[CampaignGoal]) -> None:
 def _load_interactions(queries: Queries, segmented: str, decisions: str, period: Period) -> int:
     """Load `received`, each interaction once, and `happened`; return the log's end in ms (0:
     empty)."""
-    until = _END_OF_TIME_MS if period.until_ms is None else period.until_ms
+    until_ms = _END_OF_TIME_MS if period.until_ms is None else period.until_ms
     queries.define(
         "received",
         f"""
@@ -122,7 +122,7 @@ def _load_interactions(queries: Queries, segmented: str, decisions: str, period:
                     ORDER BY interaction.received_at, kafka_partition, kafka_offset
                 ) AS nth
             FROM {segmented} WHERE interaction IS NOT NULL AND kafka_error IS NULL
-        ) WHERE nth = 1 AND received_at < {until}
+        ) WHERE nth = 1 AND received_at < {until_ms}
         """,
     )
     queries.define(
@@ -133,18 +133,18 @@ def _load_interactions(queries: Queries, segmented: str, decisions: str, period:
         FROM received WHERE kind <> 'outcome'
         """,
     )
-    (last,) = _first_row(
+    (last_ms,) = _first_row(
         queries,
         f"""SELECT greatest((SELECT coalesce(max(received_at), 0) FROM received),
             (SELECT coalesce(max(epoch_ms(decided_at)), 0) FROM {decisions}
-             WHERE epoch_ms(decided_at) < {until}))""",
+             WHERE epoch_ms(decided_at) < {until_ms}))""",
     )
-    return int(last) if period.until_ms is None else period.until_ms
+    return int(last_ms) if period.until_ms is None else period.until_ms
 
 
 def _load_decisions(queries: Queries, decisions: str, period: Period) -> None:
-    since = 0 if period.since_ms is None else period.since_ms
-    until = _END_OF_TIME_MS if period.until_ms is None else period.until_ms
+    since_ms = 0 if period.since_ms is None else period.since_ms
+    until_ms = _END_OF_TIME_MS if period.until_ms is None else period.until_ms
     queries.define(
         "decided",
         f"""
@@ -156,7 +156,7 @@ def _load_decisions(queries: Queries, decisions: str, period: Period) -> None:
                     PARTITION BY decision_id ORDER BY kafka_partition, kafka_offset
                 ) AS nth
             FROM {decisions} WHERE decision_id IS NOT NULL AND kafka_error IS NULL
-        ) WHERE nth = 1 AND at_ms >= {since} AND at_ms < {until}
+        ) WHERE nth = 1 AND at_ms >= {since_ms} AND at_ms < {until_ms}
         """,
     )
 
@@ -254,16 +254,16 @@ FROM messages AS m LEFT JOIN reported AS r ON m.action_id = r.action_id
 """
 
 
-def _support(queries: Queries, decisions: str, segmented: str, end: int) -> FactsSupport:
-    (count, customers, first) = _first_row(
+def _support(queries: Queries, decisions: str, segmented: str, end_ms: int) -> FactsSupport:
+    (decision_count, customer_count, first_ms) = _first_row(
         queries, "SELECT count(*), count(DISTINCT customer), min(at_ms) FROM decided"
     )
-    (messages, messages_without_price) = _first_row(
+    (message_count, messages_without_price) = _first_row(
         queries,
         """SELECT count(*), count(*) FILTER (WHERE worth IS NULL OR cost IS NULL)
         FROM messages WHERE holdout IS NULL""",
     )
-    (outcomes, unmatched_outcomes, conversions_without_value) = _first_row(
+    (outcome_count, unmatched_outcomes, conversions_without_value) = _first_row(
         queries,
         """SELECT count(*), count(*) FILTER (WHERE m.action_id IS NULL),
             count(*) FILTER (WHERE o.name = 'conversion' AND o.value IS NULL)
@@ -276,16 +276,16 @@ def _support(queries: Queries, decisions: str, segmented: str, end: int) -> Fact
             + (SELECT count(kafka_error) FROM {segmented})""",
     )
     return FactsSupport(
-        decisions=count,
-        customers=customers,
-        messages=messages,
-        outcomes=outcomes,
+        decisions=decision_count,
+        customers=customer_count,
+        messages=message_count,
+        outcomes=outcome_count,
         unmatched=unmatched_outcomes,
         without_value=conversions_without_value,
         without_price=messages_without_price,
         unreadable=unreadable,
-        since_ms=first,
-        until_ms=end if count else None,
+        since_ms=first_ms,
+        until_ms=end_ms if decision_count else None,
     )
 
 

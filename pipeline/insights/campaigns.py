@@ -152,7 +152,7 @@ def campaign_statistics(
         goal.campaign: _NO_HOLDOUT_REASON if isinstance(goal, CampaignGoal) else goal.reason
         for goal in goals
     }
-    lifts = _lifts(queries, support.until_ms or 0)
+    lifts = _measure_lifts(queries, support.until_ms or 0)
     measured_campaigns = {lift.campaign for lift in lifts}
     (total,) = figures(queries, ())
     campaigns = figures(queries, ("campaign",))
@@ -255,8 +255,8 @@ def iso_day(day: int) -> str:
 class _HoldoutDraw:
     """Number of customers drawn for a holdout, and of those held out."""
 
-    held_out: int
-    customers: int
+    held_out_count: int
+    customer_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +272,7 @@ class _ArmPair:
     held_arm: ArmSums
 
 
-def _lifts(queries: Queries, until_ms: int) -> tuple[Lift, ...]:
+def _measure_lifts(queries: Queries, until_ms: int) -> tuple[Lift, ...]:
     _load_triggers(queries)
     draws = {
         holdout: _HoldoutDraw(int(held_out), int(customers))
@@ -442,14 +442,14 @@ def lift_arm(sums: ArmSums) -> LiftArm:
     return LiftArm(sums.customers, sums.conversions, share, sums.value)
 
 
-def _multiply(difference: Difference | None, customers: int) -> Difference | None:
+def _multiply(difference: Difference | None, customer_count: int) -> Difference | None:
     if difference is None:
         return None
     low, high = difference.low, difference.high
     return Difference(
-        difference.value * customers,
-        None if low is None else low * customers,
-        None if high is None else high * customers,
+        difference.value * customer_count,
+        None if low is None else low * customer_count,
+        None if high is None else high * customer_count,
     )
 
 
@@ -458,9 +458,9 @@ def _balance(treated_size: int, held_size: int, draw: _HoldoutDraw | None) -> fl
     """Return the chance of arms of sizes that differ as much or more, given the holdout's share;
     None where everybody was drawn into the same arm."""
     size = treated_size + held_size
-    if draw is None or not size or draw.held_out in (0, draw.customers):
+    if draw is None or not size or draw.held_out_count in (0, draw.customer_count):
         return None
-    return float(binomtest(held_size, size, draw.held_out / draw.customers).pvalue)
+    return float(binomtest(held_size, size, draw.held_out_count / draw.customer_count).pvalue)
 
 
 def lift_verdict(conversion: Difference | None, is_comparable: bool) -> Verdict:

@@ -45,7 +45,7 @@ class _FollowedCase:
 
 @dataclass(frozen=True, slots=True)
 class _CaseChoice:
-    """Option that a case took; `at`: time (µs) at which this was certain."""
+    """Option that a case took; `at`: time (µs) at which the choice was certain."""
 
     case: _FollowedCase
     option: Option
@@ -73,19 +73,21 @@ def case_choices(
     choice_rows: list[ChoiceRows] = []
     is_tested = False
     for choice in _open_choices(cases.plan, followed_cases, forbidden_orders):
-        by_arm = {
+        option_by_arm = {
             arm_of_option(choice.kind, choice.place, option): option for option in choice.options
         }
-        is_drawn = bool(arms) and arms <= by_arm.keys()
+        is_drawn = bool(arms) and arms <= option_by_arm.keys()
         is_tested |= is_drawn
-        choices = _choices_by_arm(followed_cases, by_arm) if is_drawn else choice.case_choices
+        choices = (
+            _choices_by_arm(followed_cases, option_by_arm) if is_drawn else choice.case_choices
+        )
         choice_rows += _option_rows(
             choice.kind, choice.place, choices, weighing, shares if is_drawn else {}
         )
     if arms and not is_tested:
-        by_arm = {arm: Option("arm", arm) for arm in arms}
+        option_by_arm = {arm: Option("arm", arm) for arm in arms}
         choice_rows += _option_rows(
-            "arm", "arm", _choices_by_arm(followed_cases, by_arm), weighing, shares
+            "arm", "arm", _choices_by_arm(followed_cases, option_by_arm), weighing, shares
         )
     return choice_rows
 
@@ -113,9 +115,13 @@ def config_name(text: str) -> str:
 
 
 def _choices_by_arm(
-    followed_cases: Sequence[_FollowedCase], by_arm: Mapping[str, Option]
+    followed_cases: Sequence[_FollowedCase], option_by_arm: Mapping[str, Option]
 ) -> list[_CaseChoice]:
-    return [_CaseChoice(case, by_arm[case.arm], case.begin) for case in followed_cases if case.arm]
+    return [
+        _CaseChoice(case, option_by_arm[case.arm], case.begin)
+        for case in followed_cases
+        if case.arm
+    ]
 
 
 def _option_rows(
@@ -161,11 +167,14 @@ def _open_choices(
         if next_mandatory is not None:
             choices = list(_optional_step_choices(followed_cases, number, next_mandatory))
             yield _OpenChoice("step", plan.steps[number].name, (WITH_STEP, WITHOUT_STEP), choices)
-    last = max((n for n, step in enumerate(plan.steps) if step.mandatory), default=None)
-    if len(optional_steps) > 1 and last is not None:
+    last_mandatory = max((n for n, step in enumerate(plan.steps) if step.mandatory), default=None)
+    if len(optional_steps) > 1 and last_mandatory is not None:
         counts = tuple(_count_option(number) for number in range(len(optional_steps) + 1))
         yield _OpenChoice(
-            "count", "steps", counts, list(_count_choices(followed_cases, optional_steps, last))
+            "count",
+            "steps",
+            counts,
+            list(_count_choices(followed_cases, optional_steps, last_mandatory)),
         )
     for numbers in plan.stages():
         names = [plan.steps[number].name for number in numbers]
@@ -184,10 +193,10 @@ def _count_option(number: int) -> Option:
 
 
 def _count_choices(
-    followed_cases: Sequence[_FollowedCase], optional_steps: Sequence[int], last: int
+    followed_cases: Sequence[_FollowedCase], optional_steps: Sequence[int], last_mandatory: int
 ) -> Iterator[_CaseChoice]:
     for case in followed_cases:
-        at = case.first_times.get(last)
+        at = case.first_times.get(last_mandatory)
         if at is not None:
             count = sum(case.first_times.get(step, at) < at for step in optional_steps)
             yield _CaseChoice(case, _count_option(count), at)
@@ -261,7 +270,7 @@ def _rows(
     options = tuple(
         sorted({choice.option for choice in choices}, key=lambda option: option.message)
     )
-    middle = sorted(choice.case.begin for choice in choices)[len(choices) // 2]
+    middle_time = sorted(choice.case.begin for choice in choices)[len(choices) // 2]
     worth = [_worth(choice, weighing) for choice in choices]
     return ChoiceRows(
         place=place,
@@ -273,9 +282,9 @@ def _rows(
         ),
         stratum=np.zeros(len(choices), dtype=np.int64),
         strata=((),),
-        later=np.array([choice.case.begin >= middle for choice in choices], dtype=np.bool_),
+        later=np.array([choice.case.begin >= middle_time for choice in choices], dtype=np.bool_),
         worth=np.array(worth, dtype=np.float64),
-        split=middle,
+        split=middle_time,
         end=max(choice.case.end for choice in choices),
         kind=kind,
     )

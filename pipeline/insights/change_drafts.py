@@ -17,10 +17,10 @@ _BEST_ARM_SHARE: Final = 0.9
 """Share of the better arm."""
 
 
-def draft(proposal: ChoiceProposal, journey: Journey | None, test: bool) -> str:
-    """Return the change as YAML; `test`: an experiment that compares the options instead."""
+def draft(proposal: ChoiceProposal, journey: Journey | None, is_test: bool) -> str:
+    """Return the change as YAML; `is_test`: an experiment that compares the options instead."""
     rows = proposal.rows
-    if test:
+    if is_test:
         return _random_split(rows, journey)
     if proposal.by:
         return _segments(proposal)
@@ -34,30 +34,30 @@ def draft(proposal: ChoiceProposal, journey: Journey | None, test: bool) -> str:
     return _prompt(rows.place, proposal.option, journey)
 
 
-def _arm_shares(rows: ChoiceRows, best: Option) -> str:
+def _arm_shares(rows: ChoiceRows, best_option: Option) -> str:
     """Return the split with nearly all customers in the best arm, and a few in the others."""
-    others = [option.message for option in rows.options if option != best]
-    other_share = round((1.0 - _BEST_ARM_SHARE) / len(others), 6)
+    other_names = [option.message for option in rows.options if option != best_option]
+    other_share = round((1.0 - _BEST_ARM_SHARE) / len(other_names), 6)
     arms = {
-        best.message: round(1.0 - other_share * len(others), 6),
-        **dict.fromkeys(others, other_share),
+        best_option.message: round(1.0 - other_share * len(other_names), 6),
+        **dict.fromkeys(other_names, other_share),
     }
     return f"# journeys/*.yaml\nsteps:\n  - split: {{by: share, arms: {_json_text(arms)}}}\n"
 
 
-def _count_shares(rows: ChoiceRows, best: Option) -> str:
+def _count_shares(rows: ChoiceRows, best_option: Option) -> str:
     """Return the test's split with nearly all customers at the best number of steps."""
     arms = tuple(
         Option("arm", arm_of_option(rows.kind, rows.place, option)) for option in rows.options
     )
-    return _arm_shares(replace(rows, options=arms), arms[rows.options.index(best)])
+    return _arm_shares(replace(rows, options=arms), arms[rows.options.index(best_option)])
 
 
-def _stages(rows: ChoiceRows, best: Option, journey: Journey | None) -> str:
+def _stages(rows: ChoiceRows, best_option: Option, journey: Journey | None) -> str:
     """Return the journey's stages with steps in the best order, or with an optional step that is
     made mandatory or removed."""
     assert journey is not None, rows.place  # without one there are no such choices
-    names = best.message.split(ARROW)
+    names = best_option.message.split(ARROW)
     arms = {arm_of_option(rows.kind, rows.place, option) for option in rows.options}
     draft_stages: list[object] = []  # stages and steps, whose defaults are left out of the text
     for stage in journey.steps:
@@ -71,7 +71,7 @@ def _stages(rows: ChoiceRows, best: Option, journey: Journey | None) -> str:
             remaining_steps = [
                 msgspec.structs.replace(step, mandatory=True) if step.step == rows.place else step
                 for step in steps
-                if best == WITH_STEP or step.step != rows.place
+                if best_option == WITH_STEP or step.step != rows.place
             ]
             draft_stages += (
                 remaining_steps if len(remaining_steps) < 2 else [{"any_order": remaining_steps}]
@@ -100,7 +100,7 @@ def _prompt(place: str, option: Option, journey: Journey | None) -> str:
 
 
 def _no_offers() -> str:
-    return "# campaigns/*.yaml: none of the offers that were made for it\noffers: []\n"
+    return "# campaigns/*.yaml: none of the offers that were made for the step\noffers: []\n"
 
 
 def _channel(option: Option) -> str:
@@ -117,7 +117,7 @@ def _channel(option: Option) -> str:
 def _segments(proposal: ChoiceProposal) -> str:
     """Return a segment for the strata of each option, and rules that limit each message to its
     segment."""
-    parts = [_Part.of(proposal, option) for option in sorted(set(proposal.by_stratum))]
+    parts = [_OptionSegment.of(proposal, option) for option in sorted(set(proposal.by_stratum))]
     segments = "---\n".join(
         f"# segments/{part.segment}.yaml\nsegment: {part.segment}\nwhen: {part.condition}\n"
         for part in parts
@@ -133,7 +133,7 @@ def _segments(proposal: ChoiceProposal) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _OptionSegment:
     """Customers who should get an option, as a segment with a condition on traits."""
 
     segment: str
@@ -141,7 +141,7 @@ class _Part:
     option: Option
 
     @classmethod
-    def of(cls, proposal: ChoiceProposal, option: int) -> "_Part":
+    def of(cls, proposal: ChoiceProposal, option: int) -> "_OptionSegment":
         rows = proposal.rows
         strata = [
             values

@@ -29,17 +29,19 @@ Integers: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
 ERROR: Final = 0.05
+"""Chance that any interval of one answer misses its value."""
+
 _SMOOTHING: Final = 10.0
 """Number of rows of average worth that are added to the rows of each option."""
 
-_FEWEST: Final = 20
+_MIN_CUSTOMERS: Final = 20
 """Fewest customers with an option, and without it, in each half, for a statement about it."""
 
 _MIN_SHARE: Final = 0.01
 """Least propensity that is estimated for an option in a stratum; a lower one would give a few rows
 nearly all weight."""
 
-_POSSIBLE: Final = 0.8
+_MIN_POSSIBLE_WEIGHT: Final = 0.8
 """Least mean weight of an option that counts as possible everywhere; the expected mean is 1."""
 
 
@@ -168,36 +170,39 @@ def propose(rows: ChoiceRows, grade: Grade, by: Sequence[str]) -> list[ChoicePro
     options = supported_options(rows)
     if len(options) < 2:
         return []
-    earlier = rows.select(~rows.later)
-    if not len(earlier.worth):
+    earlier_rows = rows.select(~rows.later)
+    if not len(earlier_rows.worth):
         return []
-    weights = _weights(earlier, grade)
-    means = _means(earlier, weights, np.zeros_like(earlier.stratum), 1)[0]
-    present_mean = float(earlier.worth.mean())
-    best = max(options, key=lambda option: rank_key(means[option]))
+    weights = _weights(earlier_rows, grade)
+    means = _means(earlier_rows, weights, np.zeros_like(earlier_rows.stratum), 1)[0]
+    present_mean = float(earlier_rows.worth.mean())
+    best_option = max(options, key=lambda option: rank_key(means[option]))
     proposals = []
-    if means[best] > present_mean:
-        proposals.append(ChoiceProposal(rows, (best,) * len(rows.strata), (), grade))
+    if means[best_option] > present_mean:
+        proposals.append(ChoiceProposal(rows, (best_option,) * len(rows.strata), (), grade))
     if by and len(rows.strata) > 1:
         proposals += _propose_by_stratum(
-            earlier, weights, options, ChoiceProposal(rows, (best,), tuple(by), grade)
+            earlier_rows, weights, options, ChoiceProposal(rows, (best_option,), tuple(by), grade)
         )
     return proposals
 
 
 def _propose_by_stratum(
-    earlier: ChoiceRows, weights: Floats, options: Sequence[int], common_proposal: ChoiceProposal
+    earlier_rows: ChoiceRows,
+    weights: Floats,
+    options: Sequence[int],
+    common_proposal: ChoiceProposal,
 ) -> list[ChoiceProposal]:
     """Return the proposal of the best option for each stratum; none where the same option is best
     for all."""
-    means = _means(earlier, weights, earlier.stratum, len(earlier.strata))
-    best = tuple(max(options, key=lambda option: rank_key(row[option])) for row in means)
-    if len(set(best)) == 1:
+    means = _means(earlier_rows, weights, earlier_rows.stratum, len(earlier_rows.strata))
+    best_options = tuple(max(options, key=lambda option: rank_key(row[option])) for row in means)
+    if len(set(best_options)) == 1:
         return []
     return [
         ChoiceProposal(
             common_proposal.rows,
-            best,
+            best_options,
             common_proposal.by,
             common_proposal.grade,
             against=common_proposal.by_stratum[0],
@@ -215,21 +220,22 @@ def measure(proposals: Sequence[ChoiceProposal]) -> list[Verdict]:
 
 
 def _measure(proposal: ChoiceProposal, tail: float) -> Verdict | None:
+    """Measure a proposal; None: too few customers had the rule's choice."""
     rows, option_by_stratum = proposal.rows, np.array(proposal.by_stratum, dtype=np.int64)
-    earlier, later = rows.select(~rows.later), rows.select(rows.later)
-    target = option_by_stratum[later.stratum]
-    values = _Values(earlier, later, proposal.grade)
+    earlier_rows, later_rows = rows.select(~rows.later), rows.select(rows.later)
+    target = option_by_stratum[later_rows.stratum]
+    values = _Values(earlier_rows, later_rows, proposal.grade)
     terms = values.of(target) - values.baseline(proposal.against)
-    customers, places = np.unique(later.customer, return_inverse=True)
-    gain = _gain(terms, places, len(customers), tail)
-    customers_with_choice = len(np.unique(later.customer[later.option == target]))
-    if gain is None or customers_with_choice < _FEWEST:
+    customers, customer_indexes = np.unique(later_rows.customer, return_inverse=True)
+    gain = _gain(terms, customer_indexes, len(customers), tail)
+    rule_customer_count = len(np.unique(later_rows.customer[later_rows.option == target]))
+    if gain is None or rule_customer_count < _MIN_CUSTOMERS:
         return None
     support = ChoiceSupport(
-        found_on=len(np.unique(earlier.customer)),
+        found_on=len(np.unique(earlier_rows.customer)),
         reported_on=len(customers),
-        had_it=customers_with_choice,
-        possible=values.possible(target),
+        had_it=rule_customer_count,
+        possible=values.possible_share(target),
     )
     return Verdict(proposal, gain, support)
 
@@ -237,44 +243,47 @@ def _measure(proposal: ChoiceProposal, tail: float) -> Verdict | None:
 class _Values:
     """Estimates of each option's worth in the later rows, one term per row."""
 
-    def __init__(self, earlier: ChoiceRows, later: ChoiceRows, grade: Grade) -> None:
-        self._later = later
-        self._weights = _weights(later, grade)
-        one_group = np.zeros_like(earlier.stratum)
-        self._means = _means(earlier, _weights(earlier, grade), one_group, 1)[0]
+    def __init__(self, earlier_rows: ChoiceRows, later_rows: ChoiceRows, grade: Grade) -> None:
+        self._later_rows = later_rows
+        self._weights = _weights(later_rows, grade)
+        one_group = np.zeros_like(earlier_rows.stratum)
+        self._means = _means(earlier_rows, _weights(earlier_rows, grade), one_group, 1)[0]
 
     def of(self, target: Integers) -> Floats:
         """Return the terms of always taking each row's target option."""
         expected = self._means[target]
-        terms: Floats = expected + self._weights_of(target) * (self._later.worth - expected)
+        terms: Floats = expected + self._weights_of(target) * (self._later_rows.worth - expected)
         return terms
 
     def baseline(self, against: int | None) -> Floats:
         """Return the terms of always taking an option (None: of the choices that were made)."""
         if against is None:
-            return self._later.worth
-        return self.of(np.full_like(self._later.option, against))
+            return self._later_rows.worth
+        return self.of(np.full_like(self._later_rows.option, against))
 
-    def possible(self, target: Integers) -> float:
+    def possible_share(self, target: Integers) -> float:
         """Return the estimated share of rows in which the target option was possible."""
         return min(float(self._weights_of(target).mean()), 1.0)
 
     def _weights_of(self, target: Integers) -> Floats:
-        weights: Floats = self._weights * (self._later.option == target)
+        weights: Floats = self._weights * (self._later_rows.option == target)
         return weights
 
 
-def _gain(terms: Floats, places: Integers, customers: int, tail: float) -> Gain | None:
-    if customers < 2:
+def _gain(
+    terms: Floats, customer_indexes: Integers, customer_count: int, tail: float
+) -> Gain | None:
+    """Return the gain; None: the terms have no variance between customers."""
+    if customer_count < 2:
         return None
     value = float(terms.mean())
-    sums = np.bincount(places, weights=terms - value, minlength=customers)
-    variance = float(sums @ sums) / len(terms) ** 2 * customers / (customers - 1)
+    sums = np.bincount(customer_indexes, weights=terms - value, minlength=customer_count)
+    variance = float(sums @ sums) / len(terms) ** 2 * customer_count / (customer_count - 1)
     if variance <= 0.0:
         return None
     error = variance**0.5
-    reach = float(stdtrit(customers - 1, 1.0 - tail)) * error
-    return Gain(value, value - reach, value + reach, error)
+    half_width = float(stdtrit(customer_count - 1, 1.0 - tail)) * error
+    return Gain(value, value - half_width, value + half_width, error)
 
 
 def supported_options(rows: ChoiceRows) -> list[int]:
@@ -282,12 +291,12 @@ def supported_options(rows: ChoiceRows) -> list[int]:
     is_supported = np.ones(len(rows.options), dtype=np.bool_)
     for part in (rows.later, ~rows.later):
         pairs = np.unique(np.stack((rows.customer[part], rows.option[part])), axis=1)
-        customers, options_of = np.unique(pairs[0], return_counts=True)
-        sole_options = pairs[1][np.repeat(options_of == 1, options_of)]
+        customers, option_counts = np.unique(pairs[0], return_counts=True)
+        sole_options = pairs[1][np.repeat(option_counts == 1, option_counts)]
         customers_with = np.bincount(pairs[1], minlength=len(rows.options))
         customers_with_only = np.bincount(sole_options, minlength=len(rows.options))
-        is_supported &= (customers_with >= _FEWEST) & (
-            len(customers) - customers_with_only >= _FEWEST
+        is_supported &= (customers_with >= _MIN_CUSTOMERS) & (
+            len(customers) - customers_with_only >= _MIN_CUSTOMERS
         )
     return [int(option) for option in np.flatnonzero(is_supported)]
 
@@ -295,20 +304,20 @@ def supported_options(rows: ChoiceRows) -> list[int]:
 def compare_with_next_best(proposal: ChoiceProposal) -> ChoiceProposal | None:
     """Return the proposal compared with the next best option of the earlier customers; None for a
     rule by stratum, or without another option."""
-    rows, best = proposal.rows, proposal.by_stratum[0]
-    earlier = rows.select(~rows.later)
-    one_group = np.zeros_like(earlier.stratum)
-    means = _means(earlier, _weights(earlier, proposal.grade), one_group, 1)[0]
-    others = [option for option in supported_options(rows) if option != best]
-    if proposal.by or not others:
+    rows, best_option = proposal.rows, proposal.by_stratum[0]
+    earlier_rows = rows.select(~rows.later)
+    one_group = np.zeros_like(earlier_rows.stratum)
+    means = _means(earlier_rows, _weights(earlier_rows, proposal.grade), one_group, 1)[0]
+    other_options = [option for option in supported_options(rows) if option != best_option]
+    if proposal.by or not other_options:
         return None
-    next_best = max(others, key=lambda other: rank_key(means[other]))
+    next_best = max(other_options, key=lambda other: rank_key(means[other]))
     return ChoiceProposal(rows, proposal.by_stratum, (), proposal.grade, against=next_best)
 
 
 def is_possible_everywhere(support: ChoiceSupport) -> bool:
     """Return whether the option was possible for nearly every customer."""
-    return support.possible >= _POSSIBLE
+    return support.possible >= _MIN_POSSIBLE_WEIGHT
 
 
 def _weights(rows: ChoiceRows, grade: Grade) -> Floats:

@@ -48,15 +48,15 @@ class Conformance:
 
 def conformance(defined_cases: DefinedCases) -> Conformance:
     """Return the conformance of all cases."""
-    cases = sum(variant.cases for variant in defined_cases.variants)
-    fitting_cases = sum(
+    case_count = sum(variant.cases for variant in defined_cases.variants)
+    fitting_count = sum(
         variant.cases for variant in defined_cases.variants if variant.alignment.fits
     )
     fitness_sum = sum(
         variant.cases * variant.alignment.fitness for variant in defined_cases.variants
     )
     return Conformance(
-        cases,
+        case_count,
         tuple(
             Variant(
                 step_names(defined_cases.plan, variant.path),
@@ -66,10 +66,10 @@ def conformance(defined_cases: DefinedCases) -> Conformance:
             )
             for variant in defined_cases.variants
         ),
-        fitting_cases / cases if cases else None,
-        fitness_sum / cases if cases else None,
+        fitting_count / case_count if case_count else None,
+        fitness_sum / case_count if case_count else None,
         funnel(defined_cases),
-        drop_offs(defined_cases, cases),
+        drop_offs(defined_cases, case_count),
     )
 
 
@@ -85,16 +85,16 @@ def funnel(defined_cases: DefinedCases) -> tuple[FunnelStep, ...]:
     )
 
 
-def drop_offs(defined_cases: DefinedCases, cases: int) -> tuple[DropOff, ...]:
+def drop_offs(defined_cases: DefinedCases, case_count: int) -> tuple[DropOff, ...]:
     """Return the dropped cases by the last step reached, in the order of the plan; unfinished cases
     are left out."""
     case_counts: Counter[int] = Counter()
     for variant in defined_cases.variants:
-        last = variant.progress.reached_steps[-1][0] if variant.progress.reached_steps else -1
-        case_counts[last] += variant.outcomes.get("dropped", 0)
+        last_step = variant.progress.reached_steps[-1][0] if variant.progress.reached_steps else -1
+        case_counts[last_step] += variant.outcomes.get("dropped", 0)
     names = (None, *(step.name for step in defined_cases.plan.steps))
     return tuple(
-        DropOff(names[step + 1], count, count / cases)
+        DropOff(names[step + 1], count, count / case_count)
         for step, count in sorted(case_counts.items())
         if count
     )

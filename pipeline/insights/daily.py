@@ -24,38 +24,38 @@ from pipeline.model.time import DAY_MS, MINUTE_MS
 SeriesKind: TypeAlias = Literal["volume", "goes on"]
 
 _DAY_US: Final = DAY_MS * 1_000
-_PAUSE_US: Final = 30 * MINUTE_MS * 1_000
+_MAX_PAUSE_US: Final = 30 * MINUTE_MS * 1_000
 _MAX_STEPS: Final = 40
 _MAX_CHANNELS: Final = 12
 _MAX_DAYS: Final = 3_650
-_SILENT_DAYS: Final = 56
+_MAX_SILENT_DAYS: Final = 56
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DailySeries:
     """Series by day: `counts` from `first_day` (days since 1970) on.
 
-    Of a share, `trials` are the visits with `step`, and `counts` those that have `to` as well.
+    Of a share, `trials` are the visits with `step`, and `counts` those that also have `next_step`.
     `channel` None: all channels.
     """
 
     kind: SeriesKind
     step: str
-    to: str | None
+    next_step: str | None
     channel: str | None
     first_day: int
     counts: Floats
     trials: Floats | None = None
 
     @property
-    def days(self) -> int:
+    def day_count(self) -> int:
         """Number of days."""
         return len(self.counts)
 
     @property
     def name(self) -> str:
         """Step, or step and the next one, for display."""
-        return self.step if self.to is None else f"{self.step} → {self.to}"
+        return self.step if self.next_step is None else f"{self.step} → {self.next_step}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ def daily_series(log: EventLog, goal: str | None) -> tuple[DailySeries, ...]:
     queries = log.queries
     _load_steps(queries, span)
     pairs = _pairs(queries, goal)
-    by_channel = (*_volumes(queries, span), *_shares(queries, span, pairs))
-    return (*by_channel, *_sum_channels(by_channel))
+    channel_series = (*_volumes(queries, span), *_shares(queries, span, pairs))
+    return (*channel_series, *_sum_channels(channel_series))
 
 
 def _span(log: EventLog) -> DaySpan:
@@ -85,10 +85,10 @@ def _span(log: EventLog) -> DaySpan:
     days = [int(day) for (day,) in rows]
     if not days:
         return DaySpan(0, 0)
-    resumptions = (later for day, later in pairwise(days) if later - day > _SILENT_DAYS)
-    first, last = max(resumptions, default=days[0]), days[-1]
-    end = last + 1 if log.end % _DAY_US >= _DAY_US * 23 // 24 else last
-    return DaySpan(first, min(max(end - first, 0), _MAX_DAYS))
+    resumptions = (later for day, later in pairwise(days) if later - day > _MAX_SILENT_DAYS)
+    first_day, last_day = max(resumptions, default=days[0]), days[-1]
+    end_day = last_day + 1 if log.end % _DAY_US >= _DAY_US * 23 // 24 else last_day
+    return DaySpan(first_day, min(max(end_day - first_day, 0), _MAX_DAYS))
 
 
 def _load_steps(queries: Queries, span: DaySpan) -> None:
@@ -99,7 +99,7 @@ def _load_steps(queries: Queries, span: DaySpan) -> None:
         f"""
         WITH paused AS (
             SELECT case_id, name, channel, moment, line, CASE WHEN moment - (lag(moment) OVER w)
-                <= {_PAUSE_US} THEN 0 ELSE 1 END AS begins
+                <= {_MAX_PAUSE_US} THEN 0 ELSE 1 END AS begins
             FROM events WINDOW w AS (PARTITION BY case_id ORDER BY moment, line)
         ), visited AS (
             SELECT case_id, name, channel, moment, sum(begins) OVER (
@@ -128,7 +128,7 @@ def _pairs(queries: Queries, goal: str | None) -> list[tuple[str, str]]:
             FROM events WINDOW w AS (PARTITION BY case_id ORDER BY moment, line)
         ), counted AS (
             SELECT name, later, count(*) AS times FROM followed
-            WHERE later <> name AND gap <= {_PAUSE_US} AND name IN (SELECT name FROM steps)
+            WHERE later <> name AND gap <= {_MAX_PAUSE_US} AND name IN (SELECT name FROM steps)
                 AND later IN (SELECT name FROM steps)
             GROUP BY name, later
         ), ranked AS (
@@ -159,8 +159,8 @@ def _volumes(queries: Queries, span: DaySpan) -> list[DailySeries]:
 def _shares(queries: Queries, span: DaySpan, pairs: Sequence[tuple[str, str]]) -> list[DailySeries]:
     if not pairs:
         return []
-    names, later = zip(*pairs, strict=True)
-    queries.load("ways", pa.table({"name": list(names), "later": list(later)}))
+    names, next_names = zip(*pairs, strict=True)
+    queries.load("ways", pa.table({"name": list(names), "later": list(next_names)}))
     rows = queries.rows(
         """
         WITH reached AS (
@@ -188,18 +188,18 @@ def _sum_channels(series: Sequence[DailySeries]) -> list[DailySeries]:
     """Return the sums over channels of steps with more than one channel."""
     groups: dict[tuple[SeriesKind, str, str | None], list[DailySeries]] = {}
     for daily in series:
-        groups.setdefault((daily.kind, daily.step, daily.to), []).append(daily)
+        groups.setdefault((daily.kind, daily.step, daily.next_step), []).append(daily)
     return [
         DailySeries(
             kind,
             step,
-            to,
+            next_step,
             None,
             group[0].first_day,
             np.sum([daily.counts for daily in group], axis=0),
             _sum_trials(group),
         )
-        for (kind, step, to), group in groups.items()
+        for (kind, step, next_step), group in groups.items()
         if len(group) > 1
     ]
 
@@ -209,10 +209,12 @@ def _sum_trials(group: Sequence[DailySeries]) -> Floats | None:
     return np.sum(trials, axis=0) if trials else None
 
 
-def _series_by_key(rows: Sequence[Any], span: DaySpan, keys: int) -> dict[tuple[str, ...], Floats]:
+def _series_by_key(
+    rows: Sequence[Any], span: DaySpan, key_count: int
+) -> dict[tuple[str, ...], Floats]:
     """Collect rows of keys, day and number as series by key."""
     counts: dict[tuple[str, ...], Floats] = {}
     for row in rows:
-        series = counts.setdefault(tuple(row[:keys]), np.zeros(max(span.count, 0)))
-        series[int(row[keys])] = float(row[keys + 1])
+        series = counts.setdefault(tuple(row[:key_count]), np.zeros(max(span.count, 0)))
+        series[int(row[key_count])] = float(row[key_count + 1])
     return counts

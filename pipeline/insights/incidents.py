@@ -121,7 +121,7 @@ def series_overview(
     """Return incidents, trends and forecasts; None without any series."""
     if not series:
         return None
-    first, days = series[0].first_day, series[0].days
+    first, days = series[0].first_day, series[0].day_count
     return SeriesOverview(
         first_day=first,
         last_day=first + days - 1,
@@ -176,7 +176,7 @@ def _incident(
         first_day=start + main.first,
         last_day=start + main.last,
         channels=tuple(sorted(channels)),
-        ongoing=main.last >= main.series.days - 2,
+        ongoing=main.last >= main.series.day_count - 2,
         evidence=tuple(map(_evidence, anomalies)),
         loss=None if goal is None else _loss(group, scans, goal),
     )
@@ -187,7 +187,7 @@ def _evidence(anomaly: Anomaly) -> SeriesEvidence:
     return SeriesEvidence(
         anomaly.series.kind,
         anomaly.series.step,
-        anomaly.series.to,
+        anomaly.series.next_step,
         anomaly.series.channel,
         start + anomaly.first,
         start + anomaly.last,
@@ -229,12 +229,12 @@ def _loss(group: Sequence[_ScannedAnomaly], scans: Sequence[SeriesScan], goal: s
 def _goal_rate(series: DailySeries, scans: Sequence[SeriesScan], goal: str) -> float | None:
     """Return the share of visits with the next step that have the goal, on days without anomaly;
     None if no series has it."""
-    if series.to == goal:
+    if series.next_step == goal:
         return 1.0
     for series_scan in scans:
         other = series_scan.series
-        if (other.step, other.to, other.channel) == (series.to, goal, series.channel):
-            is_normal = np.ones(other.days, dtype=np.bool_)
+        if (other.step, other.next_step, other.channel) == (series.next_step, goal, series.channel):
+            is_normal = np.ones(other.day_count, dtype=np.bool_)
             for anomaly in series_scan.anomalies:
                 is_normal[anomaly.first : anomaly.last + 1] = False
             trials = 0.0 if other.trials is None else float(other.trials[is_normal].sum())
@@ -244,7 +244,7 @@ def _goal_rate(series: DailySeries, scans: Sequence[SeriesScan], goal: str) -> f
 
 def _trend(series_scan: SeriesScan) -> Trend:
     series, baseline = series_scan.series, series_scan.baseline
-    days = slice(max(series.days - _RECENT_DAYS, 0), series.days)
+    days = slice(max(series.day_count - _RECENT_DAYS, 0), series.day_count)
     expected = baseline.expected[days]
     if series.trials is None:
         level, change = float(expected.mean()), _slope(np.log(np.maximum(expected, 1e-9)))
@@ -254,7 +254,7 @@ def _trend(series_scan: SeriesScan) -> Trend:
         level = float(share.mean()) if len(share) else 0.0
         change = _slope(share) if len(share) else None
     return Trend(
-        series.kind, series.step, series.to, series.channel, level, change, baseline.weekdays
+        series.kind, series.step, series.next_step, series.channel, level, change, baseline.weekdays
     )
 
 

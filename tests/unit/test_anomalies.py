@@ -79,7 +79,7 @@ def _plant_anomaly(kind: str, seed: int) -> tuple[DailySeries, list[DailySeries]
     else:
         counts[60:81] = random.binomial(trials[60:81].astype(int), 0.15)
     return DailySeries(
-        planted_series.kind, "hit", planted_series.to, "web", _MONDAY, counts, trials
+        planted_series.kind, "hit", planted_series.next_step, "web", _MONDAY, counts, trials
     ), other_series
 
 
@@ -160,7 +160,7 @@ def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> No
         last_times[case] = at
         visits.setdefault(number, set()).add((name, channel, at // _DAY_MS))
     for daily in series:
-        if daily.kind != "goes on" or daily.to != "buy" or daily.channel is None:
+        if daily.kind != "goes on" or daily.next_step != "buy" or daily.channel is None:
             continue
         visit_days = [
             (visit, day)
@@ -271,7 +271,7 @@ def test_baseline_of_a_series_that_ends_stays_near_zero(silent_days: int) -> Non
     random = np.random.default_rng(7)
     counts = np.concatenate((random.poisson(np.linspace(1, 30, 70)), np.zeros(silent_days)))
     series = DailySeries("volume", "step", None, "web", _MONDAY, counts.astype(float))
-    expected = fit(series, np.ones(series.days, dtype=np.bool_)).expected
+    expected = fit(series, np.ones(series.day_count, dtype=np.bool_)).expected
     assert expected.max() < 100
     assert expected[150:].max() < 0.5
     [record] = scan([series], 0)

@@ -42,7 +42,7 @@ class _Lists:
         whole_list = find_list(rows, self.folder / "lists", _IDENTITY)
         assert whole_list is not None
         self.history_digests.append(whole_list.history_digest(digest))
-        changes = list(whole_list.changes(rows.rows(), self.folder / "members"))
+        changes = list(whole_list.derive_changes(rows.rows(), self.folder / "members"))
         last_file = whole_list.sent_file_record(digest, self.history_digests[-1], "a.csv")
         whole_list.store(self.folder / "members", last_file)
         assert len({change.line for change in changes}) == len(changes)
@@ -128,7 +128,7 @@ class _SharedPlace:
             memory = ListMemory(whole_list, place)
             memory.recall(digest, self._open_former_file)
             history_digest = whole_list.history_digest(digest)
-            changes = list(whole_list.changes(rows.rows(), home / "members"))
+            changes = list(whole_list.derive_changes(rows.rows(), home / "members"))
             last_file = memory.note(
                 whole_list.sent_file_record(digest, history_digest, name), home / "note"
             )

@@ -236,7 +236,7 @@ def test_refused_key_holds_messages_back_and_bounces_nobody(
         finding for finding in examine(Settings(home=tmp_path)) if finding.subject == "channel push"
     ]
     assert finding.grade == "bad"
-    assert "holds its messages back since " in finding.text
+    assert "has held back its messages since " in finding.text
 
 
 def test_key_that_is_accepted_at_last_sends_the_message_and_ends_the_fault(tmp_path: Path) -> None:
@@ -333,10 +333,12 @@ def test_subscription_that_leads_elsewhere_gets_nothing(address: str) -> None:
     assert browser.messages == []
 
 
-def test_subscription_with_unusable_keys_bounces() -> None:
+def test_subscription_with_unusable_keys_bounces_as_an_unusable_address() -> None:
     browser = LocalBrowser()
     address = '{"endpoint": "http://127.0.0.1:9/x", "keys": {"p256dh": "YQ", "auth": "YQ"}}'
-    assert isinstance(_send(browser, address=address), Bounce)
+    result = _send(browser, address=address)
+    assert isinstance(result, Bounce)
+    assert result.details["bounce"] == "address"
 
 
 def test_trial_shows_the_decrypted_message() -> None:

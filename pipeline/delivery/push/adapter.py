@@ -91,10 +91,10 @@ class PushAdapter:
             raise MisconfiguredError(sender)
         subscription = read_subscription(action.address or "", sender.services)
         if isinstance(subscription, PushProblem):
-            return Bounce(0, {"bounce": "address", "reason": subscription.reason})
+            return _bounce(subscription)
         request = push_post(action, subscription, sender, parcel.deadline_s - time.time())
         if isinstance(request, PushProblem):
-            return Bounce(0, {"bounce": "refused", "reason": request.reason})
+            return _bounce(request)
         attempt.begin()
         try:
             reply = await self._client.post(request, parcel.deadline_s)
@@ -144,6 +144,11 @@ async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
     """Open the adapter with a pool of connections to the push services."""
     async with ClientSession(cookie_jar=DummyCookieJar(), trust_env=True) as client:
         yield PushAdapter(client, host)
+
+
+def _bounce(problem: PushProblem) -> Bounce:
+    """Return the bounce of a message that was not posted."""
+    return Bounce(0, {"bounce": problem.bounce, "reason": problem.reason})
 
 
 def _describe_key_refusal(service: str, reply: HttpReply) -> str:

@@ -5,7 +5,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -53,9 +53,10 @@ class PushPayload(Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class PushProblem:
-    """Reason why a message cannot be posted to a subscription."""
+    """Reason why a message cannot be posted to a subscription, and the kind of its bounce."""
 
     reason: str
+    bounce: Literal["address", "refused"] = "address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def push_post(
     """Return the request for an action, which the service discards after `lifetime_s`."""
     payload = msgspec.json.encode(_payload(action))
     if len(payload) > _MAX_BYTES:
-        return PushProblem(f"the message has more than {_MAX_BYTES} bytes")
+        return PushProblem(f"the message has more than {_MAX_BYTES} bytes", "refused")
     try:
         pusher = WebPusher(msgspec.to_builtins(subscription))
         body: bytes = pusher.encode(payload)["body"]
