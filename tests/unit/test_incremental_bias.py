@@ -31,7 +31,7 @@ _PERSUASION: Final = 0.2
 
 
 class _Kind(NamedTuple):
-    """Kind of customers: number of visit_count, and probability that they buy without a message."""
+    """Kind of customers: number of visits, and probability that they buy without a message."""
 
     name: Literal["keen", "quiet"]
     visit_count: int
@@ -71,7 +71,7 @@ def _visit_record() -> Segmented:
 
 
 class _Customer:
-    """Customer who visit_count, is shown what is decided, and buys at most once."""
+    """Customer who visits, is shown what is decided, and buys at most once."""
 
     def __init__(self, number: int, kind: _Kind, random: Random) -> None:
         self.first_message: str | None = None

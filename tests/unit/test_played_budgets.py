@@ -12,14 +12,13 @@ from pipeline.model.decision import Action, Decision
 from pipeline.model.fingerprint import fingerprint
 from pipeline.model.interaction import DecideRequest, Identifier, Interaction
 from pipeline.model.outcome import Emit
-from pipeline.model.time import DAY_MS
+from pipeline.model.time import DAY_MS, HOUR_MS
 from pipeline.replay.playing import LogPlayer
 from pipeline.rules import Rules
 from tests.support.cases import cases
 from tests.support.deciding import campaign, fates, hero, offer, world
 
-_START: Final = 1_700_006_400_000  # 2023-11-15 00:00 UTC
-_HOUR: Final = 3_600_000
+_START_MS: Final = 1_700_006_400_000  # 2023-11-15 00:00 UTC
 
 
 class _Play:
@@ -31,35 +30,35 @@ class _Play:
         self.player = LogPlayer(rules, self._take)
         self._count = 0
 
-    def ask_for_offer(self, person: int, at: int, ask: Iterable[str] = ()) -> Decision:
-        self._interact(person, at, "Go", "track", {}, tuple(ask))
+    def ask_for_offer(self, person: int, time_ms: int, ask: Iterable[str] = ()) -> Decision:
+        self._interact(person, time_ms, "Go", "track", {}, tuple(ask))
         return self.decisions[-1]
 
-    def react(self, action: Action, outcome: str, at: int) -> None:
+    def react(self, action: Action, outcome: str, time_ms: int) -> None:
         number = int(action.identifier.value[1:])
-        self._interact(number, at, outcome, "outcome", {"action_id": action.action_id}, ())
+        self._interact(number, time_ms, outcome, "outcome", {"action_id": action.action_id}, ())
 
     def _interact(
         self,
         person: int,
-        at: int,
+        time_ms: int,
         name: str,
         kind: Any,
         properties: dict[str, Any],
         ask: tuple[str, ...],
     ) -> None:
         self._count += 1
-        request = DecideRequest(f"r{self._count}", "g", ask, at + 100) if ask else None
-        number = Identifier("customer_id", f"c{person}")
+        request = DecideRequest(f"r{self._count}", "g", ask, time_ms + 100) if ask else None
+        identifier = Identifier("customer_id", f"c{person}")
         interaction = Interaction(
             f"e{self._count}",
             kind,
             name,
             "web",
             "shop",
-            at,
-            at,
-            (number,),
+            time_ms,
+            time_ms,
+            (identifier,),
             properties,
             request=request,
         )
@@ -85,14 +84,14 @@ def _sale(budget: Any, **parts: Any) -> Rules:
 def test_nothing_is_sent_beyond_a_budget_and_a_bounce_gives_back() -> None:
     play = _Play(_sale(2))  # an e-mail costs 0.5
     for number in range(6):
-        play.ask_for_offer(number, _START + number)
+        play.ask_for_offer(number, _START_MS + number)
     assert len(play.actions) == 4
     assert fates(play.decisions[-1]) == {"shoes-email": "budget sale"}
-    play.react(play.actions[0], "bounce", _START + 50)
+    play.react(play.actions[0], "bounce", _START_MS + 50)
     assert play.spending() == 1.5
-    play.ask_for_offer(7, _START + 100)
+    play.ask_for_offer(7, _START_MS + 100)
     assert len(play.actions) == 5
-    play.ask_for_offer(8, _START + 101)
+    play.ask_for_offer(8, _START_MS + 101)
     assert len(play.actions) == 5
     assert play.spending() == 2.0
 
@@ -100,20 +99,20 @@ def test_nothing_is_sent_beyond_a_budget_and_a_bounce_gives_back() -> None:
 def test_daily_budget_is_renewed_each_day_and_lasts_for_the_day() -> None:
     play = _Play(_sale({"amount": 10, "per": "day"}))
     for number in range(3 * 24 * 10):
-        play.ask_for_offer(number, _START + number * _HOUR // 10)
-    by_day = Counter((action.created_at - _START) // DAY_MS for action in play.actions)
-    assert all(15 <= by_day[day] <= 20 for day in range(3)), by_day
+        play.ask_for_offer(number, _START_MS + number * HOUR_MS // 10)
+    counts_by_day = Counter((action.created_at - _START_MS) // DAY_MS for action in play.actions)
+    assert all(15 <= counts_by_day[day] <= 20 for day in range(3)), counts_by_day
     morning_actions = [
-        action for action in play.actions if action.created_at < _START + DAY_MS // 2
+        action for action in play.actions if action.created_at < _START_MS + DAY_MS // 2
     ]
-    assert len(morning_actions) <= 13  # half of the day's 20, with a tenth of tolerance
+    assert len(morning_actions) <= 13  # half of the day's 20, and a margin
     assert any(budget.price > 0 for decision in play.decisions for budget in decision.budgets)
 
 
 def test_budget_continues_after_days_without_interactions() -> None:
     play = _Play(_sale({"amount": 100, "per": "day"}))
-    play.ask_for_offer(1, _START)
-    play.ask_for_offer(2, _START + 40 * DAY_MS + 5)
+    play.ask_for_offer(1, _START_MS)
+    play.ask_for_offer(2, _START_MS + 40 * DAY_MS + 5)
     assert len(play.actions) == 2
     assert play.spending() == 0.5
 
@@ -127,7 +126,7 @@ def test_item_is_offered_as_often_as_its_stock_allows() -> None:
     )
     play = _Play(rules)
     for number in range(5):
-        play.ask_for_offer(number, _START + number, ask=["hero"])
+        play.ask_for_offer(number, _START_MS + number, ask=["hero"])
     assert [action.offer for action in play.actions] == [
         "rare",
         "rare",
@@ -140,7 +139,7 @@ def test_item_is_offered_as_often_as_its_stock_allows() -> None:
 
 _steps = st.lists(
     st.tuples(
-        st.integers(0, 4), st.integers(1, 30 * _HOUR), st.sampled_from(["", "bounce", "click"])
+        st.integers(0, 4), st.integers(1, 30 * HOUR_MS), st.sampled_from(["", "bounce", "click"])
     ),
     max_size=25,
 )
@@ -149,24 +148,24 @@ _steps = st.lists(
 @settings(max_examples=cases(60), deadline=None)
 @given(_steps, st.sampled_from(["day", "week", "campaign"]), st.integers(1, 8))
 def test_spending_never_exceeds_the_budget_and_an_ample_budget_changes_no_decision(
-    steps: list[tuple[int, int, str]], per: str, messages: int
+    steps: list[tuple[int, int, str]], per: str, message_count: int
 ) -> None:
     def budget(amount: float) -> Any:
         return amount if per == "campaign" else {"amount": amount, "per": per}
 
     scarce_play, ample_play, free_play = (
-        _Play(_sale(budget(messages * 0.5))),
+        _Play(_sale(budget(message_count * 0.5))),
         _Play(_sale(budget(10_000_000))),
         _Play(_sale(None)),
     )
     for play in (scarce_play, ample_play, free_play):
-        at = _START
+        time_ms = _START_MS
         for person, delay, outcome in steps:
-            at += delay
+            time_ms += delay
             action_count = len(play.actions)
-            play.ask_for_offer(person, at)
+            play.ask_for_offer(person, time_ms)
             if outcome and len(play.actions) > action_count:
-                play.react(play.actions[-1], outcome, at + 1)
+                play.react(play.actions[-1], outcome, time_ms + 1)
             if play is scarce_play:
-                assert 0 <= play.spending() <= messages * 0.5
+                assert 0 <= play.spending() <= message_count * 0.5
     assert fingerprint(ample_play.decisions) == fingerprint(free_play.decisions)

@@ -27,20 +27,20 @@ from tests.support.campaign_goals import named_goal
 from tests.support.deciding import campaign, hero, offer, world
 from tests.support.replayed import write_topic
 
-_BEGIN: Final = 1_704_067_200_000
+_START_MS: Final = 1_704_067_200_000
 _GOAL: Final = {"when": {"name": "Bought"}, "window": "1d"}
 _RATES: Final = {"a": 0.1, "b": 0.3, "c": 0.2, "new": 0.5}
 """True probability that a customer buys after the message."""
 
 _VALUE: Final = 10.0
 _COST: Final = 0.5
-_CUSTOMERS: Final = 1_500
+_CUSTOMER_COUNT: Final = 1_500
 _ANY_TIME: Final = Period()
 
 
-def _rules(*names: str, learning: bool = True, **trials: float) -> Rules:
-    """Return rules that offer treatments of these names; `trials` of one make it likelier or less
-    likely to be drawn."""
+def _rules(*names: str, learning: bool = True, **success_counts: float) -> Rules:
+    """Return rules that offer treatments of these names, and draw one by its `success_counts` among
+    40 trials."""
     offers = [offer(name, _VALUE, hero(name, p=0.2, cost=_COST)) for name in names]
     sale = campaign("sale", *offers, goal=_GOAL, trigger={"name": "Never"})
     policies = {"learning": {"ramp": 0, "explore": 0.1}} if learning else {}
@@ -54,7 +54,7 @@ def _rules(*names: str, learning: bool = True, **trials: float) -> Rules:
     }
     evidence_by_treatment = {
         (ties[name], ""): TreatmentEvidence(40.0, successes, 40)
-        for name, successes in trials.items()
+        for name, successes in success_counts.items()
     }
     return with_fields(
         compiled_rules,
@@ -62,21 +62,34 @@ def _rules(*names: str, learning: bool = True, **trials: float) -> Rules:
     )
 
 
-def _visits() -> Iterator[Interaction]:
+def _yield_visits() -> Iterator[Interaction]:
     """Yield two visits of each customer, one visit a minute."""
-    for number in range(2 * _CUSTOMERS):
-        at = _BEGIN + number * 60_000
-        identifiers = (Identifier("customer_id", f"p{number % _CUSTOMERS}"),)
-        request = DecideRequest(f"r{number}", "g", ("hero",), at + 100, {"hero": 1})
+    for number in range(2 * _CUSTOMER_COUNT):
+        visit_ms = _START_MS + number * 60_000
+        identifiers = (Identifier("customer_id", f"p{number % _CUSTOMER_COUNT}"),)
+        request = DecideRequest(f"r{number}", "g", ("hero",), visit_ms + 100, {"hero": 1})
         yield Interaction(
-            f"e{number}", "track", "Visit", "web", "shop", at, at, identifiers, request=request
+            f"e{number}",
+            "track",
+            "Visit",
+            "web",
+            "shop",
+            visit_ms,
+            visit_ms,
+            identifiers,
+            request=request,
         )
 
 
 def _purchase(visit: Interaction, number: int) -> Interaction:
-    at = visit.received_at + HOUR_MS
+    purchase_ms = visit.received_at + HOUR_MS
     return replace(
-        visit, event_id=f"b{number}", name="Bought", occurred_at=at, received_at=at, request=None
+        visit,
+        event_id=f"b{number}",
+        name="Bought",
+        occurred_at=purchase_ms,
+        received_at=purchase_ms,
+        request=None,
     )
 
 
@@ -87,19 +100,19 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _write_log(folder: Path, rules: Rules) -> Path:
-    chance = np.random.default_rng(7)
+    random = np.random.default_rng(7)
     flow, decisions, inputs = Flow(rules), [], []
-    for number, visit in enumerate(_visits()):
+    for number, visit in enumerate(_yield_visits()):
         values = [emit.value for emit in flow.run(visit)]
         decision = next(value for value in values if isinstance(value, Decision))
         segmented = next(value for value in values if isinstance(value, Segmented))
         decisions.append(decision)
         inputs.append(segmented)
         treatment = decision.choices[0].treatment
-        if chance.random() < _RATES.get(treatment or "", 0.0):
+        if random.random() < _RATES.get(treatment or "", 0.0):
             inputs.append(replace(segmented, interaction=_purchase(visit, number)))
     end = replace(
-        visit, event_id="end", name="End", occurred_at=0, received_at=_BEGIN + 60 * DAY_MS
+        visit, event_id="end", name="End", occurred_at=0, received_at=_START_MS + 60 * DAY_MS
     )
     inputs.append(replace(segmented, interaction=end))
     write_topic(folder, "decisions", decisions)
@@ -108,7 +121,7 @@ def _write_log(folder: Path, rules: Rules) -> Path:
 
 
 @pytest.fixture
-def worth(log: Path, tmp_path: Path) -> Callable[..., PolicyWorth]:
+def evaluate(log: Path, tmp_path: Path) -> Callable[..., PolicyWorth]:
     """Function that estimates the worth of rules by the log."""
 
     def estimate(
@@ -130,7 +143,7 @@ def _replay(folder: Path, rules: Rules) -> Path:
     folder.mkdir(exist_ok=True)
     with OutputTables(folder) as tables:
         player = LogPlayer(with_fields(rules, with_chances=True), tables.write)
-        for visit in _visits():
+        for visit in _yield_visits():
             player.play(visit)
     return folder / "decisions.parquet"
 
@@ -138,13 +151,13 @@ def _replay(folder: Path, rules: Rules) -> Path:
 def _truth(rules: Rules) -> float:
     """Return the true mean worth per slot."""
     chances = _chances(rules)
-    return sum(share * (_RATES[name] * _VALUE - _COST) for name, share in chances.items() if name)
+    return sum(chance * (_RATES[name] * _VALUE - _COST) for name, chance in chances.items() if name)
 
 
 def _chances(rules: Rules) -> Mapping[str, float]:
     """Return the chances of the first visit, which equal those of all others."""
     flow = Flow(with_fields(rules, with_chances=True))
-    values = [emit.value for emit in flow.run(next(_visits()))]
+    values = [emit.value for emit in flow.run(next(_yield_visits()))]
     [chances] = [value for value in values if isinstance(value, SlotChances)]
     [decision] = [value for value in values if isinstance(value, Decision)]
     assert chances.decision_id == decision.decision_id
@@ -166,11 +179,13 @@ def _chances(rules: Rules) -> Mapping[str, float]:
     ],
     ids=["mostly b", "without b", "b by learning", "b without a draw"],
 )
-def test_estimate_covers_the_truth(worth: Callable[..., PolicyWorth], other_rules: Rules) -> None:
+def test_estimate_covers_the_truth(
+    evaluate: Callable[..., PolicyWorth], other_rules: Rules
+) -> None:
     own_truth = _truth(_rules("a", "b", "c", a=8.0, b=6.0, c=7.0))
     truth = _truth(other_rules) if other_rules.chooser else _RATES["b"] * _VALUE - _COST
-    result = worth(other_rules)
-    assert (result.slots, result.customers) == (2 * _CUSTOMERS, _CUSTOMERS)
+    result = evaluate(other_rules)
+    assert (result.slots, result.customers) == (2 * _CUSTOMER_COUNT, _CUSTOMER_COUNT)
     assert (result.undrawn, result.unfinished, result.unplayed) == (0, 0, 0)
     assert result.covered == pytest.approx(1, abs=0.1)
     assert result.other is not None
@@ -191,14 +206,14 @@ def test_estimate_covers_the_truth(worth: Callable[..., PolicyWorth], other_rule
     assert np.sign(result.gain.value) == np.sign(truth - own_truth)
 
 
-def test_gains_of_offers_cover_the_truth_and_add_up(worth: Callable[..., PolicyWorth]) -> None:
+def test_gains_of_offers_cover_the_truth_and_add_up(evaluate: Callable[..., PolicyWorth]) -> None:
     own_rules = _rules("a", "b", "c", a=8.0, b=6.0, c=7.0)
     other_rules = _rules("a", "b", "c", a=2.0, b=14.0, c=5.0)
-    result = worth(other_rules, own_rules=own_rules)
+    result = evaluate(other_rules, own_rules=own_rules)
     assert {worth.name for worth in result.offers} == {"a", "b", "c"}
-    own_chances, next_chances = _chances(own_rules), _chances(other_rules)
+    own_chances, other_chances = _chances(own_rules), _chances(other_rules)
     for offer_worth in result.offers:
-        truth = result.slots * (next_chances[offer_worth.name] - own_chances[offer_worth.name])
+        truth = result.slots * (other_chances[offer_worth.name] - own_chances[offer_worth.name])
         assert offer_worth.after - offer_worth.before == pytest.approx(
             truth, abs=0.06 * result.slots
         )
@@ -220,10 +235,10 @@ def test_gains_of_offers_cover_the_truth_and_add_up(worth: Callable[..., PolicyW
 
 
 def test_dropped_offer_loses_the_worth_of_its_messages(
-    worth: Callable[..., PolicyWorth],
+    evaluate: Callable[..., PolicyWorth],
 ) -> None:
     own_rules = _rules("a", "b", "c", a=8.0, b=6.0, c=7.0)
-    estimate = worth(_rules("a", "c", a=8.0, c=7.0), own_rules=own_rules)
+    estimate = evaluate(_rules("a", "c", a=8.0, c=7.0), own_rules=own_rules)
     lost_offer = next(offer for offer in estimate.offers if offer.name == "b")
     assert (lost_offer.after, lost_offer.before > 0) == (0, True)
     truth = -_chances(own_rules)["b"] * estimate.slots * (_RATES["b"] * _VALUE - _COST)
@@ -235,7 +250,7 @@ def test_dropped_offer_loses_the_worth_of_its_messages(
 def test_many_slots_are_estimated_in_little_memory(tmp_path: Path) -> None:
     """Estimate worths on logs larger than the engine's memory. The estimate of a log equals that of
     one half as long, so that no slot is left out."""
-    estimates = [_worth_of_large_log(tmp_path, slots, "128MB") for slots in (100_000, 200_000)]
+    estimates = [_estimate_large_log(tmp_path, count, "128MB") for count in (100_000, 200_000)]
     assert [estimate.slots for estimate in estimates] == [100_000, 200_000]
     for estimate in estimates:
         assert estimate.gain.value == pytest.approx(
@@ -243,13 +258,13 @@ def test_many_slots_are_estimated_in_little_memory(tmp_path: Path) -> None:
         )
 
 
-def _worth_of_large_log(folder: Path, slots: int, memory: str) -> PolicyWorth:
-    """Estimate the worth of showing b more often and a less often, on a log of `slots` slots."""
+def _estimate_large_log(folder: Path, slot_count: int, memory: str) -> PolicyWorth:
+    """Estimate the worth of showing b more often and a less often, on a log of that many slots."""
     chances = "MAP {'a': %s, 'b': %s, '': 0.1}"
-    path = folder / f"{slots}.parquet"
+    path = folder / f"{slot_count}.parquet"
     with open_duckdb(Engine(memory=memory, folder=folder, threads=1)) as queries:
         connection = queries.connection
-        connection.execute(_LARGE_LOG.format(slots=slots))
+        connection.execute(_LARGE_LOG.format(slot_count=slot_count))
         for name, chance in (("own", (0.6, 0.3)), ("other", (0.3, 0.6))):
             connection.execute(
                 f"""COPY (SELECT decision_id, 'hero' AS slot, 'web' AS channel, treatment,
@@ -266,7 +281,7 @@ CREATE TEMP TABLE drawn AS SELECT 'decision-of-a-long-name-' || i AS decision_id
     'customer-' || (i % 20000) AS customer,
     CASE WHEN hash(i) % 10 < 6 THEN 'a' WHEN hash(i) % 10 < 9 THEN 'b' ELSE '' END AS treatment,
     CASE WHEN hash(i) % 10 < 6 THEN 0.6 WHEN hash(i) % 10 < 9 THEN 0.3 ELSE 0.1 END AS propensity,
-    i FROM range({slots}) AS t(i);
+    i FROM range({slot_count}) AS t(i);
 CREATE TEMP TABLE decided AS SELECT decision_id, customer, i AS at_ms,
     [{{'slot': 'hero', 'treatment': treatment, 'action_id': decision_id, 'propensity': propensity}}]
     AS choices FROM drawn;
@@ -280,8 +295,8 @@ CREATE TEMP TABLE goals AS SELECT '' AS customer, '' AS campaign, 0 AS at_ms WHE
 """
 
 
-def test_same_configuration_gains_nothing(worth: Callable[..., PolicyWorth]) -> None:
-    estimate = worth(_rules("a", "b", "c", a=8.0, b=6.0, c=7.0))
+def test_same_configuration_gains_nothing(evaluate: Callable[..., PolicyWorth]) -> None:
+    estimate = evaluate(_rules("a", "b", "c", a=8.0, b=6.0, c=7.0))
     assert estimate.other is not None
     assert estimate.other.ips.value == pytest.approx(estimate.ran.value, abs=1e-6)
     assert estimate.gain.value == pytest.approx(0, abs=0.02)
@@ -289,18 +304,18 @@ def test_same_configuration_gains_nothing(worth: Callable[..., PolicyWorth]) -> 
 
 
 def test_gain_is_relative_to_the_replay_where_it_differs_from_the_log(
-    worth: Callable[..., PolicyWorth],
+    evaluate: Callable[..., PolicyWorth],
 ) -> None:
     own_rules = _rules("a", "b", "c", a=9.0, b=5.0, c=5.0)
-    same_rules = worth(own_rules, own_rules=own_rules)
-    assert same_rules.replayed is not None
-    assert same_rules.replayed.value != same_rules.ran.value
-    assert (same_rules.gain.value, same_rules.gain.low, same_rules.undrawn) == (0.0, None, 0)
-    for estimate in same_rules.offers:
+    same_worth = evaluate(own_rules, own_rules=own_rules)
+    assert same_worth.replayed is not None
+    assert same_worth.replayed.value != same_worth.ran.value
+    assert (same_worth.gain.value, same_worth.gain.low, same_worth.undrawn) == (0.0, None, 0)
+    for estimate in same_worth.offers:
         assert estimate.before == estimate.after > 0
         assert (estimate.gain.value, estimate.gain.low) == (0.0, None)
     other_rules = _rules("a", "b", "c", a=2.0, b=14.0, c=5.0)
-    result = worth(other_rules, own_rules=own_rules)
+    result = evaluate(other_rules, own_rules=own_rules)
     assert result.replayed is not None
     assert result.replayed.low is not None
     assert result.replayed.high is not None
@@ -311,44 +326,53 @@ def test_gain_is_relative_to_the_replay_where_it_differs_from_the_log(
 
 
 def test_unchanged_slot_without_a_draw_gains_nothing(
-    worth: Callable[..., PolicyWorth], tmp_path: Path
+    evaluate: Callable[..., PolicyWorth], tmp_path: Path
 ) -> None:
     (tmp_path / "sure").mkdir()
     folder = _write_log(tmp_path / "sure", _rules("a", learning=False))
     drawn_rules = _rules("a", "b", a=9.0, b=5.0)
-    same_rules = worth(drawn_rules, folder, own_rules=drawn_rules)
-    assert (same_rules.slots, same_rules.undrawn, same_rules.gain.value) == (2 * _CUSTOMERS, 0, 0.0)
+    same_worth = evaluate(drawn_rules, folder, own_rules=drawn_rules)
+    assert (same_worth.slots, same_worth.undrawn, same_worth.gain.value) == (
+        2 * _CUSTOMER_COUNT,
+        0,
+        0.0,
+    )
     assert (
-        worth(_rules("b", learning=False), folder, own_rules=drawn_rules).undrawn == 2 * _CUSTOMERS
+        evaluate(_rules("b", learning=False), folder, own_rules=drawn_rules).undrawn
+        == 2 * _CUSTOMER_COUNT
     )
 
 
 def test_treatments_that_the_log_never_had_are_not_covered(
-    worth: Callable[..., PolicyWorth],
+    evaluate: Callable[..., PolicyWorth],
 ) -> None:
-    estimate = worth(_rules("a", "b", "new", a=8.0, b=6.0, new=30.0))
+    estimate = evaluate(_rules("a", "b", "new", a=8.0, b=6.0, new=30.0))
     assert estimate.covered is not None
     assert estimate.covered < 0.5
 
 
 def test_log_without_draws_gives_no_estimate(
-    worth: Callable[..., PolicyWorth], tmp_path: Path
+    evaluate: Callable[..., PolicyWorth], tmp_path: Path
 ) -> None:
     (tmp_path / "sure").mkdir()
     folder = _write_log(tmp_path / "sure", _rules("a", learning=False))
-    estimate = worth(_rules("b", learning=False), folder)
-    assert (estimate.slots, estimate.undrawn, estimate.other) == (0, 2 * _CUSTOMERS, None)
+    estimate = evaluate(_rules("b", learning=False), folder)
+    assert (estimate.slots, estimate.undrawn, estimate.other) == (0, 2 * _CUSTOMER_COUNT, None)
     assert estimate.gain.value is None
-    same_rules = worth(_rules("a", learning=False), folder)
-    assert (same_rules.slots, same_rules.undrawn, same_rules.gain.value) == (2 * _CUSTOMERS, 0, 0.0)
+    same_worth = evaluate(_rules("a", learning=False), folder)
+    assert (same_worth.slots, same_worth.undrawn, same_worth.gain.value) == (
+        2 * _CUSTOMER_COUNT,
+        0,
+        0.0,
+    )
 
 
-def test_goals_that_may_still_be_reached_and_other_times_are_left_out(
-    worth: Callable[..., PolicyWorth], log: Path
+def test_slots_outside_the_period_are_left_out(
+    evaluate: Callable[..., PolicyWorth], log: Path
 ) -> None:
     rules = _rules("b", b=10.0)
-    middle = _BEGIN + _CUSTOMERS * 60_000
-    first_half = worth(rules, log, Period(None, middle))
-    assert (first_half.slots, first_half.unplayed) == (_CUSTOMERS, 0)
-    second_half = worth(rules, log, Period(middle))
-    assert second_half.slots == _CUSTOMERS
+    middle_ms = _START_MS + _CUSTOMER_COUNT * 60_000
+    first_half = evaluate(rules, log, Period(None, middle_ms))
+    assert (first_half.slots, first_half.unplayed) == (_CUSTOMER_COUNT, 0)
+    second_half = evaluate(rules, log, Period(middle_ms))
+    assert second_half.slots == _CUSTOMER_COUNT

@@ -1,7 +1,6 @@
 """The page of preferences, and clicks and opens by signed links."""
 
 import re
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import urlencode
@@ -9,6 +8,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.signed_links import (
     CLICK_PATH,
     OPEN_PATH,
@@ -176,7 +176,7 @@ def _tracked_link(door: Doorway, sent_at: int, url: str = "https://shop.example/
 
 
 def _ms_before_now(ms: int) -> int:
-    return time.time_ns() // 1_000_000 - ms
+    return now_ms() - ms
 
 
 def test_click_counts_once_per_link_and_leads_on(door: Doorway) -> None:

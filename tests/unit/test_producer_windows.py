@@ -1,6 +1,6 @@
 """Time for which outputs wait for a batch, by the age of their inputs.
 
-librdkafka is a stand-in that counts its records.
+A stand-in for librdkafka counts the records.
 """
 
 import time
@@ -15,7 +15,7 @@ from agents.transport.transport import Transport
 
 pytestmark = pytest.mark.anyio
 
-_AHEAD_S = 60.0
+_LEAD_S = 60.0
 """Distance into the future of an input that counts as young, however busy the machine is."""
 _MAX_WINDOW_S = 0.02
 
@@ -51,7 +51,7 @@ class _ClientProducer(Producer):
         return len(self._immediate.client)
 
 
-async def _producer() -> _ClientProducer:
+async def _start_producer() -> _ClientProducer:
     app = create_app("stage", AppOptions("", Path(), 1))
     producer = _ClientProducer(Transport([], app))
     await producer.on_start()
@@ -59,15 +59,15 @@ async def _producer() -> _ClientProducer:
 
 
 async def test_outputs_of_young_inputs_leave_at_the_end_of_the_run() -> None:
-    producer = await _producer()
+    producer = await _start_producer()
     producer.send_raw("out", b"k", b"v")
     assert producer.output_count == 0
-    producer.end_run(time.time() + _AHEAD_S)
+    producer.end_run(time.time() + _LEAD_S)
     assert producer.output_count == 1
 
 
 async def test_outputs_of_old_inputs_wait_for_a_tenth_of_that_age_within_bounds() -> None:
-    producer = await _producer()
+    producer = await _start_producer()
     producer.send_raw("out", b"k", b"v")
     shortest_s = producer.window_s
     producer.end_run(time.time() - 0.1)
@@ -75,6 +75,6 @@ async def test_outputs_of_old_inputs_wait_for_a_tenth_of_that_age_within_bounds(
     producer.end_run(time.time() - 60)
     assert producer.window_s == _MAX_WINDOW_S
     assert producer.output_count == 0
-    producer.end_run(time.time() + _AHEAD_S)
+    producer.end_run(time.time() + _LEAD_S)
     assert producer.window_s == shortest_s
     assert producer.output_count == 1

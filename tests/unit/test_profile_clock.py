@@ -9,8 +9,8 @@ from tests.support.worlds import rules
 _VISITOR = (Identifier("cookie", "k"),)
 
 
-def _is_on_log_clock(flow: Flow, number: int, kind: Kind, source: str) -> bool:
-    """Return whether the profile's timers follow a log after this."""
+def _interact(flow: Flow, number: int, kind: Kind, source: str) -> bool:
+    """Process an interaction; return whether the profile's timers then follow a log."""
     name, times = "Cart", (number * 1_000, number * 1_000)
     list(flow.run(Interaction(f"e{number}", kind, name, "web", source, *times, _VISITOR)))
     (row,) = flow.rows["enrichment"].values()
@@ -33,7 +33,7 @@ def test_log_stays_the_clock_of_its_customers_over_outcomes_of_live_sources() ->
             )
         )
     )
-    assert _is_on_log_clock(flow, 1, "track", "log")
-    assert _is_on_log_clock(flow, 2, "outcome", "shop")
-    assert not _is_on_log_clock(flow, 3, "track", "shop")
-    assert not _is_on_log_clock(flow, 4, "outcome", "log")
+    assert _interact(flow, 1, "track", "log")
+    assert _interact(flow, 2, "outcome", "shop")
+    assert not _interact(flow, 3, "track", "shop")
+    assert not _interact(flow, 4, "outcome", "log")

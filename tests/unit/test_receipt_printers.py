@@ -33,7 +33,7 @@ _SHORT_DEADLINE_S = 2.0
 
 def _print(
     printer: LocalPrinter,
-    seconds: float = 20.0,
+    deadline_s: float = 20.0,
     act_meanwhile: Callable[[], Awaitable[None]] | None = None,
     url: str | None = None,
 ) -> tuple[DeliveryResult, list[str]]:
@@ -42,11 +42,11 @@ def _print(
             channel = CompiledChannel("pos", "pos", url or local_url, None, (), pos=model.Pos(32))
             attempts = RecordedAttempt()
             adapter = PosAdapter(trial_host(channel, "secret"))
-            change = asyncio.ensure_future(act_meanwhile()) if act_meanwhile else None
-            parcel = expiring_parcel(_ACTION, seconds, channel="pos", content=_CONTENT)
+            meanwhile_task = asyncio.ensure_future(act_meanwhile()) if act_meanwhile else None
+            parcel = expiring_parcel(_ACTION, deadline_s, channel="pos", content=_CONTENT)
             result = await adapter.deliver(parcel, attempts)
-            if change is not None:
-                await change
+            if meanwhile_task is not None:
+                await meanwhile_task
             return result, attempts.records
 
     return asyncio.run(run())
@@ -89,7 +89,7 @@ def test_printer_that_answers_nonsense_gets_no_receipt(state: int) -> None:
     assert printer.receipts == []
 
 
-def test_slow_printer_keeps_its_receipts_in_turn() -> None:
+def test_slow_printer_prints_the_receipt_once() -> None:
     printer = _SlowPrinter()
     assert _print(printer) == (Acceptance(), ["begun"])
     assert printer.receipts == [_RECEIPT]

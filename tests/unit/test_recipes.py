@@ -15,12 +15,12 @@ from pipeline.adapters.config_files import load
 from pipeline.cli.main import build_app
 from pipeline.config.model import Bundle, CatalogItem
 from pipeline.model.stages import Segmented
+from pipeline.model.time import DAY_MS
 from pipeline.training.recipes import RECIPES, similar_items
 from tests.support.deciding import Life
 from tests.support.replayed import as_segmented, event, write_topic
 from tests.support.worlds import rules
 
-_DAY_MS = 86_400_000
 _FILES = {
     "sources.yaml": "sources: [{name: shop, channel: web, write_key: write-key-1}]",
     "identity.yaml": "namespaces: [{name: customer_id}, {name: email}]",
@@ -58,7 +58,7 @@ _UNSOLD_ITEM = _ITEMS[-1]
 
 
 def _table() -> str:
-    rows = (f"{sku},{_KINDS[place % 4]},{10 + place % 4}" for place, sku in enumerate(_ITEMS))
+    rows = (f"{sku},{_KINDS[index % 4]},{10 + index % 4}" for index, sku in enumerate(_ITEMS))
     return "\n".join(("sku,kind,price", *rows))
 
 
@@ -70,11 +70,11 @@ def _act(
     days: float,
     **properties: Any,
 ) -> Segmented:
-    at = 1_700_000_000_000 + round(days * _DAY_MS)
-    return as_segmented(profile, event(f"e{next(numbers)}", name, at, **properties), members)
+    time_ms = 1_700_000_000_000 + round(days * DAY_MS)
+    return as_segmented(profile, event(f"e{next(numbers)}", name, time_ms, **properties), members)
 
 
-def _histories(random: Random) -> Iterator[Segmented]:
+def _draw_histories(random: Random) -> Iterator[Segmented]:
     """Draw customers: buyers of p(2k) often buy p(2k+1) within days; viewers of p(2k) also view
     p(2k+2); one article solves each topic; members of the club buy p20."""
     numbers = count()
@@ -105,7 +105,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / "config" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    write_topic(folder / "topics", "interactions.segmented", _histories(Random(3)))
+    write_topic(folder / "topics", "interactions.segmented", _draw_histories(Random(3)))
     result = CliRunner().invoke(
         build_app("train"),
         ["train", "recipes", "products", "--config", str(folder / "config"),
@@ -115,7 +115,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "config"
 
 
-def _learn(folder: Path) -> dict[str, dict[str, list[str]]]:
+def _read_recipes(folder: Path) -> dict[str, dict[str, list[str]]]:
     recipes: dict[str, dict[str, list[str]]] = {}
     with (folder / "recipes" / "products.csv").open() as file:
         for row in csv.DictReader(file):
@@ -124,12 +124,12 @@ def _learn(folder: Path) -> dict[str, dict[str, list[str]]]:
 
 
 def test_planted_recipes_are_found(folder: Path) -> None:
-    recipes = _learn(folder)
-    for place in range(0, 18, 2):
-        assert recipes["bought-together"][_ITEMS[place]][0] == _ITEMS[place + 1]
-        assert recipes["bought-together"][_ITEMS[place + 1]][0] == _ITEMS[place]
-    for place in range(0, 16, 4):
-        assert _ITEMS[place + 2] in recipes["viewed-together"][_ITEMS[place]][:2]
+    recipes = _read_recipes(folder)
+    for index in range(0, 18, 2):
+        assert recipes["bought-together"][_ITEMS[index]][0] == _ITEMS[index + 1]
+        assert recipes["bought-together"][_ITEMS[index + 1]][0] == _ITEMS[index]
+    for index in range(0, 16, 4):
+        assert _ITEMS[index + 2] in recipes["viewed-together"][_ITEMS[index]][:2]
     resolutions = {topic: items[0] for topic, items in recipes["most-resolved"].items() if topic}
     assert resolutions == {f"topic{number}": _ITEMS[20 + number] for number in range(3)}
     assert recipes["popular-in-segment"]["club"][0] == "p20"
@@ -139,7 +139,7 @@ def test_planted_recipes_are_found(folder: Path) -> None:
 def test_items_that_nobody_bought_fall_back_to_similar_and_then_to_popular_ones(
     folder: Path,
 ) -> None:
-    recipes = _learn(folder)
+    recipes = _read_recipes(folder)
     fallback = recipes["bought-together"][_UNSOLD_ITEM]
     assert fallback == recipes["similar"][_UNSOLD_ITEM]
     assert {_ITEMS.index(item) % 4 for item in fallback[:5]} == {_ITEMS.index(_UNSOLD_ITEM) % 4}
@@ -149,11 +149,7 @@ def test_items_that_nobody_bought_fall_back_to_similar_and_then_to_popular_ones(
 def test_catalogue_serves_learned_recipes(folder: Path) -> None:
     catalog = folder / "catalogs" / "products.yaml"
     rule = "recipes: recipes/products.csv\nshortlist: 30\nonly: [{trait: %s, recipe: %s}]"
-    by = {
-        "bought": ("bought", "bought-together"),
-        "topic": ("topic", "most-resolved"),
-    }
-    for trait, recipe in by.values():
+    for trait, recipe in (("bought", "bought-together"), ("topic", "most-resolved")):
         catalog.write_text(_FILES["catalogs/products.yaml"] + rule % (trait, recipe))
         life = Life(rules(_bundle(folder)))
         if trait == "bought":
@@ -161,9 +157,9 @@ def test_catalogue_serves_learned_recipes(folder: Path) -> None:
         else:
             life.interact("Asked", 1_000, topic="topic2")
         life.interact("Visit", 2_000, ask={"grid": 40})
-        offers = {treatment.partition("/")[2] for treatment in life.answers()["grid"]}
-        expected = _learn(folder)[recipe]["p04" if trait == "bought" else "topic2"]
-        assert offers == set(expected) - {"p04"}
+        offered_items = {treatment.partition("/")[2] for treatment in life.answers()["grid"]}
+        expected = _read_recipes(folder)[recipe]["p04" if trait == "bought" else "topic2"]
+        assert offered_items == set(expected) - {"p04"}
     catalog.write_text(
         _FILES["catalogs/products.yaml"]
         + "recipes: recipes/products.csv\nboost: [{recipe: popular-in-segment}]"
@@ -171,14 +167,14 @@ def test_catalogue_serves_learned_recipes(folder: Path) -> None:
     life = Life(rules(_bundle(folder)))
     life.interact("Joined", 1_000, club=True)
     life.interact("Visit", 2_000, ask={"grid": 40})
-    addresses = {treatment.partition("/")[2] for treatment in life.answers()["grid"]}
-    assert set(_learn(folder)["popular-in-segment"]["club"]) <= addresses
+    items = {treatment.partition("/")[2] for treatment in life.answers()["grid"]}
+    assert set(_read_recipes(folder)["popular-in-segment"]["club"]) <= items
     stranger = Life(rules(_bundle(folder)))
-    popular = _learn(folder)["popular-in-segment"][""]
-    stranger.interact("Visit", 2_000, ask={"grid": len(popular)})
-    first_addresses = {address.partition("/")[2] for address in stranger.answers()["grid"]}
-    assert first_addresses == set(popular)
-    assert len(popular) < len(_ITEMS)
+    popular_items = _read_recipes(folder)["popular-in-segment"][""]
+    stranger.interact("Visit", 2_000, ask={"grid": len(popular_items)})
+    first_items = {address.partition("/")[2] for address in stranger.answers()["grid"]}
+    assert first_items == set(popular_items)
+    assert len(popular_items) < len(_ITEMS)
 
 
 def test_rule_without_trait_needs_a_recipe(folder: Path) -> None:
@@ -201,13 +197,13 @@ def test_rule_without_trait_needs_a_recipe(folder: Path) -> None:
 def test_events_that_cannot_be_read_are_named(
     folder: Path, tmp_path: Path, change: tuple[str, str, str], words: str | None
 ) -> None:
-    name, old, new = change
+    name, old_text, new_text = change
     for path in folder.rglob("*"):
         if path.is_file():
             target = tmp_path / path.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(path.read_text())
-    (tmp_path / name).write_text(_FILES[name].replace(old, new, 1))
+    (tmp_path / name).write_text(_FILES[name].replace(old_text, new_text, 1))
     result = load(tmp_path, {})
     assert isinstance(result, Bundle) is (words is None)
     if isinstance(result, list):
@@ -223,10 +219,10 @@ def test_items_are_alike_by_rare_texts_and_near_numbers() -> None:
         CatalogItem("d", attributes={"kind": "rug", "price": 90.0}),
         CatalogItem("e", attributes={}),
     ]
-    similar = similar_items(items, 10)
-    assert [name for name, _ in similar["a"]] == ["b", "c"]
-    assert [name for name, _ in similar["d"]] == ["c", "b"]
-    assert "e" not in similar
+    similar_by_item = similar_items(items, 10)
+    assert [name for name, _ in similar_by_item["a"]] == ["b", "c"]
+    assert [name for name, _ in similar_by_item["d"]] == ["c", "b"]
+    assert "e" not in similar_by_item
     assert similar_items([CatalogItem("x"), CatalogItem("y")], 10) == {}
 
 

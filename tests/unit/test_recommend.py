@@ -33,9 +33,11 @@ from tests.support.prompted_bank import (
 )
 
 
-@pytest.mark.parametrize(("customers", "base"), SIZES)
-def test_worlds_without_an_effect_hardly_get_a_recommendation(customers: int, base: float) -> None:
-    assert count_false_recommendations(range(60), customers, base) <= 0.05 * 60
+@pytest.mark.parametrize(("customer_count", "base_rate"), SIZES)
+def test_worlds_without_an_effect_hardly_get_a_recommendation(
+    customer_count: int, base_rate: float
+) -> None:
+    assert count_false_recommendations(range(60), customer_count, base_rate) <= 0.05 * 60
 
 
 def test_stated_effect_gets_the_right_recommendation() -> None:
@@ -59,7 +61,7 @@ def test_arm_that_was_not_drawn_is_proposed_as_a_test() -> None:
 
 
 def test_interval_covers_the_true_gain() -> None:
-    # Always e-mail is worth 0.3 against a mean of 0.1125 as it is done.
+    # E-mail for everybody is worth 0.3; the logged choices are worth 0.1125 on average.
     effects = {"terms": (0.0, 0.05, 0.30, 0.10)}
     gains = [
         change.gain
@@ -144,16 +146,16 @@ def test_costs_delays_and_opt_outs_change_the_best_channel(
     tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
     # Calls convert most; with their cost, or the opt-outs that they cause, e-mail is the best.
-    chance = np.random.default_rng(3)
+    random = np.random.default_rng(3)
     prompts, events = [], []
     for number in range(3_000):
-        at = 1_700_000_000_000 + number * 600_000
+        prompt_ms = 1_700_000_000_000 + number * 600_000
         channel = ("", "call", "email")[number % 3]
-        prompts.append((number, at, "Done", channel, channel, "o", 1 / 3, ""))
-        if chance.random() < {"": 0.1, "call": 0.4, "email": 0.3}[channel]:
-            events.append((number, at + 3_600_000, "Done", "web"))
-        if channel == "call" and chance.random() < 0.2:
-            events.append((number, at + 60_000, "Unsubscribed", "call"))
+        prompts.append((number, prompt_ms, "Done", channel, channel, "o", 1 / 3, ""))
+        if random.random() < {"": 0.1, "call": 0.4, "email": 0.3}[channel]:
+            events.append((number, prompt_ms + 3_600_000, "Done", "web"))
+        if channel == "call" and random.random() < 0.2:
+            events.append((number, prompt_ms + 60_000, "Unsubscribed", "call"))
     write_tables(tmp_path, prompts, [*events, ("last", 1_800_000_000_000, "end", "")])
 
     def best_channel(*options: str) -> str:
@@ -189,12 +191,14 @@ def test_wrong_tables_are_reported_with_their_place(
     assert words in " ".join(f"{result.exception} {result.output}".replace("│", " ").split())
 
 
-@pytest.mark.parametrize("rows", [0, 1])
+@pytest.mark.parametrize("row_count", [0, 1])
 def test_without_data_there_is_a_clear_answer(
-    tmp_path: Path, invoke: Callable[..., Result], rows: int
+    tmp_path: Path, invoke: Callable[..., Result], row_count: int
 ) -> None:
     row = ("a", "2024-01-01T00:00Z", "Done", "call", "m", "o", 0.5, "x")
-    write_tables(tmp_path, [row] * rows, [("a", "2024-02-01T00:00Z", "Done", "web")] * rows)
+    write_tables(
+        tmp_path, [row] * row_count, [("a", "2024-02-01T00:00Z", "Done", "web")] * row_count
+    )
     for lang, words in (("en", "No recommendation"), ("es", "Sin recomendación")):
         result = invoke("--lang", lang)
         assert result.exit_code == 0, result.output

@@ -1,4 +1,4 @@
-"""Arms, orders and optional steps of a defined journey: arms are drawn, the others are observed."""
+"""Arms, orders and optional steps of journeys: drawn arms give changes, observed ones tests."""
 
 import re
 from collections.abc import Callable
@@ -22,21 +22,22 @@ from tests.support.tested_journeys import (
 )
 
 
-def _events(effect: float, count: int = 1_000) -> list[tuple[Any, ...]]:
+def _draw_events(effect: float, count: int = 1_000) -> list[tuple[Any, ...]]:
     """Draw cases of two arms; eager customers send the photo first, take the tour, and open more
     accounts by themselves."""
-    chance = np.random.default_rng(11)
+    random = np.random.default_rng(11)
     rows: list[tuple[Any, ...]] = []
     for case in range(count):
-        at = BEGIN_MS + case * 600_000
-        arm = "mail-first" if chance.random() < 0.5 else "call-first"
-        eager = chance.random() < 0.5
-        names = ["Photo", "Income", "Tour"] if eager else ["Income", "Photo"]
+        start_ms = BEGIN_MS + case * 600_000
+        arm = "mail-first" if random.random() < 0.5 else "call-first"
+        is_eager = random.random() < 0.5
+        names = ["Photo", "Income", "Tour"] if is_eager else ["Income", "Photo"]
         steps = ["Started", *names, "Sign"]
-        if chance.random() < (0.5 if eager else 0.2) + effect * (arm == "mail-first"):
+        if random.random() < (0.5 if is_eager else 0.2) + effect * (arm == "mail-first"):
             steps.append("Opened")
         rows += [
-            (case, at + place * 3_600_000, name, "web", arm) for place, name in enumerate(steps)
+            (case, start_ms + index * 3_600_000, name, "web", arm)
+            for index, name in enumerate(steps)
         ]
     return [*rows, (0, BEGIN_MS + 60 * DAY_MS, "End", "web", "")]
 
@@ -46,7 +47,7 @@ def run(tmp_path: Path) -> Callable[..., Any]:
     """Function that runs the command over cases with this effect of the arm."""
 
     def run_command(effect: float, *options: str) -> Any:
-        answer = recommend_for_cases(tmp_path, JOURNEY, _events(effect), *options)
+        answer = recommend_for_cases(tmp_path, JOURNEY, _draw_events(effect), *options)
         return {change["kind"]: change for change in answer["changes"]}
 
     return run_command
@@ -126,17 +127,17 @@ def test_experiment_on_the_number_of_steps_shows_the_best_number(tmp_path: Path)
     journey = JOURNEY.replace("{mail-first: 0.5, call-first: 0.5}", shares).replace(
         "  - {step: tour,", "  - {step: film, reached: {name: Film}}\n  - {step: tour,"
     )
-    chance = np.random.default_rng(3)
+    random = np.random.default_rng(3)
     rows: list[tuple[Any, ...]] = []
     for case in range(1_200):
-        number = int(chance.choice(3, p=[0.3, 0.4, 0.3]))
-        steps = ["Started", "Income", "Photo", *["Film", "Tour"][:number], "Sign"]
-        if chance.random() < (0.2, 0.6, 0.2)[number]:
+        optional_count = int(random.choice(3, p=[0.3, 0.4, 0.3]))
+        steps = ["Started", "Income", "Photo", *["Film", "Tour"][:optional_count], "Sign"]
+        if random.random() < (0.2, 0.6, 0.2)[optional_count]:
             steps.append("Opened")
-        at = BEGIN_MS + case * 600_000
+        start_ms = BEGIN_MS + case * 600_000
         rows += [
-            (case, at + place * 3_600_000, name, "web", arms[number])
-            for place, name in enumerate(steps)
+            (case, start_ms + index * 3_600_000, name, "web", arms[optional_count])
+            for index, name in enumerate(steps)
         ]
     rows.append((0, BEGIN_MS + 60 * DAY_MS, "End", "web", ""))
     answer = recommend_for_cases(tmp_path, journey, rows)
@@ -162,11 +163,13 @@ def test_experiment_without_effect_hardly_changes_the_journey(tmp_path: Path) ->
 
 
 def test_every_option_is_shown_with_its_customers(tmp_path: Path) -> None:
-    answer = recommend_for_cases(tmp_path, JOURNEY, _events(0.0))
-    by_option = {
+    answer = recommend_for_cases(tmp_path, JOURNEY, _draw_events(0.0))
+    comparisons_by_option = {
         (comparison["kind"], comparison["option"]): comparison for comparison in answer["compared"]
     }
-    orders = [by_option["order", option] for option in ("income > photo", "photo > income")]
+    orders = [
+        comparisons_by_option["order", option] for option in ("income > photo", "photo > income")
+    ]
     assert all(order["grade"] == "Observed only" for order in orders)
     assert (
         sum(order["support"]["had_it"] for order in orders) == orders[0]["support"]["reported_on"]
@@ -210,7 +213,7 @@ def test_best_order_is_found_without_a_defined_journey(tmp_path: Path) -> None:
 
 
 def test_orders_that_were_not_drawn_are_only_tests_without_a_plan(tmp_path: Path) -> None:
-    events = [(*row[:4], "") for row in _events(0.0)]
+    events = [(*row[:4], "") for row in _draw_events(0.0)]
     answer = recommend_for_cases(tmp_path, None, events, *_GOAL_OPTIONS)
     [change] = answer["changes"]
     assert (change["kind"], change["do"], change["grade"]) == ("order", "test", "Observed only")
@@ -222,7 +225,7 @@ def test_orders_that_were_not_drawn_are_only_tests_without_a_plan(tmp_path: Path
 
 
 def test_orders_are_by_default_of_the_most_frequent_events(tmp_path: Path) -> None:
-    events = [(*row[:4], "") for row in _events(0.0)]
+    events = [(*row[:4], "") for row in _draw_events(0.0)]
     answer = recommend_for_cases(tmp_path, None, events, "--goal", "Opened", "--window", "10d")
     assert sorted(answer["shape"]["steps"]) == ["income", "photo", "sign", "started"]
     assert answer["shape"]["told"] == []
@@ -240,7 +243,7 @@ def test_orders_are_by_default_of_the_most_frequent_events(tmp_path: Path) -> No
 def test_orders_that_cannot_be_compared_are_refused_with_a_reason(
     tmp_path: Path, options: tuple[str, ...], reason: str
 ) -> None:
-    recommendation = run_recommend(tmp_path, None, _events(0.0, 20), *options)
+    recommendation = run_recommend(tmp_path, None, _draw_events(0.0, 20), *options)
     assert recommendation.exit_code != 0
     output = f"{recommendation.output} {recommendation.exception}"
     assert reason in " ".join(output.replace("│", " ").split())
@@ -260,7 +263,7 @@ def test_words_and_numbers_are_in_the_requested_language(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("goal", ["Nothing", "Opened"])
 def test_orders_need_a_goal_and_two_steps(tmp_path: Path, goal: str) -> None:
-    events = _events(0.0, 20) if goal == "Nothing" else [("c", BEGIN_MS, "Opened", "web", "")]
+    events = _draw_events(0.0, 20) if goal == "Nothing" else [("c", BEGIN_MS, "Opened", "web", "")]
     recommendation = run_recommend(tmp_path, None, events, "--goal", goal)
     assert recommendation.exit_code == 0, recommendation.output
     assert "No orders are compared" in recommendation.stderr

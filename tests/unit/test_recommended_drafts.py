@@ -30,21 +30,21 @@ steps:
         prompts: [{offers: [gold-card], after: 1h}]
       - {step: photo, reached: {name: Photo Uploaded}}
 """
-_BEGIN_MS = 1_704_067_200_000
+_START_MS = 1_704_067_200_000
 
 
 def _write_onboarding(folder: Path) -> None:
     """Write prompts drawn with equal chances: calls move gold customers, e-mails the others."""
-    chance = np.random.default_rng(4)
+    random = np.random.default_rng(4)
     prompts: list[tuple[Any, ...]] = []
     events: list[tuple[Any, ...]] = [("last", 1_800_000_000_000, "End", "")]
     for number in range(3_000):
-        at = _BEGIN_MS + number * 600_000
+        prompt_ms = _START_MS + number * 600_000
         tier = ("gold", "standard")[number % 2]
-        channel, message = (("call", _CALL), ("email", _EMAIL))[chance.integers(0, 2)]
-        prompts.append((number, at, "card", channel, message, _OFFER, 0.5, tier))
-        if chance.random() < (0.6 if (channel == "call") == (tier == "gold") else 0.1):
-            events.append((number, at + 3_600_000, "Card Requested", "web"))
+        channel, message = (("call", _CALL), ("email", _EMAIL))[random.integers(0, 2)]
+        prompts.append((number, prompt_ms, "card", channel, message, _OFFER, 0.5, tier))
+        if random.random() < (0.6 if (channel == "call") == (tier == "gold") else 0.1):
+            events.append((number, prompt_ms + 3_600_000, "Card Requested", "web"))
     write_tables(folder, prompts, events)
     (folder / "j.yaml").write_text(_JOURNEY)
 
@@ -67,10 +67,10 @@ def test_draft_of_a_rule_by_customers_is_segments_and_policies(tmp_path: Path) -
     [change] = [change for change in recommendation["changes"] if change["kind"] == "segment"]
     bundle = load(tmp_path / "drafts" / str(change["rank"]) / "config")
     assert isinstance(bundle, Bundle), bundle
-    present_bundle = load(_BANK)
-    assert isinstance(present_bundle, Bundle)
+    current_bundle = load(_BANK)
+    assert isinstance(current_bundle, Bundle)
     new_segments = {segment.segment for segment in bundle.segments} - {
-        segment.segment for segment in present_bundle.segments
+        segment.segment for segment in current_bundle.segments
     }
     assert new_segments == {"for-call-gold", "for-email-standard"}
     rules = {rule.rule for rule in bundle.policies.suitability}

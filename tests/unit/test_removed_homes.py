@@ -28,14 +28,8 @@ def _make_secret(home: Path) -> None:
     Settings(home=home, secret=None).signing_secret()
 
 
-def _start_broker(home: Path) -> None:
-    failure = Broker(BrokerOptions(home, home.parent / "cache", port=0)).start()
-    assert isinstance(failure, BrokerFailure)
-    raise FileNotFoundError(failure.message)
-
-
 @pytest.mark.parametrize(
-    "begin",
+    "write",
     [
         lambda home: announce(home, "gateway", "starting"),
         lambda home: write_plan(home, ProcessPlan((), 0)),
@@ -45,16 +39,25 @@ def _start_broker(home: Path) -> None:
         _open_log,
         _make_state_folder,
         _make_secret,
-        _start_broker,
     ],
 )
 def test_process_of_a_stack_does_not_make_its_home(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: Callable[[Path], object]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], object]
 ) -> None:
     home = tmp_path / "home"
     monkeypatch.setenv(STACK_VARIABLE, str(home))
     with pytest.raises(FileNotFoundError):
-        begin(home)
+        write(home)
+    assert not home.exists()
+
+
+def test_broker_of_a_stack_does_not_make_its_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv(STACK_VARIABLE, str(home))
+    failure = Broker(BrokerOptions(home, tmp_path / "cache", port=0)).start()
+    assert failure == BrokerFailure(f"cannot use {home}: the home was removed")
     assert not home.exists()
 
 

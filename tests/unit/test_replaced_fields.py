@@ -1,4 +1,4 @@
-"""Fields that `replace` sets exist: mypy does not check the keywords of msgspec's."""
+"""Fields that msgspec's `replace` sets exist: mypy does not check its keywords."""
 
 import ast
 from collections.abc import Iterator

@@ -116,7 +116,7 @@ def test_recommendations_are_shown_as_recommend_prints_them(tmp_path: Path) -> N
         "kind": "order", "place": "a > b", "option": "b > a", "grade": "Tested",
         "gain": {"value": 0.2, "low": 0.1, "high": 0.3, "error": 0.05}, "support": {"had_it": 40},
     }  # fmt: skip
-    changes_by_kind = {
+    recommendation = {
         "changes": [change],
         "journey": [{"step": "terms", "words": "say it"}],
         "shape": {"steps": ["b", "a"], "words": "2 steps: b > a."},
@@ -124,7 +124,7 @@ def test_recommendations_are_shown_as_recommend_prints_them(tmp_path: Path) -> N
         "words": None,
     }
     file = tmp_path / "advice.json"
-    file.write_text(json.dumps(changes_by_kind))
+    file.write_text(json.dumps(recommendation))
     page = _make_report(tmp_path, "--recommendations", str(file))
     (card,) = page.data()["content"]["recommendations"]
     assert (card["title"], card["grade"]) == (HOSTILE[0], "Tested")
@@ -168,15 +168,15 @@ def test_empty_topics_give_a_page(tmp_path: Path, language: str) -> None:
 
 
 def test_wrong_options_are_named(tmp_path: Path) -> None:
-    def refusal(*options: str) -> str:
+    def run_refused(*options: str) -> str:
         result = CliRunner().invoke(build_app("insights"), ["insights", "report", *options])
         assert result.exit_code != 0
         return f"{result.exception} {result.output}"
 
-    assert "is not a folder" in refusal("--out", str(tmp_path / "no" / "r.html"))
-    assert "is none of en, es" in refusal("--out", str(tmp_path / "r.html"), "--lang", "fr")
+    assert "is not a folder" in run_refused("--out", str(tmp_path / "no" / "r.html"))
+    assert "is none of en, es" in run_refused("--out", str(tmp_path / "r.html"), "--lang", "fr")
     out_options = ("--out", str(tmp_path / "r.html"))
-    assert "decisions: has no Parquet" in refusal(*out_options, "--topics", str(tmp_path))
+    assert "decisions: has no Parquet" in run_refused(*out_options, "--topics", str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 

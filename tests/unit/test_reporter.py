@@ -14,13 +14,13 @@ Use = Callable[[Reporter], Awaitable[Any]]
 
 
 def _gateway(answer: Answer, posts: list[list[str]]) -> web.Application:
-    async def outcomes(request: web.Request) -> web.Response:
+    async def take_outcomes(request: web.Request) -> web.Response:
         posts.append((await request.json())["outcomes"])
         await asyncio.sleep(0.02)  # long enough that further outcomes are reported meanwhile
         return answer(posts[-1])
 
     app = web.Application()
-    app.router.add_post("/v1/outcomes", outcomes)
+    app.router.add_post("/v1/outcomes", take_outcomes)
     return app
 
 

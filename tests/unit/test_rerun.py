@@ -37,7 +37,7 @@ def test_rerun_rejects_the_address_of_another_person_again() -> None:
     assert words == "the email that is known belongs to somebody else."
 
 
-def test_rerun_of_an_altered_decision_differs() -> None:
+def test_rerun_under_other_rules_differs() -> None:
     life = Life(world(campaigns=[campaign("c", offer("o", 5))]))
     decision = life.interact("Go", 0)
     record = _record(life)

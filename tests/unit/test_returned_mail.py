@@ -69,7 +69,9 @@ Text
 --B--
 """
 
-HEADERS_ONLY = POSTFIX.replace("Content-Type: message/rfc822", "Content-Type: text/rfc822-headers")
+POSTFIX_WITH_HEADERS = POSTFIX.replace(
+    "Content-Type: message/rfc822", "Content-Type: text/rfc822-headers"
+)
 
 EXCHANGE = f"""\
 From: postmaster@corp.example
@@ -118,16 +120,16 @@ def _postfix(action: str, status: str, text: str = POSTFIX) -> bytes:
     return text.replace("ACTION", action).replace("STATUS", status).encode()
 
 
-@pytest.mark.parametrize("text", [POSTFIX, HEADERS_ONLY])
-@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("text", [POSTFIX, POSTFIX_WITH_HEADERS])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 @pytest.mark.parametrize(
     ("status", "kind"),
     [("5.1.1", "address"), ("5.2.1", "address"), ("5.7.26", "refused"), ("4.4.7", "soft")],
 )
 def test_final_failure_is_a_bounce_of_its_kind(
-    text: str, ends: str, status: str, kind: str
+    text: str, line_end: str, status: str, kind: str
 ) -> None:
-    raw = _postfix("failed", status, text).replace(b"\n", ends.encode())
+    raw = _postfix("failed", status, text).replace(b"\n", line_end.encode())
     properties = {"bounce": kind, "enhanced": status}
     assert parse_returned_mail(raw) == ReturnedMail("bounce", ID, "the-token", properties)
 
@@ -139,7 +141,7 @@ def test_status_that_is_not_final_has_no_outcome() -> None:
     )
 
 
-def test_bounce_that_refers_to_the_message_only_is_matched() -> None:
+def test_bounce_that_only_refers_to_the_message_is_matched() -> None:
     properties = {"bounce": "refused", "enhanced": "5.7.1"}
     assert parse_returned_mail(EXCHANGE.encode()) == ReturnedMail("bounce", ID, None, properties)
 
@@ -214,7 +216,7 @@ async def _read_all(
         return None
 
     async with asyncio.timeout(120), asyncio.TaskGroup() as instances:
-        reading = [
+        readers = [
             instances.create_task(
                 read_returned_mail(
                     AdapterHost(
@@ -231,12 +233,12 @@ async def _read_all(
         ]
         while list((folder / "new").iterdir()):
             await asyncio.sleep(0.01)
-        for task in reading:
+        for task in readers:
             task.cancel()
 
 
 @pytest.mark.parametrize(
-    ("key", "token", "status", "outcome"),
+    ("key", "has_token", "status", "outcome"),
     [
         (ADAPTER_KEY, True, 200, "bounce"),
         (ADAPTER_KEY, False, 200, None),
@@ -245,7 +247,7 @@ async def _read_all(
     ],
 )
 def test_posted_bounce_counts_once_and_with_the_adapters_key_only(
-    tmp_path: Path, key: str, token: bool, status: int, outcome: str | None
+    tmp_path: Path, key: str, has_token: bool, status: int, outcome: str | None
 ) -> None:
     sources = (
         model.Source("shop", "web", "shop-key-1"),
@@ -255,7 +257,7 @@ def test_posted_bounce_counts_once_and_with_the_adapters_key_only(
     identifier = Identifier("customer_id", "ana")
     signed_token = door.tokens.sign(Claims(ID, "d", identifier, "email", "c", "o", "t", 1))
     raw = _postfix("failed", "5.1.1").replace(
-        b"the-token", signed_token.encode() if token else b"x"
+        b"the-token", signed_token.encode() if has_token else b"x"
     )
 
     async def post() -> httpx.Response:

@@ -16,7 +16,7 @@ from pipeline.adapters.avro.versions import FOLDER, Schema, current_schemas, rec
 from pipeline.model.interaction import FactValue, Scalar
 
 SCHEMAS = current_schemas()
-HOW_TO_RECORD = "run: python -m pipeline.adapters.avro.record"
+RECORDING_HINT = "run: python -m pipeline.adapters.avro.record"
 SCALAR = ["null", "string", "boolean", "long", "double"]
 PRIMITIVES = {NoneType: "null", bool: "boolean", int: "long", float: "double", str: "string"} | {
     bytes: "bytes"
@@ -76,8 +76,8 @@ def expected_schema(annotation: Any) -> Any:
         case (t, _) if t is Literal:
             return "string"
         case (t, options) if t in (Union, UnionType):
-            (present,) = set(options) - {NoneType}
-            return ["null", expected_schema(present)]
+            (inner_type,) = set(options) - {NoneType}
+            return ["null", expected_schema(inner_type)]
         case (t, (item, *_)) if t is tuple:
             return {"array": expected_schema(item)}
         case (t, (_, value)) if t is dict:
@@ -138,16 +138,16 @@ def test_record_of_several_schemas_is_the_same_in_all() -> None:
 
 
 def test_each_stage_appends_to_the_record_of_the_stage_before() -> None:
-    identified_fields, enriched, segmented = (
+    identified_fields, enriched_fields, segmented_fields = (
         spell_out(SCHEMAS[f"interactions.{stage}"], {})["fields"]
         for stage in ("identified", "enriched", "segmented")
     )
-    assert enriched[:-1] == identified_fields
-    assert segmented[:-1] == enriched
+    assert enriched_fields[:-1] == identified_fields
+    assert segmented_fields[:-1] == enriched_fields
 
 
 def test_written_schemas_are_recorded() -> None:
-    assert not unrecorded_schemas(recorded_versions()), HOW_TO_RECORD
+    assert not unrecorded_schemas(recorded_versions()), RECORDING_HINT
 
 
 def test_ids_count_from_one_and_versions_within_their_name() -> None:

@@ -17,13 +17,13 @@ from pipeline.rules.token import Claims
 from tests.support.doorway import SERVER_KEY, Doorway, configuration, doorway
 
 MAX_BYTES = 10_000
-KEY, HOME = "key-of-the-shop", "https://www.shop.example"
+SHOP_KEY, HOME_ORIGIN = "key-of-the-shop", "https://www.shop.example"
 _SDK = Path(__file__).parents[2] / "pipeline" / "gateway" / "sdk"
 
 
 @pytest.fixture
 def door(tmp_path: Path) -> Doorway:
-    return doorway(configuration(model.Source("shop", "web", KEY, trust="public")), tmp_path)
+    return doorway(configuration(model.Source("shop", "web", SHOP_KEY, trust="public")), tmp_path)
 
 
 def ask(door: Doorway, method: str, url: str, **options: Any) -> httpx.Response:
@@ -68,14 +68,14 @@ def test_file_under_its_digest_is_cached_for_ever(door: Doorway) -> None:
 def request_cookie(
     door: Doorway, origin: str | None, domain: str, **options: Any
 ) -> httpx.Response:
-    body = {"writeKey": KEY, "anonymousId": "c-1; x", "domain": domain, **options}
+    body = {"writeKey": SHOP_KEY, "anonymousId": "c-1; x", "domain": domain, **options}
     headers = {} if origin is None else {"Origin": origin}
     url = "https://k.shop.example/v1/cookie"
     return ask(door, "POST", url, content=json.dumps(body), headers=headers)
 
 
 def test_cookie_is_set_for_pages_of_the_gateways_own_site(door: Doorway) -> None:
-    answer = request_cookie(door, HOME, "shop.example")
+    answer = request_cookie(door, HOME_ORIGIN, "shop.example")
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-credentials"] == "true"
     value, *attributes = answer.headers["set-cookie"].split("; ")
@@ -90,28 +90,32 @@ def test_cookie_is_set_for_pages_of_the_gateways_own_site(door: Doorway) -> None
     [
         ("https://evil.example", "shop.example"),
         ("https://evilshop.example", "shop.example"),
-        (HOME, "evil.example"),
-        (HOME, "www.shop.example"),
-        (HOME, ""),
+        (HOME_ORIGIN, "evil.example"),
+        (HOME_ORIGIN, "www.shop.example"),
+        (HOME_ORIGIN, ""),
         (None, "shop.example"),
         ("null", "shop.example"),
     ],
 )
-def test_no_other_page_sets_a_cookie(door: Doorway, origin: str | None, domain: str) -> None:
+def test_page_or_domain_of_another_site_sets_no_cookie(
+    door: Doorway, origin: str | None, domain: str
+) -> None:
     answer = request_cookie(door, origin, domain)
     assert answer.status_code == 403
     assert "set-cookie" not in answer.headers
 
 
 def test_cookie_needs_an_id_and_a_key(door: Doorway) -> None:
-    assert request_cookie(door, HOME, "shop.example", anonymousId="").status_code == 400
-    assert request_cookie(door, HOME, "shop.example", anonymousId="x" * 257).status_code == 400
-    assert request_cookie(door, HOME, "shop.example", writeKey="other").status_code == 401
+    assert request_cookie(door, HOME_ORIGIN, "shop.example", anonymousId="").status_code == 400
+    assert (
+        request_cookie(door, HOME_ORIGIN, "shop.example", anonymousId="x" * 257).status_code == 400
+    )
+    assert request_cookie(door, HOME_ORIGIN, "shop.example", writeKey="other").status_code == 401
 
 
 def test_debug_tokens_are_issued_to_server_keys_and_expire(door: Doorway) -> None:
     assert ask(door, "POST", "/v1/debug-tokens").status_code == 401
-    assert ask(door, "POST", "/v1/debug-tokens", key=KEY).status_code == 403
+    assert ask(door, "POST", "/v1/debug-tokens", key=SHOP_KEY).status_code == 403
     token_answer = ask(door, "POST", "/v1/debug-tokens", key=SERVER_KEY)
     assert token_answer.status_code == 200
     token = token_answer.json()["token"]

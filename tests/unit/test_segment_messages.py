@@ -18,11 +18,11 @@ from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Context, Identifier, Interaction
 from pipeline.model.profile import Profile
 from pipeline.model.stages import Identified
+from pipeline.model.time import MINUTE_MS
 from tests.support.doorway import configuration
 from tests.support.worlds import plain_rules
 
-_NOW: Final = 1_800_000_000_000
-_MINUTE: Final = 60_000
+_NOW_MS: Final = 1_800_000_000_000
 _SOURCE: Final = model.Source("shop", "web", "write-key-1")
 _CONFIG: Final = configuration(_SOURCE)
 
@@ -33,7 +33,7 @@ def read(
     message = decode(json.encode(fields), MESSAGE_DECODER)
     if isinstance(message, Refusal):
         return message
-    return interaction(message, kind, Arrival(_SOURCE, config, _NOW))
+    return interaction(message, kind, Arrival(_SOURCE, config, _NOW_MS))
 
 
 def take(kind: Kind, **fields: Any) -> Interaction:
@@ -94,7 +94,7 @@ def test_personal_address_identifies_its_owner(address: str) -> None:
         (12345678901234567890, "12345678901234567890"),
     ],
 )
-def test_numbers_are_ids_as_they_are_written(value: object, expected: str) -> None:
+def test_number_and_text_of_digits_are_ids(value: object, expected: str) -> None:
     assert keys("track", userId=value) == [f"customer_id:{expected}"]
 
 
@@ -114,14 +114,14 @@ def test_traits_of_a_group_are_no_customers(kind: Kind) -> None:
 
 
 def test_external_ids_of_other_types_identify_nobody() -> None:
-    external = [
+    external_ids = [
         {"type": "device", "id": 7, "collection": "users"},
         {"type": "device", "id": "of an account", "collection": "accounts"},
         {"type": "unheard-of", "id": "x"},
         {"id": "without a type"},
         "no object",
     ]
-    assert keys("track", anonymousId="a1", context={"externalIds": external}) == [
+    assert keys("track", anonymousId="a1", context={"externalIds": external_ids}) == [
         "device:7",
         "cookie:a1",
     ]
@@ -133,7 +133,7 @@ def test_email_that_is_no_text_is_no_identifier() -> None:
 
 
 def _identify(*messages: tuple[Kind, dict[str, Any]]) -> list[tuple[str, ...]]:
-    """Return the customer of each message, by a stage that has processed the messages before it."""
+    """Return the identifiers of each message, as identity passes it on after the earlier ones."""
     rules = plain_rules()
     flow = Flow(rules)
     customers: list[tuple[str, ...]] = []
@@ -154,15 +154,15 @@ def _persons(*messages: tuple[Kind, dict[str, Any]]) -> dict[str, str]:
     """Return every identifier that the messages have, with the strongest of its person."""
     rules = plain_rules()
     flow = Flow(rules)
-    profiles_by_name: dict[str, str] = {}
+    roots: dict[str, str] = {}
     for number, (kind, fields) in enumerate(messages):
         message = read(kind, {"event": "Viewed", "messageId": f"m{number}", **fields}, rules.config)
         assert isinstance(message, Interaction), message
         for emit in flow.run(message):
             if isinstance(emit.value, IdentityChange) and emit.value.kind == "resolved":
-                profiles_by_name[emit.value.identifier] = str(emit.value.root)
+                roots[emit.value.identifier] = str(emit.value.root)
     assert not flow.dead_letters
-    return profiles_by_name
+    return roots
 
 
 @pytest.mark.parametrize("user", ["zoe", "42", "ann", "b"])
@@ -202,7 +202,7 @@ def test_alias_without_a_customer_is_refused() -> None:
         assert refusal.field == field
 
 
-def test_only_an_alias_has_a_previous_id() -> None:
+def test_previous_id_of_an_identify_is_ignored() -> None:
     assert keys("identify", userId="u1", previousId="u2") == ["customer_id:u1"]
 
 
@@ -228,7 +228,7 @@ def test_context_of_a_batch_is_merged_into_that_of_each_message() -> None:
         "traits": {"email": "ada@x.org"},
     }
     result = interaction(
-        _merge_batch(message, context=batch_fields), "track", Arrival(_SOURCE, _CONFIG, _NOW)
+        _merge_batch(message, context=batch_fields), "track", Arrival(_SOURCE, _CONFIG, _NOW_MS)
     )
     assert isinstance(result, Interaction)
     assert result.context == Context(
@@ -258,7 +258,7 @@ def test_contexts_are_merged_at_any_depth() -> None:
         "traits": {"home": {"city": "Leon", "zip": 1, "geo": {"lat": 43}}},
     }
     result = interaction(
-        _merge_batch(message, context=batch_fields), "identify", Arrival(_SOURCE, _CONFIG, _NOW)
+        _merge_batch(message, context=batch_fields), "identify", Arrival(_SOURCE, _CONFIG, _NOW_MS)
     )
     assert isinstance(result, Interaction)
     assert result.context.consent == {"Advertising": True, "Analytics": False, "Sale": False}
@@ -269,7 +269,7 @@ def test_contexts_are_merged_at_any_depth() -> None:
 def test_empty_context_leaves_that_of_the_batch(blank_context: object) -> None:
     message = {"userId": "u1", "event": "Viewed", "context": blank_context}
     merged_message = _merge_batch(message, context={"locale": "es"})
-    result = interaction(merged_message, "track", Arrival(_SOURCE, _CONFIG, _NOW))
+    result = interaction(merged_message, "track", Arrival(_SOURCE, _CONFIG, _NOW_MS))
     assert isinstance(result, Interaction)
     assert result.context.locale == "es"
 
@@ -282,7 +282,7 @@ def test_empty_context_leaves_that_of_the_batch(blank_context: object) -> None:
         ({"home": {"city": "A", "zip": 1}}, {"home.city": None}, {"city": None, "zip": 1}),
     ],
 )
-def test_traits_of_both_places_are_merged_name_by_name(
+def test_traits_of_message_and_context_are_merged_name_by_name(
     context_traits: dict[str, Any], own_traits: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     message = take("identify", userId="u1", traits=own_traits, context={"traits": context_traits})
@@ -339,13 +339,13 @@ def test_context_field_of_the_wrong_type_is_left_out_alone(
         "campaign": {"name": "spring"},
         "consent": {"categoryPreferences": {"ads": True, "mail": "yes", "sms": None}},
     }
-    remains: dict[str, Any] = {
+    expected_changes: dict[str, Any] = {
         "page": {"url": None, "referrer": None},
         "campaign": {"campaign": {"a": "b"} if invalid_value == {"a": "b"} else {}},
         "userAgent": {"user_agent": None},
     }
     assert context(**{**fields, name: invalid_value}) == replace(
-        context(**fields), **remains.get(name, {name: None})
+        context(**fields), **expected_changes.get(name, {name: None})
     )
     assert context(**fields).consent == {"ads": True}
 
@@ -371,17 +371,17 @@ def test_properties_that_are_no_object_are_refused_by_name(invalid_value: object
 
 @pytest.mark.parametrize("name", ["timestamp", "originalTimestamp"])
 def test_time_is_corrected_by_the_clock_of_the_sender(name: str) -> None:
-    times = {name: _NOW + 50 * _MINUTE, "sentAt": _NOW + 52 * _MINUTE}
-    assert take("track", userId="u1", **times).occurred_at == _NOW - 2 * _MINUTE
+    times = {name: _NOW_MS + 50 * MINUTE_MS, "sentAt": _NOW_MS + 52 * MINUTE_MS}
+    assert take("track", userId="u1", **times).occurred_at == _NOW_MS - 2 * MINUTE_MS
 
 
 def test_time_that_was_corrected_on_the_way_is_not_corrected_again() -> None:
     times = {
-        "timestamp": _NOW - 60 * _MINUTE,
-        "originalTimestamp": _NOW - 90 * _MINUTE,
-        "sentAt": _NOW - 80 * _MINUTE,
+        "timestamp": _NOW_MS - 60 * MINUTE_MS,
+        "originalTimestamp": _NOW_MS - 90 * MINUTE_MS,
+        "sentAt": _NOW_MS - 80 * MINUTE_MS,
     }
-    assert take("track", userId="u1", **times).occurred_at == _NOW - 60 * _MINUTE
+    assert take("track", userId="u1", **times).occurred_at == _NOW_MS - 60 * MINUTE_MS
 
 
 @pytest.mark.parametrize("blank_id", [None, "", " \t"])
@@ -394,14 +394,14 @@ def test_blank_message_id_is_replaced_by_a_new_one(blank_id: str | None) -> None
 def test_alias_of_a_customers_own_two_names_is_accepted() -> None:
     # Such an alias comes over Avro, too.
     names = (Identifier("customer_id", "c"), Identifier("cookie", "c"))
-    interaction = Interaction("e", "alias", "alias", "web", "shop", _NOW, _NOW, names)
+    interaction = Interaction("e", "alias", "alias", "web", "shop", _NOW_MS, _NOW_MS, names)
     outputs = [emit.value for emit in Flow(plain_rules()).run(interaction)]
-    [identified] = [
+    [identified_interaction] = [
         value.interaction
         for value in outputs
         if isinstance(value, Identified) and value.interaction is not None
     ]
-    assert identified.identifiers == names
+    assert identified_interaction.identifiers == names
 
 
 @pytest.mark.parametrize(
@@ -446,37 +446,41 @@ def test_names_that_collide_with_equal_values_lose_nothing() -> None:
     assert (message.properties, message.lists) == ({"a.b": 1}, {"c.b": ("2",)})
 
 
-def _latest(*messages: dict[str, Any], kind: Kind = "identify") -> list[object]:
+def _latest_pages(*messages: dict[str, Any], kind: Kind = "identify") -> list[object]:
     """Return the trait `last_page` after each message. A message is a minute newer than the one
     before, unless it states another `minute`."""
     rules = plain_rules()
     flow = Flow(rules)
-    traits_by_time = []
+    pages = []
     for number, fields in enumerate(messages):
-        at = fields.pop("minute", number)
+        minute = fields.pop("minute", number)
         message = read(
             kind,
             {"event": "x", "messageId": f"m{number}", "userId": "u1", **fields},
             rules.config,
         )
         assert isinstance(message, Interaction), message
-        emits = list(flow.run(replace(message, occurred_at=_NOW - (9 - at) * _MINUTE)))
+        emits = list(flow.run(replace(message, occurred_at=_NOW_MS - (9 - minute) * MINUTE_MS)))
         [profile] = [emit.value for emit in emits if isinstance(emit.value, Profile)]
-        traits_by_time.append(profile.traits.get("last_page"))
-    return traits_by_time
+        pages.append(profile.traits.get("last_page"))
+    return pages
 
 
 def test_null_clears_a_trait_in_the_order_of_time() -> None:
     page_fields, null_fields = {"traits": {"page": "a"}}, {"traits": {"page": None}}
-    assert _latest(page_fields, null_fields, {"traits": {"page": "b"}}) == ["a", None, "b"]
-    assert _latest({**null_fields, "minute": 5}, {**page_fields, "minute": 1}) == [None, None]
-    assert _latest({**null_fields, "minute": 1}, {**page_fields, "minute": 5}) == [None, "a"]
-    assert _latest(page_fields, {"traits": {}}, {"traits": {"other": None}}) == ["a", "a", "a"]
+    assert _latest_pages(page_fields, null_fields, {"traits": {"page": "b"}}) == ["a", None, "b"]
+    assert _latest_pages({**null_fields, "minute": 5}, {**page_fields, "minute": 1}) == [None, None]
+    assert _latest_pages({**null_fields, "minute": 1}, {**page_fields, "minute": 5}) == [None, "a"]
+    assert _latest_pages(page_fields, {"traits": {}}, {"traits": {"other": None}}) == [
+        "a",
+        "a",
+        "a",
+    ]
 
 
 def test_null_in_a_track_clears_nothing() -> None:
     page_fields, null_fields = {"properties": {"page": "a"}}, {"properties": {"page": None}}
-    assert _latest(page_fields, null_fields, kind="track") == ["a", "a"]
+    assert _latest_pages(page_fields, null_fields, kind="track") == ["a", "a"]
 
 
 def test_null_for_an_object_clears_its_fields() -> None:

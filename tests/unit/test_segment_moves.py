@@ -14,10 +14,10 @@ from pipeline.insights.engines import open_duckdb
 from pipeline.insights.segment_moves import CHANGES, SegmentMoves, segment_moves
 from pipeline.insights.tables import Engine, TableError
 from pipeline.model.profile import SegmentChange
+from pipeline.model.time import HOUR_MS
 from tests.support.replayed import write_topic
 
-_START = 1_704_067_200_000
-_HOUR = 3_600_000
+_START_MS = 1_704_067_200_000
 
 _changes = st.lists(
     st.tuples(
@@ -27,19 +27,21 @@ _changes = st.lists(
         st.integers(0, 400),
     ),
     max_size=25,
-    unique_by=lambda stay: (stay[0], stay[1], stay[3]),
+    unique_by=lambda change: (change[0], change[1], change[3]),
 )
 
 
 def _change(profile: str, segment: str, is_entry: bool, hour: int) -> SegmentChange:
     name = "entered" if is_entry else "exited"
-    return SegmentChange(profile, segment, name, "why", _START + hour * _HOUR, "cause", "config")
+    return SegmentChange(
+        profile, segment, name, "why", _START_MS + hour * HOUR_MS, "cause", "config"
+    )
 
 
-def _moves(changes: list[SegmentChange], until: int | None = None) -> dict[str, SegmentMoves]:
-    with TemporaryDirectory() as name, open_duckdb(Engine()) as connection:
+def _moves(changes: list[SegmentChange], until_ms: int | None = None) -> dict[str, SegmentMoves]:
+    with TemporaryDirectory() as name, open_duckdb(Engine()) as queries:
         write_topic(Path(name), CHANGES, changes)
-        return {move.segment: move for move in segment_moves(connection, Path(name), until)}
+        return {move.segment: move for move in segment_moves(queries, Path(name), until_ms)}
 
 
 @given(_changes)
@@ -48,7 +50,7 @@ def test_members_equal_a_plain_count(rows: list[tuple[str, str, bool, int]]) -> 
     changes = [_change(*row) for row in rows]
     members_inside: set[tuple[str, str]] = set()
     counts: Counter[tuple[str, bool]] = Counter()
-    for profile, segment, is_entry, _ in sorted(rows, key=lambda stay: stay[3]):
+    for profile, segment, is_entry, _ in sorted(rows, key=lambda change: change[3]):
         if ((profile, segment) in members_inside) != is_entry:
             counts[segment, is_entry] += 1
             (members_inside.add if is_entry else members_inside.discard)((profile, segment))
@@ -65,12 +67,12 @@ def test_members_equal_a_plain_count(rows: list[tuple[str, str, bool, int]]) -> 
 
 
 def test_median_stay_counts_present_members() -> None:
-    changes = [change for number in range(4) for change in (_change(f"p{number}", "vip", True, 0),)]
+    entries = [_change(f"p{number}", "vip", True, 0) for number in range(4)]
     exits = [_change("p0", "vip", False, 10), _change("p1", "vip", False, 20)]
     last_changes = [_change("late", "new", True, 100)]
-    assert _moves([*changes, *exits, *last_changes])["vip"].median_stay_ms == 20 * _HOUR
-    assert _moves([*changes, exits[0], *last_changes])["vip"].median_stay_ms is None
-    assert _moves([*changes, *exits], _START + 15 * _HOUR)["vip"].members == 3
+    assert _moves([*entries, *exits, *last_changes])["vip"].median_stay_ms == 20 * HOUR_MS
+    assert _moves([*entries, exits[0], *last_changes])["vip"].median_stay_ms is None
+    assert _moves([*entries, *exits], _START_MS + 15 * HOUR_MS)["vip"].members == 3
 
 
 def test_command_prints_moves_and_names_a_missing_topic(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.support.worlds import rules
 _NAMES = tuple(f"Event {number}" for number in range(50))
 
 
-def _bundle(segments: int) -> model.Bundle:
+def _bundle(segment_count: int) -> model.Bundle:
     """Return a bundle in which each segment reads the count of one of 50 events."""
     counts = (
         model.TraitDefinition(f"count_{number}", "count", when={"name": name})
@@ -26,12 +26,12 @@ def _bundle(segments: int) -> model.Bundle:
         profile=model.ProfileRules(tuple(counts)),
         segments=tuple(
             model.Segment(f"s{n:03}", {"trait": f"count_{n % len(_NAMES)}", "gte": 1 + n // 50})
-            for n in range(segments)
+            for n in range(segment_count)
         ),
     )
 
 
-def _count_evaluations(segments: int, name: str) -> Counter[str]:
+def _count_evaluations(segment_count: int, name: str) -> Counter[str]:
     """Count the evaluations of each segment when a known profile does `name`."""
     evaluations: Counter[str] = Counter()
 
@@ -42,25 +42,27 @@ def _count_evaluations(segments: int, name: str) -> Counter[str]:
 
         return replace(segment, test=test)
 
-    world = rules(_bundle(segments))
+    world = rules(_bundle(segment_count))
     config = replace(world.config, segments=tuple(map(count_calls, world.config.segments)))
     flow = Flow(replace(world, config=config))
     for number, event_name in enumerate((*_NAMES, name)):
         evaluations.clear()
-        at = 1_000 * (number + 1)
+        time_ms = 1_000 * (number + 1)
         identifiers = (Identifier("cookie", "k"),)
         list(
             flow.run(
-                Interaction(f"e{number}", "track", event_name, "web", "shop", at, at, identifiers)
+                Interaction(
+                    f"e{number}", "track", event_name, "web", "shop", time_ms, time_ms, identifiers
+                )
             )
         )
     return evaluations
 
 
 def test_only_segments_that_read_a_change_are_evaluated_and_once() -> None:
-    for segments in (50, 500):
-        expected = {f"s{n:03}": 1 for n in range(7, segments, 50)}
-        assert _count_evaluations(segments, "Event 7") == expected
+    for segment_count in (50, 500):
+        expected = {f"s{n:03}": 1 for n in range(7, segment_count, 50)}
+        assert _count_evaluations(segment_count, "Event 7") == expected
 
 
 def test_no_segment_is_evaluated_without_a_changed_input() -> None:

@@ -9,10 +9,9 @@ from pipeline.config import model
 from pipeline.flow import Flow
 from pipeline.identity.record_factory import profile_of
 from pipeline.model.interaction import Identifier, Interaction
-from pipeline.model.time import DAY_MS, HOUR_MS
+from pipeline.model.time import DAY_MS, HOUR_MS, MINUTE_MS
 from tests.support.worlds import rules
 
-_MINUTE_MS: Final = 60_000
 _COOKIE: Final = Identifier("cookie", "k")
 _CUSTOMER: Final = Identifier("customer_id", "A")
 _CART_TOTAL: Final = {"property": "total", "gt": 100}
@@ -37,7 +36,7 @@ _HESITATION: Final = {
 
 
 def _flow(condition: dict[str, Any], channels: tuple[str, ...] = ()) -> Flow:
-    def last(name: str) -> model.TraitDefinition:
+    def last_time(name: str) -> model.TraitDefinition:
         return model.TraitDefinition(
             f"last_{name}_at", "max", of="occurred_at", when={"name": name}
         )
@@ -52,8 +51,8 @@ def _flow(condition: dict[str, Any], channels: tuple[str, ...] = ()) -> Flow:
                 channels=model.Channels((model.Channel("web"), model.Channel("pos"))),
                 profile=model.ProfileRules(
                     (
-                        last("cart"),
-                        last("purchase"),
+                        last_time("cart"),
+                        last_time("purchase"),
                         model.TraitDefinition("views", "count", when={"name": "View"}),
                     )
                 ),
@@ -66,19 +65,28 @@ def _flow(condition: dict[str, Any], channels: tuple[str, ...] = ()) -> Flow:
 def _interact(
     flow: Flow,
     name: str,
-    at: int,
+    time_ms: int,
     identifiers: tuple[Identifier, ...] = (_COOKIE,),
     channel: str = "web",
     **properties: int,
 ) -> None:
     interaction = Interaction(
-        f"{name}{at}", "track", name, channel, "shop", at, at, identifiers, {**properties}
+        f"{name}{time_ms}",
+        "track",
+        name,
+        channel,
+        "shop",
+        time_ms,
+        time_ms,
+        identifiers,
+        {**properties},
     )
     for _ in flow.run(interaction):
         pass
 
 
 def _is_member(flow: Flow, now_ms: int | None = None, identifier: Identifier = _COOKIE) -> bool:
+    """Advance the flow to `now_ms`, and return whether the person is then a member."""
     for _ in flow.advance(now_ms or 0):
         pass
     row = flow.rows["segmentation"].get(profile_of(identifier.key))
@@ -100,7 +108,7 @@ def test_time_changes_a_segment_if_its_known_parts_decide(
 
 def test_sequence_enters_by_time_an_hour_after_the_cart() -> None:
     flow, cart_at = _flow(_HESITATION), HOUR_MS
-    _interact(flow, "catalog", cart_at - 5 * _MINUTE_MS)
+    _interact(flow, "catalog", cart_at - 5 * MINUTE_MS)
     _interact(flow, "cart", cart_at, total=20)
     assert not _is_member(flow, cart_at + HOUR_MS - 1)
     assert _is_member(flow, cart_at + HOUR_MS)
@@ -136,6 +144,6 @@ def test_time_and_merges_evaluate_a_segment_of_a_channel_and_other_channels_do_n
     assert not _is_member(flow)
     _interact(flow, "Login", 3, (_CUSTOMER, _COOKIE), channel="pos")
     assert _is_member(flow, identifier=_CUSTOMER)
-    older = _flow({"trait": "last_cart_at", "older_than": "1h"}, ("web",))
-    _interact(older, "cart", 1, channel="pos")
-    assert _is_member(older, 1 + HOUR_MS)
+    older_flow = _flow({"trait": "last_cart_at", "older_than": "1h"}, ("web",))
+    _interact(older_flow, "cart", 1, channel="pos")
+    assert _is_member(older_flow, 1 + HOUR_MS)

@@ -1,4 +1,4 @@
-"""`kairos send --check` reports each bad row with its place, counts, and sends nothing."""
+"""`kairos send --check` reports bad rows with line and column, and counts the rows to send."""
 
 from pathlib import Path
 from typing import Any
@@ -69,11 +69,13 @@ def test_json_reports_the_same_rows(check: Any) -> None:
     ]
 
 
-_TOTAL = b"type,event,userId,properties.total\ntrack,Order,bob,1\ntrack,Order,alice,2\n,,Total,3\n"
+_ROWS_WITH_TOTAL = (
+    b"type,event,userId,properties.total\ntrack,Order,bob,1\ntrack,Order,alice,2\n,,Total,3\n"
+)
 
 
 def test_total_below_the_rows_is_refused_with_its_line_and_remedy(check: Any) -> None:
-    code, output = check(_TOTAL)
+    code, output = check(_ROWS_WITH_TOTAL)
     assert code == 1
     assert "a.csv:4: it looks like a footer" in output
     assert '--footer ""' in output
@@ -81,16 +83,16 @@ def test_total_below_the_rows_is_refused_with_its_line_and_remedy(check: Any) ->
 
 
 def test_named_footer_is_left_out(check: Any) -> None:
-    code, output = check(_TOTAL, "--footer", ".*Total.*")
+    code, output = check(_ROWS_WITH_TOTAL, "--footer", ".*Total.*")
     assert (code, "2 interactions would be sent, 0 refused" in output) == (0, True)
 
 
 def test_whole_last_row_of_a_customer_called_total_is_sent(check: Any) -> None:
-    code, output = check(_TOTAL.replace(b",,Total", b"track,Order,Total"))
+    code, output = check(_ROWS_WITH_TOTAL.replace(b",,Total", b"track,Order,Total"))
     assert (code, "3 interactions would be sent, 0 refused" in output) == (0, True)
 
 
 def test_invalid_footer_pattern_is_named_by_the_command(check: Any) -> None:
-    code, output = check(_TOTAL, "--footer", "(Total")
+    code, output = check(_ROWS_WITH_TOTAL, "--footer", "(Total")
     assert code == 2
     assert "not a regular expression" in " ".join(output.split())

@@ -15,7 +15,7 @@ from agents.transport.sent_index import load_sent_index
 
 _NO_BROKER = "localhost:1"
 _INPUT = TP("in", 0)
-_LOOKS = 5
+_NEEDED_LOOK_COUNT = 5
 """Calls of `keep_going` after which the index is not needed any more."""
 _UNREADABLE_PROPERTIES = {
     "receive.message.max.bytes": "1512",
@@ -24,8 +24,8 @@ _UNREADABLE_PROPERTIES = {
 }
 """Properties by which a client disconnects at every larger answer and asks again, as if the leader
 were away."""
-_BEGIN_S = 0.1
-_HANG_S = 30
+_START_WAIT_S = 0.1
+_TIMEOUT_S = 30
 
 
 @pytest.fixture
@@ -33,26 +33,26 @@ def broker() -> Iterator[str]:
     """Address of librdkafka's own broker, with an input; it lives as long as its client."""
     client = Producer({"bootstrap.servers": _NO_BROKER, "test.mock.num.brokers": 1, "log_level": 0})
     client.produce(_INPUT.topic, b"x" * 10_000, partition=_INPUT.partition)
-    assert client.flush(_HANG_S) == 0
+    assert client.flush(_TIMEOUT_S) == 0
     [bootstrap_broker] = client.list_topics().brokers.values()
     yield f"{bootstrap_broker.host}:{bootstrap_broker.port}"
     client.purge()
 
 
 def test_reading_an_unreadable_partition_ends_when_unneeded(broker: str) -> None:
-    looks = 0
+    look_count = 0
 
     def keep_going() -> bool:
-        nonlocal looks
-        looks += 1
-        return looks <= _LOOKS
+        nonlocal look_count
+        look_count += 1
+        return look_count <= _NEEDED_LOOK_COUNT
 
     options = TransportOptions(
         broker, "g", "0", librdkafka={"log_level": "0", **_UNREADABLE_PROPERTIES}
     )
     settings = options.changelog_reader_settings()
     assert load_sent_index(settings, "cause", ["out"], {_INPUT: NotedOffset(0)}, keep_going) is None
-    assert looks > _LOOKS
+    assert look_count > _NEEDED_LOOK_COUNT
 
 
 def _stop(app: App) -> None:
@@ -76,9 +76,9 @@ async def _end(app: App, end: Callable[[App], None]) -> None:
     consumer = app.consumer
     await consumer.on_start()  # type: ignore[attr-defined]
     consumer._start_offsets = {_INPUT: NotedOffset(0)}  # type: ignore[attr-defined]
-    reading = asyncio.ensure_future(consumer.load_sent_index())  # type: ignore[attr-defined]
-    await asyncio.sleep(_BEGIN_S)
-    assert not reading.done()
+    task = asyncio.ensure_future(consumer.load_sent_index())  # type: ignore[attr-defined]
+    await asyncio.sleep(_START_WAIT_S)
+    assert not task.done()
     end(app)
-    async with asyncio.timeout(_HANG_S):
-        await reading
+    async with asyncio.timeout(_TIMEOUT_S):
+        await task

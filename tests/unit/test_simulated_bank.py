@@ -33,7 +33,7 @@ from tests.support.worlds import rules
 
 _ROOT = Path(__file__).parents[2]
 _BANK = _ROOT / "deploy" / "bank"
-_SIGMAS = 4.0
+_MAX_SIGMAS = 4.0
 _LATER_MS = 1_790_000_000_000
 
 
@@ -163,14 +163,14 @@ def test_every_kind_of_event_of_a_bank_happens(large_world: SimulatedWorld) -> N
 
 @dataclass(frozen=True)
 class Share:
-    """Share of `hits` among `n`."""
+    """Share of `hit_count` among `n`."""
 
-    hits: int
+    hit_count: int
     n: int
 
     @property
     def value(self) -> float:
-        return self.hits / self.n
+        return self.hit_count / self.n
 
     @property
     def variance(self) -> float:
@@ -180,8 +180,8 @@ class Share:
 def conversions(large_world: SimulatedWorld, offer: str) -> dict[str, Share]:
     """Count conversions by the channel of the contact, `nothing` where a message was withheld."""
     goal = large_world.truth["goals"][offer]
-    persons = person_of(large_world)
-    arm: dict[str, str] = {}
+    persons = persons_by_identifier(large_world)
+    channels_by_person: dict[str, str] = {}
     buyers: set[str] = set()
     for event in large_world.events:
         person = persons[key(event)]
@@ -191,13 +191,13 @@ def conversions(large_world: SimulatedWorld, offer: str) -> dict[str, Share]:
             event["name"] in ("Message Sent", "Message Withheld")
             and event["properties"]["offer"] == offer
         ):
-            arm[person] = event["properties"]["channel"]
-    sizes = Counter(arm.values())
-    hits = Counter(channel for person, channel in arm.items() if person in buyers)
-    return {channel: Share(hits[channel], n) for channel, n in sizes.items()}
+            channels_by_person[person] = event["properties"]["channel"]
+    arm_sizes = Counter(channels_by_person.values())
+    hits = Counter(channel for person, channel in channels_by_person.items() if person in buyers)
+    return {channel: Share(hits[channel], n) for channel, n in arm_sizes.items()}
 
 
-def person_of(large_world: SimulatedWorld) -> dict[str, str]:
+def persons_by_identifier(large_world: SimulatedWorld) -> dict[str, str]:
     return {
         name: person for person, names in large_world.truth["persons"].items() for name in names
     }
@@ -223,18 +223,18 @@ def test_randomised_arms_recover_the_stated_effect(
     arms = conversions(large_world, offer)
     expected = large_world.truth["offers"][offer][channel]
     treated_share, control = arms[channel], arms["nothing"]
-    error = sqrt(treated_share.variance + control.variance)
-    assert abs(treated_share.value - expected["conversion"]) < _SIGMAS * sqrt(
+    sigma = sqrt(treated_share.variance + control.variance)
+    assert abs(treated_share.value - expected["conversion"]) < _MAX_SIGMAS * sqrt(
         treated_share.variance
     )
-    assert abs(treated_share.value - control.value - expected["effect"]) < _SIGMAS * error
-    assert error < 0.03
+    assert abs(treated_share.value - control.value - expected["effect"]) < _MAX_SIGMAS * sigma
+    assert sigma < 0.03
 
 
 def test_confounded_comparison_overstates_the_effect(large_world: SimulatedWorld) -> None:
     [comparison] = large_world.truth["confounded"]
     offer = comparison["offer"]
-    persons = person_of(large_world)
+    persons = persons_by_identifier(large_world)
     goal = large_world.truth["goals"][offer]
     customers = {persons[key(event)] for event in large_world.events if event["name"] == "identify"}
     callees, buyers = set(), set()
@@ -245,11 +245,11 @@ def test_confounded_comparison_overstates_the_effect(large_world: SimulatedWorld
             callees.add(persons[key(event)])
     treated_share = Share(len(callees & buyers), len(callees))
     other_share = Share(len((customers - callees) & buyers), len(customers - callees))
-    difference, error = (
+    difference, sigma = (
         treated_share.value - other_share.value,
         sqrt(treated_share.variance + other_share.variance),
     )
-    assert difference - comparison["effect"] > 5 * error
+    assert difference - comparison["effect"] > 5 * sigma
     assert difference > 3 * comparison["effect"]
 
 
@@ -264,7 +264,7 @@ def test_clicks_are_as_likely_as_stated(
             counts[event["name"]] += 1
     click_share = Share(counts["Message Clicked"], counts["Message Sent"])
     expected = large_world.truth["offers"][offer][channel]["click"]
-    assert abs(click_share.value - expected) < _SIGMAS * sqrt(
+    assert abs(click_share.value - expected) < _MAX_SIGMAS * sqrt(
         expected * (1 - expected) / click_share.n
     )
 
@@ -283,16 +283,16 @@ def test_logged_decisions_give_the_value_of_the_evaluated_policy(
     ):
         mean = sum(values) / len(values)
         variance = sum((value - mean) ** 2 for value in values) / len(values) ** 2
-        assert abs(mean - expected) < _SIGMAS * sqrt(variance)
+        assert abs(mean - expected) < _MAX_SIGMAS * sqrt(variance)
     assert truth["target_value"] > truth["logged_value"]
 
 
 def test_best_channel_of_a_step_has_the_greatest_effect(large_world: SimulatedWorld) -> None:
     truth = large_world.truth
-    step_of = {goal: offer for offer, goal in truth["goals"].items()}
+    offers_by_goal = {goal: offer for offer, goal in truth["goals"].items()}
     assert len(truth["best_channel_per_step"]) == 4
     for step, channel in truth["best_channel_per_step"].items():
-        arms = truth["offers"][step_of[step]]
+        arms = truth["offers"][offers_by_goal[step]]
         assert arms[channel]["effect"] == max(arm["effect"] for arm in arms.values())
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import hmac
-import time
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pipeline.adapters import traces
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.signed_links import CallbackLink, MessageLinks
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
@@ -54,7 +54,7 @@ async def ignore_unlink(_: Identifier, __: Identifier) -> None:
 
 SECRET = "test" * 8
 PHONE = "+34600111222"
-LINKS = "https://shop.example"
+LINKS_URL = "https://shop.example"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -64,11 +64,11 @@ def set_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, name.lower())
     monkeypatch.setenv("TWILIO_FROM", "+34900000000")
     monkeypatch.setenv("SINCH_FROM", "34900000000")
-    monkeypatch.setenv("KAIROS_LINKS", LINKS)
+    monkeypatch.setenv("KAIROS_LINKS", LINKS_URL)
 
 
 def _action(**changes: Any) -> Action:
-    now_ms = time.time_ns() // 1_000_000
+    created_at = now_ms()
     action = Action(
         action_id="a-1",
         decision_id="d",
@@ -83,8 +83,8 @@ def _action(**changes: Any) -> Action:
         placement=None,
         address=PHONE,
         content={"text": 'Hola {to} ${TWILIO_TOKEN} ñ & "x"'},
-        created_at=now_ms,
-        deadline_at=now_ms + 20_000,
+        created_at=created_at,
+        deadline_at=created_at + 20_000,
         token="token",
     )
     return replace(action, **changes)
@@ -178,7 +178,7 @@ def test_form_has_the_providers_fields_and_the_unchanged_text() -> None:
     assert form == {"To": PHONE, "From": "+34900000000", "Body": _action().content["text"]}
     login = b64decode(headers["Authorization"].removeprefix("Basic "))
     assert login == b"twilio_account:twilio_token"
-    assert callback.startswith(f"{LINKS}/v1/providers/twilio?")
+    assert callback.startswith(f"{LINKS_URL}/v1/providers/twilio?")
     [signed_url_token] = parse_qs(urlsplit(callback).query)["t"]
     assert MessageLinks(SECRET).callbacks.verify(signed_url_token) == CallbackLink("token")
 
@@ -195,7 +195,7 @@ def test_json_has_the_providers_fields_and_the_unchanged_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "result", "posts"),
+    ("answers", "result", "post_count"),
     [
         ([(400, {"code": 21211})], Bounce(400, {"bounce": "address", "error": "21211"}), 1),
         ([(400, {"code": 21610})], Bounce(400, {"bounce": "refused", "error": "21610"}), 1),
@@ -210,11 +210,11 @@ def test_json_has_the_providers_fields_and_the_unchanged_text() -> None:
     ],
 )
 def test_answer_of_the_provider_decides_the_result(
-    answers: list[tuple[int, Any] | None], result: DeliveryResult, posts: int
+    answers: list[tuple[int, Any] | None], result: DeliveryResult, post_count: int
 ) -> None:
     server = _Answers(*answers)
     assert _deliver(server, shipped_provider("twilio")) == result
-    assert len(server.posts) == posts
+    assert len(server.posts) == post_count
 
 
 def test_provider_that_recognises_repeats_gets_them_with_the_same_key() -> None:
@@ -229,8 +229,8 @@ def test_provider_that_recognises_repeats_gets_them_with_the_same_key() -> None:
 def test_message_that_may_have_been_taken_by_an_earlier_try_is_unsure() -> None:
     provider = shipped_provider("sinch")
     request = replace(provider.request, idempotency_header="Idempotency-Key")
-    now = time.time_ns() // 1_000_000
-    action = _action(created_at=now, deadline_at=now + 3_000)
+    created_at = now_ms()
+    action = _action(created_at=created_at, deadline_at=created_at + 3_000)
     server = _Answers(None, (503, {}))
     result = _deliver(server, replace(provider, request=request), action)
     assert result == MissedDeadline("status 503", unsure=True)
@@ -249,8 +249,8 @@ def test_message_of_unknown_fate_is_not_sent_again_by_a_later_process(tmp_path: 
 
 
 def test_provider_that_stays_away_expires_the_message() -> None:
-    now = time.time_ns() // 1_000_000
-    action = _action(created_at=now, deadline_at=now + 600)
+    created_at = now_ms()
+    action = _action(created_at=created_at, deadline_at=created_at + 600)
     assert isinstance(
         _deliver(_Answers((503, {})), shipped_provider("twilio"), action), MissedDeadline
     )
@@ -266,10 +266,12 @@ def test_address_that_is_no_number_bounces_unsent(address: str) -> None:
 
 def test_variable_that_is_not_set_holds_messages_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TWILIO_FROM")
-    now = time.time_ns() // 1_000_000
+    created_at = now_ms()
     server = _Answers((201, {}))
     result = _deliver(
-        server, shipped_provider("twilio"), _action(created_at=now, deadline_at=now + 300)
+        server,
+        shipped_provider("twilio"),
+        _action(created_at=created_at, deadline_at=created_at + 300),
     )
     assert isinstance(result, MissedDeadline)
     assert server.posts == []
@@ -333,12 +335,12 @@ def _post(door: Doorway, path: str, body: bytes, headers: dict[str, str]) -> htt
 
 
 def _post_as_twilio(
-    door: Doorway, fields: dict[str, str], key: bytes = b"twilio_token", link: bool = True
+    door: Doorway, fields: dict[str, str], key: bytes = b"twilio_token", has_link: bool = True
 ) -> httpx.Response:
     """Post with Twilio's signature: over the URL and each field, sorted by name."""
-    query = f"?{urlencode({'t': _link(door)})}" if link else ""
+    query = f"?{urlencode({'t': _link(door)})}" if has_link else ""
     path = f"/v1/providers/twilio{query}"
-    signed_text = LINKS + path
+    signed_text = LINKS_URL + path
     for name in sorted(fields):
         signed_text += name + fields[name]
     signature = b64encode(hmac.digest(key, signed_text.encode(), "sha1")).decode()
@@ -378,7 +380,7 @@ def test_repeated_status_becomes_one_outcome(door: Doorway) -> None:
 
 def test_field_that_comes_twice_is_signed_once(door: Doorway) -> None:
     path = f"/v1/providers/twilio?{urlencode({'t': _link(door)})}"
-    signed_text = f"{LINKS}{path}MediaUrlaMediaUrlbMessageStatusdelivered"
+    signed_text = f"{LINKS_URL}{path}MediaUrlaMediaUrlbMessageStatusdelivered"
     signature = b64encode(hmac.digest(b"twilio_token", signed_text.encode(), "sha1")).decode()
     headers = {
         "Content-Type": "application/x-www-form-urlencoded",
@@ -412,7 +414,7 @@ def test_post_without_the_signature_of_the_provider_is_refused(door: Doorway) ->
 
 
 def test_status_without_a_signed_link_is_refused(door: Doorway) -> None:
-    assert _post_as_twilio(door, {"MessageStatus": "delivered"}, link=False).status_code == 400
+    assert _post_as_twilio(door, {"MessageStatus": "delivered"}, has_link=False).status_code == 400
     assert door.interactions() == []
 
 
@@ -421,7 +423,7 @@ def test_status_without_a_signed_link_is_refused(door: Doorway) -> None:
 )
 def test_word_in_a_reply_changes_consent(door: Doorway, text: str, consent: bool) -> None:
     fields = {"MessageSid": "SM2", "From": PHONE, "Body": text}
-    assert _post_as_twilio(door, fields, link=False).status_code == 204
+    assert _post_as_twilio(door, fields, has_link=False).status_code == 204
     _post_as_sinch(door, {"id": "m", "from": "34600111222", "body": text})
     consent_change, received_message = door.interactions()
     assert consent_change.kind == "identify"
@@ -449,7 +451,7 @@ def test_every_final_failure_of_sinch_is_a_bounce(door: Doorway, status: str) ->
 
 def test_other_reply_is_a_message_received(door: Doorway) -> None:
     _post_as_twilio(
-        door, {"MessageSid": "SM3", "From": PHONE, "Body": "please stop it"}, link=False
+        door, {"MessageSid": "SM3", "From": PHONE, "Body": "please stop it"}, has_link=False
     )
     [interaction] = door.interactions()
     assert (interaction.kind, interaction.name) == ("track", "Message Received")

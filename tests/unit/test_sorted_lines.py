@@ -12,8 +12,8 @@ from pipeline.simulate.sorting import SortedLines
 def test_lines_are_sorted_by_key_in_the_order_of_their_addition(
     tmp_path: Path, lines_per_run: int
 ) -> None:
-    chance = Random(1)
-    entries = [(chance.randrange(50), f"line {n}".encode()) for n in range(300)]
+    random = Random(1)
+    entries = [(random.randrange(50), f"line {n}".encode()) for n in range(300)]
     with SortedLines(tmp_path, lines_per_run) as lines:
         for key, line in entries:
             lines.add(key, line)

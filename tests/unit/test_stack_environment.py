@@ -1,4 +1,4 @@
-"""Variables of which a running stack has other values."""
+"""Variables whose values differ in a running stack."""
 
 import os
 import subprocess
@@ -24,12 +24,12 @@ _BUNDLE = Bundle(
     ),
 )
 
-Start: TypeAlias = Callable[..., psutil.Process]
+ProcessStarter: TypeAlias = Callable[..., psutil.Process]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
-    """Start an idle process with this environment and the named variables instead."""
+def start() -> Iterator[ProcessStarter]:
+    """Function that starts an idle process in this environment, changed by the given variables."""
     children: list[psutil.Popen] = []
 
     def start_child(**variables: str) -> psutil.Process:
@@ -50,12 +50,12 @@ def start() -> Iterator[Start]:
             child.wait()
 
 
-def test_process_with_the_same_values_is_up_to_date(start: Start) -> None:
+def test_process_with_the_same_values_is_up_to_date(start: ProcessStarter) -> None:
     assert outdated_variables(start(), _BUNDLE) == ()
 
 
 def test_settings_and_variables_of_channels_that_differ_are_named(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    start: ProcessStarter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = start(MAILER="http://old.example", KAIROS_LOG_LEVEL="debug", UNRELATED="x")
     monkeypatch.setenv("CALL_SECRET", "new")
@@ -63,14 +63,14 @@ def test_settings_and_variables_of_channels_that_differ_are_named(
     assert outdated_variables(process, _BUNDLE) == expected
 
 
-def test_variables_that_the_start_sets_itself_are_not_compared(start: Start) -> None:
+def test_variables_that_the_start_sets_itself_are_not_compared(start: ProcessStarter) -> None:
     process = start(
         **{STACK_VARIABLE: "/home", "KAIROS_PARTITIONS": "7", "KAIROS_GATEWAY_PORT": "1"}
     )
     assert outdated_variables(process, _BUNDLE) == ()
 
 
-def test_ended_process_has_no_outdated_variables(start: Start) -> None:
+def test_ended_process_has_no_outdated_variables(start: ProcessStarter) -> None:
     process = start(KAIROS_LOG_LEVEL="debug")
     process.kill()
     process.wait()

@@ -13,11 +13,11 @@ from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.stages import Enriched, Identified, IdentitySection, ProfileSection
+from pipeline.model.time import HOUR_MS
 from tests.support.shells import Rows, finish, rulebook_of, shared_cache
 from tests.support.worlds import plain_rules
 
 _NOW_MS = 1_900_000_000_000
-_HOUR_MS = 3_600_000
 _PROFILE = profile_of("email:ada@x")
 
 
@@ -30,9 +30,9 @@ class _Stage:
         rulebook = rulebook_of(plain_rules())
         agent_stage = stage(name)
         [self._topic] = agent_stage.inputs
-        handover = shared_cache(self._codec)
+        cache = shared_cache(self._codec)
         self.shell = StageShell(
-            agent_stage, self.ports, handover, rulebook, StageMetrics(agent_stage.name)
+            agent_stage, self.ports, cache, rulebook, StageMetrics(agent_stage.name)
         )
         self._offset = 0
 
@@ -52,13 +52,13 @@ class _Stage:
 
     def take_outputs(self) -> list[tuple[str, bytes | None, bytes | None]]:
         """Return the outputs since the last call."""
-        emits, self.ports.outputs = self.ports.outputs, []
-        return [(emit.topic, emit.key, emit.value) for emit in emits]
+        records, self.ports.outputs = self.ports.outputs, []
+        return [(record.topic, record.key, record.value) for record in records]
 
     def leave_timer(self, since_ms: int) -> None:
         """Leave the timer of a row without state since `since_ms`, as a kill does that comes before
         the timer is removed."""
-        self.ports.rows[_timer(since_ms + _HOUR_MS)] = b""
+        self.ports.rows[_timer(since_ms + HOUR_MS)] = b""
 
     def has_row(self) -> bool:
         return b"r" + _PROFILE.encode() in self.ports.rows
@@ -79,7 +79,7 @@ def segmentation() -> _Stage:
     return _Stage("segmentation")
 
 
-def _interaction() -> Identified:
+def _identified_record() -> Identified:
     config = plain_rules().config.digest
     ada = Identifier("email", "ada@x")
     interaction = Interaction("e", "track", "View", "web", "shop", _NOW_MS, _NOW_MS, (ada,))
@@ -89,57 +89,61 @@ def _interaction() -> Identified:
     )
 
 
-def _forget() -> Identified:
+def _forget_record() -> Identified:
     config = plain_rules().config.digest
     return Identified(control=Control("f", "forget", _NOW_MS, "c", config))
 
 
 def test_row_without_state_is_deleted_after_an_hour(enrichment: _Stage) -> None:
-    enrichment.process(_interaction())
-    enrichment.process(_forget())
+    enrichment.process(_identified_record())
+    enrichment.process(_forget_record())
     enrichment.commit()
-    enrichment.shell.fire_due_timers(_NOW_MS + _HOUR_MS - 1)
+    enrichment.shell.fire_due_timers(_NOW_MS + HOUR_MS - 1)
     assert enrichment.has_row()
-    emits = list(enrichment.ports.outputs)
-    enrichment.shell.fire_due_timers(_NOW_MS + _HOUR_MS)
+    outputs = list(enrichment.ports.outputs)
+    enrichment.shell.fire_due_timers(_NOW_MS + HOUR_MS)
     assert not enrichment.ports.rows
-    assert enrichment.ports.outputs == emits
+    assert enrichment.ports.outputs == outputs
 
 
 def test_row_of_a_key_that_returns_within_the_hour_stays(enrichment: _Stage) -> None:
-    enrichment.process(_interaction())
-    enrichment.process(_forget())
-    enrichment.process(_interaction())
-    enrichment.shell.fire_due_timers(_NOW_MS + 2 * _HOUR_MS)
+    enrichment.process(_identified_record())
+    enrichment.process(_forget_record())
+    enrichment.process(_identified_record())
+    enrichment.shell.fire_due_timers(_NOW_MS + 2 * HOUR_MS)
     assert enrichment.has_row()
     assert [key for key in enrichment.ports.rows if key[:1] == b"t"] == []
 
 
 def test_timer_that_a_kill_has_left_does_not_shorten_the_hour(enrichment: _Stage) -> None:
-    enrichment.process(_interaction())
-    enrichment.process(_forget())
+    enrichment.process(_identified_record())
+    enrichment.process(_forget_record())
     enrichment.commit()
     enrichment.leave_timer(_NOW_MS - 1_000)
-    enrichment.shell.fire_due_timers(_NOW_MS + _HOUR_MS - 1)
+    enrichment.shell.fire_due_timers(_NOW_MS + HOUR_MS - 1)
     assert enrichment.has_row()
-    assert _timer(_NOW_MS - 1_000 + _HOUR_MS) not in enrichment.ports.rows
-    enrichment.shell.fire_due_timers(_NOW_MS + _HOUR_MS)
+    assert _timer(_NOW_MS - 1_000 + HOUR_MS) not in enrichment.ports.rows
+    enrichment.shell.fire_due_timers(_NOW_MS + HOUR_MS)
     assert not enrichment.ports.rows
 
 
 def test_row_stays_while_an_input_may_be_redelivered(segmentation: _Stage) -> None:
-    interaction, buyer = _interaction(), ProfileSection({"orders": 1})
+    identified_record, profile = _identified_record(), ProfileSection({"orders": 1})
     segmentation.process(
-        Enriched(interaction=interaction.interaction, identity=interaction.identity, profile=buyer)
+        Enriched(
+            interaction=identified_record.interaction,
+            identity=identified_record.identity,
+            profile=profile,
+        )
     )
     segmentation.commit()
     segmentation.take_outputs()
-    segmentation.process(Enriched(control=_forget().control))
+    segmentation.process(Enriched(control=_forget_record().control))
     records = segmentation.take_outputs()
     assert topics.SEGMENT_CHANGES in [topic for topic, _, _ in records]
-    segmentation.shell.fire_due_timers(_NOW_MS + 2 * _HOUR_MS)
+    segmentation.shell.fire_due_timers(_NOW_MS + 2 * HOUR_MS)
     segmentation.redeliver()
     assert segmentation.take_outputs() == records
     segmentation.commit()
-    segmentation.shell.fire_due_timers(_NOW_MS + 2 * _HOUR_MS)
+    segmentation.shell.fire_due_timers(_NOW_MS + 2 * HOUR_MS)
     assert not segmentation.ports.rows

@@ -18,15 +18,15 @@ from agents.store.partition import (
 )
 from tests.support.small_disk import small_disk
 
-ROWS = 20_000
+ROW_COUNT = 20_000
 VALUE = b"value" * 40
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Store with rows in SST files."""
+    """Folder of a store with rows in SST files."""
     store = PartitionStore(tmp_path / "0")
-    store.restore(((b"%06d" % n, VALUE) for n in range(ROWS)), ROWS)
+    store.restore(((b"%06d" % n, VALUE) for n in range(ROW_COUNT)), ROW_COUNT)
     store.close()
     assert list((tmp_path / "0").glob("*.sst"))
     return tmp_path / "0"
@@ -39,7 +39,7 @@ def _third_free_number() -> int:
 
 
 @contextmanager
-def _two_more_files() -> Iterator[None]:
+def _allow_two_more_files() -> Iterator[None]:
     """Let the process open two more files: the limit is the number that a third one would get."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (_third_free_number(), limits[1]))
@@ -81,12 +81,12 @@ def _delete_sst(path: Path) -> None:
 
 
 def _read_all(store: PartitionStore) -> None:
-    for n in range(ROWS):
+    for n in range(ROW_COUNT):
         assert store.get(b"%06d" % n) == VALUE
 
 
 def _scan_all(store: PartitionStore) -> None:
-    assert len(list(store.scan())) == ROWS
+    assert len(list(store.scan())) == ROW_COUNT
 
 
 def _scan_some(store: PartitionStore) -> None:
@@ -170,7 +170,7 @@ def test_path_that_has_lock_in_its_name_is_no_lock(tmp_path: Path) -> None:
 
 
 def test_state_stays_while_too_many_files_are_open(path: Path) -> None:
-    with _two_more_files(), pytest.raises(StoreUnavailableError, match="Too many open files"):
+    with _allow_two_more_files(), pytest.raises(StoreUnavailableError, match="Too many open files"):
         PartitionStore(path)
     store = PartitionStore(path)
     _read_all(store)

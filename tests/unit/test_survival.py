@@ -1,6 +1,6 @@
 """The Kaplan-Meier estimator against published figures and closed forms."""
 
-import random
+from random import Random
 
 import pytest
 
@@ -21,12 +21,14 @@ def test_estimates_equal_the_published_ones_of_the_leukaemia_data() -> None:
     assert curve.times == (6, 7, 10, 13, 16, 22, 23)
     assert curve.at_risk == (21, 17, 15, 12, 11, 7, 6)
     published_shares = [0.8571, 0.8067, 0.7529, 0.6902, 0.6275, 0.5378, 0.4482]
-    errors = [0.0764, 0.0869, 0.0963, 0.1068, 0.1141, 0.1282, 0.1346]
+    standard_errors = [0.0764, 0.0869, 0.0963, 0.1068, 0.1141, 0.1282, 0.1346]
     assert curve.survival == pytest.approx(published_shares, abs=5e-5)
-    for time, share_left, error in zip(curve.times, published_shares, errors, strict=True):
+    for time, share_left, standard_error in zip(
+        curve.times, published_shares, standard_errors, strict=True
+    ):
         survival, variance = curve.estimate(time)
         assert survival == pytest.approx(share_left, abs=5e-5)
-        assert variance**0.5 == pytest.approx(error, abs=5e-5)
+        assert variance**0.5 == pytest.approx(standard_error, abs=5e-5)
 
 
 def test_intervals_equal_the_published_log_log_ones() -> None:
@@ -47,8 +49,8 @@ def test_medians_equal_the_published_ones() -> None:
 
 
 def test_without_censoring_the_share_is_that_of_the_cases_and_its_variance_binomial() -> None:
-    chance = random.Random(1)
-    times = [chance.randrange(1, 30) for _ in range(200)]
+    random = Random(1)
+    times = [random.randrange(1, 30) for _ in range(200)]
     curve = kaplan_meier([FollowedCases(time, True, 1) for time in times])
     for time in range(30):
         share_left = sum(duration > time for duration in times) / len(times)
@@ -112,6 +114,6 @@ def test_q_is_that_of_benjamini_and_hochberg() -> None:
     tables = [TwoByTwo(20, n, 20, 10) for n in (10, 12, 15, 19)]
     ratios = odds_ratios(tables)
     p = sorted(odds_ratio.p for odds_ratio in ratios)
-    expected = [min(p[k] * 4 / (k + 1) for k in range(place, 4)) for place in range(4)]
+    expected = [min(p[k] * 4 / (k + 1) for k in range(index, 4)) for index in range(4)]
     assert sorted(odds_ratio.q for odds_ratio in ratios) == pytest.approx(expected)
     assert odds_ratios([]) == []

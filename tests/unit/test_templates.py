@@ -110,7 +110,7 @@ def test_list_is_escaped_in_a_page() -> None:
         "{{ " + "(" * 5_000 + "1" + ")" * 5_000 + " }}",
     ],
 )
-def test_harmful_templates_are_refused_at_load(text: str) -> None:
+def test_harmful_or_malformed_templates_are_refused(text: str) -> None:
     assert isinstance(template(text, False), TemplateProblem)
 
 
@@ -130,10 +130,10 @@ def test_harmful_templates_are_refused_at_load(text: str) -> None:
 )  # fmt: skip
 def test_rendering_ends_soon_and_fails_in_one_way(text: str, values: dict[str, FactValue]) -> None:
     compiled_template = _make(text)
-    begin_s = time.process_time()
+    start_s = time.process_time()
     with pytest.raises(RenderError):
         compiled_template.render(values)
-    assert time.process_time() - begin_s < 1
+    assert time.process_time() - start_s < 1
 
 
 _pieces = st.sampled_from(
@@ -208,13 +208,13 @@ def test_unknown_name_is_named_with_its_place_and_remedy() -> None:
         [problem] = problems(campaigns=[campaign("c", offer("o", 1, treatment))])
         return problem
 
-    at = "campaigns/0/offers/0/treatments/0/content/title"
+    title_path = "campaigns/0/offers/0/treatments/0/content/title"
     for text in ("{sesions}", "{{ sesions }}", "{% if sesions > 1 %}x{% endif %}"):
-        place, message = find(text)
-        assert place == at
+        path, message = find(text)
+        assert path == title_path
         assert "unknown trait 'sesions': did you mean 'sessions'?" in message
-    assert find("{{ context.colour }}")[0] == at
+    assert find("{{ context.colour }}")[0] == title_path
     assert "unexpected" in find("{{ open")[1] or "end of" in find("{{ open")[1]
-    place, message = find("{sessions}", defaults={"sesions": "1"})
-    assert place == "campaigns/0/offers/0/treatments/0/defaults/sesions"
+    path, message = find("{sessions}", defaults={"sesions": "1"})
+    assert path == "campaigns/0/offers/0/treatments/0/defaults/sesions"
     assert "sessions" in message

@@ -17,7 +17,7 @@ from pipeline.simulate.offers import STEPS
 from tests.support.deciding import ADA, CHANNELS, campaign, offer, world
 from tests.support.learning import MemoryLearner, teach
 
-_ROUNDS: Final = 6_000
+_ROUND_COUNT: Final = 6_000
 _SNAPSHOT_EVERY: Final = 100
 """Rounds between two snapshots."""
 _CHANNELS: Final = ("email", "chat", "call")
@@ -37,8 +37,8 @@ def _truth() -> dict[str, dict[str, float]]:
 def _rules() -> Rules:
     treatments = [{"treatment": name, "channel": name} for name in _CHANNELS]
     bins = [
-        {"bin": f"step{at}", "when": {"property": "step", "is": step.event}}
-        for at, step in enumerate(STEPS)
+        {"bin": f"step{index}", "when": {"property": "step", "is": step.event}}
+        for index, step in enumerate(STEPS)
     ]
     reminders = campaign(
         "onboarding", offer("help", 30, *treatments), goal={"when": {"name": "Account Opened"}}
@@ -67,24 +67,24 @@ def _records(rules: Rules) -> Mapping[str, Segmented]:
 
 def _regrets(choose: Callable[[str, int], str]) -> list[float]:
     """Return the cumulative regret of choices, by round, against the best channel of each step."""
-    truth, draws, total, regrets = _truth(), Random(7), 0.0, []
-    for number in range(_ROUNDS):
-        at = draws.choice(STEPS).event
-        treatment = choose(at, number)
-        total += max(truth[at].values()) - truth[at].get(
+    truth, random, total_regret, regrets = _truth(), Random(7), 0.0, []
+    for number in range(_ROUND_COUNT):
+        step_event = random.choice(STEPS).event
+        treatment = choose(step_event, number)
+        total_regret += max(truth[step_event].values()) - truth[step_event].get(
             treatment, STEPS[0].reminder.base_rates["low"]
         )
-        regrets.append(total)
+        regrets.append(total_regret)
     return regrets
 
 
 def test_learning_beats_random_and_the_best_fixed_choice_and_regret_is_sublinear() -> None:
-    learner, truth, draws, rules = MemoryLearner(), _truth(), Random(1), _rules()
+    learner, truth, random, rules = MemoryLearner(), _truth(), Random(1), _rules()
     records = _records(rules)
 
-    def choose_by_learning(at: str, number: int) -> str:
+    def choose_by_learning(step_event: str, number: int) -> str:
         nonlocal rules
-        record = records[at]
+        record = records[step_event]
         assert record.interaction is not None
         own_record = replace(record, interaction=replace(record.interaction, event_id=f"e{number}"))
         outcome = step("p", own_record, None, rules)
@@ -94,7 +94,7 @@ def test_learning_beats_random_and_the_best_fixed_choice_and_regret_is_sublinear
             (choice.treatment for choice in decision.choices if choice.treatment), "nothing"
         )
         learner.fold(decision)
-        if draws.random() < truth[at].get(treatment, 0.0):
+        if random.random() < truth[step_event].get(treatment, 0.0):
             goals = [
                 Feedback(feedback.action_id, "reached", feedback.until)
                 for feedback in decision.feedback
@@ -104,10 +104,10 @@ def test_learning_beats_random_and_the_best_fixed_choice_and_regret_is_sublinear
             rules = teach(rules, learner.publish())
         return treatment
 
-    thompson = _regrets(choose_by_learning)
-    random = _regrets(lambda _, number: Random(number).choice(_CHANNELS))
+    thompson_regrets = _regrets(choose_by_learning)
+    random_regrets = _regrets(lambda _, number: Random(number).choice(_CHANNELS))
     fixed_regret = min(_regrets(lambda _, __, channel=name: channel)[-1] for name in _CHANNELS)
-    assert thompson[-1] < 0.5 * random[-1]
-    assert thompson[-1] < 0.5 * fixed_regret
+    assert thompson_regrets[-1] < 0.5 * random_regrets[-1]
+    assert thompson_regrets[-1] < 0.5 * fixed_regret
     # Linear regret would double from half of the rounds to all of them.
-    assert thompson[-1] < 1.6 * thompson[_ROUNDS // 2]
+    assert thompson_regrets[-1] < 1.6 * thompson_regrets[_ROUND_COUNT // 2]

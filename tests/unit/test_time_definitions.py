@@ -16,7 +16,7 @@ from tests.support.worlds import rules
 _START: Final = 1_700_000_000_000
 _COOKIE: Final = Identifier("cookie", "k")
 _GAP_MS: Final = 30 * MINUTE_MS
-_PAGES: Final = {"sequence": [{"name": "A"}, {"name": "B"}], "within": "2h"}
+_TWO_PAGES: Final = {"sequence": [{"name": "A"}, {"name": "B"}], "within": "2h"}
 
 
 class _World:
@@ -49,15 +49,24 @@ class _World:
     def interact(
         self, event_id: str, received_at: int, occurred_at: int | None = None, **properties: Any
     ) -> None:
-        at = received_at if occurred_at is None else occurred_at
+        occurrence_ms = received_at if occurred_at is None else occurred_at
         name = event_id[-1]
         interaction = Interaction(
-            event_id, "track", name, "web", "shop", at, received_at, (_COOKIE,), properties
+            event_id,
+            "track",
+            name,
+            "web",
+            "shop",
+            occurrence_ms,
+            received_at,
+            (_COOKIE,),
+            properties,
         )
         self._emits += self._flow.run(interaction)
         assert not self._flow.dead_letters
 
-    def members(self, now_ms: int) -> set[str]:
+    def members_after(self, now_ms: int) -> set[str]:
+        """Let time pass until `now_ms`, and return the profile's segments."""
         self._emits += self._flow.advance(now_ms)
         return set(self._flow.rows["segmentation"][profile_of(_COOKIE.key)].members)
 
@@ -71,16 +80,16 @@ def test_clock_ahead_counts_as_receipt_in_windows_latest_and_recency_alike() -> 
     assert world.traits()["last"] == _START
     world.interact("right", _START + MINUTE_MS, page=2)
     assert (world.traits()["page"], world.traits()["last"]) == (2, _START + MINUTE_MS)
-    assert world.members(_START + 6 * MINUTE_MS - 1) == {"recent", "busy"}
-    assert world.members(_START + 6 * MINUTE_MS) == {"busy"}
-    assert world.members(_START + HOUR_MS) == set()
+    assert world.members_after(_START + 6 * MINUTE_MS - 1) == {"recent", "busy"}
+    assert world.members_after(_START + 6 * MINUTE_MS) == {"busy"}
+    assert world.members_after(_START + HOUR_MS) == set()
 
 
 def test_clock_ahead_does_not_change_the_order_of_a_sequence() -> None:
-    world = _World(both=_PAGES)
+    world = _World(both=_TWO_PAGES)
     world.interact("1A", _START, _START + 50 * MINUTE_MS)
     world.interact("1B", _START + MINUTE_MS)
-    assert world.members(_START + MINUTE_MS) == {"both"}
+    assert world.members_after(_START + MINUTE_MS) == {"both"}
 
 
 @pytest.mark.parametrize(
@@ -91,18 +100,18 @@ def test_steps_of_one_millisecond_are_in_the_order_of_their_ids(
 ) -> None:
     # The result is the same in either order of arrival.
     for order in ((first_id, second_id), (second_id, first_id)):
-        world = _World(both=_PAGES)
+        world = _World(both=_TWO_PAGES)
         for event_id in order:
             world.interact(event_id, _START)
-        assert world.members(_START) == members
+        assert world.members_after(_START) == members
 
 
-@pytest.mark.parametrize(("gap_ms", "sessions"), [(_GAP_MS, 1), (_GAP_MS + 1, 2)])
-def test_gap_of_exactly_its_length_does_not_end_a_session(gap_ms: int, sessions: int) -> None:
+@pytest.mark.parametrize(("gap_ms", "session_count"), [(_GAP_MS, 1), (_GAP_MS + 1, 2)])
+def test_gap_of_exactly_its_length_does_not_end_a_session(gap_ms: int, session_count: int) -> None:
     world = _World()
     world.interact("1A", _START)
     world.interact("2A", _START + gap_ms)
-    assert world.traits()["sessions"] == sessions
+    assert world.traits()["sessions"] == session_count
 
 
 def test_interaction_later_than_the_grace_counts_where_its_moment_still_lies() -> None:

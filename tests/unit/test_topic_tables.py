@@ -1,4 +1,4 @@
-"""Records of every topic become typed columns, by the day of their own time."""
+"""Records of every topic become tables of typed columns, one for each day of the records' time."""
 
 from typing import Any
 
@@ -21,8 +21,8 @@ from pipeline.replay.manifest import Selection
 from pipeline.replay.topic_tables import DayTables, day_of
 
 _CODEC = Codec(recorded_versions())
-_AT = 1_700_000_000_000
-_WRITE_MS = _AT + 3 * DAY_MS
+_RECEIVED_AT_MS = 1_700_000_000_000
+_WRITE_MS = _RECEIVED_AT_MS + 3 * DAY_MS
 _TIME = pa.timestamp("ms", tz="UTC")
 
 _INTERACTION = Interaction(
@@ -31,8 +31,8 @@ _INTERACTION = Interaction(
     name="Order",
     channel="web",
     source="shop",
-    occurred_at=_AT - 5,
-    received_at=_AT,
+    occurred_at=_RECEIVED_AT_MS - 5,
+    received_at=_RECEIVED_AT_MS,
     identifiers=(Identifier("email", "a@example.com"), Identifier("cookie", "k")),
     properties={"total": 1.5, "n": 2**62, "gift": True, "note": "ñ", "none": None},
     context=Context(campaign={"source": "x"}, consent={"ads": False}),
@@ -80,7 +80,10 @@ def test_interaction_has_typed_columns() -> None:
     assert row["context"]["campaign"] == {"source": "x"}
     assert row["context"]["consent"] == {"ads": False}
     assert row["lists"] == {"skus": ["1", "2"]}
-    assert (_ms(row["occurred_at"]), _ms(row["received_at"])) == (_AT - 5, _AT)
+    assert (_ms(row["occurred_at"]), _ms(row["received_at"])) == (
+        _RECEIVED_AT_MS - 5,
+        _RECEIVED_AT_MS,
+    )
     assert row["request"] is None
     assert (row["kafka_partition"], row["kafka_offset"], row["kafka_key"]) == (1, 7, "key")
     assert (_ms(row["kafka_at"]), row["kafka_tombstone"], row["kafka_error"]) == (
@@ -96,12 +99,14 @@ def test_nested_records_are_structs() -> None:
         "e",
         "p",
         "c",
-        _AT,
+        _RECEIVED_AT_MS,
         choices=(Choice("hero", "web", "a", propensity=0.5),),
         candidates=(Candidate("hero", "c", "o", "t", "web", 1.0, 0.5, 0.25, "chosen"),),
         rejected={"eligibility/x": ("t", "u")},
         contacts=(
-            Contact("a", "c", "o", "t", "web", "marketing", _AT, outcomes={"click": (1, 2)}),
+            Contact(
+                "a", "c", "o", "t", "web", "marketing", _RECEIVED_AT_MS, outcomes={"click": (1, 2)}
+            ),
         ),
     )
     row = _row(topics.DECISIONS, decision)
@@ -110,18 +115,29 @@ def test_nested_records_are_structs() -> None:
     assert row["rejected"] == {"eligibility/x": ["t", "u"]}
     [contact] = row["contacts"]
     assert [_ms(click_at) for click_at in contact["outcomes"]["click"]] == [1, 2]
-    assert (contact["offer"], _ms(contact["at"])) == ("o", _AT)
+    assert (contact["offer"], _ms(contact["at"])) == ("o", _RECEIVED_AT_MS)
 
 
 def test_values_of_several_types_are_json() -> None:
-    profile = Profile("p", "r", ("r",), {"n": 1, "t": "x", "l": ("a",)}, _AT, _AT, _AT, "c")
+    profile = Profile(
+        "p",
+        "r",
+        ("r",),
+        {"n": 1, "t": "x", "l": ("a",)},
+        _RECEIVED_AT_MS,
+        _RECEIVED_AT_MS,
+        _RECEIVED_AT_MS,
+        "c",
+    )
     row = _row(topics.PROFILES, profile)
     assert msgspec.json.decode(row["traits"]) == {"n": 1, "t": "x", "l": ["a"]}
 
 
 def test_times_in_maps_are_times() -> None:
-    row = _row(topics.MEMBERSHIPS, Memberships("p", {"buyers": _AT}, _AT, "c"))
-    assert _ms(row["segments"]["buyers"]) == _AT
+    row = _row(
+        topics.MEMBERSHIPS, Memberships("p", {"buyers": _RECEIVED_AT_MS}, _RECEIVED_AT_MS, "c")
+    )
+    assert _ms(row["segments"]["buyers"]) == _RECEIVED_AT_MS
 
 
 @pytest.mark.parametrize(
@@ -129,9 +145,9 @@ def test_times_in_maps_are_times() -> None:
     [
         (topics.INTERACTIONS, _INTERACTION),
         (topics.SEGMENTED, Segmented(interaction=_INTERACTION)),
-        (topics.SEGMENTED, Segmented(control=Control("i", "refresh", _AT, "c", "c"))),
-        (topics.DECISIONS, Decision("d", "e", "p", "c", _AT)),
-        (topics.MEMBERSHIPS, Memberships("p", {}, _AT, "c")),
+        (topics.SEGMENTED, Segmented(control=Control("i", "refresh", _RECEIVED_AT_MS, "c", "c"))),
+        (topics.DECISIONS, Decision("d", "e", "p", "c", _RECEIVED_AT_MS)),
+        (topics.MEMBERSHIPS, Memberships("p", {}, _RECEIVED_AT_MS, "c")),
     ],
 )
 def test_day_is_of_the_records_own_time(topic: str, value: msgspec.Struct) -> None:
@@ -149,19 +165,21 @@ def test_bytes_that_are_no_record_are_a_row_with_the_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "day"),
+    ("time_ms", "day"),
     [(0, "1970-01-01"), (-1, "1969-12-31"), (-(2**63), "0001-01-01"), (2**63 - 1, "9999-12-31")],
 )
-def test_every_time_has_a_day(at: int, day: str) -> None:
-    assert day_of(at) == day
+def test_every_time_has_a_day(time_ms: int, day: str) -> None:
+    assert day_of(time_ms) == day
 
 
 def test_only_records_of_the_requested_period_are_taken() -> None:
-    tables = DayTables(Selection(topics.INTERACTIONS, since=_AT, until=_AT + 1), _CODEC)
-    moments = (_AT - 1, _AT, _AT + 1)
+    tables = DayTables(
+        Selection(topics.INTERACTIONS, since=_RECEIVED_AT_MS, until=_RECEIVED_AT_MS + 1), _CODEC
+    )
+    moments = (_RECEIVED_AT_MS - 1, _RECEIVED_AT_MS, _RECEIVED_AT_MS + 1)
     messages = [
-        _message(topics.INTERACTIONS, msgspec.structs.replace(_INTERACTION, received_at=at))
-        for at in moments
+        _message(topics.INTERACTIONS, msgspec.structs.replace(_INTERACTION, received_at=moment))
+        for moment in moments
     ]
     [(_, table)] = tables.split(messages)
     assert (table.num_rows, tables.left_out_records) == (1, 2)

@@ -49,9 +49,9 @@ def test_trace_continues_with_its_flags_under_an_id_of_each_hop(header: str, fla
     ],
 )
 def test_malformed_header_begins_a_trace(header: str | None) -> None:
-    hop = traces.continue_trace(header)
-    assert hop.id.decode() != _TRACE
-    assert hop != traces.continue_trace(header)
-    version, trace, span, flags = hop.hop_header().decode().split("-")
-    assert (version, len(trace), len(span), flags) == ("00", 32, 16, "01")
-    assert traces.continue_trace(hop.hop_header()) == hop
+    trace = traces.continue_trace(header)
+    assert trace.id.decode() != _TRACE
+    assert trace != traces.continue_trace(header)
+    version, trace_id, span, flags = trace.hop_header().decode().split("-")
+    assert (version, len(trace_id), len(span), flags) == ("00", 32, 16, "01")
+    assert traces.continue_trace(trace.hop_header()) == trace

@@ -73,31 +73,43 @@ def _damage(file: Path) -> None:
     [
         ("decisions", shutil.rmtree, "holds no Parquet files of decisions"),
         ("segmented", shutil.rmtree, "holds no Parquet files of interactions.segmented"),
-        ("decisions", lambda at: _rewrite(at, lambda t: t.slice(0, 0)), "0 messages whose window"),
-        ("segmented", lambda at: _rewrite(at, lambda t: t.slice(0, 0)), "0 messages whose window"),
-        ("decisions", lambda at: _rewrite(at, lambda t: t.drop(["choices"])), "column 'choices'"),
         (
             "decisions",
-            lambda at: _rewrite(at, _set_column("candidates", lambda t: ["x"] * len(t))),
+            lambda path: _rewrite(path, lambda t: t.slice(0, 0)),
+            "0 messages whose window",
+        ),
+        (
+            "segmented",
+            lambda path: _rewrite(path, lambda t: t.slice(0, 0)),
+            "0 messages whose window",
+        ),
+        (
+            "decisions",
+            lambda path: _rewrite(path, lambda t: t.drop(["choices"])),
+            "column 'choices'",
+        ),
+        (
+            "decisions",
+            lambda path: _rewrite(path, _set_column("candidates", lambda t: ["x"] * len(t))),
             "holds records that cannot be read: Expected `array`",
         ),
         (
             "decisions",
-            lambda at: _rewrite(at, _set_column("choices", lambda t: [1] * len(t))),
+            lambda path: _rewrite(path, _set_column("choices", lambda t: [1] * len(t))),
             "holds records that cannot be read",
         ),
         (
             "decisions",
-            lambda at: _rewrite(at, _set_column("decided_at", lambda t: ["x"] * len(t))),
+            lambda path: _rewrite(path, _set_column("decided_at", lambda t: ["x"] * len(t))),
             "holds records that cannot be read",
         ),
         (
             "decisions",
-            lambda at: next(at.rglob("*.parquet")).write_bytes(b""),
+            lambda path: next(path.rglob("*.parquet")).write_bytes(b""),
             "too small to be a Parquet file",
         ),
-        ("decisions", lambda at: _damage(next(at.rglob("*.parquet"))), "cannot be read"),
-        ("segmented", lambda at: _damage(next(at.rglob("*.parquet"))), "cannot be read"),
+        ("decisions", lambda path: _damage(next(path.rglob("*.parquet"))), "cannot be read"),
+        ("segmented", lambda path: _damage(next(path.rglob("*.parquet"))), "cannot be read"),
     ],
 )
 def test_bad_replays_are_named(
@@ -118,7 +130,7 @@ def test_folders_in_each_others_place_are_named(world: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("propensity", [None, 0.0, -0.5, 2.0, float("nan"), 1e-300])
-def test_choices_without_a_propensity_give_a_model_and_no_value_of_its_policy(
+def test_choices_without_a_valid_propensity_give_a_model_and_no_value_of_its_policy(
     replay_copy: Path, propensity: float | None
 ) -> None:
     _rewrite(replay_copy / "decisions", _set_propensity(propensity))
@@ -161,20 +173,30 @@ def _replace_by_folder(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "words", "remains"),
+    ("name", "change", "words", "is_listed"),
     [
-        ("manifest.json", lambda at: at.write_bytes(b""), "not a model's manifest", False),
-        ("manifest.json", lambda at: at.write_bytes(at.read_bytes()[:99]), "not a model's", False),
+        ("manifest.json", lambda path: path.write_bytes(b""), "not a model's manifest", False),
+        (
+            "manifest.json",
+            lambda path: path.write_bytes(path.read_bytes()[:99]),
+            "not a model's",
+            False,
+        ),
         ("manifest.json", _replace_by_folder, "cannot be read: Is a directory", False),
         ("model.txt", Path.unlink, "cannot be read: No such file", True),
         ("model.txt", _replace_by_folder, "cannot be read: Is a directory", True),
-        ("model.txt", lambda at: at.write_bytes(at.read_bytes()[:-9]), "train it anew", True),
-        ("model.txt", lambda at: at.write_bytes(b"\x00\xff"), "is not the model that was", True),
+        ("model.txt", lambda path: path.write_bytes(path.read_bytes()[:-9]), "train it anew", True),
+        (
+            "model.txt",
+            lambda path: path.write_bytes(b"\x00\xff"),
+            "is not the model that was",
+            True,
+        ),
     ],
 )
 def test_damaged_models_are_named(
     models: Path, tmp_path: Path, name: str, change: Callable[[Path], object], words: str,
-    remains: bool,
+    is_listed: bool,
 ) -> None:  # fmt: skip
     folder = Path(shutil.copytree(models, tmp_path / "models"))
     file = folder / "bank" / "1" / name
@@ -182,8 +204,8 @@ def test_damaged_models_are_named(
     result = _run("models", "show", "bank", "--models", folder, "--json")
     assert f"{file}: " in result.stderr
     assert words in result.stderr
-    assert result.exit_code == (0 if remains else 1)
-    if not remains:
+    assert result.exit_code == (0 if is_listed else 1)
+    if not is_listed:
         assert "no model bank; there are: none" in result.stderr
 
 

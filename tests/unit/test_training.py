@@ -102,14 +102,14 @@ def test_examples_use_no_later_interaction(
 def test_every_message_whose_window_is_over_is_an_example_once(
     played_world: PlayedWorld, folders: ReplayFolders
 ) -> None:
-    end = max(
+    end_ms = max(
         record.interaction.received_at for record in played_world.segmented if record.interaction
     )
     message_decisions = {
         decision.decision_id
         for decision in played_world.decisions
         if any(choice.action_id for choice in decision.choices)
-        and decision.decided_at + _GOAL.window_ms <= end
+        and decision.decided_at + _GOAL.window_ms <= end_ms
     }
     decision_ids = [example.decision_id for example in _examples(folders)]
     assert sorted(decision_ids) == sorted(message_decisions)
@@ -131,9 +131,9 @@ def test_trait_that_reveals_the_outcome_is_refused(
         for decision in played_world.decisions
         if decision.event_id in _converted_events(played_world)
     }
-    restored_world = PlayedWorld.__new__(PlayedWorld)
-    restored_world.decisions = played_world.decisions
-    restored_world.segmented = [
+    leaking_world = PlayedWorld.__new__(PlayedWorld)
+    leaking_world.decisions = played_world.decisions
+    leaking_world.segmented = [
         replace(
             record,
             profile=replace(
@@ -148,7 +148,7 @@ def test_trait_that_reveals_the_outcome_is_refused(
         else record
         for record in played_world.segmented
     ]
-    folders = write_world(restored_world, tmp_path)
+    folders = write_world(leaking_world, tmp_path)
     with pytest.raises(
         LeakError, match=r"trait\.age: each alone predicts whether the goal is reached"
     ):
@@ -267,33 +267,33 @@ _RETURNS: dict[str, Any] = {
 
 def test_intervals_of_the_policys_value_allow_for_customers_with_several_decisions() -> None:
     # Outcomes of one customer are alike: twelve of their decisions inform little more than one.
-    random, draws, p = np.random.default_rng(4), 200, np.array([0.2, 0.4])
+    random, draw_count, p = np.random.default_rng(4), 200, np.array([0.2, 0.4])
     candidates = tuple(
         Candidate("hero", "c", name, name, "web", 10.0, 0.0, 1.0, "beaten by x")
         for name in ("card", "loan")
     )
     truth = 4.0
     coverage_count, naive_coverage_count = 0, 0
-    for _ in range(draws):
+    for _ in range(draw_count):
         drawn_decisions = []
         for customer in range(60):
             luck = random.random()
             for _ in range(12):
-                place = int(random.integers(2))
-                slot = DrawnSlot("hero", place, 0.5, bool(luck < p[place]), expired=False)
+                index = int(random.integers(2))
+                slot = DrawnSlot("hero", index, 0.5, bool(luck < p[index]), expired=False)
                 drawn_decisions.append(DrawnDecision(str(customer), 0, _FACTS, (slot,), candidates))
         coverage_count += _is_covering(
             policy_value((decision, p) for decision in drawn_decisions), truth
         )
         independent_decisions = [
-            replace(decision, profile_id=str(place))
-            for place, decision in enumerate(drawn_decisions)
+            replace(decision, profile_id=str(index))
+            for index, decision in enumerate(drawn_decisions)
         ]
         naive_coverage_count += _is_covering(
             policy_value((decision, p) for decision in independent_decisions), truth
         )
-    assert coverage_count >= binom.ppf(0.001, draws, 0.95)
-    assert naive_coverage_count < 0.8 * draws
+    assert coverage_count >= binom.ppf(0.001, draw_count, 0.95)
+    assert naive_coverage_count < 0.8 * draw_count
 
 
 def _is_covering(value: PolicyValue | None, truth: float) -> bool:
@@ -313,7 +313,7 @@ def test_score_is_learned_from_earlier_facts(tmp_path: Path) -> None:
         "scores": [{**_RETURNS, "features": ["eager", "bought"]}],
     }
     compiled_rules = bank(profile=profile, policies={}, traits=())
-    records = list(_buyers(compiled_rules))
+    records = list(_draw_buyers(compiled_rules))
     folder = write(tmp_path, topics.SEGMENTED, records)
     [score] = compiled_rules.config.bundle.profile.scores
     with open_replayed(folder) as replay:
@@ -330,23 +330,23 @@ def test_score_is_learned_from_earlier_facts(tmp_path: Path) -> None:
     assert served_score == pytest.approx(predict(trained_model.text, np.array([[1.0, 1.0]]))[0])
 
 
-def _buyers(rules: Rules) -> Iterator[Segmented]:
+def _draw_buyers(rules: Rules) -> Iterator[Segmented]:
     random, flow = Random(5), Flow(rules)
     for number in range(900):
-        at = START_MS + number % 30 * DAY_MS + number
-        eager = random.random() < 0.4
-        events = [("page", at, {"eager": int(eager)})]
-        if eager and random.random() < 0.7:
-            events.append(("Bought", at + DAY_MS // 4, {"bought": 1}))
-        for name, moment, properties in events:
+        visit_ms = START_MS + number % 30 * DAY_MS + number
+        is_eager = random.random() < 0.4
+        events = [("page", visit_ms, {"eager": int(is_eager)})]
+        if is_eager and random.random() < 0.7:
+            events.append(("Bought", visit_ms + DAY_MS // 4, {"bought": 1}))
+        for name, time_ms, properties in events:
             interaction = Interaction(
                 event_id=f"{number}-{name}",
                 kind="track",
                 name=name,
                 channel="web",
                 source="shop",
-                occurred_at=moment,
-                received_at=moment,
+                occurred_at=time_ms,
+                received_at=time_ms,
                 identifiers=(Identifier("customer_id", f"c{number}"),),
                 properties=properties,
             )
@@ -363,8 +363,8 @@ def test_features_have_readable_names() -> None:
 
 
 def _deferred_world() -> PlayedWorld:
-    """Return a world of two customers who buy: one is mailed by day; the message of the other is
-    deferred at night and decided again in the morning, with newer traits."""
+    """Return a world without customers, whose campaign defers messages at night: in the morning
+    they are decided again, with newer traits."""
     night = {"quiet": "night", "from": "22:00", "to": "08:00", "zone": "UTC"}
     mail = {"treatment": "mail", "channel": "email", "deadline": "12h"}
     weight = {"weight": "tier", "factor": 1, "when": {"trait": "tier", "is": "gold"}}
@@ -377,25 +377,27 @@ def _deferred_world() -> PlayedWorld:
 
 
 def test_repeated_decision_is_an_example_with_its_new_facts(tmp_path: Path) -> None:
-    world = _deferred_world()
-    midnight = START_MS // DAY_MS * DAY_MS
-    world.interact(1, midnight + DAY_MS // 2, "Go", {"tier": "plain"})
-    world.interact(2, midnight, "Go", {"tier": "plain"})
-    world.interact(2, midnight + 60_000, "Look", {"tier": "gold"})
-    [action] = world.advance(midnight + DAY_MS // 3)
+    played_world = _deferred_world()
+    midnight_ms = START_MS // DAY_MS * DAY_MS
+    played_world.interact(1, midnight_ms + DAY_MS // 2, "Go", {"tier": "plain"})
+    played_world.interact(2, midnight_ms, "Go", {"tier": "plain"})
+    played_world.interact(2, midnight_ms + 60_000, "Look", {"tier": "gold"})
+    [action] = played_world.advance(midnight_ms + DAY_MS // 3)
     reference = {"action_id": action.action_id}
-    world.interact(2, midnight + DAY_MS // 3 + 1, "conversion", reference, kind="outcome")
-    world.interact(2, midnight + 3 * DAY_MS, "Look", {})
-    examples = {example.decided_at: example for example in _examples(write_world(world, tmp_path))}
-    assert sorted(examples) == [midnight + DAY_MS // 3, midnight + DAY_MS // 2]
-    second_example, daytime_example = (examples[at] for at in sorted(examples))
-    assert (second_example.facts.traits["tier"], daytime_example.facts.traits["tier"]) == (
+    played_world.interact(2, midnight_ms + DAY_MS // 3 + 1, "conversion", reference, kind="outcome")
+    played_world.interact(2, midnight_ms + 3 * DAY_MS, "Look", {})
+    examples = {
+        example.decided_at: example for example in _examples(write_world(played_world, tmp_path))
+    }
+    assert sorted(examples) == [midnight_ms + DAY_MS // 3, midnight_ms + DAY_MS // 2]
+    morning_example, daytime_example = (examples[time_ms] for time_ms in sorted(examples))
+    assert (morning_example.facts.traits["tier"], daytime_example.facts.traits["tier"]) == (
         "gold",
         "plain",
     )
-    assert (second_example.reached, daytime_example.reached) == (True, False)
-    assert second_example.facts.now_ms == midnight + DAY_MS // 3
-    assert (second_example.message.treatment, second_example.decision_id) == (
+    assert (morning_example.reached, daytime_example.reached) == (True, False)
+    assert morning_example.facts.now_ms == midnight_ms + DAY_MS // 3
+    assert (morning_example.message.treatment, morning_example.decision_id) == (
         "mail",
         action.decision_id,
     )

@@ -1,4 +1,4 @@
-"""Purses of a partition are distinguished from the table's other rows."""
+"""Purses of a partition, beside the table's other rows and at a redelivery."""
 
 import msgspec
 
@@ -25,10 +25,10 @@ def test_heartbeat_leaves_the_purses_of_its_partition() -> None:
 
 def test_redelivered_input_finds_the_purses_of_its_first_delivery() -> None:
     rows, rules = Rows(), world(campaigns=[campaign("mail", offer("mail", 2), budget=10)])
-    purse, at = Purse("campaign", 0, None, 1, 5), Position("in", ONLY_PARTITION, 1, None)
+    purse, position = Purse("campaign", 0, None, 1, 5), Position("in", ONLY_PARTITION, 1, None)
     wallets = Wallets(rows)
-    wallets.equip(rules, at)
-    wallets.write(at, {"mail": purse})
+    wallets.equip(rules, position)
+    wallets.write(position, {"mail": purse})
     spent_purse, later_position = (
         msgspec.structs.replace(purse, spent=2),
         Position("in", ONLY_PARTITION, 2, None),

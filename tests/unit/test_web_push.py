@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from py_vapid import Vapid02
 
 from pipeline.adapters import traces
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.run_state import announce
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.model import PUSH_SERVICES, Push
@@ -56,7 +57,7 @@ def b64urldecode(text: str) -> bytes:
 
 
 def _action(address: str, life_ms: int = 20_000, **changes: Any) -> Action:
-    now_ms = time.time_ns() // 1_000_000
+    created_at = now_ms()
     action = Action(
         action_id="a-1",
         decision_id="d",
@@ -71,8 +72,8 @@ def _action(address: str, life_ms: int = 20_000, **changes: Any) -> Action:
         placement=None,
         address=address,
         content={"title": "¡Hola!", "text": "Ñandú", "url": "https://shop.example/x"},
-        created_at=now_ms,
-        deadline_at=now_ms + life_ms,
+        created_at=created_at,
+        deadline_at=created_at + life_ms,
         token="token",
     )
     return replace(action, **changes)
@@ -109,7 +110,7 @@ def _send_all(
     browser: LocalBrowser,
     faults: ChannelFaults,
     removals: list[tuple[Identifier, Identifier]],
-    *contents: dict[str, Any],
+    *action_changes: dict[str, Any],
 ) -> list[DeliveryResult]:
     """Deliver actions one after the other by one adapter."""
     channel = CompiledChannel("push", "push", None, None, (), push=PUSH)
@@ -130,7 +131,7 @@ def _send_all(
             address = browser.subscription(str(server.make_url("/push")))
             adapter = PushAdapter(client, host)
             results = []
-            for changes in contents:
+            for changes in action_changes:
                 action = _action(**{"address": address, **changes})
                 parcel = Parcel(action, action.created_at, traces.new_trace())
                 results.append(await adapter.deliver(parcel, RecordedAttempt()))
@@ -199,7 +200,7 @@ def test_expired_subscription_bounces_and_is_removed(status: int) -> None:
     assert json.loads(expired_identifier.value)["keys"]["auth"]
 
 
-_SHORT_MS = 1_000
+_SHORT_LIFE_MS = 1_000
 _MISMATCHES = [
     (400, '{"reason":"VapidPkHashMismatch"}'),
     (401, '{"code":401,"errno":109,"error":"Unauthorized","message":"VAPID public key mismatch"}'),
@@ -226,7 +227,7 @@ def test_refused_key_holds_messages_back_and_bounces_nobody(
     announce(tmp_path, "adapter-push", "starting")
     faults = ChannelFaults.of_process(tmp_path, "adapter-push")
     removals: list[tuple[Identifier, Identifier]] = []
-    [result] = _send_all(browser, faults, removals, {"life_ms": _SHORT_MS})
+    [result] = _send_all(browser, faults, removals, {"life_ms": _SHORT_LIFE_MS})
     assert isinstance(result, MissedDeadline)
     assert removals == []
     [fault] = find_channel_faults(tmp_path)
@@ -254,7 +255,7 @@ def test_variable_without_a_key_is_a_fault_of_the_channel(
     monkeypatch.setenv("TEST_VAPID", "no key")
     announce(tmp_path, "adapter-push", "starting")
     faults = ChannelFaults.of_process(tmp_path, "adapter-push")
-    [result] = _send_all(LocalBrowser(), faults, [], {"life_ms": _SHORT_MS})
+    [result] = _send_all(LocalBrowser(), faults, [], {"life_ms": _SHORT_LIFE_MS})
     assert isinstance(result, MissedDeadline)
     [fault] = find_channel_faults(tmp_path)
     assert fault.why == "the variable in `push.key` holds no VAPID private key"
@@ -279,12 +280,12 @@ def test_subscription_of_another_key_is_lost_where_this_key_was_accepted(
     assert find_channel_faults(tmp_path) == ()
 
 
-def test_refusal_without_that_reason_keeps_the_subscription_though_the_key_was_accepted() -> None:
+def test_refusal_for_another_reason_keeps_the_subscription_though_the_key_was_accepted() -> None:
     browser = LocalBrowser()
     browser.answers = [201, *[(403, "Forbidden")] * 50]
     removals: list[tuple[Identifier, Identifier]] = []
     results = _send_all(
-        browser, ChannelFaults(), removals, {}, {"action_id": "a-2", "life_ms": _SHORT_MS}
+        browser, ChannelFaults(), removals, {}, {"action_id": "a-2", "life_ms": _SHORT_LIFE_MS}
     )
     assert isinstance(results[1], MissedDeadline)
     assert removals == []
@@ -302,8 +303,10 @@ def test_message_that_the_service_refuses_bounces_and_keeps_the_subscription(sta
 def test_service_that_stays_away_expires_the_message() -> None:
     browser = LocalBrowser()
     browser.answers = [503] * 50
-    now = time.time_ns() // 1_000_000
-    assert isinstance(_send(browser, created_at=now, deadline_at=now + 600), MissedDeadline)
+    created_at = now_ms()
+    assert isinstance(
+        _send(browser, created_at=created_at, deadline_at=created_at + 600), MissedDeadline
+    )
 
 
 def test_message_that_is_too_long_is_refused_unsent() -> None:

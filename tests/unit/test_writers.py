@@ -1,4 +1,4 @@
-"""Writers write once, in order and to the right partition, whatever a user has set."""
+"""Settings of users do not override those by which writers write once and in order."""
 
 import pytest
 
