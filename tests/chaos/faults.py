@@ -129,15 +129,15 @@ def take_broker_away_for_a_minute(stack: ChaosStack, random: Random) -> None:
 def kill_workers_while_broker_is_away(stack: ChaosStack, random: Random) -> None:
     """Kill the broker, a worker with records in its queue, and another worker as the broker
     returns."""
-    first, second = random.sample(range(WORKERS), 2)
+    first_instance, second_instance = random.sample(range(WORKERS), 2)
     stack.kill_broker()
     time.sleep(2)
-    stack.kill(worker(first))
+    stack.kill(worker(first_instance))
     time.sleep(15)
     stack.start_broker()
-    stack.kill(worker(second))
+    stack.kill(worker(second_instance))
     time.sleep(_SETTLE_S)
-    stack.wait_until_ready(worker(first), worker(second))
+    stack.wait_until_ready(worker(first_instance), worker(second_instance))
 
 
 def stall_broker(stack: ChaosStack, random: Random) -> None:

@@ -25,7 +25,7 @@ SPENDING = Path(__file__).parent / "spending"
 """Files that add budgets and learning to the usual configuration."""
 WORKERS = 3
 ADAPTER = "adapter-webhook-0"
-OTHER_ADAPTER = "adapter-webhook-1"
+SECOND_ADAPTER = "adapter-webhook-1"
 GATEWAY = "gateway"
 LEARNER = "learner"
 
@@ -67,9 +67,9 @@ class ChaosStack(support.Stack):
         """Whether the broker's session with its controller ever timed out."""
         return "Fencing broker" in (self.home / "broker" / "broker.log").read_text(errors="replace")
 
-    def up(self, workers: int = WORKERS) -> None:
+    def up(self, worker_count: int = WORKERS) -> None:
         """Start the stack, or change the number of workers."""
-        self.kairos("up", "--config", str(self.configuration), "--workers", f"all={workers}")
+        self.kairos("up", "--config", str(self.configuration), "--workers", f"all={worker_count}")
 
     def kill(self, name: str) -> None:
         """Send SIGKILL; the supervisor starts the process again."""
@@ -157,13 +157,13 @@ class ChaosStack(support.Stack):
     @contextmanager
     def another_adapter(self) -> Iterator["subprocess.Popen[bytes]"]:
         """Run a second adapter in the group during the block, without a supervisor."""
-        other = self.start("adapter", "webhook", "--instance", "1")
+        second_adapter = self.start("adapter", "webhook", "--instance", "1")
         try:
-            self.wait_until_ready(OTHER_ADAPTER)
-            yield other
+            self.wait_until_ready(SECOND_ADAPTER)
+            yield second_adapter
         finally:
-            other.terminate()
-            other.wait(self.patience_s)
+            second_adapter.terminate()
+            second_adapter.wait(self.patience_s)
 
     def kill_broker(self) -> None:
         broker = self.broker()
@@ -179,7 +179,8 @@ class ChaosStack(support.Stack):
         self.kairos("broker", "start")
 
     def wait_until_idle(self, seconds: float = _IDLE_S) -> None:
-        """Wait until all processes are ready, and nothing is left for stages and adapters."""
+        """Wait until the gateway, the adapter and the workers are ready, and nothing is left for
+        stages and adapters."""
         self.wait_until_ready(GATEWAY, ADAPTER, *map(worker, range(WORKERS)))
         super().wait_until_idle(seconds)
 

@@ -267,7 +267,7 @@ def _check_keyed_channel(
         assert ends == {("bounce" if is_unsubscribed else "sent"): 1}, (channel, action_id, ends)
         assert not _is_unconfirmed(reports), (channel, action_id)
         assert is_unsubscribed or copies.get(action_id), (channel, action_id, "lost")
-        first, *others = copies.get(action_id) or [None]
-        assert all(other == first for other in others), (channel, action_id, "altered")
+        first_message, *repeats = copies.get(action_id) or [None]
+        assert all(repeat == first_message for repeat in repeats), (channel, action_id, "altered")
     total = sum(map(len, copies.values()))
     return f"{channel}: {len(copies)} received in {total} posts, of {CUSTOMERS}"

@@ -41,8 +41,8 @@ def test_incidents_of_the_demo_are_found_without_their_names(tmp_path: Path) -> 
     assert all(incident.loss is not None for incident in overview.incidents[:2])
 
 
-def _is_mostly_within(evidence: SeriesEvidence, first: int, last: int) -> bool:
+def _is_mostly_within(evidence: SeriesEvidence, first_day: int, last_day: int) -> bool:
     """Return whether more than half of the series' days are within the incident's."""
     start, end = evidence.first_day - _FIRST_DAY, evidence.last_day - _FIRST_DAY
-    common = min(end, last) - max(start, first) + 1
+    common = min(end, last_day) - max(start, first_day) + 1
     return common * 2 > end - start + 1

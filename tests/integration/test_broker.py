@@ -103,8 +103,8 @@ def test_second_start_changes_nothing_and_stop_leaves_no_process(options: Broker
 
 def test_two_starts_at_once_give_one_broker(options: BrokerOptions) -> None:
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: start_broker(options), range(2))
-    assert first == second
+        first_run, second_run = pool.map(lambda _: start_broker(options), range(2))
+    assert first_run == second_run
 
 
 def test_storage_is_formatted_for_a_cluster_id_that_begins_with_dashes(

@@ -239,7 +239,7 @@ def test_exposed_metrics_are_the_documented_ones(
 
 
 def test_answers_conform_to_the_openapi_document(
-    stack: Stack, client: httpx.Client, customer: GatewayCustomer
+    client: httpx.Client, customer: GatewayCustomer
 ) -> None:
     api = client.get("/openapi.json").json()
     assert api["openapi"].startswith("3.1")

@@ -241,7 +241,9 @@ def _has_letters(home: Path) -> bool:
 
 @pytest.mark.timeout(900)  # the command runs eight times or more
 @pytest.mark.parametrize("point", _POINTS)
-def test_kill_at_any_point_loses_nothing_and_doubles_nothing(watch_folder: Any, point: str) -> None:
+def test_kill_at_each_point_loses_nothing_and_doubles_nothing(
+    watch_folder: Any, point: str
+) -> None:
     files = watch_folder()
     count = 10_000
     customer = _kill_at_point(files, point, count)

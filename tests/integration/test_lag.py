@@ -111,7 +111,7 @@ def test_records_deleted_before_their_commit_are_no_lag(
 
 
 def _write(settings: Settings, topic: str, partitions: Iterable[int]) -> None:
-    """Write a record to each partition."""
+    """Write a record for each item of `partitions`, to that partition."""
     producer = Producer(settings.kafka())
     for partition in partitions:
         producer.produce(topic, b"", partition=partition)

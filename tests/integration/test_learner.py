@@ -80,7 +80,7 @@ def _complete_snapshot(shop: Stack) -> LearningRecord | None:
     return snapshot if counts == count_feedback(decisions) and counts else None
 
 
-def test_learner_killed_at_any_point_counts_everything_once(shop: Stack) -> None:
+def test_learner_killed_repeatedly_counts_everything_once(shop: Stack) -> None:
     names = (f"customer-{number}" for number in range(10_000))
     for _ in range(3):
         _send_customers(shop, names, 12)

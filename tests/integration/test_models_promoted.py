@@ -36,7 +36,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def _ask_hero(stack: Stack) -> Any:
-    """Return the hero that a new customer sees, explained."""
+    """Ask for the hero as a new customer; return the explanation of the decision."""
     with stack.client("test-app-key") as client:
         page = {"type": "page", "name": "Home", "userId": f"c-{uuid4()}"}
         question = {"interaction": page, "placements": ["hero"]}

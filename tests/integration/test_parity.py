@@ -73,7 +73,7 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
 
 @contextmanager
 def _running_agents(settings: Settings, agents: Sequence[str]) -> Iterator[None]:
-    """Run each agent in a process of its own."""
+    """Run a worker process for each name: of one agent, or of `all`."""
     workers = [_start_worker(settings, name) for name in agents]
     yield
     for worker in workers:

@@ -30,7 +30,7 @@ def source(bootstrap: str, make_topic: Callable[..., str]) -> str:
 
 @pytest.fixture
 def make_reading(bootstrap: str, prefix: str, tmp_path: Path, source: str) -> _ReadingFactory:
-    """Function that makes a reader, which belongs to an event loop."""
+    """Function that makes a `Reading`, which belongs to an event loop."""
     return lambda **options: Reading(bootstrap, prefix, tmp_path, source, partitions=2, **options)
 
 

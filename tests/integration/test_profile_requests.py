@@ -1,4 +1,4 @@
-"""`kairos profile unlink` and `forget`, with the agents on a real broker."""
+"""`kairos profile unlink`, `forget` and `export`, with the agents on a real broker."""
 
 import os
 import shutil
@@ -205,7 +205,8 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
 
 
 def _check_exports(stack: AgentStack, folder: Path, names: set[str]) -> None:
-    """Check that exports, of now and by a replay, have the others and none of the forgotten."""
+    """Check that exports, of now and by a replay, have the person who remains, and none of the
+    forgotten identifiers."""
     for kind, options in (("last", ()), ("replayed", ("--at", datetime.now(UTC).isoformat()))):
         stack.ask("export", "--all", "--out", str(folder / kind), *options)
         identifiers = _table(folder / kind, "identifiers")

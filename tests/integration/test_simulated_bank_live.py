@@ -87,7 +87,7 @@ def test_statistics_equal_a_count_of_the_topics(bank: Stack) -> None:
     assert "Content-Security-Policy" in page.read_text("utf-8")
 
 
-def test_stack_of_another_configuration_is_named(bank: Stack, tmp_path: Path) -> None:
+def test_stack_of_another_configuration_is_named(bank: Stack) -> None:
     other_configuration = Path(__file__).parents[2] / "deploy" / "demo"
     bank.kairos("up", "--config", str(other_configuration))
     refusal = bank.run("simulate", "bank", "--customers", "5", "--days", "5", "--live")

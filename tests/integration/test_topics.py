@@ -1,7 +1,6 @@
 """Topics are created as the table says; an existing one is compared, never changed."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
@@ -45,9 +44,7 @@ def config_of(settings: Settings, topic: str) -> dict[str, str]:
     return {name: entry.value for name, entry in future.result().items()}
 
 
-def test_missing_topics_are_created_and_others_reported(
-    cluster_settings: Settings, tmp_path: Path
-) -> None:
+def test_missing_topics_are_created_and_others_reported(cluster_settings: Settings) -> None:
     admin = AdminClient(cluster_settings.kafka())
     time_config = {"message.timestamp.type": "LogAppendTime"}
     decisions = NewTopic("decisions", 5, config=time_config)

@@ -210,8 +210,8 @@ def test_merged_parts_of_a_shard_keep_the_most_complete_fill(
     a: dict[str, Backfill], b: dict[str, Backfill], c: dict[str, Backfill]
 ) -> None:
     def join(*parts: dict[str, Backfill]) -> dict[str, Backfill]:
-        first, second = (Shard(0, 0, 0, begun=fills) for fills in parts)
-        return merge(first, second, plain_rules().config).begun
+        first_shard, second_shard = (Shard(0, 0, 0, begun=fills) for fills in parts)
+        return merge(first_shard, second_shard, plain_rules().config).begun
 
     assert join(a, b) == join(b, a)
     assert join(join(a, b), c) == join(a, join(b, c))

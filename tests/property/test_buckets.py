@@ -44,14 +44,14 @@ def test_ages_change_only_at_the_named_moments(
     )
     traits: dict[str, FactValue] = {"x": time_ms}
     due_at = next_threshold_time(compiled_bucket, traits, 0)
-    for now in range(60):
-        rank = sum(now - time_ms >= age for age in ages)
-        assert bucket_of(compiled_bucket, traits, now) == 1 + (
+    for now_ms in range(60):
+        rank = sum(now_ms - time_ms >= age for age in ages)
+        assert bucket_of(compiled_bucket, traits, now_ms) == 1 + (
             len(ages) - rank if is_descending else rank
         )
-        has_changed = bucket_of(compiled_bucket, traits, now) != bucket_of(
-            compiled_bucket, traits, now - 1
+        has_changed = bucket_of(compiled_bucket, traits, now_ms) != bucket_of(
+            compiled_bucket, traits, now_ms - 1
         )
-        assert has_changed is (now == due_at) or now == 0
-        if now == due_at:
-            due_at = next_threshold_time(compiled_bucket, traits, now)
+        assert has_changed is (now_ms == due_at) or now_ms == 0
+        if now_ms == due_at:
+            due_at = next_threshold_time(compiled_bucket, traits, now_ms)

@@ -67,9 +67,9 @@ class _CountedMessage:
     is_counted: bool = True
     is_shown: bool = False
 
-    def is_lost(self, confirm_hours: int | None, now: int) -> bool:
+    def is_lost(self, confirm_hours: int | None, hour: int) -> bool:
         """Return whether the message can no longer be reported as shown."""
-        return confirm_hours is not None and not self.is_shown and now >= self.hour + confirm_hours
+        return confirm_hours is not None and not self.is_shown and hour >= self.hour + confirm_hours
 
 
 @settings(max_examples=cases(150), deadline=None)
@@ -138,16 +138,16 @@ def _apply_outcome(message: _CountedMessage, outcome: str) -> None:
 
 
 def _expected_offers(
-    caps: list[_DrawnCap], own_messages: list[_CountedMessage], now: int
+    caps: list[_DrawnCap], own_messages: list[_CountedMessage], hour: int
 ) -> list[str]:
     for name in _OFFERS:
-        if all(_has_room(cap, name, own_messages, now) for cap in caps):
+        if all(_has_room(cap, name, own_messages, hour) for cap in caps):
             return [name]
     return []
 
 
-def _has_room(cap: _DrawnCap, name: str, own_messages: list[_CountedMessage], now: int) -> bool:
-    """Return whether a message of the offer `name` may go in hour `now` without exceeding a cap."""
+def _has_room(cap: _DrawnCap, name: str, own_messages: list[_CountedMessage], hour: int) -> bool:
+    """Return whether a message of the offer `name` may go in `hour` without exceeding a cap."""
     if not cap.covers(name):
         return True
     counted_messages = [
@@ -156,7 +156,7 @@ def _has_room(cap: _DrawnCap, name: str, own_messages: list[_CountedMessage], no
         if message.is_counted
         and cap.covers(message.offer)
         and cap.subject(message.offer) == cap.subject(name)
-        and now - cap.window_hours < message.hour <= now
+        and hour - cap.window_hours < message.hour <= hour
     ]
     return len(counted_messages) < cap.max
 

@@ -209,27 +209,31 @@ def _facts_at(now_ms: int) -> Facts:
 @settings(max_examples=cases(200), deadline=None)
 @given(_MOMENTS, _RULES)
 def test_deferral_ends_with_the_first_minute_that_is_not_quiet(
-    now: int, rule: CompiledQuietHours
+    now_ms: int, rule: CompiledQuietHours
 ) -> None:
-    if rule.begins == rule.ends or not is_quiet(rule, _facts_at(now)):
+    if rule.begins == rule.ends or not is_quiet(rule, _facts_at(now_ms)):
         return
-    end = end_of_quiet_hours(rule, _facts_at(now))
+    end = end_of_quiet_hours(rule, _facts_at(now_ms))
     assert not is_quiet(rule, _facts_at(end))
-    minutes = range(now, end, 60_000)
+    minutes = range(now_ms, end, 60_000)
     assert all(is_quiet(rule, _facts_at(time_ms)) for time_ms in minutes)
     assert is_quiet(rule, _facts_at(end - 1))
 
 
 @settings(max_examples=cases(200), deadline=None)
 @given(_MOMENTS, _RULES)
-def test_no_message_may_wait_into_the_next_quiet_minute(now: int, rule: CompiledQuietHours) -> None:
-    if rule.begins == rule.ends or is_quiet(rule, _facts_at(now)):
+def test_no_message_may_wait_into_the_next_quiet_minute(
+    now_ms: int, rule: CompiledQuietHours
+) -> None:
+    if rule.begins == rule.ends or is_quiet(rule, _facts_at(now_ms)):
         return
-    next_begin = begin_of_next_quiet_hours(_mail(), (rule,), _facts_at(now))
+    next_begin = begin_of_next_quiet_hours(_mail(), (rule,), _facts_at(now_ms))
     assert next_begin is not None
     assert is_quiet(rule, _facts_at(next_begin))
     assert not is_quiet(rule, _facts_at(next_begin - 1))
-    assert not any(is_quiet(rule, _facts_at(time_ms)) for time_ms in range(now, next_begin, 60_000))
+    assert not any(
+        is_quiet(rule, _facts_at(time_ms)) for time_ms in range(now_ms, next_begin, 60_000)
+    )
 
 
 def _mail() -> CompiledCandidate:

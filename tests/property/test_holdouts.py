@@ -1,5 +1,5 @@
-"""Holdouts are drawn once, by a fair hash; a held-out customer gets the best of the rest, and uses
-no cap."""
+"""Holdouts are drawn once, by a fair hash; a held-out customer gets the best of the other messages,
+and the message that is held out uses no cap."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -194,14 +194,14 @@ def test_slots_go_to_the_best_offers_outside_the_customers_holdouts(
     policies: dict[str, Any] = {"learning": {"ramp": 0, "explore": 0.3}} if is_learning else {}
     policies["caps"] = [{"cap": "two", "per": "all", "max": 2, "window": "1d"}] if is_capped else []
     campaign_shares, holdouts, covered_treatments = _holdouts_of(offers, shares)
-    ask = {"hero": limit, "banner": 1}
+    limits = {"hero": limit, "banner": 1}
     no_shares = (0.0, 0.0, 0.0)
     life = Life(_make_rules(offers, campaign_shares, policies | {"holdouts": holdouts}))
     rest_life = Life(_make_rules(offers, no_shares, policies, covered_treatments))
     decision, rest_decision = (
-        customer.interact("Go", 1, ask=ask) for customer in (life, rest_life)
+        customer.interact("Go", 1, ask=limits) for customer in (life, rest_life)
     )
-    free_decision = Life(_make_rules(offers, no_shares, policies)).interact("Go", 1, ask=ask)
+    free_decision = Life(_make_rules(offers, no_shares, policies)).interact("Go", 1, ask=limits)
     assert [(action.treatment, action.action_id) for action in life.actions()] == [
         (action.treatment, action.action_id) for action in rest_life.actions()
     ]

@@ -99,18 +99,18 @@ def _shards(stream: Iterable[tuple[str, Interaction]]) -> tuple[Shard, ...]:
     return tuple(shards[name] for name in sorted(shards))
 
 
-def _metrics(shards: Sequence[Shard], now: int) -> dict[str, FactValue]:
+def _metrics(shards: Sequence[Shard], now_ms: int) -> dict[str, FactValue]:
     names = {trait.name for trait in _WORLD.config.traits}
-    values = traits(shards, now, _WORLD.config)
+    values = traits(shards, now_ms, _WORLD.config)
     return {name: value for name, value in values.items() if name in names}
 
 
-def _expected_metrics(stream: Iterable[Interaction], now: int) -> dict[str, FactValue]:
+def _expected_metrics(stream: Iterable[Interaction], now_ms: int) -> dict[str, FactValue]:
     expected: dict[str, FactValue] = {}
     orders = sorted((record for record in stream if record.name == "Order"), key=_order_key)
     for name, window in _WINDOWS.items():
         orders_in_window = [
-            order for order in orders if window is None or order.occurred_at > now - window
+            order for order in orders if window is None or order.occurred_at > now_ms - window
         ]
         for rule in _RULES:
             value = _expected_metric(rule, orders_in_window, window is not None)
@@ -191,31 +191,31 @@ def test_metrics_change_by_time_only_at_the_named_moments(
 ) -> None:
     # Metrics change only when they are due, and are still right a long time later.
     shards = _shards(("a", record) for record in stream)
-    now = stream[-1].received_at
-    metrics_before = _metrics(shards, now)
-    end_ms = now + sum(waits)
-    while (due_at := _next_due_at(shards, now)) is not None and due_at <= end_ms:
-        assert due_at > now
+    now_ms = stream[-1].received_at
+    metrics_before = _metrics(shards, now_ms)
+    end_ms = now_ms + sum(waits)
+    while (due_at := _next_due_at(shards, now_ms)) is not None and due_at <= end_ms:
+        assert due_at > now_ms
         assert _are_equal(_metrics(shards, due_at - 1), metrics_before)
-        now, metrics_before = due_at, _metrics(shards, due_at)
-        assert _are_equal(metrics_before, _expected_metrics(stream, now))
+        now_ms, metrics_before = due_at, _metrics(shards, due_at)
+        assert _are_equal(metrics_before, _expected_metrics(stream, now_ms))
     assert _are_equal(_metrics(shards, end_ms), metrics_before)
 
 
-def _next_due_at(shards: list[Shard], now: int) -> int | None:
-    return next_due(shards, traits(shards, now, _WORLD.config), now, _WORLD.config)
+def _next_due_at(shards: list[Shard], now_ms: int) -> int | None:
+    return next_due(shards, traits(shards, now_ms, _WORLD.config), now_ms, _WORLD.config)
 
 
 @given(streams(40), st.randoms(use_true_random=False))
 def test_late_and_out_of_order_interactions_give_the_same_profile(
     stream: list[Interaction], shuffler: random.Random
 ) -> None:
-    now = stream[-1].received_at + 50
+    now_ms = stream[-1].received_at + 50
     shuffled_stream = list(stream)
     shuffler.shuffle(shuffled_stream)
-    ordered_metrics = _metrics(_shards(("a", record) for record in stream), now)
+    ordered_metrics = _metrics(_shards(("a", record) for record in stream), now_ms)
     assert (
-        _metrics(_shards(("a", interaction) for interaction in shuffled_stream), now)
+        _metrics(_shards(("a", interaction) for interaction in shuffled_stream), now_ms)
         == ordered_metrics
     )
 
@@ -235,8 +235,8 @@ def test_parts_of_a_shard_merge_in_any_order(
         if half
     ]
     backward_merge = reduce(lambda a, b: merge(a, b, config), halves)
-    for now in range(forward_merge.clock, forward_merge.clock + 6_100, 301):
-        assert _metrics([backward_merge], now) == _metrics([forward_merge], now)
+    for now_ms in range(forward_merge.clock, forward_merge.clock + 6_100, 301):
+        assert _metrics([backward_merge], now_ms) == _metrics([forward_merge], now_ms)
 
 
 @settings(max_examples=20)
@@ -248,9 +248,9 @@ def test_crowded_windows_are_right_to_a_pane(count: int, shuffler: random.Random
         _interaction(f"e{n}", "Order", time_ms, _END_MS, 2) for n, time_ms in enumerate(times)
     ]
     shards = _shards((shuffler.choice("abc"), record) for record in stream)
-    for now in range(_END_MS, _END_MS + 6_200, 101):
-        actual_metrics = _metrics(shards, now)
-        lower_bounds = _expected_metrics(stream, now)
-        upper_bounds = _expected_metrics(stream, now - pane_ms)
+    for now_ms in range(_END_MS, _END_MS + 6_200, 101):
+        actual_metrics = _metrics(shards, now_ms)
+        lower_bounds = _expected_metrics(stream, now_ms)
+        upper_bounds = _expected_metrics(stream, now_ms - pane_ms)
         for name in ("count_long", "sum_long"):
             assert lower_bounds[name] <= actual_metrics[name] <= upper_bounds[name]  # type: ignore[operator]
