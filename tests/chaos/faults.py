@@ -268,7 +268,7 @@ def send_copies_a_day_late_over_kills(stack: ChaosStack, random: Random) -> None
         _kill_a_worker(stack, random)
 
 
-def send_to_wrong_partitions(stack: ChaosStack, random: Random) -> None:
+def send_to_random_partitions(stack: ChaosStack, random: Random) -> None:
     """Write interactions to random partitions as an upstream app would; kill workers halfway."""
     producer, encode = _producer(stack), open_codec(stack.settings).encode
     start_ms = now_ms()
@@ -317,7 +317,7 @@ FAULTS: tuple[Fault, ...] = (
     send_poison,
     send_copies_a_day_late,
     send_copies_a_day_late_over_kills,
-    send_to_wrong_partitions,
+    send_to_random_partitions,
 )
 
 

@@ -1,9 +1,9 @@
 """Expected result, computed by one thread from the topics.
 
-`people` and `expected_messages` use none of Kairos's code: they group interactions by the
-identifiers that occur together, and count. `replay` runs a stage's pure step over the stage's
-input, record by record, without copies. A comparison with `replay` does not check the step, but the
-agents around it: partitions, kills, redelivery, rows and changelogs.
+`people` and `expected_messages` use none of Kairos's code but its record types: they group
+interactions by the identifiers that occur together, and count. `replay` runs a stage's pure step
+over the stage's input, record by record, without copies. A comparison with `replay` does not check
+the step, but the agents around it: partitions, kills, redelivery, rows and changelogs.
 """
 
 from collections.abc import Iterable, Iterator

@@ -2,7 +2,7 @@
 and the message that is held out uses no cap."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -117,22 +117,44 @@ def test_campaign_has_its_own_holdout() -> None:
 
 
 _SLOTS = (("web", "hero"), ("web", "banner"), ("email", None), ("call", None))
+
+
+class _DrawnOffer(NamedTuple):
+    """Offer with its campaign's number, and its slots: channel and placement of each."""
+
+    campaign_number: int
+    value: int
+    slots: list[tuple[str, str | None]]
+
+
+class _HoldoutShares(NamedTuple):
+    """Shares of customers that are held out of each of three campaigns, of e-mails, and of all
+    messages."""
+
+    campaigns: tuple[float, float, float]
+    email: float
+    everything: float
+
+
 _offers = st.lists(
-    st.tuples(
-        st.integers(0, 2),  # campaign
-        st.integers(-1, 12),  # value
+    st.builds(
+        _DrawnOffer,
+        st.integers(0, 2),
+        st.integers(-1, 12),
         st.lists(st.sampled_from(_SLOTS), min_size=1, max_size=3, unique=True),
     ),
     min_size=1,
     max_size=6,
 )
 _held_share = st.sampled_from([0.0, 0.0, 0.999_999])
-_holdouts = st.tuples(st.tuples(_held_share, _held_share, _held_share), _held_share, _held_share)
+_holdouts = st.builds(
+    _HoldoutShares, st.tuples(_held_share, _held_share, _held_share), _held_share, _held_share
+)
 _GOAL = {"when": {"name": "Bought"}, "window": "7d"}
 
 
 def _make_rules(
-    offers: list[tuple[int, int, list[tuple[str, str | None]]]],
+    offers: list[_DrawnOffer],
     shares: tuple[float, float, float],
     policies: Mapping[str, Any],
     omitted_names: frozenset[str] = frozenset(),
@@ -157,34 +179,31 @@ def _make_rules(
 
 
 def _holdouts_of(
-    offers: list[tuple[int, int, list[tuple[str, str | None]]]],
-    shares: tuple[tuple[float, float, float], float, float],
-) -> tuple[tuple[float, float, float], list[dict[str, Any]], frozenset[str]]:
-    """Return the shares of campaigns, the holdouts of policies, and the treatments that are held
-    out by any of them."""
-    campaign_shares, email_share, all_share = shares
+    offers: list[_DrawnOffer],
+    shares: _HoldoutShares,
+) -> tuple[list[dict[str, Any]], frozenset[str]]:
+    """Return the holdouts of policies, and the treatments that these or the campaigns' holdouts
+    hold out."""
     holdouts: list[dict[str, Any]] = [
-        {"holdout": "mail", "share": email_share, "for": {"channel": "email"}},
-        {"holdout": "all", "share": all_share},
+        {"holdout": "mail", "share": shares.email, "for": {"channel": "email"}},
+        {"holdout": "all", "share": shares.everything},
     ]
     covered_treatments = frozenset(
         f"t{index}-{placement or channel}"
         for index, (campaign_number, _, slots) in enumerate(offers)
         for channel, placement in slots
-        if campaign_shares[campaign_number] or (email_share and channel == "email") or all_share
+        if shares.campaigns[campaign_number]
+        or (shares.email and channel == "email")
+        or shares.everything
     )
-    return (
-        campaign_shares,
-        [holdout for holdout in holdouts if holdout["share"]],
-        covered_treatments,
-    )
+    return [holdout for holdout in holdouts if holdout["share"]], covered_treatments
 
 
 @settings(max_examples=cases(80), deadline=None)
 @given(_offers, _holdouts, st.integers(1, 3), st.booleans(), st.booleans())
 def test_slots_go_to_the_best_offers_outside_the_customers_holdouts(
-    offers: list[tuple[int, int, list[tuple[str, str | None]]]],
-    shares: tuple[tuple[float, float, float], float, float],
+    offers: list[_DrawnOffer],
+    shares: _HoldoutShares,
     limit: int,
     is_capped: bool,
     is_learning: bool,
@@ -193,10 +212,10 @@ def test_slots_go_to_the_best_offers_outside_the_customers_holdouts(
     winners with choices by rules without holdouts."""
     policies: dict[str, Any] = {"learning": {"ramp": 0, "explore": 0.3}} if is_learning else {}
     policies["caps"] = [{"cap": "two", "per": "all", "max": 2, "window": "1d"}] if is_capped else []
-    campaign_shares, holdouts, covered_treatments = _holdouts_of(offers, shares)
+    holdouts, covered_treatments = _holdouts_of(offers, shares)
     limits = {"hero": limit, "banner": 1}
     no_shares = (0.0, 0.0, 0.0)
-    life = Life(_make_rules(offers, campaign_shares, policies | {"holdouts": holdouts}))
+    life = Life(_make_rules(offers, shares.campaigns, policies | {"holdouts": holdouts}))
     rest_life = Life(_make_rules(offers, no_shares, policies, covered_treatments))
     decision, rest_decision = (
         customer.interact("Go", 1, ask=limits) for customer in (life, rest_life)

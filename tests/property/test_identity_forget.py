@@ -8,6 +8,7 @@ parent belongs at the request.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 from hypothesis import assume, example, given, settings
@@ -169,8 +170,15 @@ class _FlowView:
         return next((claim.parent for claim in place.claims), next(iter(row.parents), None))
 
 
+class _ForgottenStream(NamedTuple):
+    """Records before and after a request to forget."""
+
+    records_before: list[Record]
+    records_after: list[Record]
+
+
 @st.composite
-def _streams(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
+def _streams(draw: st.DrawFn) -> _ForgottenStream:
     """Draw interactions before and after a request to forget; nothing is unlinked before the
     request."""
     records_before = draw(streams(maximum=12, with_unlinks=False))
@@ -184,18 +192,26 @@ def _streams(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
         customer = Identifier("customer_id", "C")
         weaker_names = (name for name in event.identifiers if name.namespace != "customer_id")
         records_after.append(replace(event, kind="track", identifiers=(customer, *weaker_names)))
-    return records_before, records_after
+    return _ForgottenStream(records_before, records_after)
 
 
 @settings(max_examples=cases(300), deadline=None)
-@example((_PARTS_OF_OTHERS, [interaction_at(9, "customer_id:A", "card:1")]), "email:x")
-@example((_PART_OF_A_SHARED_CARD, [interaction_at(9, "customer_id:C", "card:1")]), "email:x")
-@example((_PART_THAT_LEFT_WITH_A_CARD, [interaction_at(9, "customer_id:A", "card:1")]), "email:x")
+@example(
+    _ForgottenStream(_PARTS_OF_OTHERS, [interaction_at(9, "customer_id:A", "card:1")]), "email:x"
+)
+@example(
+    _ForgottenStream(_PART_OF_A_SHARED_CARD, [interaction_at(9, "customer_id:C", "card:1")]),
+    "email:x",
+)
+@example(
+    _ForgottenStream(_PART_THAT_LEFT_WITH_A_CARD, [interaction_at(9, "customer_id:A", "card:1")]),
+    "email:x",
+)
 @given(_streams(), st.sampled_from(_FORGETTABLE))
 def test_forgetting_leaves_other_profiles_complete(
-    lives: tuple[list[Record], list[Record]], identifier: str
+    stream: _ForgottenStream, identifier: str
 ) -> None:
-    records_before, records_after = lives
+    records_before, records_after = stream
     view = _FlowView(records_before)
     names = _names_of_person(records_before, identifier)
     assume(not _has_forgotten_link_of_others(records_before, view, names))

@@ -3,7 +3,7 @@ are ranked, with the same candidates and propensities where they are drawn."""
 
 from copy import copy
 from dataclasses import replace as with_fields
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,10 +22,21 @@ from tests.support.deciding import ADA, campaign, hero, offer, world
 _GOAL: Final = {"when": {"name": "Bought"}, "window": "7d"}
 _SLOTS: Final = (("web", "hero"), ("web", "banner"), ("email", None))
 _SHARES: Final = st.sampled_from([0.0, 0.0, 0.5])
+
+
+class _PreviewOffer(NamedTuple):
+    """Offer with its campaign's number, and its slots: channel and placement of each."""
+
+    campaign_number: int
+    value: int
+    slots: list[tuple[str, str | None]]
+
+
 _offers = st.lists(
-    st.tuples(
-        st.integers(0, 2),  # campaign
-        st.integers(-1, 9),  # value
+    st.builds(
+        _PreviewOffer,
+        st.integers(0, 2),
+        st.integers(-1, 9),
         st.lists(st.sampled_from(_SLOTS), min_size=1, max_size=2, unique=True),
     ),
     min_size=1,
@@ -42,9 +53,7 @@ _parts = st.fixed_dictionaries(
 )
 
 
-def _rules(
-    offers: list[tuple[int, int, list[tuple[str, str | None]]]], parts: dict[str, Any]
-) -> Rules:
+def _rules(offers: list[_PreviewOffer], parts: dict[str, Any]) -> Rules:
     *own_shares, all_share = parts["holdouts"]
     never_event = {"name": "Never"}
     campaigns = [campaign("idle", offer("idle", 1), trigger=never_event, goal=_GOAL)]
@@ -125,7 +134,7 @@ def _decide(flow: Flow, interaction: Interaction) -> Decision:
 @settings(max_examples=cases(60), deadline=None)
 @given(_offers, _parts, st.integers(0, 2))
 def test_preview_equals_the_decision_that_follows(
-    offers: list[tuple[int, int, list[tuple[str, str | None]]]],
+    offers: list[_PreviewOffer],
     parts: dict[str, Any],
     earlier_count: int,
 ) -> None:
