@@ -48,7 +48,7 @@ def kills(
 
 
 @contextmanager
-def silences(stack: Stack, names: Sequence[str], random: Random) -> Iterator[None]:
+def short_stops(stack: Stack, names: Sequence[str], random: Random) -> Iterator[None]:
     """Stop one of the processes for up to 1.5 s, repeatedly during the block."""
     end_event = threading.Event()
 

@@ -24,7 +24,7 @@ from pipeline.model.interaction import Interaction
 from pipeline.model.stages import Segmented
 from pipeline.stack.control import StackError
 from tests.chaos.bad_servers import PROVIDER_SECRET, BadServers
-from tests.chaos.killing import SEED, kills, silences
+from tests.chaos.killing import SEED, kills, short_stops
 from tests.support.stack import Stack, eventually, running_stack
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
@@ -128,7 +128,7 @@ def test_no_message_is_lost_or_reaches_a_customer_twice(
     start_s = time.monotonic()
     with (
         kills(world.stack, names, (0.3, 3.0), random) as kill_counts,
-        silences(world.stack, names, Random(f"{SEED}/silences")),
+        short_stops(world.stack, names, Random(f"{SEED}/short_stops")),
     ):
         for customer in range(CUSTOMERS):
             _send(world, customer)

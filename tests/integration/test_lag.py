@@ -24,9 +24,7 @@ _LAG_LINE = f"{{{_RECORDS - _COMMITTED_OFFSET}}}\n"
 _GROUPS = [f"group-{number}" for number in range(20)]
 _READER_PROGRAM = """
 import sys
-from collections.abc import Callable
 from confluent_kafka import KafkaException
-from pipeline.adapters.kafka import Property
 from pipeline.adapters.lag import ConsumerGroup, LagReader
 
 groups = [ConsumerGroup(name, ("there",)) for name in sys.argv[2:]]

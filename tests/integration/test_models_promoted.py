@@ -66,7 +66,9 @@ def test_promoted_model_decides_until_it_is_rolled_back(
 
     assert stack.ask("models", "promote", "hero") == {"name": "hero", "version": 1}
     try:
-        explanation = eventually(lambda: hero if "model" in (hero := _ask_hero(stack)) else None)
+        explanation = eventually(
+            lambda: answer if "model" in (answer := _ask_hero(stack)) else None
+        )
         assert explanation["model"] == "hero@1"
         assert explanation["same"] is True
         assert _chosen_treatment(explanation) == "again-hero"
@@ -80,7 +82,7 @@ def test_promoted_model_decides_until_it_is_rolled_back(
     finally:
         assert stack.ask("models", "rollback", "hero") == {"name": "hero", "version": None}
     last_explanation = eventually(
-        lambda: hero if "model" not in (hero := _ask_hero(stack)) else None
+        lambda: answer if "model" not in (answer := _ask_hero(stack)) else None
     )
     assert _chosen_treatment(last_explanation) == "hello-hero"
     assert stack.ask("explain", explanation["decision_id"], "--rerun")["same"] is True
