@@ -112,11 +112,11 @@ def _play(settings: Settings, options: Options) -> Result:
         def show(progress: PlayProgress) -> None:
             text = (
                 f"log of {progress.day}"
-                if progress.event_count < progress.total_events
+                if progress.event_count < progress.total_count
                 else f"live, {RATE}/s"
             )
             bar.update(
-                task, description=text, completed=progress.event_count, total=progress.total_events
+                task, description=text, completed=progress.event_count, total=progress.total_count
             )
             for line in progress.lines:
                 _print_progress(line)

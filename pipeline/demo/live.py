@@ -35,12 +35,12 @@ class Percentiles:
         if not values:
             return None
         sorted_values = sorted(values)
-        last = len(sorted_values) - 1
+        last_index = len(sorted_values) - 1
         return cls(
             len(sorted_values),
-            sorted_values[last // 2],
-            sorted_values[round(last * 0.99)],
-            sorted_values[last],
+            sorted_values[last_index // 2],
+            sorted_values[round(last_index * 0.99)],
+            sorted_values[last_index],
         )
 
 

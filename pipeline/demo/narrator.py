@@ -25,11 +25,11 @@ class PlayedRound:
 
 
 class Narrator:
-    """Narrator of rounds, with sums over them; `total_events`: number of events to play."""
+    """Narrator of rounds, with sums over them; `total_count`: number of events to play."""
 
-    def __init__(self, total_events: int) -> None:
+    def __init__(self, total_count: int) -> None:
         self.event_count = 0
-        self.total_events = total_events
+        self.total_count = total_count
         self._messages = {True: 0, False: 0}
         self._answer_ms: list[float] = []
         self._last_figures_s = 0.0
@@ -40,9 +40,9 @@ class Narrator:
         self.event_count += played_round.event_count
         self._answer_ms.extend(played_round.answer_ms)
         for message in played_round.messages:
-            self._messages[message.outbound] += 1
-            if self._messages[message.outbound] == 1:
-                channel = _CHANNEL[message.outbound]
+            self._messages[message.is_outbound] += 1
+            if self._messages[message.is_outbound] == 1:
+                channel = _CHANNEL[message.is_outbound]
                 yield f"first {channel} message after {elapsed_s:.1f} s: {message.offer}"
         if elapsed_s - self._last_figures_s >= _INTERVAL_S:
             self._last_figures_s = elapsed_s

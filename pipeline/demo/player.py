@@ -108,7 +108,7 @@ class Player:
 
 def _delivered_mail(action: Action) -> DeliveredMessage:
     return DeliveredMessage(
-        action.action_id, action.token, action.offer, outbound=True, at=action.created_at
+        action.action_id, action.token, action.offer, is_outbound=True, at=action.created_at
     )
 
 

@@ -12,14 +12,14 @@ _MINUTE_MS = 60 * _SECOND_MS
 class DeliveredMessage:
     """Message that reached a customer.
 
-    `outbound`: not an answer to a placement. `at`: time of its decision (epoch ms, in the time of
-    the log).
+    `is_outbound`: the message answers no placement. `at`: time of its decision (epoch ms, in the
+    time of the log).
     """
 
     action_id: str
     token: str
     offer: str
-    outbound: bool
+    is_outbound: bool
     at: int
 
 
@@ -53,7 +53,7 @@ _OUTBOUND = Habit(view=0.45, click=0.25, dismissal=0.02, conversion=0.30, delay_
 
 def reactions(message: DeliveredMessage, seed: int) -> Iterator[Reaction]:
     """Yield the customer's reactions; the same seed gives the same ones."""
-    habit = _OUTBOUND if message.outbound else _ON_SITE
+    habit = _OUTBOUND if message.is_outbound else _ON_SITE
     seen_at = message.at + habit.delay_ms
 
     def happens(event: str, probability: float) -> bool:

@@ -38,12 +38,12 @@ _PORT_COUNT = 100
 
 @dataclass(frozen=True, slots=True)
 class PlayProgress:
-    """Progress of the play: `event_count` of `total_events` events were sent, up to `day`; `lines`:
+    """Progress of the play: `event_count` of `total_count` events were sent, up to `day`; `lines`:
     text to show now."""
 
     day: str
     event_count: int
-    total_events: int
+    total_count: int
     lines: tuple[str, ...]
 
 
@@ -174,15 +174,15 @@ def _limit_time(days: Iterable[script.Day], play_s: float | None) -> Iterator[sc
 
 
 def _narrator_of(
-    total_events: int, progress: Callable[[PlayProgress], None]
+    total_count: int, progress: Callable[[PlayProgress], None]
 ) -> Callable[[PlayedRound], None]:
     """Return a function that narrates a round to `progress`."""
-    narrator, started_s = Narrator(total_events), time.monotonic()
+    narrator, started_s = Narrator(total_count), time.monotonic()
 
     def show(update: PlayedRound) -> None:
         lines = tuple(narrator.narrate(update, time.monotonic() - started_s))
         progress(
-            PlayProgress(update.day.isoformat(), narrator.event_count, narrator.total_events, lines)
+            PlayProgress(update.day.isoformat(), narrator.event_count, narrator.total_count, lines)
         )
 
     return show
@@ -192,5 +192,5 @@ def _free_port() -> int:
     for port in range(_MAILBOX_PORT, _MAILBOX_PORT + _PORT_COUNT):
         if is_free(port):
             return port
-    last = _MAILBOX_PORT + _PORT_COUNT - 1
-    raise OSError(f"the demo's mailbox needs a free port from {_MAILBOX_PORT} to {last}")
+    last_port = _MAILBOX_PORT + _PORT_COUNT - 1
+    raise OSError(f"the demo's mailbox needs a free port from {_MAILBOX_PORT} to {last_port}")

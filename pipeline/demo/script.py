@@ -137,12 +137,16 @@ def _split_at_links(lines: Iterable[_ScriptLine]) -> list[tuple[_ScriptLine, ...
 
 def _visit(lines: Iterable[_ScriptLine]) -> Visit:
     steps: list[Step] = []
-    for placement, run in groupby(lines, key=lambda line: _PLACEMENTS.get(line.event.name)):
+    for placement, placement_lines in groupby(
+        lines, key=lambda line: _PLACEMENTS.get(line.event.name)
+    ):
         if placement is None:
-            batch = tuple(run)
+            batch = tuple(placement_lines)
             steps.append(Step(tuple(map(_message, batch)), batch[-1].event.at))
         else:
-            steps.extend(Step((_message(line),), line.event.at, placement) for line in run)
+            steps.extend(
+                Step((_message(line),), line.event.at, placement) for line in placement_lines
+            )
     return tuple(steps)
 
 

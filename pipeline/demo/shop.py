@@ -69,6 +69,6 @@ class Shop:
         if action is None:
             return ()
         message = DeliveredMessage(
-            action["action_id"], action["token"], action["offer"], outbound=False, at=step.at
+            action["action_id"], action["token"], action["offer"], is_outbound=False, at=step.at
         )
         return (message,)

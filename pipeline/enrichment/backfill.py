@@ -53,7 +53,10 @@ def fill(shard: Shard, history: ShardHistory) -> Shard:
     """Return the shard with the log's totals of earlier interactions."""
     cells = {key: _complete_if_older(shard, backfill) for key, backfill in history.begun.items()}
     sequences = shard.sequences
-    marks = {name: union(sequences.get(name, ()), new) for name, new in history.sequences.items()}
+    marks = {
+        name: union(sequences.get(name, ()), new_marks)
+        for name, new_marks in history.sequences.items()
+    }
     return replace(
         shard, begun=merge_backfills(shard.begun, cells), sequences={**sequences, **marks}
     )

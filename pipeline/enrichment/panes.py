@@ -53,13 +53,13 @@ def _add(
     end = at // pane_ms * pane_ms + pane_ms - 1
     is_whole = is_whole or end in panes.pane_ends
     panes = _put(panes, end if is_whole else at, cell, combine)
-    first, stop = bisect_left(panes.ats, end - pane_ms + 1), bisect_right(panes.ats, end)
-    if not is_whole and stop - first <= _MAX_CELLS:
+    first_index, end_index = bisect_left(panes.ats, end - pane_ms + 1), bisect_right(panes.ats, end)
+    if not is_whole and end_index - first_index <= _MAX_CELLS:
         return panes
     ats, cells, whole_ends = panes.ats, panes.cells, panes.pane_ends
     return Panes(
-        (*ats[:first], end, *ats[stop:]),
-        (*cells[:first], reduce(combine, cells[first:stop]), *cells[stop:]),
+        (*ats[:first_index], end, *ats[end_index:]),
+        (*cells[:first_index], reduce(combine, cells[first_index:end_index]), *cells[end_index:]),
         whole_ends if end in whole_ends else tuple(sorted((*whole_ends, end))),
     )
 

@@ -57,7 +57,8 @@ def count(sample: Sample, floor: int) -> tuple[int, bool]:
     if level == 0:
         return sum(at > floor for at in sample.ats.values()), True
     sampled_count = sum(
-        at > floor and _leading_zeros(value_hash) >= level for value_hash, at in sample.ats.items()
+        at > floor and _leading_zero_count(value_hash) >= level
+        for value_hash, at in sample.ats.items()
     )
     return sampled_count << level, False
 
@@ -66,13 +67,13 @@ def next_departure(sample: Sample, floor: int) -> int | None:
     """Return the first moment after `floor` at which a value or a level leaves the sample; None:
     there is none."""
     moments = (*sample.ats.values(), *(until for until, _ in sample.levels))
-    first = min(moments, default=None)
-    if first is None or first > floor:
-        return first
+    first_moment = min(moments, default=None)
+    if first_moment is None or first_moment > floor:
+        return first_moment
     return min((at for at in moments if at > floor), default=None)
 
 
-def _leading_zeros(value_hash: int) -> int:
+def _leading_zero_count(value_hash: int) -> int:
     return _BITS - value_hash.bit_length()
 
 
@@ -81,7 +82,7 @@ def _retained_hashes(ats: Mapping[int, int], levels: _Levels) -> dict[int, int]:
     return {
         value_hash: at
         for value_hash, at in ats.items()
-        if _leading_zeros(value_hash) >= _level_at(levels, at)
+        if _leading_zero_count(value_hash) >= _level_at(levels, at)
     }
 
 
@@ -97,7 +98,9 @@ def _thin(ats: dict[int, int], levels: _Levels, clock: int) -> Sample:
     while len(ats) > MAX_HASHES:
         level += 1
         ats = {
-            value_hash: at for value_hash, at in ats.items() if _leading_zeros(value_hash) >= level
+            value_hash: at
+            for value_hash, at in ats.items()
+            if _leading_zero_count(value_hash) >= level
         }
     return Sample(ats, (*(pair for pair in levels if pair[1] > level), (clock, level)))
 

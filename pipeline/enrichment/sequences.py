@@ -27,12 +27,12 @@ that conditions ask for, and again for the time in which late interactions may a
 
 
 class Mark(Struct, frozen=True, array_like=True, order=True):
-    """Interaction at `at` (ms) that fits a part: bit i of `fits` for step i, the bit
+    """Interaction at `at` (ms) that fits a part: bit i of `part_bits` for step i, the bit
     after the last step for the exclusion."""
 
     at: int
     event_id: str
-    fits: int
+    part_bits: int
 
 
 def mark(sequence: CompiledSequence, facts: Facts) -> Mark | None:
@@ -42,8 +42,8 @@ def mark(sequence: CompiledSequence, facts: Facts) -> Mark | None:
         return None
     if sequence.names is not None and interaction.name not in sequence.names:
         return None
-    fits = sum(1 << bit for bit, test in enumerate(sequence.parts) if test(facts))
-    return Mark(interaction.occurred_at, interaction.event_id, fits) if fits else None
+    part_bits = sum(1 << bit for bit, test in enumerate(sequence.parts) if test(facts))
+    return Mark(interaction.occurred_at, interaction.event_id, part_bits) if part_bits else None
 
 
 def union(*mark_sets: Iterable[Mark]) -> tuple[Mark, ...]:
@@ -80,12 +80,12 @@ def _chains(marks: Iterable[Mark], sequence: CompiledSequence) -> list[_Chain]:
     chains: list[_Chain] = [()] * last
     complete_chain: _Chain = ()
     for entry in marks:
-        if entry.fits >> sequence.step_count:
+        if entry.part_bits >> sequence.step_count:
             chains = [()] * last
         for step in range(last, 0, -1):
             prefix = chains[step - 1]
             if (
-                not (prefix and entry.fits >> step & 1)
+                not (prefix and entry.part_bits >> step & 1)
                 or entry.at - prefix[0].at > sequence.within_ms
             ):
                 continue
@@ -93,7 +93,7 @@ def _chains(marks: Iterable[Mark], sequence: CompiledSequence) -> list[_Chain]:
                 complete_chain = (*prefix, entry)
             elif not chains[step] or chains[step][0] != prefix[0]:
                 chains[step] = (*prefix, entry)
-        if entry.fits & 1:
+        if entry.part_bits & 1:
             chains[0] = (entry,)
     return [*chains, complete_chain]
 
@@ -117,7 +117,7 @@ def _needed_marks(marks: Sequence[Mark], sequence: CompiledSequence) -> tuple[Ma
     selection: list[Mark] = []
     breaking_mark: Mark | None = None
     for entry in marks:
-        is_breaking = entry.fits >> sequence.step_count
+        is_breaking = entry.part_bits >> sequence.step_count
         if entry in anchors:
             if breaking_mark is not None and not is_breaking:
                 selection.append(breaking_mark)
@@ -130,4 +130,4 @@ def _needed_marks(marks: Sequence[Mark], sequence: CompiledSequence) -> tuple[Ma
 
 def _latest_per_pane(marks: Iterable[Mark], span_ms: int) -> Iterable[Mark]:
     pane_ms = max(span_ms // PANE_COUNT, 1)
-    return {(entry.at // pane_ms, entry.fits): entry for entry in marks}.values()
+    return {(entry.at // pane_ms, entry.part_bits): entry for entry in marks}.values()

@@ -39,20 +39,20 @@ async def read(request: Request, limit: int) -> bytes | Refusal:
 
 def gunzip(body: bytes, limit: int) -> bytes | Refusal:
     """Unpack every member, up to `limit` bytes in total."""
-    plain = bytearray()
+    content = bytearray()
     for _ in range(_MAX_MEMBERS):
         unpacker = zlib.decompressobj(_GZIP_WINDOW)
         try:
-            plain += unpacker.decompress(body, limit + 1 - len(plain))
+            content += unpacker.decompress(body, limit + 1 - len(content))
         except zlib.error as error:
             return refuse("invalid_gzip", "Content-Encoding", f"the body is not gzip: {error}")
-        if len(plain) > limit:
+        if len(content) > limit:
             return _too_large(limit)
         if not unpacker.eof:
             return refuse("invalid_gzip", "Content-Encoding", "the gzip body ends too early")
         body = unpacker.unused_data
         if not body:
-            return bytes(plain)
+            return bytes(content)
     message = f"a gzip body may have {_MAX_MEMBERS} members"
     return Refusal(413, "too_many_members", message, "Content-Encoding")
 

@@ -136,7 +136,7 @@ async def write_and_answer(
         RejectedItem(index, refusal.code, refusal.field, refusal.message)
         for index, _, refusal in refusals
     )
-    return _answer(rejections, success=bool(interactions))
+    return _answer(rejections, is_success=bool(interactions))
 
 
 def _convert(
@@ -154,9 +154,9 @@ def _dead_letter(refusal: Refusal, raw: bytes) -> DeadLetterRecord:
     return dead_letter("gateway", FailedInput(topics.INTERACTIONS, now_ms(), raw), fault)
 
 
-def _answer(rejections: tuple[RejectedItem, ...], *, success: bool) -> Response:
-    if success:
+def _answer(rejections: tuple[RejectedItem, ...], *, is_success: bool) -> Response:
+    if is_success:
         return json_response(IntakeAnswer(True, rejections))
-    first = rejections[0]
-    error = {"code": first.code, "message": first.message, "field": first.field}
+    rejection = rejections[0]
+    error = {"code": rejection.code, "message": rejection.message, "field": rejection.field}
     return json_response(IntakeAnswer(False, rejections, error), 400)

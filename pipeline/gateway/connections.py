@@ -73,7 +73,7 @@ class ConnectionLimits:
         return (self.idle_s, self.header_s, self.body_s, self.answer_s)[phase]
 
 
-def connections_within_descriptors(limit: int) -> int:
+def max_connections_within_descriptors(limit: int) -> int:
     """Return `limit`, or less where this process has too few file descriptors.
 
     Half of the free descriptors are left for connections that arrive before others are evicted.
@@ -98,7 +98,7 @@ class Guard:
     def __init__(self, limits: ConnectionLimits, metrics: Metrics) -> None:
         self.limits = limits
         self._metrics = metrics
-        self._open: set[GuardedProtocol] = set()
+        self._open_connections: set[GuardedProtocol] = set()
         self._addresses: Counter[str] = Counter()
 
     def protocol(
@@ -115,7 +115,9 @@ class Guard:
         """Close connections whose phase takes too long, until cancelled."""
         while True:
             await asyncio.sleep(_WATCH_INTERVAL_S)
-            for connection in [connection for connection in self._open if connection.is_overdue]:
+            for connection in [
+                connection for connection in self._open_connections if connection.is_overdue
+            ]:
                 self._metrics.count_closed_connection(f"{connection.phase.name.lower()}-timeout")
                 connection.time_out()
 
@@ -124,29 +126,31 @@ class Guard:
         address = connection.address
         if self._addresses[address] >= self.limits.max_per_address:
             has_room = self._evict(address)
-        elif len(self._open) >= self.limits.max_connections:
+        elif len(self._open_connections) >= self.limits.max_connections:
             has_room = self._evict(None)
         else:
             has_room = True
         if has_room:
-            self._open.add(connection)
+            self._open_connections.add(connection)
             self._addresses[address] += 1
-            self._metrics.set_connections(len(self._open))
+            self._metrics.set_connections(len(self._open_connections))
         return has_room
 
     def forget(self, connection: "GuardedProtocol") -> None:
         """Forget a connection that is closed, or about to be."""
-        if connection in self._open:
-            self._open.discard(connection)
+        if connection in self._open_connections:
+            self._open_connections.discard(connection)
             self._addresses[connection.address] -= 1
             if not self._addresses[connection.address]:
                 del self._addresses[connection.address]
-            self._metrics.set_connections(len(self._open))
+            self._metrics.set_connections(len(self._open_connections))
 
     def _evict(self, address: str | None) -> bool:
         """Evict a connection, among those of `address` where given; return False if none can be."""
         candidates = (
-            connection for connection in self._open if address in (None, connection.address)
+            connection
+            for connection in self._open_connections
+            if address in (None, connection.address)
         )
         idlest_connection = min(
             (connection for connection in candidates if connection.phase is not Phase.ANSWER),

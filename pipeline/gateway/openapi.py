@@ -1,6 +1,8 @@
 """`/openapi.json`: description of the HTTP API, derived from the records of requests and
 answers."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, get_args
 
 import msgspec
@@ -115,6 +117,16 @@ _POSTS: Final = {
 }
 """Summary, body and answer, as names of records, by path."""
 
+_POST_ERRORS: Final[dict[str, dict[int, str]]] = {
+    "/v1/explain": {404: "No decision of the last half hour has this id"},
+    "/v1/coupons/redeem": {
+        404: "The code was never issued",
+        409: "The code was redeemed before",
+        410: "The code is no longer valid",
+    },
+}
+"""Errors of single paths, besides those of all posts."""
+
 _SIGNED_POSTS: Final = {
     "/v1/unsubscribe": (200, "Save the page's choice; without one, stop (RFC 8058)"),
     "/v1/providers/{name}": (204, "Statuses and replies, as a provider posts and signs them"),
@@ -168,7 +180,7 @@ def _describe_posts() -> dict[str, Any]:
             for path, summary in (summaries_by_kind | short_path_summaries).items()
         },
         **{
-            path: _describe_post(summary, _refer_to(body), answer)
+            path: _describe_post(summary, _refer_to(body), answer, _POST_ERRORS.get(path, {}))
             for path, (summary, body, answer) in _POSTS.items()
         },
         "/v1/m": _describe_post("Metrics of the client, ignored", {}, "IntakeAnswer"),
@@ -209,11 +221,17 @@ def _describe_keyed_operation(
     }
 
 
-def _describe_post(summary: str, body: dict[str, Any], answer: str) -> dict[str, Any]:
+def _describe_post(
+    summary: str,
+    body: dict[str, Any],
+    answer: str,
+    own_errors: Mapping[int, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Describe a post with a write key; `own_errors`: texts by status, besides the common ones."""
+    common_errors = {status: text for status, text in _ERRORS.items() if status != 404}
     errors = {
         str(status): _json_content(text, _refer_to("Error"))
-        for status, text in _ERRORS.items()
-        if status != 404
+        for status, text in sorted({**common_errors, **own_errors}.items())
     }
     return {
         "post": {

@@ -45,10 +45,12 @@ class _ProbeResult:
 class GatewayReadiness:
     """Prober that runs at most once a second, and once in five seconds while all parts work."""
 
-    def __init__(self, gateway: Gateway, pending_replies: PendingReplies, partitions: int) -> None:
+    def __init__(
+        self, gateway: Gateway, pending_replies: PendingReplies, partition_count: int
+    ) -> None:
         self._gateway = gateway
         self._pending_replies = pending_replies
-        self._keys = key_per_partition("probe", partitions)
+        self._keys = key_per_partition("probe", partition_count)
         self._lock = asyncio.Lock()
         self._latest_result = _ProbeResult(0, ReadyAnswer(False, ()))
 

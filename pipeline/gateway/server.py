@@ -23,7 +23,7 @@ from pipeline.gateway.app import create_app
 from pipeline.gateway.connections import (
     ConnectionLimits,
     Guard,
-    connections_within_descriptors,
+    max_connections_within_descriptors,
 )
 from pipeline.gateway.coupon_book import CouponDesk, CouponReader
 from pipeline.gateway.decide import DecideEndpoint
@@ -163,7 +163,7 @@ def _start_coupons(
 
 def _connection_limits(settings: Settings) -> ConnectionLimits:
     return ConnectionLimits(
-        max_connections=connections_within_descriptors(settings.gateway_connections),
+        max_connections=max_connections_within_descriptors(settings.gateway_connections),
         max_per_address=settings.gateway_connections_per_address,
         header_bytes=settings.gateway_header_bytes,
         header_s=settings.gateway_header_timeout_s,

@@ -100,14 +100,14 @@ class PartitionMismatch:
     """Existing topic whose number of partitions is not the expected one."""
 
     topic: str
-    expected: int
-    actual: int
+    expected_count: int
+    actual_count: int
 
     def __str__(self) -> str:
         return (
-            f"topic {self.topic} has {self.actual} partitions where {self.expected} are expected: "
-            "set KAIROS_PARTITIONS to the number that topics of its kind have, or use another "
-            "cluster"
+            f"topic {self.topic} has {self.actual_count} partitions where "
+            f"{self.expected_count} are expected: set KAIROS_PARTITIONS to the number that topics "
+            "of its kind have, or use another cluster"
         )
 
 
@@ -116,13 +116,14 @@ class SizeMismatch:
     """Existing topic that refuses records as large as stages may write them."""
 
     topic: str
-    expected: int
-    actual: int
+    expected_bytes: int
+    actual_bytes: int
 
     def __str__(self) -> str:
         return (
-            f"topic {self.topic} takes records of {self.actual} bytes where up to {self.expected} "
-            f"are written: set its {MAX_RECORD_SETTING} to {self.expected}"
+            f"topic {self.topic} takes records of {self.actual_bytes} bytes where up to "
+            f"{self.expected_bytes} are written: "
+            f"set its {MAX_RECORD_SETTING} to {self.expected_bytes}"
         )
 
 
@@ -135,12 +136,12 @@ class TimeMismatch:
     """
 
     topic: str
-    actual: str
+    actual_type: str
 
     def __str__(self) -> str:
         return (
-            f"topic {self.topic} has its writers' timestamps ({self.actual}) where the broker's "
-            f"are needed: set its {TIMESTAMPS} to {BROKER_TIME}"
+            f"topic {self.topic} has its writers' timestamps ({self.actual_type}) where the "
+            f"broker's are needed: set its {TIMESTAMPS} to {BROKER_TIME}"
         )
 
 

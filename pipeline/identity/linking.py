@@ -34,15 +34,15 @@ def observe(
     if former_child is None:
         if _is_full(state, child.namespace, rules):
             return ShownLink(state, "refused")
-        linked_row = _set_child(state, key, Child(evidence, evidence, follows=True))
+        linked_row = _set_child(state, key, Child(evidence, evidence, is_following=True))
         return ShownLink(linked_row, unsent_evidence=evidence)
     latest_evidence = max(former_child.seen, evidence)
-    if former_child.follows:
+    if former_child.is_following:
         return ShownLink(_set_child(state, key, replace(former_child, seen=latest_evidence)))
     if latest_evidence <= former_child.sent:
         return ShownLink(state, "outdated")
     return ShownLink(
-        _set_child(state, key, Child(latest_evidence, latest_evidence, follows=True)),
+        _set_child(state, key, Child(latest_evidence, latest_evidence, is_following=True)),
         unsent_evidence=latest_evidence,
     )
 
@@ -61,16 +61,18 @@ def release(state: IdentityState, child: str) -> LinkChange:
         return LinkChange(state)
     if former_child.seen > former_child.sent and state.counts(child, former_child.seen):
         evidence = former_child.seen
-        linked_row = _set_child(state, child, Child(evidence, evidence, follows=True))
+        linked_row = _set_child(state, child, Child(evidence, evidence, is_following=True))
         return LinkChange(linked_row, evidence)
     return LinkChange(
-        _set_child(state, child, replace(former_child, follows=False, confirmed=False))
+        _set_child(state, child, replace(former_child, is_following=False, is_confirmed=False))
     )
 
 
 def rejoin(state: IdentityState, child: str) -> IdentityState:
     """Record that `child` reports that it follows."""
-    return _set_child(state, child, replace(state.children[child], follows=True, confirmed=True))
+    return _set_child(
+        state, child, replace(state.children[child], is_following=True, is_confirmed=True)
+    )
 
 
 def unconfirmed_children(state: IdentityState) -> dict[str, int]:
@@ -78,7 +80,7 @@ def unconfirmed_children(state: IdentityState) -> dict[str, int]:
     return {
         name: child.sent.occurred_at
         for name, child in state.children.items()
-        if child.follows and not child.confirmed
+        if child.is_following and not child.is_confirmed
     }
 
 

@@ -23,15 +23,15 @@ class Child(Struct, frozen=True, array_like=True):
     """Weaker identifier seen together with this one.
 
     `seen` is the latest evidence, `sent` the latest that was sent to it. While the child follows
-    this row, newer evidence changes nothing for it and stays here; when it reports that it follows
-    another, it is sent the evidence that it has not received. `confirmed`: it reported that it
-    follows, so its profile has it.
+    this row (`is_following`), newer evidence changes nothing for it and stays here; when the child
+    reports that it follows another, it is sent the evidence that it has not received.
+    `is_confirmed`: the child reported that it follows, so its profile has it.
     """
 
     seen: Evidence
     sent: Evidence
-    follows: bool
-    confirmed: bool = False
+    is_following: bool
+    is_confirmed: bool = False
 
 
 class Claim(Struct, frozen=True, array_like=True):

@@ -77,6 +77,7 @@ class Outbox:
         self._pace = pace_beside_stages(self._records, self._producer) if is_paced else None
 
     def _send_rows(self, path: Path, progress: SendProgress) -> int:
+        """Send the records after the progress; return the position of their end."""
         position = progress.position
         for number, record in enumerate(records(path, position), start=1):
             self._put(topics.INTERACTIONS, record)

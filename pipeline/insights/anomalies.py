@@ -64,7 +64,7 @@ class SeriesScan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Span:
+class _ExaminedSpan:
     """Span of days (inclusive); `deviations`: distance of its sum from the baseline, in standard
     deviations."""
 
@@ -181,13 +181,13 @@ def _largest_deviation(
 
 def _furthest_spans(
     residuals: Floats, variance: Floats, lengths: Sequence[int]
-) -> tuple[Floats, list[_Span]]:
+) -> tuple[Floats, list[_ExaminedSpan]]:
     """Return for each row the greatest distance from 0, and its span."""
     row_count = residuals.shape[0]
     sums = np.concatenate((np.zeros((row_count, 1)), np.cumsum(residuals, axis=1)), axis=1)
     variance_sums = np.concatenate(([0.0], np.cumsum(variance)))
     greatest_distances = np.zeros(row_count)
-    spans = [_Span(0, 0)] * row_count
+    spans = [_ExaminedSpan(0, 0)] * row_count
     for length in lengths:
         deviation = np.sqrt(
             np.maximum(variance_sums[length:] - variance_sums[:-length], _MIN_VARIANCE)
@@ -196,22 +196,22 @@ def _furthest_spans(
         starts = distances.argmax(axis=1)
         row_maxima = distances[np.arange(row_count), starts]
         for row in np.flatnonzero(row_maxima > greatest_distances):
-            spans[row] = _Span(int(starts[row]), int(starts[row]) + length - 1)
+            spans[row] = _ExaminedSpan(int(starts[row]), int(starts[row]) + length - 1)
         greatest_distances = np.maximum(greatest_distances, row_maxima)
     return greatest_distances, spans
 
 
-def _refine(residual: Floats, variance: Floats, start: _Span) -> _Span:
+def _refine(residual: Floats, variance: Floats, start: _ExaminedSpan) -> _ExaminedSpan:
     """Return the span with the greatest distance whose ends are at most a week from those of
     `start`."""
-    best_span = _Span(start.first, start.last)
+    best_span = _ExaminedSpan(start.first, start.last)
     for first in range(max(start.first - 7, 0), min(start.first + 7, start.last) + 1):
         latest_day = min(start.last + 7, len(residual) - 1)
         for last in range(max(start.last - 7, first), latest_day + 1):
             deviation = float(np.sqrt(max(variance[first : last + 1].sum(), _MIN_VARIANCE)))
             distance = float(residual[first : last + 1].sum()) / deviation
             if abs(distance) > abs(best_span.deviations):
-                best_span = _Span(first, last, distance)
+                best_span = _ExaminedSpan(first, last, distance)
     return best_span
 
 

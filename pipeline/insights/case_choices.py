@@ -32,14 +32,14 @@ that only those that cases took are options."""
 
 @dataclass(frozen=True, slots=True)
 class _FollowedCase:
-    """Case whose follow-up is over, from `begin` to `end`; times in µs. `first_times`: time
+    """Case whose follow-up is over, from `begin_us` to `end_us`; times in µs. `first_times`: time
     of the first event of each step, by the step's number."""
 
     number: int
     first_times: Mapping[int, int]
-    begin: int
+    begin_us: int
     goal_at: int | None
-    end: int
+    end_us: int
     arm: str
 
 
@@ -118,7 +118,7 @@ def _choices_by_arm(
     followed_cases: Sequence[_FollowedCase], option_by_arm: Mapping[str, Option]
 ) -> list[_CaseChoice]:
     return [
-        _CaseChoice(case, option_by_arm[case.arm], case.begin)
+        _CaseChoice(case, option_by_arm[case.arm], case.begin_us)
         for case in followed_cases
         if case.arm
     ]
@@ -250,8 +250,11 @@ def _order_choices(
                 yield _CaseChoice(case, Option("order", ARROW.join(order)), at)
 
 
-def _is_before(order: Sequence[str], earlier: str, other: str) -> bool:
-    return earlier in order and other in order and order.index(earlier) < order.index(other)
+def _is_before(order: Sequence[str], first_step: str, second_step: str) -> bool:
+    """Return whether an order has both steps, and `first_step` before `second_step`."""
+    if first_step not in order or second_step not in order:
+        return False
+    return order.index(first_step) < order.index(second_step)
 
 
 def _arm_shares(cases: DefinedCases) -> Mapping[str, float]:
@@ -270,7 +273,7 @@ def _rows(
     options = tuple(
         sorted({choice.option for choice in choices}, key=lambda option: option.message)
     )
-    middle_time = sorted(choice.case.begin for choice in choices)[len(choices) // 2]
+    middle_time = sorted(choice.case.begin_us for choice in choices)[len(choices) // 2]
     worth = [_worth(choice, weighing) for choice in choices]
     return ChoiceRows(
         place=place,
@@ -282,10 +285,10 @@ def _rows(
         ),
         stratum=np.zeros(len(choices), dtype=np.int64),
         strata=((),),
-        later=np.array([choice.case.begin >= middle_time for choice in choices], dtype=np.bool_),
+        later=np.array([choice.case.begin_us >= middle_time for choice in choices], dtype=np.bool_),
         worth=np.array(worth, dtype=np.float64),
         split=middle_time,
-        end=max(choice.case.end for choice in choices),
+        end=max(choice.case.end_us for choice in choices),
         kind=kind,
     )
 
@@ -294,6 +297,6 @@ def _worth(choice: _CaseChoice, weighing: ResultWeights) -> float:
     """Return the value of the goal, if it was reached, less the cost of the days from the choice
     until then, or else until the end of the follow-up."""
     goal_at = choice.case.goal_at
-    end = choice.case.end if goal_at is None else goal_at
+    end = choice.case.end_us if goal_at is None else goal_at
     days = max(end - choice.at, 0) / _DAY_US
     return weighing.value * (goal_at is not None) - weighing.day * days

@@ -154,13 +154,13 @@ class Verdict:
         return self.gain.low > 0.0
 
 
-def grade_of(rows: ChoiceRows, adjusted: bool) -> tuple[Grade, ChoiceRows]:
+def grade_of(rows: ChoiceRows, is_adjusted: bool) -> tuple[Grade, ChoiceRows]:
     """Return the grade of a comparison of the options, and the rows that it uses: only the
-    randomised choices if there are enough. `adjusted`: whether strata distinguish customers."""
+    randomised choices if there are enough. `is_adjusted`: whether strata distinguish customers."""
     drawn_rows = rows.select((rows.propensity > 0.0) & (rows.propensity < 1.0))
     if supported_options(drawn_rows):
         return "Tested", drawn_rows
-    grade: Grade = "Adjusted" if adjusted else "Observed only"
+    grade: Grade = "Adjusted" if is_adjusted else "Observed only"
     return grade, rows
 
 
@@ -334,13 +334,15 @@ def _weights(rows: ChoiceRows, grade: Grade) -> Floats:
 def _means(rows: ChoiceRows, weights: Floats, groups: Integers, count: int) -> Floats:
     """Return the mean worth of each option in each group, smoothed towards that of all."""
     shape = (count, len(rows.options))
-    worth, total = np.zeros(shape), np.zeros(shape)
-    np.add.at(worth, (groups, rows.option), weights * rows.worth)
-    np.add.at(total, (groups, rows.option), weights)
+    worth_sums, weight_sums = np.zeros(shape), np.zeros(shape)
+    np.add.at(worth_sums, (groups, rows.option), weights * rows.worth)
+    np.add.at(weight_sums, (groups, rows.option), weights)
     counts = np.zeros(shape)
     np.add.at(counts, (groups, rows.option), 1.0)
     overall_mean = float(rows.worth.mean()) if len(rows.worth) else 0.0
-    raw_means = np.divide(worth, total, out=np.full(shape, overall_mean), where=total > 0.0)
+    raw_means = np.divide(
+        worth_sums, weight_sums, out=np.full(shape, overall_mean), where=weight_sums > 0.0
+    )
     smoothed_means: Floats = (raw_means * counts + overall_mean * _SMOOTHING) / (
         counts + _SMOOTHING
     )

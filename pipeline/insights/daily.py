@@ -85,7 +85,9 @@ def _span(log: EventLog) -> DaySpan:
     days = [int(day) for (day,) in rows]
     if not days:
         return DaySpan(0, 0)
-    resumptions = (later for day, later in pairwise(days) if later - day > _MAX_SILENT_DAYS)
+    resumptions = (
+        next_day for day, next_day in pairwise(days) if next_day - day > _MAX_SILENT_DAYS
+    )
     first_day, last_day = max(resumptions, default=days[0]), days[-1]
     end_day = last_day + 1 if log.end % _DAY_US >= _DAY_US * 23 // 24 else last_day
     return DaySpan(first_day, min(max(end_day - first_day, 0), _MAX_DAYS))
@@ -139,7 +141,7 @@ def _pairs(queries: Queries, goal: str | None) -> list[tuple[str, str]]:
         SELECT name, later FROM ranked WHERE place = 1 ORDER BY name
         """
     )
-    pairs = [(str(name), str(later)) for name, later in rows]
+    pairs = [(str(name), str(next_name)) for name, next_name in rows]
     if goal is not None:
         pairs += [(name, goal) for name, _ in pairs if name != goal]
     return list(dict.fromkeys(pairs))

@@ -68,9 +68,9 @@ def test_missing_topics_are_created_and_others_reported(cluster_settings: Settin
     }
     assert set(report.new_topics) == set(expected) - {"decisions", "memberships", "identities"}
     assert report.mismatches == (
-        PartitionMismatch("decisions", expected=3, actual=5),
-        SizeMismatch("memberships", expected=sizes.TOPIC, actual=1_000_000),
-        TimeMismatch("identities", actual="CreateTime"),
+        PartitionMismatch("decisions", expected_count=3, actual_count=5),
+        SizeMismatch("memberships", expected_bytes=sizes.TOPIC, actual_bytes=1_000_000),
+        TimeMismatch("identities", actual_type="CreateTime"),
     )
     eventually(lambda: partition_counts(cluster_settings) == {**expected, "decisions": 5})
     assert ensure_topics(cluster_settings, ["web", "email"]).new_topics == ()

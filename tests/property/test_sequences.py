@@ -38,8 +38,10 @@ def brute_force_completion(marks: list[Mark], steps: int) -> int | None:
     sorted_marks = sorted(marks)
     for places in combinations(range(len(sorted_marks)), steps):
         first, last = sorted_marks[places[0]], sorted_marks[places[-1]]
-        fits = all(sorted_marks[place].fits >> step & 1 for step, place in enumerate(places))
-        is_broken = any(mark.fits >> steps for mark in sorted_marks[places[0] + 1 : places[-1] + 1])
+        fits = all(sorted_marks[place].part_bits >> step & 1 for step, place in enumerate(places))
+        is_broken = any(
+            mark.part_bits >> steps for mark in sorted_marks[places[0] + 1 : places[-1] + 1]
+        )
         if fits and not is_broken and last.at - first.at <= _WINDOW_MS:
             ends.append(last.at)
     return max(ends, default=None)
@@ -90,15 +92,15 @@ def latest_completion(marks: list[Mark], steps: int) -> int | None:
     """Return the time of the latest completion, following each first step to the next."""
     ends: list[int] = []
     for start, first in enumerate(marks):
-        if not first.fits & 1:
+        if not first.part_bits & 1:
             continue
         step = 1
         for mark in marks[start + 1 :]:
-            if mark.at - first.at > _LONG_WINDOW_MS or mark.fits >> steps:
+            if mark.at - first.at > _LONG_WINDOW_MS or mark.part_bits >> steps:
                 break
             if step < steps - 1:
-                step += mark.fits >> step & 1
-            elif mark.fits >> step & 1:
+                step += mark.part_bits >> step & 1
+            elif mark.part_bits >> step & 1:
                 ends.append(mark.at)
     return max(ends, default=None)
 

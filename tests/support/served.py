@@ -21,7 +21,7 @@ from pipeline.config import model
 from pipeline.gateway.connections import (
     ConnectionLimits,
     Guard,
-    connections_within_descriptors,
+    max_connections_within_descriptors,
 )
 from pipeline.gateway.metrics import Metrics
 from tests.support.doorway import configuration, doorway
@@ -61,7 +61,7 @@ async def _serve(server: uvicorn.Server, guard: Guard, listener: socket.socket) 
 
 def _main(folder: str, descriptors: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
-    capacity = connections_within_descriptors(4_096)
+    capacity = max_connections_within_descriptors(4_096)
     limits = ConnectionLimits(capacity, 4_096, 65_536, 60, 60, 60, 60)
     with serving(Path(folder), limits) as port:
         print(port, capacity, flush=True)

@@ -8,8 +8,8 @@ from pipeline.demo.reactions import DeliveredMessage
 _DAY = date(2024, 1, 1)
 
 
-def _message(offer: str, outbound: bool) -> DeliveredMessage:
-    return DeliveredMessage("a", "t", offer, outbound, 0)
+def _message(offer: str, is_outbound: bool) -> DeliveredMessage:
+    return DeliveredMessage("a", "t", offer, is_outbound, 0)
 
 
 def test_first_message_of_each_channel_is_shown_at_once() -> None:

@@ -38,6 +38,15 @@ def test_every_route_of_the_contract_is_described() -> None:
     assert "delete" in paths["/v1/profiles/{namespace}/{value}"]
 
 
+def test_errors_of_single_posts_are_described() -> None:
+    paths = json.loads(openapi_document())["paths"]
+    explain_answers = paths["/v1/explain"]["post"]["responses"]
+    redeem_answers = paths["/v1/coupons/redeem"]["post"]["responses"]
+    assert "404" in explain_answers
+    assert {"404", "409", "410"} <= redeem_answers.keys()
+    assert "404" not in paths["/v1/track"]["post"]["responses"]
+
+
 def test_every_record_and_parameter_that_is_named_is_defined() -> None:
     document = openapi_document().decode()
     description = json.loads(document)
