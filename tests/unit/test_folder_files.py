@@ -86,7 +86,7 @@ def test_unusable_model_or_database_is_an_error_with_its_name(
 ) -> None:
     make(folder / "named")
     _name_file(folder, field, "named")
-    [error] = _errors(folder)
+    [error] = _load_errors(folder)
     assert error.startswith("profile.yaml:")
     assert ": named " in error
 
@@ -95,7 +95,7 @@ def test_unusable_model_or_database_is_an_error_with_its_name(
 @pytest.mark.parametrize("name", ["/etc/hostname", "../config/profile.yaml", "a/../b", "\\0a", ""])
 def test_name_that_is_no_file_of_the_folder_is_refused(folder: Path, field: str, name: str) -> None:
     _name_file(folder, field, name)
-    [error] = _errors(folder)
+    [error] = _load_errors(folder)
     assert "is not a file of this folder" in error
 
 
@@ -132,7 +132,7 @@ def _name_file(folder: Path, field: str, name: str) -> None:
     profile.write_text(profile.read_text() + section)
 
 
-def _errors(folder: Path) -> list[str]:
+def _load_errors(folder: Path) -> list[str]:
     errors = load(folder, {})
     assert isinstance(errors, list)
     return list(map(str, errors))
@@ -150,7 +150,7 @@ def test_link_or_file_in_place_of_a_folder_is_an_error(
     assert isinstance(load(folder), Bundle)
     (folder / kind).symlink_to((folder if is_inside else folder.parent) / f".{kind}")
     message = f"{kind}:1:1: this is not a folder: put the folder itself there"
-    assert _errors(folder) == [message]
+    assert _load_errors(folder) == [message]
     (folder / kind).unlink()
     (folder / kind).write_text("text")
-    assert _errors(folder) == [message]
+    assert _load_errors(folder) == [message]

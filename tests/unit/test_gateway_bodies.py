@@ -84,11 +84,12 @@ def test_error_path_needs_memory_in_proportion_to_the_body(text: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "repeat", [b"0,", b"{},", b'"",', b'\\"', b'"\\', b"[", b'{"a":', b"1", b"1e", b"-", b"NaN,"]
+    "repeated_part",
+    [b"0,", b"{},", b'"",', b'\\"', b'"\\', b"[", b'{"a":', b"1", b"1e", b"-", b"NaN,"],
 )
-def test_scanning_work_is_proportional_to_the_text(repeat: bytes) -> None:
+def test_scanning_work_is_proportional_to_the_text(repeated_part: bytes) -> None:
     # Bytes of tokens are counted: a token that is scanned twice counts twice.
-    text = b'{"batch":["' + repeat * 20_000
+    text = b'{"batch":["' + repeated_part * 20_000
     assert sum(len(tokens) for tokens in scan._TOKEN.findall(text)) <= len(text)
     subprocess.run(
         [sys.executable, "-c", _LIMITED_SCRIPT],

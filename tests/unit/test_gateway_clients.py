@@ -263,8 +263,8 @@ def test_bot_is_recognised_by_the_request_where_the_message_names_no_agent(door:
         agent_message,
     ):
         assert post(door, "/v1/t", body, **headers).status_code == 200
-    agents = [interaction.context.user_agent for interaction in door.interactions()]
-    assert agents == [bot, None, "Mozilla/5.0 (X11)"]
+    user_agents = [interaction.context.user_agent for interaction in door.interactions()]
+    assert user_agents == [bot, None, "Mozilla/5.0 (X11)"]
 
 
 REQUEST_FILES = sorted((Path(__file__).parents[1] / "support" / "clients").glob("*.json"))

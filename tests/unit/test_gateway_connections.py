@@ -83,7 +83,7 @@ def test_half_open_request_is_closed(tmp_path: Path, parts: list[bytes], status:
 
 def test_idle_connection_is_closed_and_used_connection_is_kept(tmp_path: Path) -> None:
     request = request_head(len(_BODY)) + _BODY
-    # Longer than a busy machine takes between two requests.
+    # The limit is longer than a busy machine takes between two requests.
     limits = replace(PATIENT_LIMITS, idle_s=2)
     with serving(tmp_path, limits) as port, connect(port) as connection:
         for _ in range(3):

@@ -27,7 +27,7 @@ def door(tmp_path: Path) -> Doorway:
     return doorway(configuration(*sources), tmp_path)
 
 
-def token(door: Doorway, decided_at: int = NOW_MS) -> str:
+def sign_token(door: Doorway, decided_at: int = NOW_MS) -> str:
     identifier = Identifier("customer_id", "ana")
     return door.tokens.sign(
         Claims("a-1", "d-1", identifier, "email", "camp", "offer", "treat", decided_at)
@@ -43,7 +43,7 @@ def post(door: Doorway, key: str, body: dict[str, Any]) -> httpx.Response:
 def test_holder_of_a_token_cannot_report_that_nothing_was_shown(
     door: Doorway, outcome: str, key: str
 ) -> None:
-    outcome_body = {"token": token(door), "outcome": outcome}
+    outcome_body = {"token": sign_token(door), "outcome": outcome}
     for body in (outcome_body, {"outcomes": [outcome_body]}, {**outcome_body, "messageId": "m"}):
         answer = post(door, key, body)
         assert answer.status_code == 400
@@ -54,13 +54,13 @@ def test_holder_of_a_token_cannot_report_that_nothing_was_shown(
 
 @pytest.mark.parametrize("outcome", ["expired", "bounce", "sent", "delivered", "complaint"])
 def test_late_outcomes_of_adapters_are_accepted(door: Doorway, outcome: str) -> None:
-    old_token = token(door, NOW_MS - 30 * DAY_MS)
+    old_token = sign_token(door, NOW_MS - 30 * DAY_MS)
     assert post(door, EMAIL_KEY, {"token": old_token, "outcome": outcome}).status_code == 200
     assert [interaction.name for interaction in door.interactions()] == [outcome]
 
 
 def test_own_adapters_report_by_a_key_made_from_the_secret(door: Doorway) -> None:
-    body = {"token": token(door), "outcome": "expired"}
+    body = {"token": sign_token(door), "outcome": "expired"}
     assert post(door, ADAPTER_KEY, body).status_code == 200
     assert [(interaction.name, interaction.source) for interaction in door.interactions()] == [
         ("expired", "adapters")
@@ -69,10 +69,10 @@ def test_own_adapters_report_by_a_key_made_from_the_secret(door: Doorway) -> Non
 
 
 def test_token_expires_by_its_time(door: Doorway) -> None:
-    fresh_token = token(door, NOW_MS - TOKEN_MS + HOUR_MS)
-    stale_token = token(door, NOW_MS - TOKEN_MS - 1)
+    fresh_token = sign_token(door, NOW_MS - TOKEN_MS + HOUR_MS)
+    stale_token = sign_token(door, NOW_MS - TOKEN_MS - 1)
     assert post(door, SHOP_KEY, {"token": fresh_token, "outcome": "click"}).status_code == 200
-    for old_token in (stale_token, token(door, 0)):
+    for old_token in (stale_token, sign_token(door, 0)):
         error = post(door, SHOP_KEY, {"token": old_token, "outcome": "click"}).json()["error"]
         assert (error["code"], error["field"]) == ("expired_token", "token")
     assert len(door.interactions()) == 1
@@ -80,13 +80,13 @@ def test_token_expires_by_its_time(door: Doorway) -> None:
 
 def test_token_of_a_log_expires_by_its_time(door: Doorway) -> None:
     decided_at = 1_600_000_000_000
-    body = {"token": token(door, decided_at), "outcome": "click"}
+    body = {"token": sign_token(door, decided_at), "outcome": "click"}
     assert post(door, LOG_KEY, {**body, "timestamp": decided_at + HOUR_MS}).status_code == 200
     assert post(door, LOG_KEY, {**body, "timestamp": decided_at + 8 * DAY_MS}).status_code == 400
 
 
 def test_conversion_counts_once_per_action_and_goal(door: Doorway) -> None:
-    outcome_body = {"token": token(door), "outcome": "conversion"}
+    outcome_body = {"token": sign_token(door), "outcome": "conversion"}
     bodies = [
         outcome_body,
         {**outcome_body, "messageId": "m-1"},
@@ -102,7 +102,7 @@ def test_conversion_counts_once_per_action_and_goal(door: Doorway) -> None:
 
 
 def test_clicks_with_their_own_ids_count_separately(door: Doorway) -> None:
-    outcome_body = {"token": token(door), "outcome": "click"}
+    outcome_body = {"token": sign_token(door), "outcome": "click"}
     for body in (
         outcome_body,
         outcome_body,

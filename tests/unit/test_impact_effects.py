@@ -31,12 +31,12 @@ _EXPECTED = {"chance": 0.25, "propensity": 0.45, "no-levers": 0.3, "eligibility"
 _CUSTOMER_COUNT = 1_500
 
 
-def _effects(folder: Path, until_ms: int | None = None) -> ImpactEffects:
+def _estimate_effects(folder: Path, until_ms: int | None = None) -> ImpactEffects:
     goals = campaign_goals([Campaign("sale", (), goal=Goal({"name": "Bought"}, "3d"))])
-    with open_duckdb(Engine()) as connection:
-        support = load_facts(connection, folder, Period(until_ms=until_ms))
-        load_goals(connection, [goal for goal in goals if isinstance(goal, CampaignGoal)])
-        return impact_effects(connection, support.until_ms or 0)
+    with open_duckdb(Engine()) as queries:
+        support = load_facts(queries, folder, Period(until_ms=until_ms))
+        load_goals(queries, [goal for goal in goals if isinstance(goal, CampaignGoal)])
+        return impact_effects(queries, support.until_ms or 0)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_effects_are_the_planted_ones(folder: Path) -> None:
-    effects = _effects(folder)
+    effects = _estimate_effects(folder)
     assert {factor.arm for factor in effects.factors} == set(_EXPECTED)
     for factor in effects.factors:
         assert factor.conversion is not None
@@ -91,7 +91,7 @@ def test_effects_are_the_planted_ones(folder: Path) -> None:
 
 
 def test_customers_whose_window_is_not_over_are_left_out(folder: Path) -> None:
-    effects = _effects(folder, _START_MS + 8 * DAY_MS)
+    effects = _estimate_effects(folder, _START_MS + 8 * DAY_MS)
     customer_count = effects.usual.customers + sum(
         factor.customers.customers for factor in effects.factors
     )

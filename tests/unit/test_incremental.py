@@ -31,7 +31,7 @@ from tests.support.deciding import ADA, Life, campaign, candidate, hero, offer, 
 from tests.support.learning import MemoryLearner, teach
 
 _ROUND_COUNT: Final = 8_000
-_SNAPSHOT_EVERY: Final = 200
+_ROUNDS_PER_SNAPSHOT: Final = 200
 _CHANNELS: Final = {"loans": "call", "friends": "email"}
 _OFFERS: Final = {"loans": LOAN, "friends": FRIEND}
 
@@ -40,7 +40,7 @@ def _goal(name: str) -> dict[str, Any]:
     return {"when": {"name": name}, "window": "3d"}
 
 
-def _bank(incremental: bool) -> Rules:
+def _bank(is_incremental: bool) -> Rules:
     """Return rules with the bank's confounded loan, which many customers request without a message,
     and with an offer for bringing a friend; both have the same value."""
     campaigns = [
@@ -50,7 +50,7 @@ def _bank(incremental: bool) -> Rules:
             goal=_goal(treatment.goal),
             trigger={"name": "Never"},
             holdout=0.2,
-            incremental=incremental,
+            incremental=is_incremental,
         )
         for name, treatment in _OFFERS.items()
     ]
@@ -75,12 +75,12 @@ def _record(rules: Rules) -> Segmented:
     return next(emit.value for emit in emits if isinstance(emit.value, Segmented))
 
 
-def _learn(incremental: bool) -> tuple[Counter[str], LearningRecord]:
+def _learn(is_incremental: bool) -> tuple[Counter[str], LearningRecord]:
     """Return how often each campaign was shown in the last quarter of rounds, and the last
     snapshot."""
     learner, rules, random, shown_counts = (
         MemoryLearner(),
-        _bank(incremental),
+        _bank(is_incremental),
         Random(5),
         Counter[str](),
     )
@@ -104,7 +104,7 @@ def _learn(incremental: bool) -> tuple[Counter[str], LearningRecord]:
                 goal_ids.add(choice.action_id if choice.campaign == name else "")
                 goal_ids.add(withheld_id(decision.decision_id, "hero", name))
         learner.fold(_add_goals(decision, {goal for goal in goal_ids if goal}))
-        if number % _SNAPSHOT_EVERY == 0:
+        if number % _ROUNDS_PER_SNAPSHOT == 0:
             rules = teach(rules, learner.publish())
         if number >= _ROUND_COUNT * 3 // 4:
             shown_counts[choice.campaign or "nothing"] += 1
@@ -115,8 +115,8 @@ def test_incremental_learning_prefers_the_offer_with_an_effect() -> None:
     loan, friends = effect(LOAN, "call"), effect(FRIEND, "email")
     assert expected_conversion(LOAN, "call") > 1.4 * expected_conversion(FRIEND, "email")
     assert friends > 2 * loan
-    effect_counts, snapshot = _learn(incremental=True)
-    rate_counts, _ = _learn(incremental=False)
+    effect_counts, snapshot = _learn(is_incremental=True)
+    rate_counts, _ = _learn(is_incremental=False)
     assert effect_counts["friends"] > 0.7 * effect_counts.total()
     assert rate_counts["loans"] > 0.7 * rate_counts.total()
     gain = {

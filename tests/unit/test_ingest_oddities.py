@@ -30,16 +30,16 @@ _HEADER = "id,spent,at,note\n"
 _COMMA_OPTIONS = {"delimiter": ";", "decimal_comma": True}
 
 
-def _rows(folder: Path, text: str | bytes, **csv: Any) -> list[Any]:
+def _read_rows(folder: Path, text: str | bytes, **csv: Any) -> list[Any]:
     path = folder / "a.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_records(path, replace(_WATCH, csv=model.CsvFormat(**csv)))
 
 
-def _row(folder: Path, cells: str, **csv: Any) -> dict[str, Any]:
+def _read_row(folder: Path, cells: str, **csv: Any) -> dict[str, Any]:
     """Return the traits and the customer of a row."""
     header = _HEADER.replace(",", csv.get("delimiter", ","))
-    [row] = _rows(folder, f"{header}{cells}\n", **csv)
+    [row] = _read_rows(folder, f"{header}{cells}\n", **csv)
     assert isinstance(row, dict), row
     return {"id": row["identifiers"][0]["value"], **row.get("properties", {})}
 
@@ -70,16 +70,16 @@ def _row(folder: Path, cells: str, **csv: Any) -> dict[str, Any]:
 def test_cells_are_read_as_they_were_meant(
     tmp_path: Path, cells: str, csv: dict[str, Any], traits: dict[str, Any]
 ) -> None:
-    assert _row(tmp_path, cells, **csv) == {"id": "7", **traits}
+    assert _read_row(tmp_path, cells, **csv) == {"id": "7", **traits}
 
 
 @pytest.mark.parametrize("text", ["1.23457E+11", "1,23457E+11", "1E+11"])
 def test_number_that_a_spreadsheet_has_rounded_is_refused_as_an_identifier(
     tmp_path: Path, text: str
 ) -> None:
-    [refusal] = _rows(tmp_path, f'{_HEADER}"{text}",1,,\n')
+    [refusal] = _read_rows(tmp_path, f'{_HEADER}"{text}",1,,\n')
     assert refusal == (2, "invalid_identifier", "identifiers.customer_id")
-    assert _row(tmp_path, "1E5,1,,")["id"] == "1E5"
+    assert _read_row(tmp_path, "1E5,1,,")["id"] == "1E5"
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,15 @@ def test_number_that_a_spreadsheet_has_rounded_is_refused_as_an_identifier(
     ],
 )
 def test_lines_around_the_table_are_no_rows(tmp_path: Path, text: str, csv: dict[str, Any]) -> None:
-    [row] = _rows(tmp_path, text, **csv)
+    [row] = _read_rows(tmp_path, text, **csv)
     assert row["properties"] == {"spent": 1}
 
 
 def test_concatenated_files_are_read_as_one(tmp_path: Path) -> None:
     first_file, second_file = _HEADER + "7,1,,\n", "\ufeff" + _HEADER + "8,2,,\n"
-    assert [row["properties"]["spent"] for row in _rows(tmp_path, first_file + second_file)] == [
+    assert [
+        row["properties"]["spent"] for row in _read_rows(tmp_path, first_file + second_file)
+    ] == [
         1,
         2,
     ]

@@ -30,7 +30,8 @@ _RULES = ("eligibility/adult", "suitability/debt", "applicability/trigger", "eli
 
 
 def _draw_records(count: int = 400) -> tuple[list[Decision], list[Segmented]]:
-    """Return decisions as arbitration makes them: the best score above 0 beats the others."""
+    """Return decisions as arbitration makes them, in which the best score above 0 beats the others,
+    and the segmented records that they follow from."""
     random = np.random.default_rng(5)
     decisions, segmented = [], []
     for number in range(count):

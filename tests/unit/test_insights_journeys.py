@@ -179,7 +179,7 @@ def test_step_may_require_a_channel(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a > b", "[red]x[/]", 'quo"te', "ñandú 😀", "'; DROP", "%s{0}"])
-def test_any_name_of_a_step_is_accepted(tmp_path: Path, name: str) -> None:
+def test_any_name_of_an_event_is_accepted(tmp_path: Path, name: str) -> None:
     quoted_name = json.dumps(name, ensure_ascii=False)
     text = ONBOARDING.replace("{name: Terms Accepted}", f"{{name: {quoted_name}}}")
     cell = '"' + name.replace('"', '""') + '"'

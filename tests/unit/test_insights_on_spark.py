@@ -199,7 +199,7 @@ def _ask_segments(queries: Queries, folder: Path) -> Any:
 
 def _ask_defined_journey(queries: Queries, folder: Path) -> Any:
     log = read_events(queries, folder / "events.parquet", EventOptions())
-    comparison = follow_cases(log, _plan(folder), folder / "plan.yaml")
+    comparison = follow_cases(log, _load_plan(folder), folder / "plan.yaml")
     return (
         log.rows,
         log.repeated_rows,
@@ -209,7 +209,7 @@ def _ask_defined_journey(queries: Queries, folder: Path) -> Any:
 
 
 def _ask_recommended_changes(queries: Queries, folder: Path) -> Any:
-    journey = _plan(folder)
+    journey = _load_plan(folder)
     log = read_events(queries, folder / "events.parquet", EventOptions())
     cases = follow_cases(log, journey, folder / "plan.yaml")
     choices = case_choices(cases, ResultWeights(day=0.01), ())
@@ -219,7 +219,7 @@ def _ask_recommended_changes(queries: Queries, folder: Path) -> Any:
 
 
 def _ask_report(queries: Queries, folder: Path) -> Any:
-    plan = PlannedJourney(_plan(folder), folder)
+    plan = PlannedJourney(_load_plan(folder), folder)
     question = ReportQuestion(
         folder, Period(), (), GOALS, SALES[0].goal, "platform", plan, 2.0, "en"
     )
@@ -230,7 +230,7 @@ def _ask_report(queries: Queries, folder: Path) -> Any:
     return content
 
 
-def _plan(folder: Path) -> Journey:
+def _load_plan(folder: Path) -> Journey:
     journey = load_journey(folder / "plan.yaml")
     assert isinstance(journey, Journey)
     return journey

@@ -54,9 +54,9 @@ def test_split_adds_no_stage_to_the_plan(tmp_path: Path) -> None:
     [("never", "never"), ("always", "always"), ("{after: 90d}", EnterAfter("90d"))],
 )
 def test_journey_may_be_entered_again(tmp_path: Path, clause: str, expected: object) -> None:
-    enter = _load_valid(tmp_path, _replace("again: never", f"again: {clause}")).enter
-    assert enter is not None
-    assert enter.again == expected
+    entry_rule = _load_valid(tmp_path, _replace("again: never", f"again: {clause}")).enter
+    assert entry_rule is not None
+    assert entry_rule.again == expected
 
 
 def test_published_schema_accepts_a_journey() -> None:

@@ -129,8 +129,8 @@ def test_input_with_too_large_an_output_is_a_dead_letter_and_changes_no_state() 
     [letter] = enrichment.dead_letters()
     assert (letter.reason, letter.stage, letter.offset) == ("too-large", "enrichment", 0)
     assert enrichment.max_row_bytes < sizes.RECORD
-    for agent in (enrichment, undisturbed_stage):
-        agent.process(_identified_record(1, 1))
+    for tested_stage in (enrichment, undisturbed_stage):
+        tested_stage.process(_identified_record(1, 1))
     [output] = enrichment.outputs_to(topics.ENRICHED)
     [expected] = undisturbed_stage.outputs_to(topics.ENRICHED)
     assert output.value == expected.value

@@ -73,10 +73,10 @@ class _Log:
         return self._config
 
 
-def _rules_in_force(
+def _find_rules_in_force(
     folder: Path, load_rules: Callable[[Configuration], Rules]
 ) -> tuple[Rules, bool]:
-    """Return the rules that a worker uses once a newer snapshot has come, and whether it draws."""
+    """Return the rules of a worker once a newer snapshot has come, and whether the worker draws."""
     log: Any = _Log(_compile(folder))
     book = Rulebook(log, load_rules, lambda: knowledge_of(_NEWER_RECORD))
     first_rules = asyncio.run(book.find(None))
@@ -91,23 +91,23 @@ def _rules_in_force(
 
 
 def test_worker_uses_the_file_and_needs_no_learner(folder: Path) -> None:
-    compiled_rules, draws = _rules_in_force(folder, lambda config: rules(config.bundle))
+    compiled_rules, does_draw = _find_rules_in_force(folder, lambda config: rules(config.bundle))
     bundle = compiled_rules.config.bundle
     assert bundle.learned is not None
     snapshot = fixed_snapshot(bundle.learned)
     assert compiled_rules.chooser is not None
     assert compiled_rules.chooser.snapshot == knowledge_of(snapshot).name
-    # A redelivered input is decided alike, so that outputs need not wait for a commit.
-    assert not draws
+    # A redelivered input gets the same decision, so outputs need not wait for a commit.
+    assert not does_draw
     assert not compiled_rules.config.needs_learner
 
 
 def test_without_the_file_a_worker_takes_the_newest_snapshot(folder: Path) -> None:
     (folder / "learned.yaml").unlink()
-    compiled_rules, draws = _rules_in_force(folder, lambda config: rules(config.bundle))
+    compiled_rules, does_draw = _find_rules_in_force(folder, lambda config: rules(config.bundle))
     assert compiled_rules.chooser is not None
     assert compiled_rules.chooser.snapshot == knowledge_of(_NEWER_RECORD).name
-    assert draws
+    assert does_draw
     assert compiled_rules.config.needs_learner
 
 

@@ -11,7 +11,7 @@ from tests.support.timer_stage import START_MS, WAIT_MS, TimerStage
 _TIMER_COUNT = 3 * MAX_IN_FLIGHT
 _DUE_MS = START_MS + WAIT_MS + 1_000
 _TICK_MS = 100
-_CONGESTION = 50
+_CONGESTED_BACKLOG = 50
 _MIN_FIRE_COUNT = 2
 
 
@@ -47,7 +47,9 @@ def test_earliest_timers_fire_first(timer_stage: TimerStage) -> None:
     assert timer_stage.fire_due_timers(START_MS + WAIT_MS + 4) == 0
 
 
-@pytest.mark.parametrize("backlog", [_CONGESTION, _CONGESTION + 1, 100 * _CONGESTION])
+@pytest.mark.parametrize(
+    "backlog", [_CONGESTED_BACKLOG, _CONGESTED_BACKLOG + 1, 100 * _CONGESTED_BACKLOG]
+)
 def test_few_timers_fire_per_look_where_later_stages_have_a_backlog(
     timer_stage: TimerStage, backlog: int
 ) -> None:
@@ -64,12 +66,12 @@ def test_few_timers_fire_per_look_where_later_stages_have_a_backlog(
 def test_at_most_a_window_of_timers_is_in_flight_under_a_backlog(
     timer_stage: TimerStage,
 ) -> None:
-    timer_stage.ports.inputs = _CONGESTION
+    timer_stage.ports.inputs = _CONGESTED_BACKLOG
     assert sum(_fire_at_ticks(timer_stage, MAX_IN_FLIGHT)) == MAX_IN_FLIGHT
 
 
 def test_backlog_reduces_the_timers_fired(timer_stage: TimerStage) -> None:
-    timer_stage.ports.inputs = _CONGESTION - 3
+    timer_stage.ports.inputs = _CONGESTED_BACKLOG - 3
     assert timer_stage.fire_due_timers(_DUE_MS) == 3
 
 

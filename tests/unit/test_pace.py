@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.home.pace import RoundTripWindow
 
-_PROBES = 4
+_PROBE_COUNT = 4
 
 
 def _run_stages(
@@ -21,7 +21,7 @@ def _run_stages(
     probes: deque[tuple[int, float, float]] = deque()
     while now_s < duration_s:
         while write_count - pass_count < window.size:
-            count = max(1, window.size // _PROBES)
+            count = max(1, window.size // _PROBE_COUNT)
             write_count += count
             free_at_s = max(free_at_s, now_s) + count / records_per_s
             probes.append((write_count, now_s, free_at_s + idle_trip_s))

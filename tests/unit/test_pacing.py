@@ -23,7 +23,7 @@ _RULE: Final = BudgetRule("sale", _BUDGET * TOKENS, TOKENS, "day")
 
 
 class _Day:
-    """Day of customers, each worth something to a message that costs 1."""
+    """Day of customers in order of arrival; a message costs 1, and has a random value for each."""
 
     def __init__(self, seed: int, has_rush: bool) -> None:
         random = Random(seed)

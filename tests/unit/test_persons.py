@@ -122,7 +122,7 @@ class _Stages:
             config=self.config,
             own_version=0,
         )
-        return self._actions(Identified(interaction=order, identity=section), customer)
+        return self._run(Identified(interaction=order, identity=section), customer)
 
     def send_control(self, kind: str, customer: str, name: str, version: int) -> list[Action]:
         control = Control(
@@ -135,9 +135,9 @@ class _Stages:
             identifier=name,
             until=10 * MINUTE_MS,
         )
-        return self._actions(Identified(control=control), customer)
+        return self._run(Identified(control=control), customer)
 
-    def _actions(self, record: Identified, customer: str) -> list[Action]:
+    def _run(self, record: Identified, customer: str) -> list[Action]:
         first_emit = Emit(topics.IDENTIFIED, profile_of(customer), record)
         emits = list(self.flow.follow(first_emit))
         return [emit.value for emit in emits if isinstance(emit.value, Action)]

@@ -30,8 +30,8 @@ class _Play:
         self.player = LogPlayer(rules, self._take)
         self._count = 0
 
-    def ask_for_offer(self, person: int, time_ms: int, ask: Iterable[str] = ()) -> Decision:
-        self._interact(person, time_ms, "Go", "track", {}, tuple(ask))
+    def ask_for_offer(self, person: int, time_ms: int, placements: Iterable[str] = ()) -> Decision:
+        self._interact(person, time_ms, "Go", "track", {}, tuple(placements))
         return self.decisions[-1]
 
     def react(self, action: Action, outcome: str, time_ms: int) -> None:
@@ -45,10 +45,12 @@ class _Play:
         name: str,
         kind: Any,
         properties: dict[str, Any],
-        ask: tuple[str, ...],
+        placements: tuple[str, ...],
     ) -> None:
         self._count += 1
-        request = DecideRequest(f"r{self._count}", "g", ask, time_ms + 100) if ask else None
+        request = (
+            DecideRequest(f"r{self._count}", "g", placements, time_ms + 100) if placements else None
+        )
         identifier = Identifier("customer_id", f"c{person}")
         interaction = Interaction(
             f"e{self._count}",
@@ -126,7 +128,7 @@ def test_item_is_offered_as_often_as_its_stock_allows() -> None:
     )
     play = _Play(rules)
     for number in range(5):
-        play.ask_for_offer(number, _START_MS + number, ask=["hero"])
+        play.ask_for_offer(number, _START_MS + number, placements=["hero"])
     assert [action.offer for action in play.actions] == [
         "rare",
         "rare",

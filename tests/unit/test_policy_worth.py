@@ -38,12 +38,12 @@ _CUSTOMER_COUNT: Final = 1_500
 _ANY_TIME: Final = Period()
 
 
-def _rules(*names: str, learning: bool = True, **success_counts: float) -> Rules:
+def _rules(*names: str, is_learning: bool = True, **success_counts: float) -> Rules:
     """Return rules that offer treatments of these names, and draw one by its `success_counts` among
     40 trials."""
     offers = [offer(name, _VALUE, hero(name, p=0.2, cost=_COST)) for name in names]
     sale = campaign("sale", *offers, goal=_GOAL, trigger={"name": "Never"})
-    policies = {"learning": {"ramp": 0, "explore": 0.1}} if learning else {}
+    policies = {"learning": {"ramp": 0, "explore": 0.1}} if is_learning else {}
     compiled_rules = world(campaigns=[sale], policies=policies)
     if compiled_rules.chooser is None:
         return compiled_rules
@@ -175,7 +175,7 @@ def _chances(rules: Rules) -> Mapping[str, float]:
         _rules("a", "b", "c", a=2.0, b=14.0, c=5.0),
         _rules("a", "c", a=9.0, c=5.0),
         _rules("b", b=10.0),
-        _rules("b", learning=False),
+        _rules("b", is_learning=False),
     ],
     ids=["mostly b", "without b", "b by learning", "b without a draw"],
 )
@@ -329,7 +329,7 @@ def test_unchanged_slot_without_a_draw_gains_nothing(
     evaluate: Callable[..., PolicyWorth], tmp_path: Path
 ) -> None:
     (tmp_path / "sure").mkdir()
-    folder = _write_log(tmp_path / "sure", _rules("a", learning=False))
+    folder = _write_log(tmp_path / "sure", _rules("a", is_learning=False))
     drawn_rules = _rules("a", "b", a=9.0, b=5.0)
     same_worth = evaluate(drawn_rules, folder, own_rules=drawn_rules)
     assert (same_worth.slots, same_worth.undrawn, same_worth.gain.value) == (
@@ -338,7 +338,7 @@ def test_unchanged_slot_without_a_draw_gains_nothing(
         0.0,
     )
     assert (
-        evaluate(_rules("b", learning=False), folder, own_rules=drawn_rules).undrawn
+        evaluate(_rules("b", is_learning=False), folder, own_rules=drawn_rules).undrawn
         == 2 * _CUSTOMER_COUNT
     )
 
@@ -355,11 +355,11 @@ def test_log_without_draws_gives_no_estimate(
     evaluate: Callable[..., PolicyWorth], tmp_path: Path
 ) -> None:
     (tmp_path / "sure").mkdir()
-    folder = _write_log(tmp_path / "sure", _rules("a", learning=False))
-    estimate = evaluate(_rules("b", learning=False), folder)
+    folder = _write_log(tmp_path / "sure", _rules("a", is_learning=False))
+    estimate = evaluate(_rules("b", is_learning=False), folder)
     assert (estimate.slots, estimate.undrawn, estimate.other) == (0, 2 * _CUSTOMER_COUNT, None)
     assert estimate.gain.value is None
-    same_worth = evaluate(_rules("a", learning=False), folder)
+    same_worth = evaluate(_rules("a", is_learning=False), folder)
     assert (same_worth.slots, same_worth.undrawn, same_worth.gain.value) == (
         2 * _CUSTOMER_COUNT,
         0,

@@ -41,7 +41,8 @@ def door(tmp_path: Path) -> Doorway:
 
 
 def reply_with(door: Doorway, action: Action | None) -> None:
-    """Let the pipeline reply to every request, at once, with this action for its placement."""
+    """Let the pipeline reply at once to every request with this action for its placement; after an
+    action, Kafka is away."""
 
     def on_publish(records: Sequence[OutgoingRecord]) -> None:
         if records[0].topic != topics.INTERACTIONS:

@@ -67,10 +67,10 @@ def _act(
     profile: str,
     members: tuple[str, ...],
     name: str,
-    days: float,
+    day: float,
     **properties: Any,
 ) -> Segmented:
-    time_ms = 1_700_000_000_000 + round(days * DAY_MS)
+    time_ms = 1_700_000_000_000 + round(day * DAY_MS)
     return as_segmented(profile, event(f"e{next(numbers)}", name, time_ms, **properties), members)
 
 
@@ -151,7 +151,7 @@ def test_catalogue_serves_learned_recipes(folder: Path) -> None:
     rule = "recipes: recipes/products.csv\nshortlist: 30\nonly: [{trait: %s, recipe: %s}]"
     for trait, recipe in (("bought", "bought-together"), ("topic", "most-resolved")):
         catalog.write_text(_FILES["catalogs/products.yaml"] + rule % (trait, recipe))
-        life = Life(rules(_bundle(folder)))
+        life = Life(rules(_load_bundle(folder)))
         if trait == "bought":
             life.interact("Order", 1_000, sku="p04")
         else:
@@ -164,12 +164,12 @@ def test_catalogue_serves_learned_recipes(folder: Path) -> None:
         _FILES["catalogs/products.yaml"]
         + "recipes: recipes/products.csv\nboost: [{recipe: popular-in-segment}]"
     )
-    life = Life(rules(_bundle(folder)))
+    life = Life(rules(_load_bundle(folder)))
     life.interact("Joined", 1_000, club=True)
     life.interact("Visit", 2_000, ask={"grid": 40})
     items = {treatment.partition("/")[2] for treatment in life.answers()["grid"]}
     assert set(_read_recipes(folder)["popular-in-segment"]["club"]) <= items
-    stranger = Life(rules(_bundle(folder)))
+    stranger = Life(rules(_load_bundle(folder)))
     popular_items = _read_recipes(folder)["popular-in-segment"][""]
     stranger.interact("Visit", 2_000, ask={"grid": len(popular_items)})
     first_items = {address.partition("/")[2] for address in stranger.answers()["grid"]}
@@ -226,7 +226,7 @@ def test_items_are_alike_by_rare_texts_and_near_numbers() -> None:
     assert similar_items([CatalogItem("x"), CatalogItem("y")], 10) == {}
 
 
-def _bundle(folder: Path) -> Bundle:
+def _load_bundle(folder: Path) -> Bundle:
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle), bundle
     return bundle

@@ -33,7 +33,7 @@ steps:
 _START_MS = 1_704_067_200_000
 
 
-def _write_onboarding(folder: Path) -> None:
+def _write_card_prompts(folder: Path) -> None:
     """Write prompts drawn with equal chances: calls move gold customers, e-mails the others."""
     random = np.random.default_rng(4)
     prompts: list[tuple[Any, ...]] = []
@@ -62,7 +62,7 @@ def _recommend(folder: Path, *options: str) -> Any:
 
 
 def test_draft_of_a_rule_by_customers_is_segments_and_policies(tmp_path: Path) -> None:
-    _write_onboarding(tmp_path)
+    _write_card_prompts(tmp_path)
     recommendation = _recommend(tmp_path, "--adjust", "tier")
     [change] = [change for change in recommendation["changes"] if change["kind"] == "segment"]
     bundle = load(tmp_path / "drafts" / str(change["rank"]) / "config")

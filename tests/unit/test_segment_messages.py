@@ -487,10 +487,10 @@ def test_null_for_an_object_clears_its_fields() -> None:
     trait = model.TraitDefinition("city", "latest", of="properties.address.city")
     [aggregate] = aggregates_of(trait)
     assert aggregate.clears is not None
-    for traits, clears in (
+    for traits, is_cleared in (
         ({"address": None}, True),
         ({"address": {"city": None}}, True),
         ({"address": {"street": None}}, False),
         ({"city": None}, False),
     ):
-        assert aggregate.clears(take("identify", userId="u1", traits=traits)) is clears
+        assert aggregate.clears(take("identify", userId="u1", traits=traits)) is is_cleared

@@ -38,7 +38,9 @@ def _change(profile: str, segment: str, is_entry: bool, hour: int) -> SegmentCha
     )
 
 
-def _moves(changes: list[SegmentChange], until_ms: int | None = None) -> dict[str, SegmentMoves]:
+def _find_moves(
+    changes: list[SegmentChange], until_ms: int | None = None
+) -> dict[str, SegmentMoves]:
     with TemporaryDirectory() as name, open_duckdb(Engine()) as queries:
         write_topic(Path(name), CHANGES, changes)
         return {move.segment: move for move in segment_moves(queries, Path(name), until_ms)}
@@ -54,7 +56,7 @@ def test_members_equal_a_plain_count(rows: list[tuple[str, str, bool, int]]) -> 
         if ((profile, segment) in members_inside) != is_entry:
             counts[segment, is_entry] += 1
             (members_inside.add if is_entry else members_inside.discard)((profile, segment))
-    moves = _moves(changes * 2)
+    moves = _find_moves(changes * 2)
     for segment, figures in moves.items():
         assert (figures.entered, figures.exited) == (
             counts[segment, True],
@@ -70,9 +72,9 @@ def test_median_stay_counts_present_members() -> None:
     entries = [_change(f"p{number}", "vip", True, 0) for number in range(4)]
     exits = [_change("p0", "vip", False, 10), _change("p1", "vip", False, 20)]
     last_changes = [_change("late", "new", True, 100)]
-    assert _moves([*entries, *exits, *last_changes])["vip"].median_stay_ms == 20 * HOUR_MS
-    assert _moves([*entries, exits[0], *last_changes])["vip"].median_stay_ms is None
-    assert _moves([*entries, *exits], _START_MS + 15 * HOUR_MS)["vip"].members == 3
+    assert _find_moves([*entries, *exits, *last_changes])["vip"].median_stay_ms == 20 * HOUR_MS
+    assert _find_moves([*entries, exits[0], *last_changes])["vip"].median_stay_ms is None
+    assert _find_moves([*entries, *exits], _START_MS + 15 * HOUR_MS)["vip"].members == 3
 
 
 def test_command_prints_moves_and_names_a_missing_topic(tmp_path: Path) -> None:

@@ -85,7 +85,9 @@ def _interact(
         pass
 
 
-def _is_member(flow: Flow, now_ms: int | None = None, identifier: Identifier = _COOKIE) -> bool:
+def _check_membership(
+    flow: Flow, now_ms: int | None = None, identifier: Identifier = _COOKIE
+) -> bool:
     """Advance the flow to `now_ms`, and return whether the person is then a member."""
     for _ in flow.advance(now_ms or 0):
         pass
@@ -100,30 +102,30 @@ def test_time_changes_a_segment_if_its_known_parts_decide(
     # A cart without a catalogue: for the first hours the segment depends on its total alone.
     flow, cart_at = _flow(_HESITATION, channels), HOUR_MS
     _interact(flow, "cart", cart_at, total=20)
-    assert not _is_member(flow, cart_at + 4 * HOUR_MS - 1)
-    assert _is_member(flow, cart_at + 4 * HOUR_MS)
-    assert _is_member(flow, cart_at + 7 * DAY_MS - 1)
-    assert not _is_member(flow, cart_at + 7 * DAY_MS)
+    assert not _check_membership(flow, cart_at + 4 * HOUR_MS - 1)
+    assert _check_membership(flow, cart_at + 4 * HOUR_MS)
+    assert _check_membership(flow, cart_at + 7 * DAY_MS - 1)
+    assert not _check_membership(flow, cart_at + 7 * DAY_MS)
 
 
 def test_sequence_enters_by_time_an_hour_after_the_cart() -> None:
     flow, cart_at = _flow(_HESITATION), HOUR_MS
     _interact(flow, "catalog", cart_at - 5 * MINUTE_MS)
     _interact(flow, "cart", cart_at, total=20)
-    assert not _is_member(flow, cart_at + HOUR_MS - 1)
-    assert _is_member(flow, cart_at + HOUR_MS)
+    assert not _check_membership(flow, cart_at + HOUR_MS - 1)
+    assert _check_membership(flow, cart_at + HOUR_MS)
 
 
 def test_unknown_condition_keeps_the_membership() -> None:
     flow = _flow({"any": [_CART_TOTAL, {"trait": "views", "gte": 99}]})
     _interact(flow, "cart", 1, total=200)
-    assert _is_member(flow, 400 * DAY_MS)
+    assert _check_membership(flow, 400 * DAY_MS)
     _interact(flow, "cart", 401 * DAY_MS, total=20)
-    assert not _is_member(flow, 800 * DAY_MS)
+    assert not _check_membership(flow, 800 * DAY_MS)
 
 
 def test_merge_changes_a_segment_if_its_known_parts_decide() -> None:
-    # Views of the cookie make the customer a member, though the merge brings no interaction to it.
+    # Views of the cookie make the customer a member, though a merge has no interaction to read.
     unknown_flow = _flow(
         {"all": [{"trait": "views", "gte": 2}, {"not": {"property": "x", "is": 1}}]}
     )
@@ -131,19 +133,19 @@ def test_merge_changes_a_segment_if_its_known_parts_decide() -> None:
     for flow in (unknown_flow, known_flow):
         _interact(flow, "View", 1)
         _interact(flow, "View", 2, (_CUSTOMER,))
-        assert not _is_member(flow, identifier=_CUSTOMER)
+        assert not _check_membership(flow, identifier=_CUSTOMER)
         _interact(flow, "Login", 3, (_CUSTOMER, _COOKIE), x=1, total=1)
-    assert not _is_member(unknown_flow, identifier=_CUSTOMER)
-    assert _is_member(known_flow, identifier=_CUSTOMER)
+    assert not _check_membership(unknown_flow, identifier=_CUSTOMER)
+    assert _check_membership(known_flow, identifier=_CUSTOMER)
 
 
 def test_time_and_merges_evaluate_a_segment_of_a_channel_and_other_channels_do_not() -> None:
     flow = _flow({"trait": "views", "gte": 2}, ("web",))
     _interact(flow, "View", 1)
     _interact(flow, "View", 2, channel="pos")
-    assert not _is_member(flow)
+    assert not _check_membership(flow)
     _interact(flow, "Login", 3, (_CUSTOMER, _COOKIE), channel="pos")
-    assert _is_member(flow, identifier=_CUSTOMER)
+    assert _check_membership(flow, identifier=_CUSTOMER)
     older_flow = _flow({"trait": "last_cart_at", "older_than": "1h"}, ("web",))
     _interact(older_flow, "cart", 1, channel="pos")
-    assert _is_member(older_flow, 1 + HOUR_MS)
+    assert _check_membership(older_flow, 1 + HOUR_MS)

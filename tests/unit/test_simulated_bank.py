@@ -193,8 +193,10 @@ def conversions(large_world: SimulatedWorld, offer: str) -> dict[str, Share]:
         ):
             channels_by_person[person] = event["properties"]["channel"]
     arm_sizes = Counter(channels_by_person.values())
-    hits = Counter(channel for person, channel in channels_by_person.items() if person in buyers)
-    return {channel: Share(hits[channel], n) for channel, n in arm_sizes.items()}
+    hit_counts = Counter(
+        channel for person, channel in channels_by_person.items() if person in buyers
+    )
+    return {channel: Share(hit_counts[channel], n) for channel, n in arm_sizes.items()}
 
 
 def persons_by_identifier(large_world: SimulatedWorld) -> dict[str, str]:

@@ -18,7 +18,7 @@ from tests.support.deciding import ADA, CHANNELS, campaign, offer, world
 from tests.support.learning import MemoryLearner, teach
 
 _ROUND_COUNT: Final = 6_000
-_SNAPSHOT_EVERY: Final = 100
+_ROUNDS_PER_SNAPSHOT: Final = 100
 """Rounds between two snapshots."""
 _CHANNELS: Final = ("email", "chat", "call")
 _TRUE_CHANNEL: Final = {"email": "email", "chat": "web", "call": "call"}
@@ -65,7 +65,7 @@ def _records(rules: Rules) -> Mapping[str, Segmented]:
     return records_by_step
 
 
-def _regrets(choose: Callable[[str, int], str]) -> list[float]:
+def _accumulate_regrets(choose: Callable[[str, int], str]) -> list[float]:
     """Return the cumulative regret of choices, by round, against the best channel of each step."""
     truth, random, total_regret, regrets = _truth(), Random(7), 0.0, []
     for number in range(_ROUND_COUNT):
@@ -100,13 +100,15 @@ def test_learning_beats_random_and_the_best_fixed_choice_and_regret_is_sublinear
                 for feedback in decision.feedback
             ]
             learner.fold(replace(decision, feedback=tuple(goals)))
-        if number % _SNAPSHOT_EVERY == 0:
+        if number % _ROUNDS_PER_SNAPSHOT == 0:
             rules = teach(rules, learner.publish())
         return treatment
 
-    thompson_regrets = _regrets(choose_by_learning)
-    random_regrets = _regrets(lambda _, number: Random(number).choice(_CHANNELS))
-    fixed_regret = min(_regrets(lambda _, __, channel=name: channel)[-1] for name in _CHANNELS)
+    thompson_regrets = _accumulate_regrets(choose_by_learning)
+    random_regrets = _accumulate_regrets(lambda _, number: Random(number).choice(_CHANNELS))
+    fixed_regret = min(
+        _accumulate_regrets(lambda _, __, channel=name: channel)[-1] for name in _CHANNELS
+    )
     assert thompson_regrets[-1] < 0.5 * random_regrets[-1]
     assert thompson_regrets[-1] < 0.5 * fixed_regret
     # Linear regret would double from half of the rounds to all of them.

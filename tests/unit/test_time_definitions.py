@@ -13,7 +13,7 @@ from pipeline.model.profile import Profile
 from pipeline.model.time import DAY_MS, GRACE_MS, HOUR_MS, MINUTE_MS
 from tests.support.worlds import rules
 
-_START: Final = 1_700_000_000_000
+_START_MS: Final = 1_700_000_000_000
 _COOKIE: Final = Identifier("cookie", "k")
 _GAP_MS: Final = 30 * MINUTE_MS
 _TWO_PAGES: Final = {"sequence": [{"name": "A"}, {"name": "B"}], "within": "2h"}
@@ -76,20 +76,20 @@ class _World:
 
 def test_clock_ahead_counts_as_receipt_in_windows_latest_and_recency_alike() -> None:
     world = _World(recent={"trait": "last", "within": "5m"}, busy={"trait": "hourly", "gte": 2})
-    world.interact("fast", _START, _START + 50 * MINUTE_MS, page=1)
-    assert world.traits()["last"] == _START
-    world.interact("right", _START + MINUTE_MS, page=2)
-    assert (world.traits()["page"], world.traits()["last"]) == (2, _START + MINUTE_MS)
-    assert world.members_after(_START + 6 * MINUTE_MS - 1) == {"recent", "busy"}
-    assert world.members_after(_START + 6 * MINUTE_MS) == {"busy"}
-    assert world.members_after(_START + HOUR_MS) == set()
+    world.interact("fast", _START_MS, _START_MS + 50 * MINUTE_MS, page=1)
+    assert world.traits()["last"] == _START_MS
+    world.interact("right", _START_MS + MINUTE_MS, page=2)
+    assert (world.traits()["page"], world.traits()["last"]) == (2, _START_MS + MINUTE_MS)
+    assert world.members_after(_START_MS + 6 * MINUTE_MS - 1) == {"recent", "busy"}
+    assert world.members_after(_START_MS + 6 * MINUTE_MS) == {"busy"}
+    assert world.members_after(_START_MS + HOUR_MS) == set()
 
 
 def test_clock_ahead_does_not_change_the_order_of_a_sequence() -> None:
     world = _World(both=_TWO_PAGES)
-    world.interact("1A", _START, _START + 50 * MINUTE_MS)
-    world.interact("1B", _START + MINUTE_MS)
-    assert world.members_after(_START + MINUTE_MS) == {"both"}
+    world.interact("1A", _START_MS, _START_MS + 50 * MINUTE_MS)
+    world.interact("1B", _START_MS + MINUTE_MS)
+    assert world.members_after(_START_MS + MINUTE_MS) == {"both"}
 
 
 @pytest.mark.parametrize(
@@ -102,23 +102,24 @@ def test_steps_of_one_millisecond_are_in_the_order_of_their_ids(
     for order in ((first_id, second_id), (second_id, first_id)):
         world = _World(both=_TWO_PAGES)
         for event_id in order:
-            world.interact(event_id, _START)
-        assert world.members_after(_START) == members
+            world.interact(event_id, _START_MS)
+        assert world.members_after(_START_MS) == members
 
 
 @pytest.mark.parametrize(("gap_ms", "session_count"), [(_GAP_MS, 1), (_GAP_MS + 1, 2)])
 def test_gap_of_exactly_its_length_does_not_end_a_session(gap_ms: int, session_count: int) -> None:
     world = _World()
-    world.interact("1A", _START)
-    world.interact("2A", _START + gap_ms)
+    world.interact("1A", _START_MS)
+    world.interact("2A", _START_MS + gap_ms)
     assert world.traits()["sessions"] == session_count
 
 
 def test_interaction_later_than_the_grace_counts_where_its_moment_still_lies() -> None:
-    # It counts in a lifetime always, in a window that holds its moment, and never as the latest.
+    # The interaction counts in a lifetime always, in a window that holds its moment, and never as
+    # the latest.
     world = _World()
-    world.interact("1A", _START + GRACE_MS + DAY_MS, page=1)
-    world.interact("2A", _START + GRACE_MS + DAY_MS, _START, page=2)
+    world.interact("1A", _START_MS + GRACE_MS + DAY_MS, page=1)
+    world.interact("2A", _START_MS + GRACE_MS + DAY_MS, _START_MS, page=2)
     assert (world.traits()["ever"], world.traits()["hourly"]) == (2, 1)
     assert (world.traits()["page"], world.traits()["pages"]) == (1, ("1", "2"))
 
@@ -126,5 +127,5 @@ def test_interaction_later_than_the_grace_counts_where_its_moment_still_lies() -
 def test_union_keeps_the_hundred_latest() -> None:
     world = _World()
     for number in range(150):
-        world.interact(f"{number}A", _START + number, page=f"p{number:03}")
+        world.interact(f"{number}A", _START_MS + number, page=f"p{number:03}")
     assert world.traits()["pages"] == tuple(f"p{number:03}" for number in range(50, 150))

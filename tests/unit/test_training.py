@@ -71,7 +71,7 @@ def _train(folders: ReplayFolders, request: TrainingRequest = _REQUEST) -> Train
         return train_propensity(replay, request)
 
 
-def _examples(folders: ReplayFolders) -> list[Example]:
+def _read_examples(folders: ReplayFolders) -> list[Example]:
     with open_replayed(folders.segmented, folders.decisions) as replay:
         return list(replay.examples(_GOAL))
 
@@ -87,7 +87,7 @@ def test_examples_use_no_later_interaction(
         assert record.identity is not None
         if record.interaction.name == "Bought":
             purchases.setdefault(record.identity.profile_id, record.interaction.received_at)
-    examples = _examples(folders)
+    examples = _read_examples(folders)
     for example in examples:
         first_examples.setdefault(example.profile_id, example)
         has_bought = "bought" in example.facts.traits
@@ -111,7 +111,7 @@ def test_every_message_whose_window_is_over_is_an_example_once(
         if any(choice.action_id for choice in decision.choices)
         and decision.decided_at + _GOAL.window_ms <= end_ms
     }
-    decision_ids = [example.decision_id for example in _examples(folders)]
+    decision_ids = [example.decision_id for example in _read_examples(folders)]
     assert sorted(decision_ids) == sorted(message_decisions)
 
 
@@ -224,7 +224,7 @@ def test_training_and_serving_make_the_same_rows(
     assert [decision.decision_id for decision in watched_world.decisions] == [
         decision.decision_id for decision in played_world.decisions
     ]
-    examples = _examples(folders)
+    examples = _read_examples(folders)
     assert len(examples) > 1000
     for example in examples:
         assert example.facts.interaction is not None
@@ -387,7 +387,8 @@ def test_repeated_decision_is_an_example_with_its_new_facts(tmp_path: Path) -> N
     played_world.interact(2, midnight_ms + DAY_MS // 3 + 1, "conversion", reference, kind="outcome")
     played_world.interact(2, midnight_ms + 3 * DAY_MS, "Look", {})
     examples = {
-        example.decided_at: example for example in _examples(write_world(played_world, tmp_path))
+        example.decided_at: example
+        for example in _read_examples(write_world(played_world, tmp_path))
     }
     assert sorted(examples) == [midnight_ms + DAY_MS // 3, midnight_ms + DAY_MS // 2]
     morning_example, daytime_example = (examples[time_ms] for time_ms in sorted(examples))

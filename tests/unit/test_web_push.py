@@ -1,4 +1,4 @@
-"""Web push against a local push service, whose browser decrypts the messages."""
+"""Web push against a local push service, and a browser that decrypts the messages."""
 
 import asyncio
 import json
