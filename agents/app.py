@@ -72,7 +72,7 @@ class AppOptions:
             lingering_topics=self.lingering_topics,
             cause_header=self.cause_header,
             outputs=self.outputs,
-            changelog=self.cleaning.compacted_properties(),
+            changelog_properties=self.cleaning.compacted_properties(),
         )
 
     def state_directory(self, name: str) -> Path:

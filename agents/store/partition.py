@@ -72,7 +72,7 @@ class PartitionStore:
         self._recent_writes: dict[bytes, bytes | None] = {}
         self._cut_writes: dict[bytes, bytes | None] = {}
         self._compaction_lock = Lock()
-        self._closed = False
+        self._is_closed = False
         self._open()
 
     @property
@@ -147,7 +147,7 @@ class PartitionStore:
         May run in another thread at any time; `close` waits for it.
         """
         with self._compaction_lock:
-            if self._closed:
+            if self._is_closed:
                 return
             self._database.flush()
             self._meta.flush()  # the write-ahead log is shared
@@ -165,13 +165,13 @@ class PartitionStore:
         self.close()
         shutil.rmtree(self.path)
         self._recent_writes, self._cut_writes = {}, {}
-        self._closed = False
+        self._is_closed = False
         self._open()
 
     def close(self) -> None:
         """Close the database; unpersisted writes are restored from the changelog."""
         with self._compaction_lock:
-            self._closed = True
+            self._is_closed = True
             del self._meta_handle  # it would keep the database open
             self._meta.close()
             self._database.close()

@@ -132,7 +132,8 @@ class Consumer(BaseConsumer):
     async def commit(
         self, topics: TPorTopicSet | None = None, start_new_transaction: bool = True
     ) -> bool:
-        """Commit all processed and delivered offsets, of all topics."""
+        """Commit all processed and delivered offsets, of all topics; return whether there were
+        any."""
         return await self._checkpointer.checkpoint()
 
     async def wait_empty(self) -> None:
@@ -322,7 +323,7 @@ class Consumer(BaseConsumer):
         committed_offsets = await self._kafka.request_committed_offsets(
             self._own_tps, self._options.request_timeout_s
         )
-        first_offsets = {tp: NotedOffset(first) for tp, first in beginnings.items()}
+        first_offsets = {tp: NotedOffset(offset) for tp, offset in beginnings.items()}
         return beginnings, first_offsets | committed_offsets
 
     async def _retry_transient_errors(

@@ -20,7 +20,11 @@ class Epoch:
     """
 
     __slots__ = (
-        "_closed", "_delivery", "_on_error", "changelog_counts", "changelog_ends",
+        "_delivery",
+        "_is_closed",
+        "_on_error",
+        "changelog_counts",
+        "changelog_ends",
         "outstanding_count",
     )  # fmt: skip
 
@@ -29,7 +33,7 @@ class Epoch:
         self.changelog_ends: dict[tuple[str, int], int] = {}
         self.changelog_counts: dict[tuple[str, int], int] = defaultdict(int)
         self._on_error = on_error
-        self._closed = False
+        self._is_closed = False
         self._delivery: asyncio.Future[None] | None = None
 
     def on_output(self, error: KafkaError | None, message: Record) -> None:
@@ -38,7 +42,7 @@ class Epoch:
             self._on_error(error, message)
             return
         self.outstanding_count -= 1
-        if not self.outstanding_count and self._closed:
+        if not self.outstanding_count and self._is_closed:
             self._finish()
 
     def on_changelog(self, error: KafkaError | None, message: Record) -> None:
@@ -51,7 +55,7 @@ class Epoch:
 
     def close(self) -> None:
         """End the epoch: no further record will be produced in it."""
-        self._closed = True
+        self._is_closed = True
 
     async def wait_until_delivered(self) -> None:
         """Wait until every record of the closed epoch is delivered; raise the error given to

@@ -33,7 +33,7 @@ class Lease:
 
     def renew(self) -> bool:
         """Extend the lease, since the poller is alive; return False if it had expired before."""
-        now = self._clock()
-        is_in_time = now < self._end_s
-        self._end_s = now + self._seconds if is_in_time else float("-inf")
+        now_s = self._clock()
+        is_in_time = now_s < self._end_s
+        self._end_s = now_s + self._seconds if is_in_time else float("-inf")
         return is_in_time

@@ -59,20 +59,21 @@ class TransportOptions:
     """Header in which an output names its cause; used to suppress duplicates after a kill."""
     outputs: tuple[str, ...] = ()
     """Topics of the outputs with that header; a name that ends in a dot is a prefix."""
-    changelog: Mapping[str, str] = field(default_factory=dict)
+    changelog_properties: Mapping[str, str] = field(default_factory=dict)
     """Topic properties of changelogs."""
     max_batch_records: int = 256
+    """Records of a batch that the poller hands over."""
     max_prefetched_batches: int = 16
     max_prefetched_kib: int = 32_768
-    """Batches, and their bytes, that may be prefetched before polling stops."""
+    """Batches, and their bytes, that may be prefetched before reading stops."""
     fetch_buffer_kib: int = 16_384
     max_undelivered_records: int = 10_000
     max_undelivered_kib: int = 32_768
-    """Undelivered records, and their bytes, above which agents get no further event. Half of the
-    queue's limits: outputs of events in progress still have to fit."""
+    """Undelivered records, and their bytes, above which agents get no further event. At most half
+    of the queue's limits: outputs of events in progress still have to fit."""
     max_queued_records: int = 100_000
     max_queued_kib: int = 65_536
-    """Limits of a producer's queue, above which `send_raw` blocks."""
+    """Limits of a producer's queue, above which handing it a record blocks."""
     drain_ms: int = 5_000
     """Time in which an event in progress must end at a revocation or shutdown."""
 

@@ -329,11 +329,11 @@ class Poller(threading.Thread):
 
     def _poll(self) -> None:
         is_quiet = time.monotonic() - self._busy_at > _QUIET_DELAY_S
-        first = self._kafka.poll(_QUIET_POLL_S if is_quiet else _POLL_S)
+        first_message = self._kafka.poll(_QUIET_POLL_S if is_quiet else _POLL_S)
         messages = (
             []
-            if first is None
-            else [first, *self._kafka.consume(self._limits.max_batch_records - 1, 0)]
+            if first_message is None
+            else [first_message, *self._kafka.consume(self._limits.max_batch_records - 1, 0)]
         )
         records = [message for message in cast(list[Record], messages) if self._is_record(message)]
         self._delivered_partitions.update(
@@ -348,10 +348,10 @@ class Poller(threading.Thread):
             self._update_highwaters()
 
     def _is_look_due(self) -> bool:
-        now = time.monotonic()
-        if now - self._looked_at < _LOOK_INTERVAL_S:
+        now_s = time.monotonic()
+        if now_s - self._looked_at < _LOOK_INTERVAL_S:
             return False
-        self._looked_at = now
+        self._looked_at = now_s
         return True
 
     def _hand_over(self, batch: Batch) -> None:

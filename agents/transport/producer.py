@@ -144,10 +144,10 @@ class Producer(BaseProducer):
     ) -> None:
         """Produce without a future: the next commit waits for the delivery.
 
-        It leaves within some milliseconds, sooner after `end_run`. `barrier`: a partition of
-        the changelog; the record is held until everything sent to it so far is acknowledged.
-        Outputs in the sent index are suppressed. Blocks while the client's queue is full, and ends
-        the worker if it stays full.
+        The record leaves within some milliseconds, sooner after `end_run`. `barrier`: a partition
+        of the changelog; the record is held until everything sent to it so far is acknowledged.
+        Outputs in the sent index are suppressed. Handing the record over blocks while the client's
+        queue is full, and ends the worker if the queue stays full.
         """
         if self.sent_index.digests and self._was_sent(topic, key, headers):
             self.suppressed_total += 1
@@ -329,7 +329,7 @@ class Producer(BaseProducer):
         if policies:
             settings["cleanup.policy"] = ",".join(policies)
         if compacting:
-            settings |= self._options.changelog
+            settings |= self._options.changelog_properties
         if retention:
             settings["retention.ms"] = str(int(want_seconds(retention) * 1000))
         loop = asyncio.get_running_loop()

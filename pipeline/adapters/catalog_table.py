@@ -172,7 +172,7 @@ class _ItemReader:
         self._margin = catalog.margin
         self._number_columns = table.number_columns
         self._attributes = _attributes(table, columns)
-        self._numeric = {name for name in self._attributes if _is_numeric(table, name)}
+        self._numeric_names = {name for name in self._attributes if _is_numeric(table, name)}
 
     def item(self, row: TableRow) -> CatalogItem | None:
         """Return the item; None where it is out of stock. Raises ValueError."""
@@ -237,7 +237,7 @@ class _ItemReader:
             if fault is not None:
                 raise ValueError(f"{name}: {fault}")
             if text:
-                values[name] = float(text) if name in self._numeric else text
+                values[name] = float(text) if name in self._numeric_names else text
         return values
 
 

@@ -53,10 +53,10 @@ class ConfigurationFollower:
         self._condition = Condition()
         self._configurations: dict[str, Configuration] = {}
         self._records: list[ConfigurationRecord] = []
-        self._latest: Configuration | None = None
+        self._latest_configuration: Configuration | None = None
         self._request_count = 0
         self._answer_count = 0
-        self._stopping = False
+        self._is_stopping = False
         self._thread: Thread | None = None
 
     def start(self, timeout_s: float) -> None:
@@ -91,14 +91,14 @@ class ConfigurationFollower:
 
     def stop(self) -> None:
         """Stop reading."""
-        self._stopping = True
+        self._is_stopping = True
         if self._thread is not None:
             self._thread.join(_STOP_S)
 
     def latest(self) -> Configuration | None:
         """Return the configuration in force; None if none was ever applied."""
         with self._condition:
-            return self._latest
+            return self._latest_configuration
 
     def get(self, digest: str) -> Configuration | None:
         """Return the configuration with this digest, if it was read from the topic."""
@@ -116,11 +116,13 @@ class ConfigurationFollower:
             return self._condition.wait_for(lambda: self._is_latest(digest), timeout_s)
 
     def _is_latest(self, digest: str) -> bool:
-        return self._latest is not None and self._latest.digest == digest
+        return (
+            self._latest_configuration is not None and self._latest_configuration.digest == digest
+        )
 
     def _read(self, consumer: Consumer, partitions: Iterable[int]) -> None:
         next_offsets = dict.fromkeys(partitions, 0)
-        while not self._stopping:
+        while not self._is_stopping:
             request_count = self._request_count
             for message in consumer.consume(_MAX_BATCH_RECORDS, _POLL_S):
                 error = message.error()
@@ -141,9 +143,9 @@ class ConfigurationFollower:
             is_first = not self._answer_count
             self._answer_count = request_count
             self._condition.notify_all()
-            latest = self._latest
-        if is_first and latest is not None and self._on_change is not None:
-            self._on_change(latest)
+            latest_configuration = self._latest_configuration
+        if is_first and latest_configuration is not None and self._on_change is not None:
+            self._on_change(latest_configuration)
 
     def _add_message(self, message: Message) -> None:
         record = self._codec.decode(topics.CONFIGURATION, message.value() or b"")
@@ -162,10 +164,10 @@ class ConfigurationFollower:
             )
         with self._condition:
             self._records.append(record)
-            if isinstance(config, str) or config is self._latest:
+            if isinstance(config, str) or config is self._latest_configuration:
                 return
             self._configurations[record.digest] = config
-            self._latest = config
+            self._latest_configuration = config
             self._condition.notify_all()
             notify = self._on_change if self._answer_count else None
         if notify is not None:

@@ -41,8 +41,8 @@ class ConfigurationLog(ConfigurationFollower):
         """
         body = canonical.to_json(bundle)
         digest = canonical.digest_of(body)
-        latest = self.latest()
-        if latest is not None and latest.digest == digest:
+        latest_configuration = self.latest()
+        if latest_configuration is not None and latest_configuration.digest == digest:
             return AppliedVersion(digest, changed=False)
         self._append(ConfigurationRecord(digest, now_ms(), applied_by, body), timeout_s)
         if not self.wait_until_latest(digest, timeout_s):

@@ -100,12 +100,12 @@ class Salvage:
                 path = (field, part.indexes[field][index], *rest)
         return part.file, replace(problem, path=path)
 
-    def _may_be_lost(self, unknown: UnknownName) -> bool:
-        stem = unknown.name
+    def _may_be_lost(self, unknown_name: UnknownName) -> bool:
+        stem = unknown_name.name
         for affix in _AFFIXES:
             stem = stem.removeprefix(affix).removesuffix(affix)
-        names = (unknown.name, stem)
-        fields = _DEFINING_FIELDS[unknown.kind]
+        names = (unknown_name.name, stem)
+        fields = _DEFINING_FIELDS[unknown_name.kind]
         omissions = (self.omitted_texts.get(field, _NO_TEXTS) for field in fields)
         return any(texts is None or not texts.isdisjoint(names) for texts in omissions)
 

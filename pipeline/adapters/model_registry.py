@@ -100,9 +100,9 @@ class ModelRegistry:
         return model.manifest
 
     def _record(self, promotion: Promotion, manifest: ModelManifest) -> LearningRecord:
-        latest = self._records.get(promotion.name)
+        latest_record = self._records.get(promotion.name)
         return LearningRecord(
-            number=1 if latest is None else latest.number + 1,
+            number=1 if latest_record is None else latest_record.number + 1,
             digest=promotion.digest,
             published_at=now_ms(),
             model=ModelVersion(

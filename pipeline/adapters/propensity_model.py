@@ -41,7 +41,7 @@ class PropensityModel:
         self._booster = booster
         self._treatments = frozenset(manifest.treatments)
         calibration = manifest.calibration or Calibration((0.0, 1.0), (0.0, 1.0))
-        self._raw, self._p = np.array(calibration.raw), np.array(calibration.p)
+        self._raw_scores, self._probabilities = np.array(calibration.raw), np.array(calibration.p)
 
     def probabilities(
         self, candidates: Sequence[CompiledCandidate], facts: Facts
@@ -53,8 +53,8 @@ class PropensityModel:
         subset = [candidate for candidate, flag in zip(candidates, flags, strict=True) if flag]
         if not subset:
             return [None] * len(candidates)
-        raw = self._booster.predict(self._encoder.rows(subset, facts), num_threads=1)
-        p = np.interp(raw, self._raw, self._p)
+        raw_scores = self._booster.predict(self._encoder.rows(subset, facts), num_threads=1)
+        p = np.interp(raw_scores, self._raw_scores, self._probabilities)
         values = np.clip(p, _MIN_P, 1 - _MIN_P).tolist()
         if len(subset) == len(candidates):
             return values  # type: ignore[no-any-return]

@@ -44,9 +44,9 @@ class OtherMail(Struct, frozen=True):
 MailReport: TypeAlias = ReturnedMail | OtherMail
 
 
-def parse_returned_mail(raw: bytes) -> MailReport:
+def parse_returned_mail(content: bytes) -> MailReport:
     """Return the outcome of a sent message that a returned mail reports."""
-    message = message_from_bytes(raw, policy=default)
+    message = message_from_bytes(content, policy=default)
     parts: list[Message] = list(message.walk())
     report = _report(parts)
     if isinstance(report, OtherMail):

@@ -102,7 +102,7 @@ def _nonempty_ends(consumer: Consumer, parts: list[TopicPartition]) -> dict[int,
     limits = {
         p.partition: consumer.get_watermark_offsets(p, timeout=_SILENCE_TIMEOUT_S) for p in parts
     }
-    return {number: high for number, (low, high) in limits.items() if high > low}
+    return {number: end for number, (first, end) in limits.items() if end > first}
 
 
 def _stored_record(message: Message) -> StoredRecord:

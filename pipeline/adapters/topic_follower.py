@@ -49,7 +49,7 @@ class TopicFollower:
         self._on_message = on_message
         self._on_first_end = on_first_end
         self._first_end = Event()
-        self._stopping = Event()
+        self._stop_request = Event()
         self._thread: Thread | None = None
 
     def start(self, timeout_s: float) -> None:
@@ -75,7 +75,7 @@ class TopicFollower:
 
     def stop(self) -> None:
         """Stop reading."""
-        self._stopping.set()
+        self._stop_request.set()
         if self._thread is not None:
             self._thread.join(_STOP_S)
 
@@ -85,7 +85,7 @@ class TopicFollower:
         return self._first_end.is_set()
 
     def _read(self, consumer: Consumer, unread_partitions: set[int]) -> None:
-        while not self._stopping.is_set():
+        while not self._stop_request.is_set():
             message = consumer.poll(_POLL_S)
             if message is None:
                 continue

@@ -229,8 +229,8 @@ class _ValueBuilder:
             )
             raise _RefusedError(position, f"{message} marks, or a space behind #")
 
-    def _refuse_tag(self, node: Node, expected: str) -> None:
-        if _kind(node) != expected:
+    def _refuse_tag(self, node: Node, expected_kind: str) -> None:
+        if _kind(node) != expected_kind:
             raise _RefusedError(_position(node.start_mark), f"{node.tag}: {_NO_TAGS}")
 
     def _scalar(self, node: ScalarNode, *, is_expanded: bool) -> object:
@@ -260,8 +260,8 @@ class _ValueBuilder:
 
         # A text after the last bracket contains no whole variable; the pattern would search it to
         # its end for each variable that begins there.
-        cut = node.value.rfind("}") + 1
-        head, tail = node.value[:cut], node.value[cut:]
+        tail_start = node.value.rfind("}") + 1
+        head, tail = node.value[:tail_start], node.value[tail_start:]
         return _VARIABLE.sub(replacement, head) + str(tail).replace("$${", "${")
 
 

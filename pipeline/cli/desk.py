@@ -26,13 +26,13 @@ _Id = Annotated[
 @app.command("list")
 def list_tasks(
     channel: _Channel = "call",
-    every: Annotated[
+    all_tasks: Annotated[
         bool, typer.Option("--all", help="Also list tasks that are done, cancelled or too late.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
     """List tasks that are open or taken, by deadline."""
-    tasks = [task for task in _tasks(channel) if every or task.state in ("open", "taken")]
+    tasks = [task for task in _tasks(channel) if all_tasks or task.state in ("open", "taken")]
     if json:
         print_json([_table_row(task) for task in tasks])
     elif not tasks:

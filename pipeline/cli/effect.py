@@ -63,7 +63,7 @@ def roll_out(settings: Settings, log: ConfigurationLog, *, all_profiles: bool) -
 def usable_versions(log: ConfigurationLog) -> list[Version]:
     """Return the versions that this version of Kairos can use, the oldest first."""
     revisions = [(log.get(record.digest), record.applied_at) for record in log.history()]
-    return [Version(config, at) for config, at in revisions if config is not None]
+    return [Version(config, applied_at) for config, applied_at in revisions if config is not None]
 
 
 def _reporter(bar: Progress, task: TaskID) -> Callable[[int], None]:

@@ -305,8 +305,8 @@ def _load_steps(
         load_named_steps(log)
         return None, []
     cases = follow_cases(log, plan.journey, plan.file)
-    for missing in cases.unseen:
-        err.print(plain(f"{plan.file}: {missing}"), soft_wrap=True)
+    for note in cases.unseen:
+        err.print(plain(f"{plan.file}: {note}"), soft_wrap=True)
     names = tuple(step.name for step in cases.plan.steps)
     return load_defined_steps(log, names), case_choices(cases, weighing, plan.forbidden_pairs)
 
@@ -350,8 +350,8 @@ def _forbidden_pairs(texts: list[str], journey: Journey | None) -> list[_Pair]:
     steps = {step.step for stage in journey.steps for step in stage.steps()} if journey else set()
     pairs = []
     for text in texts:
-        first, _, other = text.partition(ARROW.strip())
-        pair = first.strip(), other.strip()
+        first_step, _, second_step = text.partition(ARROW.strip())
+        pair = first_step.strip(), second_step.strip()
         for name in pair:
             if name not in steps:
                 raise typer.BadParameter(

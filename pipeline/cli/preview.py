@@ -146,8 +146,9 @@ def _read_interaction(
 def _with_request(interaction: Interaction, placements: tuple[str, ...]) -> Interaction:
     if not placements:
         return interaction
-    until = interaction.received_at
-    return replace(interaction, request=DecideRequest(str(uuid4()), "preview", placements, until))
+    deadline = interaction.received_at
+    request = DecideRequest(str(uuid4()), "preview", placements, deadline)
+    return replace(interaction, request=request)
 
 
 def _preview(

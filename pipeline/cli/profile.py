@@ -115,7 +115,7 @@ def _export_all(folder: Path, at: int | None, json: bool) -> None:
 
 @app.command()
 def unlink(
-    identifier: IdentifierArgument, other: IdentifierArgument, json: JsonOption = False
+    identifier: IdentifierArgument, other_identifier: IdentifierArgument, json: JsonOption = False
 ) -> None:
     """Remove the link between two identifiers, until they are seen together again.
 
@@ -123,7 +123,7 @@ def unlink(
     identifier that caused them.
     """
     settings = Settings()
-    first, second = _identifier(identifier, settings), _identifier(other, settings)
+    first, second = _identifier(identifier, settings), _identifier(other_identifier, settings)
     if not were_linked(_people(), first, second):
         fail(f"{first.key} and {second.key} are not linked: see `kairos profile show {first.key}`")
     is_done = request_and_wait(settings, requests.unlink(first, second, now_ms()))
@@ -150,15 +150,17 @@ def forget(text: IdentifierArgument, json: JsonOption = False) -> None:
     settings = Settings()
     identifier = _identifier(text, settings)
     person = _find(identifier)
-    at = now_ms()
-    is_done = request_and_wait(settings, requests.forget(identifier, at))
+    requested_at = now_ms()
+    is_done = request_and_wait(settings, requests.forget(identifier, requested_at))
     configuration = applied_configuration(settings)
     remaining = remaining_records(
-        settings, tuple(configuration.channels) if configuration else (), at
+        settings, tuple(configuration.channels) if configuration else (), requested_at
     )
     names = [link.identifier for link in person.tree]
     if json:
-        print_json({"forgotten": names, "done": is_done, "at": at, "remaining": remaining})
+        print_json(
+            {"forgotten": names, "done": is_done, "at": requested_at, "remaining": remaining}
+        )
         return
     out.print(plain(f"forgotten: {', '.join(names)}") + _PENDING_NOTE * (not is_done))
     rows = [

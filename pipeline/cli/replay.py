@@ -70,7 +70,7 @@ _OffsetsOption: TypeAlias = Annotated[
 def run(  # noqa: PLR0913 - one for each option
     folder: _OutOption,
     topic: _TopicOption = None,
-    other: _WhatIfOption = None,
+    other_folder: _WhatIfOption = None,
     since: _FromOption = None,
     until: _ToOption = None,
     offsets: _OffsetsOption = None,
@@ -99,13 +99,13 @@ def run(  # noqa: PLR0913 - one for each option
     end_ms = optional_ms(until)
     if start_ms is not None and end_ms is not None and start_ms >= end_ms:
         raise typer.BadParameter(f"--from {since} is not before --to {until}")
-    if (topic is None) == (other is None):
+    if (topic is None) == (other_folder is None):
         raise typer.BadParameter("give either --topic or --what-if")
-    if offsets and (since or until or other):
+    if offsets and (since or until or other_folder):
         raise typer.BadParameter("--offsets goes with --topic, without --from and --to")
-    if other is not None:
+    if other_folder is not None:
         time_range = TimeRange(start_ms, now_ms() if end_ms is None else end_ms)
-        _compare(other, time_range, folder, json)
+        _compare(other_folder, time_range, folder, json)
     else:
         offset_ranges = _offsets(offsets) if offsets else None
         _replay(Selection(topic or "", start_ms, end_ms, offset_ranges), folder, json)
@@ -126,10 +126,10 @@ def _replay(selection: Selection, folder: Path, json: bool) -> None:
         _print(report, folder)
 
 
-def _compare(other: Path, time_range: TimeRange, folder: Path, json: bool) -> None:
+def _compare(other_folder: Path, time_range: TimeRange, folder: Path, json: bool) -> None:
     settings = Settings()
     current_rules = load_rules(ensure_configuration(settings), settings)
-    other_rules = load_folder_rules(other, settings)
+    other_rules = load_folder_rules(other_folder, settings)
     with progress_bar() as bar:
         task = bar.add_task("deciding", total=None)
         records = Records.of(settings)

@@ -32,12 +32,12 @@ def _varint(number: int) -> bytes:
     """Encode a long; cached, since many records share the same times and counts."""
     if not _MIN_LONG <= number <= _MAX_LONG:
         raise OverflowError(f"{number} has more than 64 bits")
-    rest = (number << 1) ^ (number >> 63)
+    bits = (number << 1) ^ (number >> 63)
     data = bytearray()
-    while rest > 0x7F:
-        data.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    data.append(rest)
+    while bits > 0x7F:
+        data.append(bits & 0x7F | 0x80)
+        bits >>= 7
+    data.append(bits)
     return bytes(data)
 
 
@@ -46,7 +46,7 @@ _END: Final = _varint(0)
 _TRUE, _FALSE = b"\1", b"\0"
 _NULL, _NOT_NULL = _varint(0), _varint(1)
 """Branches of a union of null and another type."""
-_double = Layout("<d").pack
+_pack_double = Layout("<d").pack
 
 
 def _put_long(add: Appender, value: int) -> None:
@@ -54,7 +54,7 @@ def _put_long(add: Appender, value: int) -> None:
 
 
 def _put_double(add: Appender, value: float) -> None:
-    add(_double(value))
+    add(_pack_double(value))
 
 
 def _put_boolean(add: Appender, value: bool) -> None:
@@ -197,12 +197,12 @@ def _union_writer(branches: Sequence[Any], writers: dict[str, Writer]) -> Writer
         kind = branch if isinstance(branch, str) else branch["type"]
         entry = (_varint(index), _writer(branch, writers))
         branches_by_class |= dict.fromkeys(_CLASSES[kind], entry)
-    double = branches_by_class.get(float)
+    double_branch = branches_by_class.get(float)
 
     def put_union(add: Appender, value: Any) -> None:
         index, put = branches_by_class[value.__class__]
-        if value.__class__ is int and double and not _MIN_LONG <= value <= _MAX_LONG:
-            index, put = double
+        if value.__class__ is int and double_branch and not _MIN_LONG <= value <= _MAX_LONG:
+            index, put = double_branch
         add(index)
         put(add, value)
 
