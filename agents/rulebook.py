@@ -56,7 +56,7 @@ class Rulebook:
     @property
     def newest_digest(self) -> str | None:
         """Digest of the configuration in force; None until one is applied."""
-        config = self._log.latest()
+        config = self._log.configuration_in_force()
         return None if config is None else config.digest
 
     async def find(self, digest: str | None) -> Rules | None:
@@ -65,7 +65,7 @@ class Rulebook:
         Raises ConfigurationLogError.
         """
         if digest is None:
-            config = self._log.latest()
+            config = self._log.configuration_in_force()
             return None if config is None else self._rules(config)
         rules = self._rules_in_use.get(digest)
         if rules is not None:

@@ -1,8 +1,8 @@
 """Timers of rows, stored in separate rows sorted by time, so that due ones are found without a
 scan.
 
-A timer that is earlier than its row now needs stays armed: when it fires, the row arms the next
-one. So further interactions of a customer cause no writes here.
+A timer that is earlier than the one that its row now needs stays armed: when it fires, the row arms
+the next one. So further interactions of a customer cause no writes here.
 """
 
 from collections.abc import Collection, Iterator

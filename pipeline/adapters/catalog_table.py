@@ -282,7 +282,9 @@ def _read_recipes(
             names = ", ".join(_RECIPES)
             return (
                 TableFault(
-                    name, table.header_line, f"there is no column {column!r}: there must be {names}"
+                    name,
+                    table.header_line,
+                    f"there is no column {column!r}: the columns are {names}",
                 ),
             )
     related_items: dict[str, dict[str, list[tuple[float, str]]]] = {}

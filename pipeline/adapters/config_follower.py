@@ -95,7 +95,7 @@ class ConfigurationFollower:
         if self._thread is not None:
             self._thread.join(_STOP_S)
 
-    def latest(self) -> Configuration | None:
+    def configuration_in_force(self) -> Configuration | None:
         """Return the configuration in force; None if none was ever applied."""
         with self._condition:
             return self._latest_configuration
@@ -110,12 +110,12 @@ class ConfigurationFollower:
         with self._condition:
             return tuple(self._records)
 
-    def wait_until_latest(self, digest: str, timeout_s: float) -> bool:
+    def wait_until_in_force(self, digest: str, timeout_s: float) -> bool:
         """Wait for the configuration with this digest; return False after `timeout_s`."""
         with self._condition:
-            return self._condition.wait_for(lambda: self._is_latest(digest), timeout_s)
+            return self._condition.wait_for(lambda: self._is_in_force(digest), timeout_s)
 
-    def _is_latest(self, digest: str) -> bool:
+    def _is_in_force(self, digest: str) -> bool:
         return (
             self._latest_configuration is not None and self._latest_configuration.digest == digest
         )

@@ -41,11 +41,11 @@ class ConfigurationLog(ConfigurationFollower):
         """
         body = canonical.to_json(bundle)
         digest = canonical.digest_of(body)
-        latest_configuration = self.latest()
+        latest_configuration = self.configuration_in_force()
         if latest_configuration is not None and latest_configuration.digest == digest:
             return AppliedVersion(digest, changed=False)
         self._append(ConfigurationRecord(digest, now_ms(), applied_by, body), timeout_s)
-        if not self.wait_until_latest(digest, timeout_s):
+        if not self.wait_until_in_force(digest, timeout_s):
             raise ConfigurationLogError(f"{digest} was written but not read back; try again")
         return AppliedVersion(digest, changed=True)
 

@@ -134,7 +134,8 @@ class AsyncPublisher:
         """Hand the records to the producer, and return at once.
 
         Where `is_awaited` is False the loop is not woken for the acknowledgement alone: the result
-        is set with the next awaited one, or after a tenth of a second; a failure at once.
+        is set together with the next awaited result, or after a tenth of a second. A failure is set
+        at once.
         """
         if len(self._producer) + len(records) > _MAX_QUEUED_RECORDS:
             # Refused before any record is written.

@@ -25,9 +25,9 @@ class LearningLogError(Exception):
 
 
 class LearningFollower:
-    """Records of the topic, read by a thread, in which `on_record` is called with each.
+    """Follower of the topic, whose thread calls `on_record` with each record. Thread-safe.
 
-    Thread-safe. Up to the topic's present end, only the newest record of a key is passed on.
+    Up to the topic's present end, only the newest record of a key is passed on.
     """
 
     def __init__(

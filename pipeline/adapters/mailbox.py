@@ -2,7 +2,7 @@
 
 It honours `Idempotency-Key`: a request with a repeated key is answered, but its message is not kept
 again. While `gate` is not set, senders wait for the answer, so that reports of delivery reach the
-pipeline between rounds and not during one.
+pipeline between the rounds of a simulation, and not during one.
 """
 
 import asyncio

@@ -29,8 +29,8 @@ def make_private_folder(folder: Path) -> None:
 def make_home(home: Path) -> None:
     """Create the home if it is missing, and restrict it to its owner.
 
-    A process of the home's own stack does not recreate a home that was removed meanwhile. Raises
-    FileNotFoundError there.
+    Raises FileNotFoundError in a process of the home's own stack if the home was removed: such a
+    process does not create it again.
     """
     if os.environ.get(STACK_VARIABLE) != str(home.resolve()):
         make_private_folder(home)

@@ -28,10 +28,11 @@ _log = logging.getLogger(__name__)
 
 
 class TopicFollower:
-    """Thread that passes on the records of `topic`; other errors than the end of a partition are
-    logged, and reading goes on.
+    """Follower whose thread passes on the records of `topic`.
 
-    `failure`: type of the error that `start` raises. `on_first_end` is called in the thread when
+    Errors are logged, and reading goes on.
+
+    `error_type`: type of the error that `start` raises. `on_first_end` is called in the thread when
     the topic is read to its end for the first time.
     """
 
@@ -39,13 +40,13 @@ class TopicFollower:
         self,
         client: Mapping[str, Property],
         topic: str,
-        failure: type[Exception],
+        error_type: type[Exception],
         on_message: OnMessage,
         on_first_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = dict(client)
         self._topic = topic
-        self._failure = failure
+        self._error_type = error_type
         self._on_message = on_message
         self._on_first_end = on_first_end
         self._first_end = Event()
@@ -53,12 +54,12 @@ class TopicFollower:
         self._thread: Thread | None = None
 
     def start(self, timeout_s: float) -> None:
-        """Return once the topic is read to its end. Raises `failure`."""
+        """Return once the topic is read to its end. Raises `error_type`."""
         deadline = time.monotonic() + timeout_s
         consumer = Consumer(follower_options(self._client, self._topic))
         try:
-            partitions = wait_for_partitions(consumer, self._topic, deadline, self._failure)
-        except self._failure:
+            partitions = wait_for_partitions(consumer, self._topic, deadline, self._error_type)
+        except self._error_type:
             consumer.close()
             raise
         consumer.assign([TopicPartition(self._topic, p, OFFSET_BEGINNING) for p in partitions])
@@ -71,7 +72,7 @@ class TopicFollower:
         self._thread.start()
         if not self._first_end.wait(max(0.0, deadline - time.monotonic())):
             self.stop()
-            raise self._failure(f"no answer from Kafka: {self._topic} was not read in time")
+            raise self._error_type(f"no answer from Kafka: {self._topic} was not read in time")
 
     def stop(self) -> None:
         """Stop reading."""
@@ -113,9 +114,9 @@ def follower_options(client: Mapping[str, Property], topic: str) -> dict[str, Pr
 
 
 def wait_for_partitions(
-    consumer: Consumer, topic: str, deadline: float, failure: type[Exception]
+    consumer: Consumer, topic: str, deadline: float, error_type: type[Exception]
 ) -> list[int]:
-    """Return the partitions of a topic, once it exists. Raises `failure`.
+    """Return the partitions of a topic, once it exists. Raises `error_type`.
 
     `deadline`: by the monotonic clock (s).
     """
@@ -123,9 +124,9 @@ def wait_for_partitions(
         try:
             metadata = consumer.list_topics(topic, max(0.1, deadline - time.monotonic()))
         except KafkaException as error:
-            raise failure(f"no answer from Kafka: {error.args[0].str()}") from error
+            raise error_type(f"no answer from Kafka: {error.args[0].str()}") from error
         if partitions := sorted(metadata.topics[topic].partitions):
             return partitions
         if time.monotonic() >= deadline:
-            raise failure(f"no topic {topic}: `kairos up` creates it")
+            raise error_type(f"no topic {topic}: `kairos up` creates it")
         time.sleep(_RETRY_S)

@@ -14,7 +14,7 @@ class NotACheckoutError(Exception):
     """Raised when Kairos was installed without its tests."""
 
 
-def _subcommands() -> typer.Typer:
+def _import_subcommands() -> typer.Typer:
     if not (_CHECKOUT / "tests" / "benchmarks").is_dir():
         raise NotACheckoutError(
             "kairos bench runs from a checkout of the repository: clone it, `make setup`, then "
@@ -26,4 +26,4 @@ def _subcommands() -> typer.Typer:
     return subcommands
 
 
-app: Final = _subcommands()
+app: Final = _import_subcommands()

@@ -32,7 +32,7 @@ def list_tasks(
     json: JsonOption = False,
 ) -> None:
     """List tasks that are open or taken, by deadline."""
-    tasks = [task for task in _tasks(channel) if all_tasks or task.state in ("open", "taken")]
+    tasks = [task for task in _load_tasks(channel) if all_tasks or task.state in ("open", "taken")]
     if json:
         print_json([_table_row(task) for task in tasks])
     elif not tasks:
@@ -75,7 +75,7 @@ def finish(
     _show(_find(channel, task_id), as_json=json)
 
 
-def _tasks(channel: str) -> list[DeskTask]:
+def _load_tasks(channel: str) -> list[DeskTask]:
     try:
         return read_tasks(Records.of(Settings()), channel, now_ms())
     except UnknownTopicError:
@@ -83,7 +83,7 @@ def _tasks(channel: str) -> list[DeskTask]:
 
 
 def _find(channel: str, task_id: str) -> DeskTask:
-    match = next((task for task in _tasks(channel) if task.action_id == task_id), None)
+    match = next((task for task in _load_tasks(channel) if task.action_id == task_id), None)
     if match is None:
         fail(f"there is no task {task_id!r} in channel {channel}")
     return match

@@ -51,7 +51,7 @@ def run(
     settings = Settings()
     records = Records.of(settings)
     match = _find(records, decision)
-    config = _configuration(settings, match)
+    config = _load_configuration(settings, match)
     explanation = explain(match, config, lang.language)
     if rerun:
         explanation = replace(explanation, same=_is_same(records, match, config))
@@ -97,7 +97,7 @@ def _find(records: Records, decision_id: str) -> Decision:
     return match
 
 
-def _configuration(settings: Settings, decision: Decision) -> Configuration:
+def _load_configuration(settings: Settings, decision: Decision) -> Configuration:
     with open_configuration_log(settings.kafka(), open_codec(settings)) as log:
         config = log.get(decision.config)
     if config is None:

@@ -50,7 +50,7 @@ def run(
     configuration = ensure_configuration(settings)
     if not configuration.bundle.ingest.watches:
         fail("the configuration has no watches: name folders or SFTP servers in ingest.yaml")
-    reports = _reports(settings, configuration, check=check)
+    reports = _process_files(settings, configuration, check=check)
     if json:
         print_json(reports)
     else:
@@ -59,7 +59,9 @@ def run(
         raise typer.Exit(1)
 
 
-def _reports(settings: Settings, configuration: Configuration, *, check: bool) -> list[FileReport]:
+def _process_files(
+    settings: Settings, configuration: Configuration, *, check: bool
+) -> list[FileReport]:
     with _progress() as show:
         watches = watchers(configuration, base_of(settings, show), os.environ)
         if check:

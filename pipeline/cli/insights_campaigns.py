@@ -67,14 +67,14 @@ def campaigns(  # noqa: PLR0913 - a command's options
     ):
         statistics = load_statistics(queries, folder, period, definitions)
     if topics is None:
-        statistics = replace(statistics, budgets=_budgets(Settings()))
+        statistics = replace(statistics, budgets=_read_budget_statuses(Settings()))
     if json:
         print_json(statistics)
     else:
         _print(statistics)
 
 
-def _budgets(settings: Settings) -> tuple[BudgetStatus, ...]:
+def _read_budget_statuses(settings: Settings) -> tuple[BudgetStatus, ...]:
     return campaign_budgets(read_budgets(settings.kafka(), open_codec(settings)).values())
 
 

@@ -71,7 +71,7 @@ class WrittenSnapshot(Struct, frozen=True):
 def list_models(folder: FolderOption = None, json: JsonOption = False) -> None:
     """List the trained models, and show which are in force."""
     settings = Settings()
-    versions_in_force = _versions_in_force(settings)
+    versions_in_force = _find_versions_in_force(settings)
     entries = [
         _listed_model(model.manifest, versions_in_force) for model in _load_models(settings, folder)
     ]
@@ -134,7 +134,7 @@ def promote(
         fail(f"{manifest.label} is refused: {misfit}")
     files = ModelFiles(model.model, model.manifest_file)
     try:
-        refusal = _registry(settings).promote(manifest, files, getpass.getuser())
+        refusal = _open_registry(settings).promote(manifest, files, getpass.getuser())
     except (LearningLogError, OSError) as error:
         fail(str(error))
     if refusal is not None:
@@ -146,7 +146,7 @@ def promote(
 def rollback(name: NameArgument, json: JsonOption = False) -> None:
     """Restore the version that was in force before; if there is none, withdraw the model."""
     try:
-        restored_version = _registry(Settings()).roll_back(name, getpass.getuser())
+        restored_version = _open_registry(Settings()).roll_back(name, getpass.getuser())
     except (LookupError, ValueError, LearningLogError) as error:
         fail(str(error.args[0]))
     _print_change(
@@ -239,12 +239,12 @@ def _find(settings: Settings, folder: Path | None, name: str, version: int | Non
     return matches[-1]
 
 
-def _registry(settings: Settings) -> ModelRegistry:
+def _open_registry(settings: Settings) -> ModelRegistry:
     return ModelRegistry(settings.kafka(), open_codec(settings), settings.kept_artifacts())
 
 
-def _versions_in_force(settings: Settings) -> dict[str, ModelVersion] | None:
+def _find_versions_in_force(settings: Settings) -> dict[str, ModelVersion] | None:
     try:
-        return _registry(settings).versions_in_force()
+        return _open_registry(settings).versions_in_force()
     except (NoBrokerError, LearningLogError):
         return None

@@ -155,7 +155,7 @@ def _preview(
     settings: Settings, config: Configuration, interaction: Interaction, lang: ExplanationLanguage
 ) -> Explanation:
     names = {identifier.key for identifier in interaction.identifiers}
-    identifiers, profiles = _affected_keys(settings, names)
+    identifiers, profiles = _find_affected_keys(settings, names)
 
     def rows(stage: Stage) -> dict[str, Any]:
         keys = identifiers if stage.name == "identity" else profiles
@@ -180,7 +180,7 @@ def _preview(
     return explain(matches[-1], config, lang.language)
 
 
-def _affected_keys(settings: Settings, names: Iterable[str]) -> tuple[set[str], set[str]]:
+def _find_affected_keys(settings: Settings, names: Iterable[str]) -> tuple[set[str], set[str]]:
     """Return the keys of all identifiers and profiles that the interaction may affect."""
     people = TopicScan(Records.of(settings))
     identifiers, profiles = set(names), {profile_id(Identifier.parse(name)) for name in names}

@@ -50,7 +50,7 @@ class PersonReport(Person, frozen=True, kw_only=True):
 @app.command()
 def show(text: IdentifierArgument, json: JsonOption = False) -> None:
     """Show a person: identifiers, traits, segments, and the last decisions."""
-    report = _person_report(_identifier(text, Settings()))
+    report = _load_person_report(_read_identifier(text, Settings()))
     if json:
         print_json(report)
     else:
@@ -89,7 +89,7 @@ def export(
     are JSON text: in DuckDB, `SELECT attributes->>'platform' FROM 'DIR/profiles.parquet'`.
     """
     if text is not None and not everybody and out_folder is None and at is None:
-        print_json(_person_report(_identifier(text, Settings())))
+        print_json(_load_person_report(_read_identifier(text, Settings())))
     elif text is None and everybody and out_folder is not None:
         _export_all(out_folder, optional_ms(at), json)
     else:
@@ -98,7 +98,7 @@ def export(
 
 def _export_all(folder: Path, at: int | None, json: bool) -> None:
     settings = Settings()
-    configuration = _configuration(settings)
+    configuration = _load_configuration(settings)
     records = Records.of(settings)
     rules = load_rules(configuration, settings)
     reading = open_profiles(records) if at is None else open_profiles_as_of(records, rules, at)
@@ -123,11 +123,14 @@ def unlink(
     identifier that caused them.
     """
     settings = Settings()
-    first, second = _identifier(identifier, settings), _identifier(other_identifier, settings)
-    if not were_linked(_people(), first, second):
+    first, second = (
+        _read_identifier(identifier, settings),
+        _read_identifier(other_identifier, settings),
+    )
+    if not were_linked(_open_topic_scan(), first, second):
         fail(f"{first.key} and {second.key} are not linked: see `kairos profile show {first.key}`")
     is_done = request_and_wait(settings, requests.unlink(first, second, now_ms()))
-    people = {name.key: find_person(_people(), name) for name in (first, second)}
+    people = {name.key: find_person(_open_topic_scan(), name) for name in (first, second)}
     profiles = {name: person and person.profile_id for name, person in people.items()}
     if json:
         print_json({"unlinked": [first.key, second.key], "done": is_done, "profiles": profiles})
@@ -148,7 +151,7 @@ def forget(text: IdentifierArgument, json: JsonOption = False) -> None:
     profile.
     """
     settings = Settings()
-    identifier = _identifier(text, settings)
+    identifier = _read_identifier(text, settings)
     person = _find(identifier)
     requested_at = now_ms()
     is_done = request_and_wait(settings, requests.forget(identifier, requested_at))
@@ -170,38 +173,38 @@ def forget(text: IdentifierArgument, json: JsonOption = False) -> None:
     print_table("Records of the past remain in", ["place", "until, at the latest"], rows)
 
 
-def _identifier(text: str, settings: Settings) -> Identifier:
+def _read_identifier(text: str, settings: Settings) -> Identifier:
     """Return the identifier as the configuration in force normalises it."""
     try:
         identifier = Identifier.parse(text)
     except ValueError as error:
         raise typer.BadParameter(f"{error}, for example email:ada@example.com") from error
-    normal_identifier = _configuration(settings).identity.normalise(identifier)
+    normal_identifier = _load_configuration(settings).identity.normalise(identifier)
     if isinstance(normal_identifier, str):
         raise typer.BadParameter(normal_identifier)
     return normal_identifier
 
 
-def _configuration(settings: Settings) -> Configuration:
+def _load_configuration(settings: Settings) -> Configuration:
     configuration = applied_configuration(settings)
     if configuration is None:
         fail("no configuration was applied yet: `kairos config apply DIR`")
     return configuration
 
 
-def _people() -> TopicScan:
+def _open_topic_scan() -> TopicScan:
     return TopicScan(Records.of(Settings()))
 
 
 def _find(identifier: Identifier) -> Person:
-    person = find_person(_people(), identifier)
+    person = find_person(_open_topic_scan(), identifier)
     if person is None:
         fail(f"there is no profile of {identifier.key}")
     return person
 
 
-def _person_report(identifier: Identifier) -> PersonReport:
-    people, person = _people(), _find(identifier)
+def _load_person_report(identifier: Identifier) -> PersonReport:
+    people, person = _open_topic_scan(), _find(identifier)
     return PersonReport(
         **asdict(person),
         history=link_history(people, person),

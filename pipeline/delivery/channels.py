@@ -26,7 +26,7 @@ class ConfiguredChannels:
 
     def check(self) -> None:
         """Raise LookupError when outcomes could never be reported."""
-        if self._configurations.latest() is not None and self._source() is None:
+        if self._configurations.configuration_in_force() is not None and self._source() is None:
             raise LookupError(
                 f"sources.yaml has no source named `{ADAPTERS}`, which reports outcomes: "
                 "add it and run `kairos config apply`"
@@ -38,13 +38,13 @@ class ConfiguredChannels:
 
     def all_channels(self) -> list[CompiledChannel]:
         """Return the adapter's channels of the configuration in force."""
-        config = self._configurations.latest()
+        config = self._configurations.configuration_in_force()
         channels = config.channels.values() if config else ()
         return [channel for channel in channels if channel.adapter == self._adapter]
 
     def find(self, name: str) -> CompiledChannel | None:
         """Return a channel of the configuration in force."""
-        config = self._configurations.latest()
+        config = self._configurations.configuration_in_force()
         return config.channels.get(name) if config else None
 
     def gateway(self) -> GatewayAddress | NoGateway:
@@ -57,7 +57,7 @@ class ConfiguredChannels:
         return GatewayAddress(url, self._key)
 
     def _source(self) -> Source | None:
-        config = self._configurations.latest()
+        config = self._configurations.configuration_in_force()
         return config.source_by_name(ADAPTERS) if config else None
 
     def _gateway_url(self) -> str | None:

@@ -68,7 +68,7 @@ class Gateway:
 
     def configuration(self) -> Configuration | Refusal:
         """Return the configuration in force, or the refusal of requests while there is none."""
-        config = self.configurations.latest()
+        config = self.configurations.configuration_in_force()
         return config or refuse_unavailable("no configuration yet; run `kairos config apply DIR`")
 
     async def write(

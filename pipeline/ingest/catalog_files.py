@@ -50,7 +50,7 @@ def catalog_applier(settings: Settings) -> ApplyCatalog:
 
     def apply(catalog: model.Catalog) -> None:
         with _LOCK, open_configuration_log(settings.kafka(), open_codec(settings)) as log:
-            config = log.latest()
+            config = log.configuration_in_force()
             if config is None:
                 raise ConfigurationLogError("there is no configuration")
             bundle = with_catalog(config, catalog)

@@ -105,7 +105,7 @@ def _follow_configuration(log: ConfigurationLog, base: Base, stop_event: threadi
     threads: dict[str, _WatchThread] = {}
     digest = None
     while not stop_event.is_set():
-        config = log.latest()
+        config = log.configuration_in_force()
         if config is not None and config.digest != digest:
             digest = config.digest
             _align_threads(threads, watchers(config, base, os.environ), log)
@@ -148,7 +148,7 @@ class _WatchThread(threading.Thread):
     def run(self) -> None:
         interval_s = duration_ms(self._watcher.watch.every) / 1_000
         while not self._end_event.wait(self._pause_s(interval_s)):
-            config = self._configurations.latest()
+            config = self._configurations.configuration_in_force()
             if config is not None:
                 self._look(config)
 

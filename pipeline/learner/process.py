@@ -165,7 +165,7 @@ class _Learner:
         metrics.PUBLICATION_TIME.set(record.published_at / 1000)
 
     def _configuration(self) -> Configuration | None:
-        return self._configurations.latest()
+        return self._configurations.configuration_in_force()
 
     def _half_life_ms(self) -> int:
         config = self._configuration()

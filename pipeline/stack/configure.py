@@ -38,7 +38,7 @@ def apply_folder(settings: Settings, folder: Path, say: Callable[[str], None]) -
         raise NoConfigurationError("\n".join(map(str, bundle)))
     store_files(bundle, folder, settings.kept_artifacts())
     with open_configuration_log(settings.kafka(), open_codec(settings)) as log:
-        is_first = log.latest() is None
+        is_first = log.configuration_in_force() is None
         result = log.apply(bundle, getpass.getuser())
     say(f"configuration {result.digest} {'applied' if result.changed else 'is in force already'}")
     return result.changed and not is_first

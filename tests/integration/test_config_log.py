@@ -79,7 +79,7 @@ def test_error_of_a_missing_topic_names_the_remedy(settings: Settings) -> None:
 def test_empty_topic_has_no_configuration(settings: Settings) -> None:
     ensure_topics(settings, ())
     with running_log(settings) as log:
-        assert log.latest() is None
+        assert log.configuration_in_force() is None
         assert log.history() == ()
         assert log.get("0" * 16) is None
 
@@ -101,7 +101,7 @@ def test_applied_configuration_is_in_force_everywhere(settings: Settings) -> Non
             stored_version = log.get(first_version.digest)
             assert stored_version is not None
             assert stored_version.session_gap_ms == 10 * 60_000
-            configuration = log.latest()
+            configuration = log.configuration_in_force()
             assert configuration is not None
             assert configuration.digest == second_version.digest
         assert first_log.apply(demo_bundle("10m"), "ada").changed, (
@@ -120,7 +120,7 @@ def test_later_reader_finds_everything_at_its_start(settings: Settings) -> None:
         version = log.apply(demo_bundle("30m"), "ada")
     changes: queue.Queue[Configuration] = queue.Queue()
     with running_log(settings, changes.put) as log:
-        configuration = log.latest()
+        configuration = log.configuration_in_force()
         assert configuration is not None
         assert configuration.digest == version.digest
         assert changes.get(timeout=PATIENCE_S) is configuration
@@ -137,7 +137,7 @@ def test_rubbish_in_the_topic_changes_nothing(settings: Settings) -> None:
         next_version = log.apply(demo_bundle("50m"), "ada")
         assert log.get(forgery.digest) is None
         assert log.get(version.digest) is not None
-        configuration = log.latest()
+        configuration = log.configuration_in_force()
         assert configuration is not None
         assert configuration.digest == next_version.digest
 

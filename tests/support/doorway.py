@@ -90,7 +90,7 @@ class FixedConfigurations:
 
     config: Configuration
 
-    def latest(self) -> Configuration:
+    def configuration_in_force(self) -> Configuration:
         return self.config
 
 

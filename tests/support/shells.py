@@ -94,7 +94,7 @@ class _FixedLog:
     def __init__(self, config: Configuration) -> None:
         self._config = config
 
-    def latest(self) -> Configuration:
+    def configuration_in_force(self) -> Configuration:
         return self._config
 
 

@@ -66,7 +66,7 @@ class _Log:
     def __init__(self, config: Configuration) -> None:
         self._config = config
 
-    def latest(self) -> Configuration:
+    def configuration_in_force(self) -> Configuration:
         return self._config
 
     def get(self, _: str) -> Configuration:

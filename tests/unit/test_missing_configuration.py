@@ -29,7 +29,7 @@ _SECTION = IdentitySection(profile_of(_ADA.key), _ADA.key, f"{_ADA.key}/0", 0, "
 class _NoConfigurations:
     """Log to which no configuration was applied."""
 
-    def latest(self) -> None:
+    def configuration_in_force(self) -> None:
         return None
 
     def get(self, digest: str) -> None:

@@ -13,7 +13,7 @@ _RANGE = range(20_000, 32_000)
 """Ports below those of outgoing connections: a client that repeatedly calls a dead broker on a port
 of that range can connect to itself, and the broker could not start again."""
 
-_RELEASE_S = 2.0
+_RELEASE_TIMEOUT_S = 2.0
 
 
 class BrokerPorts(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class BrokerPorts(msgspec.Struct, frozen=True):
 
 
 def choose_ports(
-    options: BrokerOptions, record_file: Path, release_s: float = _RELEASE_S
+    options: BrokerOptions, record_file: Path, release_s: float = _RELEASE_TIMEOUT_S
 ) -> BrokerPorts:
     """Return free ports, preferably those in the file, so that a restart keeps its address.
 
