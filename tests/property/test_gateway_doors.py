@@ -1,4 +1,4 @@
-"""Every route of the gateway answers any request, in bounded time and never with a fault.
+"""Every route of the gateway answers any request, and never with a fault.
 
 Errors are JSON. A message that is answered with 200 was written, and a refusal names place and
 reason.
