@@ -3,16 +3,20 @@ once.
 
 Decisions in flight are recorded with the time of their request, by partition of `interactions`. The
 age of the oldest shows the pipeline's delay for any reason: a stopped worker, a rebalance, a
-backlog, too many requests.
+backlog, too many requests. Some requests never get a reply: that of an event which was decided
+before, or which is a dead letter. A key with such a request does not delay the decisions of others.
 """
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from itertools import takewhile
-from typing import Final
+from typing import Final, TypeVar
 
 from pipeline.adapters.kafka import partition_for_key
+
+_T = TypeVar("_T")
 
 _MIN_TARGET_S: Final = 0.05
 _MIN_INTERVAL_S: Final = 0.1
@@ -24,6 +28,12 @@ _PROBE_INTERVAL_COUNT: Final = 10
 
 _RATE_S: Final = 1.0
 """Time over which replies are counted; a partition without replies is stalled."""
+
+_DISTRUST_S: Final = 60.0
+"""Time for which the requests of a key show no delay after one of them remained without a reply."""
+
+_MAX_DOUBTFUL: Final = 10_000
+"""Maximum number of distrusted keys, and of their requests; the oldest are dropped."""
 
 _BOUND_S: Final = 10.0
 """Time after a delay for which the rate of replies bounds the decisions in flight."""
@@ -53,15 +63,16 @@ class DelayGate:
     """Gate that closes once a delay has been above `target_s` for `interval_s`, after CoDel.
 
     A delay that passes within the interval is a burst, which queues absorb (RFC 8289). A closed
-    gate admits one request per ten intervals, by which it opens again when nothing else is in
-    flight.
+    gate admits one request per ten intervals as a probe, by which it opens again when nothing else
+    is in flight. Doubtful requests, which may remain without a reply, have probes of their own.
     """
 
     def __init__(self, target_s: float, interval_s: float) -> None:
         self._target_s = target_s
         self._interval_s = interval_s
         self._excess_start_s: float | None = None
-        self._last_closed_s = self._last_probe_s = float("-inf")
+        self._last_closed_s = float("-inf")
+        self._last_probe_s = {False: float("-inf"), True: float("-inf")}
 
     def note(self, delay_s: float, now_s: float) -> None:
         """Note a delay as of `now_s`."""
@@ -70,7 +81,7 @@ class DelayGate:
         elif self._excess_start_s is None:
             self._excess_start_s = now_s - (delay_s - self._target_s)
 
-    def admit(self, delay_s: float, now_s: float) -> bool:
+    def admit(self, delay_s: float, now_s: float, *, is_doubtful: bool = False) -> bool:
         """Note a delay, and a request where it may pass; return whether it may."""
         self.note(delay_s, now_s)
         if self._excess_start_s is None:
@@ -79,9 +90,9 @@ class DelayGate:
         if now_s - self._excess_start_s < patience_s:
             return True
         self._last_closed_s = now_s
-        if now_s - self._last_probe_s < self._interval_s * _PROBE_INTERVAL_COUNT:
+        if now_s - self._last_probe_s[is_doubtful] < self._interval_s * _PROBE_INTERVAL_COUNT:
             return False
-        self._last_probe_s = now_s
+        self._last_probe_s[is_doubtful] = now_s
         return True
 
     def was_closed(self, now_s: float, period_s: float) -> bool:
@@ -89,35 +100,57 @@ class DelayGate:
         return now_s - self._last_closed_s < period_s
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """Request of a decision at `at_s` for the interaction's `key`."""
+
+    id: str
+    key: str
+    at_s: float
+
+
 class _InFlightDecisions:
     """Decisions in flight of one partition, in the order of requests."""
 
     def __init__(self, gate: DelayGate) -> None:
         self.gate = gate
-        self._request_times: dict[str, float] = {}
+        self._requests: dict[str, _Request] = {}
         self._reply_times: deque[float] = deque()
 
-    def add(self, request_id: str, now_s: float) -> None:
-        self._request_times[request_id] = now_s
+    def add(self, request: _Request) -> None:
+        self._requests[request.id] = request
 
-    def remove(self, request_id: str, now_s: float) -> list[str]:
-        """Remove a decision with a reply, and those requested before it; return all their ids.
+    def remove(self, request_id: str, now_s: float) -> list[_Request]:
+        """Remove a decision with a reply, and those requested before it; return all of them, that
+        with the reply last.
 
-        A partition is processed in order, so the earlier decisions are finished too: some never
-        have a reply, such as a decision on an event that was decided before.
+        A partition is processed in order, so the earlier decisions are finished too, without a
+        reply.
         """
         finished_ids = [
-            *takewhile(lambda other_id: other_id != request_id, self._request_times),
+            *takewhile(lambda other_id: other_id != request_id, self._requests),
             request_id,
         ]
-        for finished_id in finished_ids:
-            del self._request_times[finished_id]
+        finished_requests = [self._requests.pop(finished_id) for finished_id in finished_ids]
+        self.note_reply(now_s)
+        return finished_requests
+
+    def note_reply(self, now_s: float) -> None:
         self._reply_times.append(now_s)
         self.gate.note(self.oldest_age_s(now_s), now_s)
-        return finished_ids
 
     def oldest_age_s(self, now_s: float) -> float:
-        return now_s - next(iter(self._request_times.values()), now_s)
+        oldest_request = next(iter(self._requests.values()), None)
+        return 0.0 if oldest_request is None else now_s - oldest_request.at_s
+
+    def has_older(self, key: str, age_s: float, now_s: float) -> bool:
+        """Return whether a decision of the key has been in flight for more than `age_s`."""
+        return any(
+            request.key == key
+            for request in takewhile(
+                lambda request: now_s - request.at_s > age_s, self._requests.values()
+            )
+        )
 
     def replies_per_s(self, now_s: float) -> float:
         """Return the replies of the last second."""
@@ -128,7 +161,7 @@ class _InFlightDecisions:
     def has_room(self, limit_s: float, now_s: float) -> bool:
         """Return whether another decision would return within `limit_s`, by Little's law."""
         rate = self.replies_per_s(now_s)
-        return not rate or len(self._request_times) < max(_MIN_IN_FLIGHT, rate * limit_s)
+        return not rate or len(self._requests) < max(_MIN_IN_FLIGHT, rate * limit_s)
 
 
 class DecisionAdmission:
@@ -147,6 +180,8 @@ class DecisionAdmission:
         *queue_gates, self._loop_gate = gates
         self._queues = [_InFlightDecisions(gate) for gate in queue_gates]
         self._queue_by_request: dict[str, _InFlightDecisions] = {}
+        self._distrusted_keys: dict[str, float] = {}
+        self._doubtful_requests: dict[str, str] = {}
 
     def admit_to_loop(self, start_s: float) -> bool:
         """Return whether a request that began at `start_s` may pass; if not, this process is
@@ -163,7 +198,8 @@ class DecisionAdmission:
         queue, now_s = self._queue_of(key), self._clock()
         target_s = max(self._target_s, budget_s)
         age_s = queue.oldest_age_s(now_s)
-        may_pass = queue.gate.admit(age_s, now_s) or age_s <= target_s
+        is_doubtful = self._is_distrusted(key, now_s) or queue.has_older(key, target_s, now_s)
+        may_pass = queue.gate.admit(age_s, now_s, is_doubtful=is_doubtful) or age_s <= target_s
         is_bounded = queue.gate.was_closed(now_s, _BOUND_S)
         if may_pass and (not is_bounded or queue.has_room(target_s * _BUDGET_SHARE, now_s)):
             return AdmissionVerdict.ADMIT
@@ -177,16 +213,39 @@ class DecisionAdmission:
         return max(1, min(round(age_s), _MAX_RETRY_S))
 
     def note_request(self, request_id: str, key: str) -> None:
-        """Note the request of a decision."""
-        queue = self._queue_by_request[request_id] = self._queue_of(key)
-        queue.add(request_id, self._clock())
+        """Note the request of a decision, which shows no delay if its key is distrusted."""
+        now_s = self._clock()
+        if self._is_distrusted(key, now_s):
+            _put(self._doubtful_requests, request_id, key)
+        else:
+            queue = self._queue_by_request[request_id] = self._queue_of(key)
+            queue.add(_Request(request_id, key, now_s))
 
     def note_reply(self, request_id: str) -> None:
-        """Note the reply to a request, in time or late."""
+        """Note the reply to a request, in time or late.
+
+        The keys of requests before it that have waited too long are distrusted, until a reply to
+        one of their requests.
+        """
+        now_s = self._clock()
         queue = self._queue_by_request.get(request_id)
-        if queue is not None:
-            for finished_id in queue.remove(request_id, self._clock()):
-                del self._queue_by_request[finished_id]
+        if queue is None:
+            self._restore_trust(request_id, now_s)
+            return
+        for request in queue.remove(request_id, now_s):
+            del self._queue_by_request[request.id]
+            if request.id != request_id and now_s - request.at_s > self._target_s:
+                _put(self._distrusted_keys, request.key, now_s)
+                _put(self._doubtful_requests, request.id, request.key)
+
+    def _restore_trust(self, request_id: str, now_s: float) -> None:
+        key = self._doubtful_requests.pop(request_id, None)
+        if key is not None:
+            self._distrusted_keys.pop(key, None)
+            self._queue_of(key).note_reply(now_s)
+
+    def _is_distrusted(self, key: str, now_s: float) -> bool:
+        return now_s - self._distrusted_keys.get(key, float("-inf")) < _DISTRUST_S
 
     def oldest_age_s(self) -> float:
         """Return the age of the oldest decision in flight."""
@@ -195,3 +254,10 @@ class DecisionAdmission:
 
     def _queue_of(self, key: str) -> _InFlightDecisions:
         return self._queues[partition_for_key(key, len(self._queues))]
+
+
+def _put(entries: dict[str, _T], name: str, value: _T) -> None:
+    entries.pop(name, None)
+    entries[name] = value
+    if len(entries) > _MAX_DOUBTFUL:
+        del entries[next(iter(entries))]

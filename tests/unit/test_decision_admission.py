@@ -4,6 +4,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import count
 
+import pytest
+
 from pipeline.gateway.decision_admission import AdmissionVerdict, DecisionAdmission, DelayGate
 
 _BUDGET_S = 0.1
@@ -170,3 +172,65 @@ def test_longer_budget_tolerates_a_longer_delay() -> None:
         verdicts.append(admission.judge(_KEY, _BUDGET_S))
         assert admission.judge(_KEY, 5.0) is AdmissionVerdict.ADMIT
     assert AdmissionVerdict.STALLED in verdicts
+
+
+def _answered_share(repeating_keys: int, seconds: float) -> float:
+    """Return the share of customers who are answered: one comes every 0.4 s, and is answered
+    within 10 ms if admitted, while as many keys as given repeat, every 30 ms, an event that was
+    decided before, which gets no reply."""
+    now_s = 0.0
+    admission = DecisionAdmission(1, _BUDGET_S, lambda: now_s)
+    admitted_count = customer_count = 0
+    for step in range(int(seconds * 100)):
+        now_s = step / 100
+        for number in range(repeating_keys):
+            key = f"cookie:repeating{number}"
+            if (step + number) % 3 == 0 and (
+                admission.judge(key, _BUDGET_S) is AdmissionVerdict.ADMIT
+            ):
+                admission.note_request(f"repeat {number} {step}", key)
+        if step % 40 == 5:
+            customer_count += 1
+            if admission.judge(f"cookie:{step}", _BUDGET_S) is AdmissionVerdict.ADMIT:
+                admitted_count += 1
+                admission.note_request(str(step), f"cookie:{step}")
+        if step % 40 == 6:
+            admission.note_reply(str(step - 1))
+    return admitted_count / customer_count
+
+
+@pytest.mark.parametrize("repeating_keys", [1, 8, 40])
+def test_requests_that_nobody_answers_do_not_stall_the_decisions_of_others(
+    repeating_keys: int,
+) -> None:
+    assert _answered_share(repeating_keys=0, seconds=60) == 1.0
+    assert _answered_share(repeating_keys, seconds=60) > 0.95
+
+
+def test_key_with_an_unanswered_request_is_probed_again() -> None:
+    now_s = 0.0
+    admission = DecisionAdmission(1, _BUDGET_S, lambda: now_s)
+    admission.note_request("repeated", _KEY)
+    verdicts = []
+    for _ in range(40):
+        now_s += 0.05
+        verdicts.append(admission.judge(_KEY, _BUDGET_S))
+    assert AdmissionVerdict.ADMIT in verdicts[10:]
+    assert AdmissionVerdict.STALLED in verdicts
+
+
+def test_unanswered_key_shows_no_delay_until_one_of_its_requests_is_answered() -> None:
+    now_s = 0.0
+    admission = DecisionAdmission(1, _BUDGET_S, lambda: now_s)
+    admission.note_request("repeated", _KEY)
+    admission.note_request("next", "cookie:c2")
+    now_s = 1.0
+    admission.note_reply("next")
+    admission.note_request("repeated again", _KEY)
+    now_s = 2.0
+    assert admission.oldest_age_s() == 0.0
+    assert admission.judge(_KEY, _BUDGET_S) is AdmissionVerdict.ADMIT
+    admission.note_reply("repeated again")
+    admission.note_request("new", _KEY)
+    now_s = 3.0
+    assert admission.oldest_age_s() == 1.0
