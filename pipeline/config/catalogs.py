@@ -70,8 +70,8 @@ class CompiledItems:
     """Items of a catalogue for one treatment, sorted by their worth for any customer.
 
     `moments`: times (ms) at which items begin or end; `valid_items`: indexes of the valid items
-    before the first moment, between each two, and after the last. `shortlist`: number of items that
-    a decision records at most, unless more are requested.
+    before the first moment, between each two, and after the last. `max_recorded_items`: number of
+    items that a decision records at most, unless more are requested.
     """
 
     name: str
@@ -82,7 +82,7 @@ class CompiledItems:
     exclude_rules: tuple[_Rule, ...]
     boost_rules: tuple[_Rule, ...]
     max_items: int
-    shortlist: int
+    max_recorded_items: int
     boost_cache: dict[tuple[int, float], CompiledCandidate] = field(default_factory=dict)
 
     def eligible_items(self, facts: Facts) -> tuple[Sequence[CompiledCandidate], Mapping[str, int]]:
@@ -174,7 +174,7 @@ def compile_items(
         exclude_rules=_rules(catalog, catalog.exclude, items),
         boost_rules=_rules(catalog, catalog.boost, items),
         max_items=catalog.most,
-        shortlist=catalog.shortlist,
+        max_recorded_items=catalog.shortlist,
     )
 
 

@@ -252,7 +252,7 @@ class CatalogItems(Protocol):
         """Name of the catalogue."""
 
     @property
-    def shortlist(self) -> int:
+    def max_recorded_items(self) -> int:
         """Number of items that a decision records at most, unless more are requested."""
 
     def eligible_items(self, facts: Facts) -> tuple[Sequence[CompiledCandidate], Mapping[str, int]]:

@@ -23,7 +23,8 @@ class SegmentIndex:
     """Index of segments; `positions` by name.
 
     `interaction_segments`: those that read the interaction; of these, `segments_by_name` can hold
-    for one name only, `any_name_segments` for all. `spans`: for each trait that is compared with
+    for one name only, `any_name_segments` for all. `dependents`: by position of a segment, those
+    that read it. `spans`: for each trait that is compared with
     the clock, the ages (ms, ascending) at which a comparison flips. `channel_segments`: segments
     with a list of channels; `segments_by_channel`: those that a channel evaluates.
     """
@@ -65,12 +66,12 @@ class SegmentIndex:
         flips = (_next_flip(spans, traits.get(name), now_ms) for name, spans in self.spans.items())
         return min((flip for flip in flips if flip is not None), default=None)
 
-    def segments_flipping_at(self, traits: Mapping[str, FactValue], at: int) -> int:
-        """Return the segments with a comparison that may flip at `at` (ms)."""
+    def segments_flipping_at(self, traits: Mapping[str, FactValue], flip_ms: int) -> int:
+        """Return the segments with a comparison that may flip at `flip_ms`."""
         return self.readers_of(
             name
             for name, spans in self.spans.items()
-            if _next_flip(spans, traits.get(name), at - 1) == at
+            if _next_flip(spans, traits.get(name), flip_ms - 1) == flip_ms
         )
 
 
@@ -79,7 +80,7 @@ def index_segments(segments: Sequence[CompiledSegment]) -> SegmentIndex:
     segments_by_name: defaultdict[str, int] = defaultdict(int)
     segments_by_trait: defaultdict[str, int] = defaultdict(int)
     segments_by_channel: defaultdict[str, int] = defaultdict(int)
-    flips: defaultdict[str, set[int]] = defaultdict(set)
+    spans_by_trait: defaultdict[str, set[int]] = defaultdict(set)
     dependents = [0] * len(segments)
     positions = {segment.name: position for position, segment in enumerate(segments)}
     interaction_segments = any_name_segments = channel_segments = 0
@@ -88,10 +89,10 @@ def index_segments(segments: Sequence[CompiledSegment]) -> SegmentIndex:
         reads = segment.condition.reads
         for trait in reads.traits:
             segments_by_trait[trait] |= bit
-        for other in reads.segments:
-            dependents[positions[other]] |= bit
+        for segment_name in reads.segments:
+            dependents[positions[segment_name]] |= bit
         for trait, span in spans(segment.condition.tree):
-            flips[trait].add(span)
+            spans_by_trait[trait].add(span)
         for channel in segment.channels:
             channel_segments |= bit
             segments_by_channel[channel] |= bit
@@ -109,7 +110,7 @@ def index_segments(segments: Sequence[CompiledSegment]) -> SegmentIndex:
         segments_by_name=dict(segments_by_name),
         segments_by_trait=dict(segments_by_trait),
         dependents=dependents,
-        spans={trait: sorted(flip) for trait, flip in flips.items()},
+        spans={trait: sorted(ages) for trait, ages in spans_by_trait.items()},
         channel_segments=channel_segments,
         segments_by_channel=dict(segments_by_channel),
     )
@@ -123,5 +124,5 @@ def _next_flip(spans: Sequence[int], value: FactValue, now_ms: int) -> int | Non
         return None
     if value > now_ms:
         return ceil(value)
-    place = bisect_right(spans, now_ms - value)
-    return ceil(value + spans[place]) if place < len(spans) else None
+    index = bisect_right(spans, now_ms - value)
+    return ceil(value + spans[index]) if index < len(spans) else None

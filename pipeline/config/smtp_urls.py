@@ -48,7 +48,7 @@ def parse_smtp_url(url: str) -> SmtpServer | SmtpUrlProblem:
             "the URL of an SMTP server begins with smtp+starttls://, smtps:// or smtp://"
         )
     if parts.has_user:
-        return SmtpUrlProblem("user and password stand in `email`, not in the URL")
+        return SmtpUrlProblem("user and password belong in `email`, not in the URL")
     if not parts.host:
         return SmtpUrlProblem("the URL has no host: write smtp+starttls://HOST:587")
     if parts.has_more:

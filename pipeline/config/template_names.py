@@ -29,7 +29,7 @@ class RefusedError(Exception):
 
 
 class Resolver(NodeTransformer):
-    """Replacement of names by variables, and refusal of forbidden constructs.
+    """Replacer of names by variables, which refuses forbidden constructs.
 
     A name is needed unless every use is within a `default` filter, or within an `if` that tests it.
     """
@@ -41,14 +41,16 @@ class Resolver(NodeTransformer):
         self._loop_variable: str | None = None
 
     def read(self, name: str) -> nodes.Name:
-        """Return the variable that replaces a name."""
+        """Record a name, and return the variable that replaces it."""
         if name not in self._tested_names:
             self.needs[name] = None
         return nodes.Name(self.reads.setdefault(name, f"v{len(self.reads)}"), "load", lineno=1)
 
     def generic_visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
         if not isinstance(node, _ALLOWED_NODES):
-            raise RefusedError(f"line {node.lineno}: {_word(node)} is not for templates here")
+            raise RefusedError(
+                f"line {node.lineno}: {_construct_name(node)} is not for templates here"
+            )
         return super().generic_visit(node, *args, **kwargs)
 
     def visit_Name(self, node: nodes.Name) -> nodes.Node:  # noqa: N802 - as Jinja calls it
@@ -142,7 +144,7 @@ class Resolver(NodeTransformer):
         return result
 
 
-def _word(node: nodes.Node) -> str:
+def _construct_name(node: nodes.Node) -> str:
     return "a call" if isinstance(node, nodes.Call) else type(node).__name__.lower()
 
 

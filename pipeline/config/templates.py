@@ -78,12 +78,12 @@ class PlainTemplate:
 
     def render(self, values: Mapping[str, FactValue]) -> str:
         """Render the text with `values` by name. Raises RenderError when that fails."""
-        pieces = list(self.parts)
-        for place in range(1, len(pieces), 2):
-            value = values.get(pieces[place])
+        texts = list(self.parts)
+        for index in range(1, len(texts), 2):
+            value = values.get(texts[index])
             text = "" if value is None else format_value(value)
-            pieces[place] = escape(text) if self.html else text
-        return "".join(_limit(pieces))
+            texts[index] = escape(text) if self.html else text
+        return "".join(_limit(texts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +152,14 @@ def _remedy(text: str, error: BaseException) -> str:
     return _REMEDIES["unexpected char" if has_typographic_quotes else ""]
 
 
-def _limit(pieces: Iterable[str]) -> Iterator[str]:
+def _limit(texts: Iterable[str]) -> Iterator[str]:
+    """Yield the texts. Raises RenderError where they are too long together."""
     length = 0
-    for piece in pieces:
-        length += len(piece)
+    for text in texts:
+        length += len(text)
         if length > MAX_CHARACTERS:
             raise RenderError(f"longer than {MAX_CHARACTERS:,} characters")
-        yield piece
+        yield text
 
 
 def format_value(value: FactValue) -> str:

@@ -13,7 +13,7 @@ from yarl import URL
 
 _MAX_LENGTH: Final = 2_048
 _PORTS: Final = range(1, 65_536)
-_HOST_LENGTH: Final = 253
+_MAX_HOST_LENGTH: Final = 253
 _UNPRINTABLE: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\\]")
 _BRACKETED_HOST: Final = re.compile(r"\[[^\[\]]*\](:[0-9]+)?")
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
@@ -25,7 +25,8 @@ _NO_NAME: Final = (
 
 
 def url_problem(url: str) -> str | None:
-    """Return the problem of `url` as a target of posts, with the correction; None: it has none."""
+    """Return the problem of `url` as a target of posts, with the correction; None without
+    one."""
     if len(url) > _MAX_LENGTH:
         return f"the URL is longer than {_MAX_LENGTH} characters"
     if _UNPRINTABLE.search(url):
@@ -33,7 +34,7 @@ def url_problem(url: str) -> str | None:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "an IPv6 address stands in brackets: http://[::1]:8080/path"
+        return "an IPv6 address is written in brackets: http://[::1]:8080/path"
     return (
         _structure_problem(parts)
         or _port_problem(parts)
@@ -66,8 +67,8 @@ def _host_problem(parts: SplitResult) -> str | None:
     host = parts.hostname or ""
     if "[" in parts.netloc:
         if not _BRACKETED_HOST.fullmatch(parts.netloc):
-            return "that is not an IPv6 address: write http://[::1]:8080/path"
-        return _address_problem(IPv6Address, host, zoned="%" in host)
+            return "the host is not an IPv6 address: write http://[::1]:8080/path"
+        return _address_problem(IPv6Address, host, has_zone="%" in host)
     if host.rpartition(".")[2].isdigit():
         return _address_problem(IPv4Address, host)
     try:
@@ -75,19 +76,19 @@ def _host_problem(parts: SplitResult) -> str | None:
     except idna.IDNAError:
         return _NO_NAME
     labels = name.removesuffix(".").split(".")
-    if len(name) > _HOST_LENGTH or not all(map(_LABEL.fullmatch, labels)):
+    if len(name) > _MAX_HOST_LENGTH or not all(map(_LABEL.fullmatch, labels)):
         return _NO_NAME
     return None
 
 
 def _address_problem(
-    kind: type[IPv4Address] | type[IPv6Address], host: str, *, zoned: bool = False
+    kind: type[IPv4Address] | type[IPv6Address], host: str, *, has_zone: bool = False
 ) -> str | None:
     try:
         kind(host)
     except AddressValueError:
         return "the host is not an IP address, and no host has a number for its last name"
-    return "leave out the zone (%) of the address" if zoned else None
+    return "leave out the zone (%) of the address" if has_zone else None
 
 
 def _client_problem(url: str) -> str | None:

@@ -105,7 +105,7 @@ class Arbitration:
             self.choices.append(Choice(placement, lineup.channel))
 
     def send(self, lineup: Lineup) -> None:
-        """Fill the channels of the treatments that a trigger fires."""
+        """Fill the channels of the campaigns whose triggers fire."""
         self.contend(lineup.contenders)
 
     def contend(self, contenders: Iterable[PricedCandidate]) -> None:
@@ -176,7 +176,7 @@ class Arbitration:
                 break
         if loss is None:
             self.refresh()
-        if not self.constraint_state.open or candidate.consents:
+        if not self.constraint_state.is_open or candidate.consents:
             constraint = self.constraint_state.objection(candidate)
             if constraint is not None:
                 return constraint
@@ -194,7 +194,7 @@ class Arbitration:
     def refresh(self) -> None:
         """Count the winners so far under the caps."""
         if self.unsettled:
-            self.constraint_state = self.constraint_state.after(
+            self.constraint_state = self.constraint_state.update(
                 self.counted_contacts(), self.spent_tokens
             )
             self.unsettled = False
@@ -279,6 +279,7 @@ class Arbitration:
 def _attributes(
     candidate: CompiledCandidate,
 ) -> tuple[dict[str, float] | None, dict[str, str] | None, int | None]:
+    """Return the numbers, the texts and the start of a candidate's item, for the Decision."""
     if candidate.catalog is None:
         return None, None, None
     item = candidate.item

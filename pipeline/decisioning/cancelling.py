@@ -70,11 +70,11 @@ class CancellationCheck(Struct, frozen=True):
         """Return the suppression of a message that waits since `since_ms`, if any."""
         if message.purpose == "transactional":
             return None
-        for event in self.rules.event_suppressions:
-            at = self.suppression_times.get(event.name)
-            is_lasting = at is not None and at + event.duration_ms > since_ms
-            if is_lasting and event.scope.covers(message):
-                return event.name
+        for rule in self.rules.event_suppressions:
+            start_ms = self.suppression_times.get(rule.name)
+            is_lasting = start_ms is not None and start_ms + rule.duration_ms > since_ms
+            if is_lasting and rule.scope.covers(message):
+                return rule.name
         names = (
             suppression.name for suppression in self.suppressions if suppression.covers(message)
         )
@@ -120,10 +120,12 @@ def _cancel_deferred(
     key: str, state: ContactState, check: CancellationCheck
 ) -> Iterator[Cancellation]:
     for _, deferral in all_deferrals(state):
-        yield from _of_deferral(key, deferral, check)
+        yield from _cancel_messages(key, deferral, check)
 
 
-def _of_deferral(key: str, deferral: Deferral, check: CancellationCheck) -> Iterator[Cancellation]:
+def _cancel_messages(
+    key: str, deferral: Deferral, check: CancellationCheck
+) -> Iterator[Cancellation]:
     for message in deferral.messages:
         reason = check.reason(message, deferral.since)
         if reason is not None:

@@ -16,7 +16,7 @@ from pipeline.config.compile import CompiledCap
 from pipeline.config.compiled import CompiledCandidate
 from pipeline.model.decision import Contact, DeferredMessage
 
-SUBJECT: Final[
+SUBJECT_READERS: Final[
     Mapping[str, Callable[[CompiledCandidate | Contact | DeferredMessage], str | None]]
 ] = {
     "treatment": attrgetter("treatment"),
@@ -27,7 +27,8 @@ SUBJECT: Final[
     "channel": attrgetter("channel"),
     "all": lambda _: "",
 }
-"""Subject by which a policy counts messages; None: the message has no such subject."""
+"""Readers of the subject by which a policy counts messages; they return None where a message has no
+such subject."""
 
 
 class FullCap(Struct, frozen=True):
@@ -60,7 +61,7 @@ def exceeded_cap(
         cap = full_cap.cap
         if cap.channel not in (None, message.channel) or not cap.scope.covers(message):
             continue
-        subject = SUBJECT[cap.per](message)
+        subject = SUBJECT_READERS[cap.per](message)
         if subject is not None and (full_cap.subjects is None or subject in full_cap.subjects):
             return cap
     return None
@@ -72,7 +73,7 @@ def _subjects(
     if cap.max == 0:
         return None
     begin_ms = now_ms - cap.window_ms
-    subject = SUBJECT[cap.per]
+    subject = SUBJECT_READERS[cap.per]
     counts = Counter(
         subject(contact)
         for contact in contacts

@@ -15,19 +15,19 @@ from pipeline.decisioning.history import CustomerHistory
 from pipeline.decisioning.suppressions import ActiveSuppression
 from pipeline.model.decision import Contact
 
-BUDGET: Final = "budget "
+BUDGET_PREFIX: Final = "budget "
 """Prefix of the fate of a candidate that a budget or stock holds back; its name follows."""
 
 
 class ConstraintState(Struct, frozen=True):
-    """Constraints for one customer now. `open`: no constraint but consent applies; `funds` None:
-    budgets hold nothing back."""
+    """Constraints for one customer now. `is_open`: no constraint but consent applies; `funds`
+    None: budgets hold nothing back."""
 
     rules: Constraints
     facts: Facts
     suppressions: tuple[ActiveSuppression, ...]
     full_caps: tuple[FullCap, ...]
-    open: bool
+    is_open: bool
     funds: Funds | None = None
 
     @classmethod
@@ -47,7 +47,7 @@ class ConstraintState(Struct, frozen=True):
         is_open = not (active_suppressions or full_caps or rules.quiet_hours or funds)
         return cls(rules, facts, active_suppressions, full_caps, is_open, funds)
 
-    def after(
+    def update(
         self, contacts: Sequence[Contact], spent_tokens: Mapping[str, int]
     ) -> "ConstraintState":
         """Return the state after choices of this decision: with all `contacts`, and the tokens
@@ -62,7 +62,7 @@ class ConstraintState(Struct, frozen=True):
         for consent in candidate.consents:
             if not consent.condition.test(self.facts):
                 return f"consent {consent.name}"
-        if self.open or candidate.transactional:
+        if self.is_open or candidate.transactional:
             return None
         suppression = suppressions.find_suppression(candidate, self.suppressions)
         if suppression is not None:
@@ -74,4 +74,4 @@ class ConstraintState(Struct, frozen=True):
         if cap is not None:
             return f"cap {cap.name}"
         shortage = None if self.funds is None else self.funds.shortage(candidate)
-        return None if shortage is None else f"{BUDGET}{shortage}"
+        return None if shortage is None else f"{BUDGET_PREFIX}{shortage}"

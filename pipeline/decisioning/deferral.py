@@ -1,5 +1,5 @@
-"""Deferral: messages held back by quiet hours are decided again at their end, if the campaign
-allows.
+"""Deferral: messages held back by quiet hours are decided again at the end of those hours, if
+the campaign allows.
 
 Nothing is reserved meanwhile, so no cap is used up and no budget spent. The deferral has the
 customer's facts as of the last record; a timer of the row fires at its end.
@@ -74,7 +74,7 @@ def deferred_messages(
     )
 
 
-def without_request(record: Segmented) -> Segmented:
+def drop_request(record: Segmented) -> Segmented:
     """Return the record without its request: no client waits for an answer any more."""
     interaction = record.interaction
     assert interaction is not None
@@ -83,7 +83,7 @@ def without_request(record: Segmented) -> Segmented:
 
 def split_by_time(deferral: Deferral) -> tuple[Deferral, ...]:
     """Split a deferral into one for each time at which messages are decided again."""
-    record = without_request(deferral.record)
+    record = drop_request(deferral.record)
     return tuple(
         replace(
             deferral,
@@ -152,9 +152,11 @@ def refresh(state: ContactState, record: Segmented) -> ContactState:
     members = frozenset(segments.members)
 
     def update_facts(deferral: Deferral) -> Deferral:
-        before = deferral.record.segments
+        former_segments = deferral.record.segments
         entered_segments = (
-            () if before is None else tuple(name for name in before.entered if name in members)
+            ()
+            if former_segments is None
+            else tuple(name for name in former_segments.entered if name in members)
         )
         current_segments = SegmentSection(segments.members, entered_segments, ())
         return replace(
@@ -236,7 +238,8 @@ def all_deferrals(state: ContactState) -> Iterator[tuple[str, Deferral]]:
 
 
 def _message(candidate: CompiledCandidate, arbitration: Arbitration) -> DeferredMessage | None:
-    """Return the deferred form of a message; None: its deadline is not after the quiet hours."""
+    """Return the deferred form of a message; None: no quiet hours hold it back, or its deadline
+    is not after them."""
     facts = arbitration.moment.facts
     rule = quiet_hours.find_quiet_hours(
         candidate, arbitration.rules.config.constraints.quiet_hours, facts

@@ -31,7 +31,7 @@ _Content: TypeAlias = dict[str, str]
 NO_TREATMENT: Final = ""
 """Name of the empty choice beside those of treatments, in `SlotChances`."""
 
-_SHORTLIST: Final = 16
+_MAX_COMPETITORS: Final = 16
 """Maximum of candidates that compete for several channels at once, since their results are
 enumerated."""
 
@@ -54,13 +54,13 @@ class Drawing:
         pool, limit = lineup.contenders, lineup.limit
         places = _Places(self.arbitration, pool, self.chooser.field(pool, self.context_bin))
         for place in range(1, limit + 1):
-            if not places.fill(place_in(placement, place), last=place == limit):
+            if not places.fill(place_in(placement, place), is_last=place == limit):
                 break
         if places.empty_odds is not None:
             self.arbitration.choices.append(places.empty_odds.of(Choice(placement, lineup.channel)))
 
     def send(self, lineup: Lineup) -> None:
-        """Fill the channels of the treatments that a trigger fires."""
+        """Fill the channels of the campaigns whose triggers fire."""
         contenders = lineup.contenders
         self.arbitration.contend(
             [contender for contender in contenders if contender.candidate.transactional]
@@ -85,7 +85,7 @@ class _Places:
 
     arbitration: Arbitration
     pool: Sequence[PricedCandidate]
-    runners: Field
+    contest_field: Field
     indexes: list[int] = field(init=False)
     contents: dict[int, _Content] = field(default_factory=dict)
     empty_odds: Odds | None = None
@@ -93,7 +93,7 @@ class _Places:
     def __post_init__(self) -> None:
         self.indexes = list(range(len(self.pool)))
 
-    def fill(self, slot: str, *, last: bool) -> bool:
+    def fill(self, slot: str, *, is_last: bool) -> bool:
         """Fill a place; return whether another may follow."""
         key = f"{self.arbitration.decision_id}/{slot}"
         self._hold_back(slot, key)
@@ -102,21 +102,22 @@ class _Places:
             self._note_all(slot, key, BEATEN_BY + NOTHING)
             return False
         index = winner.index
-        contender = self.runners.draw_worth(index, key)
+        contender = self.contest_field.draw_worth(index, key)
         fate = self.arbitration.grant(contender, slot, winner.content, winner.odds)
-        self.arbitration.note_fate(contender, slot, fate, self.runners.evidence(index))
+        self.arbitration.note_fate(contender, slot, fate, self.contest_field.evidence(index))
         self.indexes.remove(index)
-        offer = None if last else _offer(contender.candidate)
+        offer = None if is_last else _offer_key(contender.candidate)
         self._note_all(slot, key, BEATEN_BY + contender.candidate.treatment, offer)
-        return not last and bool(self.indexes)
+        return not is_last and bool(self.indexes)
 
     def _hold_back(self, slot: str, key: str) -> None:
-        """Note the candidates that a constraint holds back, and remove them."""
+        """Note the candidates that a constraint holds back, and remove them; if few remain, render
+        their contents."""
         self.arbitration.refresh()
         constraint_state = self.arbitration.constraint_state
         for index in tuple(self.indexes):
             candidate = self.pool[index].candidate
-            if constraint_state.open and not candidate.consents:
+            if constraint_state.is_open and not candidate.consents:
                 continue
             objection = constraint_state.objection(candidate)
             if objection is not None:
@@ -133,14 +134,14 @@ class _Places:
                 if content is not None:
                     return _PlaceWinner(index, content, CERTAIN_ODDS)
         while self.indexes:
-            result = self.runners.draw(self.indexes, key)
+            result = self.contest_field.draw(self.indexes, key)
             if result.index is None:
                 self._say_nothing(slot, result)
                 return None
             available = tuple(self.indexes)
             content = self._render_content(result.index, slot, key)
             if content is not None:
-                odds = Odds(self.runners.chance(available, result.index), result.explored)
+                odds = Odds(self.contest_field.chance(available, result.index), result.explored)
                 self._note_chances(slot, available)
                 return _PlaceWinner(result.index, content, odds)
         self._say_nothing(slot, DrawResult(None))
@@ -148,17 +149,19 @@ class _Places:
 
     def _say_nothing(self, slot: str, result: DrawResult) -> None:
         if "#" not in slot:
-            chance = self.runners.chance(self.indexes, None) if self.indexes else 1.0
+            chance = self.contest_field.chance(self.indexes, None) if self.indexes else 1.0
             self.empty_odds = Odds(chance, result.explored)
             self._note_chances(slot, self.indexes)
 
     def _note_chances(self, slot: str, available: Sequence[int]) -> None:
         """Note the probabilities of the first place's candidates."""
         if self.arbitration.rules.with_chances and available and "#" not in slot:
-            chance = self.runners.chance
-            by_index = {index: chance(available, index) for index in available}
-            nothing = chance(available, None)
-            self.arbitration.chances[slot] = _by_treatment(self.pool, by_index, nothing)
+            chance = self.contest_field.chance
+            chances_by_index = {index: chance(available, index) for index in available}
+            nothing_chance = chance(available, None)
+            self.arbitration.chances[slot] = _chances_by_treatment(
+                self.pool, chances_by_index, nothing_chance
+            )
 
     def _render_content(self, index: int, slot: str, key: str) -> _Content | None:
         content = self.contents.get(index)
@@ -173,24 +176,27 @@ class _Places:
     def _note_all(
         self, slot: str, key: str, fate: str, offer: tuple[str, str] | None = None
     ) -> None:
-        """Note the fate of all remaining candidates, or of those of one offer."""
+        """Note the fate of all remaining candidates, or of those of one offer, and remove them."""
         noted_indexes, other_indexes = self.indexes, []
         if offer is not None:
             noted_indexes = [
-                index for index in self.indexes if _offer(self.pool[index].candidate) == offer
+                index for index in self.indexes if _offer_key(self.pool[index].candidate) == offer
             ]
             other_indexes = [
-                index for index in self.indexes if _offer(self.pool[index].candidate) != offer
+                index for index in self.indexes if _offer_key(self.pool[index].candidate) != offer
             ]
-        note_fate, draw_worth = self.arbitration.note_fate, self.runners.draw_worth
+        note_fate, draw_worth = self.arbitration.note_fate, self.contest_field.draw_worth
         for index in noted_indexes:
-            note_fate(draw_worth(index, key), slot, fate, self.runners.evidence(index))
+            note_fate(draw_worth(index, key), slot, fate, self.contest_field.evidence(index))
         self.indexes = other_indexes
 
     def _remove(self, index: int, slot: str, key: str, fate: str) -> None:
         self.indexes.remove(index)
         self.arbitration.note_fate(
-            self.runners.draw_worth(index, key), slot, fate, self.runners.evidence(index)
+            self.contest_field.draw_worth(index, key),
+            slot,
+            fate,
+            self.contest_field.evidence(index),
         )
 
 
@@ -201,10 +207,10 @@ class _Rounds:
 
     arbitration: Arbitration
     pool: Sequence[PricedCandidate]
-    runners: Field
+    contest_field: Field
     objections: dict[int, str] = field(default_factory=dict)
     render_failures: dict[int, str] = field(default_factory=dict)
-    shortlist: frozenset[int] = frozenset()
+    competitors: frozenset[int] = frozenset()
     contents: dict[int, _Content] = field(default_factory=dict)
     results: list[DrawResult] = field(default_factory=list)
     _available_by_winners: dict[frozenset[int], tuple[int, ...]] = field(default_factory=dict)
@@ -213,9 +219,9 @@ class _Rounds:
         """Fill the channels."""
         self.arbitration.refresh()
         self._hold_back()
-        self.shortlist = self._shortlist()
-        if len(self.shortlist) <= _MAX_PRERENDERS:
-            for index in sorted(self.shortlist):
+        self.competitors = self._find_competitors()
+        if len(self.competitors) <= _MAX_PRERENDERS:
+            for index in sorted(self.competitors):
                 self._render_content(index)
         contents = self._draw_all()
         chances = self._chances()
@@ -224,36 +230,42 @@ class _Rounds:
         fates = self.objections | self.render_failures
         for result, content in zip(self.results, contents, strict=False):
             assert result.index is not None
-            contender = self.runners.draw_worth(
+            contender = self.contest_field.draw_worth(
                 result.index, self._key(winners.index(result.index) + 1)
             )
             odds = Odds(chances[result.index], result.explored)
             fate = self.arbitration.grant(contender, contender.candidate.channel, content, odds)
             self.arbitration.note_fate(
-                contender, contender.candidate.channel, fate, self.runners.evidence(result.index)
+                contender,
+                contender.candidate.channel,
+                fate,
+                self.contest_field.evidence(result.index),
             )
         self.arbitration.refresh()
         for index, contender in enumerate(self.pool):
             if index not in winners:
                 fate = fates.get(index) or self._fate(contender.candidate, winners)
-                drawn_contender = self.runners.draw_worth(index, key)
+                drawn_contender = self.contest_field.draw_worth(index, key)
                 self.arbitration.note_fate(
-                    drawn_contender, contender.candidate.channel, fate, self.runners.evidence(index)
+                    drawn_contender,
+                    contender.candidate.channel,
+                    fate,
+                    self.contest_field.evidence(index),
                 )
         self._say_nothing(winners, chances)
 
-    def _shortlist(self) -> frozenset[int]:
+    def _find_competitors(self) -> frozenset[int]:
         """Return the competitors: all, unless they are many and several may win."""
         free_indexes = [index for index in range(len(self.pool)) if index not in self.objections]
         candidates = [self.pool[index].candidate for index in free_indexes]
         has_one_winner = len({candidate.channel for candidate in candidates}) < 2 or (
             len({candidate.campaign for candidate in candidates}) < 2
         )
-        if has_one_winner or len(free_indexes) <= _SHORTLIST:
+        if has_one_winner or len(free_indexes) <= _MAX_COMPETITORS:
             return frozenset(free_indexes)
         return frozenset(
-            sorted(free_indexes, key=lambda index: -self.runners.optimistic_score(index))[
-                :_SHORTLIST
+            sorted(free_indexes, key=lambda index: -self.contest_field.optimistic_score(index))[
+                :_MAX_COMPETITORS
             ]
         )
 
@@ -271,8 +283,8 @@ class _Rounds:
         while True:
             self.results = []
             winners: frozenset[int] = frozenset()
-            while available := self._available(winners):
-                result = self.runners.draw(available, self._key(len(self.results) + 1))
+            while available := self._available_indexes(winners):
+                result = self.contest_field.draw(available, self._key(len(self.results) + 1))
                 if result.index is None:
                     break
                 self.results.append(result)
@@ -297,20 +309,22 @@ class _Rounds:
             content = self.contents[index] = rendering
         return content
 
-    def _available(self, winners: frozenset[int]) -> tuple[int, ...]:
+    def _available_indexes(self, winners: frozenset[int]) -> tuple[int, ...]:
         """Return the competitors that can still win once `winners` have."""
         competitors = self._available_by_winners.get(winners)
         if competitors is None:
-            competitors = self._available_by_winners[winners] = tuple(self._remaining(winners))
+            competitors = self._available_by_winners[winners] = tuple(
+                self._remaining_indexes(winners)
+            )
         return competitors
 
-    def _remaining(self, winners: frozenset[int]) -> list[int]:
+    def _remaining_indexes(self, winners: frozenset[int]) -> list[int]:
         winning_candidates = [self.pool[winner].candidate for winner in winners]
         campaigns = {candidate.campaign for candidate in winning_candidates}
         channels = {candidate.channel for candidate in winning_candidates}
         free_indexes = [
             index
-            for index in sorted(self.shortlist - winners - self.render_failures.keys())
+            for index in sorted(self.competitors - winners - self.render_failures.keys())
             if self.pool[index].candidate.campaign not in campaigns
             and self.pool[index].candidate.channel not in channels
         ]
@@ -323,7 +337,7 @@ class _Rounds:
         spent_tokens = self.arbitration.spent_tokens.copy()
         for candidate in winning_candidates:
             spent_tokens.update(dict(candidate.draws))
-        constraint_state = self.arbitration.constraint_state.after(
+        constraint_state = self.arbitration.constraint_state.update(
             (*self.arbitration.counted_contacts(), *contacts), spent_tokens
         )
         return [
@@ -337,15 +351,15 @@ class _Rounds:
         chances: defaultdict[int, float] = defaultdict(float)
         states: dict[frozenset[int], float] = {frozenset(): 1.0}
         while states:
-            after: defaultdict[frozenset[int], float] = defaultdict(float)
+            next_states: defaultdict[frozenset[int], float] = defaultdict(float)
             for winners, probability in states.items():
-                available = self._available(winners)
+                available = self._available_indexes(winners)
                 for index in available:
-                    chance = probability * self.runners.chance(available, index)
+                    chance = probability * self.contest_field.chance(available, index)
                     chances[index] += chance
-                    if chance > 0 and self._available(winners | {index}):
-                        after[winners | {index}] += chance
-            states = after
+                    if chance > 0 and self._available_indexes(winners | {index}):
+                        next_states[winners | {index}] += chance
+            states = next_states
         return chances
 
     def _fate(self, candidate: CompiledCandidate, winners: Sequence[int]) -> str:
@@ -367,27 +381,29 @@ class _Rounds:
                 for index, contender in enumerate(self.pool)
                 if contender.candidate.channel == slot
             ]
-            nothing = max(1 - sum(chances[index] for index in indexes), 0.0)
+            nothing_chance = max(1 - sum(chances[index] for index in indexes), 0.0)
             if self.arbitration.rules.with_chances:
-                by_index = {index: chances[index] for index in indexes}
-                self.arbitration.chances[slot] = _by_treatment(self.pool, by_index, nothing)
+                chances_by_index = {index: chances[index] for index in indexes}
+                self.arbitration.chances[slot] = _chances_by_treatment(
+                    self.pool, chances_by_index, nothing_chance
+                )
             if slot not in filled_channels:
-                self.arbitration.choices.append(Odds(nothing).of(Choice(slot, slot)))
+                self.arbitration.choices.append(Odds(nothing_chance).of(Choice(slot, slot)))
 
     def _key(self, number: int) -> str:
         return f"{self.arbitration.decision_id}/sent#{number}"
 
 
-def _by_treatment(
-    pool: Sequence[PricedCandidate], chances: Mapping[int, float], nothing: float
+def _chances_by_treatment(
+    pool: Sequence[PricedCandidate], chances: Mapping[int, float], nothing_chance: float
 ) -> dict[str, float]:
     """Return the chances of candidates by the names of their treatments, and that of nothing."""
-    shares = {NO_TREATMENT: nothing}
+    chances_by_name = {NO_TREATMENT: nothing_chance}
     for index, chance in chances.items():
         name = pool[index].candidate.treatment
-        shares[name] = shares.get(name, 0.0) + chance
-    return shares
+        chances_by_name[name] = chances_by_name.get(name, 0.0) + chance
+    return chances_by_name
 
 
-def _offer(candidate: CompiledCandidate) -> tuple[str, str]:
+def _offer_key(candidate: CompiledCandidate) -> tuple[str, str]:
     return candidate.campaign, candidate.offer

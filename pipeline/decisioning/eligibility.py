@@ -28,14 +28,14 @@ _EVERY_STAGE: Final = len(STAGES)
 
 class Moment(Struct, frozen=True):
     """Interaction with the facts for a decision. `stale`: the interaction is too old to trigger an
-    outbound message; `shown_at`: identifiers that only interactions ascribe to the customer, with
-    the time (ms); `belongings`: owners of the customer's former identifiers; `since_ms`: start of
+    outbound message; `shown_times`: time (ms) of each identifier that only interactions ascribe to
+    the customer; `belongings`: owners of the customer's former identifiers; `since_ms`: start of
     deadlines, in the past for a second decision."""
 
     facts: Facts
     identity: IdentitySection
     stale: bool
-    shown_at: Mapping[str, int]
+    shown_times: Mapping[str, int]
     belongings: Mapping[str, Belonging]
     since_ms: int
 
@@ -57,29 +57,29 @@ class Objection(Struct, frozen=True):
 
 
 def campaign_objection(
-    campaign: CompiledCampaign, moment: Moment, asked: bool, before: int = _EVERY_STAGE
+    campaign: CompiledCampaign, moment: Moment, is_requested: bool, end_stage: int = _EVERY_STAGE
 ) -> Objection | None:
-    """Return the first rule of a stage `before` that rejects all of a campaign.
+    """Return the first rule of a stage below `end_stage` that rejects all of a campaign.
 
-    `asked`: a placement was requested, so no trigger is needed. A campaign that no trigger fires is
-    not evaluated further.
+    `is_requested`: a placement was requested, so no trigger is needed. A campaign whose trigger
+    does not fire is not evaluated further.
     """
     facts = moment.facts
     if campaign.starts_ms is not None and facts.now_ms < campaign.starts_ms:
         return _BEFORE_CAMPAIGN
     if campaign.ends_ms is not None and facts.now_ms >= campaign.ends_ms:
         return _AFTER_CAMPAIGN
-    if not asked and not campaign.trigger.test(facts):
+    if not is_requested and not campaign.trigger.test(facts):
         return NO_TRIGGER
-    if not asked and moment.stale:
+    if not is_requested and moment.stale:
         return _TOO_OLD
-    return _first_failing_gate(campaign.gates, facts, before)
+    return _first_failing_gate(campaign.gates, facts, end_stage)
 
 
 def objection(
-    candidate: CompiledCandidate, moment: Moment, before: int = _EVERY_STAGE
+    candidate: CompiledCandidate, moment: Moment, end_stage: int = _EVERY_STAGE
 ) -> Objection | None:
-    """Return the first rule of a stage `before` that rejects `candidate`."""
+    """Return the first rule of a stage below `end_stage` that rejects `candidate`."""
     facts = moment.facts
     if candidate.starts_ms is not None and facts.now_ms < candidate.starts_ms:
         return _BEFORE_TREATMENT
@@ -94,10 +94,10 @@ def objection(
         return gate
     if (
         candidate.gates
-        and (gate := _first_failing_gate(candidate.gates, facts, before)) is not None
+        and (gate := _first_failing_gate(candidate.gates, facts, end_stage)) is not None
     ):
         return gate
-    if before <= SUITABILITY or not candidate.content.needs:
+    if end_stage <= SUITABILITY or not candidate.content.needs:
         return None
     name = missing_name(candidate.content, facts)
     return None if name is None else Objection(SUITABILITY, f"suitability/content needs {name}")
@@ -117,7 +117,7 @@ def _belongs_to_another(identifier: str, moment: Moment) -> bool:
 
     An identifier shown since then is confirmed before an action is sent to it.
     """
-    if identifier in moment.shown_at:
+    if identifier in moment.shown_times:
         return False
     belonging = moment.belongings.get(identifier)
     return belonging is not None and not belonging.here
@@ -131,9 +131,9 @@ def address(candidate: CompiledCandidate, moment: Moment) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _first_failing_gate(gates: Iterable[Gate], facts: Facts, before: int) -> Objection | None:
+def _first_failing_gate(gates: Iterable[Gate], facts: Facts, end_stage: int) -> Objection | None:
     for gate in gates:
-        if gate.stage >= before:
+        if gate.stage >= end_stage:
             return None
         if not gate.condition.test(facts):
             return Objection(gate.stage, gate.label)
@@ -141,7 +141,8 @@ def _first_failing_gate(gates: Iterable[Gate], facts: Facts, before: int) -> Obj
 
 
 NO_TRIGGER: Final = Objection(ELIGIBILITY, "applicability/trigger")
-"""Objection that rejects a whole campaign, before any fact of the customer is read."""
+"""Objection to a campaign whose trigger does not fire; its stage is the first, so that nothing else
+of the campaign is evaluated."""
 _TOO_OLD: Final = Objection(ELIGIBILITY, "applicability/interaction too old")
 _BEFORE_CAMPAIGN: Final = Objection(ELIGIBILITY, "eligibility/campaign not begun")
 _AFTER_CAMPAIGN: Final = Objection(ELIGIBILITY, "eligibility/campaign over")

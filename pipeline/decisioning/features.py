@@ -25,9 +25,14 @@ CustomerSource: TypeAlias = Literal["trait", "days_since", "derived", "segment",
 CandidateSource: TypeAlias = Literal["campaign", "offer", "treatment", "channel"]
 ItemSource: TypeAlias = Literal["item", "item_age"]
 
-OF_CANDIDATE: Final[tuple[CandidateSource, ...]] = ("campaign", "offer", "treatment", "channel")
-OF_ITEM: Final[tuple[ItemSource, ...]] = ("item", "item_age")
-OF_INTERACTION: Final = ("name", "kind", "channel")
+CANDIDATE_SOURCES: Final[tuple[CandidateSource, ...]] = (
+    "campaign",
+    "offer",
+    "treatment",
+    "channel",
+)
+ITEM_SOURCES: Final[tuple[ItemSource, ...]] = ("item", "item_age")
+INTERACTION_FIELDS: Final = ("name", "kind", "channel")
 
 
 class FeatureCandidate(Protocol):
@@ -65,7 +70,7 @@ class ModelFeature(Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     @property
     def is_of_candidate(self) -> bool:
         """Whether the feature is the same for all customers."""
-        return self.of in OF_CANDIDATE or self.of in OF_ITEM
+        return self.of in CANDIDATE_SOURCES or self.of in ITEM_SOURCES
 
 
 class UnknownFeatureError(ValueError):
@@ -73,26 +78,32 @@ class UnknownFeatureError(ValueError):
 
 
 class FeatureEncoder:
-    """Rows of features, first those of the customer, then those of the candidate.
+    """Encoder of rows of features, first those of the customer, then those of the candidate.
 
     Raises UnknownFeatureError. The numbers of a candidate are computed once, by its names and the
     attributes of its item; an item's age is stored as its start.
     """
 
     def __init__(self, features: Sequence[ModelFeature]) -> None:
-        split = sum(not feature.is_of_candidate for feature in features)
-        if any(feature.is_of_candidate for feature in features[:split]):
+        customer_feature_count = sum(not feature.is_of_candidate for feature in features)
+        if any(feature.is_of_candidate for feature in features[:customer_feature_count]):
             raise UnknownFeatureError("features of candidates come after those of customers")
-        self._customer = [_of_customer(feature) for feature in features[:split]]
-        self._candidate = [_of_candidate(feature) for feature in features[split:]]
-        self._ages = [place for place, feature in enumerate(features) if feature.of == "item_age"]
+        self._customer_readers = [
+            _customer_reader(feature) for feature in features[:customer_feature_count]
+        ]
+        self._candidate_readers = [
+            _candidate_reader(feature) for feature in features[customer_feature_count:]
+        ]
+        self._age_columns = [
+            column for column, feature in enumerate(features) if feature.of == "item_age"
+        ]
         self._index: dict[_CandidateKey, int] = {}
-        self._table: Matrix = np.empty((0, len(self._candidate)))
+        self._table: Matrix = np.empty((0, len(self._candidate_readers)))
 
     def rows(self, candidates: Sequence[FeatureCandidate], facts: Facts) -> Matrix:
         """Return a row for each candidate."""
-        index, split = self._index, len(self._customer)
-        places = [
+        index, customer_feature_count = self._index, len(self._customer_readers)
+        row_indexes = [
             index.get(
                 (
                     candidate.campaign,
@@ -105,19 +116,19 @@ class FeatureEncoder:
             )
             for candidate in candidates
         ]
-        if -1 in places:
+        if -1 in row_indexes:
             self._add(candidates)
             return self.rows(candidates, facts)
-        matrix = np.empty((len(places), split + len(self._candidate)))
-        matrix[:, :split] = self.customer(facts)
-        matrix[:, split:] = self._table[places]
-        if self._ages:
-            matrix[:, self._ages] = (facts.now_ms - matrix[:, self._ages]) / DAY_MS
+        matrix = np.empty((len(row_indexes), customer_feature_count + len(self._candidate_readers)))
+        matrix[:, :customer_feature_count] = self.customer_numbers(facts)
+        matrix[:, customer_feature_count:] = self._table[row_indexes]
+        if self._age_columns:
+            matrix[:, self._age_columns] = (facts.now_ms - matrix[:, self._age_columns]) / DAY_MS
         return matrix
 
-    def customer(self, facts: Facts) -> list[float]:
+    def customer_numbers(self, facts: Facts) -> list[float]:
         """Return the part of a row that all candidates share."""
-        return [read(facts) for read in self._customer]
+        return [read(facts) for read in self._customer_readers]
 
     def _add(self, candidates: Iterable[FeatureCandidate]) -> None:
         rows: list[list[float]] = []
@@ -131,12 +142,12 @@ class FeatureEncoder:
             )
             if key not in self._index:
                 self._index[key] = len(self._table) + len(rows)
-                rows.append([read(candidate) for read in self._candidate])
-        new_rows = np.array(rows, dtype=np.float64).reshape(len(rows), len(self._candidate))
+                rows.append([read(candidate) for read in self._candidate_readers])
+        new_rows = np.array(rows, dtype=np.float64).reshape(len(rows), len(self._candidate_readers))
         self._table = np.concatenate((self._table, new_rows))
 
 
-def _of_customer(feature: ModelFeature) -> Callable[[Facts], float]:
+def _customer_reader(feature: ModelFeature) -> Callable[[Facts], float]:
     name, equals = feature.name, feature.equals
     if feature.of == "segment":
         return lambda facts: float(name in facts.segments)
@@ -148,7 +159,7 @@ def _of_customer(feature: ModelFeature) -> Callable[[Facts], float]:
     return lambda facts: _number(read(facts))
 
 
-def _of_candidate(feature: ModelFeature) -> Callable[[FeatureCandidate], float]:
+def _candidate_reader(feature: ModelFeature) -> Callable[[FeatureCandidate], float]:
     name, equals = feature.name, feature.equals
     if feature.of == "item_age":
         return lambda candidate: (
@@ -158,8 +169,8 @@ def _of_candidate(feature: ModelFeature) -> Callable[[FeatureCandidate], float]:
         return lambda candidate: float((name, equals) in candidate.item.values)
     if feature.of == "item":
         return lambda candidate: _number(dict(candidate.item.values).get(name))
-    of = feature.of
-    return lambda candidate: float(getattr(candidate, of) == equals)
+    source = feature.of
+    return lambda candidate: float(getattr(candidate, source) == equals)
 
 
 def _reader(feature: ModelFeature) -> Callable[[Facts], FactValue]:
@@ -168,7 +179,7 @@ def _reader(feature: ModelFeature) -> Callable[[Facts], FactValue]:
         return lambda facts: facts.traits.get(name)
     if feature.of == "derived":
         return lambda facts: facts.derived_values.get(name)
-    if feature.of == "interaction" and name in OF_INTERACTION:
+    if feature.of == "interaction" and name in INTERACTION_FIELDS:
         return lambda facts: getattr(facts.interaction, name, None)
     raise UnknownFeatureError(f"no feature is computed for {feature}")
 

@@ -108,9 +108,9 @@ def receive(wallet: Wallet, lease: Control) -> dict[str, Purse]:
     """Return the purses that a record of grants changes."""
     purses: dict[str, Purse] = {}
     for grant in () if lease.state is None else _grants_from.decode(lease.state):
-        after = accept(purses.get(grant.budget) or wallet.get(grant.budget), grant)
-        if after is not None:
-            purses[grant.budget] = after
+        purse = accept(purses.get(grant.budget) or wallet.get(grant.budget), grant)
+        if purse is not None:
+            purses[grant.budget] = purse
     return purses
 
 

@@ -74,8 +74,8 @@ def extend(history: CustomerHistory, additions: History) -> CustomerHistory:
 def add(
     state: ContactState, shard: str, additions: History, now_ms: int, retention_ms: int
 ) -> ContactState:
-    """Return the state with `additions`, without entries older than `retention_ms`, which no policy
-    counts."""
+    """Return the state with `additions`, without contacts and suppressions that are older than
+    `retention_ms` and than the grace, which no policy counts."""
     if additions == _EMPTY_HISTORY:
         return state
     former_part = state.shards.here.get(shard, _EMPTY_HISTORY)
@@ -90,9 +90,9 @@ def add(
     if additions.holdouts:
         holdouts = _merge_draws(holdouts, additions.holdouts)
     sorted_contacts = _sort(contacts) if is_unordered else tuple(contacts)
-    awaiting = (*former_part.awaiting, *additions.awaiting)
+    waiting_actions = (*former_part.awaiting, *additions.awaiting)
     deferrals = (*former_part.deferred, *additions.deferred)
-    part = History(sorted_contacts, suppression_times, holdouts, awaiting, deferrals)
+    part = History(sorted_contacts, suppression_times, holdouts, waiting_actions, deferrals)
     return replace(state, shards=state.shards.put(shard, part))
 
 
@@ -115,9 +115,9 @@ def merge(a: History, b: History) -> History:
     """Merge both histories, each action once; a status committed in either stays committed."""
     contacts: dict[str, Contact] = {}
     for contact in (*a.contacts, *b.contacts):
-        former = contacts.get(contact.action_id)
+        former_contact = contacts.get(contact.action_id)
         contacts[contact.action_id] = (
-            contact if former is None else _merge_contacts(former, contact)
+            contact if former_contact is None else _merge_contacts(former_contact, contact)
         )
     return History(
         _sort(contacts.values()),
@@ -142,12 +142,12 @@ def _sort(contacts: Iterable[Contact]) -> tuple[Contact, ...]:
 
 
 def _merge_contacts(contact: Contact, other: Contact) -> Contact:
-    stronger = contact if _STRENGTH[contact.status] >= _STRENGTH[other.status] else other
+    stronger_contact = contact if _STRENGTH[contact.status] >= _STRENGTH[other.status] else other
     outcomes = {
         kind: _last_times({*contact.outcomes.get(kind, ()), *other.outcomes.get(kind, ())})
         for kind in contact.outcomes.keys() | other.outcomes.keys()
     }
-    return replace(stronger, outcomes=dict(sorted(outcomes.items())))
+    return replace(stronger_contact, outcomes=dict(sorted(outcomes.items())))
 
 
 def _merge_times(times: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

@@ -34,7 +34,7 @@ def hold(action: Action, candidate: CompiledCandidate, moment: Moment) -> Awaiti
     if namespace is None or action.placement is not None:
         return None
     identifier = f"{namespace}:{action.address}"
-    shown_at = moment.shown_at.get(identifier)
+    shown_at = moment.shown_times.get(identifier)
     belonging = moment.belongings.get(identifier)
     if shown_at is None or (belonging is not None and belonging.here):
         return None
@@ -86,7 +86,7 @@ def _earliest_end(until: int | None, deadline_at: int) -> int:
 
 def confirm(key: str, state: ContactState, now_ms: int) -> RowTransition[ContactState]:
     """Send the actions whose addresses are confirmed, as actions of the profile `key`: they may
-    have come with a shard of another.
+    have come with a shard of another profile.
 
     Actions past their deadline, or to another person's address, are withdrawn.
     """

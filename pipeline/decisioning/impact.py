@@ -71,13 +71,13 @@ def field_maker(arm: str | None, chooser: Chooser | None) -> FieldMaker | None:
     """Return the maker of the fields that an arm draws from; None: the best wins without a
     draw."""
     if arm == CHANCE:
-        return _Chance()
+        return _ChanceFieldMaker()
     return (
         chooser.propensity_field_maker() if arm == PROPENSITY and chooser is not None else chooser
     )
 
 
-class _Chance:
+class _ChanceFieldMaker:
     """Maker of fields that draw uniformly from all candidates, without regard to their worth."""
 
     def field(self, candidates: Sequence[PricedCandidate], context_bin: str) -> Field:

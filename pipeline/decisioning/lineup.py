@@ -86,8 +86,8 @@ class LineupMaker:
     ) -> Lineup:
         """Return the lineup of a vacancy, whose candidates are the next ones of `pool`."""
         contenders = rank_for(self.arm, [next(pool) for _ in collection.candidates])
-        if collection.shortlists:
-            contenders = self._shortlist(contenders, collection.shortlists)
+        if collection.item_limits:
+            contenders = self._shortlist(contenders, collection.item_limits)
         if self.funds is not None:
             self._budget_names.update(
                 name for contender in contenders for name, _ in contender.candidate.draws
@@ -96,16 +96,16 @@ class LineupMaker:
 
     def _admit(self, vacancy: Vacancy, collection: "_EligibleCandidates") -> None:
         """Collect the candidates that the engagement policy admits; note the others."""
-        asked = vacancy.placement is not None
+        is_requested = vacancy.placement is not None
         for entry in vacancy.entries:
-            stages = stage_count(self.arm, entry.campaign)
-            refusal = campaign_objection(entry.campaign, self.moment, asked, stages)
+            end_stage = stage_count(self.arm, entry.campaign)
+            refusal = campaign_objection(entry.campaign, self.moment, is_requested, end_stage)
             if refusal is not None and refusal.stage <= entry.first_stage:
                 self._rejections[refusal.label].extend(entry.treatments)
                 continue
             for candidate in entry.candidates:
                 if refusal is None:
-                    rejection = objection(candidate, self.moment, stages)
+                    rejection = objection(candidate, self.moment, end_stage)
                 else:
                     rejection = objection(candidate, self.moment, refusal.stage) or refusal
                 if rejection is not None:
@@ -114,8 +114,8 @@ class LineupMaker:
                     collection.candidates.append(candidate)
                 else:
                     collection.candidates.extend(self._items(candidate, candidate.items))
-                    shortlist = max(vacancy.limit, candidate.items.shortlist)
-                    collection.shortlists[candidate.items.name] = shortlist
+                    item_limit = max(vacancy.limit, candidate.items.max_recorded_items)
+                    collection.item_limits[candidate.items.name] = item_limit
 
     def _items(self, template: CompiledCandidate, items: CatalogItems) -> list[CompiledCandidate]:
         """Return a catalogue's items for the customer; the others are counted by their rule."""
@@ -144,10 +144,10 @@ class LineupMaker:
         return items_in_stock
 
     def _shortlist(
-        self, contenders: list[PricedCandidate], shortlists: Mapping[str, int]
+        self, contenders: list[PricedCandidate], item_limits: Mapping[str, int]
     ) -> list[PricedCandidate]:
         """Return the best items of each catalogue, and all other candidates."""
-        places_left, surplus, retained_contenders = dict(shortlists), Counter[str](), []
+        places_left, surplus, retained_contenders = dict(item_limits), Counter[str](), []
         for contender in contenders:
             catalog = contender.candidate.catalog
             if catalog is None or places_left[catalog] > 0:
@@ -163,7 +163,7 @@ class LineupMaker:
 
 @dataclass(slots=True)
 class _EligibleCandidates:
-    """Admitted candidates; `shortlists`: number of items kept of each catalogue."""
+    """Admitted candidates; `item_limits`: number of items kept of each catalogue."""
 
     candidates: list[CompiledCandidate] = field(default_factory=list)
-    shortlists: dict[str, int] = field(default_factory=dict)
+    item_limits: dict[str, int] = field(default_factory=dict)

@@ -56,7 +56,7 @@ def begin_of_next_quiet_hours(
 ) -> int | None:
     """Return the beginning (ms) of the next quiet hours that hold `candidate` back; None: never.
 
-    Where daylight saving skips the beginning, they begin with the skip.
+    Where daylight saving skips the beginning, they beginning with the skip.
     """
     if candidate.placement is not None or candidate.transactional:
         return None
@@ -70,25 +70,25 @@ def _next_beginning(rule: CompiledQuietHours, facts: Facts) -> int:
     time_zone = _zone(rule, facts)
     now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
     local_now = now.astimezone(time_zone)
-    begin = min(
+    beginning = min(
         local_time for local_time in _local_times(rule.begins, local_now) if local_time > now
     )
-    while not _is_within(rule, begin.astimezone(time_zone)):
-        begin += _MINUTE
-    return round(begin.timestamp() * 1000)
+    while not _is_within(rule, beginning.astimezone(time_zone)):
+        beginning += _MINUTE
+    return round(beginning.timestamp() * 1000)
 
 
-def _local_times(minute: int, local: datetime) -> Iterator[datetime]:
+def _local_times(minute: int, local_now: datetime) -> Iterator[datetime]:
     """Yield the moments of a minute of the local day, on this day and the next."""
-    at = time(minute // 60, minute % 60, tzinfo=local.tzinfo)
+    time_of_day = time(minute // 60, minute % 60, tzinfo=local_now.tzinfo)
     for days in (0, 1):
         for fold in (0, 1):  # before and after the clocks change
-            date = local.date() + timedelta(days)
-            yield datetime.combine(date, at.replace(fold=fold)).astimezone(UTC)
+            date = local_now.date() + timedelta(days)
+            yield datetime.combine(date, time_of_day.replace(fold=fold)).astimezone(UTC)
 
 
-def _is_within(rule: CompiledQuietHours, local: datetime) -> bool:
-    minute = local.hour * 60 + local.minute
+def _is_within(rule: CompiledQuietHours, local_time: datetime) -> bool:
+    minute = local_time.hour * 60 + local_time.minute
     if rule.begins < rule.ends:
         return rule.begins <= minute < rule.ends
     return minute >= rule.begins or minute < rule.ends
@@ -96,8 +96,8 @@ def _is_within(rule: CompiledQuietHours, local: datetime) -> bool:
 
 def _zone(rule: CompiledQuietHours, facts: Facts) -> tzinfo:
     trait_zone = None if rule.trait is None else facts.traits.get(rule.trait)
-    context = None if facts.interaction is None else facts.interaction.context.timezone
-    for name in (trait_zone, context):
+    context_zone = None if facts.interaction is None else facts.interaction.context.timezone
+    for name in (trait_zone, context_zone):
         if isinstance(name, str) and (customer_zone := zone(name)) is not None:
             return customer_zone
     return rule.zone

@@ -2,7 +2,7 @@
 
 The engagement policy, consent and caps are evaluated again, as far as they do not depend on the
 interaction that caused the message. Dates and quiet hours need no review: the action's
-deadline is before them.
+deadline does not pass them.
 
 While a log is played by its own clock nothing is reviewed: adapters deliver by the wall clock, so
 the result would depend on the speed of the replay.

@@ -40,14 +40,14 @@ class Slots(Struct, frozen=True):
 
     def fill(self, vacancies: Iterable[Vacancy]) -> SlotResults:
         """Line up the candidates and let them compete."""
-        rules, moment, profile = self.rules, self.moment, self.moment.identity.profile_id
-        arm = arm_of(rules.config.bundle.policies.impact_tests, profile)
+        rules, moment, profile_id = self.rules, self.moment, self.moment.identity.profile_id
+        arm = arm_of(rules.config.bundle.policies.impact_tests, profile_id)
         state = ConstraintState.of(
             rules.config.constraints, moment.facts, self.history, rules.wallet
         )
         funds = state.funds
         lineups = LineupMaker(moment, rules.propensities, funds, arm).line_up(vacancies)
-        draws = HoldoutDraws(profile, moment.now_ms, self.history.holdouts)
+        draws = HoldoutDraws(profile_id, moment.now_ms, self.history.holdouts)
         filled_slots = fill_slots(
             lineups.lineups,
             lambda lineups_to_fill: self._contest(lineups_to_fill, state, arm),

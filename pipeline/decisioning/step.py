@@ -114,7 +114,7 @@ class _Case(Struct, frozen=True):
         return self.moment.identity
 
     @property
-    def first(self) -> str:
+    def first_decision_id(self) -> str:
         """Id of the first decision on the interaction."""
         return self.decision_id if self.deferral_input is None else self.deferral_input.first
 
@@ -138,8 +138,8 @@ def _decide(
         extended_history,
         rules.config.outbound_entries,
     )
-    decided = _make_decision(case, state, History(silenced=suppression_times), rules)
-    return replace(decided, emits=(*decided.emits, *cancellation.emits))
+    result = _make_decision(case, state, History(silenced=suppression_times), rules)
+    return replace(result, emits=(*result.emits, *cancellation.emits))
 
 
 def decide_again(due: DueDeferral, state: ContactState, rules: Rules) -> Ok[ContactState]:
@@ -239,16 +239,16 @@ def _decision(case: _Case, results: SlotResults, rules: Rules) -> Decision:
 
 def _emits(case: _Case, decision: Decision, actions: list[Action]) -> tuple[Emit, ...]:
     """Return the outputs: the decision, the actions, and the answer to a request."""
-    profile = case.identity.profile_id
-    action_emits = [Emit(topics.actions(action.channel), profile, action) for action in actions]
-    return (Emit(topics.DECISIONS, profile, decision), *action_emits, *_answer(case, actions))
+    profile_id = case.identity.profile_id
+    action_emits = [Emit(topics.actions(action.channel), profile_id, action) for action in actions]
+    return (Emit(topics.DECISIONS, profile_id, decision), *action_emits, *_answer(case, actions))
 
 
 def _deferrals(
     case: _Case, state: ContactState, messages: tuple[DeferredMessage, ...]
 ) -> tuple[Deferral, ...]:
     undivided_deferral = Deferral(
-        case.first, case.moment.since_ms, 0, messages, case.record, state.by_log
+        case.first_decision_id, case.moment.since_ms, 0, messages, case.record, state.by_log
     )
     return deferral.split_by_time(undivided_deferral)
 
@@ -408,7 +408,7 @@ def _moment(
         facts=facts,
         identity=record.identity,
         stale=age > rules.max_action_age_ms,
-        shown_at=profile.shown,
+        shown_times=profile.shown,
         belongings=state.belongings,
         since_ms=interaction.received_at,
     )
@@ -451,7 +451,12 @@ def _add_feedback(
 ) -> Decision:
     """Return the decision on an outcome with its contact and feedback."""
     contact = next(
-        (c for c in history.customer_history(state).contacts if c.action_id == action_id), None
+        (
+            contact
+            for contact in history.customer_history(state).contacts
+            if contact.action_id == action_id
+        ),
+        None,
     )
     if contact is None:
         return decision
@@ -515,12 +520,12 @@ def _fire(key: str, timer: Control, row: ContactState, rules: Rules) -> Ok[Conta
         current_rules = rules
         if rules.wallet is not None:
             current_rules = with_fields(rules, wallet={**rules.wallet, **purses})
-        decided = decide_again(
+        result = decide_again(
             due.of(key, rules.config.digest), deferral.drop(row, due.deferral), current_rules
         )
-        assert decided.state is not None
-        row, emits = decided.state, (*emits, *decided.emits)
-        purses.update(decided.purses)
+        assert result.state is not None
+        row, emits = result.state, (*emits, *result.emits)
+        purses.update(result.purses)
     return Ok(row, emits, purses=purses)
 
 

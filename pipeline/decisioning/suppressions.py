@@ -17,7 +17,7 @@ from pipeline.config.compiled import (
     EventSuppression,
     OutcomeSuppression,
 )
-from pipeline.decisioning.caps import SUBJECT
+from pipeline.decisioning.caps import SUBJECT_READERS
 from pipeline.model.decision import Contact, DeferredMessage
 
 _EVERYTHING: Final = "all"
@@ -35,7 +35,7 @@ class ActiveSuppression(Struct, frozen=True):
         """Return whether a message that is not transactional is suppressed."""
         if not self.scope.covers(message):
             return False
-        subject = SUBJECT[self.per](message)
+        subject = SUBJECT_READERS[self.per](message)
         return subject is not None and subject in self.subjects
 
 
@@ -47,10 +47,10 @@ def suppression_times(constraints: Constraints, facts: Facts) -> dict[str, int]:
     at = min(interaction.occurred_at, interaction.received_at)
     name = interaction.name
     return {
-        event.name: at
-        for event in constraints.event_suppressions
-        if (event.condition.names is None or name in event.condition.names)
-        and event.condition.test(facts)
+        rule.name: at
+        for rule in constraints.event_suppressions
+        if (rule.condition.names is None or name in rule.condition.names)
+        and rule.condition.test(facts)
     }
 
 
@@ -62,17 +62,15 @@ def active_suppressions(
 ) -> tuple[ActiveSuppression, ...]:
     """Return all suppressions in force, those caused by interactions first."""
     suppressions = [
-        ActiveSuppression(event.name, event.scope, _EVERYTHING, frozenset(("",)))
-        for event in constraints.event_suppressions
-        if event.name in suppression_times
-        and _is_in_force(suppression_times[event.name], event, now_ms)
+        ActiveSuppression(rule.name, rule.scope, _EVERYTHING, frozenset(("",)))
+        for rule in constraints.event_suppressions
+        if rule.name in suppression_times
+        and _is_in_force(suppression_times[rule.name], rule, now_ms)
     ]
-    for outcome in constraints.outcome_suppressions:
-        subjects = _subjects(outcome, contacts, now_ms)
+    for rule in constraints.outcome_suppressions:
+        subjects = _subjects(rule, contacts, now_ms)
         if subjects:
-            suppressions.append(
-                ActiveSuppression(outcome.name, outcome.scope, outcome.per, subjects)
-            )
+            suppressions.append(ActiveSuppression(rule.name, rule.scope, rule.per, subjects))
     return tuple(suppressions)
 
 
@@ -95,23 +93,23 @@ def _is_in_force(at: int, suppression: EventSuppression | OutcomeSuppression, no
 def _subjects(
     suppression: OutcomeSuppression, contacts: Sequence[Contact], now_ms: int
 ) -> frozenset[str | None]:
-    subject = SUBJECT[suppression.per]
-    times: dict[str | None, list[int]] = {}
+    subject = SUBJECT_READERS[suppression.per]
+    times_by_subject: dict[str | None, list[int]] = {}
     for contact in contacts:
         outcome_times = contact.outcomes.get(suppression.outcome)
         if outcome_times and suppression.scope.covers(contact):
-            times.setdefault(subject(contact), []).extend(outcome_times)
+            times_by_subject.setdefault(subject(contact), []).extend(outcome_times)
     return frozenset(
         name
-        for name, moments in times.items()
-        if (at := _last_reached_at(sorted(moments), suppression)) is not None
+        for name, times in times_by_subject.items()
+        if (at := _last_reached_at(sorted(times), suppression)) is not None
         and _is_in_force(at, suppression, now_ms)
     )
 
 
 def _last_reached_at(times: Sequence[int], suppression: OutcomeSuppression) -> int | None:
     """Return the time at which the count was last reached within the window; None: never."""
-    for last in range(len(times) - 1, suppression.count - 2, -1):
-        if times[last] - times[last - suppression.count + 1] < suppression.within_ms:
-            return times[last]
+    for last_index in range(len(times) - 1, suppression.count - 2, -1):
+        if times[last_index] - times[last_index - suppression.count + 1] < suppression.within_ms:
+            return times[last_index]
     return None

@@ -1,7 +1,7 @@
 """Interface between the courier and the adapters of channels.
 
 An adapter delivers the actions of one kind of channel. The process does the rest: order per
-profile, deadlines, the ledger against duplicates, outcomes, dead letters.
+profile, the ledger against duplicates, outcomes, dead letters.
 """
 
 import time
@@ -60,19 +60,19 @@ class Bounce:
 
 @dataclass(frozen=True, slots=True)
 class UnconfirmedAttempt:
-    """Result: an attempt had no answer, and must not be repeated; `last` is the failure."""
+    """Result: an attempt had no answer, and must not be repeated; `failure` describes it."""
 
-    last: str
+    failure: str
 
 
 @dataclass(frozen=True, slots=True)
 class MissedDeadline:
-    """Result: the deadline passed before the receiver accepted; `last` is the last failure.
+    """Result: the deadline passed before the receiver accepted; `failure` is the last one.
 
     `unsure`: the receiver may have accepted it, and its answer never came.
     """
 
-    last: str
+    failure: str
     unsure: bool = False
 
 

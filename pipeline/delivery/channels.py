@@ -43,7 +43,7 @@ class ConfiguredChannels:
         return [channel for channel in channels if channel.adapter == self._adapter]
 
     def find(self, name: str) -> CompiledChannel | None:
-        """Return a channel of the configuration in force."""
+        """Return a channel of the configuration in force; None for an unknown name."""
         config = self._configurations.configuration_in_force()
         return config.channels.get(name) if config else None
 

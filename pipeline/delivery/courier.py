@@ -96,53 +96,57 @@ class Courier:
         if entry is not None and entry.accepted:
             _RECORDS.labels("duplicate").inc()
             return None
-        tried = entry is not None
-        report = (entry and entry.report) or await self._attempt(parcel, tried)
+        was_tried = entry is not None
+        report = (entry and entry.report) or await self._attempt(parcel, was_tried)
         rejection = await self._reporter.report(report)
         self._ledger.put(action.action_id, LedgerEntry(report, True, action.token))
         return rejection
 
-    async def _attempt(self, parcel: Parcel, tried: bool) -> bytes:
+    async def _attempt(self, parcel: Parcel, was_tried: bool) -> bytes:
         """Deliver, and write the outcome to the ledger; return it as JSON for the gateway."""
         action = parcel.action
-        result = await self._deliver_unless_unknown(parcel, tried)
+        result = await self._deliver_unless_unknown(parcel, was_tried)
         report = _report_of(parcel, result)
         _RECORDS.labels(report.outcome).inc()
         report_json = msgspec.json.encode(report)
         self._ledger.put(action.action_id, LedgerEntry(report_json, token=action.token))
         return report_json
 
-    async def _deliver_unless_unknown(self, parcel: Parcel, tried: bool) -> DeliveryResult:
-        """Deliver, unless an attempt before a crash forbids it; `tried`: whether there was one."""
+    async def _deliver_unless_unknown(self, parcel: Parcel, was_tried: bool) -> DeliveryResult:
+        """Deliver, unless an attempt before a crash (`was_tried`) forbids it."""
         action = parcel.action
         if not self._adapter.serves(action.channel):
             return Bounce(0)
-        if tried and not self._adapter.may_repeat(action.channel):
+        if was_tried and not self._adapter.may_repeat(action.channel):
             return UnconfirmedAttempt("the process ended during an attempt")
-        attempt = _RecordedAttempt(self._ledger, action, self._find_cancellation, unknown=tried)
+        attempt = _RecordedAttempt(self._ledger, action, self._find_cancellation, unknown=was_tried)
         try:
             result = await self._adapter.deliver(parcel, attempt)
         except MessageCancelledError as error:
             return Withdrawal(str(error), attempt.unsure)
-        if tried and isinstance(result, MissedDeadline):
+        if was_tried and isinstance(result, MissedDeadline):
             return replace(result, unsure=True)
         return result
 
 
 def _report_of(parcel: Parcel, result: DeliveryResult) -> OutcomeReport:
-    token, at, hop = parcel.action.token, parcel.own_time_ms(), parcel.trace.hop_header().decode()
+    token, now_ms, hop = (
+        parcel.action.token,
+        parcel.own_time_ms(),
+        parcel.trace.hop_header().decode(),
+    )
     match result:
         case Acceptance(details):
-            return OutcomeReport(token, "sent", at, hop, dict(details))
+            return OutcomeReport(token, "sent", now_ms, hop, dict(details))
         case Bounce(status, details):
-            return OutcomeReport(token, "bounce", at, hop, {"status": status, **details})
-        case UnconfirmedAttempt(last):
-            return OutcomeReport(token, "sent", at, hop, {"unconfirmed": last})
-        case MissedDeadline(last, unsure=True):
-            return OutcomeReport(token, "sent", at, hop, {"unconfirmed": last})
+            return OutcomeReport(token, "bounce", now_ms, hop, {"status": status, **details})
+        case UnconfirmedAttempt(failure) | MissedDeadline(failure, unsure=True):
+            return OutcomeReport(token, "sent", now_ms, hop, {"unconfirmed": failure})
         case Withdrawal(reason, unsure=True):
-            return OutcomeReport(token, "sent", at, hop, {"unconfirmed": f"cancelled: {reason}"})
+            return OutcomeReport(
+                token, "sent", now_ms, hop, {"unconfirmed": f"cancelled: {reason}"}
+            )
         case Withdrawal(reason):
-            return OutcomeReport(token, "expired", at, hop, {"cancelled": reason})
-        case MissedDeadline(last):
-            return OutcomeReport(token, "expired", at, hop, {"last_failure": last})
+            return OutcomeReport(token, "expired", now_ms, hop, {"cancelled": reason})
+        case MissedDeadline(failure):
+            return OutcomeReport(token, "expired", now_ms, hop, {"last_failure": failure})

@@ -16,9 +16,9 @@ from pipeline.delivery.retries import (
     retry_after_s,
 )
 
-_ANSWER_BYTES: Final = 65_536
-_ANSWER_S: Final = 2.0
-_MAX_AFTER_S: Final = 600.0
+_MAX_REPLY_BYTES: Final = 65_536
+_MAX_REPLY_S: Final = 2.0
+_MAX_DELAY_S: Final = 600.0
 _UNSENT_ERRORS: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -33,11 +33,11 @@ class HttpPost:
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """Answer: status, the part of its body that was read, and the seconds of its Retry-After."""
+    """Reply: its status, the part of its body that was read, and the delay that it requests."""
 
     status: int
     body: bytes
-    after_s: float
+    delay_s: float
 
 
 class NotSentError(TryAgainError):
@@ -68,8 +68,8 @@ class Http1Client:
                 timeout=request_timeout(deadline_s),
                 allow_redirects=False,
             ) as response:
-                body = await _read(response.content.iter_chunked(_ANSWER_BYTES))
-                return HttpReply(response.status, body, _after_s(response.headers))
+                body = await _read(response.content.iter_chunked(_MAX_REPLY_BYTES))
+                return HttpReply(response.status, body, _delay_s(response.headers))
         except ClientConnectorError as error:
             raise NotSentError(type(error).__name__) from error
         except (ClientError, TimeoutError, ValueError) as error:
@@ -92,7 +92,7 @@ class Http2Client:
                 ) as response,
             ):
                 body = await _read(response.aiter_bytes())
-                return HttpReply(response.status_code, body, _after_s(response.headers))
+                return HttpReply(response.status_code, body, _delay_s(response.headers))
         except _UNSENT_ERRORS as error:
             raise NotSentError(type(error).__name__) from error
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
@@ -106,18 +106,18 @@ async def open_http2() -> AsyncIterator[Http2Client]:
         yield Http2Client(client)
 
 
-def _after_s(headers: Mapping[str, str]) -> float:
-    return min(retry_after_s(headers.get("Retry-After")), _MAX_AFTER_S)
+def _delay_s(headers: Mapping[str, str]) -> float:
+    return min(retry_after_s(headers.get("Retry-After")), _MAX_DELAY_S)
 
 
 async def _read(parts: Any) -> bytes:
-    """Read a short answer; a longer or slower one is cut, since the status is enough."""
+    """Read a short reply; a longer or slower one is cut, since the status is enough."""
     body = bytearray()
     try:
-        async with asyncio.timeout(_ANSWER_S):
+        async with asyncio.timeout(_MAX_REPLY_S):
             async for part in parts:
                 body += part
-                if len(body) >= _ANSWER_BYTES:
+                if len(body) >= _MAX_REPLY_BYTES:
                     break
     except (ClientError, httpx.HTTPError, TimeoutError):
         pass

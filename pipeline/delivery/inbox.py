@@ -17,9 +17,9 @@ from pipeline.delivery.progress import OffsetProgress
 _log = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.02
-"""Interval of polls, and so of commits."""
+"""Longest wait of a poll, and so the longest interval between commits while nothing arrives."""
 
-_POLL_RECORDS: Final = 64
+_MAX_POLL_RECORDS: Final = 64
 _MAX_IN_FLIGHT: Final = 64
 """Limit per topic, so that a channel with a slow receiver delays no other."""
 
@@ -112,24 +112,27 @@ class Inbox:
             for topic, backlog in self._backlogs.items()
             if len(backlog) >= (_MAX_BACKLOG // 2 if topic in self._full_topics else _MAX_BACKLOG)
         }
-        to_pause: list[TopicPartition] = []
-        to_resume: list[TopicPartition] = []
-        for place in self._consumer.assignment():
-            if place.topic in self._full_topics or not self._reading:
-                to_pause.append(place)
-            elif place in self._paused_partitions:
-                to_resume.append(place)
-        if to_pause:
-            self._consumer.pause(to_pause)
-        if to_resume:
-            self._consumer.resume(to_resume)
-        self._paused_partitions = (self._paused_partitions | set(to_pause)) - set(to_resume)
+        partitions_to_pause: list[TopicPartition] = []
+        partitions_to_resume: list[TopicPartition] = []
+        for partition in self._consumer.assignment():
+            if partition.topic in self._full_topics or not self._reading:
+                partitions_to_pause.append(partition)
+            elif partition in self._paused_partitions:
+                partitions_to_resume.append(partition)
+        if partitions_to_pause:
+            self._consumer.pause(partitions_to_pause)
+        if partitions_to_resume:
+            self._consumer.resume(partitions_to_resume)
+        self._paused_partitions = (self._paused_partitions | set(partitions_to_pause)) - set(
+            partitions_to_resume
+        )
 
     def _read(self) -> None:
-        first = self._consumer.poll(_POLL_S)
-        if first is not None:
-            self._buffer([first])  # before the next call, in which the partition may be lost
-            self._buffer(self._consumer.consume(_POLL_RECORDS - 1, 0))
+        first_message = self._consumer.poll(_POLL_S)
+        if first_message is not None:
+            # Before the next call, in which the partition may be lost.
+            self._buffer([first_message])
+            self._buffer(self._consumer.consume(_MAX_POLL_RECORDS - 1, 0))
 
     def _buffer(self, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -137,9 +140,9 @@ class Inbox:
                 self._backlogs[source_partition(message)[0]].append(message)
 
     def _hand_over(self) -> None:
-        in_flight = self._progress.in_flight()
+        in_flight_counts = self._progress.in_flight_counts()
         for topic, backlog in self._backlogs.items():
-            room = _MAX_IN_FLIGHT - in_flight[topic] if self._reading else 0
+            room = _MAX_IN_FLIGHT - in_flight_counts[topic] if self._reading else 0
             batch = [backlog.popleft() for _ in range(min(room, len(backlog)))]
             for message in batch:
                 self._progress.start(source_partition(message), offset_of(message))
@@ -150,7 +153,7 @@ class Inbox:
         next_offsets = self._progress.take_next_offsets()
         if not next_offsets:
             return
-        offsets = [TopicPartition(*place, offset) for place, offset in next_offsets.items()]
+        offsets = [TopicPartition(*partition, offset) for partition, offset in next_offsets.items()]
         try:
             if asynchronous:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
@@ -159,9 +162,9 @@ class Inbox:
         except KafkaException as error:
             _log.warning("offsets not committed, so actions may be delivered again: %s", error)
 
-    def _on_revoke(self, _: Consumer, places: list[TopicPartition]) -> None:
+    def _on_revoke(self, _: Consumer, topic_partitions: list[TopicPartition]) -> None:
         """Wait, up to a limit, for records in flight, so that no other member repeats them."""
-        partitions = _partitions(places)
+        partitions = _partitions(topic_partitions)
         self._drop(partitions)
         deadline = time.monotonic() + _GRACE_S
         while (
@@ -173,15 +176,15 @@ class Inbox:
         self._commit(asynchronous=False)
         self._progress.drop_partitions(partitions)
 
-    def _on_lost(self, _: Consumer, places: list[TopicPartition]) -> None:
-        partitions = _partitions(places)
+    def _on_lost(self, _: Consumer, topic_partitions: list[TopicPartition]) -> None:
+        partitions = _partitions(topic_partitions)
         self._drop(partitions)
         self._progress.drop_partitions(partitions)
 
-    def _drop(self, places: Set[Partition]) -> None:
+    def _drop(self, partitions: Set[Partition]) -> None:
         for topic, backlog in self._backlogs.items():
             self._backlogs[topic] = deque(
-                message for message in backlog if source_partition(message) not in places
+                message for message in backlog if source_partition(message) not in partitions
             )
 
 

@@ -23,7 +23,7 @@ class Lanes:
         task.add_done_callback(lambda ended_task: self._remove_task(key, ended_task))
 
     async def drain(self, timeout_s: float) -> None:
-        """Accept no more work, wait for the rest, and cancel it after the timeout."""
+        """Accept no more work, wait for the accepted work, and cancel it after the timeout."""
         self._closed = True
         if not self._last_tasks:
             return

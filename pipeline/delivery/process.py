@@ -147,7 +147,7 @@ async def _open_services(settings: Settings, role: Role) -> AsyncIterator[_Servi
 async def _deliver_until(
     end: "asyncio.Future[None]", home: Path, name: str, inbox: Inbox, lanes: Lanes
 ) -> None:
-    """Deliver until `end`; then give the deliveries in flight a grace to end."""
+    """Deliver until `end`; then give the deliveries in flight `_GRACE_S` to end."""
     inbox.start()
     ports = {"metrics": start_http_server(0, "127.0.0.1")[0].server_port}
     announce(home, name, "ready", ports)
@@ -188,8 +188,8 @@ def _membership(settings: Settings, role: Role) -> dict[str, Property]:
 
 async def _wait_for_end(end: "asyncio.Future[None]") -> None:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _finish, end)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, _finish, end)
     await end
 
 

@@ -18,21 +18,21 @@ class OffsetProgress:
         self._open_offsets: dict[Partition, dict[int, bool]] = {}
         self._next_offsets: dict[Partition, int] = {}
 
-    def start(self, place: Partition, offset: int) -> None:
+    def start(self, partition: Partition, offset: int) -> None:
         """Record that a record is in flight."""
         with self._lock:
-            self._open_offsets.setdefault(place, {})[offset] = False
+            self._open_offsets.setdefault(partition, {})[offset] = False
 
-    def mark_done(self, place: Partition, offset: int) -> None:
+    def mark_done(self, partition: Partition, offset: int) -> None:
         """Mark a record as done, unless its partition was dropped by `drop_partitions`."""
         with self._lock:
-            offsets = self._open_offsets.get(place, {})
+            offsets = self._open_offsets.get(partition, {})
             if offset not in offsets:
                 return
             offsets[offset] = True
-            while offsets and offsets[first := next(iter(offsets))]:
-                del offsets[first]
-                self._next_offsets[place] = first + 1
+            while offsets and offsets[first_offset := next(iter(offsets))]:
+                del offsets[first_offset]
+                self._next_offsets[partition] = first_offset + 1
 
     def take_next_offsets(self) -> dict[Partition, int]:
         """Return the offset to commit of each partition with progress since the last call."""
@@ -40,19 +40,19 @@ class OffsetProgress:
             next_offsets, self._next_offsets = self._next_offsets, {}
             return next_offsets
 
-    def drop_partitions(self, places: Iterable[Partition]) -> None:
+    def drop_partitions(self, partitions: Iterable[Partition]) -> None:
         """Drop the progress of partitions that another process now reads."""
         with self._lock:
-            for place in places:
-                self._open_offsets.pop(place, None)
-                self._next_offsets.pop(place, None)
+            for partition in partitions:
+                self._open_offsets.pop(partition, None)
+                self._next_offsets.pop(partition, None)
 
-    def has_in_flight(self, places: Iterable[Partition]) -> bool:
+    def has_in_flight(self, partitions: Iterable[Partition]) -> bool:
         """Return whether records of these partitions are in flight."""
         with self._lock:
-            return any(self._open_offsets.get(place) for place in places)
+            return any(self._open_offsets.get(partition) for partition in partitions)
 
-    def in_flight(self) -> Counter[str]:
+    def in_flight_counts(self) -> Counter[str]:
         """Count the records in flight by topic."""
         with self._lock:
             counts: Counter[str] = Counter()

@@ -82,4 +82,4 @@ async def deliver_trial(
             return f"refused: status {status}, {dict(details)}"
         case Withdrawal(reason):
             return f"cancelled: {reason}"
-    return f"not accepted: {result.last}"
+    return f"not accepted: {result.failure}"

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from rocksdict import Rdict, WriteBatch
 
 from pipeline.adapters.rocks import open_rows
-from pipeline.decisioning.budgets.accounts import OVERDUE, Account, Count, SpentAction
+from pipeline.decisioning.budgets.accounts import OVERDUE, Account, SpendingCount, SpentAction
 from pipeline.decisioning.learning.counting import (
     ActionRow,
     Arm,
@@ -23,7 +23,7 @@ from pipeline.decisioning.learning.counting import (
     TallyChange,
     add,
     apply_feedback,
-    difference,
+    tally_changes,
 )
 from pipeline.model.decision import Decision
 from pipeline.model.learning import LearningRecord
@@ -99,7 +99,7 @@ class EvidenceLedger:
                 for posterior in snapshot.posteriors
             }
             state = LedgerState({}, snapshot.as_of, snapshot.number, snapshot.offsets)
-        spending = Count({}, self._find_spent_action, 0, changed_accounts=dict(accounts))
+        spending = SpendingCount({}, self._find_spent_action, 0, changed_accounts=dict(accounts))
         self._write(state, {}, self.tallies, spending)
 
     def fold(
@@ -109,12 +109,12 @@ class EvidenceLedger:
         half_life_ms: int,
         now_ms: int = 0,
     ) -> int:
-        """Count decisions; return the number of reports of feedback in them.
+        """SpendingCount decisions; return the number of reports of feedback in them.
 
         `ends`: offsets after the batch by partition; `now_ms`: time from which the rows of spending
         are kept.
         """
-        spending = Count(self.accounts, self._find_spent_action, now_ms)
+        spending = SpendingCount(self.accounts, self._find_spent_action, now_ms)
         rows: dict[str, ActionRow] = {}
         tallies: dict[Arm, Tally] = {}
         as_of, count = self.state.as_of, 0
@@ -126,7 +126,7 @@ class EvidenceLedger:
                 old_row = rows.get(feedback.action_id) or self._find_action(feedback.action_id)
                 new_row = rows[feedback.action_id] = apply_feedback(old_row, feedback, decision)
                 as_of, count = max(as_of, decision.decided_at), count + 1
-                for change in difference(old_row, new_row) if is_uncounted else ():
+                for change in tally_changes(old_row, new_row) if is_uncounted else ():
                     tallies[change.arm] = self._add_to_tally(tallies, change, half_life_ms)
         self.tallies.update(tallies)
         offsets = {**self.state.offsets, **{str(partition): end for partition, end in ends.items()}}
@@ -161,7 +161,7 @@ class EvidenceLedger:
                 for name, amount in self._running_parts(row):
                     if name in missing_tokens:
                         missing_tokens[name] -= amount
-        spending = Count({}, self._find_spent_action, 0)
+        spending = SpendingCount({}, self._find_spent_action, 0)
         for action_id, row in overdue_actions:
             parts = [part for part in self._running_parts(row) if part[0] in missing_tokens]
             if parts and all(amount <= missing_tokens[name] for name, amount in parts):
@@ -179,12 +179,14 @@ class EvidenceLedger:
 
     def put_accounts(self, accounts: Mapping[str, Account]) -> None:
         """Write accounts."""
-        spending = Count(self.accounts, self._find_spent_action, 0, changed_accounts=dict(accounts))
+        spending = SpendingCount(
+            self.accounts, self._find_spent_action, 0, changed_accounts=dict(accounts)
+        )
         self._write(self.state, {}, {}, spending)
 
     def expire_spending(self, now_ms: int) -> None:
         """Release reservations of actions that were not shown in time; delete old rows."""
-        spending = Count(self.accounts, self._find_spent_action, now_ms)
+        spending = SpendingCount(self.accounts, self._find_spent_action, now_ms)
         deletions: list[bytes] = []
         for count, (key, _) in enumerate(_scan(self._rows, _SPENDING_DUE)):
             if count >= _EXPIRY_BATCH or _TIME.unpack_from(key, 1)[0] > now_ms:
@@ -247,7 +249,7 @@ class EvidenceLedger:
         state: LedgerState,
         rows: dict[str, ActionRow],
         tallies: dict[Arm, Tally],
-        spending: Count | None = None,
+        spending: SpendingCount | None = None,
         deletions: Iterable[bytes] = (),
     ) -> None:
         batch = WriteBatch(raw_mode=True)
@@ -268,7 +270,7 @@ class EvidenceLedger:
             self.accounts.update(spending.changed_accounts)
             self._account_changes.update(spending.changed_accounts)
 
-    def _put_spending(self, batch: WriteBatch, spending: Count) -> None:
+    def _put_spending(self, batch: WriteBatch, spending: SpendingCount) -> None:
         for action_id, row in spending.actions.items():
             name = action_id.encode()
             batch.put(_SPENDING + name, self._encode(row))

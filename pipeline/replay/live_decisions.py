@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from pipeline.adapters.rocks import RowMap
 from pipeline.config.budgets import is_stock
-from pipeline.decisioning.constraints import BUDGET
+from pipeline.decisioning.constraints import BUDGET_PREFIX
 from pipeline.model.budget import TOKENS, tokens
 from pipeline.model.decision import Decision
 from pipeline.model.outcome import Emit
@@ -73,7 +73,7 @@ def _shortages(decision: Decision) -> list[tuple[str, ...]]:
     exclusions = [
         (candidate.slot, candidate.treatment, candidate.fate)
         for candidate in decision.candidates
-        if candidate.fate.startswith(BUDGET)
+        if candidate.fate.startswith(BUDGET_PREFIX)
     ]
     empty_stocks = [
         (read.budget,)

@@ -12,7 +12,7 @@ from typing import Final
 from pipeline.config.budgets import BudgetRule, is_stock
 from pipeline.decisioning.budgets.accounts import (
     Account,
-    Count,
+    SpendingCount,
     SpentAction,
     open_account,
     record_of,
@@ -65,9 +65,9 @@ class PlayedBudgets:
         return min((end for end in ends if end is not None), default=None)
 
     def count_decision(self, decision: Decision) -> None:
-        """Count a decision's spending, and its reports of messages shown or not shown."""
+        """SpendingCount a decision's spending, and its reports of messages shown or not shown."""
         if decision.spends:
-            count = Count(self._accounts, self._actions.get, decision.decided_at)
+            count = SpendingCount(self._accounts, self._actions.get, decision.decided_at)
             count.count_decision(decision, 0, 0)
             self._apply_count(count, decision.decided_at)
 
@@ -86,7 +86,7 @@ class PlayedBudgets:
 
     def _refill(self, rule: BudgetRule, now_ms: int) -> None:
         account = self._accounts[rule.name]
-        period, spending = account.period, account.gross
+        period, spending = account.period, account.gross_spending
         self.wallet[rule.name] = Purse(
             period=period.name,
             begins=period.begins,
@@ -104,13 +104,13 @@ class PlayedBudgets:
             if action is None or action.due != due_ms:
                 continue
             if action.status == "reserved" and action.until is not None:
-                count = Count(self._accounts, self._actions.get, now_ms)
+                count = SpendingCount(self._accounts, self._actions.get, now_ms)
                 count.expire(action_id)
                 self._apply_count(count, now_ms)
             else:
                 del self._actions[action_id]
 
-    def _apply_count(self, count: Count, now_ms: int) -> None:
+    def _apply_count(self, count: SpendingCount, now_ms: int) -> None:
         self._actions.update(count.actions)
         for action_id, action in count.actions.items():
             heappush(self._due_actions, (action.due, action_id))

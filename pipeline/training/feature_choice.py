@@ -11,8 +11,8 @@ from scipy.stats import rankdata
 from pipeline.conditions import Facts
 from pipeline.config.readers import is_number
 from pipeline.decisioning.features import (
-    OF_CANDIDATE,
-    OF_INTERACTION,
+    CANDIDATE_SOURCES,
+    INTERACTION_FIELDS,
     CustomerSource,
     FeatureCandidate,
     ItemSource,
@@ -38,7 +38,7 @@ def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[Mod
     and lists are excluded."""
     values: dict[tuple[CustomerSource, str], list[FactValue]] = {}
     items: dict[str, list[FactValue]] = {}
-    names: dict[str, Counter[str]] = {source: Counter() for source in OF_CANDIDATE}
+    names: dict[str, Counter[str]] = {source: Counter() for source in CANDIDATE_SOURCES}
     segments: Counter[str] = Counter()
     latest_ms = count = 0
     for facts, candidate in examples:
@@ -47,7 +47,7 @@ def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[Mod
         segments.update(facts.segments)
         for source, name, value in _values(facts):
             values.setdefault((source, name), []).append(value)
-        for part in OF_CANDIDATE:
+        for part in CANDIDATE_SOURCES:
             names[part][getattr(candidate, part)] += 1
         for name, value in _item_values(candidate):
             items.setdefault(name, []).append(value)
@@ -62,7 +62,7 @@ def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[Mod
         for segment, n in sorted(segments.items())
         if n >= min_count
     ]
-    for part in OF_CANDIDATE:
+    for part in CANDIDATE_SOURCES:
         common_names = [name for name, n in names[part].most_common(_MAX_NAMES) if n >= min_count]
         if len(names[part]) > 1:
             features += [ModelFeature(part, equals=name) for name in sorted(common_names)]
@@ -118,7 +118,7 @@ def _values(facts: Facts) -> Iterator[tuple[CustomerSource, str, FactValue]]:
             yield "trait", name, value
     for name, value in facts.derived_values.items():
         yield "derived", name, value
-    for name in OF_INTERACTION:
+    for name in INTERACTION_FIELDS:
         yield "interaction", name, getattr(facts.interaction, name)
 
 

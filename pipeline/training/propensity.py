@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from msgspec.structs import replace
 
-from pipeline.decisioning.features import OF_ITEM, FeatureEncoder, Matrix, ModelFeature
+from pipeline.decisioning.features import ITEM_SOURCES, FeatureEncoder, Matrix, ModelFeature
 from pipeline.decisioning.model_manifest import ModelManifest, ModelMetrics, template_of
 from pipeline.training.evaluation import metrics, policy_value, reference
 from pipeline.training.feature_choice import features_of
@@ -98,7 +98,7 @@ def _treatments(
         (example.message.campaign, example.message.offer, example.message.treatment)
         for example in train
     )
-    if any(feature.of in OF_ITEM for feature in features):
+    if any(feature.of in ITEM_SOURCES for feature in features):
         counts += Counter(
             template
             for example in train

@@ -44,7 +44,7 @@ async def _read(member_settings: dict[str, str | int], topic: str) -> set[bytes]
     inbox = Inbox(member_settings, progress, lambda: [topic], messages.extend, failure.set_result)
     inbox.start()
     async with asyncio.timeout(_PATIENCE_S):
-        while progress.in_flight()[topic] < _IN_FLIGHT_LIMIT:
+        while progress.in_flight_counts()[topic] < _IN_FLIGHT_LIMIT:
             await asyncio.sleep(0.05)
         await asyncio.to_thread(_join_and_leave, member_settings, topic)
         while len(_values(messages)) < _COUNT:

@@ -71,7 +71,7 @@ def _check_budgets(world: Spending) -> None:
         purses = [purse[name] for purse in world.purses() if name in purse]
         grants = sum(max(purse.granted, purse.spent) for purse in purses)
         assert grants - account.released <= limit, name
-        assert account.net <= limit, name
+        assert account.net_spending <= limit, name
         assert account.free >= 0, name
 
 
@@ -119,11 +119,11 @@ def _check_run(seed: int, kill_percent: int) -> None:
         _check_budgets(world)
         for name in _BUDGETS:
             account = world.ledger.accounts[name]
-            assert account.net + account.late >= world.spent_tokens(name), name
+            assert account.net_spending + account.late >= world.spent_tokens(name), name
             purses = [purse[name] for purse in world.purses() if name in purse]
-            assert account.gross == sum(purse.spent for purse in purses), name
+            assert account.gross_spending == sum(purse.spent for purse in purses), name
             assert account.expiring == 0, name
-            assert world.records[name].spent * TOKENS == pytest.approx(account.net), name
+            assert world.records[name].spent * TOKENS == pytest.approx(account.net_spending), name
         _spend_the_rest(world)
         world.ledger.close()
 
@@ -167,7 +167,7 @@ def test_copy_of_an_input_spends_once(tmp_path: Path) -> None:
     world.process_all()
     assert world.spent_tokens("gift") == TOKENS
     account: Any = world.ledger.accounts["gift"]
-    assert account.gross == world.spent_tokens("gift")
+    assert account.gross_spending == world.spent_tokens("gift")
 
 
 @cache
@@ -231,7 +231,7 @@ def test_no_day_spends_more_than_it_has(seed: int, kill_percent: int) -> None:
                 spent_tokens[spend.period] += round(spend.amount * TOKENS)
         assert all(amount <= 4 * TOKENS for amount in spent_tokens.values()), spent_tokens
         account = world.ledger.accounts["gift"]
-        assert account.gross == spent_tokens[account.period.name]
+        assert account.gross_spending == spent_tokens[account.period.name]
         world.ledger.close()
 
 
@@ -369,7 +369,7 @@ def test_last_item_goes_to_a_partition_that_keeps_asking(
 def _has_last_item(world: Spending, partition: int) -> bool:
     """Return whether a partition has the item, or a grant of it is in flight."""
     account = world.ledger.accounts[_LAST_ITEM]
-    return account.at(partition).left > 0
+    return account.lease_of(partition).left > 0
 
 
 def _customer_of(world: Spending, partition: int) -> str:

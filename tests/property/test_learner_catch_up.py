@@ -211,7 +211,7 @@ def test_outcome_in_another_partition_settles_the_cost_of_a_message(
         _take_over(learner, lost_learner, sale, _NOW_MS)
         learner.read_until(log.is_read)
         account = learner.ledger.accounts[sale.name]
-        assert (account.gross, account.expiring) == (tokens(_COST), 0)
+        assert (account.gross_spending, account.expiring) == (tokens(_COST), 0)
         assert getattr(account, outcome) == tokens(_COST)
 
 
@@ -225,7 +225,7 @@ def test_outcome_that_is_read_before_its_message_settles_it(sale: BudgetRule, ou
         _reserve(log, sale, _NOW_MS)
         learner.read_until(log.is_read)
         account = learner.ledger.accounts[sale.name]
-        assert (account.gross, account.expiring) == (tokens(_COST), 0)
+        assert (account.gross_spending, account.expiring) == (tokens(_COST), 0)
         assert getattr(account, outcome) == tokens(_COST)
 
 
@@ -243,4 +243,4 @@ def test_cost_of_a_message_that_was_received_late_is_returned_once(
         for time_ms in (published_at, published_at + 2_000, published_at + 10_000):
             learner.ledger.expire_spending(time_ms)
         account = learner.ledger.accounts[sale.name]
-        assert (account.released, account.net, account.expiring) == (tokens(_COST), 0, 0)
+        assert (account.released, account.net_spending, account.expiring) == (tokens(_COST), 0, 0)

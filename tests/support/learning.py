@@ -10,8 +10,8 @@ from pipeline.decisioning.learning.counting import (
     Tally,
     add,
     apply_feedback,
-    difference,
     posterior,
+    tally_changes,
 )
 from pipeline.model.decision import Decision
 from pipeline.model.learning import LearningRecord, digest_of
@@ -54,7 +54,7 @@ class MemoryLearner:
         for feedback in decision.feedback:
             before = self._rows.get(feedback.action_id)
             after = self._rows[feedback.action_id] = apply_feedback(before, feedback, decision)
-            for change in difference(before, after):
+            for change in tally_changes(before, after):
                 tally = self._tallies.get(change.arm, Tally())
                 self._tallies[change.arm] = add(tally, change, self._half_life_ms)
 

@@ -141,7 +141,7 @@ def test_message_waits_while_no_token_is_issued(pem: str) -> None:
     firebase.token_status = 503
     [result] = _deliver(firebase, seconds=_SHORT_DEADLINE_S)
     assert isinstance(result, MissedDeadline)
-    assert "no access token: status 503" in result.last
+    assert "no access token: status 503" in result.failure
     assert (result.unsure, firebase.messages) == (False, [])
 
 
@@ -152,8 +152,8 @@ def test_message_waits_while_the_key_is_wrong(
     monkeypatch.setenv("FCM_KEY", key)
     [result] = _deliver(_Firebase(pem), seconds=_SHORT_DEADLINE_S)
     assert isinstance(result, MissedDeadline)
-    assert "no access token" in result.last
-    assert "nonsense" not in result.last
+    assert "no access token" in result.failure
+    assert "nonsense" not in result.failure
 
 
 def _error(code: str, status: str) -> dict[str, Any]:

@@ -68,9 +68,9 @@ class _Day:
                         lease = replace(lease, wanted=TOKENS)
                     account = account.with_lease(partition, lease)
             index = end
-            assert account.net <= account.amount
+            assert account.net_spending <= account.amount
             if (now_ms + _TICK_MS - _MONDAY_MS) % HOUR_MS == 0:
-                hourly_spend.append(account.net // TOKENS)
+                hourly_spend.append(account.net_spending // TOKENS)
         return gain, hourly_spend
 
 

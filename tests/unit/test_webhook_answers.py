@@ -125,8 +125,8 @@ def test_outcome_of_a_broken_answer_has_no_part_of_the_url() -> None:
     )
     assert isinstance(result, MissedDeadline)
     assert result.unsure
-    assert result.last.startswith("ClientResponseError: ")
-    assert "hunter2" not in result.last
+    assert result.failure.startswith("ClientResponseError: ")
+    assert "hunter2" not in result.failure
 
 
 def test_trial_shows_the_signed_request() -> None:

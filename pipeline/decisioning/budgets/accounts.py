@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from pipeline.config.budgets import BudgetPeriod, BudgetRule, is_stock
-from pipeline.decisioning.constraints import BUDGET
+from pipeline.decisioning.constraints import BUDGET_PREFIX
 from pipeline.model.budget import TOKENS, BudgetLease, BudgetRecord, tokens, units
 from pipeline.model.decision import Decision, Spend
 from pipeline.model.time import DAY_MS, MINUTE_MS
@@ -73,9 +73,9 @@ class PartitionLease(Struct, frozen=True):
         """Return whether no token may be taken back for other partitions yet."""
         return now_ms < self.granted_at + self.hold_ms
 
-    def lift(self, by: int, price: float, now_ms: int) -> "PartitionLease":
-        """Return the lease with `by` more tokens to spend."""
-        ceiling = self.exposure + by
+    def lift(self, added_tokens: int, price: float, now_ms: int) -> "PartitionLease":
+        """Return the lease with `added_tokens` more to spend."""
+        ceiling = self.exposure + added_tokens
         return replace(
             self,
             number=self.number + 1,
@@ -147,26 +147,26 @@ class Account(Struct, frozen=True):
     expiring: int = 0
 
     @property
-    def gross(self) -> int:
+    def gross_spending(self) -> int:
         """Tokens ever spent, released or not."""
         return sum(lease.spent for lease in self.leases.values())
 
     @property
-    def net(self) -> int:
+    def net_spending(self) -> int:
         """Tokens spent and not released."""
-        return self.gross - self.released
+        return self.gross_spending - self.released
 
     @property
     def left(self) -> int:
         """Tokens that are not spent, leased or not."""
-        return self.amount - self.net
+        return self.amount - self.net_spending
 
     @property
     def free(self) -> int:
         """Tokens that are neither spent nor leased; negative when the amount was lowered."""
         return self.amount + self.released - sum(lease.exposure for lease in self.leases.values())
 
-    def at(self, partition: int) -> PartitionLease:
+    def lease_of(self, partition: int) -> PartitionLease:
         """Return the lease of a partition."""
         return self.leases.get(partition, _NO_LEASE)
 
@@ -223,7 +223,7 @@ class SpentAction(Struct, frozen=True, array_like=True):
         return self.forget_at
 
 
-class Count(Struct):
+class SpendingCount(Struct):
     """Accounts while decisions are counted, at `now_ms`. `find`: stored spending of an action;
     `actions`, `changed_accounts`: those that changed."""
 
@@ -243,7 +243,7 @@ class Count(Struct):
         for name, amount in _shortages(decision):
             account = self._account(name)
             if account is not None:
-                lease = account.at(partition).want(amount, self.now_ms)
+                lease = account.lease_of(partition).want(amount, self.now_ms)
                 self.changed_accounts[name] = account.with_lease(partition, lease)
 
     def expire(self, action_id: str) -> None:
@@ -255,7 +255,7 @@ class Count(Struct):
         part = (spend.budget, spend.period, amount)
         if part in action.parts:
             return  # redelivered
-        account = self._current(spend.budget, spend.period)
+        account = self._current_account(spend.budget, spend.period)
         is_counted = account is not None and _is_counted(account, partition, offset)
         status, until = action.status, spend.until
         if is_counted and account is not None and until is not None and until <= account.counted_at:
@@ -268,9 +268,9 @@ class Count(Struct):
         self.actions[spend.action_id] = SpentAction(parts, status, until, forget_at)
         if account is None or is_counted:
             return
-        account = account.with_lease(partition, account.at(partition).spend(amount, at))
+        account = account.with_lease(partition, account.lease_of(partition).spend(amount, at))
         if status != "reserved":  # its outcome was read before it, from another partition
-            account = _account_after(account, "reserved", status, amount)
+            account = _settle_account(account, "reserved", status, amount)
         elif until is not None:
             account = replace(account, expiring=account.expiring + amount)
         self.changed_accounts[account.name] = account
@@ -287,12 +287,14 @@ class Count(Struct):
         if action.status == OVERDUE and status == "released":
             return
         for name, period, amount in action.parts:
-            account = self._current(name, period)
+            account = self._current_account(name, period)
             if account is not None and not _is_counted(account, partition, offset):
                 if action.status == "reserved" and action.until is not None:
                     expiring = max(account.expiring - amount, 0)
                     account = replace(account, expiring=expiring)
-                self.changed_accounts[name] = _account_after(account, action.status, status, amount)
+                self.changed_accounts[name] = _settle_account(
+                    account, action.status, status, amount
+                )
 
     def _action(self, action_id: str) -> SpentAction | None:
         return self.actions.get(action_id) or self.find(action_id)
@@ -300,16 +302,16 @@ class Count(Struct):
     def _account(self, name: str) -> Account | None:
         return self.changed_accounts.get(name) or self.accounts.get(name)
 
-    def _current(self, name: str, period: str) -> Account | None:
+    def _current_account(self, name: str, period: str) -> Account | None:
         account = self._account(name)
         return account if account is not None and account.period.name == period else None
 
 
-def _account_after(account: Account, before: str, after: str, amount: int) -> Account:
+def _settle_account(account: Account, former_status: str, status: str, amount: int) -> Account:
     """Return the account once `amount` tokens are committed or released."""
-    if after == "released":
+    if status == "released":
         return replace(account, released=account.released + amount)
-    if before == "reserved":
+    if former_status == "reserved":
         return replace(account, committed=account.committed + amount)
     # Shown although released: counts only while the tokens have not been promised again.
     if account.free < amount:
@@ -324,14 +326,15 @@ def _is_counted(account: Account, partition: int, offset: int) -> bool:
 
 
 def _shortages(decision: Decision) -> Iterable[tuple[str, int]]:
-    """Yield the budgets that held a candidate back, each with the tokens that it wanted."""
+    """Yield the budgets that held a candidate back, and the stocks that are used up, each with the
+    tokens that were wanted."""
     for candidate in decision.candidates:
-        if candidate.fate.startswith(BUDGET):
-            name = candidate.fate.removeprefix(BUDGET)
+        if candidate.fate.startswith(BUDGET_PREFIX):
+            name = candidate.fate.removeprefix(BUDGET_PREFIX)
             yield name, TOKENS if is_stock(name) else tokens(candidate.cost)
-    for read in decision.budgets:
-        if is_stock(read.budget) and tokens(read.left) < TOKENS:
-            yield read.budget, TOKENS
+    for budget in decision.budgets:
+        if is_stock(budget.budget) and tokens(budget.left) < TOKENS:
+            yield budget.budget, TOKENS
 
 
 def record_of(account: Account, offsets: Mapping[str, int], now_ms: int) -> BudgetRecord:
@@ -342,7 +345,7 @@ def record_of(account: Account, offsets: Mapping[str, int], now_ms: int) -> Budg
         begins_at=account.period.begins,
         ends_at=account.period.ends,
         budget=units(account.amount),
-        spent=units(account.net),
+        spent=units(account.net_spending),
         committed=units(account.committed),
         leased=units(sum(lease.left for lease in account.leases.values())),
         price=account.pace.price,

@@ -35,25 +35,25 @@ spending."""
 
 
 def reprice(account: Account, rule: BudgetRule, now_ms: int) -> Account:
-    """Return the account with a price that follows the spending since the last one."""
+    """Return the account with a price that follows the spending since the last price."""
     span, pace = rule.span(account.period), account.pace
     if span is None:
         return account if pace.price == 0 else replace(account, pace=replace(pace, price=0.0))
-    begins, ends = span[0] if span[0] is not None else pace.since, span[1]
-    length, elapsed_ms = max(ends - begins, 1), now_ms - pace.at
-    spent_tokens = max(account.gross - pace.spent, 0)
-    if now_ms >= ends or (account.left < rule.unit and not spent_tokens):
+    start_ms, end_ms = span[0] if span[0] is not None else pace.since, span[1]
+    length_ms, elapsed_ms = max(end_ms - start_ms, 1), now_ms - pace.at
+    spent_tokens = max(account.gross_spending - pace.spent, 0)
+    if now_ms >= end_ms or (account.left < rule.unit and not spent_tokens):
         return account  # nothing is left to pace
-    plan = max((account.left + spent_tokens) * elapsed_ms / (ends - pace.at), 1.0)
-    is_early = plan < rule.unit and elapsed_ms < length / _MIN_PRICES
+    planned_tokens = max((account.left + spent_tokens) * elapsed_ms / (end_ms - pace.at), 1.0)
+    is_early = planned_tokens < rule.unit and elapsed_ms < length_ms / _MIN_PRICES
     if elapsed_ms < _MIN_INTERVAL_MS or is_early:
         return account
-    excess = spent_tokens / plan - 1
+    excess = spent_tokens / planned_tokens - 1
     if _is_held_back(account, rule, now_ms):
         excess = max(excess, 1.0)
-    step = min(excess * elapsed_ms * _RESPONSES_PER_PERIOD / length, _MAX_STEP)
+    step = min(excess * elapsed_ms * _RESPONSES_PER_PERIOD / length_ms, _MAX_STEP)
     price = min(max((1 + pace.price) * math.exp(step) - 1, 0.0), _MAX_PRICE)
-    return replace(account, pace=BudgetPace(price, now_ms, account.gross, pace.since))
+    return replace(account, pace=BudgetPace(price, now_ms, account.gross_spending, pace.since))
 
 
 def allowance(account: Account, rule: BudgetRule, now_ms: int) -> int:
@@ -62,13 +62,16 @@ def allowance(account: Account, rule: BudgetRule, now_ms: int) -> int:
     span = rule.span(account.period)
     if span is None or now_ms >= span[1]:
         return account.free
-    begins = span[0] if span[0] is not None else account.pace.since
-    share = min(max((now_ms - begins) / max(span[1] - begins, 1), 0.0) + _ADVANCE_SHARE, 1.0)
+    start_ms = span[0] if span[0] is not None else account.pace.since
+    share = min(max((now_ms - start_ms) / max(span[1] - start_ms, 1), 0.0) + _ADVANCE_SHARE, 1.0)
     granted_tokens = account.amount - account.free
     return max(round(account.amount * share) - granted_tokens, 0)
 
 
 def _is_held_back(account: Account, rule: BudgetRule, now_ms: int) -> bool:
     """Return whether a partition lacks tokens that only the pace withholds."""
-    needs = [lease.wanted for lease in account.leases.values() if lease.wanted]
-    return bool(needs) and allowance(account, rule, now_ms) < min(needs) <= account.free
+    wanted_tokens = [lease.wanted for lease in account.leases.values() if lease.wanted]
+    return (
+        bool(wanted_tokens)
+        and allowance(account, rule, now_ms) < min(wanted_tokens) <= account.free
+    )

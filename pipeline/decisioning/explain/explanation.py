@@ -109,7 +109,7 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
 
 def _explain_second_decision(decision: Decision, language: Language) -> Iterator[str]:
     if decision.again is not None:
-        since = _moment(decision.again.since)
+        since = _iso(decision.again.since)
         yield phrase(language, "again", since=since, first=decision.again.first)
 
 
@@ -120,12 +120,12 @@ def _explain_deferred(decision: Decision, language: Language) -> Iterator[str]:
             "deferred",
             slot=message.channel,
             treatment=message.treatment,
-            until=_moment(message.until),
-            deadline=_moment(message.deadline_at),
+            until=_iso(message.until),
+            deadline=_iso(message.deadline_at),
         )
 
 
-def _moment(at_ms: int) -> str:
+def _iso(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
@@ -134,19 +134,19 @@ def _rejections_by_slot(
 ) -> dict[str, list[RejectedTreatment]]:
     """Return the treatments rejected before arbitration, by the slot that they were meant for."""
     requested_slots = {choice.slot for choice in decision.choices}
-    slots: dict[str, dict[str, None]] = {}
+    slots_by_treatment: dict[str, dict[str, None]] = {}
     for placement, entries in config.placement_entries.items():
         if placement in requested_slots:
             for name in (name for entry in entries for name in entry.treatments):
-                slots.setdefault(name, {})[placement] = None
+                slots_by_treatment.setdefault(name, {})[placement] = None
     for candidate in (
         candidate for entry in config.outbound_entries for candidate in entry.candidates
     ):
-        slots.setdefault(candidate.treatment, {})[candidate.channel] = None
+        slots_by_treatment.setdefault(candidate.treatment, {})[candidate.channel] = None
     rejections: dict[str, list[RejectedTreatment]] = {}
     for label, names in decision.rejected.items():
         for name in dict.fromkeys(names):
-            for slot in slots.get(name.partition(": ")[0], ()):
+            for slot in slots_by_treatment.get(name.partition(": ")[0], ()):
                 rejections.setdefault(slot, []).append(rules.rejection_by_rule(name, label))
     return rejections
 
@@ -179,7 +179,7 @@ def _slot(
         p_alone=decision.arm == PROPENSITY,
     )
     flip = contest.flip()
-    held = choice.holdout is not None
+    is_held_out = choice.holdout is not None
     return ExplainedSlot(
         slot=choice.slot,
         chosen=_chosen_treatment(choice),
@@ -189,7 +189,7 @@ def _slot(
         flip=flip,
         words=" ".join(contest.words(flip)),
         holdout=choice.holdout if choice.holdout is not None else UNSET,
-        would_be=choice.would_be if held and choice.would_be is not None else UNSET,
+        would_be=choice.would_be if is_held_out and choice.would_be is not None else UNSET,
     )
 
 

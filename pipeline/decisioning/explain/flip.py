@@ -63,7 +63,7 @@ def smallest_flip(
         ]
         target = max([0.0, *rivals])
         changes += _score_changes(
-            winner, price_of(winner, slot_candidates.prices), target, up=False
+            winner, price_of(winner, slot_candidates.prices), target, is_rise=False
         )
     if changes:
         smallest_change = min(changes, key=lambda change: change.size)
@@ -100,11 +100,13 @@ def _winning_changes(slot_candidates: SlotCandidates) -> Iterator[_Change]:
             target = scores.get(candidate.fate.removeprefix(BEATEN_BY))
             if target is not None:
                 price = price_of(candidate, slot_candidates.prices)
-                yield from _score_changes(candidate, price, max(target, 0.0), up=True)
+                yield from _score_changes(candidate, price, max(target, 0.0), is_rise=True)
 
 
-def _score_changes(candidate: Candidate, price: float, score: float, up: bool) -> Iterator[_Change]:
-    """Yield the changes that bring a candidate just above (`up`) or below a score.
+def _score_changes(
+    candidate: Candidate, price: float, score: float, is_rise: bool
+) -> Iterator[_Change]:
+    """Yield the changes that bring a candidate just above (`is_rise`) or below a score.
 
     `price`: shadow price of each unit of its cost.
     """
@@ -113,33 +115,33 @@ def _score_changes(candidate: Candidate, price: float, score: float, up: bool) -
     worth = (score + price * candidate.cost) / candidate.weight
     if candidate.p > 0:
         yield _change_beyond(
-            candidate, "value", candidate.value, (worth + candidate.cost) / candidate.p, up
+            candidate, "value", candidate.value, (worth + candidate.cost) / candidate.p, is_rise
         )
     if candidate.value > 0:
         p = _change_beyond(
-            candidate, "p", candidate.p, (worth + candidate.cost) / candidate.value, up
+            candidate, "p", candidate.p, (worth + candidate.cost) / candidate.value, is_rise
         )
         if 0 <= p.end <= 1:
             yield p
     break_even = (candidate.p * candidate.value * candidate.weight - score) / (
         candidate.weight + price
     )
-    cost = _change_beyond(candidate, "cost", candidate.cost, break_even, not up)
+    cost = _change_beyond(candidate, "cost", candidate.cost, break_even, not is_rise)
     if cost.end >= 0:
         yield cost
 
 
 def _change_beyond(
-    candidate: Candidate, field: str, start: float, break_even: float, up: bool
+    candidate: Candidate, field: str, start: float, break_even: float, is_rise: bool
 ) -> _Change:
     """Return the change of `field` to just beyond `break_even`, in six digits.
 
     A score of 0 loses to `nothing`, so 0 is low enough for a value or a `p`.
     """
-    if break_even == 0 and not up and field != "cost":
+    if break_even == 0 and not is_rise and field != "cost":
         return _Change(candidate, field, start, 0.0)
-    target = break_even + max(abs(break_even), 1e-3) * (_MARGIN if up else -_MARGIN)
+    target = break_even + max(abs(break_even), 1e-3) * (_MARGIN if is_rise else -_MARGIN)
     digits = 6 - math.ceil(math.log10(max(abs(target), 1e-9)))
     factor = 10.0**digits
-    end = (math.ceil if up else math.floor)(target * factor) / factor
+    end = (math.ceil if is_rise else math.floor)(target * factor) / factor
     return _Change(candidate, field, start, end)

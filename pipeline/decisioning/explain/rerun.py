@@ -39,7 +39,7 @@ def run_again(decision: Decision, record: Segmented, rules: Rules) -> Decision |
     )
     deferral_input = decision.again
     if deferral_input is not None:
-        record = deferral.without_request(record)
+        record = deferral.drop_request(record)
         record = replace(record, profile=deferral_input.profile, segments=deferral_input.segments)
     foreign_addresses = _foreign_addresses(decision, record)
     rerun = _decide(

@@ -59,7 +59,8 @@ class Tally(Struct, frozen=True, array_like=True):
 
 
 class TallyChange(Struct, frozen=True):
-    """Change of the counts of `arm` by an action that was decided `at` (ms)."""
+    """Change of the counts of `arm` by an action that was decided at `at`
+    (ms)."""
 
     arm: Arm
     at: int
@@ -87,15 +88,15 @@ def apply_feedback(row: ActionRow | None, feedback: Feedback, decision: Decision
     )
 
 
-def difference(before: ActionRow | None, after: ActionRow) -> Iterator[TallyChange]:
+def tally_changes(former_row: ActionRow | None, row: ActionRow) -> Iterator[TallyChange]:
     """Yield the change of the counts, if there is one."""
-    if after.arm is None:
+    if row.arm is None:
         return
-    former_row = before or NO_FEEDBACK
-    trials = after.is_trial - former_row.is_trial
-    successes = _succeeds(after) - _succeeds(former_row)
+    former_row = former_row or NO_FEEDBACK
+    trials = row.is_trial - former_row.is_trial
+    successes = _succeeds(row) - _succeeds(former_row)
     if trials or successes:
-        yield TallyChange(after.arm, after.at, trials, successes)
+        yield TallyChange(row.arm, row.at, trials, successes)
 
 
 def add(tally: Tally, change: TallyChange, half_life_ms: int) -> Tally:

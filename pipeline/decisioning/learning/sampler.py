@@ -49,7 +49,7 @@ _MAX_RUNNERS: Final = 16_384
 
 _MAX_STRONG_RIVALS: Final = 16
 """Number of rivals that are evaluated first."""
-_STRENGTH: Final = 36
+_STRENGTH_COLUMN: Final = 36
 """Column of the quantile that rivals are compared by: each exceeds it in one of ninety draws."""
 _NEGLIGIBLE_CHANCE: Final = 1e-6
 """Probability that the strongest rivals all stay below a score; under it, others are ignored."""
@@ -58,13 +58,13 @@ _NEGLIGIBLE_CHANCE: Final = 1e-6
 class _Runner(Struct, frozen=True, eq=False):
     """Competing candidate.
 
-    `name`: hash of its name; `chances`: of reaching its goal (less the chance of reaching it
+    `name_hash`: hash of its name; `chances`: of reaching its goal (less the chance of reaching it
     without a message, where only the increment counts), at each of `_LEVELS`. `learned`: its score
     is drawn from them; else it is fixed. `ready`: whether it was tried often enough to take part in
     all draws; `share`: of draws in which it takes part beside a ready one.
     """
 
-    name: int
+    name_hash: int
     chances: _Floats
     evidence: TreatmentEvidence = NO_EVIDENCE
     learned: bool = False
@@ -99,19 +99,19 @@ class ThompsonSampler(Struct, frozen=True):
         cache, runners = self.runners, []
         if len(cache) > _MAX_RUNNERS:
             cache.clear()
-        for candidate in candidates:
-            key = candidate.candidate.tie, context_bin, candidate.worth.p
+        for contender in candidates:
+            key = contender.candidate.tie, context_bin, contender.worth.p
             runner = cache.get(key)
             if runner is None:
-                runner = cache[key] = self._runner(candidate, context_bin)
+                runner = cache[key] = self._runner(contender, context_bin)
             runners.append(runner)
         return ThompsonField(candidates, runners, self.rules.explore, self.p_alone)
 
     def _runner(self, contender: PricedCandidate, context_bin: str) -> _Runner:
         candidate, p, rules = contender.candidate, contender.worth.p, self.rules
-        name = _hash("/".join(candidate.tie).encode())
+        name_hash = _hash("/".join(candidate.tie).encode())
         if candidate.transactional or candidate.campaign not in rules.goals:
-            return _Runner(name, np.full(len(_LEVELS), p))
+            return _Runner(name_hash, np.full(len(_LEVELS), p))
         evidence = self.knowledge.treatment_evidence(candidate.tie, context_bin)
         mean = p if 0 < p < 1 else rules.prior
         chances = _posterior(
@@ -123,9 +123,9 @@ class ThompsonSampler(Struct, frozen=True):
                 evidence, base_rate=self.knowledge.base_rate(candidate.tie, context_bin)
             )
             chances = chances - evidence.base_rate
-        ready = evidence.trial_count >= rules.ramp
-        share = 1.0 if ready else min(max(rules.explore, evidence.trial_count / rules.ramp), 1.0)
-        return _Runner(name, chances, evidence, True, ready, share)
+        is_ready = evidence.trial_count >= rules.ramp
+        share = 1.0 if is_ready else min(max(rules.explore, evidence.trial_count / rules.ramp), 1.0)
+        return _Runner(name_hash, chances, evidence, True, is_ready, share)
 
 
 class ThompsonField:
@@ -148,7 +148,7 @@ class ThompsonField:
         self._explore = explore
         self._is_learned = np.array([runner.learned for runner in runners], dtype=bool)
         self._share = np.array([runner.share for runner in runners], dtype=np.float64)
-        self._names = np.array([runner.name for runner in runners], dtype=np.uint64)
+        self._names = np.array([runner.name_hash for runner in runners], dtype=np.uint64)
         self._value = np.array([contender.worth.value for contender in pool])
         self._cost = np.array([contender.candidate.cost for contender in pool])
         self._weight = np.array([contender.worth.weight for contender in pool])
@@ -187,7 +187,7 @@ class ThompsonField:
         if _uniform(key, "explores") < self._explore:
             return self._draw_uniformly(available, key)
         rows = np.array(available)
-        if self._is_proved(available):
+        if self._has_ready_candidate(available):
             rows = rows[_uniforms(key, "takes part", self._names[rows]) < self._share[rows]]
         scores = self._draws(key)[1][rows]
         best_score = scores.max(initial=0.0)
@@ -199,8 +199,8 @@ class ThompsonField:
     def chance(self, available: Sequence[int], index: int | None) -> float:
         """Return the probability that `draw` gives `index`, or nothing (None)."""
         pays = self._pays
-        arms = sum(pays[other_index] for other_index in available) + 1
-        uniform_chance = 1 / arms if index is None or pays[index] else 0.0
+        arm_count = sum(pays[other_index] for other_index in available) + 1
+        uniform_chance = 1 / arm_count if index is None or pays[index] else 0.0
         return (1 - self._explore) * self._best_score_chance(
             available, index
         ) + self._explore * uniform_chance
@@ -232,13 +232,13 @@ class ThompsonField:
     def _draw_uniformly(self, available: Sequence[int], key: str) -> DrawResult:
         """Draw uniformly from the candidates that pay, and nothing."""
         rows = np.array([index for index in available if self._pays[index]], dtype=np.intp)
-        arms = _uniforms(key, "arm", self._names[rows])
-        nothing = _uniform(key, "nothing")
-        if arms.min(initial=1.0) >= nothing:
+        draws = _uniforms(key, "arm", self._names[rows])
+        nothing_draw = _uniform(key, "nothing")
+        if draws.min(initial=1.0) >= nothing_draw:
             return DrawResult(None, explored=True)
-        return DrawResult(int(rows[arms.argmin()]), explored=True)
+        return DrawResult(int(rows[draws.argmin()]), explored=True)
 
-    def _is_proved(self, available: Sequence[int]) -> bool:
+    def _has_ready_candidate(self, available: Sequence[int]) -> bool:
         """Return whether a candidate is ready, so that others take part in a share of draws
         only."""
         runners = self._runners
@@ -249,13 +249,13 @@ class ThompsonField:
     def _best_score_chance(self, available: Sequence[int], index: int | None) -> float:
         """Return the probability that `index`, or no candidate (None), draws the best score above
         0."""
-        runners, is_proved = self._runners, self._is_proved(available)
-        best_fixed_index = self._best_fixed(
+        runners, has_ready_candidate = self._runners, self._has_ready_candidate(available)
+        best_fixed_index = self._best_fixed_index(
             [other_index for other_index in available if not runners[other_index].learned]
         )
         threshold = 0.0 if best_fixed_index is None else float(self._scores[best_fixed_index, 0])
         rivals = [
-            (self._scores[other_index], runners[other_index].share if is_proved else 1.0)
+            (self._scores[other_index], runners[other_index].share if has_ready_candidate else 1.0)
             for other_index in available
             if other_index != index and runners[other_index].learned
         ]
@@ -265,10 +265,10 @@ class ThompsonField:
                 if index == best_fixed_index
                 else 0.0
             )
-        share = runners[index].share if is_proved else 1.0
+        share = runners[index].share if has_ready_candidate else 1.0
         return share * _win_probability(self._scores[index], threshold, rivals)
 
-    def _best_fixed(self, indexes: Sequence[int]) -> int | None:
+    def _best_fixed_index(self, indexes: Sequence[int]) -> int | None:
         """Return the best candidate with a fixed score above 0."""
         paying_indexes = [index for index in indexes if self._pool[index].worth.score > 0]
         if not paying_indexes:
@@ -278,32 +278,32 @@ class ThompsonField:
 
 def _win_probability(scores: _Floats, threshold: float, rivals: Sequence[_Rival]) -> float:
     """Return the probability that a draw by `scores` exceeds `threshold` and all rivals."""
-    begin = float(np.interp(threshold, scores, _LEVELS))
-    knots = np.concatenate(([begin], _LEVELS[begin < _LEVELS]))
+    start = float(np.interp(threshold, scores, _LEVELS))
+    knots = np.concatenate(([start], _LEVELS[start < _LEVELS]))
     half_widths = np.diff(knots) / 2
     levels = (knots[:-1] + half_widths)[:, None] + half_widths[:, None] * _NODES
     probabilities = _probability_below(np.interp(levels.ravel(), _LEVELS, scores), rivals)
     return float((probabilities.reshape(levels.shape) * _WEIGHTS * half_widths[:, None]).sum())
 
 
-def _probability_below(at: _Floats, rivals: Sequence[_Rival]) -> _Floats:
-    """Return the probability that all rivals draw at most each value of `at`, which ascends."""
-    if len(rivals) <= _MAX_STRONG_RIVALS or not at.size:
-        return _product(at, rivals)
-    ranked_rivals = sorted(rivals, key=lambda rival: -rival[0][_STRENGTH] * rival[1])
-    product = _product(at, ranked_rivals[:_MAX_STRONG_RIVALS])
-    begin = int(np.searchsorted(product, _NEGLIGIBLE_CHANCE))
-    if begin < at.size:
-        product[begin:] *= _product(at[begin:], ranked_rivals[_MAX_STRONG_RIVALS:])
+def _probability_below(values: _Floats, rivals: Sequence[_Rival]) -> _Floats:
+    """Return the probability that all rivals draw at most each of `values`, which ascend."""
+    if len(rivals) <= _MAX_STRONG_RIVALS or not values.size:
+        return _product(values, rivals)
+    ranked_rivals = sorted(rivals, key=lambda rival: -rival[0][_STRENGTH_COLUMN] * rival[1])
+    product = _product(values, ranked_rivals[:_MAX_STRONG_RIVALS])
+    start = int(np.searchsorted(product, _NEGLIGIBLE_CHANCE))
+    if start < values.size:
+        product[start:] *= _product(values[start:], ranked_rivals[_MAX_STRONG_RIVALS:])
     return product
 
 
-def _product(at: _Floats, rivals: Sequence[_Rival]) -> _Floats:
-    """Return the probability that all rivals draw at most each value of `at`."""
-    product = np.ones_like(at)
+def _product(values: _Floats, rivals: Sequence[_Rival]) -> _Floats:
+    """Return the probability that all rivals draw at most each of `values`."""
+    product = np.ones_like(values)
     for scores, share in rivals:
-        if at.size and scores[-1] > at[0]:
-            levels = np.interp(at, scores, _LEVELS)
+        if values.size and scores[-1] > values[0]:
+            levels = np.interp(values, scores, _LEVELS)
             if share < 1:
                 levels *= share
                 levels += 1 - share

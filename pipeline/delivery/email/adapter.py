@@ -50,10 +50,10 @@ from pipeline.delivery.email.returned_reader import read_returned_mail
 from pipeline.delivery.retries import MisconfiguredError, TryAgainError, deliver_until
 
 _MAX_WAIT_S: Final = 60.0
-_DOMAINS: Final = 10_000
+_MAX_LIMITERS: Final = 10_000
 """Maximum of recipient domains with a limiter in memory."""
 
-_FINAL: Final = range(400, 600)
+_FAILURE_CODES: Final = range(400, 600)
 _BAD_ADDRESS: Final = Bounce(0, {"bounce": "address", "enhanced": "5.1.3"})
 
 
@@ -149,7 +149,7 @@ class EmailAdapter:
             limiter = AsyncLimiter(max(per_second, 1), max(1, 1 / per_second))
             self._limiters[key] = limiter
         self._limiters.move_to_end(key)
-        if len(self._limiters) > _DOMAINS:
+        if len(self._limiters) > _MAX_LIMITERS:
             self._limiters.popitem(last=False)
         try:
             async with asyncio.timeout(max(deadline_s - time.time(), 0)):
@@ -187,7 +187,7 @@ async def _transmit(smtp: SMTP, envelope: _Envelope, attempt: Attempt) -> Delive
     try:
         await smtp.data(envelope.message)
     except SMTPDataError as error:
-        if error.code not in _FINAL:  # an invalid answer after the data
+        if error.code not in _FAILURE_CODES:  # an invalid answer after the data
             return UnconfirmedAttempt(_reason(error))
         attempt.record_failure()
         return refusal(error.code, error.message, concerns_recipient=False)
@@ -198,10 +198,10 @@ async def _transmit(smtp: SMTP, envelope: _Envelope, attempt: Attempt) -> Delive
 
 def _route(channel: CompiledChannel, email: Email) -> _Route | _RouteProblem:
     """Return the route of a channel's messages, with variables of the environment."""
-    names = {"url": channel.url, "links": email.links, "password": email.password}
-    names["dkim.key"] = email.dkim.key if email.dkim else None
+    texts = {"url": channel.url, "links": email.links, "password": email.password}
+    texts["dkim.key"] = email.dkim.key if email.dkim else None
     values = {
-        name: expand_variables(text, os.environ) for name, text in names.items() if text is not None
+        name: expand_variables(text, os.environ) for name, text in texts.items() if text is not None
     }
     unset_fields = [name for name, value in values.items() if not value]
     if unset_fields:

@@ -5,7 +5,7 @@ from typing import Final
 from pipeline.adapters.mail_status import bounce_kind, enhanced_status
 from pipeline.delivery.channel_adapter import Bounce
 
-_PERMANENT: Final = 500
+_MIN_PERMANENT_CODE: Final = 500
 _NO_SUCH_MAILBOX: Final = frozenset((550, 551, 553))
 
 
@@ -14,12 +14,12 @@ class TemporaryAnswerError(Exception):
 
 
 def refusal(code: int, text: str, *, concerns_recipient: bool) -> Bounce:
-    """Return the bounce of a permanent answer. Raises TemporaryAnswerError for others.
+    """Return the bounce of a permanent answer. Raises TemporaryAnswerError for a temporary one.
 
     Without an enhanced code, a refusal of the recipient concerns the mailbox.
     """
     status = enhanced_status(text)
-    if code < _PERMANENT:
+    if code < _MIN_PERMANENT_CODE:
         raise TemporaryAnswerError(f"status {code} {status or ''}".strip())
     kind = bounce_kind(status)
     if status is None and concerns_recipient and code in _NO_SUCH_MAILBOX:

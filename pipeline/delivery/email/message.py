@@ -27,8 +27,8 @@ from pipeline.adapters.signed_links import (
 from pipeline.model.decision import Action
 
 _INLINER: Final = css_inline.CSSInliner(load_remote_stylesheets=False)
-_SENDER_ID: Final = 15
-"""Longest sender id in a Feedback-ID, by Gmail's rules."""
+_MAX_SENDER_ID_LENGTH: Final = 15
+"""Maximum of characters of the sender id in a Feedback-ID, by Gmail's rules."""
 
 _SIGNED_HEADERS: Final = (
     b"from", b"to", b"subject", b"date", b"message-id", b"reply-to", b"mime-version",
@@ -138,7 +138,7 @@ def _feedback_id(action: Action, domain: str) -> str:
 
     Mailbox providers report complaints by its parts.
     """
-    sender = domain.replace(".", "-")[:_SENDER_ID]
+    sender = domain.replace(".", "-")[:_MAX_SENDER_ID_LENGTH]
     return ":".join((action.campaign, action.channel, action.purpose, sender))
 
 
@@ -160,13 +160,13 @@ def _html(action: Action, unsubscribe_link: str | None, tracking: _Tracking) -> 
         end = f'<p style="font-size: small;"><a href="{escape(unsubscribe_link)}">{label}</a></p>'
     if tracking.sender.tracks_opens:
         end += tracking.picture()
-    before, closing, after = html.rpartition("</body>")
-    return f"{before}{end}{closing}{after}"
+    body, closing_tag, remainder = html.rpartition("</body>")
+    return f"{body}{end}{closing_tag}{remainder}"
 
 
 def _track_link(tracking: _Tracking, match: re.Match[str]) -> str:
-    before, url = match.groups()
-    return f'{before}{escape(tracking.click_link(unescape(url)))}"'
+    tag_start, url = match.groups()
+    return f'{tag_start}{escape(tracking.click_link(unescape(url)))}"'
 
 
 def _sign(message: bytes, key: DkimKey | None) -> bytes:

@@ -16,7 +16,7 @@ _TIMEOUT_S: Final = 60.0
 """Time limit of one answer; RFC 5321 allows minutes, most servers answer within a second."""
 
 _MAX_MESSAGES: Final = 100
-"""Maximum of messages per connection, since servers close a connection after many."""
+"""Maximum number of messages of one connection, since servers close a connection after many."""
 
 _IDLE_S: Final = 20.0
 
@@ -35,20 +35,20 @@ class Mailer:
 
     server: SmtpServer
     login: Login | None
-    connections: int
+    max_connections: int
 
 
 @dataclass(slots=True)
 class _Connection:
     client: SMTP
-    messages: int = 0
+    message_count: int = 0
     idle_since: float = 0.0
 
     @property
     def is_reusable(self) -> bool:
         return (
             self.client.is_connected
-            and self.messages < _MAX_MESSAGES
+            and self.message_count < _MAX_MESSAGES
             and time.monotonic() - self.idle_since < _IDLE_S
         )
 
@@ -58,12 +58,12 @@ class ConnectionPool:
 
     def __init__(self, mailer: Mailer) -> None:
         self._mailer = mailer
-        self._slots = asyncio.Semaphore(mailer.connections)
+        self._slots = asyncio.Semaphore(mailer.max_connections)
         self._idle_connections: list[_Connection] = []
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[SMTP]:
-        """Open a connection for one message, waiting while all are in use.
+        """Open a connection, or take an idle one, for one message; wait while all are in use.
 
         Raises SMTPException, OSError. After an exception in the body the connection is closed.
         """
@@ -74,7 +74,7 @@ class ConnectionPool:
             except BaseException:
                 connection.client.close()
                 raise
-            connection.messages += 1
+            connection.message_count += 1
             connection.idle_since = time.monotonic()
             self._idle_connections.append(connection)
 

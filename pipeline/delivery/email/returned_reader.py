@@ -1,8 +1,8 @@
 """Reader of the Maildirs of bounces and complaints.
 
 A message stays in `new` until the gateway has accepted its outcome; then it is in `cur`, marked as
-seen, and also flagged if it has no outcome. Several instances of the adapter read the same folder:
-returned mail about a message of another instance is left to the others for an hour.
+seen, and also flagged if no outcome could be reported. Several instances of the adapter read the
+same folder: returned mail about a message of another instance is left to the others for an hour.
 """
 
 import asyncio
@@ -70,20 +70,20 @@ async def _read_folder(folder: Path, host: AdapterHost, former_messages: set[Pat
     (folder / "cur").mkdir(exist_ok=True)
     for path in sorted((folder / "new").iterdir()):
         with suppress(FileNotFoundError):  # another instance has read it
-            fresh = time.time() - path.stat().st_mtime < _FOREIGN_MAIL_S
-            if (path in former_messages and fresh) or not await _read_message(
-                path, host, fresh=fresh
+            is_fresh = time.time() - path.stat().st_mtime < _FOREIGN_MAIL_S
+            if (path in former_messages and is_fresh) or not await _read_message(
+                path, host, is_fresh=is_fresh
             ):
                 foreign_messages.add(path)
     return foreign_messages
 
 
-async def _read_message(path: Path, host: AdapterHost, *, fresh: bool) -> bool:
+async def _read_message(path: Path, host: AdapterHost, *, is_fresh: bool) -> bool:
     """Report a message, and move it to `cur`; return False where it is left in `new`."""
     with path.open("rb") as file:
         raw = file.read(_MAX_BYTES)
     mail = parse_returned_mail(raw)
-    if fresh and isinstance(mail, ReturnedMail) and _token(mail, host) is None:
+    if is_fresh and isinstance(mail, ReturnedMail) and _token(mail, host) is None:
         return False
     result = await _report(mail, host)
     _MESSAGES.labels(result).inc()

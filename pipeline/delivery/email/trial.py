@@ -51,10 +51,10 @@ async def send_trial(address: str, server_url: str | None, secret: str) -> str:
     """Send a message to `address`; return the result, and the message if the server is local."""
     if server_url is not None:
         return await _send(address, server_url, secret)
-    local = LocalServer()
-    async with local.listening() as url:
+    local_server = LocalServer()
+    async with local_server.listening() as url:
         result = await _send(address, url, secret)
-    messages = b"\n".join(local.messages).decode(errors="replace").replace("\r\n", "\n")
+    messages = b"\n".join(local_server.messages).decode(errors="replace").replace("\r\n", "\n")
     return f"{result}\n\n{messages}" if messages else result
 
 

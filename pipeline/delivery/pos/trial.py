@@ -1,4 +1,4 @@
-"""Trial of receipt printers: one receipt through the adapter to a printer on this machine."""
+"""Trial of receipt printers: one receipt through the adapter, to a local printer or a given one."""
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
@@ -45,11 +45,11 @@ class LocalPrinter:
 
 
 async def send_trial(address: str, server_url: str | None, secret: str) -> str:
-    """Print a receipt for `address`; return the result, and the lines."""
+    """Print a receipt for `address`; return the result, and the lines if the printer is local."""
     content = {"title": "Kairos", "text": f"This receipt is for {address}.\nIt cost nothing."}
     printer, pos = LocalPrinter(), Pos()
-    async with printer.listening() as local:
-        channel = CompiledChannel("pos", "pos", server_url or local, None, (), pos=pos)
+    async with printer.listening() as local_url:
+        channel = CompiledChannel("pos", "pos", server_url or local_url, None, (), pos=pos)
         adapter = PosAdapter(trial_host(channel, secret))
         result = await deliver_trial(adapter, channel.name, address, content)
     if not printer.receipts:

@@ -127,7 +127,7 @@ class PushAdapter:
                 raise MisconfiguredError(_describe_key_refusal(service, reply), service)
             case "later":
                 attempt.record_failure()
-                raise TryAgainError(f"status {reply.status}", reply.after_s)
+                raise TryAgainError(f"status {reply.status}", reply.delay_s)
             case "refused":
                 return Bounce(reply.status, {"bounce": "refused"})
 

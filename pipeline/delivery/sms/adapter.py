@@ -127,7 +127,7 @@ class SmsAdapter:
             raise
         if reply.status in _RETRY_STATUSES:
             attempt.record_failure()
-            raise TryAgainError(f"status {reply.status}", reply.after_s)
+            raise TryAgainError(f"status {reply.status}", reply.delay_s)
         if reply.status >= _SERVER_ERROR:
             raise NoAnswerError(f"status {reply.status}")
         return reply.status, _decode(reply.body)
