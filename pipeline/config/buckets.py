@@ -13,7 +13,7 @@ TRAIT_PREFIX: Final = "trait."
 """Prefix of the trait in `of`."""
 
 
-def bucket(trait: model.TraitDefinition, timed: bool) -> Bucket:
+def bucket(trait: model.TraitDefinition, is_timed: bool) -> Bucket:
     """Compile a bucket, whose thresholds were checked."""
     values = _values(trait.thresholds)
     return Bucket(
@@ -21,8 +21,8 @@ def bucket(trait: model.TraitDefinition, timed: bool) -> Bucket:
         source_trait=source_trait(trait),
         thresholds=tuple(sorted(values)),
         uses_age=isinstance(trait.thresholds[0], str),
-        descending=list(values) != sorted(values),
-        timed=timed,
+        is_descending=list(values) != sorted(values),
+        is_timed=is_timed,
     )
 
 

@@ -243,7 +243,7 @@ def _traits(profile: model.ProfileRules, timed_traits: frozenset[str]) -> Iterat
     for trait in profile.traits:
         if trait.rule != "bucket":
             is_timed = trait.window is not None and trait.name in timed_traits
-            yield CompiledTrait(trait.name, trait.rule, aggregates_of(trait), timed=is_timed)
+            yield CompiledTrait(trait.name, trait.rule, aggregates_of(trait), is_timed)
 
 
 def _buckets(profile: model.ProfileRules) -> Iterator[model.TraitDefinition]:

@@ -33,29 +33,29 @@ AUDIENCE_LABEL: Final = "eligibility/audience"
 class CompiledTrait:
     """Named value, computed by `rule` from its `aggregates`.
 
-    `timed`: time alone changes the value and a segment reads it, so that it needs a timer.
+    `is_timed`: time alone changes the value and a segment reads it, so that it needs a timer.
     """
 
     name: str
     rule: AggregateRule
     aggregates: tuple[Aggregate, ...]
-    timed: bool
+    is_timed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """Trait that classifies `source_trait` by `thresholds` (ascending).
 
-    `uses_age`: the age (ms) of a time is classified; `descending`: buckets are numbered from the
-    greatest threshold. `timed` as for a trait.
+    `uses_age`: the age (ms) of a time is classified; `is_descending`: buckets are numbered from the
+    greatest threshold. `is_timed` as for a trait.
     """
 
     name: str
     source_trait: str
     thresholds: tuple[float, ...]
     uses_age: bool
-    descending: bool
-    timed: bool
+    is_descending: bool
+    is_timed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,13 +360,13 @@ class LearningRules:
     goals: Mapping[str, GoalRule]
     bins: tuple[tuple[str, CompiledCondition], ...]
     half_life_ms: int
-    explore: float
+    explore_share: float
     prior: float
     prior_trials: float
     ramp: int
     scanner_channels: frozenset[str]
     scanner_ms: int
-    frozen: bool
+    is_frozen: bool
     incremental_campaigns: frozenset[str] = frozenset()
     fixed_snapshot: LearningRecord | None = None
 

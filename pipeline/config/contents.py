@@ -16,7 +16,7 @@ _PAGE_CHANNEL: Final = "web"
 _HTML_PART: Final = "html"
 
 
-def is_html(part: str, channel: model.Channel | None) -> bool:
+def escapes_html(part: str, channel: model.Channel | None) -> bool:
     """Return whether customers' values in a part are escaped as HTML."""
     if part == _HTML_PART or channel is None:
         return True
@@ -28,7 +28,7 @@ def templates(
 ) -> Iterator[tuple[str, Template | TemplateProblem]]:
     """Compile every part of a treatment's content."""
     for part, text in treatment.content.items():
-        yield part, template(text, is_html(part, channel))
+        yield part, template(text, escapes_html(part, channel))
 
 
 def content(treatment: model.Treatment, channel: model.Channel) -> Content:

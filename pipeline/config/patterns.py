@@ -48,7 +48,7 @@ def _latest_times(trees: Iterable[Condition]) -> Iterator[tuple[str, CompiledTra
                         read=readers.read_occurred_at,
                         names=condition.names,
                     )
-                    yield name, CompiledTrait(name, "max", (aggregate,), timed=False)
+                    yield name, CompiledTrait(name, "max", (aggregate,), is_timed=False)
 
 
 def _sequence(pattern: conditions.Sequence) -> CompiledSequence:

@@ -103,13 +103,13 @@ def learning(bundle: model.Bundle) -> LearningRules | None:
             (context_bin.bin, compile_condition(context_bin.when)) for context_bin in rules.bins
         ),
         half_life_ms=duration_ms(rules.half_life),
-        explore=rules.explore,
+        explore_share=rules.explore,
         prior=rules.prior,
         prior_trials=rules.prior_trials,
         ramp=rules.ramp,
         scanner_channels=frozenset(name_tuple(rules.scanners.channel)),
         scanner_ms=duration_ms(rules.scanners.within),
-        frozen=rules.frozen,
+        is_frozen=rules.frozen,
         incremental_campaigns=frozenset(
             campaign.campaign for campaign in bundle.campaigns if campaign.incremental
         ),

@@ -64,7 +64,7 @@ class PlainTemplate:
     """Template of alternating literal texts and names, beginning with a text."""
 
     parts: tuple[str, ...]
-    html: bool
+    escapes_html: bool
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ class PlainTemplate:
         for index in range(1, len(texts), 2):
             value = values.get(texts[index])
             text = "" if value is None else format_value(value)
-            texts[index] = escape(text) if self.html else text
+            texts[index] = escape(text) if self.escapes_html else text
         return "".join(_limit(texts))
 
 
@@ -119,11 +119,11 @@ Template: TypeAlias = PlainTemplate | JinjaTemplate
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
-def template(text: str, html: bool) -> Template | TemplateProblem:
-    """Compile a text; `html`: values are escaped as HTML."""
+def template(text: str, escapes_html: bool) -> Template | TemplateProblem:
+    """Compile a text; `escapes_html`: whether values are escaped as HTML."""
     if not _SIGNS.search(text):
-        return PlainTemplate(tuple(_NAME.split(text)), html)
-    environment = _HTML_ENVIRONMENT if html else _PLAIN_ENVIRONMENT
+        return PlainTemplate(tuple(_NAME.split(text)), escapes_html)
+    environment = _HTML_ENVIRONMENT if escapes_html else _PLAIN_ENVIRONMENT
     resolver = Resolver()
     try:
         tree = resolver.visit(environment.parse(text))
@@ -199,8 +199,10 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
-def _environment(html: bool) -> _Environment:
-    environment = _Environment(autoescape=html, finalize=_finalize, keep_trailing_newline=True)
+def _environment(escapes_html: bool) -> _Environment:
+    environment = _Environment(
+        autoescape=escapes_html, finalize=_finalize, keep_trailing_newline=True
+    )
     environment.filters = {
         name: environment.filters[name] for name in FILTERS if name in environment.filters
     }
@@ -214,5 +216,5 @@ def _finalize(value: Any) -> Any:
     return format_value(value) if isinstance(value, tuple | float) else value
 
 
-_HTML_ENVIRONMENT: Final = _environment(html=True)
-_PLAIN_ENVIRONMENT: Final = _environment(html=False)
+_HTML_ENVIRONMENT: Final = _environment(escapes_html=True)
+_PLAIN_ENVIRONMENT: Final = _environment(escapes_html=False)

@@ -71,7 +71,7 @@ CERTAIN_ODDS: Final = Odds()
 @dataclass(slots=True)
 class Arbitration:
     """Slots of one decision, filled in order; each winner counts under the caps of later slots
-    (`unsettled`: `constraint_state` does not count the last one yet).
+    (`is_unsettled`: `constraint_state` does not count the last one yet).
 
     `spent_tokens`: tokens that winners take, by budget. `chances`: probability of each treatment in
     drawn slots, by slot and treatment, where the rules ask for it.
@@ -82,7 +82,7 @@ class Arbitration:
     history: CustomerHistory
     rules: Rules
     constraint_state: ConstraintState
-    unsettled: bool = False
+    is_unsettled: bool = False
     choices: list[Choice] = field(default_factory=list)
     wins: list[SlotWinner] = field(default_factory=list)
     contacts: list[Contact] = field(default_factory=list)
@@ -193,11 +193,11 @@ class Arbitration:
 
     def refresh(self) -> None:
         """Count the winners so far under the caps."""
-        if self.unsettled:
+        if self.is_unsettled:
             self.constraint_state = self.constraint_state.update(
                 self.counted_contacts(), self.spent_tokens
             )
-            self.unsettled = False
+            self.is_unsettled = False
 
     def counted_contacts(self) -> tuple[Contact, ...]:
         """Return the messages that count under the caps."""
@@ -228,7 +228,7 @@ class Arbitration:
             score=contender.worth.score,
         )
         self.choices.append(odds.of(choice))
-        self.unsettled = True
+        self.is_unsettled = True
         return CHOSEN
 
     def _spend(self, candidate: CompiledCandidate, contact: Contact) -> None:

@@ -27,14 +27,14 @@ _EVERY_STAGE: Final = len(STAGES)
 
 
 class Moment(Struct, frozen=True):
-    """Interaction with the facts for a decision. `stale`: the interaction is too old to trigger an
-    outbound message; `shown_times`: time (ms) of each identifier that only interactions ascribe to
+    """Interaction with the facts for a decision. `is_stale`: the interaction is too old to trigger
+    an outbound message; `shown_times`: time (ms) of each identifier that only interactions ascribe to
     the customer; `belongings`: owners of the customer's former identifiers; `since_ms`: start of
     deadlines, in the past for a second decision."""
 
     facts: Facts
     identity: IdentitySection
-    stale: bool
+    is_stale: bool
     shown_times: Mapping[str, int]
     belongings: Mapping[str, Belonging]
     since_ms: int
@@ -71,7 +71,7 @@ def campaign_objection(
         return _AFTER_CAMPAIGN
     if not is_requested and not campaign.trigger.test(facts):
         return NO_TRIGGER
-    if not is_requested and moment.stale:
+    if not is_requested and moment.is_stale:
         return _TOO_OLD
     return _first_failing_gate(campaign.gates, facts, end_stage)
 

@@ -155,7 +155,7 @@ def decide_again(due: DueDeferral, state: ContactState, rules: Rules) -> Ok[Cont
     case = _Case(
         decision_id=later_decision_id(due.deferral.first, due.at),
         record=record,
-        moment=replace(moment, facts=facts, stale=False, since_ms=due.deferral.since),
+        moment=replace(moment, facts=facts, is_stale=False, since_ms=due.deferral.since),
         history_before=customer_history,
         history=customer_history,
         outbound=deferral.entries(due.deferral.messages, rules.config.outbound_entries),
@@ -407,7 +407,7 @@ def _moment(
     return Moment(
         facts=facts,
         identity=record.identity,
-        stale=age > rules.max_action_age_ms,
+        is_stale=age > rules.max_action_age_ms,
         shown_times=profile.shown,
         belongings=state.belongings,
         since_ms=interaction.received_at,

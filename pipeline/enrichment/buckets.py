@@ -15,7 +15,7 @@ def bucket_of(bucket: Bucket, traits: Mapping[str, FactValue], now_ms: int) -> i
     if not is_number(value):
         return None
     index = bisect_right(bucket.thresholds, now_ms - value if bucket.uses_age else value)
-    return 1 + (len(bucket.thresholds) - index if bucket.descending else index)
+    return 1 + (len(bucket.thresholds) - index if bucket.is_descending else index)
 
 
 def next_threshold_time(bucket: Bucket, traits: Mapping[str, FactValue], now_ms: int) -> int | None:

@@ -79,11 +79,11 @@ def next_due(
     `known_traits`: the traits at `now_ms`.
     """
     all_shards = with_backfills(shards)
-    changes = [next_change(trait, all_shards, now_ms) for trait in config.traits if trait.timed]
+    changes = [next_change(trait, all_shards, now_ms) for trait in config.traits if trait.is_timed]
     changes += (
         next_threshold_time(bucket, known_traits, now_ms)
         for bucket in config.buckets
-        if bucket.timed and bucket.uses_age
+        if bucket.is_timed and bucket.uses_age
     )
     changes.append(config.segment_index.next_flip(known_traits, now_ms))
     return min((at for at in changes if at is not None), default=None)

@@ -156,7 +156,7 @@ class _Learner:
 
     def _publish(self) -> None:
         config = self._configuration()
-        if config is None or config.learning is None or config.learning.frozen:
+        if config is None or config.learning is None or config.learning.is_frozen:
             return
         record = self._publisher.publish(self._ledger, config.learning.half_life_ms, now_ms())
         self._has_new_evidence = False

@@ -59,11 +59,11 @@ def _trait_rules(config: Configuration) -> tuple[object, ...]:
     """Return the parts of a configuration that determine traits: their computation, transport and
     timers."""
     traits = tuple(
-        (trait.name, trait.timed, tuple(aggregate.key for aggregate in trait.aggregates))
+        (trait.name, trait.is_timed, tuple(aggregate.key for aggregate in trait.aggregates))
         for trait in config.traits
     )
     buckets = tuple(
-        (bucket.name, bucket.source_trait, bucket.thresholds, bucket.timed)
+        (bucket.name, bucket.source_trait, bucket.thresholds, bucket.is_timed)
         for bucket in config.buckets
     )
     sequences = tuple(sequence.name for sequence in config.sequences)

@@ -92,8 +92,9 @@ class Campaign(Engagement, frozen=True):
     messages are sent.
 
     `starts` and `ends` are ISO 8601, in UTC unless they have an offset; an `ends` without a time
-    includes that day. A transactional campaign is exempt from arbitration, caps, quiet hours,
-    consent and holdouts. `holdout`: share of its customers who do not get it, for comparison.
+    includes that day. A transactional campaign is exempt from arbitration, caps, suppressions,
+    quiet hours, consent, budgets and holdouts. `holdout`: share of its customers who do not get it,
+    for comparison.
 
     `incremental: true`: learning counts by how much a customer's first message in the goal's window
     raises the probability of the goal, compared with customers who are held out of the same

@@ -10,8 +10,8 @@ from pipeline.config.model.part import Condition, Duration, Name, Part
 class ItemColumns(Part, frozen=True):
     """Columns of a catalogue's table. `id` names an item; the optional ones are its `price`, its
     `value` (the worth of its acceptance), its `stock`, and the dates at which it `starts` and
-    `ends`, in the form of a campaign's. All other columns are attributes, unless `attributes` names
-    them."""
+    `ends`, in the form of a campaign's. The price and all other columns are attributes, unless
+    `attributes` names the attributes."""
 
     id: str = "id"
     price: str | None = None

@@ -45,8 +45,9 @@ class Identity(Part, frozen=True):
 
     `user_id` and `anonymous_id` name the namespaces of Segment's `userId` and `anonymousId`.
     `phone_region` (ISO 3166, such as ES) is where phone numbers without a country code are.
-    `max_identifiers` is the most that one person's top identifier may have, itself included:
-    the links of further ones are refused, and their interactions go on without them.
+    `max_identifiers`: maximum of identifiers that are linked to one person's top identifier, itself
+    included; links of further identifiers are refused, and their interactions are processed without
+    these links.
     `blocked_values` (whatever their case, and in quotes or brackets) and values that match one of
     `blocked_patterns` (regular expressions of RE2 for the whole value) identify nobody; nor do
     values without a letter or a digit other than 0, such as `-` or the nil UUID.

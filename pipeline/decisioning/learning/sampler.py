@@ -59,16 +59,16 @@ class _Runner(Struct, frozen=True, eq=False):
     """Competing candidate.
 
     `name_hash`: hash of its name; `chances`: of reaching its goal (less the chance of reaching it
-    without a message, where only the increment counts), at each of `_LEVELS`. `learned`: its score
-    is drawn from them; else it is fixed. `ready`: whether it was tried often enough to take part in
-    all draws; `share`: of draws in which it takes part beside a ready one.
+    without a message, where only the increment counts), at each of `_LEVELS`. `is_learned`: its
+    score is drawn from them; else it is fixed. `is_ready`: whether it was tried often enough to take
+    part in all draws; `share`: of draws in which it takes part beside a ready one.
     """
 
     name_hash: int
     chances: _Floats
     evidence: TreatmentEvidence = NO_EVIDENCE
-    learned: bool = False
-    ready: bool = True
+    is_learned: bool = False
+    is_ready: bool = True
     share: float = 1.0
 
 
@@ -105,7 +105,7 @@ class ThompsonSampler(Struct, frozen=True):
             if runner is None:
                 runner = cache[key] = self._runner(contender, context_bin)
             runners.append(runner)
-        return ThompsonField(candidates, runners, self.rules.explore, self.p_alone)
+        return ThompsonField(candidates, runners, self.rules.explore_share, self.p_alone)
 
     def _runner(self, contender: PricedCandidate, context_bin: str) -> _Runner:
         candidate, p, rules = contender.candidate, contender.worth.p, self.rules
@@ -124,7 +124,11 @@ class ThompsonSampler(Struct, frozen=True):
             )
             chances = chances - evidence.base_rate
         is_ready = evidence.trial_count >= rules.ramp
-        share = 1.0 if is_ready else min(max(rules.explore, evidence.trial_count / rules.ramp), 1.0)
+        share = (
+            1.0
+            if is_ready
+            else min(max(rules.explore_share, evidence.trial_count / rules.ramp), 1.0)
+        )
         return _Runner(name_hash, chances, evidence, True, is_ready, share)
 
 
@@ -139,14 +143,14 @@ class ThompsonField:
         self,
         pool: Sequence[PricedCandidate],
         runners: Sequence[_Runner],
-        explore: float,
+        explore_share: float,
         p_alone: bool,
     ) -> None:
         self._pool = pool
         self._p_alone = p_alone
         self._runners = runners
-        self._explore = explore
-        self._is_learned = np.array([runner.learned for runner in runners], dtype=bool)
+        self._explore_share = explore_share
+        self._is_learned = np.array([runner.is_learned for runner in runners], dtype=bool)
         self._share = np.array([runner.share for runner in runners], dtype=np.float64)
         self._names = np.array([runner.name_hash for runner in runners], dtype=np.uint64)
         self._value = np.array([contender.worth.value for contender in pool])
@@ -169,7 +173,7 @@ class ThompsonField:
     def draw_worth(self, index: int, key: str) -> PricedCandidate:
         """Return a candidate with its drawn worth."""
         contender = self._pool[index]
-        if not self._runners[index].learned:
+        if not self._runners[index].is_learned:
             return contender
         candidate, worth = contender.candidate, contender.worth
         p = (self._draws_by_key.get(key) or self._draws(key))[0][index]
@@ -184,7 +188,7 @@ class ThompsonField:
 
     def draw(self, available: Sequence[int], key: str) -> DrawResult:
         """Draw one of `available`, or nothing."""
-        if _uniform(key, "explores") < self._explore:
+        if _uniform(key, "explores") < self._explore_share:
             return self._draw_uniformly(available, key)
         rows = np.array(available)
         if self._has_ready_candidate(available):
@@ -201,9 +205,9 @@ class ThompsonField:
         pays = self._pays
         arm_count = sum(pays[other_index] for other_index in available) + 1
         uniform_chance = 1 / arm_count if index is None or pays[index] else 0.0
-        return (1 - self._explore) * self._best_score_chance(
+        return (1 - self._explore_share) * self._best_score_chance(
             available, index
-        ) + self._explore * uniform_chance
+        ) + self._explore_share * uniform_chance
 
     def optimistic_score(self, index: int) -> float:
         """Return the score that a candidate exceeds in one of twenty draws."""
@@ -243,7 +247,8 @@ class ThompsonField:
         only."""
         runners = self._runners
         return any(
-            runners[other_index].ready and runners[other_index].learned for other_index in available
+            runners[other_index].is_ready and runners[other_index].is_learned
+            for other_index in available
         )
 
     def _best_score_chance(self, available: Sequence[int], index: int | None) -> float:
@@ -251,15 +256,15 @@ class ThompsonField:
         0."""
         runners, has_ready_candidate = self._runners, self._has_ready_candidate(available)
         best_fixed_index = self._best_fixed_index(
-            [other_index for other_index in available if not runners[other_index].learned]
+            [other_index for other_index in available if not runners[other_index].is_learned]
         )
         threshold = 0.0 if best_fixed_index is None else float(self._scores[best_fixed_index, 0])
         rivals = [
             (self._scores[other_index], runners[other_index].share if has_ready_candidate else 1.0)
             for other_index in available
-            if other_index != index and runners[other_index].learned
+            if other_index != index and runners[other_index].is_learned
         ]
-        if index is None or not runners[index].learned:
+        if index is None or not runners[index].is_learned:
             return (
                 float(_probability_below(np.array([threshold]), rivals)[0])
                 if index == best_fixed_index
