@@ -28,8 +28,8 @@ _EVERY_STAGE: Final = len(STAGES)
 
 class Moment(Struct, frozen=True):
     """Interaction with the facts for a decision. `is_stale`: the interaction is too old to trigger
-    an outbound message; `shown_times`: time (ms) of each identifier that only interactions ascribe to
-    the customer; `belongings`: owners of the customer's former identifiers; `since_ms`: start of
+    an outbound message; `shown_times`: time (ms) of each identifier that only interactions ascribe
+    to the customer; `belongings`: owners of the customer's former identifiers; `since_ms`: start of
     deadlines, in the past for a second decision."""
 
     facts: Facts

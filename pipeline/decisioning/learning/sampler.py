@@ -60,8 +60,8 @@ class _Runner(Struct, frozen=True, eq=False):
 
     `name_hash`: hash of its name; `chances`: of reaching its goal (less the chance of reaching it
     without a message, where only the increment counts), at each of `_LEVELS`. `is_learned`: its
-    score is drawn from them; else it is fixed. `is_ready`: whether it was tried often enough to take
-    part in all draws; `share`: of draws in which it takes part beside a ready one.
+    score is drawn from them; else it is fixed. `is_ready`: whether it was tried often enough to
+    take part in all draws; `share`: of draws in which it takes part beside a ready one.
     """
 
     name_hash: int
