@@ -160,7 +160,7 @@ def _print(overview: SeriesOverview, words: list[str], language: Language) -> No
         ],
     )
     if not overview.forecasts:
-        out.print("A forecast needs twelve weeks.")
+        out.print("A forecast needs eleven weeks.")
 
 
 def _print_evidence(incident: Incident, language: Language) -> None:

@@ -35,7 +35,8 @@ class DraftSources:
 
 def write_draft(sources: DraftSources, draft: str, out: Path) -> list[ConfigError]:
     """Write OUT/config and OUT/journey.yaml with the draft applied, each if it changes; return
-    their errors. Raises UndraftedError if the draft fits none of the files."""
+    their errors. Raises UndraftedError if the draft changes a file that is not given, or a step or
+    an offer that the files do not have."""
     out.mkdir(parents=True)
     documents = [_Document.parse(text) for text in draft.split(_SEPARATOR)]
     errors: list[ConfigError] = []
@@ -43,8 +44,8 @@ def write_draft(sources: DraftSources, draft: str, out: Path) -> list[ConfigErro
     if journeys:
         errors += _write_journey(sources, journeys, out / JOURNEY)
     other_documents = [document for document in documents if document.folder != "journeys"]
-    if other_documents and sources.config is not None:
-        errors += _write_config(sources.config, other_documents, out / CONFIG)
+    if other_documents:
+        errors += _write_config(sources, other_documents, out / CONFIG)
     return errors
 
 
@@ -95,9 +96,9 @@ def _merge_stage(journey: Any, stage: Any) -> None:
     """Replace the prompts of the drafted step, or the split; a new split goes before all steps."""
     if "split" in stage:
         stages = journey["steps"]
-        place = next((number for number, old_stage in enumerate(stages) if "split" in old_stage), 0)
+        index = next((number for number, old_stage in enumerate(stages) if "split" in old_stage), 0)
         other_stages = [old_stage for old_stage in stages if "split" not in old_stage]
-        journey["steps"] = [*other_stages[:place], stage, *other_stages[place:]]
+        journey["steps"] = [*other_stages[:index], stage, *other_stages[index:]]
         return
     for step in _steps(journey):
         if step["step"] == stage["step"]:
@@ -111,8 +112,12 @@ def _steps(journey: Any) -> Iterator[Any]:
         yield from stage.get("any_order", [stage] if "step" in stage else [])
 
 
-def _write_config(config: Path, documents: list[_Document], out: Path) -> list[ConfigError]:
-    shutil.copytree(config, out)
+def _write_config(
+    sources: DraftSources, documents: list[_Document], out: Path
+) -> list[ConfigError]:
+    if sources.config is None:
+        raise UndraftedError("the draft changes the configuration: give --config DIR")
+    shutil.copytree(sources.config, out)
     for document in documents:
         match document.folder:
             case "segments":
@@ -154,5 +159,6 @@ def _keep_treatments(config: Path, draft: dict[str, Any]) -> None:
                     yaml.dump(campaign, stream)
                 return
     raise UndraftedError(
-        f"no campaign has an offer {draft['offer']!r} with the treatment {', '.join(treatments)}"
+        f"no campaign has an offer {draft['offer']!r} with the treatment "
+        f"{', '.join(sorted(treatments))}"
     )

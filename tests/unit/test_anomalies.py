@@ -214,7 +214,8 @@ def test_forecast_beats_the_seasonal_naive_one_and_covers_the_future() -> None:
 
 
 def test_short_or_empty_series_have_no_forecast() -> None:
-    assert forecast(np.ones(40), _MONDAY) is None
+    assert forecast(np.ones(11 * 7 - 1), _MONDAY) is None
+    assert forecast(np.ones(11 * 7), _MONDAY) is not None
     assert forecast(np.zeros(300), _MONDAY) is None
 
 

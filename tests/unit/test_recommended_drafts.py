@@ -134,5 +134,7 @@ def test_draft_of_unknown_names_is_refused(tmp_path: Path) -> None:
     offer = "# campaigns/*.yaml\noffers: [{offer: x, treatments: [{treatment: y, channel: z}]}]\n"
     with pytest.raises(UndraftedError, match="no campaign has an offer 'x'"):
         write_draft(DraftSources(_BANK, None), offer, tmp_path / "a")
+    with pytest.raises(UndraftedError, match="give --config DIR"):
+        write_draft(DraftSources(None, None), offer, tmp_path / "c")
     with pytest.raises(UndraftedError, match="give --defined FILE"):
         write_draft(DraftSources(_BANK, None), "# journeys/j.yaml\nsteps: []\n", tmp_path / "b")
