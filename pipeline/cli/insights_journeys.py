@@ -25,7 +25,7 @@ from pipeline.insights.defined import follow_cases
 from pipeline.insights.discovery import Discovery, DiscoveryOptions, discover
 from pipeline.insights.events import EventLog, EventOptions, read_events
 from pipeline.insights.journey_details import Comparison, JourneyDetails, journey_details
-from pipeline.insights.survival import BoundedShare, ConversionCurve
+from pipeline.insights.survival import BoundedEstimate, ConversionCurve
 
 _MAX_ROWS: Final = 20
 _ARROW: Final = " > "
@@ -297,7 +297,7 @@ def _days(ms: float | None) -> str:
     return "" if ms is None else f"{ms / _DAY_MS:,.2f}"
 
 
-def _range(share: BoundedShare | None) -> str:
+def _range(share: BoundedEstimate | None) -> str:
     if share is None or share.low is None or share.high is None:
         return ""
     return f"{share.low:.1%} to {share.high:.1%}"

@@ -19,7 +19,7 @@ from pipeline.decisioning.arbitrate import CHOSEN, Arbitration
 from pipeline.decisioning.holdouts import FilledSlots
 from pipeline.decisioning.state import ContactState, Deferral, History
 from pipeline.model.control import Control
-from pipeline.model.decision import HELD_OUT_BY, Again, DeferredMessage
+from pipeline.model.decision import HELD_OUT_BY, DeferralInput, DeferredMessage
 from pipeline.model.outcome import Wake
 from pipeline.model.shards import Shards
 from pipeline.model.stages import Segmented, SegmentSection
@@ -107,11 +107,11 @@ def entries(messages: Sequence[DeferredMessage], outbound: Iterable[Entry]) -> t
     return tuple(result)
 
 
-def deferral_input(deferral: Deferral) -> Again:
+def deferral_input(deferral: Deferral) -> DeferralInput:
     """Return the input that a second decision takes from its deferral, as it is recorded."""
     segments = deferral.record.segments
     assert segments is not None
-    return Again(
+    return DeferralInput(
         deferral.first, deferral.since, deferral.messages, deferral.record.profile, segments
     )
 

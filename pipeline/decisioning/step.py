@@ -36,10 +36,10 @@ from pipeline.model.budget import Purse
 from pipeline.model.control import Control
 from pipeline.model.decision import (
     Action,
-    Again,
     Answer,
     Contact,
     Decision,
+    DeferralInput,
     DeferredMessage,
     Feedback,
     Reply,
@@ -100,7 +100,7 @@ class _Case(Struct, frozen=True):
     history_before: CustomerHistory
     history: CustomerHistory
     outbound: tuple[Entry, ...]
-    deferral_input: Again | None = None
+    deferral_input: DeferralInput | None = None
 
     @property
     def interaction(self) -> Interaction:

@@ -182,8 +182,8 @@ def _none_if_nan(number: float) -> float | None:
     return None if np.isnan(number) else float(number)
 
 
-def _rule(model: str, options: ModelOptions) -> heuristics.Shares:
-    rules: dict[str, heuristics.Shares] = {
+def _rule(model: str, options: ModelOptions) -> heuristics.ShareRule:
+    rules: dict[str, heuristics.ShareRule] = {
         "first": heuristics.first_touch,
         "last": heuristics.last_touch,
         "last-non-direct": heuristics.last_non_direct(options.direct),

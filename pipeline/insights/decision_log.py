@@ -1,7 +1,7 @@
 """Relations of a replayed `decisions` topic: candidates, contests, and exclusions.
 
 * `decided` (decision_id, profile_id, grp): decisions with any candidate, once per group;
-* `entries`: candidates of slots with their numbers and fates;
+* `entries`: candidates of slots with p, value, cost and weight, and with their fates;
 * `contests`: entries that competed by score for a slot, with the slot's winner;
 * `exclusions`: excluded treatments, each with the rule and the number of the rule's stage.
 """

@@ -68,9 +68,9 @@ class Optionality:
 
 @dataclass(frozen=True, slots=True)
 class NeverWon:
-    """Treatment that never won a slot; `offer`: None if it was never a candidate; `considered`,
-    `candidate`: numbers of decisions that considered it and in which it was a candidate; `mostly`,
-    `mostly_times`: the rule that rejected it most often, and how often."""
+    """Treatment that never won a slot; `offer`: None if it was never a candidate; `considered`:
+    number of times that it was a candidate for a slot (`candidate`) or that a rule rejected it
+    before; `mostly`, `mostly_times`: the rule that excluded it most often, and how often."""
 
     treatment: str
     offer: str | None
@@ -219,10 +219,10 @@ _REASONS: Final = """
 SELECT grp, treatment, rule, times FROM (
     SELECT d.grp AS grp, f.treatment AS treatment, f.rule AS rule, count(*) AS times,
         row_number() OVER (
-            PARTITION BY d.grp, f.treatment ORDER BY count(*) DESC, f.rule) AS place
+            PARTITION BY d.grp, f.treatment ORDER BY count(*) DESC, f.rule) AS nth
     FROM exclusions AS f JOIN decided AS d ON f.decision_id = d.decision_id
     GROUP BY d.grp, f.treatment, f.rule
-) AS ranked WHERE place = 1
+) AS ranked WHERE nth = 1
 """
 
 

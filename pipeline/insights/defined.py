@@ -27,7 +27,7 @@ from pipeline.model.interaction import Interaction
 
 CaseOutcome: TypeAlias = Literal["converted", "dropped", "unfinished"]
 
-LONGEST: Final = 100_000
+MAX_CASE_STEPS: Final = 100_000
 """Most steps of one case; more suggest that `case_id` is not the column of cases."""
 
 _TABLE_FACTS: Final = frozenset(("name", "channel"))
@@ -211,9 +211,9 @@ def _load_variants(log: EventLog) -> list[tuple[tuple[int, ...], int]]:
         "SELECT case_id, len(path) AS steps FROM cases ORDER BY steps DESC, case_id LIMIT 1"
     )
     for case, steps in longest:
-        if steps > LONGEST:
+        if steps > MAX_CASE_STEPS:
             raise TableError(
-                f"{log.file}: the case {case!r} has {steps:,} steps, at most {LONGEST:,} "
+                f"{log.file}: the case {case!r} has {steps:,} steps, at most {MAX_CASE_STEPS:,} "
                 "are possible: is case_id the right column?"
             )
     log.queries.define(
@@ -228,7 +228,7 @@ def _load_variants(log: EventLog) -> list[tuple[tuple[int, ...], int]]:
 
 
 def _load_outcomes(log: EventLog, journey: Journey, progresses: list[PlanProgress]) -> None:
-    """Load `outcomes`: the outcome of each case and its time."""
+    """Load `outcomes`: the outcome of each case, with its times."""
     places = [case_progress.completion_place for case_progress in progresses]
     log.queries.load(
         "completions",

@@ -2,7 +2,8 @@
 branch.
 
 A journey begins with the first event of a case, with the first one after a gap, and with the first
-one after a goal. It ends with the goal; later events within its window do not belong to it.
+one after a goal. It ends with the goal. Events after its window that begin no other journey are
+left out.
 """
 
 from collections import defaultdict

@@ -29,8 +29,9 @@ class QueryError(TableError):
 class Queries(Protocol):
     """Views and queries, in DuckDB's SQL. All methods raise QueryError."""
 
-    def open_topic(self, folder: Path, topic: str, needs: tuple[str, ...]) -> str:
-        """Make a view of a replayed topic in FOLDER/TOPIC; return its name."""
+    def open_topic(self, folder: Path, topic: str, needed_columns: tuple[str, ...]) -> str:
+        """Make a view of a replayed topic in FOLDER/TOPIC, which must have the needed columns;
+        return its name. Raises TableError."""
 
     def open_table(
         self,
@@ -59,13 +60,14 @@ class Queries(Protocol):
 
 
 class DuckQueries:
-    """Queries on a connection of DuckDB."""
+    """Queries on a connection of DuckDB. A shortage of memory is raised as
+    duckdb.OutOfMemoryException, not as QueryError."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
 
-    def open_topic(self, folder: Path, topic: str, needs: tuple[str, ...]) -> str:
-        return open_topic(self.connection, folder, topic, needs)
+    def open_topic(self, folder: Path, topic: str, needed_columns: tuple[str, ...]) -> str:
+        return open_topic(self.connection, folder, topic, needed_columns)
 
     def open_table(
         self,

@@ -23,8 +23,8 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class EventOptions:
-    """Options of reading events. `until_ms`: the end of the table (default: its last row), later
-    rows are left out; `zone`: the time zone of times without one."""
+    """Options of reading events. `until_ms`: the end of the table, inclusive (None: its latest
+    event); later events are left out; `zone`: the time zone of times without one."""
 
     until_ms: int | None = None
     zone: str | None = None

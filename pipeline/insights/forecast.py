@@ -1,10 +1,11 @@
 """Forecasts of daily counts, chosen and scored by back-tests.
 
 A forecast is the level of the latest days, weighted exponentially, times the day of the week, with
-or without the damped trend of the last four weeks. The seasonal naive forecast (the same weekday a
-week before) is given for comparison. The table is forecast again from origins a week apart; the
-earlier origins choose the model and the width of the interval (a quantile of the errors, each
-relative to the root of its forecast), the later ones give the errors of both.
+or without the damped trend of the last four weeks; or it is the seasonal naive forecast (the same
+weekday a week before), which is also given for comparison. The table is forecast again from origins
+a week apart. The earlier origins choose the model and, for the back-test, the width of the interval
+(a quantile of the errors, each relative to the root of its forecast); the later origins give the
+errors of the back-test. The interval of the forecast itself is by the errors from all origins.
 """
 
 from collections.abc import Callable, Sequence
@@ -64,7 +65,7 @@ class Forecast:
 
 
 def forecast(counts: Floats, first_day: int) -> Forecast | None:
-    """Return the forecast; None for less than twelve weeks of counts, and for series without any
+    """Return the forecast; None for less than eleven weeks of counts, and for series without any
     event."""
     origins = list(range(_MIN_DAYS, len(counts) - HORIZON + 1, _WEEK))
     if len(origins) < 4 or not counts.any():
@@ -142,7 +143,8 @@ def _weekday_factors(counts: Floats) -> Floats:
 
 
 def _growth(base_counts: Floats) -> float:
-    """Return the daily growth (of the logarithm) between the last fortnights, at most 5 %."""
+    """Return the daily growth (of the logarithm) from the fortnight before the last one to the
+    last, within ± 5 %."""
     half = _TREND_DAYS // 2
     latest_sum, earlier_sum = (
         base_counts[-half:].sum() + 1,
@@ -152,15 +154,18 @@ def _growth(base_counts: Floats) -> float:
 
 
 def _error(model: Model, counts: Floats, origins: Sequence[int]) -> float:
-    errors = [np.abs(model(counts[:at], HORIZON) - counts[at : at + HORIZON]) for at in origins]
+    errors = [
+        np.abs(model(counts[:origin], HORIZON) - counts[origin : origin + HORIZON])
+        for origin in origins
+    ]
     return float(np.concatenate(errors).mean())
 
 
 def _relative_errors(model: Model, counts: Floats, origins: Sequence[int]) -> Floats:
     errors = []
-    for at in origins:
-        expected = model(counts[:at], HORIZON)
-        errors.append(np.abs(expected - counts[at : at + HORIZON]) / _scale(expected))
+    for origin in origins:
+        expected = model(counts[:origin], HORIZON)
+        errors.append(np.abs(expected - counts[origin : origin + HORIZON]) / _scale(expected))
     return np.concatenate(errors)
 
 

@@ -12,7 +12,7 @@ _FIRST: Final = 0.4
 _LAST: Final = 0.4
 
 # Share of its path's credit for each touch; shares of a path add up to 1.
-Shares: TypeAlias = Callable[[PathCounts], Floats]
+ShareRule: TypeAlias = Callable[[PathCounts], Floats]
 
 
 def first_touch(paths: PathCounts) -> Floats:
@@ -29,12 +29,12 @@ def last_touch(paths: PathCounts) -> Floats:
     return shares
 
 
-def last_non_direct(direct: Set[str] = DIRECT) -> Shares:
+def last_non_direct(direct: Set[str] = DIRECT) -> ShareRule:
     """Return the rule that credits the last touch of a channel that is not direct, or the last one
     if all are direct."""
     direct_names = {name.casefold() for name in direct}
 
-    def shares_of(paths: PathCounts) -> Floats:
+    def credit_last_indirect(paths: PathCounts) -> Floats:
         is_direct = np.array(
             [name.casefold() in direct_names for name in paths.channels], dtype=bool
         )
@@ -47,7 +47,7 @@ def last_non_direct(direct: Set[str] = DIRECT) -> Shares:
         shares[credit_positions[credit_positions >= 0]] = 1.0
         return shares
 
-    return shares_of
+    return credit_last_indirect
 
 
 def equal_shares(paths: PathCounts) -> Floats:

@@ -21,7 +21,7 @@ from pipeline.insights.intervals import (
 )
 
 _USUAL: Final = "usual"
-_UNLIKELY: Final = 0.001
+_MIN_BALANCE_P: Final = 0.001
 """Chance of the arms' sizes below which these contradict equal shares."""
 
 
@@ -64,7 +64,7 @@ def impact_effects(queries: Queries, until_ms: int) -> ImpactEffects:
     usual = arms.pop(_USUAL, ArmSums(0, 0, 0.0, 0.0))
     compared_customers = usual.customers + sum(arm.customers for arm in arms.values())
     balance = _balance(list(arms.values()))
-    comparable = balance is None or balance >= _UNLIKELY
+    comparable = balance is None or balance >= _MIN_BALANCE_P
     return ImpactEffects(
         usual=lift_arm(usual),
         factors=tuple(_effect(arm, usual, sums, comparable) for arm, sums in sorted(arms.items())),

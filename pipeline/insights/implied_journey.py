@@ -52,8 +52,8 @@ def implied_journey(
 
 
 def _usual_order(log: EventLog, goal: str) -> dict[str, int]:
-    """Return the number of cases with each event but the goal, by the events' mean time in the
-    case."""
+    """Return the number of cases with each event but the goal, in the order of the
+    events' mean times since the beginnings of their cases."""
     rows = log.queries.rows(
         f"""
         WITH first AS (

@@ -16,7 +16,7 @@ from pipeline.conditions import duration_ms
 from pipeline.insights.associations import Association, associations
 from pipeline.insights.defined import CaseOutcome, DefinedCases
 from pipeline.insights.survival import (
-    BoundedShare,
+    BoundedEstimate,
     ConversionCurve,
     FollowedCases,
     conversion_curve,
@@ -87,7 +87,7 @@ class Comparison:
     landmark: str
     with_it: ConversionCurve
     without_it: ConversionCurve
-    more: BoundedShare | None
+    more: BoundedEstimate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,22 +193,22 @@ def _gate_steps(
 
 
 def _steps(defined_cases: DefinedCases) -> Iterator[StepDetails]:
-    deviations: dict[str, Counter[int]] = defaultdict(Counter)
+    step_counts: dict[str, Counter[int]] = defaultdict(Counter)
     for variant in defined_cases.variants:
         last = variant.progress.reached_steps[-1][0] if variant.progress.reached_steps else -1
         alignment = variant.alignment
         for number in alignment.skipped_steps:
-            deviations["skipped"][number] += variant.cases
+            step_counts["skipped"][number] += variant.cases
         for number in alignment.repeated_steps:
-            deviations["repeated"][number] += variant.cases
+            step_counts["repeated"][number] += variant.cases
         for number in alignment.swapped_steps:
-            deviations["swapped"][number] += variant.cases
+            step_counts["swapped"][number] += variant.cases
         for outcome, cases in variant.outcomes.items():
-            deviations[outcome][last] += cases
+            step_counts[outcome][last] += cases
     step_times = _step_times(defined_cases)
     for number, step in enumerate(defined_cases.plan.steps):
         cases, late_cases, median = step_times.get(number, (0, 0, None))
-        counts = {kind: case_counts[number] for kind, case_counts in deviations.items()}
+        counts = {kind: case_counts[number] for kind, case_counts in step_counts.items()}
         yield StepDetails(
             step.name,
             step.mandatory,
@@ -303,7 +303,7 @@ def _duration(since: str) -> str:
 
 def _followed_plan(cases: DefinedCases) -> Comparison | None:
     """Compare the cases that had kept to the plan and to the step's time limit with the others,
-    from the first mandatory step on (without one, from the first step on)."""
+    from the first mandatory step on (without one, from the first step on); None without cases."""
     steps = cases.plan.steps
     first = next((number for number, step in enumerate(steps) if step.mandatory), 0)
     places = [dict(variant.progress.reached_steps).get(first) for variant in cases.variants]

@@ -169,7 +169,8 @@ def removal_effects(paths: PathCounts, order: int) -> RemovalEffects:
 
 
 def solve(paths: PathCounts, windows: Windows, order: int) -> RemovalEffects:
-    """Return the removal effects of channels. Raises TooLargeError."""
+    """Return the removal effects of channels, from the states of the paths at one order. Raises
+    TooLargeError."""
     chain = Chain.of(paths, windows)
     if order == 1:
         rewards, losses = _solve_states(chain)

@@ -65,11 +65,12 @@ def message_journeys(queries: Queries, folder: Path, options: TouchOptions) -> J
     """Make journeys of `checked`. Raises TableError for a unit that messages do not have."""
     if options.unit not in _UNITS:
         raise TableError(f"--unit {options.unit}: messages have {', '.join(_UNITS)}")
-    return Journeys(queries, folder, replace(options, touch=None), with_ids=False)
+    return Journeys(queries, folder, replace(options, touch=None), has_ids=False)
 
 
 def lifts_of_unit(lifts: tuple[Lift, ...], unit: Unit) -> tuple[Lift, ...]:
-    """Return the lift of each credited unit by holdouts, and of all together."""
+    """Return the lifts by the holdouts of all campaigns together and, for the unit `campaign`, of
+    each campaign, for other units of the channels."""
     return tuple(
         lift
         for lift in lifts

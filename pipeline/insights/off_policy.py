@@ -64,7 +64,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Mean reward with its interval; None where the log has too few data."""
+    """Estimate of a mean, or of a sum, with its interval; None where the log has too few data."""
 
     value: float | None
     low: float | None
@@ -73,7 +73,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class OffPolicy:
-    """Answer of `kairos insights off-policy`. `ess`: effective sample size, the number of equal
+    """Three estimates of a policy's mean reward. `ess`: effective sample size, the number of equal
     weights with the same variance."""
 
     n: int
@@ -115,19 +115,19 @@ def read_log(queries: Queries, file: Path) -> Log:
     )
 
 
-def evaluate(log: Log, anytime: Bounds | None = None) -> OffPolicy:
-    """Estimate the target policy's mean reward; `anytime`: bounds of the rewards, for anytime
-    intervals.
+def evaluate(log: Log, reward_bounds: Bounds | None = None) -> OffPolicy:
+    """Estimate the target policy's mean reward; `reward_bounds`: for anytime intervals; None:
+    asymptotic ones.
 
     The anytime interval bounds the mean itself, so it holds for IPS and SNIPS alike; there is none
-    for DR, whose terms have no sign.
+    for DR, whose terms have no sign. Raises ValueError when a reward is outside the bounds.
     """
     weights = log.weights
     squares = float(weights @ weights)
     ess = float(weights.sum()) ** 2 / squares if squares else 0.0
     ips, snips, dr = _estimate_ips(log), _estimate_snips(log), _estimate_dr(log)
-    if anytime is not None:
-        low, high = anytime_interval(log, anytime)
+    if reward_bounds is not None:
+        low, high = anytime_interval(log, reward_bounds)
         ips = Estimate(ips.value, low, high)
         snips = Estimate(snips.value, low, high) if snips.value is not None else snips
         dr = Estimate(dr.value, None, None) if dr else None

@@ -71,14 +71,14 @@ def count_paths(rows: Sequence[PathRow]) -> PathCounts:
         sums[0] += row.conversions
         sums[1] += row.value
         sums[2] += row.nulls
-    sums_of = np.array(list(sums_by_path.values()), dtype=np.float64).reshape(len(sums_by_path), 3)
+    totals = np.array(list(sums_by_path.values()), dtype=np.float64).reshape(len(sums_by_path), 3)
     return PathCounts(
         channels=tuple(channels),
         offsets=np.cumsum([0, *(len(path) for path in sums_by_path)], dtype=np.int64),
         codes=np.array(
             [code[channel] for path in sums_by_path for channel in path], dtype=np.int64
         ),
-        conversions=sums_of[:, 0].copy(),
-        values=sums_of[:, 1].copy(),
-        nulls=sums_of[:, 2].copy(),
+        conversions=totals[:, 0].copy(),
+        values=totals[:, 1].copy(),
+        nulls=totals[:, 2].copy(),
     )

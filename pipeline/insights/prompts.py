@@ -20,7 +20,7 @@ from pipeline.insights.tables import Column, TableError, sql_text
 NOTHING: Final = "nothing"
 _DAY_US: Final = 86_400_000_000
 _MAX_STRATA: Final = 50
-_MAX_PLACES: Final = 1_000
+_MAX_STEPS: Final = 1_000
 """Most steps examined; more suggest that `step` is not the column of steps."""
 
 
@@ -194,9 +194,9 @@ def _prompts(log: EventLog, file: Path, options: PromptOptions, foreign_prompts:
         "LEFT JOIN people AS p ON f.step = p.step AND f.case_id = p.case_id "
         "GROUP BY f.step ORDER BY min(f.line)"
     )
-    if len(steps) > _MAX_PLACES:
+    if len(steps) > _MAX_STEPS:
         raise TableError(
-            f"{file}: step: {len(steps):,} different ones, at most {_MAX_PLACES:,} can be "
+            f"{file}: step: {len(steps):,} different ones, at most {_MAX_STEPS:,} can be "
             "compared: is it the right column?"
         )
     by_step = tuple(_rows(log, file, options, step, split or 0) for step, split in steps)
@@ -226,8 +226,8 @@ def _rows(log: EventLog, file: Path, options: PromptOptions, step: str, split: i
             f"{file}: {', '.join(options.adjust)}: {len(strata):,} different values together, at "
             f"most {_MAX_STRATA} can be adjusted for"
         )
-    option_numbers = {option: place for place, option in enumerate(distinct_options)}
-    stratum_numbers = {values: place for place, values in enumerate(strata)}
+    option_numbers = {option: index for index, option in enumerate(distinct_options)}
+    stratum_numbers = {values: index for index, values in enumerate(strata)}
     return ChoiceRows(
         place=step,
         options=distinct_options,

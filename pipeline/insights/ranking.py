@@ -2,6 +2,6 @@
 
 
 def rank_key(figure: float) -> float:
-    """Return the figure rounded to nine digits, so that the order of its sum does not change
-    ranks."""
+    """Return the figure rounded to nine significant digits, so that the order in which its
+    fractions are added does not change ranks."""
     return float(f"{figure:.9g}")

@@ -35,7 +35,7 @@ from pipeline.insights.prompts import Prompts, ResultWeights
 from pipeline.insights.ranking import rank_key
 from pipeline.insights.recommendation_words import Language, count, number, words
 
-Do: TypeAlias = Literal["change", "test"]
+ProposedAction: TypeAlias = Literal["change", "test"]
 
 _MONTH_US: Final = 30 * 86_400_000_000
 _SMALL_SAMPLE: Final = 100
@@ -62,7 +62,7 @@ class RecommendedChange:
     multiplied by the number of times in 30 days."""
 
     rank: int
-    do: Do
+    do: ProposedAction
     kind: Kind | Literal["segment"]
     place: str
     what: str
@@ -185,7 +185,7 @@ class _FindingWriter:
         proposal = verdict.proposal
         test = proposal.grade != "Tested"
         title = self._title(proposal)
-        rate = _per_month(proposal.rows)
+        rate = _monthly_choices(proposal.rows)
         gain = verdict.gain
         return RecommendedChange(
             rank=0,
@@ -310,8 +310,8 @@ class _FindingWriter:
         ]
         verdict = next((step_verdict for step_verdict in step_verdicts if step_verdict.holds), None)
         if verdict is None or verdict.proposal.grade != "Tested":
-            reasons = self._reasons(place, step_verdicts, verdict is not None)
-            return StepAdvice(name, mandatory, False, None, None, place.grade, None, reasons)
+            reason = self._explain_none(place, step_verdicts, verdict is not None)
+            return StepAdvice(name, mandatory, False, None, None, place.grade, None, reason)
         option = verdict.proposal.option
         return StepAdvice(
             name,
@@ -324,7 +324,7 @@ class _FindingWriter:
             words=self._title(verdict.proposal),
         )
 
-    def _reasons(self, place: _ExaminedPlace, verdicts: Sequence[Verdict], holds: bool) -> str:
+    def _explain_none(self, place: _ExaminedPlace, verdicts: Sequence[Verdict], holds: bool) -> str:
         """Return the reason for having no recommendation for a place."""
         if holds:
             return self._words("a test")
@@ -428,7 +428,7 @@ class _FindingWriter:
         return words(self._question.language, key, **parts)
 
 
-def _per_month(rows: ChoiceRows) -> float:
+def _monthly_choices(rows: ChoiceRows) -> float:
     """Return the number of choices in 30 days, by the rate of the later half."""
     return float(rows.later.sum()) * _MONTH_US / max(rows.end - rows.split, 1)
 

@@ -14,7 +14,7 @@ CONFIDENCE: Final = 0.95
 _MAX_WORK: Final = 100_000_000
 """Most operations of all fits together, which take some ten seconds."""
 
-_FEWEST: Final = 40
+_MIN_REPLICATES: Final = 40
 """Fewest replicates of an interval."""
 
 
@@ -42,7 +42,7 @@ class Customers:
 def affordable_replicates(replicates: int, fit: Fit) -> int:
     """Return the number of replicates that the limit of work allows; 0 if that is too few."""
     draws = min(replicates, _MAX_WORK // max(fit.effort, 1))
-    return draws if draws >= min(replicates, _FEWEST) else 0
+    return draws if draws >= min(replicates, _MIN_REPLICATES) else 0
 
 
 def bootstrap(

@@ -44,8 +44,9 @@ class ChannelSets:
 
 
 def simplified_shapley_shares(paths: PathCounts) -> tuple[ChannelSets, Floats]:
-    """Divide a path's credit equally among its distinct channels: the Shapley value of the game
-    whose coalitions are worth the conversions of all paths within them (Zhao et al. 2018)."""
+    """Return the distinct channels of each path and their shares of its credit, which are equal:
+    the Shapley value of the game whose coalitions are worth the conversions of all paths within
+    them (Zhao et al. 2018)."""
     sets = ChannelSets.of(paths)
     return sets, 1.0 / sets.sizes[sets.path]
 
@@ -111,8 +112,9 @@ def _shapley_values(game: Floats, players: int) -> Floats:
 
 
 def shao_li(paths: PathCounts) -> tuple[ChannelSets, Floats]:
-    """Divide a path's credit in proportion to the conversion rates of paths with a channel alone
-    and with each of the path's other channels (Shao & Li 2011, second order).
+    """Return the distinct channels of each path and their shares of its credit, in proportion to
+    the conversion rates of paths with the channel alone and with each of the path's other channels
+    (Shao & Li 2011, second order).
 
     Negative weights count as 0; if all weights of a path are 0, its channels have equal shares.
     Raises TooLargeError.

@@ -13,7 +13,7 @@ import pyarrow as pa
 import sqlglot
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as sql_of
+from pyspark.sql import functions as sql_functions
 from pyspark.sql.types import DataType, LongType, StructType
 from sqlglot import exp
 
@@ -47,7 +47,7 @@ class SparkQueries:
     def __init__(self, session: SparkSession) -> None:
         self._session = session
 
-    def open_topic(self, folder: Path, topic: str, needs: tuple[str, ...]) -> str:
+    def open_topic(self, folder: Path, topic: str, needed_columns: tuple[str, ...]) -> str:
         view = topic.replace(".", "_")
         place = folder / topic
         try:
@@ -57,11 +57,11 @@ class SparkQueries:
             raise TableError(
                 f"{place}: {_first_line(error)}; a topic is made by: {hint}"
             ) from error
-        missing = [name for name in needs if name not in table.columns]
+        missing = [name for name in needed_columns if name not in table.columns]
         if missing:
             raise TableError(f"{place}: has no column {missing[0]!r}: is it the topic {topic}?")
         for name in missing_newer_columns(topic, table.columns):
-            table = table.withColumn(name, sql_of.lit(None).cast("string"))
+            table = table.withColumn(name, sql_functions.lit(None).cast("string"))
         table.createOrReplaceTempView(view)
         return view
 
@@ -73,10 +73,10 @@ class SparkQueries:
         namespace = str(folder).removeprefix(TABLES)
         table = self._session.table(f"{namespace}.{topic.replace('.', '_')}")
         if _ERROR not in table.columns:
-            table = table.withColumn(_ERROR, sql_of.lit(None).cast("string"))
+            table = table.withColumn(_ERROR, sql_functions.lit(None).cast("string"))
         for name in _PLACE:
             if name not in table.columns:
-                table = table.withColumn(name, sql_of.lit(0).cast("long"))
+                table = table.withColumn(name, sql_functions.lit(0).cast("long"))
         for field in table.schema.fields:
             table = table.withColumn(field.name, _convert_times(field.name, field.dataType))
         return table
@@ -102,7 +102,7 @@ class SparkQueries:
             for field in table.schema.fields
         }
         cells = typed_cells(file, types, columns, zone)
-        numbered_rows = table.withColumn("row", sql_of.monotonically_increasing_id() + 1)
+        numbered_rows = table.withColumn("row", sql_functions.monotonically_increasing_id() + 1)
         numbered_rows.createOrReplaceTempView("raw")
         relation = CheckedRelation("raw", "row", self.rows, lambda row: f"{file}: row {row:,}")
         rows = relation.check(cells)
@@ -159,8 +159,8 @@ def _translate_node(node: Any) -> Any:
         case exp.Filter(this=exp.ArrayAgg(this=exp.Order() as order)):
             return _sorted_list(order, node.expression)
         case exp.Bracket(expressions=[index]) if not isinstance(index, exp.Literal | exp.Slice):
-            place = exp.cast(index, "int")
-            return exp.Anonymous(this="TRY_ELEMENT_AT", expressions=[node.this, place])
+            position = exp.cast(index, "int")
+            return exp.Anonymous(this="TRY_ELEMENT_AT", expressions=[node.this, position])
         case exp.PercentileDisc(this=value, expression=share) if share is not None:
             order = exp.Order(expressions=[exp.Ordered(this=value)])
             return exp.WithinGroup(this=exp.PercentileDisc(this=share), expression=order)
@@ -194,14 +194,14 @@ def _sorted_list(order: Any, condition: Any) -> Any:
 
 def _convert_times(name: str, kind: DataType) -> Any:
     """Return a column with its times in epoch milliseconds as times, also within a structure."""
-    column = sql_of.col(name)
+    column = sql_functions.col(name)
     if name in _TIMES and isinstance(kind, LongType):
-        return sql_of.timestamp_millis(column)
+        return sql_functions.timestamp_millis(column)
     if isinstance(kind, StructType):
         for field in kind.fields:
             if field.name in _TIMES and isinstance(field.dataType, LongType):
-                at = sql_of.timestamp_millis(column[field.name])
-                column = column.withField(field.name, at)
+                time = sql_functions.timestamp_millis(column[field.name])
+                column = column.withField(field.name, time)
     return column
 
 

@@ -1,7 +1,8 @@
 """Time to convert with censoring: the Kaplan-Meier estimator with Greenwood's variance.
 
-Intervals (95 %) are on the scale of log(-log S), so that they stay between 0 and 1; there is none
-where S is 0 or 1. A case that is censored at a time counts as at risk of what happens at that time.
+Intervals (95 %) of shares are on the scale of log(-log S), so that they stay between 0 and 1; there
+is none where S is 0 or 1. The interval of a difference of shares is on the linear scale. A case
+that is censored at a time counts as at risk of what happens at that time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,8 +28,8 @@ class FollowedCases:
 
 
 @dataclass(frozen=True, slots=True)
-class BoundedShare:
-    """Share with its interval of 95 %, None where the data do not suffice."""
+class BoundedEstimate:
+    """Share, or difference of two shares, with its interval of 95 % (None: too few data)."""
 
     share: float
     low: float | None
@@ -37,22 +38,23 @@ class BoundedShare:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """Share that has converted by a time, of `at_risk` cases still followed just before."""
+    """Share of all cases that have converted by a time; `at_risk`: number of cases that were
+    neither converted nor censored just before it."""
 
     at_ms: int
-    converted: BoundedShare
+    converted: BoundedEstimate
     at_risk: int
 
 
 @dataclass(frozen=True, slots=True)
 class ConversionCurve:
     """Curve of conversion over time, at most 50 points. `converted`: the share at the end of the
-    longest follow-up; the quartiles are the times by which a quarter, a half, three quarters have
-    converted (None: never that many)."""
+    longest follow-up (None: no cases); the quartiles are the times by which a quarter, a half,
+    three quarters have converted (None: never that many)."""
 
     cases: int
     conversions: int
-    converted: BoundedShare | None
+    converted: BoundedEstimate | None
     quartiles_ms: tuple[int | None, int | None, int | None]
     points: tuple[CurvePoint, ...]
 
@@ -72,15 +74,15 @@ class Survival:
 
     def estimate(self, time: int) -> tuple[float, float]:
         """Return S at a time, and its variance."""
-        place = int(np.searchsorted(np.array(self.times), time, side="right")) - 1
-        if place < 0:
+        index = int(np.searchsorted(np.array(self.times), time, side="right")) - 1
+        if index < 0:
             return 1.0, 0.0
-        remaining_share = float(self.survival[place])
-        return remaining_share, remaining_share**2 * float(self.greenwood[place])
+        remaining_share = float(self.survival[index])
+        return remaining_share, remaining_share**2 * float(self.greenwood[index])
 
-    def share_converted(self, place: int) -> BoundedShare:
+    def share_converted(self, index: int) -> BoundedEstimate:
         """Return the share converted up to the time with this index, with its interval."""
-        return _bounded_share(float(self.survival[place]), float(self.greenwood[place]))
+        return _bounded_share(float(self.survival[index]), float(self.greenwood[index]))
 
 
 def kaplan_meier(groups: Sequence[FollowedCases]) -> Survival:
@@ -117,11 +119,11 @@ def kaplan_meier(groups: Sequence[FollowedCases]) -> Survival:
     )
 
 
-def _bounded_share(remaining_share: float, greenwood: float) -> BoundedShare:
+def _bounded_share(remaining_share: float, greenwood: float) -> BoundedEstimate:
     if not 0.0 < remaining_share < 1.0:
-        return BoundedShare(1.0 - remaining_share, None, None)
+        return BoundedEstimate(1.0 - remaining_share, None, None)
     reach = np.exp(_Z_95 * np.sqrt(greenwood) / abs(np.log(remaining_share)))
-    return BoundedShare(
+    return BoundedEstimate(
         1.0 - remaining_share,
         1.0 - float(remaining_share ** (1 / reach)),
         1.0 - float(remaining_share**reach),
@@ -131,33 +133,38 @@ def _bounded_share(remaining_share: float, greenwood: float) -> BoundedShare:
 def conversion_curve(groups: Sequence[FollowedCases]) -> ConversionCurve:
     """Return the curve of conversion over time; durations of the groups are in ms."""
     survival = kaplan_meier(groups)
-    final_share = BoundedShare(0.0, None, None) if survival.cases else None
+    final_share = BoundedEstimate(0.0, None, None) if survival.cases else None
     if survival.times:
         final_share = survival.share_converted(-1)
     return ConversionCurve(
         survival.cases,
         survival.conversions,
         final_share,
-        (_time_of(survival, 0.25), _time_of(survival, 0.5), _time_of(survival, 0.75)),
+        (
+            _quartile_time(survival, 0.25),
+            _quartile_time(survival, 0.5),
+            _quartile_time(survival, 0.75),
+        ),
         tuple(_points(survival)),
     )
 
 
-def _time_of(survival: Survival, share: float) -> int | None:
-    places = np.flatnonzero(survival.survival <= 1.0 - share + 1e-12)
-    return survival.times[int(places[0])] if len(places) else None
+def _quartile_time(survival: Survival, share: float) -> int | None:
+    """Return the time by which this share has converted; None: never that many."""
+    indices = np.flatnonzero(survival.survival <= 1.0 - share + 1e-12)
+    return survival.times[int(indices[0])] if len(indices) else None
 
 
 def _points(survival: Survival) -> Iterator[CurvePoint]:
     count = len(survival.times)
-    places = np.unique(np.linspace(0, count - 1, min(count, _MAX_POINTS)).round().astype(int))
-    for place in places.tolist():
+    indices = np.unique(np.linspace(0, count - 1, min(count, _MAX_POINTS)).round().astype(int))
+    for index in indices.tolist():
         yield CurvePoint(
-            survival.times[place], survival.share_converted(place), survival.at_risk[place]
+            survival.times[index], survival.share_converted(index), survival.at_risk[index]
         )
 
 
-def difference(survival: Survival, other: Survival) -> BoundedShare | None:
+def difference(survival: Survival, other: Survival) -> BoundedEstimate | None:
     """Return by how much the converted share of `survival` exceeds that of `other` at the end of
     the shorter follow-up; None if one of them has no cases."""
     end = min(survival.last_time, other.last_time)
@@ -169,7 +176,7 @@ def difference(survival: Survival, other: Survival) -> BoundedShare | None:
         return None
     spread = variance + other_variance
     if spread <= 0.0:
-        return BoundedShare(other_share - remaining_share, None, None)
+        return BoundedEstimate(other_share - remaining_share, None, None)
     reach = _Z_95 * float(np.sqrt(spread))
     surplus = other_share - remaining_share
-    return BoundedShare(surplus, surplus - reach, surplus + reach)
+    return BoundedEstimate(surplus, surplus - reach, surplus + reach)

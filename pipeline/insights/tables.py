@@ -32,10 +32,10 @@ _FORMATS: Final[dict[str, Format]] = {
 MAX_AMOUNT: Final = 1e15
 """Greatest amount of a cell or an option: sums of them stay exact to a unit, and finite."""
 
-_LATEST: Final = 253_402_300_799_999_999
+_MAX_TIME_US: Final = 253_402_300_799_999_999
 """Last µs of the year 9999; a later time is in another unit."""
 
-_GREATEST: Final = "1.7976931348623157e308"
+_MAX_DOUBLE: Final = "1.7976931348623157e308"
 MORE_MEMORY: Final = "more memory than allowed: raise --memory (KAIROS_INSIGHTS_MEMORY)"
 _NO_NUMBER: Final = "is not a finite number"
 _NO_TEXT: Final = "is not in UTF-8"
@@ -57,8 +57,8 @@ class TableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Limits of DuckDB: data beyond `memory` (such as 500MB; None: most of the machine's) are
-    written to `folder` (None: the system's temporary one)."""
+    """Engine of DuckDB with its limits: data beyond `memory` (such as 500MB; None: most of the
+    machine's) are written to `folder` (None: the system's temporary one)."""
 
     memory: str | None = None
     folder: Path | None = None
@@ -66,7 +66,10 @@ class Engine:
 
     @contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open a connection; it is closed, and its files are removed, at the end of the context."""
+        """Open a connection; it is closed, and its files are removed, at the end of the context.
+
+        Raises TableError for an unusable limit, and when the memory does not suffice.
+        """
         if self.folder is not None and not self.folder.is_dir():
             raise TableError(f"{self.folder}, for what does not fit into memory: is not a folder")
         with tempfile.TemporaryDirectory(prefix="kairos-", dir=self.folder) as spill:
@@ -379,10 +382,10 @@ class Cell:
             self.faults.append((f"{source} IS NOT NULL AND {value} NOT IN ({choices})", words))
         if column.kind == "time":
             self.faults.append((f"{source} IS NOT NULL AND {value} IS NULL", "is not a time"))
-            self.faults.append((f"{value} > {_LATEST}", "is after the year 9999"))
+            self.faults.append((f"{value} > {_MAX_TIME_US}", "is after the year 9999"))
         if column.kind in ("text", "time"):
             return
-        number = f"{source} IS NOT NULL AND ({value} IS NULL OR NOT abs({value}) <= {_GREATEST})"
+        number = f"{source} IS NOT NULL AND ({value} IS NULL OR NOT abs({value}) <= {_MAX_DOUBLE})"
         self.faults.append((number, _NO_NUMBER))
         if column.above_zero:
             self.faults.append((f"{value} <= 0", "is not above 0"))

@@ -24,10 +24,10 @@ _NEWER_COLUMNS: Final = {DECISIONS: ("arm",)}
 
 
 def open_topic(
-    connection: duckdb.DuckDBPyConnection, folder: Path, topic: str, needs: tuple[str, ...]
+    connection: duckdb.DuckDBPyConnection, folder: Path, topic: str, needed_columns: tuple[str, ...]
 ) -> str:
     """Make a view of FOLDER/TOPIC and return its name. Text columns that older replays lack are
-    NULL. Raises TableError where files are missing, damaged, or lack a column of `needs`."""
+    NULL. Raises TableError where files are missing, damaged, or lack a needed column."""
     place = folder / topic
     files = sorted(place.glob("day=*/part-*.parquet")) or sorted(place.glob("*.parquet"))
     if not files:
@@ -39,11 +39,11 @@ def open_topic(
         relation = connection.read_parquet(names, union_by_name=True, hive_partitioning=False)
     except duckdb.Error as error:
         raise _damage_error(connection, files, error) from error
-    missing = [name for name in needs if name not in relation.columns]
+    missing = [name for name in needed_columns if name not in relation.columns]
     if missing:
         raise TableError(f"{files[0]}: has no column {missing[0]!r}: is it the topic {topic}?")
     for name, kind in zip(relation.columns, relation.types, strict=True):
-        if name in needs and (match := _NO_TIME_TYPE.search(f"{name} {kind}")):
+        if name in needed_columns and (match := _NO_TIME_TYPE.search(f"{name} {kind}")):
             raise TableError(
                 f"{files[0]}: {match[1]} in the column {name!r} is not a time: is it as `kairos "
                 "replay` writes it?"

@@ -49,8 +49,9 @@ class TouchOptions:
     """Options of reading touches; durations in ms.
 
     `touch`: only touches of that kind, by the column `touch`; `since_ms`, `until_ms`: period for
-    which the table is complete (default: an unknown beginning, and its last row as the end);
-    conversions whose lookback begins before `since_ms` are left out.
+    which the table is complete (default: an unknown beginning, and its latest row as the end);
+    conversions whose lookback begins before `since_ms` are left out. `session_ms`: a touch that
+    repeats the previous one within this time is left out (0: none is).
     """
 
     unit: Unit = "channel"
@@ -104,13 +105,13 @@ class Journeys:
         queries: Queries,
         file: Path,
         options: TouchOptions,
-        with_ids: bool,
+        has_ids: bool,
     ) -> None:
         self._queries = queries
         self._file = file
         self._options = options
         self._lookback = options.lookback_ms
-        self._repeated_rows = self._load_rows(with_ids)
+        self._repeated_rows = self._load_rows(has_ids)
         self._begin, self._end = self._span()
         self._units = self._load_units()
         self._load_events()
@@ -194,8 +195,9 @@ class Journeys:
     def time_decay(self, half_life_ms: int) -> tuple[Credits, Interval | None]:
         """Return credits that halve with every half-life between touch and conversion.
 
-        They depend on times, which paths do not have, so they are summed in SQL, with the interval
-        to which a bootstrap over customers converges for a sum (None: fewer than two customers).
+        The credits depend on times, which paths do not have, so they are summed in SQL, with the
+        interval to which a bootstrap over customers converges for a sum (None: fewer than two
+        customers).
         """
         result = self._queries.arrow(_decayed_credit_sql(half_life_ms))
         code = _integers(result.column("code"))
@@ -214,14 +216,16 @@ class Journeys:
         low = np.maximum(credits.conversions - reach, 0.0)
         return credits, Interval(low, credits.conversions + reach)
 
-    def _load_rows(self, with_ids: bool) -> int:
-        """Load the rows up to `until`, each id once; return the number of repeated rows."""
+    def _load_rows(self, has_ids: bool) -> int:
+        """Load the rows up to `until_ms`, each id once; return the number of repeated rows."""
         options = self._options
-        until = "TRUE" if options.until_ms is None else f"occurred_at <= {options.until_ms * 1000}"
-        first = (
+        until_condition = (
+            "TRUE" if options.until_ms is None else f"occurred_at <= {options.until_ms * 1000}"
+        )
+        first_condition = (
             "QUALIFY event_id IS NULL OR row_number() OVER "
             "(PARTITION BY event_id ORDER BY occurred_at, profile_id, kind) = 1"
-            if with_ids
+            if has_ids
             else ""
         )
         self._queries.define_view(
@@ -230,13 +234,14 @@ class Journeys:
             SELECT hash(profile_id) AS customer, occurred_at // 1000 AS ms,
                 kind = 'conversion' AS converted,
                 coalesce({options.unit}, '(no {options.unit})') AS unit, value, touch
-            FROM checked WHERE {until} {first}
+            FROM checked WHERE {until_condition} {first_condition}
             """,
         )
-        if not with_ids:
+        if not has_ids:
             return 0
         (repeated_rows,) = self._first_row(
-            "SELECT count(event_id) - count(DISTINCT event_id) FROM checked WHERE " + until
+            "SELECT count(event_id) - count(DISTINCT event_id) FROM checked WHERE "
+            + until_condition
         )
         return int(repeated_rows)
 
@@ -303,10 +308,10 @@ class Journeys:
             """,
         )
         if self._options.session_ms:
-            self._join_sessions()
+            self._drop_repeated_touches()
 
-    def _join_sessions(self) -> None:
-        """Drop touches that repeat the one before within the session gap."""
+    def _drop_repeated_touches(self) -> None:
+        """Drop touches that repeat the previous one within the session gap."""
         self._queries.define(
             "events",
             f"""
@@ -370,8 +375,8 @@ class Journeys:
             """
 
     def _cut_at_goals(self) -> None:
-        """Load `steps`: touches of the other histories, read backwards, each with its conversion
-        and the number of its journey."""
+        """Load `steps`: touches of the other histories, read backwards, each with the time of its
+        conversion and the number of its journey."""
         until_goal = f"(goal >> {_TIME_BITS}) - (key >> {_TIME_BITS})"
         until_later = f"(later >> {_TIME_BITS}) - (key >> {_TIME_BITS})"
         later_until_goal = f"(goal >> {_TIME_BITS}) - (later >> {_TIME_BITS})"

@@ -19,7 +19,7 @@ MAX_TEXT: Final = 16_384
 
 MAX_NAME: Final = 256
 MAX_DEPTH: Final = 16
-_LONG: Final = range(-(2**63), 2**63)
+_INT64: Final = range(-(2**63), 2**63)
 
 
 class Flat(Struct, frozen=True):
@@ -64,7 +64,7 @@ def merge_over(overlay: Flat, base: Flat, field: str) -> Flat | Refusal:
 
 def _has_name(flat: Flat, name: str) -> bool:
     """Return whether `flat` has the name, or the name of an enclosing object."""
-    dots = (place for place, letter in enumerate(name) if letter == ".")
+    dots = (index for index, letter in enumerate(name) if letter == ".")
     return any(flat.get(name[:end]) is not None for end in (*dots, len(name)))
 
 
@@ -138,7 +138,7 @@ def _to_scalar(value: object, field: str, name: str) -> Scalar | Refusal:
             return value
         message = f"a value may have {MAX_TEXT} characters"
         return refuse("value_too_long", f"{field}.{name}", message)
-    if type(value) is int and value not in _LONG:
+    if type(value) is int and value not in _INT64:
         message = "whole numbers have 64 bits here; send it as text"
         return refuse("out_of_range", f"{field}.{name}", message)
     assert value is None or isinstance(value, bool | int | float)

@@ -41,7 +41,8 @@ class _Claim:
 def identifiers(
     message: SegmentMessage, kind: Kind, context: Fields, config: Configuration
 ) -> tuple[Identifier, ...] | Refusal:
-    """Return at least one identifier, the strongest first: its key becomes the record's key."""
+    """Return at least one identifier, the strongest first: its key becomes the record's key; or
+    the refusal of a message without a valid one."""
     valid_identifiers: set[Identifier] = set()
     has_person_id = False
     first_refusal: Refusal | None = None
@@ -61,9 +62,9 @@ def identifiers(
     if not has_person_id:
         message_text = "give userId or anonymousId: the message identifies no person"
         return first_refusal or refuse("missing_identifier", "userId", message_text)
-    names = config.identity.rank(valid_identifiers)
-    pair = ambiguous_alias(names, config) if kind == "alias" else ()
-    return (*(name for name in names if name not in pair), *pair)
+    ranked_identifiers = config.identity.rank(valid_identifiers)
+    pair = ambiguous_alias(ranked_identifiers, config) if kind == "alias" else ()
+    return (*(identifier for identifier in ranked_identifiers if identifier not in pair), *pair)
 
 
 def id_text(value: object) -> str | None:

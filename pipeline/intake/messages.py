@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 MAX_ID: Final = 256
-"""Maximum of characters in a message id."""
+"""Maximum number of characters in a message id."""
 
 Kind: TypeAlias = Literal["track", "identify", "page", "screen", "group", "alias"]
 Id: TypeAlias = str | int | None
@@ -93,8 +93,8 @@ class DecideBody(Struct, frozen=True):
 class OutcomeBody(PostedRecord, frozen=True):
     """Outcome of the action that carried `token`.
 
-    An outcome counts once per action; with `messageId`s of their own each counts, except
-    conversions, which count once per action and `properties.goal`. `bounce` and `expired`, which
+    An outcome counts once per action, or once per `messageId` where it has one; a conversion counts
+    once per action and `properties.goal`, whatever its `messageId`. `bounce` and `expired`, which
     release caps, are accepted from Kairos's own adapters only. `traceparent`: the outcome's own
     trace, for requests with outcomes of different traces.
     """

@@ -22,7 +22,7 @@ _MAX_NAME: Final = 100
 _TOKEN: Final = re.compile(
     rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},:]|-?(?:NaN|Infinity)|-?[0-9][0-9.eE+-]*+', re.DOTALL
 )
-"""Tokens of JSON; possessive quantifiers avoid backtracking, even in one without an end."""
+"""Tokens of JSON; possessive quantifiers avoid backtracking, even in a token without an end."""
 
 _NUMBER: Final = b"-NI0123456789"
 
@@ -68,25 +68,25 @@ def split_array(raw: bytes, name: str, max_items: int) -> SplitArray | None:
     None where the text has no such array, or ends within it.
     """
     key = json.dumps(name).encode()
-    depth, begin, start, end = 0, -1, -1, -1
+    depth, array_start, part_start, array_end = 0, -1, -1, -1
     previous_tokens = (b"", b"")
     parts: list[bytes] = []
     for match in _matches(raw):
         mark = match[0][:1]
-        if depth == 1 and mark == b"[" and begin < 0 and previous_tokens == (key, b":"):
-            begin, start = match.start(), match.end()
-        elif begin >= 0 and end < 0 and depth == 2 and mark in (b",", b"]"):
-            parts.append(raw[start : match.start()].strip())
-            start = match.end()
+        if depth == 1 and mark == b"[" and array_start < 0 and previous_tokens == (key, b":"):
+            array_start, part_start = match.start(), match.end()
+        elif array_start >= 0 and array_end < 0 and depth == 2 and mark in (b",", b"]"):
+            parts.append(raw[part_start : match.start()].strip())
+            part_start = match.end()
             if mark == b"]":
-                end = match.end()
+                array_end = match.end()
             elif len(parts) > max_items:
                 return SplitArray(b"", tuple(parts))
         depth += (mark in (b"{", b"[")) - (mark in (b"}", b"]"))
         previous_tokens = (previous_tokens[1], match[0] if depth == 1 else b"")
-    if end < 0 or depth != 0 or (b"" in parts and len(parts) > 1):
+    if array_end < 0 or depth != 0 or (b"" in parts and len(parts) > 1):
         return None
-    return SplitArray(raw[:begin] + b"[]" + raw[end:], tuple(filter(None, parts)))
+    return SplitArray(raw[:array_start] + b"[]" + raw[array_end:], tuple(filter(None, parts)))
 
 
 def _tokens(raw: bytes) -> Iterator[bytes]:

@@ -116,7 +116,7 @@ def _name(message: SegmentMessage, kind: Kind) -> str | Refusal:
 
 
 def _properties(message: SegmentMessage, kind: Kind, context: Fields) -> Flat | Refusal:
-    """Flatten the traits of identify and group messages, the properties of others."""
+    """Flatten the traits of identify and group messages, the properties of other messages."""
     section = "traits" if kind in ("identify", "group") else "properties"
     values = details(message.traits if section == "traits" else message.properties, section)
     if isinstance(values, Refusal):

@@ -55,7 +55,7 @@ class Speaker:
         return usable_identifiers or Refusal(403, "proof_required", message, "userId")
 
     def _prove(self, user_id: str, given_proof: object) -> Identifier | Refusal | None:
-        """Check the proof, and return the user id as an identifier."""
+        """Check the proof, and return the user id as an identifier; None for an invalid user id."""
         if self.restriction.secret is None:
             message = "the source has no `secret` in sources.yaml to check the proof with"
             return Refusal(403, "invalid_proof", message, _FIELD)

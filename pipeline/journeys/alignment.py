@@ -65,10 +65,10 @@ def align(plan: JourneyPlan, path: Sequence[int]) -> Alignment:
 
 @dataclass(slots=True)
 class _StagePick:
-    """Steps of one stage picked from the place `begin` of the path on, after the best pick of the
+    """Steps of one stage picked from the place `start` of the path on, after the best pick of the
     earlier stages; `earlier_weight`: the weight of that pick."""
 
-    begin: int
+    start: int
     earlier_weight: int
     weight: int
     picks: _Picks
@@ -78,7 +78,7 @@ def _find_heaviest_pick(plan: JourneyPlan, path: Sequence[int]) -> tuple[int, _P
     """Return the greatest weight of a pick, and the steps picked."""
     stages = plan.stages()
     best_picks: list[tuple[int, _Picks]] = [(0, None)] * (len(stages) + 1)
-    """Best pick of the stages before each, in the path so far."""
+    """Best pick of the stages before each stage, in the path so far."""
     open_picks: list[list[_StagePick]] = [[] for _ in stages]
     latest_places: dict[int, int] = {}
     for place, step in enumerate(path):
@@ -91,7 +91,7 @@ def _find_heaviest_pick(plan: JourneyPlan, path: Sequence[int]) -> tuple[int, _P
         previous_place = latest_places.get(step, -1)
         latest_places[step] = place
         for pick in stage_picks:
-            if pick.begin > previous_place:
+            if pick.start > previous_place:
                 pick.weight += weight
                 pick.picks = (step, pick.picks)
                 _improve(best_picks, stage + 1, pick)

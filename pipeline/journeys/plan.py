@@ -72,21 +72,21 @@ def follow_path(plan: JourneyPlan, path: Sequence[int]) -> PlanProgress:
     must be reached in the same way. A path may go on without the optional steps.
     """
     reached_steps: list[tuple[int, int]] = []
-    begin = 0
+    start = 0
     for stage in plan.stages():
         places = {
-            step: place for step in stage if (place := _first_place(path, step, begin)) is not None
+            step: place for step in stage if (place := _first_place(path, step, start)) is not None
         }
         reached_steps += sorted(places.items(), key=lambda item: item[1])
         mandatory_steps = [step for step in stage if plan.steps[step].mandatory]
         if not places.keys() >= set(mandatory_steps):
             return PlanProgress(tuple(reached_steps), None)
-        begin = max([begin, *(places[step] + 1 for step in mandatory_steps)])
-    return PlanProgress(tuple(reached_steps), begin - 1 if begin else None)
+        start = max([start, *(places[step] + 1 for step in mandatory_steps)])
+    return PlanProgress(tuple(reached_steps), start - 1 if start else None)
 
 
-def _first_place(path: Sequence[int], step: int, begin: int) -> int | None:
+def _first_place(path: Sequence[int], step: int, start: int) -> int | None:
     try:
-        return path.index(step, begin)
+        return path.index(step, start)
     except ValueError:
         return None

@@ -102,8 +102,8 @@ def _can_get(account: Account, lease: PartitionLease) -> bool:
 
 
 def _queue(account: Account, now_ms: int) -> list[int]:
-    """Return the partitions that lack tokens, in the order of grants: by the least lack, the latest
-    request, the longest wait."""
+    """Return the partitions that lack tokens, in the order of grants: by the least lack; among
+    equals, those that asked recently first, then those that have waited longest."""
     leases = account.leases
     return sorted(
         (number for number, lease in leases.items() if _can_get(account, lease)),

@@ -60,7 +60,7 @@ class DecisionSource(Protocol):
 
 
 class DecisionLog:
-    """Log in Kafka. Committed offsets only show the lag."""
+    """Log in Kafka. Committed offsets only show the lag. All methods raise KafkaException."""
 
     def __init__(self, settings: Settings, codec: Codec, group: str) -> None:
         self._codec = codec
@@ -77,18 +77,14 @@ class DecisionLog:
         self.partitions = len(metadata.topics[topics.DECISIONS].partitions)
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        """Return the first offset of a partition, and the one after the last."""
         place = TopicPartition(topics.DECISIONS, partition)
         first_offset, end_offset = self._consumer.get_watermark_offsets(place, _METADATA_S)
         return first_offset, end_offset
 
     def assign(self, offsets: Mapping[int, int]) -> None:
-        """Read these partitions only, from these offsets on."""
         self._consumer.assign(list(_places(offsets)))
 
     def read(self) -> DecisionBatch:
-        """Return the next decisions, in the order of each partition; none after a timeout. Raises
-        KafkaException."""
         batch = DecisionBatch([], {})
         for message in self._consumer.consume(_BATCH, _POLL_S):
             if not is_record(message):

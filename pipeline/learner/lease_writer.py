@@ -24,7 +24,7 @@ from pipeline.model.ids import control_id
 from pipeline.model.stages import Segmented
 
 _TIMEOUT_S: Final = 30.0
-_GRANTS: Final = 500
+_MAX_GRANTS: Final = 500
 """Most grants in one record."""
 _KEY: Final = "budgets"
 
@@ -65,14 +65,15 @@ class LeaseWriter:
     def grant(
         self, grants: Sequence[tuple[int, Grant]], digest: str, now_ms: int
     ) -> dict[int, int]:
-        """Send partitions their grants; return the offset of the last record of each."""
+        """Send partitions their grants; return the offset of the last record of each. Raises
+        KafkaException."""
         shares: defaultdict[int, list[Grant]] = defaultdict(list)
         for partition, grant in grants:
             shares[partition].append(grant)
         parts = [
-            (partition, tuple(share[begin : begin + _GRANTS]))
+            (partition, tuple(share[start : start + _MAX_GRANTS]))
             for partition, share in shares.items()
-            for begin in range(0, len(share), _GRANTS)
+            for start in range(0, len(share), _MAX_GRANTS)
         ]
         offsets = self._writer.write(self._control(*part, digest, now_ms) for part in parts)
         ends: dict[int, int] = {}
@@ -91,7 +92,7 @@ class LeaseWriter:
         return self._end_of(topics.DECISIONS, partition)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connection that reads progress."""
         self._progress_reader.close()
 
     def _control(

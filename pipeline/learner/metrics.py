@@ -8,7 +8,7 @@ FEEDBACK: Final = Counter(
     "kairos_learner_feedback", "Feedback about actions that was taken into account"
 )
 SNAPSHOTS: Final = Counter("kairos_learner_snapshots", "Snapshots published")
-NUMBER: Final = Gauge("kairos_learner_snapshot_number", "Number of the newest snapshot")
+SNAPSHOT_NUMBER: Final = Gauge("kairos_learner_snapshot_number", "Number of the newest snapshot")
 PUBLICATION_TIME: Final = Gauge(
     "kairos_learner_published_seconds", "Time of the newest snapshot's publication"
 )

@@ -152,7 +152,7 @@ class _Learner:
             self._ledger.restore(snapshot, accounts)
         elif number > self._ledger.state.number:
             self._ledger.store_snapshot_number(number)
-        metrics.NUMBER.set(number)
+        metrics.SNAPSHOT_NUMBER.set(number)
 
     def _publish(self) -> None:
         config = self._configuration()
@@ -161,7 +161,7 @@ class _Learner:
         record = self._publisher.publish(self._ledger, config.learning.half_life_ms, now_ms())
         self._has_new_evidence = False
         metrics.SNAPSHOTS.inc()
-        metrics.NUMBER.set(record.number)
+        metrics.SNAPSHOT_NUMBER.set(record.number)
         metrics.PUBLICATION_TIME.set(record.published_at / 1000)
 
     def _configuration(self) -> Configuration | None:

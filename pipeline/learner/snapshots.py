@@ -34,8 +34,8 @@ def newest_snapshot(client: Mapping[str, Property], codec: Codec) -> LearningRec
 
 
 class AnotherLearnerError(Exception):
-    """Raised when another process publishes snapshots: the evidence would be split between the
-    two."""
+    """Raised when another process publishes snapshots or leases budgets: evidence and budgets would
+    be split between the two."""
 
 
 class SnapshotPublisher:
@@ -51,7 +51,7 @@ class SnapshotPublisher:
         self._writer = AcknowledgedWriter({**client, **settings}, _TIMEOUT_S + 1.0)
 
     def load_newest(self) -> LearningRecord | None:
-        """Return the newest snapshot in the topic."""
+        """Read the newest snapshot from the publisher's cluster; None before the first."""
         return newest_snapshot(self._client, self._codec)
 
     def publish(self, ledger: EvidenceLedger, half_life_ms: int, now_ms: int) -> LearningRecord:

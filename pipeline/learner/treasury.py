@@ -83,7 +83,8 @@ class Treasury:
         return all(offsets[partition] > offset for partition, offset in self._offsets.items())
 
     def _revise(self, name: str, rule: BudgetRule | None, now_ms: int) -> Account | None:
-        """Return the account of a budget as it should be; None if it already is."""
+        """Return the account of a budget as it should be; None if it is so already, or if there is
+        neither a rule nor an account."""
         old_account = self._ledger.accounts.get(name)
         self._waiting_budgets.discard(name)
         if rule is None:

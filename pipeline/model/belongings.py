@@ -11,7 +11,7 @@ from msgspec import Struct
 from pipeline.model.control import Control
 
 _MAX_FORMER: Final = 100
-"""Maximum of former identifiers stored with a profile, the latest ones."""
+"""Maximum number of former identifiers stored with a profile, the latest ones."""
 
 
 class Belonging(Struct, frozen=True, array_like=True):
@@ -43,14 +43,15 @@ def apply_report(belongings: Belongings, change: Control) -> Belongings:
 
 def add_report(belongings: Belongings, name: str, report: Belonging) -> Belongings:
     """Return the belongings with the report on `name`, unless they have one as new or newer."""
-    before = belongings.get(name)
-    if before is not None and before.version >= report.version:
+    old_report = belongings.get(name)
+    if old_report is not None and old_report.version >= report.version:
         return belongings
-    after = {**belongings, name: report}
-    former_names = [name for name, belonging in after.items() if not belonging.here]
+    new_belongings = {**belongings, name: report}
+    former_names = [name for name, belonging in new_belongings.items() if not belonging.here]
     if len(former_names) > _MAX_FORMER:
-        del after[min(former_names, key=lambda name: (after[name].as_of, name))]
-    return after
+        oldest_name = min(former_names, key=lambda name: (new_belongings[name].as_of, name))
+        del new_belongings[oldest_name]
+    return new_belongings
 
 
 def remove_identifier(belongings: Belongings, name: str | None) -> Belongings:

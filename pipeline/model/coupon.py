@@ -7,8 +7,9 @@ class CouponRecord(Struct, frozen=True):
     """Value of `coupons`, whose key is `code`.
 
     Without `redemption_id` the code is issued: `token` is that of its action, `expires_at` (epoch
-    ms) the first moment at which the code is no longer valid. With it a till requests redemption:
-    in the order of the topic, the first request before the expiry has redeemed the code.
+    ms) the first moment at which the code is no longer valid. A record
+    with `redemption_id` is a till's request for redemption: in the order of the topic, the first
+    request before the expiry redeems the code.
     """
 
     code: str

@@ -17,7 +17,7 @@ MAX_BYTES: Final = sizes.INPUT + (128 << 10)
 
 _MAX_HEADERS_BYTES: Final = 64 << 10
 _MAX_DETAIL: Final = 4_000
-"""Maximum of characters of a detail; in UTF-8 each may take four bytes."""
+"""Maximum number of characters of a detail; in UTF-8 a character may take four bytes."""
 
 
 class FailedInput(Struct, frozen=True):

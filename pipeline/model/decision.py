@@ -20,8 +20,8 @@ class Contact(Struct, frozen=True):
     `at` (ms): time of its decision; `outcomes`: the last times (ms) of each kind of outcome;
     `until` (ms): deadline of the report that it was shown; without one it counts as not shown;
     `waits_until` (ms): it may wait up to then to be delivered, and can be cancelled; None: it is an
-    answer, or was cancelled. `first`: of its campaign in its goal's window; if incremental effects
-    are learned, these are the trials.
+    answer, or was cancelled. `first`: it is the first message of its campaign within the goal's
+    window; if incremental effects are learned, first messages are the trials.
     """
 
     action_id: str
@@ -104,7 +104,7 @@ class Assignment(Struct, frozen=True):
 class Choice(Struct, frozen=True):
     """Choice for a slot; `action_id` None: `nothing` was the best candidate.
 
-    The further places of a placement that wants several are slots too: `grid#2`, `grid#3`…
+    If a placement wants several messages, its further places are slots too: `grid#2`, `grid#3`…
     `would_be`: the treatment that would have won, but the customer is in its `holdout`; the slot
     has the best treatment without a holdout, or nothing. `propensity`: probability of the slot's
     choice, given all inputs, holdouts included, and the choices for other placements, and for
@@ -163,7 +163,7 @@ class DeferredMessage(Struct, frozen=True):
     group: str | None = None
 
 
-class Again(Struct, frozen=True):
+class DeferralInput(Struct, frozen=True):
     """Additional input of a second decision, on deferred messages.
 
     `first`: the decision on the interaction, made at `since` (ms), from which deadlines count;
@@ -251,7 +251,7 @@ class Decision(Struct, frozen=True):
     model: str | None = None
     arm: str | None = None
     deferred: tuple[DeferredMessage, ...] = ()
-    again: Again | None = None
+    again: DeferralInput | None = None
     budgets: tuple[BudgetRead, ...] = ()
     spends: tuple[Spend, ...] = ()
 

@@ -9,7 +9,8 @@ from pipeline.model.decision import Decision
 
 
 class Fingerprint:
-    """SHA-256 over event, profile, choices and rejected candidates of decisions, in any order.
+    """SHA-256 over event, profile, time, choices, candidates and rejections of decisions, in any
+    order.
 
     A decision that is added twice counts once. The configuration's digest is left out: it holds
     addresses that differ between machines.

@@ -7,16 +7,16 @@ the stronger `identifier` together with `other`. `released`: `other` (weaker) do
 `identifier` now; newer evidence must be sent to it. `returned`: `other` (weaker) follows
 `identifier`. `conceded`: `other`, which `identifier` left, has no evidence that `identifier` has
 not received. `declined`: `other` (weaker) has too many parents already; `identifier` removes it
-from its children. `root`: `other`, a parent of `identifier`, now is under `root`. `unlink`: the
+from its children. `root`: `other`, a parent of `identifier`, is now under `root`. `unlink`: the
 link with `other` is removed until there is evidence that occurred after `at`. `unlinked`: the same,
 sent from the one end to the other. `forget`: the person who has `identifier` is forgotten.
 `forgotten`: `other` was forgotten; its followers are forgotten with it, other rows remove it.
 `adopt`: `shard`, under `root` by its `version`-th move, came from a forgotten identifier and
-belongs to `identifier`. For readers, changing nothing: `resolved`: `identifier` now belongs to
-`profile_id` under `root`. `refused`: `evidence` showed a link with `other`, and there are too many
-already. `erased`: `identifier` was forgotten; earlier records of it no longer count. `probe`:
-checks that every stage works; `clock`: a log's time has advanced to `at`. For both see
-`control.py`; `identifier` is any key of their partition.
+belongs to `identifier`. The following kinds are for readers and change nothing: `resolved`:
+`identifier` now belongs to `profile_id` under `root`. `refused`: `evidence` showed a link with
+`other`, and there are too many already. `erased`: `identifier` was forgotten; earlier records of it
+no longer count. `probe`: checks that every stage works; `clock`: a log's time has advanced to `at`.
+For both see `control.py`; `identifier` is any key of their partition.
 """
 
 from typing import Literal

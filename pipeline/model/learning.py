@@ -60,5 +60,5 @@ class LearningRecord(Struct, frozen=True):
 
 
 def digest_of(posteriors: Iterable[Posterior]) -> str:
-    """Return the SHA-256 (hex) of learned content."""
+    """Return the SHA-256 (hex) of posteriors."""
     return hashlib.sha256(msgspec.json.encode(tuple(posteriors))).hexdigest()

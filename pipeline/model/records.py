@@ -19,7 +19,8 @@ _CARRIERS: dict[str, Callable[..., _Carrier]] = {
 
 
 def time_of(record: object) -> int:
-    """Return the time (epoch ms) for rules on this record: its own, never the wall clock's."""
+    """Return the time (epoch ms) for rules on this record: its own, never the wall clock's;
+    0 for a record of another kind."""
     if isinstance(record, Interaction):
         return record.received_at
     if isinstance(record, IdentityChange):

@@ -60,7 +60,7 @@ class Shards(Struct, Generic[T], frozen=True):
         return Departure(rest, self.here.get(shard))
 
     def without(self, shards: Collection[str]) -> "Shards[T]":
-        """Return all other shards than these, which were forgotten."""
+        """Return the shards without these, which were forgotten."""
         if self.here.keys().isdisjoint(shards) and self.away.keys().isdisjoint(shards):
             return self
         return Shards(
@@ -89,8 +89,8 @@ class Departure(Struct, Generic[T], frozen=True):
 def arrival(move: Control, target: Away, state: bytes, control_id: str) -> Control:
     """Return the `arrive` that takes `state` to `target`, following from `move`.
 
-    It names the root only if the shard stays at the destination of the move: an identifier stored
-    in any other profile could not be forgotten.
+    The `arrive` names the root only if the shard stays at the destination of the move: an
+    identifier stored in any other profile could not be forgotten.
     """
     return replace(
         move,

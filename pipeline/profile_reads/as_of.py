@@ -88,14 +88,14 @@ def inputs_until(records: Records, at: int) -> Iterator[_Input]:
         lane_times: dict[tuple[int, int], int] = {}
         for entry, record in _outside_records(records):
             if time_of(record) <= min(at, entry.timestamp + MAX_AHEAD_MS):
-                topic = 0 if isinstance(record, Interaction) else 1
-                lane = topic, entry.partition
+                topic_index = 0 if isinstance(record, Interaction) else 1
+                lane = topic_index, entry.partition
                 lane_times[lane] = max(lane_times.get(lane, 0), entry.timestamp)
-                key = _SORT_KEY.pack(lane_times[lane], entry.partition, entry.offset, topic)
+                key = _SORT_KEY.pack(lane_times[lane], entry.partition, entry.offset, topic_index)
                 rows[key] = entry.value or b""
         for key, value in rows.items():
-            *_, topic = _SORT_KEY.unpack(key)
-            record_or_fault = records.codec.decode(_INPUTS[topic], value)
+            *_, topic_index = _SORT_KEY.unpack(key)
+            record_or_fault = records.codec.decode(_INPUTS[topic_index], value)
             assert isinstance(record_or_fault, (Interaction, IdentityChange))
             yield record_or_fault
 

@@ -6,11 +6,12 @@ Rows, by the first byte of their key:
     m profile id                 the memberships
     n identifier                 the profile whose snapshot names it
     r identifier                 the profile that has it by the log of identities
-    c identifier, place in log   one change of it, since it was last forgotten
+    c identifier, place in log   a change of the identifier, since it was last forgotten
     o topic, partition           the next offset to apply
     v                            format, cluster and age of the view
 
-A batch of records and its offsets are written atomically, so a killed process resumes there.
+A batch of records and its offsets are written atomically, so a killed process
+resumes after the last batch.
 """
 
 import logging
@@ -75,7 +76,8 @@ class _Origin(msgspec.Struct, frozen=True):
 
 
 class View:
-    """Database of persons with one writer; any thread may read. A damaged database is emptied.
+    """Source of persons on disk with one writer; any thread may read. A damaged database is
+    emptied.
 
     Raises DatabaseInUseError.
     """
@@ -115,26 +117,22 @@ class View:
         self._write(writes)
 
     def owners(self, identifier: str) -> Iterator[str]:
-        """Yield ids of profiles that may have the identifier, the most likely first."""
         for kind in (b"r", b"n"):
             value = self._rows.get(kind + identifier.encode())
             if value is not None:
                 yield value.decode()
 
     def profile(self, profile_id: str) -> Profile | None:
-        """Return the latest snapshot; None if nothing is left under the id."""
         row = self._rows.get(b"p" + profile_id.encode())
         if row is None:
             return None
         return self._decode(topics.PROFILES, self._snapshots.decode(row).value, Profile)
 
     def memberships(self, profile_id: str) -> Memberships | None:
-        """Return the latest memberships; None if nothing is left under the id."""
         row = self._rows.get(b"m" + profile_id.encode())
         return None if row is None else self._decode(topics.MEMBERSHIPS, row, Memberships)
 
     def changes(self, identifiers: Collection[str]) -> list[IdentityChange]:
-        """Return the log entries of each identifier since it was last forgotten, in order."""
         rows = (
             self._decode(topics.IDENTITIES, value, IdentityChange)
             for identifier in identifiers
@@ -156,11 +154,9 @@ class View:
     def _apply_profile(self, record: ViewRecord, writes: "_PendingWrites") -> None:
         profile_key = record.key.encode()
         row = b"p" + profile_key
-        snapshot_before = writes.get(row)
+        old_snapshot = writes.get(row)
         old_identifiers = (
-            self._snapshots.decode(snapshot_before).identifiers
-            if snapshot_before is not None
-            else ()
+            self._snapshots.decode(old_snapshot).identifiers if old_snapshot is not None else ()
         )
         profile = self._decode(topics.PROFILES, record.value, Profile)
         new_identifiers = profile.identifiers if profile is not None else ()

@@ -48,7 +48,8 @@ class ViewUpdater:
 
     @property
     def is_current(self) -> bool:
-        """Whether the view has all records that the topics held at the start."""
+        """Whether the view has all records that the topics held at the start, and its thread
+        runs."""
         return self._thread.is_alive() and not self._lagging_partitions
 
     def start(self) -> None:

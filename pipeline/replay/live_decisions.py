@@ -1,8 +1,8 @@
 """Comparison of a replay's decisions with the live ones of the same configuration.
 
-Live, partitions hold leases of budgets and stock, and prices are set each second; a replay spends
-from one purse each. So the two may differ when a budget runs short; this module counts the
-differences.
+In a live stack, partitions hold leases of budgets and stock, and prices are set each second; a
+replay spends from one purse for each budget. So the two may differ when a budget runs short; this
+module counts the differences.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from pipeline.model.budget import TOKENS, tokens
 from pipeline.model.decision import Decision
 from pipeline.model.outcome import Emit
 
-_HALF: Final = 8
+_DIGEST_BYTES: Final = 8
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -57,9 +57,9 @@ class ReplayedDecisions:
                 continue
             del self._rows[key]  # a decision may be in a topic twice
             count += 1
-            if replay_summary[:_HALF] != live_summary[:_HALF]:
+            if replay_summary[:_DIGEST_BYTES] != live_summary[:_DIGEST_BYTES]:
                 changes += 1
-                budget_changes += replay_summary[_HALF:] != live_summary[_HALF:]
+                budget_changes += replay_summary[_DIGEST_BYTES:] != live_summary[_DIGEST_BYTES:]
         return LiveComparison(count, changes, budget_changes)
 
 
@@ -93,4 +93,4 @@ def _summary(decision: Decision) -> bytes:
 
 
 def _digest(parts: object) -> bytes:
-    return hashlib.blake2b(_encode(parts), digest_size=_HALF).digest()
+    return hashlib.blake2b(_encode(parts), digest_size=_DIGEST_BYTES).digest()

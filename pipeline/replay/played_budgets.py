@@ -60,7 +60,8 @@ class PlayedBudgets:
         self._period_end_ms = self.next_period(now_ms) or _NO_END_MS
 
     def next_period(self, now_ms: int) -> int | None:
-        """Return the time (ms) at which the next period of a budget begins."""
+        """Return the time (ms) at which the next period of a budget begins; None: no period
+        ends."""
         ends = (rule.period(now_ms).ends for rule in self._paced_rules)
         return min((end for end in ends if end is not None), default=None)
 

@@ -1,6 +1,6 @@
 """Records of a topic as tables of Arrow, one for each day.
 
-Beside the record's own columns there are those of its place: `kafka_partition`, `kafka_offset`,
+The tables have the record's own columns and those of its place: `kafka_partition`, `kafka_offset`,
 `kafka_at` (when the broker wrote it), `kafka_key`, `kafka_tombstone` (the record deletes its key)
 and `kafka_error` (the reason why the bytes cannot be decoded).
 """

@@ -156,8 +156,7 @@ class _Run:
     def _chunks(self, span: PartitionReport) -> Iterator["_Chunk"]:
         """Yield chunks whose offsets, taken together, are those of a span."""
         messages = self.reader.read(span.partition, range(span.first, span.after))
-        begin = span.first
-        chunk = _Chunk(begin)
+        chunk = _Chunk(span.first)
         for batch in iter(lambda: list(islice(messages, _BATCH)), []):
             chunk.add(batch, self.tables)
             if chunk.is_full():
@@ -180,18 +179,18 @@ class _Run:
 
 
 class _Chunk:
-    """Tables by day of the offsets from `begin` up to `end`."""
+    """Tables by day of the offsets from `start` up to `end`."""
 
-    def __init__(self, begin: int) -> None:
-        self.begin = begin
-        self.end = begin
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self.end = start
         self.days: defaultdict[str, list[pa.Table]] = defaultdict(list)
         self._records = 0
         self._bytes = 0
 
     @property
     def offsets(self) -> range:
-        return range(self.begin, self.end)
+        return range(self.start, self.end)
 
     def add(self, messages: list[Message], tables: DayTables) -> None:
         for day, table in tables.split(messages):

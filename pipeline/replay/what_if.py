@@ -57,8 +57,8 @@ class SideReport(Struct, frozen=True):
     budgets: tuple[BudgetStatus, ...]
 
 
-class Messages(Struct, frozen=True):
-    """Numbers of messages of an offer, channel or segment."""
+class MessageComparison(Struct, frozen=True):
+    """Numbers of messages of an offer, channel or segment, by both configurations."""
 
     name: str
     before: int
@@ -79,9 +79,9 @@ class WhatIfReport(Struct, frozen=True):
     after: SideReport
     identical: bool
     changed_slots: int
-    offers: tuple[Messages, ...]
-    channels: tuple[Messages, ...]
-    segments: tuple[Messages, ...]
+    offers: tuple[MessageComparison, ...]
+    channels: tuple[MessageComparison, ...]
+    segments: tuple[MessageComparison, ...]
     worth: PolicyWorth | None = None
     live: LiveComparison | None = None
 
@@ -178,9 +178,10 @@ def _quote(file: Path) -> str:
     return "'" + str(file).replace("'", "''") + "'"
 
 
-def _messages(database: duckdb.DuckDBPyConnection, name: str) -> tuple[Messages, ...]:
+def _messages(database: duckdb.DuckDBPyConnection, name: str) -> tuple[MessageComparison, ...]:
     return tuple(
-        Messages(*row) for row in database.execute(_MESSAGE_COUNTS.format(name=name)).fetchall()
+        MessageComparison(*row)
+        for row in database.execute(_MESSAGE_COUNTS.format(name=name)).fetchall()
     )
 
 

@@ -7,7 +7,7 @@ repeated: nothing counts twice.
 Totals are sent, and profiles evaluated, only once identity stamps the configuration on all input,
 in every partition. Probes show that: identity stamps them too, and they pass the stages behind the
 records before them. Timers fired under an earlier configuration precede the probe that announces
-this one, and so all records sent here.
+this one, and therefore precede all records that are sent here.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,8 +34,8 @@ from pipeline.rollout.throttled_feed import Progress, StalledError, ThrottledFee
 from pipeline.rollout.versions import Version, find_new_aggregates
 from pipeline.rules import Rules
 
-_PROBES: Final = 100
-"""Maximum of probes per partition; all stages answer one in about half a second."""
+_MAX_PROBES: Final = 100
+"""Maximum number of probes per partition; all stages answer one in about half a second."""
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -59,7 +59,7 @@ class BackfillTarget(Protocol):
 def backfill(
     records: Records, versions: Sequence[Version], rules: Rules, progress: Progress
 ) -> int:
-    """Back-fill the newest of `versions`, and return the number of filled parts of profiles.
+    """Back-fill the newest of `versions`, and return the number of filled shards.
 
     On return the fills are processed, and no stage uses an earlier version. `rules`: those of the
     newest version. Raises StalledError.
@@ -105,7 +105,7 @@ def begin_control(person: MemberProfile, new_aggregates: NewAggregates, rules: R
 
 def _probe_until_in_force(stages: BackfillTarget, reader: BackfillReader) -> None:
     """Probe all partitions until each uses the new version. Raises StalledError."""
-    for number in range(_PROBES):
+    for number in range(_MAX_PROBES):
         stages.feed(_probes(stages.partitions, number))
         stages.wait_until_processed()
         for _ in stages.read(reader):

@@ -1,6 +1,6 @@
 """Totals of each shard's interactions from before a configuration's new aggregates.
 
-They are read from `interactions.segmented`, which has the shard and the configuration of each
+The totals are read from `interactions.segmented`, which has the shard and the configuration of each
 interaction, and longer retention than `interactions`. As there are as many shards as customers, the
 totals are kept in rows, which may be on disk.
 """
@@ -31,13 +31,13 @@ from pipeline.rollout.versions import Version, backfillable_keys, missing_keys_b
 from pipeline.rules import Rules
 
 _MAX_RESEND_DISTANCE: Final = 50_000
-"""Maximum of records of a partition between the two copies that a killed worker sends."""
+"""Maximum number of records of a partition between the two copies that a killed worker sends."""
 
 
 class _ShardTotals(Struct):
     """Totals of one shard; `counts`: numbers of interactions by configuration digest."""
 
-    place: IdentitySection
+    section: IdentitySection
     clock: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     parts: dict[str, AggregatePart] = field(default_factory=dict)
@@ -55,7 +55,8 @@ class _RecentEvents:
         self._order: deque[str] = deque()
         self._keys: set[str] = set()
 
-    def is_new(self, event_key: str) -> bool:
+    def add(self, event_key: str) -> bool:
+        """Add an event; return whether it is new."""
         if event_key in self._keys:
             return False
         self._order.append(event_key)
@@ -90,7 +91,7 @@ class BackfillReader:
         }
         self._stamps: dict[int, str] = {}
         self._recent_events: dict[int, _RecentEvents] = {}
-        self._log_begin_ms: int | None = None
+        self._log_start_ms: int | None = None
 
     @property
     def has_to_fill(self) -> bool:
@@ -99,34 +100,34 @@ class BackfillReader:
 
     def note_truncation(self, at: int) -> None:
         """Record that a partition's log begins only at `at` (ms): earlier records were deleted."""
-        self._log_begin_ms = max(at, self._log_begin_ms or at)
+        self._log_start_ms = max(at, self._log_start_ms or at)
 
     def add(self, partition: int, record: Segmented) -> str | None:
         """Add a record, in the order of its partition; return its shard if that must be filled.
 
         A shard must be filled where the interaction's configuration lacked new aggregates.
         """
-        interaction, place = record.interaction, record.identity
+        interaction, section = record.interaction, record.identity
         if record.control is not None and record.control.kind == "probe":
             self._stamps[partition] = record.control.config
         if (
             not self.has_to_fill
             or interaction is None
-            or place is None
+            or section is None
             or interaction.kind == "timer"
         ):
             return None
-        if not self._recent_events.setdefault(partition, _RecentEvents()).is_new(
+        if not self._recent_events.setdefault(partition, _RecentEvents()).add(
             _event_key(interaction)
         ):
             return None
-        name = place.shard.encode()
+        name = section.shard.encode()
         row = self._rows.get(name)
-        shard = _ShardTotals(place) if row is None else _shard_decoder.decode(row)
-        missing_keys = self._missing_keys(place.config)
-        self._add_to_shard(shard, interaction, place, missing_keys)
+        shard = _ShardTotals(section) if row is None else _shard_decoder.decode(row)
+        missing_keys = self._missing_keys(section.config)
+        self._add_to_shard(shard, interaction, section, missing_keys)
         self._rows[name] = _encoder.encode(shard)
-        return place.shard if missing_keys else None
+        return section.shard if missing_keys else None
 
     def is_behind(self, partition: int) -> bool:
         """Return whether interactions stamped with an earlier version may still come.
@@ -152,7 +153,7 @@ class BackfillReader:
         history = ShardHistory(
             {key: self._backfill_of(key, shard) for key in self._aggregates}, shard.marks
         )
-        place = shard.place
+        section = shard.section
         digest = self._rules.config.digest
         count = sum(shard.counts.values())
         control = Control(
@@ -162,29 +163,29 @@ class BackfillReader:
             cause=digest,
             config=digest,
             shard=name,
-            version=place.version,
+            version=section.version,
             state=_encoder.encode(history),
         )
-        return Emit(topics.IDENTIFIED, place.profile_id, Identified(control=control))
+        return Emit(topics.IDENTIFIED, section.profile_id, Identified(control=control))
 
     def _backfill_of(self, key: str, shard: _ShardTotals) -> Backfill:
         count = sum(
             n for digest, n in shard.counts.items() if key in (self._missing_keys(digest) or ())
         )
-        return Backfill(self._run, count, self._log_begin_ms, shard.parts.get(key))
+        return Backfill(self._run, count, self._log_start_ms, shard.parts.get(key))
 
     def _add_to_shard(
         self,
         shard: _ShardTotals,
         interaction: Interaction,
-        place: IdentitySection,
+        section: IdentitySection,
         missing_keys: frozenset[str] | None,
     ) -> None:
-        if place.version >= shard.place.version:
-            shard.place = place
+        if section.version >= shard.section.version:
+            shard.section = section
         shard.clock = max(shard.clock, interaction.received_at)
         if missing_keys is not None:
-            shard.counts[place.config] = shard.counts.get(place.config, 0) + 1
+            shard.counts[section.config] = shard.counts.get(section.config, 0) + 1
             self._aggregate(shard, interaction, missing_keys)
 
     def _aggregate(

@@ -51,7 +51,8 @@ class RolloutPlan(Struct, frozen=True):
     campaigns: tuple[CampaignReach, ...] = ()
 
     def campaigns_without_reach(self) -> tuple[str, ...]:
-        """Return the campaigns that can reach none of the profiles."""
+        """Return the campaigns that can reach none of the profiles; none if there are no
+        profiles."""
         campaigns = (
             campaign for campaign in self.campaigns if not campaign.unknown and not campaign.reach
         )

@@ -43,7 +43,8 @@ def find_new_aggregates(versions: Sequence[Version]) -> NewAggregates:
 
 
 def dropped_keys(versions: Sequence[Version]) -> frozenset[str]:
-    """Return the keys that the newest version drops, because no version has had them for long."""
+    """Return the keys that the newest version drops, because they have been unused for more than
+    `UNUSED_RETENTION_MS`."""
     ends: dict[str, int] = {}
     for earlier_version, later_version in pairwise(versions):
         ends.update(

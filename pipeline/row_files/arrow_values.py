@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.types as kinds
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-_LONG: Final = range(-(2**63), 2**63)
+_UNITS_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_INT64: Final = range(-(2**63), 2**63)
 
-_Convert: TypeAlias = Callable[[Any], object]
+_Converter: TypeAlias = Callable[[Any], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def values(array: pa.Array) -> Sequence[object]:
         return _extension_values(array)
     if kinds.is_dictionary(kind):
         dictionary = values(array.dictionary)
-        return [None if place is None else dictionary[place] for place in array.indices.to_pylist()]
+        return [None if index is None else dictionary[index] for index in array.indices.to_pylist()]
     if kinds.is_run_end_encoded(kind):
         return values(pc.run_end_decode(array))
     if kinds.is_struct(kind):
@@ -69,9 +69,9 @@ def _struct_values(array: pa.StructArray) -> Iterator[object]:
         yield from _refuse_each(array, "a struct has two fields of the same name")
         return
     parts = [values(part) for part in array.flatten()]
-    for place, valid in enumerate(array.is_valid().to_pylist()):
-        fields = {name: part[place] for name, part in zip(names, parts, strict=True)}
-        yield _object(fields) if valid else None
+    for index, is_valid in enumerate(array.is_valid().to_pylist()):
+        fields = {name: part[index] for name, part in zip(names, parts, strict=True)}
+        yield _object(fields) if is_valid else None
 
 
 def _list_values(array: Any) -> Iterator[object]:
@@ -141,13 +141,13 @@ def _doubles(array: pa.Array) -> Sequence[float | None]:
 
 
 def _counts(array: pa.Array) -> Sequence[int | None]:
-    narrow = array.type in (pa.time32("s"), pa.time32("ms"))
-    counts = array.cast(pa.int32()).cast(pa.int64()) if narrow else array.cast(pa.int64())
+    is_narrow = array.type in (pa.time32("s"), pa.time32("ms"))
+    counts = array.cast(pa.int32()).cast(pa.int64()) if is_narrow else array.cast(pa.int64())
     return counts.to_pylist()  # type: ignore[no-any-return]
 
 
-def _clock(kind: Any) -> _Convert:
-    per_second = _PER_SECOND[kind.unit]
+def _clock(kind: Any) -> _Converter:
+    per_second = _UNITS_PER_SECOND[kind.unit]
     if kinds.is_duration(kind):
         return lambda count: _number(Decimal(count) * 1_000 / per_second)
     if kinds.is_time(kind):
@@ -164,7 +164,7 @@ def _moment(count: int, per_second: int) -> str:
     return f"{text}.{fraction}" if fraction else text
 
 
-def _convert(convert: _Convert, value: Any) -> object:
+def _convert(convert: _Converter, value: Any) -> object:
     if value is None:
         return None
     try:
@@ -184,7 +184,7 @@ def _finite_or_none(value: float) -> float | None:
 def _number(value: Decimal | int) -> int | float:
     if value != int(value):
         return float(value)
-    if int(value) not in _LONG:
+    if int(value) not in _INT64:
         raise ValueError("whole numbers may have 64 bits")
     return int(value)
 
@@ -205,8 +205,8 @@ def _uuid(value: bytes) -> str:
 
 
 def _refuse_each(array: pa.Array, reason: str) -> Iterator[object]:
-    for valid in array.is_valid().to_pylist():
-        yield NoValue(reason) if valid else None
+    for is_valid in array.is_valid().to_pylist():
+        yield NoValue(reason) if is_valid else None
 
 
 def _is_bytes(kind: Any) -> bool:
@@ -222,7 +222,7 @@ _BYTES: Final[tuple[Callable[[Any], bool], ...]] = (
     kinds.is_large_string,
     kinds.is_string_view,
 )
-_CONVERT: Final[tuple[tuple[Callable[[Any], bool], _Convert], ...]] = (
+_CONVERT: Final[tuple[tuple[Callable[[Any], bool], _Converter], ...]] = (
     (kinds.is_decimal, _number),
     (_is_bytes, _text),
     (kinds.is_unsigned_integer, _number),

@@ -46,7 +46,7 @@ _INTERACTION_CONTEXT: Final = _CONTEXT | {"user_agent", "url", "referrer", "cons
 
 _Record: TypeAlias = dict[str, Any]
 
-_KEPT_NAMES: Final = 4_096
+_MAX_CACHED_NAMES: Final = 4_096
 _MAX_SHOWN_NAMES: Final = 8
 
 _INVISIBLE_CHARACTERS: Final = "\ufeff\u200b\u200c\u200d\u2060"
@@ -218,7 +218,7 @@ def _means_something(name: str, names: Iterable[str]) -> bool:
     )
 
 
-@lru_cache(maxsize=_KEPT_NAMES)
+@lru_cache(maxsize=_MAX_CACHED_NAMES)
 def _parts(name: str) -> tuple[str, ...]:
     """Split a name at its dots, except within properties and traits, which are flattened later."""
     if name.startswith(DETAILS):
@@ -236,14 +236,14 @@ def _put(record: _Record, name: str, value: object) -> Fault | None:
     if name in OBJECTS:
         return _merge(record, name, _parse_json(value))
     *path, last_part = _parts(name)
-    place = record
+    section = record
     for part in path:
-        place = place.setdefault(part, {})
-        if not isinstance(place, dict):
+        section = section.setdefault(part, {})
+        if not isinstance(section, dict):
             return Fault("invalid_field", name, f"{part} is not an object, so has no part {name}")
-    if last_part in place:
+    if last_part in section:
         return Fault("given_twice", name, f"{name} is given twice")
-    place[last_part] = value
+    section[last_part] = value
     return None
 
 

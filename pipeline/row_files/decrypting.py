@@ -1,7 +1,7 @@
 """Files encrypted with OpenPGP (`.pgp`, `.gpg`, `.asc`), decrypted within bounded memory.
 
-Such a file may be compressed, too, so that a small one may fill a disk. The library writes all of
-it, so it runs in a process with a limit on the size of files.
+Such a file may be compressed, too, so that a small file may fill a disk. The library writes the
+whole contents, so it runs in a process with a limit on the size of files.
 """
 
 import errno

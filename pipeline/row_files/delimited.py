@@ -103,7 +103,7 @@ class _Record(Struct, frozen=True):
 class _Table:
     """Columns of a file, with the parsers of their cells; None: cells are text.
 
-    `identifiers`: places and names of the columns with identifiers. `empty_words`: words that mean
+    `identifiers`: indices and names of the columns with identifiers. `empty_words`: words that mean
     an empty cell.
     """
 
@@ -182,7 +182,7 @@ def _is_header(cells: tuple[str, ...], names: tuple[str, ...]) -> bool:
 
 
 def _footer_rule(columns: Columns, file_format: FileFormat) -> FooterRule:
-    keys = [place for place, name in enumerate(columns.names) if name and _is_key(name)]
+    keys = [index for index, name in enumerate(columns.names) if name and _is_key(name)]
     return FooterRule(keys, len(columns.names), file_format.footer)
 
 
@@ -245,11 +245,13 @@ def _footer(candidates: Sequence[_Record], rule: FooterRule) -> Iterator[_Record
 
 
 def _table(columns: Columns, file_format: FileFormat) -> _Table:
-    places = enumerate(columns.names)
+    indexed_names = enumerate(columns.names)
     return _Table(
         columns,
         tuple(_parser(name, file_format) for name in columns.names),
-        tuple((place, name) for place, name in places if name and name.startswith(_IDENTIFIERS)),
+        tuple(
+            (index, name) for index, name in indexed_names if name and name.startswith(_IDENTIFIERS)
+        ),
         file_format.empty,
     )
 
@@ -298,7 +300,7 @@ def _row(record: _Record, table: _Table) -> ReadRow:
         return UnreadableRow(first_line.number, *fault_key, last_line.progress, original=text)
     cells = record.cells
     identifier_columns = tuple(
-        name for place, name in table.identifiers if place < len(cells) and cells[place]
+        name for index, name in table.identifiers if index < len(cells) and cells[index]
     )
     return FileRow(first_line.number, result, last_line.progress, identifier_columns, text)
 
@@ -328,8 +330,8 @@ def _to_json(record: _Record, table: _Table, text: str) -> bytes | Fault:
 
 def _report_invalid_text(cells: Sequence[str], names: Sequence[str | None], fault: str) -> Fault:
     """Report the first cell that is not valid text."""
-    place = next(place for place, cell in enumerate(cells) if unreadable_byte(cell) is not None)
-    return Fault(NOT_TEXT, names[place] or f"column {place + 1}", fault)
+    index = next(index for index, cell in enumerate(cells) if unreadable_byte(cell) is not None)
+    return Fault(NOT_TEXT, names[index] or f"column {index + 1}", fault)
 
 
 def _parser(column: str | None, file_format: FileFormat) -> _Parse | None:

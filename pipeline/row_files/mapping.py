@@ -16,7 +16,7 @@ DELETE: Final = "delete"
 TIME: Final = "occurred_at"
 
 _FIELDS: Final = {"time": TIME, "id": "event_id"}
-_KEPT_TIMES: Final = 16_384
+_MAX_CACHED_TIMES: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,8 @@ class RowMapping:
         )
 
     def column(self, field: str | None) -> str | None:
-        """Return the column of an Interaction's field, for errors."""
+        """Return the column of an Interaction's field, for errors; an unmapped field, and None, as
+        they are."""
         if field is None:
             return None
         by_target = {target: column for column, target in self.targets.items() if target != IGNORE}
@@ -125,7 +126,7 @@ def _field(target: str) -> str:
     return _FIELDS.get(target, target)
 
 
-@lru_cache(maxsize=_KEPT_TIMES)
+@lru_cache(maxsize=_MAX_CACHED_TIMES)
 def _epoch_ms(text: str, notation: TimeNotation) -> int | None:
     for time_format in notation.formats:
         try:

@@ -17,7 +17,8 @@ NOT_TEXT: Final = "not_text"
 
 
 def ndjson_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
-    """Read an NDJSON file; empty lines are skipped."""
+    """Read an NDJSON file; empty lines are skipped. Raises UnreadableError for a single JSON array
+    over several lines."""
     encoding = encoding_of(path, file_format.encoding)
     is_first = True
     for line in lines(path, encoding, file_format.max_bytes):

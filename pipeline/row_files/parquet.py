@@ -58,9 +58,9 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _rows(file: pq.ParquetFile, columns: Columns) -> Iterator[ReadRow]:
     """Read all rows; a damaged row group loses the rest of its rows, not the next group's."""
-    begin = 0
+    start = 0
     for group in range(file.metadata.num_row_groups):
-        number, end = begin, begin + file.metadata.row_group(group).num_rows
+        number, end = start, start + file.metadata.row_group(group).num_rows
         try:
             for batch in file.iter_batches(_rows_per_batch(file, group), row_groups=[group]):
                 for row in _read_batch(batch, columns, number):
@@ -73,7 +73,7 @@ def _rows(file: pq.ParquetFile, columns: Columns) -> Iterator[ReadRow]:
         if number < end:
             message = f"this and the rest of the row group are damaged: {reason}"
             yield UnreadableRow(number + 1, "damaged", None, message, end, rows=end - number)
-        begin = end
+        start = end
 
 
 def _rows_per_batch(file: pq.ParquetFile, group: int) -> int:
@@ -88,10 +88,10 @@ def _read_batch(batch: pa.RecordBatch, columns: Columns, offset: int) -> Iterato
         for name, array in zip(columns.names, batch.columns, strict=True)
         if name is not None
     ]
-    for place in range(batch.num_rows):
-        number = offset + place + 1
+    for index in range(batch.num_rows):
+        number = offset + index + 1
         pairs = [
-            (name, cells[place]) for name, cells in cells_by_column if cells[place] is not None
+            (name, cells[index]) for name, cells in cells_by_column if cells[index] is not None
         ]
         yield _row(number, pairs, columns)
 

@@ -1,6 +1,6 @@
 """Conversion of a row into an Interaction, from JSON with the topic's fields or Segment's format.
 
-Both pass the gateway's checks.
+Rows of both formats must pass the gateway's checks.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -140,10 +140,10 @@ class RowIntake:
     def _time(self, value: Time, field: str, default_ms: int, source: str) -> int | Refusal:
         """Return a time in epoch ms, checked; `default_ms` without one."""
         time = given_time(value)
-        at = default_ms if time is None else parse_time(time, field)
-        if isinstance(at, Refusal):
-            return at
-        return check_time(at, field, default_ms, self.config.earliest_time(source))
+        time_ms = default_ms if time is None else parse_time(time, field)
+        if isinstance(time_ms, Refusal):
+            return time_ms
+        return check_time(time_ms, field, default_ms, self.config.earliest_time(source))
 
     def _identifiers(
         self, values: Iterable[object], columns: tuple[str, ...]
@@ -153,9 +153,9 @@ class RowIntake:
         `columns`: their names in a table.
         """
         results = [self._identifier(fields(value)) for value in values]
-        valid = [result for result in results if isinstance(result, Identifier)]
-        if valid:
-            return self.config.identity.rank(valid)
+        valid_identifiers = [result for result in results if isinstance(result, Identifier)]
+        if valid_identifiers:
+            return self.config.identity.rank(valid_identifiers)
         for result in results:
             field = columns[0] if columns else "identifiers.0"
             return refuse("invalid_identifier", field, str(result))

@@ -12,8 +12,8 @@ from pipeline.row_files.row import FileFormat, FormatName, RowFile, UnreadableEr
 
 
 def open_rows(path: Path, file_format: FileFormat, kind: FormatName | None = None) -> RowFile:
-    """Open a file. Raises UnreadableError when it cannot be read. `kind` defaults to that of the
-    name."""
+    """Open a file. Raises UnreadableError when it cannot be read. `kind` defaults to the format
+    by the name's suffix."""
     if not path.is_file():
         raise UnreadableError(f"{path} is not a file")
     kind = kind or kind_of(path.name)

@@ -118,12 +118,12 @@ class FilePublisher:
 
     def finish(self) -> None:
         """Wait until Kafka has acknowledged everything. Raises NotDeliveredError otherwise."""
-        missing = self.producer.flush(_FLUSH_TIMEOUT_S) + self._failure_count
-        if missing:
+        missing_count = self.producer.flush(_FLUSH_TIMEOUT_S) + self._failure_count
+        if missing_count:
             reason = self._last_error.str() if self._last_error else "no answer"
             raise NotDeliveredError(
-                f"Kafka did not acknowledge {missing} of the interactions ({reason}): send the "
-                "file again, what arrived counts once"
+                f"Kafka did not acknowledge {missing_count} of the interactions ({reason}): send "
+                "the file again, what arrived counts once"
             )
 
     def _on_delivery(self, error: KafkaError | None, _: Message) -> None:

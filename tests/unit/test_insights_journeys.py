@@ -318,7 +318,7 @@ def test_bad_journey_is_refused_with_its_place(tmp_path: Path) -> None:
 
 
 def test_case_that_is_too_long_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.insights.defined.LONGEST", 3)
+    monkeypatch.setattr("pipeline.insights.defined.MAX_CASE_STEPS", 3)
     events = write_events(tmp_path, case("a", 0, "terms"), case("bot", 0, *["terms"] * 4))
     code, _, error = run("--events", str(events), "--defined", str(write_journey(tmp_path)))
     assert code == 1

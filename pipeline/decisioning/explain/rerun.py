@@ -12,7 +12,7 @@ from pipeline.decisioning.funds import recorded_wallet
 from pipeline.decisioning.state import ContactState, Deferral, History
 from pipeline.decisioning.step import decide_again, step
 from pipeline.model.belongings import Belonging
-from pipeline.model.decision import Again, Decision
+from pipeline.model.decision import Decision, DeferralInput
 from pipeline.model.outcome import Ok
 from pipeline.model.shards import Shards
 from pipeline.model.stages import Segmented
@@ -73,7 +73,9 @@ def _shown_belongings(record: Segmented) -> dict[str, Belonging]:
     return {name: Belonging(0, here=True, as_of=0) for name in shown_at}
 
 
-def _due_deferral(decision: Decision, deferral_input: Again, record: Segmented) -> DueDeferral:
+def _due_deferral(
+    decision: Decision, deferral_input: DeferralInput, record: Segmented
+) -> DueDeferral:
     """Return the deferral from which `decision` was made."""
     at = decision.decided_at
     recorded_deferral = Deferral(

@@ -89,8 +89,8 @@ class CellTable:
 
 @dataclass(frozen=True, slots=True)
 class StepTable:
-    """Numbers by day, step and channel of events, of visits, and of visits that reached the
-    goal."""
+    """Numbers of events, of visits, and of visits that reached the goal, by day, step and
+    channel."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
