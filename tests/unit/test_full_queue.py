@@ -1,4 +1,4 @@
-"""A worker whose lease expires while a record waits for room in its queue ends."""
+"""A worker ends if its lease expires while a record waits for room in its queue."""
 
 import asyncio
 from pathlib import Path

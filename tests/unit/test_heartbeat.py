@@ -1,4 +1,5 @@
-"""Heartbeats: one record per partition and interval, also across restarts; times of cleaning."""
+"""Heartbeats write one record per partition and interval, also across restarts, and the steps of
+cleaning fit into the time to forget."""
 
 from agents.heartbeat import Heartbeat
 from pipeline.adapters.cleaning import Cleaning, expiring_properties, max_retention_ms

@@ -200,7 +200,7 @@ def test_rate_without_a_message_is_learned_by_treatment() -> None:
     }
 
 
-def test_deduction_is_in_the_decision_explained_and_run_again() -> None:
+def test_deduction_is_recorded_explained_and_run_again() -> None:
     rules = _rules_with_holdout(0.0001)
     baseline_evidence = posterior(("sale", "", "", ""), Tally(0, 80.0, 30.0, 80, 30))
     shoes = posterior(("sale", "shoes", "shoes", ""), Tally(0, 1000.0, 500.0, 1000, 500))

@@ -83,7 +83,7 @@ def test_context_is_nested_as_deep_as_its_fields_are(read_table: Any) -> None:
     }
 
 
-def test_identifiers_are_those_of_an_interaction(read_table: Any) -> None:
+def test_identifier_columns_become_identifiers_of_an_interaction(read_table: Any) -> None:
     assert read_table("kind,identifiers.email,identifiers.cookie\npage,ada@a.example,\n") == [
         (2, {"kind": "page", "identifiers": [{"namespace": "email", "value": "ada@a.example"}]})
     ]

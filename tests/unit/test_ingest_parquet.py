@@ -176,7 +176,7 @@ def test_flat_columns_and_nested_types_make_records(tmp_path: Path) -> None:
     ]
 
 
-def test_row_that_is_refused_names_its_column_and_the_others_go_on(tmp_path: Path) -> None:
+def test_refused_row_names_its_column_and_other_rows_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     columns = {
         "type": ["page"] * 3,

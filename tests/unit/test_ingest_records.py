@@ -9,13 +9,13 @@ import pytest
 from pipeline.config.model import Source
 from pipeline.intake.refusal import Refusal
 from pipeline.model.interaction import Context, Identifier, Interaction
+from pipeline.model.time import HOUR_MS
 from pipeline.row_files.row import FileRow
 from pipeline.row_files.row_ids import RowIds
 from pipeline.row_files.row_intake import RowIntake
 from tests.support.worlds import plain_rules
 
 _NOW_MS = 1_800_000_000_000
-_HOUR_MS = 3_600_000
 _SOURCE = Source("file", "file", "unused-key")
 
 
@@ -195,7 +195,7 @@ def _remove_field(field: str) -> dict[str, Any]:
             "lists.a",
         ),
         (
-            {**_COMPLETE_RECORD, "received_at": _NOW_MS + 2 * _HOUR_MS},
+            {**_COMPLETE_RECORD, "received_at": _NOW_MS + 2 * HOUR_MS},
             "in_the_future",
             "received_at",
         ),

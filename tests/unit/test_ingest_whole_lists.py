@@ -80,7 +80,7 @@ def test_each_list_has_its_own_members(tmp_path: Path) -> None:
     assert lists.take("userId,segment\ncy,Gold\n")[-1] == ("remove", "Gold", "ana")
 
 
-def test_earlier_content_again_is_another_file_and_the_last_content_is_the_same_file(
+def test_earlier_content_has_a_new_digest_and_repeated_content_the_same(
     tmp_path: Path,
 ) -> None:
     lists = _Lists(tmp_path)

@@ -147,7 +147,7 @@ def test_sensitivity_counts_decisions_that_differ_without_the_factor(
         contest_count += 1
         p = sum(candidate.p for candidate in own_candidates) / len(own_candidates)
         value = sum(candidate.value for candidate in own_candidates) / len(own_candidates)
-        scores_without: dict[str, Callable[[Candidate], float]] = {
+        score_functions: dict[str, Callable[[Candidate], float]] = {
             "p": lambda candidate, p=p: (p * candidate.value - candidate.cost) * candidate.weight,  # type: ignore[misc]
             "value": lambda candidate, v=value: (
                 (candidate.p * v - candidate.cost) * candidate.weight
@@ -155,7 +155,7 @@ def test_sensitivity_counts_decisions_that_differ_without_the_factor(
             "cost": lambda candidate: candidate.p * candidate.value * candidate.weight,
             "weight": lambda candidate: candidate.p * candidate.value - candidate.cost,
         }
-        for factor, score in scores_without.items():
+        for factor, score in score_functions.items():
             treatment = _best_treatment(
                 {candidate.treatment: score(candidate) for candidate in own_candidates}
             )

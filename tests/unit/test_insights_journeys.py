@@ -337,11 +337,11 @@ def test_funnel_loses_drop_offs_open_cases_and_goals_out_of_order(tmp_path: Path
     answer = analyse(write_events(tmp_path, *cases, LATER_EVENT), write_journey(tmp_path, text))
     counts = [answer["cases"], *funnel(answer).values()]
     assert counts == [11, 8, 6, 2, 2]
-    open_before_a, goal_after_b = 1, 2
+    open_case_count, early_goal_count = 1, 2
     assert drop_offs(answer) == {
-        None: 11 - 8 - open_before_a,
+        None: 11 - 8 - open_case_count,
         "a": 8 - 6,
-        "b": 6 - 2 - goal_after_b,
+        "b": 6 - 2 - early_goal_count,
     }
     assert math.fsum(drop_off["share"] for drop_off in answer["drop_offs"]) == pytest.approx(6 / 11)
 

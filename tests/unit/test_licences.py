@@ -1,4 +1,4 @@
-"""Packages that running Kairos installs may be used and deployed by anybody."""
+"""Packages that Kairos needs may be used and deployed by anybody, or are listed with a reason."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Phone numbers: every notation of a number is one identifier; an incomplete number is none."""
+"""Phone numbers: every notation of a number is one identifier; incomplete ones identify nobody."""
 
 import pytest
 

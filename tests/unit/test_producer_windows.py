@@ -69,12 +69,12 @@ async def test_outputs_of_young_inputs_leave_at_the_end_of_the_run() -> None:
 async def test_outputs_of_old_inputs_wait_for_a_tenth_of_that_age_within_bounds() -> None:
     producer = await _start_producer()
     producer.send_raw("out", b"k", b"v")
-    shortest_s = producer.window_s
+    shortest_window_s = producer.window_s
     producer.end_run(time.time() - 0.1)
     assert 0.01 <= producer.window_s <= _MAX_WINDOW_S
     producer.end_run(time.time() - 60)
     assert producer.window_s == _MAX_WINDOW_S
     assert producer.output_count == 0
     producer.end_run(time.time() + _LEAD_S)
-    assert producer.window_s == shortest_s
+    assert producer.window_s == shortest_window_s
     assert producer.output_count == 1

@@ -211,7 +211,7 @@ def test_events_that_cannot_be_read_are_named(
         assert words in result[0].message
 
 
-def test_items_are_alike_by_rare_texts_and_near_numbers() -> None:
+def test_items_are_similar_by_rare_texts_and_near_numbers() -> None:
     items = [
         CatalogItem("a", attributes={"kind": "lamp", "price": 10.0, "title": "A"}),
         CatalogItem("b", attributes={"kind": "lamp", "price": 11.0, "title": "B"}),

@@ -1,4 +1,4 @@
-"""Arms, orders and optional steps of journeys: drawn arms give changes, observed ones tests."""
+"""Arms, orders and optional steps of journeys: changes if they were drawn, tests if observed."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Waits that receivers ask for, in seconds or by a date, the same for every adapter."""
+"""Waits that receivers ask for, in seconds or by a date."""
 
 import time
 from email.utils import formatdate

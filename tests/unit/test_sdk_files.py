@@ -37,7 +37,7 @@ def test_sdk_is_small(capsys: pytest.CaptureFixture[str]) -> None:
     assert size < MAX_BYTES
 
 
-def test_files_are_those_of_the_folder_and_the_same_each_time(door: Doorway) -> None:
+def test_served_files_equal_those_of_the_folder_each_time(door: Doorway) -> None:
     for name in ("sdk.js", "sdk-debug.js"):
         plain_answer = ask(door, "GET", f"/{name}", headers={"Accept-Encoding": "identity"})
         packed_answer = ask(door, "GET", f"/{name}", headers={"Accept-Encoding": "gzip, br"})
@@ -124,7 +124,7 @@ def test_debug_tokens_are_issued_to_server_keys_and_expire(door: Doorway) -> Non
         question = {"token": invalid_token, "decisionId": "d"}
         answer = ask(door, "POST", "/v1/explain", json=question)
         assert (answer.status_code, answer.json()["error"]["field"]) == (401, "token")
-    later_s = token_answer.json()["expires_at"] / 1000 + 1
-    with patch("itsdangerous.timed.time.time", lambda: later_s):
+    expiry_s = token_answer.json()["expires_at"] / 1000 + 1
+    with patch("itsdangerous.timed.time.time", lambda: expiry_s):
         answer = ask(door, "POST", "/v1/explain", json={"token": token, "decisionId": "d"})
     assert answer.status_code == 401

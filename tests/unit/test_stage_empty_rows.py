@@ -56,8 +56,8 @@ class _Stage:
         return [(record.topic, record.key, record.value) for record in records]
 
     def leave_timer(self, since_ms: int) -> None:
-        """Leave the timer of a row without state since `since_ms`, as a kill does that comes before
-        the timer is removed."""
+        """Leave the timer of a row without state since `since_ms`, as a kill does before the timer
+        is removed."""
         self.ports.rows[_timer(since_ms + HOUR_MS)] = b""
 
     def has_row(self) -> bool:

@@ -23,11 +23,11 @@ def test_estimates_equal_the_published_ones_of_the_leukaemia_data() -> None:
     published_shares = [0.8571, 0.8067, 0.7529, 0.6902, 0.6275, 0.5378, 0.4482]
     standard_errors = [0.0764, 0.0869, 0.0963, 0.1068, 0.1141, 0.1282, 0.1346]
     assert curve.survival == pytest.approx(published_shares, abs=5e-5)
-    for time, share_left, standard_error in zip(
+    for time, remaining_share, standard_error in zip(
         curve.times, published_shares, standard_errors, strict=True
     ):
         survival, variance = curve.estimate(time)
-        assert survival == pytest.approx(share_left, abs=5e-5)
+        assert survival == pytest.approx(remaining_share, abs=5e-5)
         assert variance**0.5 == pytest.approx(standard_error, abs=5e-5)
 
 
@@ -53,9 +53,9 @@ def test_without_censoring_the_share_is_that_of_the_cases_and_its_variance_binom
     times = [random.randrange(1, 30) for _ in range(200)]
     curve = kaplan_meier([FollowedCases(time, True, 1) for time in times])
     for time in range(30):
-        share_left = sum(duration > time for duration in times) / len(times)
+        remaining_share = sum(duration > time for duration in times) / len(times)
         assert curve.estimate(time) == pytest.approx(
-            (share_left, share_left * (1 - share_left) / len(times))
+            (remaining_share, remaining_share * (1 - remaining_share) / len(times))
         )
 
 

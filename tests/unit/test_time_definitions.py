@@ -74,7 +74,7 @@ class _World:
         return [emit.value for emit in self._emits if isinstance(emit.value, Profile)][-1].traits
 
 
-def test_clock_ahead_counts_as_receipt_in_windows_latest_and_recency_alike() -> None:
+def test_clock_ahead_counts_as_receipt_in_windows_latest_values_and_recency() -> None:
     world = _World(recent={"trait": "last", "within": "5m"}, busy={"trait": "hourly", "gte": 2})
     world.interact("fast", _START_MS, _START_MS + 50 * MINUTE_MS, page=1)
     assert world.traits()["last"] == _START_MS

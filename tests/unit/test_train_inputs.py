@@ -122,7 +122,7 @@ def test_bad_replays_are_named(
     assert not (replay_copy / "models").exists()
 
 
-def test_folders_in_each_others_place_are_named(world: Path, tmp_path: Path) -> None:
+def test_swapped_folders_are_named(world: Path, tmp_path: Path) -> None:
     options = ("--decisions", world / "segmented", "--interactions", world / "decisions")
     result = _run("train", "propensity", "bank", *options, "--out", tmp_path)
     assert result.exit_code == 1
