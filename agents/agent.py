@@ -166,8 +166,10 @@ class _FaustPorts:
         headers: Sequence[tuple[str, bytes]],
         partition: int,
     ) -> None:
-        barrier = partition if self._rows_first() else None
-        self._app.producer.send_raw(topic, key, value, headers=headers, barrier=barrier)  # type: ignore[attr-defined]
+        barrier_partition = partition if self._rows_first() else None
+        self._app.producer.send_raw(  # type: ignore[attr-defined]
+            topic, key, value, headers=headers, barrier_partition=barrier_partition
+        )
 
     def backlog(self, partition: int) -> int | None:
         later_apps = self._apps[self._apps.index(self._app) :]

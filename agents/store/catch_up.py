@@ -51,7 +51,7 @@ class CatchUp:
 
     async def read(self) -> None:
         """Apply the records that the stores lack. Raises KafkaException, StoreDamagedError."""
-        await self._read(await _in_thread(self._prepare_replays))
+        await self._read(await _run_in_thread(self._prepare_replays))
 
     async def take_over(self, writer: ChangelogWriter) -> Mapping[TP, Replay]:
         """Claim the changelogs; return the replays, which end where this owner writes next.
@@ -70,7 +70,7 @@ class CatchUp:
 
     async def close(self) -> None:
         """Close the reader."""
-        await _in_thread(self._reader.close)
+        await _run_in_thread(self._reader.close)
 
     def _prepare_replays(self) -> dict[TP, int]:
         """Create the replays; return the start offset of each partition that is not up to date."""
@@ -86,7 +86,7 @@ class CatchUp:
 
     async def _read(self, starts: Mapping[TP, int]) -> None:
         batches = self._reader.read(starts, self._keep_going)
-        while batch := await _in_thread(lambda: next(batches, None)):
+        while batch := await _run_in_thread(lambda: next(batches, None)):
             tp, records = batch
             self.records_total += len(records)
             self._replays[tp].apply(records)
@@ -104,7 +104,7 @@ class CatchUp:
         return True
 
 
-async def _in_thread(function: Callable[[], T]) -> T:
+async def _run_in_thread(function: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(None, function)
 
 

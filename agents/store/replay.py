@@ -10,13 +10,12 @@ from agents.transport.records import Record
 class Replay:
     """Replay of one partition.
 
-    `end`: offset after the last applied record; until one is applied, the offset given. `token`:
-    the fencing token there.
+    `end`: offset after the last applied record; before that, the end of the changelog. `token`: the
+    fencing token there.
     """
 
     def __init__(self, store: PartitionStore, end: int) -> None:
-        """Begin a replay of the records of `store`'s changelog; `end`: the offset after its
-        last."""
+        """Begin a replay into `store`; `end`: the end of its changelog."""
         self.end = end
         self.token = store.token
         self._store = store

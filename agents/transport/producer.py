@@ -140,14 +140,14 @@ class Producer(BaseProducer):
         value: bytes | None,
         partition: int | None = None,
         headers: Headers | None = None,
-        barrier: int | None = None,
+        barrier_partition: int | None = None,
     ) -> None:
         """Produce without a future: the next commit waits for the delivery.
 
-        The record leaves within some milliseconds, sooner after `end_run`. `barrier`: a partition
-        of the changelog; the record is held until everything sent to it so far is acknowledged.
-        Outputs in the sent index are suppressed. Handing the record over blocks while the client's
-        queue is full, and ends the worker if the queue stays full.
+        The record leaves within some milliseconds, sooner after `end_run`. `barrier_partition`: a
+        partition of the changelog; the record is held until everything sent to it so far is
+        acknowledged. Outputs in the sent index are suppressed. Handing the record over blocks while
+        the client's queue is full, and ends the worker if the queue stays full.
         """
         if self.sent_index.digests and self._was_sent(topic, key, headers):
             self.suppressed_total += 1
@@ -160,9 +160,9 @@ class Producer(BaseProducer):
         self._count_outstanding(value)
         lane = self._lane(topic in self._options.lingering_topics)
         produce = partial(self._produce, lane.client, _ProduceRequest(topic, key, value, options))
-        if barrier is None:
+        if barrier_partition is None:
             lane.batch.add(produce)
-        elif not self._barriers[barrier].send(partial(lane.batch.add, produce)):
+        elif not self._barriers[barrier_partition].send(partial(lane.batch.add, produce)):
             self._outputs_held.set()
             self._lingering.batch.hasten(self._immediate.batch.window_s)
 

@@ -1,4 +1,4 @@
-"""Writer for commands, which blocks until Kafka has acknowledged every record."""
+"""Writer that blocks until Kafka has acknowledged every record."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial

@@ -39,7 +39,7 @@ _FOOTER: Final = (
 )
 
 
-def with_items(catalog: Catalog, folder: Path) -> Catalog | list[TableFault]:
+def load_items(catalog: Catalog, folder: Path) -> Catalog | list[TableFault]:
     """Return the catalogue with the items of its table, and its recipes; or their first faults."""
     items = _read_items(catalog, folder)
     recipes = _read_recipes(folder, catalog.recipes)

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 from msgspec import structs
 
-from pipeline.adapters.catalog_table import with_items
+from pipeline.adapters.catalog_table import load_items
 from pipeline.adapters.config_artifacts import pin_files
 from pipeline.adapters.config_salvage import ConfigFile, Salvage, salvage_files
 from pipeline.adapters.folder_files import FileRefusal, TooManyFilesError, list_files, read_file
@@ -95,7 +95,7 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Bundle | 
             *(Problem(refusal.path, refusal.fault.message) for refusal in refusals),
         ]
     salvage = salvage_files(files, problems_by_file, [file.kind for file in unreadable_files])
-    bundle, faults = _with_items(salvage.bundle, folder)
+    bundle, faults = _load_catalog_items(salvage.bundle, folder)
     errors.extend(ConfigError(fault.file, fault.line, 1, fault.message) for fault in faults)
     errors.extend(_config_errors(salvage, check(bundle, environment)))
     pinned_bundle = pin_files(bundle, folder)
@@ -109,12 +109,12 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Bundle | 
     return pinned_bundle
 
 
-def _with_items(bundle: Bundle, folder: Path) -> tuple[Bundle, list[TableFault]]:
+def _load_catalog_items(bundle: Bundle, folder: Path) -> tuple[Bundle, list[TableFault]]:
     """Return the bundle with the items of its catalogues, and the faults of their tables."""
     faults: list[TableFault] = []
     catalogs = []
     for catalog in bundle.catalogs:
-        result = with_items(catalog, folder)
+        result = load_items(catalog, folder)
         if isinstance(result, list):
             faults.extend(result)
             result = catalog

@@ -1,4 +1,4 @@
-"""Consumer groups of a stack: those of the four stages, and those of the adapters."""
+"""Consumer groups of a stack: those of the four stages, of the adapters and of the learner."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -88,7 +88,7 @@ class LagReader:
 
     def lag(self) -> dict[str, int]:
         """Return the number of unprocessed records by group."""
-        return self._backlogs(self._committed_by_group(), self._ends())
+        return self._backlogs(self._committed_offsets_by_group(), self._ends())
 
     def is_idle(self) -> bool:
         """Return whether the groups have processed every input so far.
@@ -97,7 +97,7 @@ class LagReader:
         equal all ends, read afterwards, nothing is in flight; equal ends in a second reading show
         that nothing arrived meanwhile.
         """
-        committed_offsets, ends = self._committed_by_group(), self._ends()
+        committed_offsets, ends = self._committed_offsets_by_group(), self._ends()
         return not any(self._backlogs(committed_offsets, ends).values()) and self._ends() == ends
 
     def wait_until_idle(self, timeout_s: float) -> bool:
@@ -164,7 +164,7 @@ class LagReader:
             for partition, offset in offsets.items()
         )
 
-    def _committed_by_group(self) -> dict[str, dict[Partition, int]]:
+    def _committed_offsets_by_group(self) -> dict[str, dict[Partition, int]]:
         return {group: self._committed_offsets(group) for group in self._partitions_by_group}
 
     def _committed_offsets(self, group: str) -> dict[Partition, int]:

@@ -14,7 +14,8 @@ _STYLES: Final = {"ok": "green", "note": "yellow", "bad": "red"}
 
 
 def run(json: JsonOption = False) -> None:
-    """Check Python, Java, disk, ports, broker, topics, schemas, configuration, processes and lag.
+    """Check Python, Java, disk, lists, channels, port, broker, topics, schemas, configuration,
+    processes and lag.
 
     Prints a line for each check, with the remedy for a fault. The exit code is 1 if a check fails.
     """

@@ -6,7 +6,7 @@ from pipeline.stack.control import stop_stack
 
 
 def run(json: JsonOption = False) -> None:
-    """Stop adapters, gateway, workers and the broker, in this order; the data stay."""
+    """Stop adapters, learner and file import, then gateway, workers and broker; the data stay."""
     count = stop_stack(Settings(), lambda line: err.print(f"  {line}"))
     if json:
         print_json({"stopped": count})

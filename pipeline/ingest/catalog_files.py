@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from msgspec.structs import replace
 
-from pipeline.adapters.catalog_table import with_items
+from pipeline.adapters.catalog_table import load_items
 from pipeline.adapters.config_follower import ConfigurationLogError
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.config import model
@@ -34,7 +34,7 @@ def read_catalog(catalog: model.Catalog, file: Path, suffix: str) -> model.Catal
     table = file.with_name(f"{file.name}{'.parquet' if suffix == '.parquet' else '.csv'}")
     table.unlink(missing_ok=True)
     table.hardlink_to(file)
-    result = with_items(replace(catalog, table=table.name, recipes=None), file.parent)
+    result = load_items(replace(catalog, table=table.name, recipes=None), file.parent)
     if isinstance(result, list):
         messages = "; ".join(
             f"line {fault.line}: {fault.message}" for fault in result[:_MAX_FAULTS]

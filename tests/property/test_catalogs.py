@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from pipeline.adapters.catalog_table import with_items
+from pipeline.adapters.catalog_table import load_items
 from pipeline.adapters.config_files import load
 from pipeline.cli.config import doubtful_item_warnings
 from pipeline.cli.main import build_app
@@ -174,7 +174,7 @@ def test_parquet_is_read_like_csv(tmp_path: Path) -> None:
         ItemColumns(id="sku", price="price", stock="stock", ends="until"),
         margin=0.5,
     )
-    parquet_catalog = with_items(catalog, tmp_path)
+    parquet_catalog = load_items(catalog, tmp_path)
     assert isinstance(parquet_catalog, Catalog)
     assert parquet_catalog.items == bundle.catalogs[0].items
     assert [(item.id, item.value) for item in parquet_catalog.items] == [("a", 1.0), ("c", 2.0)]

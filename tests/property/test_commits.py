@@ -171,7 +171,9 @@ class _CommittingWorker:
         self._producer.send_changelog(_CHANGELOG, b"k", cause, tp.partition)
         row_partition = tp.partition if self._rows_first else None
         for output in ("out", "actions"):
-            self._producer.send_raw(output, b"k", cause, choice % 3, barrier=row_partition)
+            self._producer.send_raw(
+                output, b"k", cause, choice % 3, barrier_partition=row_partition
+            )
         self._pending_offsets[tp].append(offset)
 
     def acknowledge(self, choice: int) -> None:
