@@ -28,7 +28,7 @@ class CampaignGoal:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableGoal:
-    """Campaign whose goal cannot be evaluated on interactions, with the `reason`."""
+    """Goal of a campaign that cannot be evaluated on interactions, with the `reason`."""
 
     campaign: str
     reason: str

@@ -18,14 +18,14 @@ _UNITS: Final[tuple[Unit, ...]] = ("channel", "campaign", "message")
 
 
 @dataclass(frozen=True, slots=True)
-class GoalCounts:
+class CreditCounts:
     """Numbers of touches and of goals reached."""
 
     touches: int
     goals: int
 
 
-def load_touches(queries: Queries, goal: str | None, kind: TouchKind) -> GoalCounts:
+def load_touches(queries: Queries, goal: str | None, kind: TouchKind) -> CreditCounts:
     """Load `checked`, touches and goals with the columns of a table of touches, from the loaded
     facts."""
     queries.define(
@@ -43,7 +43,7 @@ def load_touches(queries: Queries, goal: str | None, kind: TouchKind) -> GoalCou
     [counts] = queries.rows(
         "SELECT count(*) FILTER (kind = 'touch'), count(*) FILTER (kind <> 'touch') FROM checked"
     )
-    return GoalCounts(*counts)
+    return CreditCounts(*counts)
 
 
 def _touch_times(kind: TouchKind) -> str:
@@ -70,7 +70,7 @@ def message_journeys(queries: Queries, folder: Path, options: TouchOptions) -> J
 
 def lifts_of_unit(lifts: tuple[Lift, ...], unit: Unit) -> tuple[Lift, ...]:
     """Return the lifts by the holdouts of all campaigns together and, for the unit `campaign`, of
-    each campaign, for other units of the channels."""
+    each campaign; for other units, of each campaign's offers by channel."""
     return tuple(
         lift
         for lift in lifts

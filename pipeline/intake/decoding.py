@@ -25,6 +25,8 @@ _ITEM_FAULT_CODES: Final = ("not_finite", "invalid_json", "too_deep")
 def decode(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T | Refusal:
     """Decode a record; the refusal names the field at fault.
 
+    A byte order mark is ignored, and half surrogate pairs are replaced.
+
     msgspec stops at the interpreter's recursion limit, so that deep nesting raises RecursionError.
     """
     try:

@@ -15,7 +15,7 @@ class Refusal:
 
 
 def refuse(code: str, field: str | None, message: str) -> Refusal:
-    """Refuse with 400: the sender must correct `field`."""
+    """Refuse with 400: the sender must correct the message, at `field` if one is at fault."""
     return Refusal(400, code, message, field)
 
 

@@ -17,8 +17,8 @@ def catch_up(
     fold: Callable[[DecisionBatch], None],
     stop_event: Event,
 ) -> None:
-    """Fold the records that the restored state counts already, then assign all partitions from
-    there on."""
+    """Fold the records that the restored state counts already, then assign all partitions at the
+    ledger's positions."""
     for offsets in ledger.restored_offsets():
         ends = _unread_ends(source, ledger, offsets)
         source.assign(_positions(ledger, ends))

@@ -60,7 +60,7 @@ class DecisionSource(Protocol):
 
 
 class DecisionLog:
-    """Log in Kafka. Committed offsets only show the lag. All methods raise KafkaException."""
+    """Log in Kafka. Committed offsets only show the lag. Its methods raise KafkaException."""
 
     def __init__(self, settings: Settings, codec: Codec, group: str) -> None:
         self._codec = codec

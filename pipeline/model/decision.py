@@ -18,10 +18,10 @@ class Contact(Struct, frozen=True):
     """Message to a customer, as caps count it.
 
     `at` (ms): time of its decision; `outcomes`: the last times (ms) of each kind of outcome;
-    `until` (ms): deadline of the report that it was shown; without one it counts as not shown;
-    `waits_until` (ms): it may wait up to then to be delivered, and can be cancelled; None: it is an
-    answer, or was cancelled. `first`: it is the first message of its campaign within the goal's
-    window; if incremental effects are learned, first messages are the trials.
+    `until` (ms): deadline of the report that it was shown; unless it is reported by then, it counts
+    as not shown; `waits_until` (ms): it may wait up to then to be delivered, and can be cancelled;
+    None: it is an answer, or was cancelled. `first`: it is the first message of its campaign within
+    the goal's window; if incremental effects are learned, first messages are the trials.
     """
 
     action_id: str

@@ -16,7 +16,7 @@ const gains = new Intl.NumberFormat(texts.locale,
   { maximumSignificantDigits: 3, signDisplay: "exceptZero" });
 const isPresent = (value) => value !== null && value !== undefined;
 const percent = (value) => (isPresent(value) ? percents.format(value) : "–");
-const share = (part, of) => (of > 0 ? part / of : null);
+const share = (part, whole) => (whole > 0 ? part / whole : null);
 const isoDay = (day) => new Date(day * DAY_MS).toISOString().slice(0, 10);
 const dayOf = (iso) => Math.round(Date.parse(`${iso}T00:00:00Z`) / DAY_MS);
 const dayText = (day) => new Intl.DateTimeFormat(texts.locale,
@@ -87,7 +87,7 @@ function download(name, { columns, rows }) {
 }
 
 // --- charts ----------------------------------------------------------------------------------
-function draw(place, traces, layout = {}, height = 340) {
+function drawChart(place, traces, layout = {}, height = 340) {
   const chart = make("div", { class: "chart", role: "img", "aria-label": place.label });
   place.body.append(chart);
   const base = {
@@ -109,7 +109,7 @@ const days = [...new Set([...cells, ...steps].map((entry) => entry.day))].sort((
 const span = { first: days[0] ?? 0, last: days[days.length - 1] ?? 0 };
 const form = document.getElementById("filters");
 
-function options(select, names) {
+function addOptions(select, names) {
   select.append(make("option", { value: "" }, texts.everything));
   names.forEach((name, index) => select.append(make("option", { value: String(index + 1) }, name)));
 }
@@ -119,7 +119,7 @@ const choices = {
   campaign: unique(cells, "campaign"),
   channel: [...new Set([...unique(cells, "channel"), ...unique(steps, "channel")])].sort(),
 };
-for (const [name, names] of Object.entries(choices)) options(form.elements[name], names);
+for (const [name, names] of Object.entries(choices)) addOptions(form.elements[name], names);
 for (const name of ["since", "until"]) {
   const input = form.elements[name];
   if (days.length) Object.assign(input, { min: isoDay(span.first), max: isoDay(span.last) });
@@ -160,36 +160,35 @@ function groupBy(rows, key) {
   return groups;
 }
 
-// --- figures: each draws into a place and returns its table ----------------------------------
+// --- figures: each function draws into a place and returns its table -------------------------
 const KPIS = {
-  decided: { of: (m) => sum(m, "decided"), text: wholeNumbers },
-  seen: { of: (m) => sum(m, "seen"), text: wholeNumbers },
-  click_rate: { of: (m) => share(sum(m, "clicked"), sum(m, "seen")), text: percents },
-  converted: { of: (m) => sum(m, "converted"), text: wholeNumbers },
-  convert_rate: { of: (m) => share(sum(m, "converted"), sum(m, "decided")), text: percents },
-  worth: { of: (m) => sum(m, "worth"), text: money },
-  cost: { of: (m) => sum(m, "cost"), text: money },
-  goal: { of: (_, s) => sum(s.filter((entry) => entry.step === content.goal), "visits"), text: wholeNumbers },
+  decided: { compute: (m) => sum(m, "decided"), text: wholeNumbers },
+  seen: { compute: (m) => sum(m, "seen"), text: wholeNumbers },
+  click_rate: { compute: (m) => share(sum(m, "clicked"), sum(m, "seen")), text: percents },
+  converted: { compute: (m) => sum(m, "converted"), text: wholeNumbers },
+  convert_rate: { compute: (m) => share(sum(m, "converted"), sum(m, "decided")), text: percents },
+  worth: { compute: (m) => sum(m, "worth"), text: money },
+  cost: { compute: (m) => sum(m, "cost"), text: money },
+  goal: { compute: (_, s) => sum(s.filter((entry) => entry.step === content.goal), "visits"), text: wholeNumbers },
 };
 
-function kpis(place, filter) {
+function drawKpis(place, filter) {
   const length = Math.min(28, Math.floor((filter.until - filter.since + 1) / 2));
   const middle = filter.until - length;
   const list = make("dl", { class: "kpis" });
   const rows = [];
   for (const [name, kpi] of Object.entries(KPIS)) {
     if (name === "goal" && content.goal === null) continue;
-    const value = kpi.of(messageRows(filter), stepRows(filter));
-    const laterValue = kpi.of(messageRows(filter, middle + 1), stepRows(filter, middle + 1));
-    const earlierValue = kpi.of(messageRows(filter, middle - length + 1, middle),
+    const value = kpi.compute(messageRows(filter), stepRows(filter));
+    const laterValue = kpi.compute(messageRows(filter, middle + 1), stepRows(filter, middle + 1));
+    const earlierValue = kpi.compute(messageRows(filter, middle - length + 1, middle),
       stepRows(filter, middle - length + 1, middle));
     const change = length > 0 && earlierValue > 0 && isPresent(laterValue) ? laterValue / earlierValue - 1 : null;
     const label = fill(texts.kpi[name], { goal: content.goal ?? "" });
     const words = change === null ? (length > 0 ? texts.none_before : texts.no_change)
       : fill(texts.change, { change: signedPercents.format(change), days: length });
-    const gain = name === "cost" ? -change : change;
     const colour = change === null || name === "cost" || change === 0 ? ""
-      : gain > 0 ? " up" : " down";
+      : change > 0 ? " up" : " down";
     list.append(make("div", {}, make("dt", {}, label),
       make("dd", {}, isPresent(value) ? kpi.text.format(value) : "–"),
       make("dd", { class: `change${colour}` }, words)));
@@ -202,7 +201,7 @@ function kpis(place, filter) {
 const DIMENSIONS = ["campaign", "offer", "channel", "segment"];
 const state = { by: "campaign" };
 
-function campaigns(place, filter) {
+function drawCampaigns(place, filter) {
   const select = make("select", { "aria-label": texts.by });
   for (const name of DIMENSIONS) {
     const option = make("option", { value: name }, column(name));
@@ -222,17 +221,17 @@ function campaigns(place, filter) {
   const name = (entry) => (by === "offer" ? `${entry.campaign} / ${entry.offer}` : entry[by]);
   const figures = new Map(content.statistics[`${by}s`].map((entry) => [key(entry), entry]));
   const isFiltered = filter.active.length > 0;
-  const interval = (of, rate) => {
-    const bounds = figures.get(of)?.[rate];
+  const interval = (groupKey, rate) => {
+    const bounds = figures.get(groupKey)?.[rate];
     return isFiltered || !bounds || bounds.share === null ? null
       : { text: `${percent(bounds.low)} – ${percent(bounds.high)}`, class: "tight" };
   };
-  const table = [...groupBy(rows, key)].map(([of, group]) => [
+  const table = [...groupBy(rows, key)].map(([groupKey, group]) => [
     name(group[0]), sum(group, "decided"), sum(group, "held"), sum(group, "seen"),
     sum(group, "clicked"), asPercent(share(sum(group, "clicked"), sum(group, "seen"))),
-    interval(of, "click_rate"), sum(group, "converted"),
+    interval(groupKey, "click_rate"), sum(group, "converted"),
     asPercent(share(sum(group, "converted"), sum(group, "decided"))),
-    interval(of, "conversion_rate"), sum(group, "worth"), sum(group, "revenue"), sum(group, "cost"),
+    interval(groupKey, "conversion_rate"), sum(group, "worth"), sum(group, "revenue"), sum(group, "cost"),
   ]).sort((a, b) => b[1] - a[1]);
   if (isFiltered) place.note(texts.no_interval);
   const result = {
@@ -244,7 +243,7 @@ function campaigns(place, filter) {
   return result;
 }
 
-function lift(place) {
+function drawLift(place) {
   const scope = (entry) => [entry.campaign, entry.offer, entry.channel].filter(isPresent).join(" / ")
     || fill(texts.everything_of, { name: entry.holdout });
   const order = ["works", "harms", "not known yet", "not comparable", "too few customers"];
@@ -257,7 +256,7 @@ function lift(place) {
   const measuredLifts = lifts.filter((entry) => isPresent(entry.conversion?.low)).slice(0, 15).reverse();
   if (measuredLifts.length) {
     const points = (value) => value * 100;
-    draw(place, [{
+    drawChart(place, [{
       type: "scatter", mode: "markers", x: measuredLifts.map((entry) => points(entry.conversion.value)),
       y: measuredLifts.map((_, index) => index), marker: { size: 9, color: measuredLifts.map((entry) =>
         entry.conversion.low > 0 ? "#14713d" : entry.conversion.high < 0 ? "#a8321f" : "#5b6775") },
@@ -299,7 +298,7 @@ function lift(place) {
     "convert_rate", "lift", "interval", "extra", "verdict"].map(column), rows };
 }
 
-function attribution(place) {
+function drawAttribution(place) {
   if (content.goal === null) return place.empty(texts.no_goal);
   const labelOf = (name) => (name === content.no_touch ? texts.no_touch : name);
   const names = [...new Set(content.attribution.flatMap((entry) => entry.rows.map((row) => row[0])))].sort();
@@ -310,7 +309,7 @@ function attribution(place) {
       y: names.map((name) => shorten(labelOf(name), 18)), x: names.map((name) => shares.get(name) ?? 0),
       hovertemplate: "%{y}: %{x:.1%}" };
   });
-  draw(place, traces, { barmode: "group", xaxis: { tickformat: ".0%" },
+  drawChart(place, traces, { barmode: "group", xaxis: { tickformat: ".0%" },
     yaxis: { type: "category", automargin: true, autorange: "reversed" },
     legend: { orientation: "h", y: -0.12, traceorder: "normal" } }, 130 + names.length * 66);
   const measuredRows = content.statistics.lifts
@@ -329,14 +328,14 @@ function attribution(place) {
       [texts.models[entry.model], labelOf(row[0]), row[1], asPercent(row[2]), row[3], row[4]])) };
 }
 
-function funnel(place) {
+function drawFunnel(place) {
   const journey = content.journey;
   if (!journey) return place.empty(texts.no_plan);
   const { funnel: reachedSteps, cases, drop_offs: dropOffs } = journey.conformance;
   const labels = [texts.beginning, ...reachedSteps.map((entry) => entry.step)];
   const values = [cases, ...reachedSteps.map((entry) => entry.cases)];
   const dropOffsAfter = new Map(dropOffs.map((entry) => [entry.after ?? texts.beginning, entry.cases]));
-  draw(place, [{ type: "funnel", y: labels.map((entry) => shorten(entry, 20)), x: values,
+  drawChart(place, [{ type: "funnel", y: labels.map((entry) => shorten(entry, 20)), x: values,
     textinfo: "value+percent initial", marker: { color: COLOURS[0] },
     connector: { fillcolor: "#e3eaf3" } }],
   { margin: { l: isNarrow() ? 110 : 150, r: 15, t: 10, b: 20 } }, 90 + labels.length * 46);
@@ -344,7 +343,7 @@ function funnel(place) {
     [name, values[index], asPercent(share(values[index], cases)), dropOffsAfter.get(name) ?? 0]) };
 }
 
-function sankey(place) {
+function drawSankey(place) {
   const links = content.journey ? plannedLinks() : discoveredLinks();
   if (!links.length) return place.empty(texts.nothing);
   const names = [...new Set(links.flatMap((entry) => [entry.from, entry.to]))];
@@ -354,7 +353,7 @@ function sankey(place) {
     : label(name) === texts.ends.converted ? "#2b8a5b"
       : label(name) === texts.ends.dropped ? "#b5432f" : "#9aa5b1");
   const tint = (colour) => `${colour}55`;
-  draw(place, [{
+  drawChart(place, [{
     type: "sankey", arrangement: "snap",
     node: { label: names.map((name) => shorten(label(name), 20)), color: colours, pad: 14, thickness: 14,
       hovertemplate: "%{label}: %{value}<extra></extra>" },
@@ -403,11 +402,11 @@ function discoveredLinks() {
   return [...sums].map(([key, cases]) => ({ from: JSON.parse(key)[0], to: JSON.parse(key)[1], cases }));
 }
 
-function tree(place) {
+function drawTree(place) {
   const nodes = content.paths.tree.filter((entry) => entry.path.length);
   if (!nodes.length) return place.empty(texts.nothing);
   const id = (path) => JSON.stringify(path);
-  draw(place, [{
+  drawChart(place, [{
     type: "icicle", ids: ["[]", ...nodes.map((entry) => plain(id(entry.path)))],
     labels: [texts.all_visits,
       ...nodes.map((entry) => shorten(entry.path[entry.path.length - 1], isNarrow() ? 14 : 24))],
@@ -423,7 +422,7 @@ function tree(place) {
     [entry.path.join(" > "), entry.cases, asPercent(entry.share)]) };
 }
 
-function heat(place, filter) {
+function drawHeat(place, filter) {
   if (content.goal === null) return place.empty(texts.no_goal);
   const rows = stepRows(filter).filter((entry) => entry.step !== content.goal);
   if (!rows.length) return place.empty(texts.nothing);
@@ -436,7 +435,7 @@ function heat(place, filter) {
   };
   const grid = byStep.map(([, group]) => channels.map((channel) => cell(group, channel)));
   const greatest = Math.max(...grid.flat().map((entry) => share(entry.reached, entry.visits) ?? 0));
-  draw(place, [{
+  drawChart(place, [{
     type: "heatmap", x: channels.map((entry) => shorten(entry, 16)), y: byStep.map(([name]) => shorten(name, 20)),
     z: grid.map((line) => line.map((entry) => share(entry.reached, entry.visits))),
     text: grid.map((line) => line.map((entry) => (entry.visits ? percent(entry.reached / entry.visits) : ""))),
@@ -453,7 +452,7 @@ function heat(place, filter) {
     })) };
 }
 
-function plan(place) {
+function drawPlan(place) {
   const journey = content.journey;
   if (!journey) return place.empty(texts.no_plan);
   const conformance = journey.conformance;
@@ -472,7 +471,7 @@ function plan(place) {
   return table;
 }
 
-function curve(place) {
+function drawCurve(place) {
   const details = content.journey?.details;
   const all = details ? details.time_to_convert : content.time_to_goal;
   if (!all.points.length) return place.empty(content.goal === null && !details ? texts.no_goal : texts.nothing);
@@ -493,17 +492,17 @@ function curve(place) {
   (details?.by_channel ?? []).slice(0, 6).forEach((entry, index) =>
     traces.push(line(entry.curve.points, entry.channel, COLOURS[index + 1], 1.5)));
   const top = Math.max(...all.points.map((entry) => entry.converted.high ?? entry.converted.share));
-  draw(place, traces, { yaxis: { tickformat: top < 0.1 ? ".1%" : ".0%", rangemode: "tozero",
+  drawChart(place, traces, { yaxis: { tickformat: top < 0.1 ? ".1%" : ".0%", rangemode: "tozero",
     title: { text: texts.share_reached } }, xaxis: { title: { text: texts.time_axis[unit] } },
     legend: { orientation: "h", y: -0.25, traceorder: "normal" } });
   const rows = [[texts.everything, all], ...(details?.by_channel ?? []).map((entry) => [entry.channel, entry.curve])]
-    .flatMap(([name, of]) => of.points.map((entry) => [name, inDays(entry), asPercent(entry.converted.share),
+    .flatMap(([name, series]) => series.points.map((entry) => [name, inDays(entry), asPercent(entry.converted.share),
       isPresent(entry.converted.low) ? asPercent(entry.converted.low) : null,
       isPresent(entry.converted.high) ? asPercent(entry.converted.high) : null]));
   return { columns: ["channel", "days", "share", "low", "high"].map(column), rows };
 }
 
-function recommendations(place) {
+function drawRecommendations(place) {
   const path = content.recommended_journey;
   if (path.length) {
     place.body.append(make("h3", {}, texts.recommended_journey), make("ol", {}, ...path.map((entry) =>
@@ -537,11 +536,11 @@ function recommendations(place) {
       [entry.title, entry.grade, entry.pros.join("; "), entry.cons.join("; ")]) };
 }
 
-function course(place, filter) {
+function drawCourse(place, filter) {
   const overview = content.course;
   if (!overview) return place.empty(texts.nothing);
   const inView = (day) => day >= filter.since && day <= filter.until;
-  const ofDay = (rows) => {
+  const countByDay = (rows) => {
     const totals = new Map();
     for (const entry of rows) totals.set(entry.day, (totals.get(entry.day) ?? 0) + entry.events);
     return Array.from({ length: Math.max(filter.until - filter.since + 1, 0) }, (_, index) =>
@@ -553,9 +552,9 @@ function course(place, filter) {
     series.push([content.goal, content.goal, rows.filter((entry) => entry.step === content.goal)]);
   }
   const table = [], traces = [];
-  series.forEach(([what, label, of], index) => {
+  series.forEach(([what, label, seriesRows], index) => {
     const axes = { xaxis: "x", yaxis: index ? "y2" : "y" };
-    const history = ofDay(of);
+    const history = countByDay(seriesRows);
     traces.push({ type: "scatter", mode: "lines", name: shorten(label), line: { color: COLOURS[index], width: 1.5 },
       x: history.map(([day]) => isoDay(day)), y: history.map((entry) => entry[1]), ...axes });
     history.forEach(([day, value]) => table.push([isoDay(day), label, value, null, null]));
@@ -580,7 +579,7 @@ function course(place, filter) {
     .map((entry, index) => ({ ...entry, number: index + 1, words: content.incidents[index] }))
     .filter((entry) => entry.last_day >= filter.since && entry.first_day <= filter.until);
   const hasGoal = series.length > 1;
-  draw(place, traces, {
+  drawChart(place, traces, {
     xaxis: { type: "date", tickformat: content.language === "es" ? "%d/%m/%y" : "%Y-%m-%d",
       nticks: isNarrow() ? 4 : 10 },
     yaxis: { rangemode: "tozero", domain: hasGoal ? [0.42, 1] : [0, 1], title: { text: texts.all_events } },
@@ -602,22 +601,22 @@ function course(place, filter) {
   return { columns: ["day", "kind", "observed", "low", "high"].map(column), rows: table };
 }
 
-// `follows`: filters that a figure follows; a note of the figure names the others while they are set.
+// `follows`: filters that apply to a figure; if other filters are set, a note of the figure names them.
 // `hasTable`: the figure is a table already.
 const FIGURES = {
-  kpis: { draw: kpis, follows: ["since", "until", "segment", "campaign", "channel"], wide: true },
-  course: { draw: course, follows: ["since", "until", "channel"], wide: true },
-  campaigns: { draw: campaigns, follows: ["since", "until", "segment", "campaign", "channel"], wide: true,
+  kpis: { draw: drawKpis, follows: ["since", "until", "segment", "campaign", "channel"], wide: true },
+  course: { draw: drawCourse, follows: ["since", "until", "channel"], wide: true },
+  campaigns: { draw: drawCampaigns, follows: ["since", "until", "segment", "campaign", "channel"], wide: true,
     hasTable: true },
-  lift: { draw: lift, follows: [], wide: true },
-  recommendations: { draw: recommendations, follows: [], wide: true },
-  attribution: { draw: attribution, follows: [], wide: true },
-  heat: { draw: heat, follows: ["since", "until", "channel"] },
-  funnel: { draw: funnel, follows: [] },
-  curve: { draw: curve, follows: [], wide: true },
-  sankey: { draw: sankey, follows: [], wide: true },
-  plan: { draw: plan, follows: [], wide: true },
-  tree: { draw: tree, follows: [], wide: true },
+  lift: { draw: drawLift, follows: [], wide: true },
+  recommendations: { draw: drawRecommendations, follows: [], wide: true },
+  attribution: { draw: drawAttribution, follows: [], wide: true },
+  heat: { draw: drawHeat, follows: ["since", "until", "channel"] },
+  funnel: { draw: drawFunnel, follows: [] },
+  curve: { draw: drawCurve, follows: [], wide: true },
+  sankey: { draw: drawSankey, follows: [], wide: true },
+  plan: { draw: drawPlan, follows: [], wide: true },
+  tree: { draw: drawTree, follows: [], wide: true },
 };
 
 function render(name, keepFocus = false) {
@@ -656,7 +655,7 @@ function render(name, keepFocus = false) {
   if (keepFocus) section.querySelector("select")?.focus();
 }
 
-function begin() {
+function buildPage() {
   const main = document.getElementById("main"), contents = document.getElementById("contents");
   for (const [name, figure] of Object.entries(FIGURES)) {
     main.append(make("section", { id: name, class: figure.wide ? "wide" : "", "aria-labelledby": `${name}-title` }));
@@ -685,5 +684,5 @@ function begin() {
   });
   document.documentElement.dataset.ready = "yes";
 }
-begin();
+buildPage();
 })();
