@@ -23,13 +23,13 @@ from pipeline.replay.what_if import TimeRange, WhatIfReport, compare_configurati
 from pipeline.rules import Rules
 from pipeline.settings import Settings
 from tests.support.broker import running_broker
-from tests.support.shop_log import BEGIN_MS, shop_log, visit
+from tests.support.shop_log import START_MS, shop_log, visit
 from tests.support.worlds import rules
 
 _DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 _CAMPAIGN = "cart-recovery"
 _CODEC = Codec(recorded_versions())
-_END = 2 * BEGIN_MS
+_END = 2 * START_MS
 
 _Ask = Callable[[Rules, TimeRange], WhatIfReport]
 

@@ -37,7 +37,7 @@ from pipeline.rules import Rules
 from pipeline.rules.token import TokenKey
 from tests.records import records
 from tests.support.cases import cases
-from tests.support.doorway import MESSAGE_BYTES, Doorway, configuration, doorway
+from tests.support.doorway import MAX_MESSAGE_BYTES, Doorway, configuration, doorway
 from tests.support.shells import ONLY_PARTITION, Rows, finish, rulebook_of, shared_cache
 
 _KEY: Final = "server-key-1"
@@ -130,7 +130,7 @@ def _post(door: Doorway, path: str, content: bytes) -> httpx.Response:
 
 
 def _take_in_from_file(raw: bytes) -> Interaction | Refusal:
-    return RowIntake(_CONFIG, _SHOP, MESSAGE_BYTES, _NOW_MS, RowIds("f")).take_in(
+    return RowIntake(_CONFIG, _SHOP, MAX_MESSAGE_BYTES, _NOW_MS, RowIds("f")).take_in(
         FileRow(1, raw, 0)
     )
 

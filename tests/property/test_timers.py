@@ -76,7 +76,9 @@ class _History:
 
     def _look(self, other_inputs: int) -> None:
         """Fire due timers while the backlog has `other_inputs` besides those of the stage."""
-        backlog = self.timer_stage.ports.inputs = other_inputs + self.timer_stage.unprocessed_count
+        backlog = self.timer_stage.ports.input_count = (
+            other_inputs + self.timer_stage.unprocessed_count
+        )
         count = self.timer_stage.fire_due_timers(self.now_ms)
         fired_timers = self.timer_stage.firings[self.first_firing :]
         assert count <= min(MAX_IN_FLIGHT, max(_BACKLOG_LIMIT - backlog, _MINIMUM))

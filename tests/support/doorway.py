@@ -39,9 +39,9 @@ from pipeline.rules.token import TokenKey
 from pipeline.settings import Settings
 
 ADAPTER_KEY = "what adapters report by"
-MESSAGE_BYTES = 512 * 1024
-BATCH_BYTES = 4 * 1024 * 1024
-ITEMS = 5_000
+MAX_MESSAGE_BYTES = 512 * 1024
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+MAX_ITEMS = 5_000
 TOKEN_MS = 7 * DAY_MS
 SERVER_KEY = "office-key-1"
 
@@ -165,7 +165,9 @@ def doorway(config: Configuration, folder: Path, decide_ms: int = 1) -> Doorway:
     pending = PendingReplies(lambda _: None, admission.note_reply)
     gateway = Gateway(
         instance="gateway",
-        limits=Limits(MESSAGE_BYTES, BATCH_BYTES, ITEMS, decide_ms=decide_ms, token_ms=TOKEN_MS),
+        limits=Limits(
+            MAX_MESSAGE_BYTES, MAX_BATCH_BYTES, MAX_ITEMS, decide_ms=decide_ms, token_ms=TOKEN_MS
+        ),
         configurations=FixedConfigurations(config),  # type: ignore[arg-type]
         publisher=log,  # type: ignore[arg-type]
         codec=codec,

@@ -6,7 +6,7 @@ from typing import Final
 from pipeline.model.interaction import Identifier, Interaction, Kind
 from pipeline.model.time import MINUTE_MS
 
-BEGIN_MS: Final = 1_700_000_000_000
+START_MS: Final = 1_700_000_000_000
 _NAMES: Final = ("home", "catalog", "add_to_cart", "cart", "purchase", "promo_page")
 
 
@@ -21,7 +21,7 @@ def shop_log(seed: int = 7, maximum: int = 300) -> list[Interaction]:
     are repeated."""
     chance = random.Random(seed)
     interactions: list[Interaction] = []
-    at = BEGIN_MS
+    at = START_MS
     for number in range(maximum):
         at += chance.randrange(30 * MINUTE_MS)
         person, name = chance.randrange(1, 26), chance.choice(_NAMES)

@@ -23,7 +23,7 @@ steps:
   - {step: tour, reached: {name: Tour}}
   - {step: sign, mandatory: true, reached: {name: Sign}}
 """
-BEGIN_MS = 1_704_067_200_000
+START_MS = 1_704_067_200_000
 
 
 TEST_OF_ORDER = JOURNEY.replace(
@@ -42,7 +42,7 @@ def cases_of_test(
     chance = np.random.default_rng(seed)
     rows: list[tuple[Any, ...]] = []
     for case in range(count):
-        at = BEGIN_MS + case * 600_000
+        at = START_MS + case * 600_000
         is_eager = chance.random() < 0.4
         is_first = chance.random() < 0.5
         order = ["Income", "Photo"] if is_first or is_eager else ["Photo", "Income"]
@@ -54,7 +54,7 @@ def cases_of_test(
             (case, at + place * 3_600_000, name, "web", arms[0] if is_first else arms[1])
             for place, name in enumerate(steps)
         ]
-    return [*rows, (0, BEGIN_MS + 60 * DAY_MS, "End", "web", "")]
+    return [*rows, (0, START_MS + 60 * DAY_MS, "End", "web", "")]
 
 
 def recommend_for_cases(

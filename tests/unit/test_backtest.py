@@ -23,7 +23,7 @@ from pipeline.model.outcome import Emit
 from pipeline.model.stages import Segmented
 from pipeline.model.time import DAY_MS, HOUR_MS
 from tests.support.replayed import write_topic
-from tests.support.shop_log import BEGIN_MS, shop_log, visit
+from tests.support.shop_log import START_MS, shop_log, visit
 from tests.support.worlds import rules
 
 _DEMO = Path(__file__).parents[2] / "deploy" / "demo"
@@ -156,10 +156,10 @@ def test_identified_devices_share_one_profile(
     tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
 ) -> None:
     log = [
-        visit(1, "home", BEGIN_MS, "cookie:a"),
-        visit(2, "home", BEGIN_MS + 1, "cookie:b"),
-        visit(3, "purchase", BEGIN_MS + 2, "customer_id:c", "cookie:a"),
-        visit(4, "purchase", BEGIN_MS + 3, "customer_id:c", "cookie:b"),
+        visit(1, "home", START_MS, "cookie:a"),
+        visit(2, "home", START_MS + 1, "cookie:b"),
+        visit(3, "purchase", START_MS + 2, "customer_id:c", "cookie:a"),
+        visit(4, "purchase", START_MS + 3, "customer_id:c", "cookie:b"),
     ]
     play(_write(tmp_path / "a.ndjson", log))
     [(joined_id, names)] = table(
@@ -168,7 +168,7 @@ def test_identified_devices_share_one_profile(
     assert (joined_id, names) == (profile_id(Identifier("customer_id", "c")), ["a", "b", "c"])
 
 
-@pytest.mark.parametrize("until", [None, BEGIN_MS + HOUR_MS - 1, BEGIN_MS + HOUR_MS])
+@pytest.mark.parametrize("until", [None, START_MS + HOUR_MS - 1, START_MS + HOUR_MS])
 def test_cart_left_for_an_hour_of_the_log_gives_one_mail(
     tmp_path: Path,
     until: int | None,
@@ -176,13 +176,13 @@ def test_cart_left_for_an_hour_of_the_log_gives_one_mail(
     table: Callable[[str], list[Any]],
 ) -> None:
     names = ("customer_id:c", "email:c@example.com")
-    file = _write(tmp_path / "a.ndjson", [visit(1, "add_to_cart", BEGIN_MS, *names)])
+    file = _write(tmp_path / "a.ndjson", [visit(1, "add_to_cart", START_MS, *names)])
     end_option = () if until is None else ("--until", _iso_time(until))
     report = play(file, *end_option)
     mails = table("SELECT campaign, epoch_ms(created_at) FROM actions WHERE channel = 'email'")
-    due = until == BEGIN_MS + HOUR_MS
-    assert mails == ([("cart-recovery", BEGIN_MS + HOUR_MS)] if due else [])
-    assert report["until"] == (until or BEGIN_MS)
+    due = until == START_MS + HOUR_MS
+    assert mails == ([("cart-recovery", START_MS + HOUR_MS)] if due else [])
+    assert report["until"] == (until or START_MS)
 
 
 def _iso_time(at: int) -> str:
@@ -236,8 +236,8 @@ def test_messages_of_segment_count_at_their_own_time(
         b'"timestamp":"2023-11-14T22:13:20Z","context":{"traits":{"email":"c@example.com"}}}\n'
     )
     (tmp_path / "a.ndjson").write_bytes(message)
-    assert play(tmp_path / "a.ndjson")["until"] == BEGIN_MS
-    assert table("SELECT DISTINCT epoch_ms(decided_at) FROM decisions") == [(BEGIN_MS,)]
+    assert play(tmp_path / "a.ndjson")["until"] == START_MS
+    assert table("SELECT DISTINCT epoch_ms(decided_at) FROM decisions") == [(START_MS,)]
 
 
 def test_another_configuration_decides_otherwise(
@@ -348,7 +348,7 @@ def test_memberships_are_those_of_the_end_of_the_backtest(
     memberships_at_log_end = table(
         "SELECT segment, count(*) FROM memberships GROUP BY 1 ORDER BY 1"
     )
-    play(file, "--until", _iso_time(BEGIN_MS + 365 * DAY_MS))
+    play(file, "--until", _iso_time(START_MS + 365 * DAY_MS))
     assert (
         table("SELECT segment, count(*) FROM memberships GROUP BY 1 ORDER BY 1")
         != memberships_at_log_end

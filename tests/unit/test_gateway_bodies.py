@@ -19,7 +19,14 @@ from pipeline.intake import scan
 from pipeline.intake.decoding import decode_parts
 from pipeline.intake.messages import BATCH_DECODER
 from pipeline.intake.refusal import Refusal
-from tests.support.doorway import BATCH_BYTES, ITEMS, MESSAGE_BYTES, Doorway, configuration, doorway
+from tests.support.doorway import (
+    MAX_BATCH_BYTES,
+    MAX_ITEMS,
+    MAX_MESSAGE_BYTES,
+    Doorway,
+    configuration,
+    doorway,
+)
 
 SHOP_KEY = "server-key-1"
 MESSAGE = {"type": "track", "event": "Viewed", "anonymousId": "me"}
@@ -75,7 +82,7 @@ HOSTILE_BODIES = {
 def test_error_path_needs_memory_in_proportion_to_the_body(text: bytes) -> None:
     tracemalloc.start()
     try:
-        result = decode_parts(text, BATCH_DECODER, "batch", ITEMS)
+        result = decode_parts(text, BATCH_DECODER, "batch", MAX_ITEMS)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -126,7 +133,7 @@ def test_key_in_the_header_is_checked_before_the_body_is_read(door: Doorway) -> 
 
 
 def test_body_without_a_key_in_the_header_may_be_as_large_as_one_message(door: Doorway) -> None:
-    gzip_body = gzip.compress(b'{"batch":[' + b"0," * (BATCH_BYTES // 4) + b"0]}")
+    gzip_body = gzip.compress(b'{"batch":[' + b"0," * (MAX_BATCH_BYTES // 4) + b"0]}")
 
     async def send(key: str | None) -> int:
         async with door.client(key) as client:
@@ -136,7 +143,7 @@ def test_body_without_a_key_in_the_header_may_be_as_large_as_one_message(door: D
     assert len(gzip_body) < 10_000
     assert asyncio.run(send(None)) == 413
     text = json.dumps({"batch": [MESSAGE] * 1_000, "writeKey": SHOP_KEY}).encode()
-    assert len(text) < MESSAGE_BYTES
+    assert len(text) < MAX_MESSAGE_BYTES
     assert post(door, "/v1/batch", text, None).status_code == 200
 
 
@@ -146,20 +153,20 @@ def test_batch_of_too_many_items_is_refused_before_any_is_written(door: Doorway)
         ("/v1/import", "batch"),
         ("/v1/outcomes", "outcomes"),
     ):
-        text = json.dumps({name: [MESSAGE] * (ITEMS + 1)}).encode()
+        text = json.dumps({name: [MESSAGE] * (MAX_ITEMS + 1)}).encode()
         answer = post(door, path, text)
         assert answer.status_code == 413
         error = answer.json()["error"]
         assert (error["code"], error["field"]) == ("too_many_items", name)
-        assert str(ITEMS) in error["message"]
+        assert str(MAX_ITEMS) in error["message"]
     assert not door.log.records
     answer_to_zeros = post(door, "/v1/batch", b'{"batch":[' + b"0," * 1_900_000 + b"0]}")
     assert answer_to_zeros.json()["error"]["code"] == "too_many_items"
     answer_to_full_batch = post(
-        door, "/v1/batch", json.dumps({"batch": [MESSAGE] * ITEMS}).encode()
+        door, "/v1/batch", json.dumps({"batch": [MESSAGE] * MAX_ITEMS}).encode()
     )
     assert answer_to_full_batch.status_code == 200
-    assert len(door.interactions()) == ITEMS
+    assert len(door.interactions()) == MAX_ITEMS
 
 
 @pytest.mark.parametrize(

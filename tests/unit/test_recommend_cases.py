@@ -12,8 +12,8 @@ from pipeline.adapters.journey_file import load_journey
 from pipeline.config.model.journeys import Journey
 from pipeline.model.time import DAY_MS
 from tests.support.tested_journeys import (
-    BEGIN_MS,
     JOURNEY,
+    START_MS,
     TEST_OF_ORDER,
     TEST_OF_TOUR,
     cases_of_test,
@@ -28,7 +28,7 @@ def _draw_events(effect: float, count: int = 1_000) -> list[tuple[Any, ...]]:
     random = np.random.default_rng(11)
     rows: list[tuple[Any, ...]] = []
     for case in range(count):
-        start_ms = BEGIN_MS + case * 600_000
+        start_ms = START_MS + case * 600_000
         arm = "mail-first" if random.random() < 0.5 else "call-first"
         is_eager = random.random() < 0.5
         names = ["Photo", "Income", "Tour"] if is_eager else ["Income", "Photo"]
@@ -39,7 +39,7 @@ def _draw_events(effect: float, count: int = 1_000) -> list[tuple[Any, ...]]:
             (case, start_ms + index * 3_600_000, name, "web", arm)
             for index, name in enumerate(steps)
         ]
-    return [*rows, (0, BEGIN_MS + 60 * DAY_MS, "End", "web", "")]
+    return [*rows, (0, START_MS + 60 * DAY_MS, "End", "web", "")]
 
 
 @pytest.fixture
@@ -134,12 +134,12 @@ def test_experiment_on_the_number_of_steps_shows_the_best_number(tmp_path: Path)
         steps = ["Started", "Income", "Photo", *["Film", "Tour"][:optional_count], "Sign"]
         if random.random() < (0.2, 0.6, 0.2)[optional_count]:
             steps.append("Opened")
-        start_ms = BEGIN_MS + case * 600_000
+        start_ms = START_MS + case * 600_000
         rows += [
             (case, start_ms + index * 3_600_000, name, "web", arms[optional_count])
             for index, name in enumerate(steps)
         ]
-    rows.append((0, BEGIN_MS + 60 * DAY_MS, "End", "web", ""))
+    rows.append((0, START_MS + 60 * DAY_MS, "End", "web", ""))
     answer = recommend_for_cases(tmp_path, journey, rows)
     change = answer["changes"][0]
     assert (change["kind"], change["do"]) == ("count", "change")
@@ -263,7 +263,7 @@ def test_words_and_numbers_are_in_the_requested_language(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("goal", ["Nothing", "Opened"])
 def test_orders_need_a_goal_and_two_steps(tmp_path: Path, goal: str) -> None:
-    events = _draw_events(0.0, 20) if goal == "Nothing" else [("c", BEGIN_MS, "Opened", "web", "")]
+    events = _draw_events(0.0, 20) if goal == "Nothing" else [("c", START_MS, "Opened", "web", "")]
     recommendation = run_recommend(tmp_path, None, events, "--goal", goal)
     assert recommendation.exit_code == 0, recommendation.output
     assert "No orders are compared" in recommendation.stderr
