@@ -13,7 +13,7 @@ from pipeline.row_files.row import UnreadableError
 GZIP: Final = ".gz"
 ZIP: Final = ".zip"
 
-_PIECE: Final = 1024 * 1024
+_CHUNK_BYTES: Final = 1024 * 1024
 _DAMAGE_ERRORS: Final = (
     EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile,
     NotImplementedError, RuntimeError,
@@ -100,8 +100,8 @@ def _copy(
 ) -> None:
     remaining_bytes = limits.limit_for(packed_bytes)
     with target.open("wb") as unpacked_file:
-        while piece := source.read(_PIECE):
-            remaining_bytes -= len(piece)
+        while chunk := source.read(_CHUNK_BYTES):
+            remaining_bytes -= len(chunk)
             if remaining_bytes < 0:
                 raise limits.fault("unpacked", packed_bytes)
-            unpacked_file.write(piece)
+            unpacked_file.write(chunk)

@@ -28,4 +28,5 @@ class Place:
 
 
 Places: TypeAlias = Callable[[str], Place | None]
-"""Function that returns the place of an IP address as written; None: unknown, or no address."""
+"""Function that returns the place of an IP address as written; None: the place is unknown, or the
+text is not an address."""

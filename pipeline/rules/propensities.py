@@ -8,13 +8,15 @@ from pipeline.config.compiled import CompiledCandidate
 
 
 class Propensities(Protocol):
-    """View of a model of treatments; a decision asks for all its candidates at once."""
+    """Predictions of the propensity models in force; a decision asks for all its candidates at
+    once."""
 
     @property
     def label(self) -> str:
-        """Names of the models, for the Decision: NAME@VERSION."""
+        """Names and versions of the models, as a Decision records them: NAME@VERSION."""
 
     def probabilities(
         self, candidates: Sequence[CompiledCandidate], facts: Facts
     ) -> Sequence[float | None]:
-        """Return the probability of each; None: not learned yet, so the declared one counts."""
+        """Return the probability of each candidate; None: not learned yet, so the declared one
+        counts."""

@@ -116,17 +116,17 @@ def greedy_choices(rivals: Sequence[Candidate], worth: Sequence[float]) -> dict[
     campaigns: set[str] = set()
     scores = [net * rival.weight for net, rival in zip(worth, rivals, strict=True)]
 
-    def order(place: int) -> tuple[float, str, str, str]:
-        rival = rivals[place]
-        return -scores[place], rival.campaign, rival.offer, rival.treatment
+    def order(index: int) -> tuple[float, str, str, str]:
+        rival = rivals[index]
+        return -scores[index], rival.campaign, rival.offer, rival.treatment
 
-    for place in sorted((place for place, score in enumerate(scores) if score > 0), key=order):
-        rival = rivals[place]
+    for index in sorted((index for index, score in enumerate(scores) if score > 0), key=order):
+        rival = rivals[index]
         slot, _, _ = rival.slot.partition("#")
         is_outbound = slot == rival.channel
         if slot in winners or (is_outbound and rival.campaign in campaigns):
             continue
-        winners[slot] = place
+        winners[slot] = index
         if is_outbound:
             campaigns.add(rival.campaign)
     return winners

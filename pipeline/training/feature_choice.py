@@ -85,8 +85,8 @@ def leaking_features(
         return []
     return [
         feature
-        for place, feature in enumerate(features)
-        if not feature.is_of_candidate and _one_sided_auc(rows[:, place], labels) >= _LEAK_AUC
+        for index, feature in enumerate(features)
+        if not feature.is_of_candidate and _one_sided_auc(rows[:, index], labels) >= _LEAK_AUC
     ]
 
 

@@ -60,7 +60,7 @@ def fit(train: LabelledRows, held_back: LabelledRows) -> FittedModel:
     """Train on `train`; stop early, and calibrate, by the held-back examples."""
     import lightgbm  # importing it takes a second
 
-    names = [f"f{place}" for place in range(train.rows.shape[1])]
+    names = [f"f{index}" for index in range(train.rows.shape[1])]
     data = lightgbm.Dataset(train.rows, train.labels.astype(np.float64), feature_name=names)
     booster = lightgbm.train(
         _PARAMETERS,

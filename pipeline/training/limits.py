@@ -1,4 +1,4 @@
-"""Limits of training: too few examples, leaking features."""
+"""Limits of training: too few examples, constant or leaking features, unusable models."""
 
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeVar
@@ -21,8 +21,8 @@ class UntrainableError(Exception):
 
 
 class LeakError(Exception):
-    """Raised when features alone predict almost perfectly whether the goal is reached; the message
-    names them."""
+    """Raised when a single feature predicts almost perfectly whether the goal is reached; the
+    message names all such features."""
 
 
 class LabelledExample(TimedExample, Protocol):
@@ -32,17 +32,17 @@ class LabelledExample(TimedExample, Protocol):
     def reached(self) -> bool: ...
 
 
-def require_examples(count: int, positives: int, noun: str) -> None:
+def require_examples(count: int, positive_count: int, noun: str) -> None:
     """Raise UntrainableError for too few examples."""
     if count < MIN_EXAMPLES:
         raise UntrainableError(
             f"{count:,} {noun} whose window is over by the end of the data: at least "
             f"{MIN_EXAMPLES} are needed (replay more days, or shorten --window)"
         )
-    if min(positives, count - positives) < MIN_POSITIVES:
+    if min(positive_count, count - positive_count) < MIN_POSITIVES:
         raise UntrainableError(
-            f"{positives:,} of {count:,} {noun} reached the goal: at least {MIN_POSITIVES} that "
-            f"did and {MIN_POSITIVES} that did not are needed (replay more days)"
+            f"{positive_count:,} of {count:,} {noun} reached the goal: at least {MIN_POSITIVES} "
+            f"that did and {MIN_POSITIVES} that did not are needed (replay more days)"
         )
 
 
@@ -51,11 +51,11 @@ def require_parts(parts: Split[_T]) -> None:
     for name, part in (
         ("training", parts.train), ("calibration", parts.held_back), ("test", parts.test),
     ):  # fmt: skip
-        positives = sum(example.reached for example in part)
-        if not 0 < positives < len(part):
+        positive_count = sum(example.reached for example in part)
+        if not 0 < positive_count < len(part):
             raise UntrainableError(
-                f"{positives:,} of the {len(part):,} examples for {name} reached the goal, and it "
-                "needs some that did and some that did not: replay more days, or shorten --window"
+                f"{positive_count:,} of the {len(part):,} examples for {name} reached the goal, and "
+                "it needs some that did and some that did not: replay more days, or shorten --window"
             )
 
 
@@ -79,15 +79,15 @@ def refuse_leaks(features: Sequence[ModelFeature], train: LabelledRows) -> None:
         )
 
 
-def require_usable_model(text: str, features: int) -> None:
+def require_usable_model(text: str, feature_count: int) -> None:
     """Raise UntrainableError for a model that agents would refuse."""
-    fault = model_text.problem(text.encode(), features)
+    fault = model_text.problem(text.encode(), feature_count)
     if fault is not None:
         raise UntrainableError(f"the trained model cannot be used: {fault}")
 
 
-def data_of(examples: Sequence[LabelledExample], cut: int) -> TrainingData:
-    """Return the range of the examples."""
+def describe_training_data(examples: Sequence[LabelledExample], cut: int) -> TrainingData:
+    """Return the time range, the cut and the counts of examples in the order of time."""
     return TrainingData(
         since=examples[0].decided_at,
         until=examples[-1].decided_at + 1,

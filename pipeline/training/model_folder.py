@@ -97,7 +97,7 @@ def find_model_damage(folder: Path) -> Iterator[str]:
             yield f"{model.model}: cannot be read: {error.strerror}"
             continue
         if hashlib.sha256(text).hexdigest() != model.manifest.digest:
-            yield f"{model.model}: is not the model that was written: train it anew"
+            yield f"{model.model}: is not the model that was written: train it again"
 
 
 def _read_model(manifest_file: Path) -> StoredModel | str:

@@ -16,7 +16,7 @@ from pipeline.training.evaluation import metrics, policy_value, reference
 from pipeline.training.feature_choice import features_of
 from pipeline.training.fitting import FittedModel, Floats, LabelledRows, calibrate, fit, predict
 from pipeline.training.limits import (
-    data_of,
+    describe_training_data,
     refuse_leaks,
     require_examples,
     require_features,
@@ -74,7 +74,7 @@ def train_propensity(data: ReplayedData, request: TrainingRequest) -> TrainedMod
         calibration=text_model.calibration,
         goal=request.goal.outcome,
         window_ms=request.goal.window_ms,
-        data=data_of(examples, parts.cut),
+        data=describe_training_data(examples, parts.cut),
         metrics=result,
         reference=reference(p),
         trained_at=request.trained_at,

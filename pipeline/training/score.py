@@ -25,7 +25,7 @@ from pipeline.model.time import DAY_MS
 from pipeline.training.evaluation import metrics, reference
 from pipeline.training.fitting import LabelledRows, calibrate, fit, predict
 from pipeline.training.limits import (
-    data_of,
+    describe_training_data,
     refuse_leaks,
     require_examples,
     require_parts,
@@ -74,7 +74,7 @@ def train_score(data: ReplayedData, score: model.Score, trained_at: int) -> Trai
         calibration=None,
         goal=msgspec.json.encode(score.goal.when).decode(),
         window_ms=window_ms,
-        data=data_of(moments, parts.cut),
+        data=describe_training_data(moments, parts.cut),
         metrics=metrics(p, test.labels, text_model.base_rate),
         reference=reference(p),
         trained_at=trained_at,
@@ -106,8 +106,8 @@ def _last_facts_of_days(facts: Sequence[Facts]) -> Iterator[Facts]:
 
 def _is_in_window(goal_times: Sequence[int], at: int, window_ms: int) -> bool:
     """Return whether a goal came in (`at`, `at` + `window_ms`]."""
-    place = bisect_right(goal_times, at)
-    return place < len(goal_times) and goal_times[place] <= at + window_ms
+    index = bisect_right(goal_times, at)
+    return index < len(goal_times) and goal_times[index] <= at + window_ms
 
 
 def _feature(feature: str | model.DaysSince) -> ModelFeature:

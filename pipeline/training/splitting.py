@@ -30,7 +30,7 @@ class Split(Generic[_T]):
     """Parts of the examples.
 
     `train` and `held_back` have different customers, and their goals were known by `cut` (epoch
-    ms); `test` has other customers again, from the cut on.
+    ms); `test` has customers of neither, from the cut on.
     """
 
     train: Sequence[_T]
@@ -40,7 +40,7 @@ class Split(Generic[_T]):
 
 
 def split(examples: Sequence[_T], window_ms: int) -> Split[_T]:
-    """Split examples that are in the order of time."""
+    """Return the parts of examples that are in the order of time."""
     cut = examples[int(len(examples) * _TEST_START)].decided_at
     past_examples = [example for example in examples if example.decided_at + window_ms <= cut]
     return Split(
@@ -67,5 +67,5 @@ def is_tested(profile_id: str) -> bool:
 
 
 def fold(profile_id: str) -> int:
-    """Return the customer's group, one of ten, always the same."""
+    """Return the number of the customer's fold, one of ten, always the same."""
     return int.from_bytes(blake2b(profile_id.encode(), digest_size=8).digest()) % _FOLDS

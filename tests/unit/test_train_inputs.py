@@ -185,7 +185,12 @@ def _replace_by_folder(file: Path) -> None:
         ("manifest.json", _replace_by_folder, "cannot be read: Is a directory", False),
         ("model.txt", Path.unlink, "cannot be read: No such file", True),
         ("model.txt", _replace_by_folder, "cannot be read: Is a directory", True),
-        ("model.txt", lambda path: path.write_bytes(path.read_bytes()[:-9]), "train it anew", True),
+        (
+            "model.txt",
+            lambda path: path.write_bytes(path.read_bytes()[:-9]),
+            "train it again",
+            True,
+        ),
         (
             "model.txt",
             lambda path: path.write_bytes(b"\x00\xff"),
