@@ -54,8 +54,9 @@ def require_parts(parts: Split[_T]) -> None:
         positive_count = sum(example.reached for example in part)
         if not 0 < positive_count < len(part):
             raise UntrainableError(
-                f"{positive_count:,} of the {len(part):,} examples for {name} reached the goal, and "
-                "it needs some that did and some that did not: replay more days, or shorten --window"
+                f"{positive_count:,} of the {len(part):,} examples for {name} reached the goal, "
+                "and it needs some that did and some that did not: replay more days, or shorten "
+                "--window"
             )
 
 
