@@ -1,7 +1,7 @@
 """Salvage of a damaged folder, so that its usable parts can be checked.
 
-A file with faults is reduced to its correct items and fields; an unreadable file is replaced by a
-minimal one. A missing name that may be defined in an omitted part is not an error.
+A file with faults is reduced to its correct items and fields; an unreadable required file is
+replaced by a minimal one. A missing name that may be defined in an omitted part is not an error.
 """
 
 import re

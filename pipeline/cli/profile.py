@@ -1,4 +1,4 @@
-"""`kairos profile`: one person, or all persons."""
+"""`kairos profile`: one customer, or all customers."""
 
 from pathlib import Path
 from typing import Annotated
@@ -36,7 +36,7 @@ _PENDING_NOTE = " (once the stages run: they did not answer in time)"
 _CHANGE_WORDS = {"link": "linked", "unlink": "unlinked"}
 
 IdentifierArgument = Annotated[
-    str, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier of the person.")
+    str, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier of the customer.")
 ]
 
 
@@ -49,7 +49,7 @@ class PersonReport(Person, frozen=True, kw_only=True):
 
 @app.command()
 def show(text: IdentifierArgument, json: JsonOption = False) -> None:
-    """Show a person: identifiers, traits, segments, and the last decisions."""
+    """Show a customer: identifiers, traits, segments, and the last decisions."""
     report = _load_person_report(_read_identifier(text, Settings()))
     if json:
         print_json(report)
@@ -60,7 +60,8 @@ def show(text: IdentifierArgument, json: JsonOption = False) -> None:
 @app.command()
 def export(
     text: Annotated[
-        str | None, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier of the person.")
+        str | None,
+        typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier of the customer."),
     ] = None,
     everybody: Annotated[
         bool, typer.Option("--all", help="All profiles, as Parquet files in --out.")
@@ -80,7 +81,7 @@ def export(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Print one person as JSON, or write all of them as Parquet.
+    """Print one customer as JSON, or write all of them as Parquet.
 
     `--all --out DIR` writes three files: profiles.parquet (profile_id, attributes, metrics),
     identifiers.parquet (profile_id, namespace, value) and memberships.parquet (profile_id, segment,
@@ -145,9 +146,9 @@ def unlink(
 
 @app.command()
 def forget(text: IdentifierArgument, json: JsonOption = False) -> None:
-    """Forget a person: delete all state of the stages, and the snapshots.
+    """Forget a customer: delete all state of the stages, and the snapshots.
 
-    Lists the places where older records remain, and until when. A person who returns gets a new
+    Lists the places where older records remain, and until when. A customer who returns gets a new
     profile.
     """
     settings = Settings()
