@@ -77,7 +77,8 @@ def _date_problems(entry: model.Campaign | model.Treatment, path: Path) -> Itera
             yield Problem((*path, field), message)
     if len(times) == 2 and times[0] >= times[1]:
         yield Problem(
-            (*path, "ends"), f"ends {entry.ends}, no later than it starts: swap the dates"
+            (*path, "ends"),
+            f"ends {entry.ends}, no later than it starts: set a later end, or swap the dates",
         )
 
 

@@ -90,7 +90,8 @@ def possible_texts(text: str, environment: Mapping[str, str]) -> tuple[str, ...]
 
 
 def mask_secrets(bundle: Bundle) -> Bundle:
-    """Return the bundle as it may be shown: no key in full, no secret, no URL's query.
+    """Return the bundle as it may be shown: no key of a source or server in full, no secret of a
+    source or channel, and no user or query in a channel's URL.
 
     Configurations that earlier versions applied may hold keys and secrets in clear.
     """

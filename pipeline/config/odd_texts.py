@@ -76,7 +76,8 @@ def invisible_character_in_name(text: str) -> str | None:
 
 
 def odd_space(line: str) -> str | None:
-    """Return the code of a character in a line that looks like a space, or is invisible."""
+    """Return the code of a character in a line that looks like a space, or is invisible; None
+    without one."""
     return invisible_character_in_name(line.replace("\t", " ").rstrip("\r\n"))
 
 

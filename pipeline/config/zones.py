@@ -19,7 +19,7 @@ _MAX_OFFSET: Final = timedelta(hours=14)
 
 
 def zone(name: str) -> tzinfo | None:
-    """Return the zone of a sender's `name`; None for an unknown one.
+    """Return the zone called `name`; None for an unknown one.
 
     It is an IANA name such as Europe/Madrid, old ones included, in any case; or an offset such as
     `+02:00`, `GMT+2`, `UTC-0330`, east of Greenwich with a plus. (`Etc/GMT+2` is an IANA name, in

@@ -41,7 +41,7 @@ class Lineup(Struct, frozen=True):
 
 class DecisionLineups(Struct, frozen=True):
     """Lineups of a decision; `rejections`: treatments rejected by the engagement policy, by rule;
-    `budget_names`: the budgets that were read."""
+    `budget_names`: the budgets and stocks that were read."""
 
     lineups: tuple[Lineup, ...]
     rejections: Mapping[str, Sequence[str]]

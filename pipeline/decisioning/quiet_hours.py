@@ -1,5 +1,5 @@
-"""Quiet hours: nothing is sent at night by the customer's local time, also across changes of
-daylight saving."""
+"""Quiet hours: hours of the customer's local time in which messages are sent only as answers, also
+across changes of daylight saving."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, time, timedelta, tzinfo

@@ -1,4 +1,4 @@
-"""Content for one customer, rendered for winners only."""
+"""Content for one customer, rendered for winners, and before a draw for its few candidates."""
 
 from typing import Final
 

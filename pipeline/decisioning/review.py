@@ -23,18 +23,18 @@ from pipeline.model.decision import Contact
 
 class Review(Struct, frozen=True):
     """Rules and the customer's facts at `now_ms`; `facts` None: only contacts have changed.
-    `live`: `now_ms` is of the wall clock."""
+    `is_live`: `now_ms` is of the wall clock."""
 
     config: Configuration
     facts: Facts | None
     now_ms: int
-    live: bool
+    is_live: bool
 
     @classmethod
-    def of(cls, config: Configuration, facts: Facts, live: bool) -> "Review":
+    def of(cls, config: Configuration, facts: Facts, is_live: bool) -> "Review":
         """Return the review by the customer's facts at an interaction or refresh."""
         profile_facts = replace(facts, interaction=None, entered_segments=frozenset())
-        return cls(config, profile_facts, facts.now_ms, live)
+        return cls(config, profile_facts, facts.now_ms, is_live)
 
     def objection(self, contact: Contact, counting_contacts: Sequence[Contact]) -> str | None:
         """Return the consent, rule or cap that rules a message out; `counting_contacts` count under
@@ -42,7 +42,7 @@ class Review(Struct, frozen=True):
         campaign_candidate = self.config.outbound_candidates.get(
             (contact.campaign, template_name(contact.treatment))
         )
-        if campaign_candidate is None or not self.live:
+        if campaign_candidate is None or not self.is_live:
             return None
         campaign, candidate = campaign_candidate
         if self.facts is not None:

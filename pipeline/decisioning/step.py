@@ -1,4 +1,5 @@
-"""Decisioning stage: one row per profile; every interaction gets exactly one Decision.
+"""Decisioning stage: one row per profile; every interaction gets one Decision, and another at the
+end of quiet hours that deferred its messages.
 
 A slot is a requested placement, or an outbound channel that a trigger opened. Placements are filled
 first, in order.

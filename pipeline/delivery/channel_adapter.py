@@ -4,12 +4,12 @@ An adapter delivers the actions of one kind of channel. The process does the res
 profile, the ledger against duplicates, outcomes, dead letters.
 """
 
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.traces import Trace
 from pipeline.config.compiled import CompiledChannel
 from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
@@ -40,7 +40,7 @@ class Parcel:
 
     def own_time_ms(self) -> int:
         """Return the present time (ms) by the clock of the action's times."""
-        return self.action.created_at + max(0, round(time.time() * _MS) - self.written_ms)
+        return self.action.created_at + max(0, now_ms() - self.written_ms)
 
 
 @dataclass(frozen=True, slots=True)
