@@ -29,7 +29,7 @@ class BudgetRule(Struct, frozen=True):
 
     `unit`: cost of the most expensive message (of a stock: one item); a lease below it may be
     useless.
-    `starts` and `ends` (ms): dates of the campaign.
+    `start_ms` and `end_ms`: dates of the campaign.
     """
 
     name: str
@@ -37,8 +37,8 @@ class BudgetRule(Struct, frozen=True):
     unit: int
     per: PeriodKind
     zone: tzinfo = UTC
-    starts: int | None = None
-    ends: int | None = None
+    start_ms: int | None = None
+    end_ms: int | None = None
 
     def period(self, now_ms: int) -> BudgetPeriod:
         """Return the period at `now_ms`."""
@@ -65,7 +65,7 @@ class BudgetRule(Struct, frozen=True):
         period; None: without an end it is not paced."""
         if period.ends is not None:
             return period.begins, period.ends
-        return None if self.ends is None else (self.starts, self.ends)
+        return None if self.end_ms is None else (self.start_ms, self.end_ms)
 
 
 def stock_name(catalog: str, item: str) -> str:
@@ -108,8 +108,8 @@ def _campaign_budgets(bundle: model.Bundle) -> Iterator[BudgetRule]:
             unit=max(costs, default=0),
             per=budget.per,
             zone=zone(budget.zone) or UTC,
-            starts=None if campaign.starts is None else start_ms(campaign.starts),
-            ends=None if campaign.ends is None else end_ms(campaign.ends),
+            start_ms=None if campaign.starts is None else start_ms(campaign.starts),
+            end_ms=None if campaign.ends is None else end_ms(campaign.ends),
         )
 
 

@@ -313,14 +313,14 @@ class OutcomeSuppression:
 
 @dataclass(frozen=True, slots=True)
 class CompiledQuietHours:
-    """Quiet hours for `scope`, from minute `begins` of the day to minute `ends`.
+    """Quiet hours for `scope`, from minute `start_minute` of the day to minute `end_minute`.
 
     The time zone is the value of `trait`, or else the interaction's, or else `zone`.
     """
 
     name: str
-    begins: int
-    ends: int
+    start_minute: int
+    end_minute: int
     zone: tzinfo
     trait: str | None
     scope: CompiledScope

@@ -70,8 +70,13 @@ def item_content(template: Content, attributes: Mapping[str, FactValue]) -> Cont
     present_values = {
         name: value for name, _ in template.reads if (value := item_values.get(name)) is not None
     }
-    common = drop_item_names(template)
-    return Content(common.parts, common.reads, common.needs, {**common.defaults, **present_values})
+    content_without_item = drop_item_names(template)
+    return Content(
+        content_without_item.parts,
+        content_without_item.reads,
+        content_without_item.needs,
+        {**content_without_item.defaults, **present_values},
+    )
 
 
 def drop_item_names(template: Content) -> Content:

@@ -29,8 +29,8 @@ def is_known_region(region: str) -> bool:
 
 def _email(value: str) -> str | None:
     address = value.strip().lower()
-    user, at, domain = address.rpartition("@")
-    is_valid = user and at and domain and not any(letter.isspace() for letter in address)
+    user, at_sign, domain = address.rpartition("@")
+    is_valid = user and at_sign and domain and not any(letter.isspace() for letter in address)
     return address if is_valid else None
 
 

@@ -201,8 +201,8 @@ def _quiet_hours(hours: model.QuietHours) -> CompiledQuietHours:
     assert time_zone is not None
     return CompiledQuietHours(
         name=hours.quiet,
-        begins=minute_of_day(hours.begins),
-        ends=minute_of_day(hours.ends),
+        start_minute=minute_of_day(hours.start),
+        end_minute=minute_of_day(hours.end),
         zone=time_zone,
         trait=hours.trait,
         scope=scope(hours.scope, PURPOSES_EXCEPT_TRANSACTIONAL),

@@ -196,7 +196,7 @@ def _suppression_problems(suppression: model.Suppression, path: Path) -> Iterato
 
 
 def _quiet_problems(hours: model.QuietHours, path: Path, names: Names) -> Iterator[Problem]:
-    if hours.begins == hours.ends:
+    if hours.start == hours.end:
         yield Problem((*path, "to"), "`from` and `to` are equal: set different times")
     if zone(hours.zone) is None:
         message = f"no time zone {hours.zone!r}: use an IANA name such as Europe/Madrid"

@@ -171,13 +171,13 @@ def format_value(value: FactValue) -> str:
     return str(value)
 
 
-def _date(at: object, form: str = _DAY, where: str = "UTC") -> str:
+def _date(time_ms: object, form: str = _DAY, where: str = "UTC") -> str:
     """Format a time (epoch ms) in a zone, as the filter `date`."""
-    if isinstance(at, bool) or not isinstance(at, int | float):
+    if isinstance(time_ms, bool) or not isinstance(time_ms, int | float):
         raise RenderError("date: this is not a time")
     if not _DATE_FORMAT.fullmatch(form):
         raise RenderError("date: only %d %m %Y %y %H %M %j %B are known")
-    return datetime.fromtimestamp(at / 1000, zone(where) or UTC).strftime(form)
+    return datetime.fromtimestamp(time_ms / 1000, zone(where) or UTC).strftime(form)
 
 
 def _number(value: object, decimals: int = 0) -> str:

@@ -164,7 +164,7 @@ def _is_waiting(contact: Contact, now_ms: int) -> bool:
 
 
 def _cancellation(
-    key: str, message: _Message, action_id: str | None, reason: str, at: int
+    key: str, message: _Message, action_id: str | None, reason: str, cancelled_at: int
 ) -> Cancellation:
     return Cancellation(
         key,
@@ -173,7 +173,7 @@ def _cancellation(
         message.offer,
         message.treatment,
         message.channel,
-        at,
+        cancelled_at,
         reason,
     )
 

@@ -123,7 +123,9 @@ def due_deferrals(state: ContactState, timer: Control) -> list[DueDeferral]:
         for shard, deferral in all_deferrals(state)
         if deferral.until <= timer.at
     ]
-    return sorted(result, key=lambda due: (due.deferral.until, due.deferral.first))
+    return sorted(
+        result, key=lambda due_deferral: (due_deferral.deferral.until, due_deferral.deferral.first)
+    )
 
 
 def next_wake(state: ContactState) -> Wake | None:

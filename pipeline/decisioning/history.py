@@ -85,7 +85,9 @@ def add(
     contacts.extend(additions.contacts)
     suppression_times, holdouts = former_part.silenced, former_part.holdouts
     if suppression_times or additions.silenced:
-        recent_times = {name: at for name, at in suppression_times.items() if at > since_ms}
+        recent_times = {
+            name: time_ms for name, time_ms in suppression_times.items() if time_ms > since_ms
+        }
         suppression_times = _merge_times(recent_times, additions.silenced)
     if additions.holdouts:
         holdouts = _merge_draws(holdouts, additions.holdouts)
@@ -96,8 +98,8 @@ def add(
     return replace(state, shards=state.shards.put(shard, part))
 
 
-def apply_outcome(state: ContactState, action_id: str, outcome: str, at: int) -> ContactState:
-    """Return the state after `outcome` of an action, at `at` (ms); unchanged for an unknown action.
+def apply_outcome(state: ContactState, action_id: str, outcome: str, time_ms: int) -> ContactState:
+    """Return the state after `outcome` of an action at `time_ms`; unchanged for an unknown action.
 
     A committed contact stays committed.
     """
@@ -105,7 +107,7 @@ def apply_outcome(state: ContactState, action_id: str, outcome: str, at: int) ->
     if status is None:
         return state
     parts = {
-        name: _apply_to_part(part, action_id, outcome, at)
+        name: _apply_to_part(part, action_id, outcome, time_ms)
         for name, part in state.shards.here.items()
     }
     return replace(state, shards=Shards(parts, state.shards.away))
@@ -152,8 +154,8 @@ def _merge_contacts(contact: Contact, other: Contact) -> Contact:
 
 def _merge_times(times: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {
-        name: max(times.get(name, at), other.get(name, at))
-        for name, at in {**times, **other}.items()
+        name: max(times.get(name, time_ms), other.get(name, time_ms))
+        for name, time_ms in {**times, **other}.items()
     }
 
 
@@ -178,18 +180,18 @@ def _last_times(times: Iterable[int]) -> tuple[int, ...]:
     return tuple(sorted(times)[-MAX_TIMES:])
 
 
-def _apply_to_part(part: History, action_id: str, outcome: str, at: int) -> History:
+def _apply_to_part(part: History, action_id: str, outcome: str, time_ms: int) -> History:
     contacts = tuple(
-        _apply_to_contact(contact, outcome, at) if contact.action_id == action_id else contact
+        _apply_to_contact(contact, outcome, time_ms) if contact.action_id == action_id else contact
         for contact in part.contacts
     )
     return replace(part, contacts=contacts)
 
 
-def _apply_to_contact(contact: Contact, outcome: str, at: int) -> Contact:
+def _apply_to_contact(contact: Contact, outcome: str, time_ms: int) -> Contact:
     status, outcomes = STATUS_BY_OUTCOME[outcome], contact.outcomes
     if _STRENGTH[status] <= _STRENGTH[contact.status]:
         status = contact.status
     if outcome in TIMED_OUTCOMES:
-        outcomes = {**outcomes, outcome: _last_times((*outcomes.get(outcome, ()), at))}
+        outcomes = {**outcomes, outcome: _last_times((*outcomes.get(outcome, ()), time_ms))}
     return replace(contact, status=status, outcomes=outcomes)

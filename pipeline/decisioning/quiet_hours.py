@@ -28,7 +28,7 @@ def find_quiet_hours(
 
 
 def is_quiet(rule: CompiledQuietHours, facts: Facts) -> bool:
-    """Return whether the customer's local time is in [`begins`, `ends`)."""
+    """Return whether the customer's local time is in [`start_minute`, `end_minute`)."""
     now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
     return _is_within(rule, now.astimezone(_zone(rule, facts)))
 
@@ -43,7 +43,7 @@ def end_of_quiet_hours(rule: CompiledQuietHours, facts: Facts) -> int:
     now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
     end = min(
         local_time
-        for local_time in _local_times(rule.ends, now.astimezone(time_zone))
+        for local_time in _local_times(rule.end_minute, now.astimezone(time_zone))
         if local_time > now
     )
     while _is_within(rule, end.astimezone(time_zone)):
@@ -61,7 +61,9 @@ def begin_of_next_quiet_hours(
     if candidate.placement is not None or candidate.transactional:
         return None
     covering_rules = (
-        rule for rule in rules if rule.begins != rule.ends and rule.scope.covers(candidate)
+        rule
+        for rule in rules
+        if rule.start_minute != rule.end_minute and rule.scope.covers(candidate)
     )
     return min((_next_beginning(hours, facts) for hours in covering_rules), default=None)
 
@@ -71,7 +73,7 @@ def _next_beginning(rule: CompiledQuietHours, facts: Facts) -> int:
     now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
     local_now = now.astimezone(time_zone)
     beginning = min(
-        local_time for local_time in _local_times(rule.begins, local_now) if local_time > now
+        local_time for local_time in _local_times(rule.start_minute, local_now) if local_time > now
     )
     while not _is_within(rule, beginning.astimezone(time_zone)):
         beginning += _MINUTE
@@ -89,9 +91,9 @@ def _local_times(minute: int, local_now: datetime) -> Iterator[datetime]:
 
 def _is_within(rule: CompiledQuietHours, local_time: datetime) -> bool:
     minute = local_time.hour * 60 + local_time.minute
-    if rule.begins < rule.ends:
-        return rule.begins <= minute < rule.ends
-    return minute >= rule.begins or minute < rule.ends
+    if rule.start_minute < rule.end_minute:
+        return rule.start_minute <= minute < rule.end_minute
+    return minute >= rule.start_minute or minute < rule.end_minute
 
 
 def _zone(rule: CompiledQuietHours, facts: Facts) -> tzinfo:

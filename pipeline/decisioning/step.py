@@ -143,24 +143,24 @@ def _decide(
     return replace(result, emits=(*result.emits, *cancellation.emits))
 
 
-def decide_again(due: DueDeferral, state: ContactState, rules: Rules) -> Ok[ContactState]:
+def decide_again(due_deferral: DueDeferral, state: ContactState, rules: Rules) -> Ok[ContactState]:
     """Decide on deferred messages by the present facts and history.
 
     `state` is the row without the deferral.
     """
-    record = due.deferral.record
+    record = due_deferral.deferral.record
     assert record.interaction is not None
     moment = _moment(record, record.interaction, state, rules)
-    facts = replace(moment.facts, now_ms=due.at)
+    facts = replace(moment.facts, now_ms=due_deferral.at)
     customer_history = history.customer_history(state)
     case = _Case(
-        decision_id=later_decision_id(due.deferral.first, due.at),
+        decision_id=later_decision_id(due_deferral.deferral.first, due_deferral.at),
         record=record,
-        moment=replace(moment, facts=facts, is_stale=False, since_ms=due.deferral.since),
+        moment=replace(moment, facts=facts, is_stale=False, since_ms=due_deferral.deferral.since),
         history_before=customer_history,
         history=customer_history,
-        outbound=deferral.entries(due.deferral.messages, rules.config.outbound_entries),
-        deferral_input=deferral.deferral_input(due.deferral),
+        outbound=deferral.entries(due_deferral.deferral.messages, rules.config.outbound_entries),
+        deferral_input=deferral.deferral_input(due_deferral.deferral),
     )
     return _make_decision(case, state, History(), rules)
 
@@ -421,8 +421,10 @@ def _record_outcome(
     """Record the outcome of an action in a Decision without choices; nothing is sent."""
     assert record.identity is not None
     action_id = str(interaction.properties.get("action_id"))
-    at = min(interaction.occurred_at, interaction.received_at)
-    row = deferral.refresh(history.apply_outcome(state, action_id, interaction.name, at), record)
+    time_ms = min(interaction.occurred_at, interaction.received_at)
+    row = deferral.refresh(
+        history.apply_outcome(state, action_id, interaction.name, time_ms), record
+    )
     moment = _moment(record, interaction, state, rules)
     facts = moment.facts
     suppression_times = suppressions.suppression_times(rules.config.constraints, facts)
@@ -517,12 +519,14 @@ def _fire(key: str, timer: Control, row: ContactState, rules: Rules) -> Ok[Conta
     """Decide again on all deferrals that are due."""
     emits: tuple[Emit, ...] = ()
     purses: dict[str, Purse] = {}
-    for due in deferral.due_deferrals(row, timer):
+    for due_deferral in deferral.due_deferrals(row, timer):
         current_rules = rules
         if rules.wallet is not None:
             current_rules = with_fields(rules, wallet={**rules.wallet, **purses})
         result = decide_again(
-            due.of(key, rules.config.digest), deferral.drop(row, due.deferral), current_rules
+            due_deferral.of(key, rules.config.digest),
+            deferral.drop(row, due_deferral.deferral),
+            current_rules,
         )
         assert result.state is not None
         row, emits = result.state, (*emits, *result.emits)

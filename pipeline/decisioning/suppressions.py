@@ -44,10 +44,10 @@ def suppression_times(constraints: Constraints, facts: Facts) -> dict[str, int]:
     interaction = facts.interaction
     if interaction is None:
         return {}
-    at = min(interaction.occurred_at, interaction.received_at)
+    time_ms = min(interaction.occurred_at, interaction.received_at)
     name = interaction.name
     return {
-        rule.name: at
+        rule.name: time_ms
         for rule in constraints.event_suppressions
         if (rule.condition.names is None or name in rule.condition.names)
         and rule.condition.test(facts)
@@ -86,8 +86,10 @@ def find_suppression(
     return None
 
 
-def _is_in_force(at: int, suppression: EventSuppression | OutcomeSuppression, now_ms: int) -> bool:
-    return now_ms < at + suppression.duration_ms
+def _is_in_force(
+    time_ms: int, suppression: EventSuppression | OutcomeSuppression, now_ms: int
+) -> bool:
+    return now_ms < time_ms + suppression.duration_ms
 
 
 def _subjects(
@@ -102,8 +104,8 @@ def _subjects(
     return frozenset(
         name
         for name, times in times_by_subject.items()
-        if (at := _last_reached_at(sorted(times), suppression)) is not None
-        and _is_in_force(at, suppression, now_ms)
+        if (time_ms := _last_reached_at(sorted(times), suppression)) is not None
+        and _is_in_force(time_ms, suppression, now_ms)
     )
 
 

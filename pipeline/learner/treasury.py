@@ -62,7 +62,7 @@ class Treasury:
         if self._digest is None:
             self._names_to_publish |= ledger.accounts.keys()
         names.update(
-            name for name, rule in rules.items() if rule.ends or rule.per in _CALENDAR_PERIODS
+            name for name, rule in rules.items() if rule.end_ms or rule.per in _CALENDAR_PERIODS
         )
         names |= self._waiting_budgets  # the hold of a lease may have ended
         accounts = {

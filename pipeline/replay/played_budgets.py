@@ -37,7 +37,7 @@ class PlayedBudgets:
         self._paced_rules = [
             rule
             for rule in rules.values()
-            if rule.per in _CALENDAR_PERIODS or rule.ends is not None
+            if rule.per in _CALENDAR_PERIODS or rule.end_ms is not None
         ]
         self._accounts: dict[str, Account] = {}
         self._actions: dict[str, SpentAction] = {}

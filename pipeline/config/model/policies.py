@@ -39,8 +39,8 @@ class QuietHours(Part, frozen=True):
     """
 
     quiet: Name
-    begins: TimeOfDay = field(name="from")
-    ends: TimeOfDay = field(name="to")
+    start: TimeOfDay = field(name="from")
+    end: TimeOfDay = field(name="to")
     zone: str = "UTC"
     trait: Name | None = None
     scope: Scope = field(default_factory=Scope, name="for")

@@ -101,12 +101,12 @@ class PartitionLease(Struct, frozen=True):
         need = min(self.wanted or amount, amount)
         return replace(self, wanted=need, wanted_since=since, asked_at=now_ms)
 
-    def spend(self, amount: int, at: int) -> "PartitionLease":
+    def spend(self, amount: int, spent_at: int) -> "PartitionLease":
         """Return the lease after `amount` tokens were spent at a time."""
         return replace(
             self,
             spent=self.spent + amount,
-            spent_at=max(at, self.spent_at),
+            spent_at=max(spent_at, self.spent_at),
             unused=False,
             hold_ms=_HOLD_MS,
         )
@@ -250,7 +250,7 @@ class SpendingCount(Struct):
         """Release the tokens of an action that was not reported as shown."""
         self._settle(action_id, "released", -1, 0)
 
-    def _reserve(self, spend: Spend, at: int, partition: int, offset: int) -> None:
+    def _reserve(self, spend: Spend, decided_at: int, partition: int, offset: int) -> None:
         action, amount = self._action(spend.action_id) or SpentAction(), tokens(spend.amount)
         part = (spend.budget, spend.period, amount)
         if part in action.parts:
@@ -260,15 +260,17 @@ class SpendingCount(Struct):
         status, until = action.status, spend.until
         if is_counted and account is not None and until is not None and until <= account.counted_at:
             status = OVERDUE if status == "reserved" else status
-            until = account.counted_at + until - at
+            until = account.counted_at + until - decided_at
         elif not is_counted and until is not None and until <= self.now_ms:
-            until = self.now_ms + until - at  # a log's own time, or received late
-        forget_at = max(at, self.now_ms) + _ACTION_RETENTION_MS
+            until = self.now_ms + until - decided_at  # a log's own time, or received late
+        forget_at = max(decided_at, self.now_ms) + _ACTION_RETENTION_MS
         parts = (*action.parts, part)
         self.actions[spend.action_id] = SpentAction(parts, status, until, forget_at)
         if account is None or is_counted:
             return
-        account = account.with_lease(partition, account.lease_of(partition).spend(amount, at))
+        account = account.with_lease(
+            partition, account.lease_of(partition).spend(amount, decided_at)
+        )
         if status != "reserved":  # its outcome was read before it, from another partition
             account = _settle_account(account, "reserved", status, amount)
         elif until is not None:

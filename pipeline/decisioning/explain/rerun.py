@@ -77,11 +77,13 @@ def _due_deferral(
     decision: Decision, deferral_input: DeferralInput, record: Segmented
 ) -> DueDeferral:
     """Return the deferral from which `decision` was made."""
-    at = decision.decided_at
+    decided_at = decision.decided_at
     recorded_deferral = Deferral(
-        deferral_input.first, deferral_input.since, at, deferral_input.messages, record
+        deferral_input.first, deferral_input.since, decided_at, deferral_input.messages, record
     )
-    return DueDeferral("read", recorded_deferral, at).of(decision.profile_id, decision.config)
+    return DueDeferral("read", recorded_deferral, decided_at).of(
+        decision.profile_id, decision.config
+    )
 
 
 def _foreign_addresses(decision: Decision, record: Segmented) -> dict[str, Belonging]:

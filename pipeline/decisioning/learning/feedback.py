@@ -56,10 +56,10 @@ def goal_feedback(
     goals = {name: goal for name, goal in rules.goals.items() if _fits(goal, facts)}
     if not goals:
         return
-    at = _moment(interaction)
+    time_ms = _moment(interaction)
     for contact in contacts:
         goal = goals.get(contact.campaign)
-        if goal is not None and at > contact.at and _counts(contact, at, goal, rules):
+        if goal is not None and time_ms > contact.at and _counts(contact, time_ms, goal, rules):
             yield Feedback(contact.action_id, "reached", contact.at + goal.window_ms)
 
 
@@ -74,14 +74,18 @@ def outcome_feedback(
     goal = rules.goals.get(contact.campaign)
     if goal is None:
         return
-    window_end_ms, at, name = contact.at + goal.window_ms, _moment(interaction), interaction.name
+    window_end_ms, time_ms, name = (
+        contact.at + goal.window_ms,
+        _moment(interaction),
+        interaction.name,
+    )
     is_incremental = contact.campaign in rules.incremental_campaigns
     if not is_incremental and name in RELEASING_OUTCOMES:
         yield Feedback(contact.action_id, "released", window_end_ms)
     elif not is_incremental and name in STATUS_BY_OUTCOME:
         yield Feedback(contact.action_id, "shown", window_end_ms)
     converts = name == _CONVERSION and not is_incremental
-    if (converts or _fits(goal, facts)) and _counts(contact, at, goal, rules):
+    if (converts or _fits(goal, facts)) and _counts(contact, time_ms, goal, rules):
         yield Feedback(contact.action_id, "reached", window_end_ms)
 
 
@@ -96,8 +100,8 @@ def _moment(interaction: Interaction) -> int:
     return min(interaction.occurred_at, interaction.received_at)
 
 
-def _counts(contact: Contact, at: int, goal: GoalRule, rules: LearningRules) -> bool:
-    """Return whether a goal at `at` (ms) is in the window, and not caused by a mail scanner."""
-    if not contact.at <= at <= contact.at + goal.window_ms:
+def _counts(contact: Contact, time_ms: int, goal: GoalRule, rules: LearningRules) -> bool:
+    """Return whether a goal at `time_ms` is in the window, and not caused by a mail scanner."""
+    if not contact.at <= time_ms <= contact.at + goal.window_ms:
         return False
-    return contact.channel not in rules.scanner_channels or at >= contact.at + rules.scanner_ms
+    return contact.channel not in rules.scanner_channels or time_ms >= contact.at + rules.scanner_ms
