@@ -28,7 +28,7 @@ _NAMESPACES = [{"name": "customer_id"}, {"name": "email", "normalise": "email"}]
 _IDENTITY = world(identity={"namespaces": _NAMESPACES}).config.identity
 
 
-class _Lists:
+class _ListHome:
     """Home that takes files one after the other; `history_digests` identify the files taken."""
 
     def __init__(self, folder: Path) -> None:
@@ -61,7 +61,7 @@ def _change_of(row: FileRow) -> tuple[str, str, str]:
 
 
 def test_customer_who_is_gone_from_the_next_file_is_removed(tmp_path: Path) -> None:
-    lists = _Lists(tmp_path)
+    lists = _ListHome(tmp_path)
     assert lists.take("userId,segment\nana,Gold\nbo,Gold\n") == [
         ("add", "Gold", "ana"),
         ("add", "Gold", "bo"),
@@ -74,7 +74,7 @@ def test_customer_who_is_gone_from_the_next_file_is_removed(tmp_path: Path) -> N
 
 
 def test_each_list_has_its_own_members(tmp_path: Path) -> None:
-    lists = _Lists(tmp_path)
+    lists = _ListHome(tmp_path)
     lists.take("userId,segment\nana,Gold\n")
     assert lists.take("userId,segment\nbo,Silver\n") == [("add", "Silver", "bo")]
     assert lists.take("userId,segment\ncy,Gold\n")[-1] == ("remove", "Gold", "ana")
@@ -83,7 +83,7 @@ def test_each_list_has_its_own_members(tmp_path: Path) -> None:
 def test_earlier_content_has_a_new_digest_and_repeated_content_the_same(
     tmp_path: Path,
 ) -> None:
-    lists = _Lists(tmp_path)
+    lists = _ListHome(tmp_path)
     large_list, small_list = "userId,segment\nana,Gold\nbo,Gold\n", "userId,segment\nana,Gold\n"
     for text in (large_list, small_list, large_list, large_list):
         lists.take(text)
@@ -95,7 +95,7 @@ def test_earlier_content_has_a_new_digest_and_repeated_content_the_same(
 def test_customer_is_the_same_in_any_spelling_and_with_another_address(tmp_path: Path) -> None:
     columns = {"mail": "identifiers.email", "segment": "properties.segment"}
     watch = model.Watch("w", "shop", "/in", kind="track", columns=columns, replaces=True)
-    lists = _Lists(tmp_path)
+    lists = _ListHome(tmp_path)
     lists.take("mail,segment\nAna@Example.com,Gold\n", watch)
     assert len(lists.take("mail,segment\nana@example.com,Gold\n", watch)) == 1
     both_columns = msgspec.structs.replace(
@@ -107,7 +107,7 @@ def test_customer_is_the_same_in_any_spelling_and_with_another_address(tmp_path:
 
 def test_file_of_two_lists_is_refused_by_line(tmp_path: Path) -> None:
     with pytest.raises(UnreadableError, match="line 3 is of another list"):
-        _Lists(tmp_path).take("userId,segment\nana,Gold\nbo,Silver\n")
+        _ListHome(tmp_path).take("userId,segment\nana,Gold\nbo,Silver\n")
 
 
 class _SharedPlace:

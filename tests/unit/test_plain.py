@@ -78,7 +78,9 @@ def _letter(text: str) -> DeadLetterRecord:
     )
 
 
-class _Letters:
+class _LetterLog:
+    """Log of dead letters that holds one letter of the given text."""
+
     def __init__(self, text: str) -> None:
         self._letter = _letter(text)
 
@@ -87,7 +89,7 @@ class _Letters:
 
 
 def build_printers(text: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], Any]]:
-    monkeypatch.setattr(dlq, "_records", lambda: _Letters(text))
+    monkeypatch.setattr(dlq, "_records", lambda: _LetterLog(text))
     person = profile.PersonReport(
         profile_id="p",
         root=text,

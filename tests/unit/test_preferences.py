@@ -148,7 +148,9 @@ def test_page_is_in_the_language_of_the_customer(
         assert f'<html lang="{language}">' in page
 
 
-class _Tags(HTMLParser):
+class _TagParser(HTMLParser):
+    """Parser that collects the tags of a page, with their attributes."""
+
     def __init__(self) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
@@ -159,7 +161,7 @@ class _Tags(HTMLParser):
 
 def test_page_needs_no_script_and_escapes_foreign_text(door: Doorway) -> None:
     page = _request(door, "GET", PREFERENCES_PATH, _token("<script>alert(1)</script>"), {})
-    tags = _Tags()
+    tags = _TagParser()
     tags.feed(page.text)
     names = {tag for tag, _ in tags.elements}
     assert "script" not in names

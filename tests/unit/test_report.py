@@ -24,7 +24,7 @@ from tests.support.hostile_report import HOSTILE, write_hostile_topics
 from tests.support.replayed import write_topic
 
 
-class _Page(HTMLParser):
+class _PageParser(HTMLParser):
     """Parser that collects scripts by their type, and everything else that an attacker would
     inject."""
 
@@ -58,22 +58,22 @@ class _Page(HTMLParser):
         return document
 
 
-def _make_report(folder: Path, *options: str) -> _Page:
+def _make_report(folder: Path, *options: str) -> _PageParser:
     file = folder / "report.html"
     command = ["insights", "report", "--topics", str(folder), "--out", str(file), *options]
     result = CliRunner().invoke(build_app("insights"), command)
     assert result.exit_code == 0, result.exception
-    return _Page(file.read_text("utf-8"))
+    return _PageParser(file.read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> _Page:
+def page(tmp_path_factory: pytest.TempPathFactory) -> _PageParser:
     folder = tmp_path_factory.mktemp("hostile")
     write_hostile_topics(folder)
     return _make_report(folder, "--goal", HOSTILE[0])
 
 
-def test_hostile_names_stay_data(page: _Page) -> None:
+def test_hostile_names_stay_data(page: _PageParser) -> None:
     assert [kind for kind, _ in page.scripts] == ["application/json", None, None]
     assert not page.tags & {"img", "svg", "iframe", "link", "base", "object"}
     assert page.handlers == []
@@ -81,7 +81,7 @@ def test_hostile_names_stay_data(page: _Page) -> None:
     assert names == set(HOSTILE)
 
 
-def test_policy_lets_only_the_pages_own_scripts_run(page: _Page) -> None:
+def test_policy_lets_only_the_pages_own_scripts_run(page: _PageParser) -> None:
     digests = {
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
         for kind, text in page.scripts
@@ -99,7 +99,7 @@ def test_embedded_json_means_the_same_and_leaves_no_markup(value: Any) -> None:
     assert not set(text) & set("<>&\u2028\u2029")
 
 
-def test_cells_add_up_to_the_statistics(page: _Page) -> None:
+def test_cells_add_up_to_the_statistics(page: _PageParser) -> None:
     content = page.data()["content"]
     columns = content["cells"]["columns"]
     customer_rows = [row for row in content["cells"]["rows"] if row[columns.index("segment")] == ""]

@@ -9,11 +9,11 @@ from aiohttp.test_utils import TestServer
 
 from pipeline.delivery.reporter import GatewayAddress, RejectedOutcome, Reporter
 
-Answer = Callable[[list[str]], web.Response]
-Use = Callable[[Reporter], Awaitable[Any]]
+GatewayAnswer = Callable[[list[str]], web.Response]
+ReporterUse = Callable[[Reporter], Awaitable[Any]]
 
 
-def _gateway(answer: Answer, posts: list[list[str]]) -> web.Application:
+def _gateway(answer: GatewayAnswer, posts: list[list[str]]) -> web.Application:
     async def take_outcomes(request: web.Request) -> web.Response:
         posts.append((await request.json())["outcomes"])
         await asyncio.sleep(0.02)  # long enough that further outcomes are reported meanwhile
@@ -24,7 +24,7 @@ def _gateway(answer: Answer, posts: list[list[str]]) -> web.Application:
     return app
 
 
-def _report(answer: Answer, use: Use) -> tuple[Any, list[list[str]]]:
+def _report(answer: GatewayAnswer, use: ReporterUse) -> tuple[Any, list[list[str]]]:
     """Return the result of `use`, and the posts."""
 
     async def run() -> tuple[Any, list[list[str]]]:
@@ -36,7 +36,7 @@ def _report(answer: Answer, use: Use) -> tuple[Any, list[list[str]]]:
     return asyncio.run(run())
 
 
-def _report_many(count: int) -> Use:
+def _report_many(count: int) -> ReporterUse:
     async def report(reporter: Reporter) -> list[RejectedOutcome | None]:
         return await asyncio.gather(*(reporter.report(b'"%d"' % n) for n in range(count)))
 

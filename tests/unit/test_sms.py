@@ -149,7 +149,7 @@ def _deliver(
     return asyncio.run(run())
 
 
-class _Answers:
+class _AnswerQueue:
     """Queue of answers: a status and a body, or None to cut the connection; the last one stays."""
 
     def __init__(self, *answers: tuple[int, Any] | None) -> None:
@@ -169,7 +169,7 @@ class _Answers:
 
 
 def test_form_has_the_providers_fields_and_the_unchanged_text() -> None:
-    answers = _Answers((201, {"sid": "SM1"}))
+    answers = _AnswerQueue((201, {"sid": "SM1"}))
     result = _deliver(answers, shipped_provider("twilio"))
     assert result == Acceptance({"segments": 1, "provider_id": "SM1"})
     [(headers, body)] = answers.posts
@@ -184,7 +184,7 @@ def test_form_has_the_providers_fields_and_the_unchanged_text() -> None:
 
 
 def test_json_has_the_providers_fields_and_the_unchanged_text() -> None:
-    answers = _Answers((201, {"id": "01F"}))
+    answers = _AnswerQueue((201, {"id": "01F"}))
     result = _deliver(answers, shipped_provider("sinch"))
     assert result == Acceptance({"segments": 1, "provider_id": "01F"})
     [(headers, body)] = answers.posts
@@ -212,7 +212,7 @@ def test_json_has_the_providers_fields_and_the_unchanged_text() -> None:
 def test_answer_of_the_provider_decides_the_result(
     answers: list[tuple[int, Any] | None], result: DeliveryResult, post_count: int
 ) -> None:
-    server = _Answers(*answers)
+    server = _AnswerQueue(*answers)
     assert _deliver(server, shipped_provider("twilio")) == result
     assert len(server.posts) == post_count
 
@@ -220,7 +220,7 @@ def test_answer_of_the_provider_decides_the_result(
 def test_provider_that_recognises_repeats_gets_them_with_the_same_key() -> None:
     provider = shipped_provider("sinch")
     request = replace(provider.request, idempotency_header="Idempotency-Key")
-    server = _Answers(None, (500, {}), (201, {"id": "x"}))
+    server = _AnswerQueue(None, (500, {}), (201, {"id": "x"}))
     result = _deliver(server, replace(provider, request=request))
     assert isinstance(result, Acceptance)
     assert [headers["Idempotency-Key"] for headers, _ in server.posts] == ["a-1"] * 3
@@ -231,14 +231,14 @@ def test_message_that_may_have_been_taken_by_an_earlier_try_is_unsure() -> None:
     request = replace(provider.request, idempotency_header="Idempotency-Key")
     created_at = now_ms()
     action = _action(created_at=created_at, deadline_at=created_at + 3_000)
-    server = _Answers(None, (503, {}))
+    server = _AnswerQueue(None, (503, {}))
     result = _deliver(server, replace(provider, request=request), action)
     assert result == MissedDeadline("status 503", unsure=True)
     assert len(server.posts) >= 2
 
 
 def test_message_of_unknown_fate_is_not_sent_again_by_a_later_process(tmp_path: Path) -> None:
-    server, gateway, action = _Answers(None), _Gateway(), _action()
+    server, gateway, action = _AnswerQueue(None), _Gateway(), _action()
     for _ in range(2):
         _deliver(
             server, shipped_provider("twilio"), action, _Instance(tmp_path / "ledger", gateway)
@@ -252,13 +252,13 @@ def test_provider_that_stays_away_expires_the_message() -> None:
     created_at = now_ms()
     action = _action(created_at=created_at, deadline_at=created_at + 600)
     assert isinstance(
-        _deliver(_Answers((503, {})), shipped_provider("twilio"), action), MissedDeadline
+        _deliver(_AnswerQueue((503, {})), shipped_provider("twilio"), action), MissedDeadline
     )
 
 
 @pytest.mark.parametrize("address", ["", "600111222", "ana@example.com", "+34600111222;ext=1"])
 def test_address_that_is_no_number_bounces_unsent(address: str) -> None:
-    server = _Answers((201, {}))
+    server = _AnswerQueue((201, {}))
     result = _deliver(server, shipped_provider("twilio"), _action(address=address))
     assert result == Bounce(0, {"bounce": "address"})
     assert server.posts == []
@@ -267,7 +267,7 @@ def test_address_that_is_no_number_bounces_unsent(address: str) -> None:
 def test_variable_that_is_not_set_holds_messages_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TWILIO_FROM")
     created_at = now_ms()
-    server = _Answers((201, {}))
+    server = _AnswerQueue((201, {}))
     result = _deliver(
         server,
         shipped_provider("twilio"),
