@@ -117,15 +117,15 @@ class Poller(threading.Thread):
         self._starts: list[TopicPartition] = []
         self._parked_positions: list[TopicPartition] | None = None
         self._version = 0
-        self._closing = False
+        self._is_closing = False
         self._in_rebalance = False
         self._commits: deque[asyncio.Future[KafkaError | None]] = deque()
         self._abandoned_commit_count = 0
         self._own_tps: set[TP] = set()
         self._delivered_partitions: set[tuple[str | None, int | None]] = set()
         self._last_positions: dict[TP, int] = {}
-        self._looked_at = self._asked_at = 0.0
-        self._busy_at = time.monotonic()
+        self._last_look_s = self._last_request_s = 0.0
+        self._last_activity_s = time.monotonic()
         self._rounds = WatermarkRounds(self._request_end, _REQUEST_TIMEOUT_S)
         with background():
             self._kafka = confluent_kafka.Consumer(
@@ -206,7 +206,7 @@ class Poller(threading.Thread):
     def close(self) -> None:
         """Ask the thread to end."""
         with self._condition:
-            self._closing = True
+            self._is_closing = True
             self._condition.notify()
 
     def _enqueue(self, call: Callable[[], None]) -> None:
@@ -238,12 +238,12 @@ class Poller(threading.Thread):
     def _run(self) -> None:
         try:
             self._subscribe()
-            while not self._closing:
+            while not self._is_closing:
                 self._step()
         except BaseException as error:
             self._crash(error)
         finally:
-            self._closing = True
+            self._is_closing = True
             self._kafka.close()
 
     def _step(self) -> None:
@@ -266,7 +266,7 @@ class Poller(threading.Thread):
 
     def _serve_calls(self) -> None:
         while self._calls:
-            self._busy_at = time.monotonic()
+            self._last_activity_s = time.monotonic()
             self._calls.popleft()()
             self._renew_lease()
 
@@ -328,7 +328,7 @@ class Poller(threading.Thread):
         ]
 
     def _poll(self) -> None:
-        is_quiet = time.monotonic() - self._busy_at > _QUIET_DELAY_S
+        is_quiet = time.monotonic() - self._last_activity_s > _QUIET_DELAY_S
         first_message = self._kafka.poll(_QUIET_POLL_S if is_quiet else _POLL_S)
         messages = (
             []
@@ -342,16 +342,16 @@ class Poller(threading.Thread):
         is_look_due = self._is_look_due()
         positions = self._changed_positions() if is_look_due else {}
         if records or positions:
-            self._busy_at = time.monotonic()
+            self._last_activity_s = time.monotonic()
             self._hand_over(Batch(self._version, records, sum(map(len, records)), positions))
         if is_look_due:
             self._update_highwaters()
 
     def _is_look_due(self) -> bool:
         now_s = time.monotonic()
-        if now_s - self._looked_at < _LOOK_INTERVAL_S:
+        if now_s - self._last_look_s < _LOOK_INTERVAL_S:
             return False
-        self._looked_at = now_s
+        self._last_look_s = now_s
         return True
 
     def _hand_over(self, batch: Batch) -> None:
@@ -386,8 +386,8 @@ class Poller(threading.Thread):
             for tp in read_tps
         }
         unread_tps = self._own_tps - read_tps
-        if unread_tps and time.monotonic() - self._asked_at >= _REQUEST_INTERVAL_S:
-            self._asked_at = time.monotonic()
+        if unread_tps and time.monotonic() - self._last_request_s >= _REQUEST_INTERVAL_S:
+            self._last_request_s = time.monotonic()
             answers, failure = self._rounds.ask(unread_tps)
             ends |= answers
             if failure is not None:
@@ -441,12 +441,12 @@ class Poller(threading.Thread):
         self._wait_for(self._listener.on_assigned(tps))
 
     def _on_revoke(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
-        if not self._closing:
+        if not self._is_closing:
             self._wait_for(self._listener.on_revoked({TP(p.topic, p.partition) for p in parts}))
         self._unassign()
 
     def _on_lost(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
-        if not self._closing:
+        if not self._is_closing:
             self._lease.end()
             self._call_soon(self._listener.on_lost)
         self._unassign()
@@ -464,7 +464,7 @@ class Poller(threading.Thread):
         while self._commits:
             self._abandoned_commit_count += 1
             self._finish_commit(self._commits.popleft(), KafkaError(KafkaError._TIMED_OUT), None)
-        while not future.done() and not self._closing:
+        while not future.done() and not self._is_closing:
             with self._condition:
                 if not self._calls:
                     self._condition.wait(_POLL_S)
@@ -483,7 +483,7 @@ class Poller(threading.Thread):
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:  # the loop is closed, so no listener is left
-            self._closing = True
+            self._is_closing = True
 
 
 def _succeed(future: "asyncio.Future[Any]", result: object) -> None:

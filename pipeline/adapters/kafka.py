@@ -112,7 +112,7 @@ class AsyncPublisher:
         self._loop = asyncio.get_running_loop()
         self._on_fatal = on_fatal
         self._completions: list[Publication] = []
-        self._closing = False
+        self._is_closing = False
         self._producer = Producer(
             {
                 **client,
@@ -163,19 +163,19 @@ class AsyncPublisher:
         await self._loop.run_in_executor(None, self._close)
 
     def _close(self) -> None:
-        self._closing = True
+        self._is_closing = True
         self._thread.join()
         self._producer.flush(_FLUSH_S)
         self._resolve_completions()
 
     def _poll(self) -> None:
-        resolved_at = time.monotonic()
-        while not self._closing:
+        last_resolution_s = time.monotonic()
+        while not self._is_closing:
             self._producer.poll(_POLL_S)
-            is_due = time.monotonic() - resolved_at >= _POLL_S
+            is_due = time.monotonic() - last_resolution_s >= _POLL_S
             if is_due or any(publication.is_urgent for publication in self._completions):
                 self._resolve_completions()
-                resolved_at = time.monotonic()
+                last_resolution_s = time.monotonic()
 
     def _resolve_completions(self) -> None:
         if self._completions:
