@@ -150,7 +150,7 @@ class Flow:
                 )
 
     def _take_due_timer(self, name: str, now_ms: int) -> tuple[int, str] | None:
-        """Return the earliest due timer of the stage `name`, and remove it."""
+        """Remove and return the earliest due timer of the stage `name`; None: none is due."""
         timers = self._timers[name]
         while timers and timers[0][0] <= now_ms:
             at, key = heappop(timers)

@@ -114,7 +114,7 @@ async def _record_faults(
 
 
 def failure_of(state: RetryCallState) -> BaseException | None:
-    """Return the exception of the last try."""
+    """Return the exception of the last try; None: it raised none."""
     return state.outcome.exception() if state.outcome is not None else None
 
 

@@ -139,7 +139,8 @@ async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
 
 
 def _endpoint(channel: CompiledChannel | None) -> Endpoint | EndpointProblem | None:
-    """Return the channel's endpoint, with secrets from this process's environment."""
+    """Return the channel's endpoint, with secrets from this process's environment; None: it has
+    none."""
     if channel is None or channel.url is None:
         return None
     url = expand_variables(channel.url, os.environ)
@@ -249,7 +250,7 @@ async def _read_short_body(response: ClientResponse) -> None:
 
 @lru_cache(_MAX_ENDPOINTS)
 def _proxy(url: str) -> str | None:
-    """Return the proxy from HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
+    """Return the proxy from HTTP_PROXY, HTTPS_PROXY and NO_PROXY; None: post directly."""
     parts = urlsplit(url)
     is_direct = parts.hostname is None or proxy_bypass(parts.hostname)
     return None if is_direct else getproxies().get(parts.scheme)

@@ -18,7 +18,7 @@ class HomeInUseError(Exception):
 def claim(settings: Settings, reset: bool, say: Say) -> None:
     """Empty and mark the home; first stop the processes of an earlier demo in it.
 
-    `reset`: also those of another stack. Raises HomeInUseError.
+    `reset`: also if the home is another stack's. Raises HomeInUseError.
     """
     home = settings.home.resolve()
     if settings.bootstrap_servers is not None:

@@ -50,8 +50,8 @@ class Latency:
 
     `to_action` and `to_decision`: from the append of the interaction to that of the action or
     decision, by the broker's clock. `decide`, `track`: from the time a request was due to its
-    answer. `defaulted`: number of answers that missed their budget; `failed`: number of requests
-    without an answer, or with an error.
+    answer. `defaulted`: number of answers that missed their budget, and of refusals for overload;
+    `failed`: number of requests without an answer, or with another error.
     """
 
     to_action: Percentiles | None

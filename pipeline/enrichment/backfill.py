@@ -90,7 +90,7 @@ def _rank(backfill: Backfill) -> tuple[int, int, bool, int]:
 
 
 def drop_expired(backfills: dict[str, Backfill], clock: int) -> dict[str, Backfill]:
-    """Return the back-fills without those whose windows have left all their interactions behind."""
+    """Return the back-fills without those whose window no longer reaches an interaction."""
     expired_keys = [key for key, backfill in backfills.items() if _is_expired(key, backfill, clock)]
     return (
         {key: backfill for key, backfill in backfills.items() if key not in expired_keys}

@@ -19,7 +19,8 @@ def bucket_of(bucket: Bucket, traits: Mapping[str, FactValue], now_ms: int) -> i
 
 
 def next_threshold_time(bucket: Bucket, traits: Mapping[str, FactValue], now_ms: int) -> int | None:
-    """Return the next time after `now_ms` at which time alone moves the trait over a threshold."""
+    """Return the next time after `now_ms` at which time alone moves the trait over a threshold;
+    None: it never does."""
     value = traits.get(bucket.source_trait)
     if not bucket.uses_age or not is_number(value):
         return None

@@ -51,7 +51,7 @@ def awaited_identifiers(
 ) -> dict[str, int]:
     """Return shown identifiers whose own rows have not reported yet, with times (ms).
 
-    They are those in `shown_at`, and those awaited by the interaction's identifier.
+    They come from `shown_at`, and from the row of the interaction's strongest identifier.
     """
     if identity.own_version is not None and identity.shown:
         shown_at = {**shown_at, **identity.shown}

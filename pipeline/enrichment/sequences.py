@@ -115,16 +115,16 @@ def _needed_marks(marks: Sequence[Mark], sequence: CompiledSequence) -> tuple[Ma
     }
     anchors.update(entry for chain in _chains(marks, sequence) for entry in chain)
     selection: list[Mark] = []
-    breaking_mark: Mark | None = None
+    exclusion_mark: Mark | None = None
     for entry in marks:
-        is_breaking = entry.part_bits >> sequence.step_count
+        is_exclusion = entry.part_bits >> sequence.step_count
         if entry in anchors:
-            if breaking_mark is not None and not is_breaking:
-                selection.append(breaking_mark)
+            if exclusion_mark is not None and not is_exclusion:
+                selection.append(exclusion_mark)
             selection.append(entry)
-            breaking_mark = None
-        elif is_breaking:
-            breaking_mark = entry
+            exclusion_mark = None
+        elif is_exclusion:
+            exclusion_mark = entry
     return tuple(selection)
 
 

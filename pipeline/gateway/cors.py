@@ -21,7 +21,7 @@ _EXPOSED_HEADER: Final = "Retry-After"
 
 
 def check_origin(request: Request, source: str, config: Configuration) -> Refusal | None:
-    """Return the refusal of a page whose origin the source does not allow."""
+    """Return the refusal of a page whose origin the source does not allow; None: it may send."""
     origin, rule = request.headers.get("origin"), config.origins.get(source)
     if origin is None or rule is None or rule.allows(origin.lower()):
         return None

@@ -132,7 +132,8 @@ def _outcome(report: OutcomeBody, intake: _OutcomeIntake) -> Interaction | Refus
 
 
 def _check_trust(outcome: OutcomeName, age_ms: int, token_ms: int) -> Refusal | None:
-    """Return the refusal of an outcome that only adapters may report, or of an old token."""
+    """Return the refusal of an outcome that only adapters may report, or of an old token; None: it
+    is accepted."""
     if outcome in RELEASING_OUTCOMES:
         message = f"{outcome} is accepted from Kairos's own adapters only"
         return Refusal(403, "not_believed", message, "outcome")

@@ -13,7 +13,7 @@ Choice: TypeAlias = Literal["stop", "stop-all", "resume"]
 
 
 class _Words(Struct, frozen=True):
-    """Texts of one language; `{what}` and `{channel}` are replaced."""
+    """Texts of one language; `{purpose}` and `{channel}` are replaced."""
 
     title: str
     question: str
@@ -35,9 +35,9 @@ _WORDS: Final[dict[PageLanguage, _Words]] = {
     "en": _Words(
         title="Your messages",
         question="What would you like?",
-        stop="No more {what} {channel}",
-        stop_all="No more {what} at all, in any way",
-        resume="Send me {what} {channel}",
+        stop="No more {purpose} {channel}",
+        stop_all="No more {purpose} at all, in any way",
+        resume="Send me {purpose} {channel}",
         save="Save",
         note="What you asked for yourself, such as the confirmation of an order, still comes.",
         saved_note="Saved.",
@@ -62,9 +62,9 @@ _WORDS: Final[dict[PageLanguage, _Words]] = {
     "es": _Words(
         title="Tus mensajes",
         question="¿Qué prefieres?",
-        stop="No recibir más {what} {channel}",
-        stop_all="No recibir más {what} por ningún medio",
-        resume="Recibir {what} {channel}",
+        stop="No recibir más {purpose} {channel}",
+        stop_all="No recibir más {purpose} por ningún medio",
+        resume="Recibir {purpose} {channel}",
         save="Guardar",
         note="Lo que tú pides, como la confirmación de un pedido, te sigue llegando.",
         saved_note="Guardado.",
@@ -198,9 +198,9 @@ def _labels(subject: PageSubject, language: PageLanguage) -> dict[Choice, str]:
     purpose = words.purposes[subject.purpose]
     channel = words.channels.get(subject.channel, f"({subject.channel})")
     return {
-        "stop": words.stop.format(what=purpose, channel=channel),
-        "stop-all": words.stop_all.format(what=purpose),
-        "resume": words.resume.format(what=purpose, channel=channel),
+        "stop": words.stop.format(purpose=purpose, channel=channel),
+        "stop-all": words.stop_all.format(purpose=purpose),
+        "resume": words.resume.format(purpose=purpose, channel=channel),
     }
 
 

@@ -155,7 +155,7 @@ def _status_outcome(
     return outcome_of(claims, outcome, now_ms(), properties)
 
 
-def _reply_interaction(post: _ProviderPost, text: str) -> Interaction | Refusal | None:
+def _reply_interaction(post: _ProviderPost, text: str) -> Interaction | Refusal:
     """Return the change of consent that a keyword asks for, or else the received message."""
     provider = post.provider
     address = Identifier(provider.namespace, _sender(post))

@@ -28,7 +28,8 @@ class RateLimits:
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def check(self, source: Source, ip: str | None) -> Refusal | None:
-        """Count a request; return the refusal of one above the limit."""
+        """Count a request; return the refusal of one above the limit; None: it is within the
+        limit."""
         limit = source.requests_per_minute
         if limit is None:
             limit = _PUBLIC_LIMIT if source.trust == "public" else None

@@ -55,7 +55,7 @@ async def take_returned_mail(gateway: Gateway, request: Request) -> Response | R
 
 
 def _check_key(gateway: Gateway, request: Request) -> Refusal | None:
-    """Return the refusal of a sender that may not report outcomes of messages."""
+    """Return the refusal of a sender that may not report outcomes of messages; None: it may."""
     config = gateway.configuration()
     if isinstance(config, Refusal):
         return config

@@ -1,4 +1,4 @@
-"""Routes that Segment's browser and mobile clients use beside those of the API.
+"""Routes that Segment's browser and mobile clients use besides the API's.
 
 The clients read their settings first, post to short paths (`/v1/t`, `/v1/b`…), and report metrics
 about themselves to `/v1/m`.

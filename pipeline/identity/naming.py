@@ -27,7 +27,7 @@ id."""
 
 def refuse_unclear_interaction(interaction: Interaction) -> DeadLetter | None:
     """Return the dead letter of an interaction without an id or with an ambiguous name; None for
-    others. The gateway refuses both."""
+    any other. The gateway refuses both."""
     if not interaction.event_id.strip():
         return _NO_ID
     name = ambiguous_name(interaction.properties, interaction.lists)

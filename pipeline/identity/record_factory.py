@@ -23,7 +23,7 @@ def profile_of(root: str) -> str:
 
 
 _MAX_PROFILES: Final = 1000
-"""Maximum of profiles stored with a row as those that may have its identifier, the latest ones."""
+"""Maximum of a row's stored profiles that may have its identifier: the latest ones."""
 
 
 def add_visited(row: IdentityState, root: str) -> IdentityState:

@@ -47,7 +47,7 @@ class ListMemory:
         elif note.digest != digest:  # an equal digest: the file at hand is the last one
             self.list.record_loss(note)
 
-    def note(self, last_file: LastFile, draft: Path) -> LastFile:
+    def write_note(self, last_file: LastFile, draft: Path) -> LastFile:
         """Write the note, with `draft` as a temporary file; return the record, marked as shared on
         success."""
         draft.write_bytes(msgspec.json.encode(last_file))

@@ -27,7 +27,7 @@ class Encoder(Protocol):
     """Encoder of records."""
 
     def encode(self, topic: str, value: Struct | None) -> bytes | None:
-        """Return the bytes of `value`."""
+        """Return the bytes of `value`; None for a tombstone."""
         ...
 
 

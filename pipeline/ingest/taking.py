@@ -286,7 +286,8 @@ class FileIntake:
         )
 
     def _find_list(self, source: Path, name: str, digest: str) -> WholeList | None:
-        """Return the list that the file replaces, with its former members restored."""
+        """Return the list that the file replaces, with its former members restored; None: the file
+        replaces no list."""
         if not self.watch.replaces:
             return None
         folder = self.base.folder / LISTS / self.watch.watch
@@ -375,7 +376,7 @@ class FileIntake:
         """Store the list's present members, here and beside its files."""
         last_file = whole_list.sent_file_record(work.file_digest, work.digest, name)
         memory = ListMemory(whole_list, self.place)
-        whole_list.store(work.members, memory.note(last_file, work.folder / "note"))
+        whole_list.store(work.members, memory.write_note(last_file, work.folder / "note"))
 
     def _warn_of_loss(self, work: _Work, report: FileReport) -> FileReport:
         """Add a warning if the list's former members are lost, so that none could be removed."""

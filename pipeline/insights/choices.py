@@ -130,9 +130,11 @@ class ChoiceProposal:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceSupport:
-    """Numbers of customers on whom a rule was found (`found_on`) and measured (`reported_on`), and
-    of the latter those whose choice was the rule's (`had_it`) and the share for whom it was
-    `possible`, estimated from the weights."""
+    """Numbers of customers on whom a rule was found (`found_on`) and measured (`reported_on`).
+
+    `had_it`: number of measured customers whose choice was the rule's; `possible`: share of the
+    measured customers for whom that choice was possible, estimated from the weights.
+    """
 
     found_on: int
     reported_on: int

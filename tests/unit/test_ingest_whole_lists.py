@@ -129,7 +129,7 @@ class _SharedPlace:
             memory.recall(digest, self._open_former_file)
             history_digest = whole_list.history_digest(digest)
             changes = list(whole_list.derive_changes(rows.rows(), home / "members"))
-            last_file = memory.note(
+            last_file = memory.write_note(
                 whole_list.sent_file_record(digest, history_digest, name), home / "note"
             )
             whole_list.store(home / "members", last_file)
@@ -201,7 +201,9 @@ def test_list_is_kept_in_the_home_where_nothing_can_be_written_beside_its_files(
     (tmp_path / "done").write_text("a file in the way")
     with open_folder(tmp_path) as folder:
         memory = ListMemory(whole_list, folder)
-        last_file = memory.note(whole_list.sent_file_record("d", "k", "a.csv"), tmp_path / "note")
+        last_file = memory.write_note(
+            whole_list.sent_file_record("d", "k", "a.csv"), tmp_path / "note"
+        )
         assert not last_file.is_shared
         whole_list.store(tmp_path / "members", last_file)
         memory.recall("e", lambda _: nullcontext(("", RowFile(0, lambda: iter(())))))
