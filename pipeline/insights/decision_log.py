@@ -85,9 +85,9 @@ def load_decisions(queries: Queries, folder: Path, options: DecisionLogOptions) 
 def _decisions_sql(topic: str, options: DecisionLogOptions) -> str:
     period = _PERIODS.get(options.by, "''")
     limits = [
-        f"decided_at {comparison} epoch_ms({at})"
-        for comparison, at in ((">=", options.since), ("<", options.until))
-        if at is not None
+        f"decided_at {comparison} epoch_ms({bound_ms})"
+        for comparison, bound_ms in ((">=", options.since), ("<", options.until))
+        if bound_ms is not None
     ]
     usual_arm = (
         "coalesce(arm, 'usual') = 'usual'"  # decisions in arms of impact tests leave a factor out

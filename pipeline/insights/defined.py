@@ -113,12 +113,12 @@ def _load_marks(log: EventLog, journey: Journey, plan: JourneyPlan, file: Path) 
     log.queries.load("marks", pa.table(columns))
     reached_steps = {mark["step"] for mark in marks}
     names = {name for name, _ in pairs}
-    missing = [
+    unreached_conditions = [
         condition
         for number, condition in enumerate(_conditions(journey))
         if number not in reached_steps
     ]
-    return tuple(_unreached_step_words(step, tree, names) for step, tree in missing)
+    return tuple(_unreached_step_words(step, tree, names) for step, tree in unreached_conditions)
 
 
 def _unreached_step_words(step: str, tree: Condition, names: set[str]) -> str:
@@ -171,10 +171,10 @@ def _mark(
     facts = Facts.of(Interaction("", "track", name, channel, "", 0, 0, ()))
     steps = [number for number, test in enumerate(rules.steps) if test(facts)]
     if len(steps) > 1:
-        first, other = (plan.steps[number].name for number in steps[:2])
+        first_step, other_step = (plan.steps[number].name for number in steps[:2])
         raise TableError(
-            f"{file}: an event {name!r} in the channel {channel!r} reaches the steps {first!r} and "
-            f"{other!r}: let each step be reached by events of its own"
+            f"{file}: an event {name!r} in the channel {channel!r} reaches the steps "
+            f"{first_step!r} and {other_step!r}: let each step be reached by events of its own"
         )
     mark = {
         "name": name,
@@ -207,10 +207,10 @@ def _load_cases(log: EventLog) -> None:
 def _load_variants(log: EventLog) -> list[tuple[tuple[int, ...], int]]:
     """Load `variants`, the distinct paths by number; return them with their numbers of cases, the
     most frequent first."""
-    longest = log.queries.rows(
+    longest_cases = log.queries.rows(
         "SELECT case_id, len(path) AS steps FROM cases ORDER BY steps DESC, case_id LIMIT 1"
     )
-    for case, steps in longest:
+    for case, steps in longest_cases:
         if steps > MAX_CASE_STEPS:
             raise TableError(
                 f"{log.file}: the case {case!r} has {steps:,} steps, at most {MAX_CASE_STEPS:,} "

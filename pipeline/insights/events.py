@@ -68,8 +68,8 @@ def read_events(queries: Queries, file: Path, options: EventOptions) -> EventLog
         FROM loaded WHERE event_id IS NOT NULL GROUP BY event_id
         """,
     )
-    [(rows, repeated_rows, last)] = queries.rows(
+    [(rows, repeated_rows, latest_moment)] = queries.rows(
         "SELECT count(*), count(event_id) - count(DISTINCT event_id), max(moment) FROM loaded"
     )
-    end = (last or 0) if options.until_ms is None else options.until_ms * 1000
+    end = (latest_moment or 0) if options.until_ms is None else options.until_ms * 1000
     return EventLog(queries, file, rows - repeated_rows, repeated_rows, end)

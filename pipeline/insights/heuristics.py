@@ -59,8 +59,8 @@ def position_based(paths: PathCounts) -> Floats:
     """Credit the first touch with 40 %, the last with 40 %, and those between with 20 % together;
     two touches with a half each, a single one with everything."""
     lengths = paths.lengths[paths.owners]
-    middle = (1.0 - _FIRST - _LAST) / np.maximum(lengths - 2, 1)
-    shares = np.where(lengths > 2, middle, 1.0 / np.maximum(lengths, 1))
+    middle_share = (1.0 - _FIRST - _LAST) / np.maximum(lengths - 2, 1)
+    shares = np.where(lengths > 2, middle_share, 1.0 / np.maximum(lengths, 1))
     shares[_first_positions(paths)[_paths_with_middle(paths)]] = _FIRST
     shares[_last_positions(paths)[_paths_with_middle(paths)]] = _LAST
     return shares

@@ -64,10 +64,12 @@ def impact_effects(queries: Queries, until_ms: int) -> ImpactEffects:
     usual = arms.pop(_USUAL, ArmSums(0, 0, 0.0, 0.0))
     compared_customers = usual.customers + sum(arm.customers for arm in arms.values())
     balance = _balance(list(arms.values()))
-    comparable = balance is None or balance >= _MIN_BALANCE_P
+    is_comparable = balance is None or balance >= _MIN_BALANCE_P
     return ImpactEffects(
         usual=lift_arm(usual),
-        factors=tuple(_effect(arm, usual, sums, comparable) for arm, sums in sorted(arms.items())),
+        factors=tuple(
+            _effect(arm, usual, sums, is_comparable) for arm, sums in sorted(arms.items())
+        ),
         window_ms=window_ms,
         balance_p=balance,
         left_out=int(queries.rows("SELECT count(*) FROM entered")[0][0]) - compared_customers,
@@ -111,7 +113,7 @@ def _results(window_ms: int, until_ms: int) -> str:
     """
 
 
-def _effect(arm: str, usual: ArmSums, sums: ArmSums, comparable: bool) -> FactorEffect:
+def _effect(arm: str, usual: ArmSums, sums: ArmSums, is_comparable: bool) -> FactorEffect:
     conversion = conversion_difference(usual, sums)
     share = sums.conversions / sums.customers
     return FactorEffect(
@@ -120,12 +122,13 @@ def _effect(arm: str, usual: ArmSums, sums: ArmSums, comparable: bool) -> Factor
         conversion=conversion,
         value=value_difference(usual, sums),
         relative=conversion.value / share if conversion and share else None,
-        verdict=lift_verdict(conversion, comparable),
+        verdict=lift_verdict(conversion, is_comparable),
     )
 
 
 def _balance(arms: list[ArmSums]) -> float | None:
-    """Return the chance of arms of these sizes if all have the same share of customers."""
+    """Return the chance of arms of these sizes if all have the same share of customers; None for
+    fewer than two arms."""
     if len(arms) < 2:
         return None
     return float(chisquare([arm.customers for arm in arms]).pvalue)

@@ -210,20 +210,22 @@ def _loss(group: Sequence[_ScannedAnomaly], scans: Sequence[SeriesScan], goal: s
         if rate is None:
             continue
         span = slice(anomaly.first, anomaly.last + 1)
-        missing = (anomaly.expected - anomaly.count) * rate
+        missing_goals = (anomaly.expected - anomaly.count) * rate
         variance = float(entry.scan.baseline.variance[span].sum()) * rate * rate
         channel = anomaly.series.channel
-        if missing > losses.get(channel, _ChannelLoss(0.0, 0.0)).goals:
-            losses[channel] = _ChannelLoss(missing, variance)
+        if missing_goals > losses.get(channel, _ChannelLoss(0.0, 0.0)).goals:
+            losses[channel] = _ChannelLoss(missing_goals, variance)
     candidates = [losses.pop(None)] if None in losses else []
     if losses:
         total = sum(loss.goals for loss in losses.values())
         candidates.append(_ChannelLoss(total, sum(loss.variance for loss in losses.values())))
     if not candidates:
         return None
-    greatest = max(candidates)
-    reach = _Z_95 * sqrt(greatest.variance)
-    return Loss(greatest.goals, max(greatest.goals - reach, 0.0), greatest.goals + reach)
+    greatest_loss = max(candidates)
+    reach = _Z_95 * sqrt(greatest_loss.variance)
+    return Loss(
+        greatest_loss.goals, max(greatest_loss.goals - reach, 0.0), greatest_loss.goals + reach
+    )
 
 
 def _goal_rate(series: DailySeries, scans: Sequence[SeriesScan], goal: str) -> float | None:
@@ -259,7 +261,7 @@ def _trend(series_scan: SeriesScan) -> Trend:
 
 
 def _slope(values: Floats) -> float | None:
-    """Return the change per week."""
+    """Return the change per week; None for less than two weeks."""
     if len(values) < 2 * 7:
         return None
     return float(np.polyfit(np.arange(len(values)), values, 1)[0]) * 7

@@ -182,20 +182,20 @@ def _gate_steps(
 ) -> Iterator[tuple[int, int, int]]:
     """Yield each step reached with its place, and with the place of the last mandatory step of the
     stages before (-1: none)."""
-    gate = latest = -1
+    gate = latest_place = -1
     stage = 0
     for step, place in reached_steps:
         if plan.steps[step].stage != stage:
-            stage, gate = plan.steps[step].stage, latest
+            stage, gate = plan.steps[step].stage, latest_place
         if plan.steps[step].mandatory:
-            latest = max(latest, place)
+            latest_place = max(latest_place, place)
         yield step, place, gate
 
 
 def _steps(defined_cases: DefinedCases) -> Iterator[StepDetails]:
     step_counts: dict[str, Counter[int]] = defaultdict(Counter)
     for variant in defined_cases.variants:
-        last = variant.progress.reached_steps[-1][0] if variant.progress.reached_steps else -1
+        last_step = variant.progress.reached_steps[-1][0] if variant.progress.reached_steps else -1
         alignment = variant.alignment
         for number in alignment.skipped_steps:
             step_counts["skipped"][number] += variant.cases
@@ -204,7 +204,7 @@ def _steps(defined_cases: DefinedCases) -> Iterator[StepDetails]:
         for number in alignment.swapped_steps:
             step_counts["swapped"][number] += variant.cases
         for outcome, cases in variant.outcomes.items():
-            step_counts[outcome][last] += cases
+            step_counts[outcome][last_step] += cases
     step_times = _step_times(defined_cases)
     for number, step in enumerate(defined_cases.plan.steps):
         cases, late_cases, median = step_times.get(number, (0, 0, None))
@@ -267,12 +267,12 @@ def _flows(defined_cases: DefinedCases) -> Iterator[StepFlow]:
     reached it in the funnel."""
     flows: Counter[tuple[int, int, CaseOutcome | None]] = Counter()
     for variant in defined_cases.variants:
-        last = -1
+        last_step = -1
         for step, _ in variant.progress.reached_steps:
-            flows[last, step, None] += variant.cases
-            last = step
+            flows[last_step, step, None] += variant.cases
+            last_step = step
         for outcome, cases in variant.outcomes.items():
-            flows[last, -1, outcome] += cases
+            flows[last_step, -1, outcome] += cases
     names = (*(step.name for step in defined_cases.plan.steps), None)  # of step -1: none
     for (after, to, end), cases in sorted(
         flows.items(), key=lambda flow: (-flow[1], flow[0][:2], str(flow[0][2]))
@@ -295,18 +295,18 @@ def _curves(cases: DefinedCases) -> dict[str, list[FollowedCases]]:
     return curves
 
 
-def _duration(since: str) -> str:
+def _duration(start: str) -> str:
     """Return SQL for the time in ms for which a case was followed from a moment on."""
     end = "CASE WHEN outcome = 'converted' THEN goal_at ELSE closes END"
-    return f"greatest({end} - {since}, 0) // 1000"
+    return f"greatest({end} - {start}, 0) // 1000"
 
 
 def _followed_plan(cases: DefinedCases) -> Comparison | None:
     """Compare the cases that had kept to the plan and to the step's time limit with the others,
     from the first mandatory step on (without one, from the first step on); None without cases."""
     steps = cases.plan.steps
-    first = next((number for number, step in enumerate(steps) if step.mandatory), 0)
-    places = [dict(variant.progress.reached_steps).get(first) for variant in cases.variants]
+    first_step = next((number for number, step in enumerate(steps) if step.mandatory), 0)
+    places = [dict(variant.progress.reached_steps).get(first_step) for variant in cases.variants]
     are_in_plan_order = [
         place is not None and _is_in_plan_order(cases.plan, variant.path[: place + 1])
         for variant, place in zip(cases.variants, places, strict=True)
@@ -320,7 +320,7 @@ def _followed_plan(cases: DefinedCases) -> Comparison | None:
     if not places:
         return None
     cases.log.queries.load("landmarks", pa.table(table))
-    limit_ms = steps[first].time_limit_ms
+    limit_ms = steps[first_step].time_limit_ms
     in_time = "TRUE" if limit_ms is None else f"reached_at - begun < {limit_ms * 1000}"
     rows = cases.log.queries.rows(
         f"""
@@ -339,7 +339,7 @@ def _followed_plan(cases: DefinedCases) -> Comparison | None:
     groups: dict[bool, list[FollowedCases]] = {True: [], False: []}
     for group, *figures in rows:
         groups[group].append(FollowedCases(*figures))
-    landmark = f"the step {steps[first].name} was reached"
+    landmark = f"the step {steps[first_step].name} was reached"
     return _comparison(landmark, groups[True], groups[False])
 
 

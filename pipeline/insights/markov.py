@@ -81,11 +81,11 @@ class Windows:
 def _number_labels(labels: Ints) -> tuple[Ints, Ints]:
     """Return a position of each distinct label, and the number of the label at each position. Small
     labels, as all are at order 1, are numbered without sorting."""
-    greatest = int(labels.max(initial=0))
-    if greatest > 4 * len(labels) + 1_000:
+    max_label = int(labels.max(initial=0))
+    if max_label > 4 * len(labels) + 1_000:
         position, number = np.unique(labels, return_index=True, return_inverse=True)[1:]
         return position, number
-    label_positions = np.full(greatest + 1, -1, dtype=np.int64)
+    label_positions = np.full(max_label + 1, -1, dtype=np.int64)
     label_positions[labels] = np.arange(len(labels))
     is_present = label_positions >= 0
     return label_positions[is_present], (np.cumsum(is_present) - 1)[labels]
@@ -209,8 +209,8 @@ def _solve_channels(chain: Chain, windows: Windows) -> tuple[Floats, Floats]:
     losses = np.zeros((channels, 2))
     for channel in range(channels):
         is_removed = np.zeros(windows.count, dtype=bool)
-        begin, end = windows.members.indptr[channel : channel + 2]
-        is_removed[windows.members.indices[begin:end]] = True
+        start, end = windows.members.indptr[channel : channel + 2]
+        is_removed[windows.members.indices[start:end]] = True
         kept_states = np.flatnonzero(~is_removed)
         rest_steps = chain.steps[kept_states][:, kept_states]
         remainder = chain.start[kept_states] @ _accumulate(rest_steps, chain.rewards[kept_states])

@@ -66,6 +66,6 @@ def _counts(table: TwoByTwo) -> list[list[int]]:
 
 def _odds_ratio(table: TwoByTwo, p: float, q: float) -> OddsRatio:
     (a, b), (c, d) = ([count + 0.5 for count in row] for row in _counts(table))
-    middle = log(a * d / (b * c))
+    log_ratio = log(a * d / (b * c))
     reach = _Z_95 * sqrt(1 / a + 1 / b + 1 / c + 1 / d)
-    return OddsRatio(table, exp(middle), exp(middle - reach), exp(middle + reach), p, q)
+    return OddsRatio(table, exp(log_ratio), exp(log_ratio - reach), exp(log_ratio + reach), p, q)

@@ -88,7 +88,7 @@ def read_log(queries: Queries, file: Path) -> Log:
     table = queries.open_table(file, _COLUMNS, ordered=False)
     if not table.rows:
         raise TableError(f"{file}: has no rows")
-    model_columns = {"q_logged", "q_target"} & table.present
+    model_columns = {"q_logged", "q_target"} & table.file_columns
     if len(model_columns) == 1:
         (present_column,), (missing_column,) = (
             model_columns,
@@ -214,8 +214,8 @@ def _lower_bound(terms: Floats) -> float:
 
     low, high = 0.0, 1.0
     for _ in range(_BISECTIONS):
-        middle = (low + high) / 2.0
-        low, high = (middle, high) if is_refuted(middle) else (low, middle)
+        candidate_mean = (low + high) / 2.0
+        low, high = (candidate_mean, high) if is_refuted(candidate_mean) else (low, candidate_mean)
     return low
 
 

@@ -172,15 +172,15 @@ def _worth(queries: Queries, sums: _Sums, *, is_log: bool) -> PolicyWorth:
             """,
         ),
     )
-    [(own, gain)] = queries.rows("SELECT fsum(own), fsum(gain) FROM by_customer")
+    [(own_worth, gain)] = queries.rows("SELECT fsum(own), fsum(gain) FROM by_customer")
     slots = sums.slots
     mean_gain = _mean(queries, sums, "gain", gain / slots)
     return PolicyWorth(
         slots=slots,
         customers=sums.customers,
         ran=_mean(queries, sums, "reward", sums.rewards / slots),
-        replayed=None if is_log else _mean(queries, sums, "own", own / slots),
-        other=_other_worth(queries, sums, (own + gain) / slots),
+        replayed=None if is_log else _mean(queries, sums, "own", own_worth / slots),
+        other=_other_worth(queries, sums, (own_worth + gain) / slots),
         gain=mean_gain,
         total=_multiply(mean_gain, slots),
         covered=min(sums.weights / slots, 1.0),

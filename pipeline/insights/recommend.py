@@ -359,16 +359,16 @@ class _FindingWriter:
 
     def _reason(self, verdict: Verdict) -> str:
         proposal, gain, support = verdict.proposal, verdict.gain, verdict.support
-        than = self._words("as now")
+        comparison = self._words("as now")
         if proposal.against is not None:
-            other = proposal.rows.options[proposal.against]
-            than = self._words("than", option=self._label(other))
+            other_option = proposal.rows.options[proposal.against]
+            comparison = self._words("than", option=self._label(other_option))
         reason = self._words(
             "why",
             gain=self._number(gain.value),
             low=self._number(gain.low),
             high=self._number(gain.high),
-            than=than,
+            than=comparison,
             found_on=self._count(support.found_on),
             reported_on=self._count(support.reported_on),
             had=self._count(support.had_it),
@@ -398,11 +398,11 @@ class _FindingWriter:
 
     def _rival_objections(self, proposal: ChoiceProposal) -> list[str]:
         assert proposal.against is not None
-        other = self._label(proposal.rows.options[proposal.against])
+        other_option = self._label(proposal.rows.options[proposal.against])
         return [
             self._words(
                 "rival",
-                option=other,
+                option=other_option,
                 low=self._number(verdict.gain.low),
                 high=self._number(verdict.gain.high),
             )

@@ -57,9 +57,11 @@ class SparkQueries:
             raise TableError(
                 f"{place}: {_first_line(error)}; a topic is made by: {hint}"
             ) from error
-        missing = [name for name in needed_columns if name not in table.columns]
-        if missing:
-            raise TableError(f"{place}: has no column {missing[0]!r}: is it the topic {topic}?")
+        missing_columns = [name for name in needed_columns if name not in table.columns]
+        if missing_columns:
+            raise TableError(
+                f"{place}: has no column {missing_columns[0]!r}: is it the topic {topic}?"
+            )
         for name in missing_newer_columns(topic, table.columns):
             table = table.withColumn(name, sql_functions.lit(None).cast("string"))
         table.createOrReplaceTempView(view)

@@ -116,12 +116,12 @@ class Column:
 class Table:
     """Table as a view with the requested columns in their types; times in µs.
 
-    `present`: names of the file's columns; `place`: returns the place of the row with a number
+    `file_columns`: names of the file's columns; `place`: returns the place of the row with a number
     (from 1), as an error names it.
     """
 
     name: str
-    present: frozenset[str]
+    file_columns: frozenset[str]
     rows: int
     place: Callable[[int], str]
 
@@ -284,8 +284,8 @@ def typed_cells(
     one."""
     for column in columns:
         if column.required and column.name not in types:
-            present = ", ".join(sorted(types))
-            raise TableError(f"{file}: has no column {column.name!r}; it has {present}")
+            present_columns = ", ".join(sorted(types))
+            raise TableError(f"{file}: has no column {column.name!r}; it has {present_columns}")
         if (nesting := _kind_of_nesting(types.get(column.name, ""))) is not None:
             raise TableError(
                 f"{file}: column {column.name!r} is {nesting}, not {_KIND_WORDS[column.kind]}"

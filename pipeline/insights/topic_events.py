@@ -20,7 +20,7 @@ def load_topic_events(
     """Make `events` of FOLDER/interactions.segmented: tracks, pages and screens, each once.
 
     `channel_property`: the property that contains the channel of an interaction (None: its own
-    channel); `until_ms`: end of the log (exclusive; None: its last event). Raises TableError.
+    channel); `until_ms`: end of the log (exclusive; None: its latest event). Raises TableError.
     """
     view = queries.open_topic(folder, SEGMENTED, ("interaction", "identity"))
     channel = "interaction.channel"
@@ -48,7 +48,11 @@ def load_topic_events(
             ) WHERE nth = 1 AND {time_condition}
             """,
         )
-        [(rows, last)] = queries.rows("SELECT count(*), coalesce(max(moment), 0) FROM events")
+        [(rows, latest_moment)] = queries.rows(
+            "SELECT count(*), coalesce(max(moment), 0) FROM events"
+        )
     except QueryError as error:
         raise TableError(f"{folder}: cannot be read: {error}") from error
-    return EventLog(queries, folder, rows, 0, last if until_ms is None else until_ms * 1000)
+    return EventLog(
+        queries, folder, rows, 0, latest_moment if until_ms is None else until_ms * 1000
+    )

@@ -27,7 +27,7 @@ def open_topic(
     connection: duckdb.DuckDBPyConnection, folder: Path, topic: str, needed_columns: tuple[str, ...]
 ) -> str:
     """Make a view of FOLDER/TOPIC and return its name. Text columns that older replays lack are
-    NULL. Raises TableError where files are missing, damaged, or lack a needed column."""
+    NULL. Raises TableError where files are missing or damaged, or lack a needed column."""
     place = folder / topic
     files = sorted(place.glob("day=*/part-*.parquet")) or sorted(place.glob("*.parquet"))
     if not files:
@@ -39,9 +39,11 @@ def open_topic(
         relation = connection.read_parquet(names, union_by_name=True, hive_partitioning=False)
     except duckdb.Error as error:
         raise _damage_error(connection, files, error) from error
-    missing = [name for name in needed_columns if name not in relation.columns]
-    if missing:
-        raise TableError(f"{files[0]}: has no column {missing[0]!r}: is it the topic {topic}?")
+    missing_columns = [name for name in needed_columns if name not in relation.columns]
+    if missing_columns:
+        raise TableError(
+            f"{files[0]}: has no column {missing_columns[0]!r}: is it the topic {topic}?"
+        )
     for name, kind in zip(relation.columns, relation.types, strict=True):
         if name in needed_columns and (match := _NO_TIME_TYPE.search(f"{name} {kind}")):
             raise TableError(

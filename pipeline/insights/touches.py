@@ -94,7 +94,7 @@ def read_touches(queries: Queries, file: Path, options: TouchOptions) -> "Journe
         ),
     ]
     table = queries.open_table(file, columns, options.zone, ordered=False)
-    return Journeys(queries, file, options, "event_id" in table.present)
+    return Journeys(queries, file, options, "event_id" in table.file_columns)
 
 
 class Journeys:
@@ -112,7 +112,7 @@ class Journeys:
         self._options = options
         self._lookback = options.lookback_ms
         self._repeated_rows = self._load_rows(has_ids)
-        self._begin, self._end = self._span()
+        self._start_ms, self._end_ms = self._span()
         self._units = self._load_units()
         self._load_events()
         self._load_journeys()
@@ -246,15 +246,17 @@ class Journeys:
         return int(repeated_rows)
 
     def _span(self) -> tuple[int, int]:
-        begin, end = self._first_row("SELECT coalesce(min(ms), 0), coalesce(max(ms), 0) FROM rows")
+        start_ms, end_ms = self._first_row(
+            "SELECT coalesce(min(ms), 0), coalesce(max(ms), 0) FROM rows"
+        )
         if self._options.until_ms is not None:
-            end = self._options.until_ms
-        if end - begin >= _MAX_SPAN_MS:
+            end_ms = self._options.until_ms
+        if end_ms - start_ms >= _MAX_SPAN_MS:
             raise TableError(
                 f"{self._file}: occurred_at: times span more than "
                 f"{_MAX_SPAN_MS // 31_557_600_000} years: one of them is wrong"
             )
-        return begin, end
+        return start_ms, end_ms
 
     def _load_units(self) -> tuple[str, ...]:
         is_touch = f"NOT converted AND {self._touch_condition()}"
@@ -286,11 +288,13 @@ class Journeys:
         """Fill `events` (one number per touch or conversion) and `outcomes` (conversions by
         customer and instant)."""
         since = self._options.since_ms
-        is_seen = "TRUE" if since is None else f"moment >= {since + self._lookback - self._begin}"
+        is_seen = (
+            "TRUE" if since is None else f"moment >= {since + self._lookback - self._start_ms}"
+        )
         self._queries.define(
             "events",
             f"""
-            SELECT customer, ((ms - {self._begin}) << {_TIME_BITS})
+            SELECT customer, ((ms - {self._start_ms}) << {_TIME_BITS})
                 + CASE WHEN converted THEN {_CONVERSION} ELSE code END AS key
             FROM rows LEFT JOIN units ON rows.unit = units.unit
             WHERE converted OR {self._touch_condition()}
@@ -301,7 +305,7 @@ class Journeys:
             f"""
             SELECT customer, moment, conversions, value, {is_seen} AS seen
             FROM (
-                SELECT customer, ms - {self._begin} AS moment, count(*) AS conversions,
+                SELECT customer, ms - {self._start_ms} AS moment, count(*) AS conversions,
                     sum(value) AS value
                 FROM rows WHERE converted GROUP BY customer, ms
             )
@@ -337,7 +341,9 @@ class Journeys:
             """,
         )
         self._cut_at_goals()
-        is_over = f"{self._end - self._begin} - (max(key) >> {_TIME_BITS}) >= {self._lookback}"
+        is_over = (
+            f"{self._end_ms - self._start_ms} - (max(key) >> {_TIME_BITS}) >= {self._lookback}"
+        )
         self._queries.define(
             "chained",
             f"""
@@ -358,7 +364,7 @@ class Journeys:
         last = f"list_max(keys) >> {_TIME_BITS}"
         return f"""
             SELECT customer, CAST(NULL AS BIGINT) AS moment, keys,
-                {self._end - self._begin} - ({last}) >= {self._lookback} AS finished
+                {self._end_ms - self._start_ms} - ({last}) >= {self._lookback} AS finished
             FROM (
                 SELECT customer, unnest(list_transform(range(1, len(ends) + 1),
                     lambda j: list_slice(keys, begins[j], ends[j]))) AS keys

@@ -93,8 +93,8 @@ def _decode_split(
 
 def _name_field(error: msgspec.ValidationError) -> Refusal:
     text = str(error)
-    path, missing = _PATH.search(text), _MISSING.search(text)
-    names = [match[1] for match in (path, missing) if match and match[1]]
+    field_path, missing_field = _PATH.search(text), _MISSING.search(text)
+    names = [match[1] for match in (field_path, missing_field) if match and match[1]]
     return refuse(
         "invalid_field", ".".join(names) or None, text.replace("`", "").partition(" - at ")[0]
     )

@@ -86,7 +86,7 @@ class DecideBody(Struct, frozen=True):
 
     @property
     def write_key(self) -> str | None:
-        """Write key in the interaction."""
+        """Write key in the interaction; None without one."""
         return self.interaction.write_key
 
 

@@ -23,7 +23,8 @@ def part_reader(part: str) -> Callable[[Elements], Scalar] | None:
 
 
 def ambiguous_name(properties: Mapping[str, Scalar], lists: Mapping[str, Elements]) -> str | None:
-    """Return a name that has one value as a property and another as a list, or as part of one."""
+    """Return a name that has one value as a property and another as a list, or as part of one;
+    None without such a name."""
     if not lists:
         return None
     names = (name for name, value in properties.items() if value is not None)

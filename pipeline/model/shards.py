@@ -56,8 +56,8 @@ class Shards(Struct, Generic[T], frozen=True):
         redirect = self.away.get(shard)
         if redirect is not None and redirect.version >= target.version:
             return Departure(self)
-        rest = Shards(_without(self.here, shard), {**self.away, shard: target})
-        return Departure(rest, self.here.get(shard))
+        remaining_shards = Shards(_without(self.here, shard), {**self.away, shard: target})
+        return Departure(remaining_shards, self.here.get(shard))
 
     def without(self, shards: Collection[str]) -> "Shards[T]":
         """Return the shards without these, which were forgotten."""
@@ -74,8 +74,8 @@ class Shards(Struct, Generic[T], frozen=True):
         redirect = self.redirect_of(shard, target.version)
         if redirect is not None:
             return redirect
-        present = self.here.get(shard)
-        return self.put(shard, part if present is None else merge(present, part))
+        present_part = self.here.get(shard)
+        return self.put(shard, part if present_part is None else merge(present_part, part))
 
 
 class Departure(Struct, Generic[T], frozen=True):

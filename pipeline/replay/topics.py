@@ -123,8 +123,8 @@ def _plan_partition(folder: ReplayFolder, partition: int, offsets: range) -> Par
             f"partition {partition} ends at {offsets.stop}, and {offset} offsets of it were "
             "replayed: the topic was created again; use another --out"
         )
-    first = max(offset, offsets.start)
-    return PartitionReport(partition, first, offsets.stop, deleted=first - offset)
+    first_offset = max(offset, offsets.start)
+    return PartitionReport(partition, first_offset, offsets.stop, deleted=first_offset - offset)
 
 
 @dataclass

@@ -42,9 +42,9 @@ class AffectedProfiles:
 
     def _flips_earlier(self, person: MemberProfile, old_config: Configuration) -> bool:
         """Return whether the profile's present timer may come too late for its segments."""
-        traits, at = person.profile.traits, person.profile.updated_at
-        flip = self._newest_config.segment_index.next_flip(traits, at)
-        armed_flip = old_config.segment_index.next_flip(traits, at)
+        traits, updated_at = person.profile.traits, person.profile.updated_at
+        flip = self._newest_config.segment_index.next_flip(traits, updated_at)
+        armed_flip = old_config.segment_index.next_flip(traits, updated_at)
         return flip is not None and (armed_flip is None or flip < armed_flip)
 
 

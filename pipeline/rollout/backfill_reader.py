@@ -103,7 +103,8 @@ class BackfillReader:
         self._log_start_ms = max(at, self._log_start_ms or at)
 
     def add(self, partition: int, record: Segmented) -> str | None:
-        """Add a record, in the order of its partition; return its shard if that must be filled.
+        """Add a record, in the order of its partition; return its shard, or None if
+        that need not be filled.
 
         A shard must be filled where the interaction's configuration lacked new aggregates.
         """

@@ -63,7 +63,7 @@ def plan(
     people: Iterable[MemberProfile], versions: Sequence[Version], proposal: Configuration
 ) -> RolloutPlan:
     """Return the effect on `people` of applying `proposal` after `versions` (oldest first)."""
-    current = versions[-1].config if versions else None
+    current_config = versions[-1].config if versions else None
     new_traits, fillable_traits = _new_traits(versions, proposal)
     counts: Counter[tuple[str, str]] = Counter()
     reach = ReachCounter(proposal)
@@ -75,12 +75,12 @@ def plan(
         counts.update(("now", name) for name in person.members)
         counts.update(("enter", name) for name in change.entries)
         counts.update(("leave", name) for name in change.exits)
-    traits = _changed_traits(current, proposal)
+    traits = _changed_traits(current_config, proposal)
     unknown_segments = _segments_reading(traits, proposal)
     names = {name for _, name in counts} | {segment.name for segment in proposal.segments}
     return RolloutPlan(
         digest=proposal.digest,
-        changed=current is None or current.digest != proposal.digest,
+        changed=current_config is None or current_config.digest != proposal.digest,
         profiles=profiles,
         segments=tuple(
             _segment_plan(name, counts, proposal, unknown=name in unknown_segments)
@@ -92,9 +92,9 @@ def plan(
     )
 
 
-def _changed_traits(current: Configuration | None, proposal: Configuration) -> set[str]:
+def _changed_traits(current_config: Configuration | None, proposal: Configuration) -> set[str]:
     """Return the declared traits that are new or redefined, and their buckets."""
-    old_traits = () if current is None else current.bundle.profile.traits
+    old_traits = () if current_config is None else current_config.bundle.profile.traits
     new_traits = {trait.name for trait in proposal.bundle.profile.traits if trait not in old_traits}
     return new_traits | frozenset(
         bucket.name for bucket in proposal.buckets if bucket.source_trait in new_traits

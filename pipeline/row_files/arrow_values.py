@@ -157,10 +157,10 @@ def _clock(kind: Any) -> _Converter:
 
 
 def _moment(count: int, per_second: int) -> str:
-    seconds, rest = divmod(count, per_second)
+    seconds, remainder = divmod(count, per_second)
     text = (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
     digits = len(str(per_second)) - 1
-    fraction = f"{rest:0{digits}}".rstrip("0") if rest else ""
+    fraction = f"{remainder:0{digits}}".rstrip("0") if remainder else ""
     return f"{text}.{fraction}" if fraction else text
 
 

@@ -90,7 +90,8 @@ class Columns:
             return Fault("invalid_value", None, f"a value cannot be written as JSON: {error}")
 
     def _complete(self, record: _Record, mapping: RowMapping) -> Fault | None:
-        """Add the mapping's fixed fields, and parse the time and the mark of a deletion."""
+        """Add the mapping's fixed fields, and parse the time and the mark of a deletion; return
+        the fault, if there is one."""
         if (
             mapping.delete_values
             and str(record.pop(DELETE, "")).strip().lower() in mapping.delete_values
@@ -248,7 +249,8 @@ def _put(record: _Record, name: str, value: object) -> Fault | None:
 
 
 def _merge(record: _Record, name: str, value: object) -> Fault | None:
-    """Merge the JSON of a section (`properties`…) with the values of its other columns."""
+    """Merge the JSON of a section (`properties`…) with the values of its other columns;
+    return the fault, if there is one."""
     section = record.get(name)
     if section is None:
         record[name] = value

@@ -72,7 +72,7 @@ class _Job:
 
 
 def _run(job: _Job) -> str | None:
-    """Decrypt in a process of its own; return the library's message on failure."""
+    """Decrypt in a process of its own; return the library's message on failure, or None."""
     context = get_context("spawn")
     parent_end, child_end = context.Pipe()
     process = context.Process(target=_decrypt_job, args=(child_end,), daemon=True)

@@ -65,7 +65,7 @@ class RowMapping:
         return None
 
     def missing_column(self, header: Iterable[str]) -> str | None:
-        """Return the first mapped column that is missing."""
+        """Return the first mapped column that is missing; None if all are there."""
         columns = self.optional_columns.union(header)
         return next(
             (

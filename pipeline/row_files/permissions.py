@@ -54,7 +54,7 @@ class PermissionReader:
     states: Mapping[str, model.PermissionState]
 
     def complete(self, record: dict[str, Any]) -> Fault | None:
-        """Replace the permission in a record by its fields."""
+        """Replace the permission in a record by its fields; return the fault, if there is one."""
         cells = record.pop(PERMISSION, {})
         has_columns = any(isinstance(value, Mapping) for value in cells.values())
         meaning = self._read_columns(cells) if has_columns else self._read_single_state(cells)

@@ -107,10 +107,11 @@ def _value_at(record: object, key: str) -> object:
         return None
     if key in record:
         return record[key]
-    first, dot, rest = key.partition(".")
-    if first == "identifiers" and isinstance(record.get(first), list):
-        identifiers = [part for part in record[first] if isinstance(part, Mapping)]
+    first_part, dot, other_parts = key.partition(".")
+    if first_part == "identifiers" and isinstance(record.get(first_part), list):
+        identifiers = [part for part in record[first_part] if isinstance(part, Mapping)]
         return next(
-            (part.get("value") for part in identifiers if part.get("namespace") == rest), None
+            (part.get("value") for part in identifiers if part.get("namespace") == other_parts),
+            None,
         )
-    return _value_at(record.get(first), rest) if dot else None
+    return _value_at(record.get(first_part), other_parts) if dot else None
