@@ -119,28 +119,33 @@ class _Figures:
         )
 
     def describe_group(
-        self, name: str, decisions: int, customers: int, candidates: int, choices: int
+        self,
+        name: str,
+        decision_count: int,
+        customer_count: int,
+        candidate_count: int,
+        choice_count: int,
     ) -> DecisionGroup:
         return DecisionGroup(
             name,
-            decisions,
-            customers,
-            candidates,
-            choices,
+            decision_count,
+            customer_count,
+            candidate_count,
+            choice_count,
             tuple(_factors(self._sensitivity[name])),
             tuple(OfferLosses(*row) for row in self._losses[name]),
-            tuple(self._funnel(name, candidates)),
-            tuple(self._optionality(name, decisions)),
+            tuple(self._funnel(name, candidate_count)),
+            tuple(self._optionality(name, decision_count)),
             tuple(self._never_won(name)),
         )
 
-    def _funnel(self, name: str, candidates: int) -> Iterator[FunnelRule]:
+    def _funnel(self, name: str, candidate_count: int) -> Iterator[FunnelRule]:
         rejections = {(stage, rule): count for stage, rule, count in self._exclusions[name]}
-        remaining_count = candidates
+        remaining_count = candidate_count
         for stage, rule in self._rules:
             if (stage, rule) in rejections:
                 remaining_count -= rejections[stage, rule]
-                share = remaining_count / candidates
+                share = remaining_count / candidate_count
                 yield FunnelRule(
                     STAGES[stage], rule, rejections[stage, rule], remaining_count, share
                 )

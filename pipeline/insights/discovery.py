@@ -194,7 +194,7 @@ def _followed_journeys(log: EventLog, window_ms: int) -> list[FollowedCases]:
     return [FollowedCases(*row) for row in rows]
 
 
-def _tree(log: EventLog, options: DiscoveryOptions, journeys: int) -> tuple[PathNode, ...]:
+def _tree(log: EventLog, options: DiscoveryOptions, journey_count: int) -> tuple[PathNode, ...]:
     """Return the nodes with most journeys; the nodes before a returned one are returned too."""
     rows = log.queries.rows(
         f"""
@@ -218,21 +218,25 @@ def _tree(log: EventLog, options: DiscoveryOptions, journeys: int) -> tuple[Path
         if path:
             child_cases[tuple(path[:-1])] += count
     return tuple(
-        _node(tuple(path), count, ends or {}, child_cases[tuple(path)], journeys)
+        _node(tuple(path), count, ends or {}, child_cases[tuple(path)], journey_count)
         for path, count, ends in rows
     )
 
 
 def _node(
-    path: tuple[str, ...], count: int, ends: dict[Any, int], child_cases: int, journeys: int
+    path: tuple[str, ...],
+    count: int,
+    ends: dict[Any, int],
+    child_case_count: int,
+    journey_count: int,
 ) -> PathNode:
     return PathNode(
         path,
         count,
-        count / journeys,
+        count / journey_count,
         ends.get("converted", 0),
         ends.get("dropped", 0),
         ends.get("unfinished", 0),
         ends.get("longer", 0),
-        count - child_cases - sum(ends.values()),
+        count - child_case_count - sum(ends.values()),
     )

@@ -168,16 +168,16 @@ def mean(terms: Floats, customers: Ints | None = None) -> Estimate:
     return estimate_mean(value, len(terms), float((deviations**2).sum()), len(deviations))
 
 
-def estimate_mean(value: float, terms: int, squares: float, customers: int) -> Estimate:
-    """Return the mean `value` of `terms` terms with its interval, if any of the customers differ.
+def estimate_mean(value: float, term_count: int, squares: float, customer_count: int) -> Estimate:
+    """Return the mean `value` of terms with its interval, if any of the customers differ.
 
     `squares`: sum over customers of the squared difference between the sum of a customer's terms
-    and its expectation; `customers`: their number.
+    and its expectation.
     """
-    if customers < 2 or squares <= terms * (_ROUNDING * value) ** 2:
+    if customer_count < 2 or squares <= term_count * (_ROUNDING * value) ** 2:
         return Estimate(value, None, None)
-    error = math.sqrt(squares * customers / (customers - 1)) / terms
-    reach = float(stdtrit(customers - 1, 1.0 - _SIDE) * error)
+    error = math.sqrt(squares * customer_count / (customer_count - 1)) / term_count
+    reach = float(stdtrit(customer_count - 1, 1.0 - _SIDE) * error)
     return Estimate(value, value - reach, value + reach)
 
 

@@ -176,7 +176,9 @@ def _follow(log: EventLog, weighing: ResultWeights) -> None:
     )
 
 
-def _prompts(log: EventLog, file: Path, options: PromptOptions, foreign_prompts: int) -> Prompts:
+def _prompts(
+    log: EventLog, file: Path, options: PromptOptions, foreign_prompt_count: int
+) -> Prompts:
     queries = log.queries
     queries.define(
         "people",
@@ -200,7 +202,7 @@ def _prompts(log: EventLog, file: Path, options: PromptOptions, foreign_prompts:
             "compared: is it the right column?"
         )
     by_step = tuple(_rows(log, file, options, step, split or 0) for step, split in steps)
-    return Prompts(by_step, customers, unfinished_prompts, foreign_prompts)
+    return Prompts(by_step, customers, unfinished_prompts, foreign_prompt_count)
 
 
 def _rows(log: EventLog, file: Path, options: PromptOptions, step: str, split: int) -> ChoiceRows:

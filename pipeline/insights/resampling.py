@@ -39,14 +39,14 @@ class Customers:
         )
 
 
-def affordable_replicates(replicates: int, fit: Fit) -> int:
+def affordable_replicates(replicate_count: int, fit: Fit) -> int:
     """Return the number of replicates that the limit of work allows; 0 if that is too few."""
-    draws = min(replicates, _MAX_WORK // max(fit.effort, 1))
-    return draws if draws >= min(replicates, _MIN_REPLICATES) else 0
+    draws = min(replicate_count, _MAX_WORK // max(fit.effort, 1))
+    return draws if draws >= min(replicate_count, _MIN_REPLICATES) else 0
 
 
 def bootstrap(
-    paths: PathCounts, customers: Customers, fit: Fit, replicates: int, seed: int
+    paths: PathCounts, customers: Customers, fit: Fit, replicate_count: int, seed: int
 ) -> Interval | None:
     """Return the central 95 % of each channel's conversions over the replicates.
 
@@ -55,12 +55,12 @@ def bootstrap(
     """
     total = customers.counts.sum()
     are_whole = bool((customers.counts == np.floor(customers.counts)).all())
-    if replicates < 1 or total < 2 or not are_whole:
+    if replicate_count < 1 or total < 2 or not are_whole:
         return None
     chance = np.random.default_rng(seed)
     probabilities = customers.counts / total
-    draws = np.empty((replicates, len(paths.channels)))
-    for replicate in range(replicates):
+    draws = np.empty((replicate_count, len(paths.channels)))
+    for replicate in range(replicate_count):
         counts = chance.multinomial(int(total), probabilities).astype(np.float64)
         sample = paths.reweight(counts @ customers.conversions, counts @ customers.nulls)
         try:

@@ -54,25 +54,25 @@ def simplified_shapley_shares(paths: PathCounts) -> tuple[ChannelSets, Floats]:
 def full_shapley_shares(paths: PathCounts, worth: Worth) -> tuple[Floats, Floats]:
     """Return the shares of each channel in conversions and in value by the full game, over all
     coalitions. Raises TooLargeError, NoWorthError."""
-    players = len(paths.channels)
-    if players > MAX_PLAYERS:
+    player_count = len(paths.channels)
+    if player_count > MAX_PLAYERS:
         raise TooLargeError(
             f"the full Shapley game takes at most {MAX_PLAYERS} channels, there are "
-            f"{players:,}: take `shapley`, or a coarser unit"
+            f"{player_count:,}: take `shapley`, or a coarser unit"
         )
     sets = ChannelSets.of(paths)
     mask = np.bincount(sets.path, 2.0**sets.channel, minlength=len(paths.conversions)).astype(
         np.int64
     )
-    occurrences = _sum_subsets(mask, paths.conversions + paths.nulls, players)
+    occurrences = _sum_subsets(mask, paths.conversions + paths.nulls, player_count)
 
     def shares(results: Floats, name: str) -> Floats:
         if not results.any():
-            return np.zeros(players, dtype=np.float64)
-        game = _sum_subsets(mask, results, players)
+            return np.zeros(player_count, dtype=np.float64)
+        game = _sum_subsets(mask, results, player_count)
         if worth == "rate":
             game = np.divide(game, occurrences, out=np.zeros_like(game), where=occurrences > 0)
-        parts = _shapley_values(game, players)
+        parts = _shapley_values(game, player_count)
         total = float(parts.sum())
         if total <= 1e-12 * np.abs(game).max():
             raise NoWorthError(
@@ -88,23 +88,25 @@ def full_shapley_shares(paths: PathCounts, worth: Worth) -> tuple[Floats, Floats
     )
 
 
-def _sum_subsets(mask: Ints, amounts: Floats, players: int) -> Floats:
+def _sum_subsets(mask: Ints, amounts: Floats, player_count: int) -> Floats:
     """Return, for each coalition, the sum over paths that have no channel outside of it."""
-    sums = sum_by(mask, amounts, 2**players)
-    coalitions = np.arange(2**players)
-    for player in range(players):
+    sums = sum_by(mask, amounts, 2**player_count)
+    coalitions = np.arange(2**player_count)
+    for player in range(player_count):
         player_coalitions = coalitions[(coalitions >> player) & 1 == 1]
         sums[player_coalitions] += sums[player_coalitions ^ (1 << player)]
     return sums
 
 
-def _shapley_values(game: Floats, players: int) -> Floats:
+def _shapley_values(game: Floats, player_count: int) -> Floats:
     """Return each player's mean marginal contribution over all orders of joining."""
-    coalitions = np.arange(2**players)
+    coalitions = np.arange(2**player_count)
     sizes = np.bitwise_count(coalitions).astype(np.int64)
-    weight = np.array([1.0 / (players * comb(players - 1, size)) for size in range(players)])
-    values = np.zeros(players)
-    for player in range(players):
+    weight = np.array(
+        [1.0 / (player_count * comb(player_count - 1, size)) for size in range(player_count)]
+    )
+    values = np.zeros(player_count)
+    for player in range(player_count):
         other_coalitions = coalitions[(coalitions >> player) & 1 == 0]
         gains = game[other_coalitions | (1 << player)] - game[other_coalitions]
         values[player] = gains @ weight[sizes[other_coalitions]]

@@ -27,13 +27,15 @@ _RECENT_MS: Final = 60_000
 """Age at which a want yields to younger ones, because its customers may have left."""
 
 
-def allocate(account: Account, unit: int, partitions: int, max_tokens: int, now_ms: int) -> Account:
+def allocate(
+    account: Account, unit: int, partition_count: int, max_tokens: int, now_ms: int
+) -> Account:
     """Return the account after grants and recalls.
 
     `unit`: cost of the dearest message, the smallest useful grant; `max_tokens`: most tokens that
     may be granted.
     """
-    account = _complete(account, partitions)
+    account = _complete(account, partition_count)
     account = _clear_met_wants(account)
     if account.free < 0:
         return _recall(account, -account.free, _sort_idle_first(account, account.leases))
@@ -57,8 +59,8 @@ def has_waiting_partition(account: Account) -> bool:
     return any(_can_get(account, lease) for lease in account.leases.values())
 
 
-def _complete(account: Account, partitions: int) -> Account:
-    new_leases = {number: PartitionLease() for number in range(partitions)}
+def _complete(account: Account, partition_count: int) -> Account:
+    new_leases = {number: PartitionLease() for number in range(partition_count)}
     if new_leases.keys() <= account.leases.keys():
         return account
     return replace(account, leases={**new_leases, **account.leases})

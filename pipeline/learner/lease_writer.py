@@ -32,12 +32,12 @@ _KEY: Final = "budgets"
 class LeaseWriter:
     """Writer of one learner, and its view of the workers' progress.
 
-    `partitions`: number of partitions of `interactions.segmented` and of `decisions`.
+    `partition_count`: number of partitions of `interactions.segmented` and of `decisions`.
     """
 
-    def __init__(self, client: Mapping[str, Property], codec: Codec, partitions: int) -> None:
+    def __init__(self, client: Mapping[str, Property], codec: Codec, partition_count: int) -> None:
         self._codec = codec
-        self._keys = key_per_partition(_KEY, partitions)
+        self._keys = key_per_partition(_KEY, partition_count)
         self._encode = msgspec.msgpack.Encoder().encode
         linger: dict[str, Property] = {"linger.ms": 0, "message.timeout.ms": 30_000}
         self._writer = AcknowledgedWriter({**client, **linger}, _TIMEOUT_S + 1)

@@ -35,10 +35,10 @@ class Treasury:
     """Treasury of the ledger's accounts; it tracks the grants that were sent to workers, and the
     accounts to publish to `budgets`."""
 
-    def __init__(self, ledger: EvidenceLedger, writer: LeaseWriter, partitions: int) -> None:
+    def __init__(self, ledger: EvidenceLedger, writer: LeaseWriter, partition_count: int) -> None:
         self._ledger = ledger
         self._writer = writer
-        self._partitions = partitions
+        self._partition_count = partition_count
         self._sent_numbers: dict[tuple[str, int], int] = {}
         self._recalls: dict[tuple[str, int], _Recall] = {}
         self._offsets: dict[int, int] = {}
@@ -93,7 +93,7 @@ class Treasury:
             new_account = reprice(open_account(rule, old_account, now_ms), rule, now_ms)
             max_tokens = allowance(new_account, rule, now_ms)
             new_account = _renew_outdated_prices(
-                allocate(new_account, rule.unit, self._partitions, max_tokens, now_ms)
+                allocate(new_account, rule.unit, self._partition_count, max_tokens, now_ms)
             )
             if has_waiting_partition(new_account):
                 self._waiting_budgets.add(name)

@@ -122,9 +122,9 @@ def _probe_until_in_force(stages: BackfillTarget, reader: BackfillReader) -> Non
     )
 
 
-def _probes(partitions: int, number: int) -> Iterator[Emit]:
+def _probes(partition_count: int, number: int) -> Iterator[Emit]:
     now = now_ms()
-    for key in key_per_partition("probe", partitions):
+    for key in key_per_partition("probe", partition_count):
         change_id = control_id(key, "probe", f"{now}/{number}")
         probe = IdentityChange(change_id, "probe", identifier=key, at=now, config="")
         yield Emit(topics.IDENTITIES, key, probe)
