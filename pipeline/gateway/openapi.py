@@ -127,6 +127,9 @@ _POST_ERRORS: Final[dict[str, dict[int, str]]] = {
 }
 """Errors of single paths, besides those of all posts."""
 
+_KEYLESS_POSTS: Final = ("/v1/explain", "/v1/m")
+"""Posts without a key: one has a token in its body, the other is dropped."""
+
 _SIGNED_POSTS: Final = {
     "/v1/unsubscribe": (200, "Save the page's choice; without one, stop (RFC 8058)"),
     "/v1/providers/{name}": (204, "Statuses and replies, as a provider posts and signs them"),
@@ -174,7 +177,7 @@ def _describe_posts() -> dict[str, Any]:
     summaries_by_kind = {f"/v1/{kind}": f"A {kind} message" for kind in get_args(Kind)}
     short_path_summaries = {f"/v1/{path}": f"As /v1/{kind}" for path, kind in SHORT_PATHS.items()}
     token = _describe_keyed_operation("A token for /v1/explain", "DebugToken", (401, 403, 503))
-    return {
+    paths = {
         **{
             path: _describe_post(summary, message, "IntakeAnswer")
             for path, summary in (summaries_by_kind | short_path_summaries).items()
@@ -187,6 +190,9 @@ def _describe_posts() -> dict[str, Any]:
         "/v1/outcomes": _describe_post("Outcomes of actions", outcome_body, "IntakeAnswer"),
         "/v1/debug-tokens": {"post": token},
     }
+    for path in _KEYLESS_POSTS:
+        del paths[path]["post"]["security"]
+    return paths
 
 
 def _describe_profiles() -> dict[str, Any]:

@@ -38,6 +38,13 @@ def test_every_route_of_the_contract_is_described() -> None:
     assert "delete" in paths["/v1/profiles/{namespace}/{value}"]
 
 
+def test_posts_without_a_key_ask_for_none() -> None:
+    paths = json.loads(openapi_document())["paths"]
+    assert "security" not in paths["/v1/explain"]["post"]
+    assert "security" not in paths["/v1/m"]["post"]
+    assert "security" in paths["/v1/track"]["post"]
+
+
 def test_errors_of_single_posts_are_described() -> None:
     paths = json.loads(openapi_document())["paths"]
     explain_answers = paths["/v1/explain"]["post"]["responses"]
