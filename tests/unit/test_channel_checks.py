@@ -49,7 +49,7 @@ def test_url_may_hold_variables(tmp_path: Path, url: str) -> None:
     ("changes", "words"),
     [
         ({"url": "http://mx.example"}, "smtp+starttls://"),
-        ({"url": "smtps://u:p@mx.example"}, "stand in `email`"),
+        ({"url": "smtps://u:p@mx.example"}, "belong in `email`"),
         ({"url": "smtp://mx.example", "email": _EMAIL + ", user: u, password: '${P}'"}, "in clear"),
         ({"email": "from: shop"}, "not an e-mail address"),
         ({"email": _EMAIL + ", user: u"}, "go together"),
