@@ -27,7 +27,8 @@ _BUCKETS: Final = ("none", "below 1", "1 to 3", "3 or more")
 
 @dataclass(frozen=True, slots=True)
 class FactorSensitivity:
-    """Number of contests for a slot, and of those whose winner changes without the factor."""
+    """Number of contests for a slot, and number (`changed`) and share of contests whose winner
+    changes without the factor."""
 
     factor: str
     contests: int
@@ -46,8 +47,8 @@ class OfferLosses:
 
 @dataclass(frozen=True, slots=True)
 class FunnelRule:
-    """Number of candidates that a rule rejected (`fell`), and of those `left` after it;
-    `share_left`: of the candidates before the first rule."""
+    """Number of candidates that a rule rejected (`fell`), and of candidates `left` after it;
+    `share_left`: share of these in the candidates before the first rule."""
 
     stage: str
     rule: str

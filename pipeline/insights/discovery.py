@@ -34,9 +34,9 @@ class DiscoveryOptions:
 class PathNode:
     """Journeys that begin with `path`.
 
-    `cases` = those of its children in the tree + `cut` (of its children that are not in the tree) +
-    `longer` (which go on after the last step of a path) + those that ended there: `converted`,
-    `dropped` or `unfinished`. `share` is of all journeys.
+    `cases` = cases of its children in the tree + `cut` (cases of its children that are not in the
+    tree) + `longer` (cases that go on after the last step of a path) + cases that ended there:
+    `converted`, `dropped` or `unfinished`. `share` is of all journeys.
     """
 
     path: tuple[str, ...]

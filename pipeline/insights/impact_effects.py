@@ -27,8 +27,8 @@ _MIN_BALANCE_P: Final = 0.001
 
 @dataclass(frozen=True, slots=True)
 class FactorEffect:
-    """Gain of usual decisions over those of the arm that leaves a factor out: `conversion` in the
-    share of customers who converted, `value` per customer; `relative`: to the arm's share."""
+    """Gain of usual decisions over decisions of the arm that leaves a factor out: `conversion` in
+    the share of customers who converted, `value` per customer; `relative`: to the arm's share."""
 
     arm: str
     customers: LiftArm

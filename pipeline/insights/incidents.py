@@ -102,8 +102,8 @@ class SeriesForecast:
 
 @dataclass(frozen=True, slots=True)
 class SeriesOverview:
-    """Development of all series, from `first_day` to `last_day`. `series`: number of those with
-    enough data; `quiet`: number of those without an anomaly."""
+    """Development of all series, from `first_day` to `last_day`. `series`: number of series
+    with enough data; `quiet`: number of series without an anomaly."""
 
     first_day: int
     last_day: int

@@ -1,8 +1,8 @@
 """Intervals of 95 % for shares and for differences, from sums by customer.
 
-A share of messages is clustered: a customer's messages are alike. Its effective sample size is the
-number of independent messages with the same variance (the linearised variance of a ratio), and
-Wilson's interval uses that number.
+Messages are clustered, because the messages of one customer have similar results. The effective
+sample size of a share is the number of independent messages with the same variance (the linearised
+variance of a ratio), and Wilson's interval uses that number.
 
 A difference between two randomised arms has a confidence sequence: with a probability of 95 % it
 contains the truth at every sample size at once, so it may be examined every day. It is the
@@ -84,8 +84,8 @@ def _effective_trials(share: float, sums: ClusterSums) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ArmSums:
-    """Sums over the customers of an arm: `conversions`, the number who converted, and the sums of
-    their values and of the squares of these."""
+    """Sums over the customers of an arm: `conversions`, the number of customers who converted,
+    and the sums of the customers' values and of the squares of these values."""
 
     customers: int
     conversions: int

@@ -52,7 +52,7 @@ class StepDetails:
 
 @dataclass(frozen=True, slots=True)
 class ChannelStep:
-    """Cases that began in a channel and reached a step; `dropped`: those that dropped off after
+    """Cases that began in a channel and reached a step; `dropped`: cases that dropped off after
     it."""
 
     channel: str

@@ -121,7 +121,8 @@ class Chain:
 
     `steps`: probabilities of going from state to state; `start`: of beginning in each state;
     `rewards`: mean conversions and value of a visit to each state, by ending there;
-    `rewards_without_touch`: those of paths without touches, per path.
+    `rewards_without_touch`: conversions and value of paths without touches, divided by the number
+    of all paths.
     """
 
     steps: Any

@@ -18,8 +18,8 @@ _Z_95: Final = NormalDist().inv_cdf(0.975)
 
 @dataclass(frozen=True, slots=True)
 class TwoByTwo:
-    """Cases with a property (`exposed`) and without it (`others`), and those of each with the
-    outcome."""
+    """Cases with a property (`exposed`) and without it (`others`), and the cases of each group
+    with the outcome."""
 
     exposed: int
     exposed_outcomes: int

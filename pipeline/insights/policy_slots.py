@@ -24,9 +24,9 @@ class Replays:
 def load_compared_slots(
     queries: Queries, replays: Replays, period: Period, log_ends_ms: int
 ) -> None:
-    """Load `slots`, those of a period's decisions, and `compared`, the slots that can be compared:
-    a choice was drawn, or both configurations choose the same. The log's facts and goals must be
-    loaded."""
+    """Load `slots`, the slots of a period's decisions, and `compared`, the slots that can be
+    compared: a choice was drawn, or both configurations choose the same. The log's facts and goals
+    must be loaded."""
     _load_logged(queries)
     _load_replay(queries, "other", replays.other)
     queries.define(

@@ -66,14 +66,14 @@ class MessageGain:
 class PolicyWorth:
     """Estimate of another configuration's worth, per slot.
 
-    `slots`, `customers`: numbers of those compared, whose choice was drawn or is the same under
-    both configurations. `ran`: mean worth of the log's choices; `replayed`: of a replay of the
-    log's configuration, if there is one (doubly robust); `other`: of the other configuration;
-    `gain`: `other` minus `replayed`, or else minus `ran` (doubly robust); `total`: gain of all
-    slots. `covered`: share of the other configuration's choices that the log could have made too, 1
-    if none is new; `undrawn`: slots without a draw whose choice the other configuration changes,
-    for which the log has no evidence; `unfinished`: slots whose goals' windows are not over;
-    `unplayed`: slots of decisions that the replay did not make."""
+    `slots`, `customers`: numbers of compared slots, whose choice was drawn or is the same under
+    both configurations, and of their customers. `ran`: mean worth of the log's choices; `replayed`:
+    of a replay of the log's configuration, if there is one (doubly robust); `other`: of the other
+    configuration; `gain`: `other` minus `replayed`, or else minus `ran` (doubly robust); `total`:
+    gain of all slots. `covered`: share of the other configuration's choices that the log could have
+    made too, 1 if none is new; `undrawn`: slots without a draw whose choice the other configuration
+    changes, for which the log has no evidence; `unfinished`: slots whose goals' windows are not
+    over; `unplayed`: slots of decisions that the replay did not make."""
 
     slots: int
     customers: int
@@ -107,7 +107,7 @@ def estimate_worth(
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """Sums over the slots that can be compared, and numbers of the others. A weight is the
+    """Sums over the slots that can be compared, and numbers of the slots left out. A weight is the
     probability of the log's choice under the other configuration ÷ its logged probability."""
 
     slots: int

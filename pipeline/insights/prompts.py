@@ -51,8 +51,8 @@ class PromptOptions:
 @dataclass(frozen=True, slots=True)
 class Prompts:
     """Followed prompts. `by_step`: the prompts of each step, whose customers are split by the time
-    of their first prompt. `unfinished_prompts`: those whose window is not over; `foreign_prompts`:
-    those whose step is not in the journey."""
+    of their first prompt. `unfinished_prompts`: number of prompts whose window is not over;
+    `foreign_prompts`: number of prompts whose step is not in the journey."""
 
     by_step: tuple[ChoiceRows, ...]
     customers: int
@@ -99,7 +99,7 @@ def load_named_steps(log: EventLog) -> None:
 
 def load_defined_steps(log: EventLog, names: Sequence[str]) -> dict[str, str]:
     """Make the view `reached` of the events in `marks`; return the journey's step by each name that
-    a table may use for it: its own, and those of the events that reach no other step."""
+    a table may use for it: its own name, and the names of the events that reach no other step."""
     rows_sql = ", ".join(f"({number}, {sql_text(name)})" for number, name in enumerate(names))
     log.queries.define_view(
         "reached",

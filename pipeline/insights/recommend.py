@@ -94,7 +94,7 @@ class StepAdvice:
 @dataclass(frozen=True, slots=True)
 class JourneyShape:
     """Steps of the best journey in their order, by the results of tests or else as planned. `open`:
-    optional steps without a test, because of which the best number is from `least` to `most`;
+    optional steps without a test, which make the best number a range from `least` to `most`;
     `told`: kinds of choices that tests have decided."""
 
     steps: tuple[str, ...]
@@ -135,7 +135,7 @@ class Recommendations:
 
 @dataclass(frozen=True, slots=True)
 class _ExaminedPlace:
-    """Place with all its `rows`, those that its grade uses (`counted_rows`), and the proposals
+    """Place with all its `rows`, the rows that its grade uses (`counted_rows`), and the proposals
     found on its earlier customers."""
 
     rows: ChoiceRows

@@ -410,7 +410,7 @@ class Journeys:
 
 
 def _decayed_credit_sql(half_life_ms: int) -> str:
-    """Return SQL for the sums by unit of the credits of customers, and of the squares of these.
+    """Return SQL for the sums, by unit, of the customers' credits and of the squares of these.
 
     Weights are relative to that of the journey's latest touch, so that their sum is at least 1.
     """

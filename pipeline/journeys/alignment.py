@@ -2,10 +2,10 @@
 
 A path may skip a mandatory step (a model move) or have a step that the plan does not have at that
 place (a log move): each costs one. Skipped optional steps cost nothing. An alignment picks steps of
-the path in the order of stages, those of one stage in any order and each step once; its cost is the
-length of the path plus the number of mandatory steps, less two for each picked mandatory step and
-one for each picked optional one. So the least cost is that of the heaviest pick, found exactly in
-one pass over the path, in time proportional to the length of the path times the number of steps.
+the path: stages in their order, the steps of one stage in any order, each step once. Its cost is
+the length of the path plus the number of mandatory steps, less two for each picked mandatory step
+and one for each picked optional one. So the least cost is that of the heaviest pick, found exactly
+in one pass over the path, in time proportional to the length of the path times the number of steps.
 """
 
 from collections.abc import Sequence

@@ -42,7 +42,7 @@ class JourneyPlan:
 
     @property
     def shortest_length(self) -> int:
-        """Number of mandatory steps, of which the plan's shortest path consists."""
+        """Number of mandatory steps, which make up the plan's shortest path."""
         return sum(step.mandatory for step in self.steps)
 
     def stages(self) -> list[list[int]]:

@@ -30,7 +30,7 @@ Belongings = dict[str, Belonging]
 
 
 def apply_report(belongings: Belongings, change: Control) -> Belongings:
-    """Apply a `join` or `leave`; ignore those with a negative version.
+    """Apply a `join` or `leave`; ignore reports with a negative version.
 
     A negative version voids the evidence of interactions; it does not come from the identifier's
     own row.

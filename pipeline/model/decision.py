@@ -229,9 +229,9 @@ class Decision(Struct, frozen=True):
     learning: `snapshot` names the knowledge used, `bin` the context bin, and `feedback` is the
     evidence for the learner. `model`: the models that predicted its candidates, as NAME@VERSION,
     separated by spaces; None: no model did. `arm`: the customer's arm of the impact tests; None:
-    there is no test. `deferred`: messages to be decided again, with their times. `budgets`: those
-    of its candidates, as they were read; `spends`: the amounts reserved, committed or released
-    because of it.
+    there is no test. `deferred`: messages to be decided again, with their times. `budgets`: the
+    budgets of its candidates, as they were read; `spends`: the amounts reserved, committed or
+    released because of it.
     """
 
     decision_id: str

@@ -9,7 +9,7 @@ the stronger `identifier` together with `other`. `released`: `other` (weaker) do
 not received. `declined`: `other` (weaker) has too many parents already; `identifier` removes it
 from its children. `root`: `other`, a parent of `identifier`, is now under `root`. `unlink`: the
 link with `other` is removed until there is evidence that occurred after `at`. `unlinked`: the same,
-sent from the one end to the other. `forget`: the person who has `identifier` is forgotten.
+sent from one end of the link to the other. `forget`: the person who has `identifier` is forgotten.
 `forgotten`: `other` was forgotten; its followers are forgotten with it, other rows remove it.
 `adopt`: `shard`, under `root` by its `version`-th move, came from a forgotten identifier and
 belongs to `identifier`. The following kinds are for readers and change nothing: `resolved`:

@@ -1,4 +1,4 @@
-"""Deterministic ids: each a UUIDv5 (RFC 9562) of its cause, so that a replay gives the same
+"""Deterministic ids: each id is a UUIDv5 (RFC 9562) of its cause, so that a replay gives the same
 ids."""
 
 from hashlib import sha1

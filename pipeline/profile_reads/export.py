@@ -2,7 +2,7 @@
 
 `profiles.parquet`: profile_id, attributes, metrics (both JSON text: `attributes->>'plan'` in
 DuckDB; their names and types differ from profile to profile). Metrics are counts, sums, averages,
-distinct counts, traits with a window, and built-in traits; the others are attributes.
+distinct counts, traits with a window, and built-in traits; all other traits are attributes.
 `identifiers.parquet`: profile_id, namespace, value.
 `memberships.parquet`: profile_id, segment, entered_at (UTC).
 """

@@ -20,7 +20,7 @@ _SORT_KEY: Final = Layout(">QQ")
 """Sort key of an interaction: time of receipt, and number in the order of reading."""
 
 _SIGN: Final = 1 << 63
-"""Added to times, so that those before 1970 sort before the others."""
+"""Added to times, so that times before 1970 sort before later ones."""
 
 _HIDDEN_PREFIXES: Final = (".", "_")
 """Prefixes of the names of files that are skipped, as Spark and DuckDB do."""
@@ -80,8 +80,8 @@ def _is_hidden(path: Path, folder: Path) -> bool:
 
 
 class TimedLog:
-    """Interactions in the order of receipt, those of one moment in the order of reading; on disk,
-    because they may exceed memory."""
+    """Interactions in the order of receipt, interactions of one moment in the order of reading; on
+    disk, because they may exceed memory."""
 
     def __init__(self, rows: RowMap) -> None:
         self._rows = rows

@@ -24,7 +24,7 @@ class AnotherReplayError(Exception):
 
 class Selection(Struct, frozen=True):
     """Selection of a replay: the records of `topic` whose time is in [`since`, `until`) (epoch ms),
-    or those with the offsets [first, last) by partition in `offsets`; None: no limit."""
+    or the records with the offsets [first, last) by partition in `offsets`; None: no limit."""
 
     topic: str
     since: int | None = None

@@ -1,9 +1,9 @@
 """Records of the stages as Parquet: `decisions`, `segments` and `actions`.
 
 `decisions` has a row for each slot of a decision; a decision without slots has one row, with `slot`
-empty. `candidates` are those of the slot; `segments` are the customer's at the decision; `chances`
-are the probabilities of each treatment in the slot, and of nothing (""), if requested; `rejected`
-maps the rule that rejected treatments, as `stage/rule`, to their names.
+empty. `candidates` are the slot's candidates; `segments` are the customer's segments at the
+decision; `chances` are the probabilities of each treatment in the slot, and of nothing (""), if
+requested; `rejected` maps the rule that rejected treatments, as `stage/rule`, to their names.
 """
 
 from collections.abc import Iterable, Iterator

@@ -41,7 +41,8 @@ _CHUNK_BYTES: Final = 64 << 20
 
 
 class OffsetsError(Exception):
-    """Raised when the topic lacks the requested offsets; the message names those it has."""
+    """Raised when the topic lacks the requested offsets; the message names the offsets that it
+    has."""
 
 
 class PartitionReport(Struct, frozen=True):

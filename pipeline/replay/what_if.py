@@ -46,7 +46,7 @@ WHERE b.treatment IS DISTINCT FROM a.treatment
 
 class SideReport(Struct, frozen=True):
     """Results of one configuration, named by its digest; `short`: decisions in which a budget or
-    stock excluded a candidate; `budgets`: those of campaigns at the end."""
+    stock excluded a candidate; `budgets`: the budgets of campaigns at the end."""
 
     config: str
     decisions: int

@@ -61,8 +61,8 @@ def backfill(
 ) -> int:
     """Back-fill the newest of `versions`, and return the number of filled shards.
 
-    On return the fills are processed, and no stage uses an earlier version. `rules`: those of the
-    newest version. Raises StalledError.
+    On return the fills are processed, and no stage uses an earlier version. `rules`: the rules of
+    the newest version. Raises StalledError.
     """
     new_aggregates = find_new_aggregates(versions)
     stages = _RunningStages(records, progress)

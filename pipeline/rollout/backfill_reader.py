@@ -73,8 +73,8 @@ def _event_key(interaction: Interaction) -> str:
 class BackfillReader:
     """Totals, in `rows`, of each shard for the aggregates that the newest version begins.
 
-    `versions`: the oldest first; `rules`: those of the newest. Only records still in the log are
-    counted.
+    `versions`: the oldest first; `rules`: the rules of the newest version. Only records still in
+    the log are counted.
     """
 
     def __init__(self, rows: RowMap, rules: Rules, versions: Sequence[Version]) -> None:

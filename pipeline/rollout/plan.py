@@ -18,7 +18,7 @@ from pipeline.rollout.versions import Version, backfillable_keys
 
 
 class SegmentPlan(Struct, frozen=True):
-    """Members `now` and `after`, and the numbers of those that `enter` and `leave`.
+    """Numbers of members `now` and `after`, and of customers who `enter` and `leave`.
 
     `waits`: the segment reads interactions, so each profile's next interaction decides. `unknown`:
     it reads a trait that is new or differently defined, which profiles lack until the configuration
@@ -38,8 +38,8 @@ class RolloutPlan(Struct, frozen=True):
     """Effect of applying a configuration.
 
     `filled`: new or redefined traits that will be back-filled from the log; `counting_from_now`:
-    those that cannot be. Segments that read them change once they are filled, and with each
-    interaction.
+    new or redefined traits that cannot be back-filled. Segments that read such traits change once
+    the traits are filled, and with each interaction.
     """
 
     digest: str

@@ -26,8 +26,8 @@ class CampaignReach(Struct, frozen=True):
 
 
 class _Audience(Struct, frozen=True):
-    """Audience of a campaign, and the traits with addresses, one of which it needs (None: it has a
-    treatment without an address)."""
+    """Audience of a campaign, and the traits with addresses, one of which a customer needs (None:
+    a treatment needs no address)."""
 
     gates: tuple[Gate, ...]
     addresses: frozenset[str | None]
@@ -39,7 +39,7 @@ class _Audience(Struct, frozen=True):
         return any(address is None or address in facts.traits for address in self.addresses)
 
     def reads(self, traits: Collection[str], segments: Collection[str]) -> bool:
-        """Return whether the audience reads any of these."""
+        """Return whether the audience reads any of these traits or segments."""
         gate_reads = [gate.condition.reads for gate in self.gates]
         return any(
             not reads.traits.isdisjoint(traits) or not reads.segments.isdisjoint(segments)

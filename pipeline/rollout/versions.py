@@ -77,7 +77,7 @@ def backfillable_keys(versions: Sequence[Version]) -> frozenset[str]:
 def missing_keys_by_digest(
     versions: Sequence[Version], keys: frozenset[str]
 ) -> Callable[[str], frozenset[str] | None]:
-    """Return a function from a digest to those of `keys` that its version lacks.
+    """Return a function from a digest to the subset of `keys` that its version lacks.
 
     It returns None for a digest that no version has.
     """

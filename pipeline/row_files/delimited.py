@@ -115,7 +115,7 @@ class _Table:
 
 @dataclass(slots=True)
 class _LineSource:
-    """Iterator over lines. `pushback`: lines to read again; `read_lines`: those of this record."""
+    """Iterator over lines. `pushback`: lines to read again; `read_lines`: lines of this record."""
 
     lines: Iterator[Line]
     max_size: int

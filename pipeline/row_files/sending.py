@@ -1,4 +1,4 @@
-"""Sending of a file: valid rows go to Kafka, the others are reported with their lines."""
+"""Sending of a file: valid rows go to Kafka, other rows are reported with their lines."""
 
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
