@@ -26,9 +26,9 @@ def _epoch_ms(text: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("at", "is_quiet"),
+    ("time", "is_quiet"),
     [
-        # Summer time begins in Madrid on 2024-03-31 at 01:00 UTC, and end on 2024-10-27.
+        # Summer time in Madrid begins on 2024-03-31 and ends on 2024-10-27, both at 01:00 UTC.
         ("2024-03-30T20:59:59+00:00", False),
         ("2024-03-30T21:00:00+00:00", True),
         ("2024-03-31T05:59:59+00:00", True),
@@ -41,9 +41,9 @@ def _epoch_ms(text: str) -> int:
         ("2024-10-27T07:00:00+00:00", False),
     ],
 )
-def test_quiet_hours_have_the_bounds_of_the_local_clock(at: str, is_quiet: bool) -> None:
+def test_quiet_hours_have_the_bounds_of_the_local_clock(time: str, is_quiet: bool) -> None:
     life = _life()
-    decision = life.interact("Go", _epoch_ms(at))
+    decision = life.interact("Go", _epoch_ms(time))
     assert (fates(decision)["o-email"] == "quiet hours night") is is_quiet
 
 
@@ -65,13 +65,13 @@ def test_requests_and_transactional_messages_are_exempt_from_quiet_hours() -> No
         ("../etc/passwd", "nowhere", False),
     ],
 )
-def test_zone_of_the_customer_precedes_the_devices_and_the_default(
+def test_zone_of_the_customer_precedes_that_of_the_device_and_the_default(
     home: str | None, context: str | None, is_quiet: bool
 ) -> None:
     life = _life(trait="home")
-    noon = _epoch_ms("2024-01-15T15:00:00+00:00")  # midnight in Tokyo
+    midnight_ms = _epoch_ms("2024-01-15T15:00:00+00:00")  # in Tokyo
     properties = {} if home is None else {"home": home}
-    life.interact("Go", noon, zone=context, **properties)
+    life.interact("Go", midnight_ms, zone=context, **properties)
     assert ("o-email" not in life.treatments()) is is_quiet
 
 
@@ -83,15 +83,20 @@ def test_zone_of_the_customer_precedes_the_devices_and_the_default(
     st.integers(-12, 12),
 )
 def test_zone_without_daylight_saving_is_plain_arithmetic(
-    moment: datetime, begin: int, length: int, offset: int
+    moment: datetime, begin_minute: int, duration_minutes: int, offset_hours: int
 ) -> None:
-    end = (begin + length) % 1440
-    life = _life(**{"from": _clock(begin), "to": _clock(end), "zone": f"Etc/GMT{-offset:+d}"})
-    local = moment + timedelta(hours=offset)
-    age_minutes = (local.hour * 60 + local.minute - begin) % 1440
-    at = round(moment.replace(tzinfo=UTC).timestamp() * 1000)
-    life.interact("Go", at)
-    assert ("o-email" not in life.treatments()) is (age_minutes < length)
+    end_minute = (begin_minute + duration_minutes) % 1440
+    life = _life(
+        **{
+            "from": _clock(begin_minute),
+            "to": _clock(end_minute),
+            "zone": f"Etc/GMT{-offset_hours:+d}",
+        }
+    )
+    local = moment + timedelta(hours=offset_hours)
+    age_minutes = (local.hour * 60 + local.minute - begin_minute) % 1440
+    life.interact("Go", round(moment.replace(tzinfo=UTC).timestamp() * 1000))
+    assert ("o-email" not in life.treatments()) is (age_minutes < duration_minutes)
 
 
 def _clock(minute: int) -> str:
@@ -108,8 +113,8 @@ def _clock(minute: int) -> str:
         ({"for": {"channel": ["email", "emial"]}}, "for/channel/1", "did you mean 'email'?"),
     ],
 )
-def test_mistakes_are_named(rule: dict[str, object], place: str, words: str) -> None:
+def test_problems_name_their_place(rule: dict[str, object], place: str, words: str) -> None:
     policies = {"quiet_hours": [{**_NIGHT, **rule}]}
-    [(at, message)] = problems(traits=("home",), policies=policies)
-    assert at == f"policies/quiet_hours/0/{place}"
+    [(path, message)] = problems(traits=("home",), policies=policies)
+    assert path == f"policies/quiet_hours/0/{place}"
     assert words in message

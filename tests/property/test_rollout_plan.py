@@ -1,4 +1,5 @@
-"""A plan states exactly the effects of applying; the configuration in force has none."""
+"""A plan states exactly the effects of applying a configuration; for the configuration in force it
+is empty."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -29,8 +30,8 @@ def collect_member_profiles(emits: Iterable[Emit]) -> list[MemberProfile]:
         if topic == topics.PROFILES and isinstance(profile, Profile):
             members = latest.get((topics.MEMBERSHIPS, key))
             if isinstance(members, Memberships):
-                at = max(profile.updated_at, members.updated_at)
-                profiles.append(MemberProfile(profile, members.segments, at))
+                updated_at = max(profile.updated_at, members.updated_at)
+                profiles.append(MemberProfile(profile, members.segments, updated_at))
             else:
                 profiles.append(MemberProfile(profile, {}, profile.updated_at))
     return profiles
@@ -38,12 +39,14 @@ def collect_member_profiles(emits: Iterable[Emit]) -> list[MemberProfile]:
 
 @given(segments(), segments(), streams())
 def test_plan_equals_the_effect_of_applying(
-    before: tuple[model.Segment, ...],
-    after: tuple[model.Segment, ...],
+    current_segments: tuple[model.Segment, ...],
+    next_segments: tuple[model.Segment, ...],
     stream: list[Interaction],
 ) -> None:
-    # No time passes between plan and application; segments that read an interaction are left out.
-    current, next_rules = rules(configuration(before)), rules(configuration(after))
+    # No time passes between plan and application. Memberships that depend on an interaction change
+    # in neither.
+    current = rules(configuration(current_segments))
+    next_rules = rules(configuration(next_segments))
     flow = Flow(current)
     emits = [emit for record in stream for emit in flow.run(record)]
     member_profiles = collect_member_profiles(emits)
@@ -56,8 +59,8 @@ def test_plan_equals_the_effect_of_applying(
     flow.rules = next_rules
     changes = [
         emit.value
-        for person in member_profiles
-        for emit in flow.follow(refresh_control(person, next_rules.config.digest))
+        for member_profile in member_profiles
+        for emit in flow.follow(refresh_control(member_profile, next_rules.config.digest))
         if isinstance(emit.value, SegmentChange)
     ]
     counts = Counter((change.segment, change.change) for change in changes)
@@ -70,7 +73,7 @@ def test_plan_equals_the_effect_of_applying(
 
 
 def test_plan_marks_segments_whose_entries_are_unknown() -> None:
-    # The unknown segments read a new trait; the aggregates that it is made of exist already.
+    # The unknown segments read a new trait; the aggregates of that trait exist already.
     base = configuration((model.Segment("old", {"trait": "interactions", "gte": 1}),))
     second_trait = model.TraitDefinition("again", "count", when={"name": "Order"})
     changed_bundle = replace(
@@ -93,7 +96,7 @@ def test_plan_marks_segments_whose_entries_are_unknown() -> None:
 def test_campaign_that_reaches_nobody_is_reported() -> None:
     mail = {"treatment": "mail", "channel": "email", "address": "email"}
     gold = {"trait": "tier", "is": "gold"}
-    rules = world(
+    next_rules = world(
         traits=("tier", "points"),
         campaigns=[
             campaign("all", offer("a", 1)),
@@ -104,12 +107,14 @@ def test_campaign_that_reaches_nobody_is_reported() -> None:
             campaign("new", offer("f", 1), audience={"trait": "points", "gt": 9}),
         ],
     )
-    before = world(traits=("tier",), campaigns=[campaign("all", offer("a", 1))])
-    life = Life(before, (Identifier("customer_id", "ada"),))
+    former_rules = world(traits=("tier",), campaigns=[campaign("all", offer("a", 1))])
+    life = Life(former_rules, (Identifier("customer_id", "ada"),))
     life.interact("Joined", 1_000, tier="gold")
-    rollout = plan(collect_member_profiles(life.emits), (Version(before.config, 1),), rules.config)
+    rollout = plan(
+        collect_member_profiles(life.emits), (Version(former_rules.config, 1),), next_rules.config
+    )
     assert {campaign.campaign: campaign.reach for campaign in rollout.campaigns} == {
         "all": 1, "gold": 1, "platinum": 0, "mail": 0, "now": 1, "new": 0
     }  # fmt: skip
     assert rollout.campaigns_without_reach() == ("mail", "platinum")
-    assert plan([], (), rules.config).campaigns_without_reach() == ()
+    assert plan([], (), next_rules.config).campaigns_without_reach() == ()

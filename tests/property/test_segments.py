@@ -50,8 +50,8 @@ Change = tuple[int, str, str, str]
 """Time, profile root, segment, and `entered` or `exited`."""
 
 
-class _BruteForce:
-    """Traits, history and memberships of each root: one profile a cookie."""
+class _BruteForceOracle:
+    """Traits, history and memberships of each root: each cookie has one profile."""
 
     def __init__(self, config: Configuration) -> None:
         self.changes: Counter[Change] = Counter()
@@ -73,14 +73,14 @@ class _BruteForce:
         traits.update(_pattern_traits(history, self._config))
         self._evaluate(root, record, now)
 
-    def pass_time(self, begin: int, until: int) -> None:
-        """Evaluate every profile at each millisecond, `until` included."""
-        for now in range(begin, until + 1):
+    def pass_time(self, begin_ms: int, last_ms: int) -> None:
+        """Evaluate every profile at each millisecond from `begin_ms` to `last_ms`, inclusive."""
+        for now in range(begin_ms, last_ms + 1):
             for root in self._traits:
                 self._evaluate(root, None, now)
 
     def _evaluate(self, root: str, interaction: Interaction | None, now: int) -> None:
-        before, after = self._members.get(root, set()), set[str]()
+        old_members, new_members = self._members.get(root, set()), set[str]()
         traits = self._traits[root]
         counts = _count_events(self._history[root], now)
         traits.update(counts)
@@ -88,26 +88,26 @@ class _BruteForce:
         viewed_at = traits.get("last_view")
         if isinstance(viewed_at, int):
             traits["freshness"] = 1 + (now - viewed_at < 8) + (now - viewed_at < 3)
-        facts = Facts(interaction, traits, after, frozenset(), now)
+        facts = Facts(interaction, traits, new_members, frozenset(), now)
         for segment in self._config.segments:
             verdict = _verdict(segment.condition.tree, facts)
-            if segment.name in before if verdict is None else verdict:
-                after.add(segment.name)
-        self.changes.update((now, root, name, "entered") for name in after - before)
-        self.changes.update((now, root, name, "exited") for name in before - after)
-        self._members[root] = after
+            if segment.name in old_members if verdict is None else verdict:
+                new_members.add(segment.name)
+        self.changes.update((now, root, name, "entered") for name in new_members - old_members)
+        self.changes.update((now, root, name, "exited") for name in old_members - new_members)
+        self._members[root] = new_members
 
 
 def brute_force_changes(
-    stream: Iterable[Interaction], config: Configuration, end: int
+    stream: Iterable[Interaction], config: Configuration, last_ms: int
 ) -> Counter[Change]:
-    """Return the changes of memberships up to and with the moment `end`."""
-    oracle, now = _BruteForce(config), 0
+    """Return the changes of memberships until `last_ms` (inclusive)."""
+    oracle, now = _BruteForceOracle(config), 0
     for record in stream:
         oracle.pass_time(now + 1, record.received_at)
         now = record.received_at
         oracle.add(record)
-    oracle.pass_time(now + 1, end)
+    oracle.pass_time(now + 1, last_ms)
     return oracle.changes
 
 
@@ -155,8 +155,8 @@ def _count_events(history: list[Interaction], now: int) -> dict[str, int]:
 
 
 def _pattern_traits(history: list[Interaction], config: Configuration) -> dict[str, int]:
-    """Return the latest completion of each sequence, found by trying every choice of steps, and the
-    latest time of each part of an absence."""
+    """Return times (ms) by trait: of the latest completion of each sequence, found by trying every
+    choice of steps, and of the latest match of each part of an absence."""
     moments: dict[str, int] = {}
     for pattern in (
         pattern for segment in config.segments for pattern in patterns(segment.condition.tree)
@@ -170,20 +170,20 @@ def _pattern_traits(history: list[Interaction], config: Configuration) -> dict[s
                 ]
                 moments.update({trait: max(times)} if times else {})
         else:
-            ends = [
-                history[places[-1]].occurred_at
-                for places in combinations(range(len(history)), len(pattern.steps))
-                if _is_sequence(history, places, pattern)
+            completion_times = [
+                history[indices[-1]].occurred_at
+                for indices in combinations(range(len(history)), len(pattern.steps))
+                if _is_sequence(history, indices, pattern)
             ]
-            moments.update({pattern.trait: max(ends)} if ends else {})
+            moments.update({pattern.trait: max(completion_times)} if completion_times else {})
     return moments
 
 
-def _is_sequence(history: list[Interaction], places: tuple[int, ...], pattern: Sequence) -> bool:
-    first, last = places[0], places[-1]
+def _is_sequence(history: list[Interaction], indices: tuple[int, ...], pattern: Sequence) -> bool:
+    first, last = indices[0], indices[-1]
     inner_interactions = history[first + 1 : last + 1]
     return (
-        all(map(_is_match, pattern.steps, (history[place] for place in places)))
+        all(map(_is_match, pattern.steps, (history[index] for index in indices)))
         and history[last].occurred_at - history[first].occurred_at <= pattern.within_ms
         and not (
             pattern.exclusion
@@ -199,8 +199,8 @@ def _is_match(condition: Condition, interaction: Interaction) -> bool:
     raise AssertionError(condition)
 
 
-def changes_of(emits: Iterable[Emit], roots: dict[str, str]) -> list[Change]:
-    changes = []
+def changes_of(emits: list[Emit]) -> list[Change]:
+    changes, roots = list[Change](), dict[str, str]()
     for emit in emits:
         if isinstance(emit.value, Segmented) and emit.value.identity is not None:
             roots[emit.key] = emit.value.identity.root
@@ -217,7 +217,7 @@ def test_memberships_are_those_of_brute_force_at_every_moment(
 ) -> None:
     # For any ticks of the clock, with and without a return of the customer.
     world = rules(configuration(drawn_segments))
-    end = END_MS + 30
+    last_ms = END_MS + 30
     flow = Flow(world)
     emits: list[Emit] = []
     due_ticks = sorted(ticks)
@@ -225,14 +225,14 @@ def test_memberships_are_those_of_brute_force_at_every_moment(
         while due_ticks and due_ticks[0] < record.received_at:
             emits += flow.advance(due_ticks.pop(0))
         emits += flow.run(record)
-    emits += flow.advance(end)
+    emits += flow.advance(last_ms)
     assert not flow.dead_letters
-    changes = changes_of(emits, {})
-    assert Counter(changes) == brute_force_changes(stream, world.config, end)
+    changes = changes_of(emits)
+    assert Counter(changes) == brute_force_changes(stream, world.config, last_ms)
 
 
 @given(segments(), streams())
-def test_changes_by_time_alone_are_decided(
+def test_all_changes_are_decided_also_those_by_time_alone(
     drawn_segments: tuple[model.Segment, ...], stream: list[Interaction]
 ) -> None:
     # The record of the interaction that caused a change names the change, and is decided.
@@ -240,16 +240,16 @@ def test_changes_by_time_alone_are_decided(
     emits = [emit for record in stream for emit in flow.run(record)]
     emits += flow.advance(END_MS + 30)
     decided_ids = {emit.value.event_id for emit in emits if emit.topic == topics.DECISIONS}  # type: ignore[union-attr]
-    entries = {
+    recorded_changes = {
         (emit.value.interaction.event_id, name, kind)
         for emit in emits
         if isinstance(emit.value, Segmented) and emit.value.interaction is not None
         for kind, names in _changes(emit.value)
         for name in names
     }
-    log = [emit.value for emit in emits if isinstance(emit.value, SegmentChange)]
-    assert {(change.cause, change.segment, change.change) for change in log} == entries
-    assert {cause for cause, _, _ in entries} <= decided_ids
+    changes = [emit.value for emit in emits if isinstance(emit.value, SegmentChange)]
+    assert {(change.cause, change.segment, change.change) for change in changes} == recorded_changes
+    assert {cause for cause, _, _ in recorded_changes} <= decided_ids
 
 
 def _changes(record: Segmented) -> Iterable[tuple[str, tuple[str, ...]]]:
@@ -261,20 +261,20 @@ def _changes(record: Segmented) -> Iterable[tuple[str, tuple[str, ...]]]:
 def test_segment_of_a_channel_is_evaluated_by_its_interactions_and_by_time(
     drawn_segments: tuple[model.Segment, ...], stream: list[Interaction], data: st.DataObject
 ) -> None:
-    # Interactions of the channel evaluate the segment as without the rule; others leave it alone.
+    # Interactions of other channels change no segment.
     channel_flow = Flow(
         rules(
             configuration(tuple(replace(segment, channels=("web",)) for segment in drawn_segments))
         )
     )
-    free_flow = Flow(rules(configuration(drawn_segments)))
+    unrestricted_flow = Flow(rules(configuration(drawn_segments)))
     for record in stream:
         arrival = replace(record, channel=data.draw(st.sampled_from(["web", "pos"])))
         changes = _changes_by(arrival, list(channel_flow.run(arrival)))
-        for _ in free_flow.run(arrival):
+        for _ in unrestricted_flow.run(arrival):
             pass
         if arrival.channel == "web":
-            assert _members(channel_flow, arrival) == _members(free_flow, arrival)
+            assert _members(channel_flow, arrival) == _members(unrestricted_flow, arrival)
         else:
             assert not changes
 
@@ -289,18 +289,18 @@ def _members(flow: Flow, arrival: Interaction) -> set[str]:
 
 
 def test_timers_of_one_moment_change_segments_together() -> None:
-    # The order leaves its window when the view is older than 1 ms.
+    # The order leaves its window in the same millisecond in which the view becomes older than 1 ms.
     condition = {
         "all": [{"trait": "last_view", "older_than": "1ms"}, {"trait": "recent_orders", "gte": 1}]
     }
     world = rules(configuration((model.Segment("s", condition),)))
     visitor = (Identifier("cookie", "k"),)
     stream = [
-        Interaction(f"e{at}", "track", name, "web", "log", at, at, visitor, {"page": 0})
-        for name, at in (("Order", 1), ("View", ORDER_WINDOW_MS))
+        Interaction(f"e{at_ms}", "track", name, "web", "log", at_ms, at_ms, visitor, {"page": 0})
+        for name, at_ms in (("Order", 1), ("View", ORDER_WINDOW_MS))
     ]
     flow = Flow(world)
     emits = [emit for record in stream for emit in flow.run(record)]
     emits += flow.advance(END_MS)
     assert not brute_force_changes(stream, world.config, END_MS)
-    assert not changes_of(emits, {})
+    assert not changes_of(emits)

@@ -1,5 +1,5 @@
-"""After any kill the sent index contains every output of uncommitted inputs that was sent, and no
-other."""
+"""After any kill the sent index contains, of the outputs of uncommitted inputs, exactly those that
+were sent."""
 
 from faust.types import TP
 from hypothesis import given
@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from agents.transport.sent_index import SentIndex, first_sent_ms, output_digest
 
-_PARTITIONS = 3
-_INPUTS = [TP("in", partition) for partition in range(_PARTITIONS)]
+_PARTITION_COUNT = 3
+_INPUT_PARTITIONS = [TP("in", partition) for partition in range(_PARTITION_COUNT)]
 
 _STEPS = st.lists(
     st.tuples(
         st.sampled_from(["arrive", "arrive", "process", "process", "commit", "kill"]),
-        st.integers(0, _PARTITIONS - 1),
+        st.integers(0, _PARTITION_COUNT - 1),
     ),
     min_size=40,
     max_size=120,
@@ -22,8 +22,8 @@ _STEPS = st.lists(
 
 _Output = tuple[str, bytes, bytes]
 """Topic, key and cause."""
-_OUTPUTS = [("out", b"a"), ("out", b"b"), ("dead-letters", b"a")]
-"""Topic and key of the output of an input; the worker's rules choose one of them."""
+_DESTINATIONS = [("out", b"a"), ("out", b"b"), ("dead-letters", b"a")]
+"""Topic and key of an input's output; each worker sends every output to one of them."""
 
 
 class _Workers:
@@ -31,10 +31,10 @@ class _Workers:
 
     def __init__(self) -> None:
         self._now_ms = 0
-        self._arrivals: dict[TP, list[int]] = {tp: [] for tp in _INPUTS}
+        self._arrivals: dict[TP, list[int]] = {tp: [] for tp in _INPUT_PARTITIONS}
         self._send_times: dict[_Output, int] = {}
-        self._offsets = dict.fromkeys(_INPUTS, 0)
-        self._commit_notes = dict.fromkeys(_INPUTS, 0)
+        self._committed_offsets = dict.fromkeys(_INPUT_PARTITIONS, 0)
+        self._commit_notes = dict.fromkeys(_INPUT_PARTITIONS, 0)
         self._start(0)
 
     def step(self, name: str, tp: TP) -> None:
@@ -48,27 +48,30 @@ class _Workers:
         elif name == "kill":
             self._start(tp.partition)
 
-    def _start(self, number: int) -> None:
-        self._destination = _OUTPUTS[number]
-        self._positions = dict(self._offsets)
+    def _start(self, destination_index: int) -> None:
+        self._destination = _DESTINATIONS[destination_index]
+        self._positions = dict(self._committed_offsets)
         arrivals = {
-            tp: times[self._offsets[tp]]
+            tp: times[self._committed_offsets[tp]]
             for tp, times in self._arrivals.items()
-            if self._offsets[tp] < len(times)
+            if self._committed_offsets[tp] < len(times)
         }
         first_ms = first_sent_ms(arrivals, self._commit_notes)
         digests = (
             []
             if first_ms is None
             else [
-                output_digest(*output) for output, at in self._send_times.items() if at >= first_ms
+                output_digest(*output)
+                for output, sent_ms in self._send_times.items()
+                if sent_ms >= first_ms
             ]
         )
         ends = {tp: len(self._arrivals[tp]) for tp in arrivals}
         self._index = SentIndex(frozenset(digests), first_ms or 0, ends)
 
     def _process(self, tp: TP) -> None:
-        """Process an input, and check the law: its output is in the log, and was not sent twice."""
+        """Process an input, and check the law: the index contains its output exactly if the
+        output was sent."""
         output = *self._destination, b"%d %d" % (tp.partition, self._positions[tp])
         self._positions[tp] += 1
         if self._index.contains(*output):
@@ -79,8 +82,8 @@ class _Workers:
 
     def _commit(self, tp: TP) -> None:
         self._commit_notes[tp] = int(self._index.commit_note(tp, self._positions[tp], self._now_ms))
-        self._offsets[tp] = self._positions[tp]
-        if self._index.is_obsolete(self._offsets):
+        self._committed_offsets[tp] = self._positions[tp]
+        if self._index.is_obsolete(self._committed_offsets):
             self._index = SentIndex()
 
 
@@ -90,4 +93,4 @@ def test_later_workers_suppress_exactly_the_outputs_that_were_sent(
 ) -> None:
     workers = _Workers()
     for name, partition in steps:
-        workers.step(name, _INPUTS[partition])
+        workers.step(name, _INPUT_PARTITIONS[partition])

@@ -29,28 +29,30 @@ marks = st.lists(
 )
 
 
-def sequence(steps: int, retention_ms: int = 100) -> CompiledSequence:
-    return CompiledSequence("~s", steps, (), None, _WINDOW_MS, retention_ms)
+def sequence(step_count: int, retention_ms: int = 100) -> CompiledSequence:
+    return CompiledSequence("~s", step_count, (), None, _WINDOW_MS, retention_ms)
 
 
-def brute_force_completion(marks: list[Mark], steps: int) -> int | None:
-    ends = []
+def brute_force_completion(marks: list[Mark], step_count: int) -> int | None:
+    completion_times = []
     sorted_marks = sorted(marks)
-    for places in combinations(range(len(sorted_marks)), steps):
-        first, last = sorted_marks[places[0]], sorted_marks[places[-1]]
-        fits = all(sorted_marks[place].part_bits >> step & 1 for step, place in enumerate(places))
+    for indices in combinations(range(len(sorted_marks)), step_count):
+        first, last = sorted_marks[indices[0]], sorted_marks[indices[-1]]
+        fits = all(sorted_marks[index].part_bits >> step & 1 for step, index in enumerate(indices))
         is_broken = any(
-            mark.part_bits >> steps for mark in sorted_marks[places[0] + 1 : places[-1] + 1]
+            mark.part_bits >> step_count for mark in sorted_marks[indices[0] + 1 : indices[-1] + 1]
         )
         if fits and not is_broken and last.at - first.at <= _WINDOW_MS:
-            ends.append(last.at)
-    return max(ends, default=None)
+            completion_times.append(last.at)
+    return max(completion_times, default=None)
 
 
 @given(marks, st.integers(2, 4))
-def test_completion_equals_the_latest_of_all_choices(drawn_marks: list[Mark], steps: int) -> None:
-    assert completion_at(union(drawn_marks), sequence(steps)) == brute_force_completion(
-        drawn_marks, steps
+def test_completion_equals_the_latest_of_all_choices(
+    drawn_marks: list[Mark], step_count: int
+) -> None:
+    assert completion_at(union(drawn_marks), sequence(step_count)) == brute_force_completion(
+        drawn_marks, step_count
     )
 
 
@@ -65,56 +67,56 @@ def test_union_of_shards_is_the_same_in_any_order(
 def test_pruned_marks_give_the_same_completion(
     drawn_marks: list[Mark], now_ms: int, duration_ms: int
 ) -> None:
-    # Holds for completions that are not older than `duration_ms`.
+    # Holds for completions younger than `duration_ms`.
     definition = sequence(2, retention_ms=_WINDOW_MS + duration_ms)
     now_ms = max([now_ms, *(mark.at for mark in drawn_marks)])
-    before = completion_at(union(drawn_marks), definition)
-    after = completion_at(prune_marks(union(drawn_marks), definition, now_ms), definition)
-    if before is not None and before > now_ms - duration_ms:
-        assert after == before
+    expected = completion_at(union(drawn_marks), definition)
+    answer = completion_at(prune_marks(union(drawn_marks), definition, now_ms), definition)
+    if expected is not None and expected > now_ms - duration_ms:
+        assert answer == expected
 
 
 @st.composite
-def _long_streams(draw: st.DrawFn, parts: int) -> list[Mark]:
+def _long_streams(draw: st.DrawFn, part_count: int) -> list[Mark]:
     """Draw thousands of marks in their order: stretches of one kind and stretches of several."""
     seed = draw(st.integers(0, 2**32 - 1))
-    random, at, marks = Random(seed), 0, list[Mark]()
+    random, at_ms, marks = Random(seed), 0, list[Mark]()
     while len(marks) < 3_000:
-        kinds = random.sample(range(parts), random.randint(1, parts))
-        step = random.choice([1, 1, 2, _LONG_WINDOW_MS // 50])
+        kinds = random.sample(range(part_count), random.randint(1, part_count))
+        max_gap_ms = random.choice([1, 1, 2, _LONG_WINDOW_MS // 50])
         for _ in range(random.choice([1, 2, 5, 400])):
-            at += random.randint(0, step)
-            marks.append(Mark(at, f"e{len(marks):06}", 1 << random.choice(kinds)))
+            at_ms += random.randint(0, max_gap_ms)
+            marks.append(Mark(at_ms, f"e{len(marks):06}", 1 << random.choice(kinds)))
     return marks
 
 
-def latest_completion(marks: list[Mark], steps: int) -> int | None:
-    """Return the time of the latest completion, following each first step to the next."""
-    ends: list[int] = []
-    for start, first in enumerate(marks):
+def latest_completion(marks: list[Mark], step_count: int) -> int | None:
+    """Return the time of the latest completion, found from each mark of the first step."""
+    completion_times: list[int] = []
+    for index, first in enumerate(marks):
         if not first.part_bits & 1:
             continue
         step = 1
-        for mark in marks[start + 1 :]:
-            if mark.at - first.at > _LONG_WINDOW_MS or mark.part_bits >> steps:
+        for mark in marks[index + 1 :]:
+            if mark.at - first.at > _LONG_WINDOW_MS or mark.part_bits >> step_count:
                 break
-            if step < steps - 1:
+            if step < step_count - 1:
                 step += mark.part_bits >> step & 1
             elif mark.part_bits >> step & 1:
-                ends.append(mark.at)
-    return max(ends, default=None)
+                completion_times.append(mark.at)
+    return max(completion_times, default=None)
 
 
 @settings(max_examples=15)
 @given(st.integers(2, 4), st.sampled_from([0, _LONG_WINDOW_MS, 12 * _LONG_WINDOW_MS]), st.data())
 def test_bounded_marks_give_the_answer_of_all_marks(
-    steps: int, duration_ms: int, data: st.DataObject
+    step_count: int, duration_ms: int, data: st.DataObject
 ) -> None:
     # Marks come in order, some of excluded events; the answers are compared every 30 marks.
     sequence = CompiledSequence(
-        "~s", steps, (), None, _LONG_WINDOW_MS, _LONG_WINDOW_MS + duration_ms
+        "~s", step_count, (), None, _LONG_WINDOW_MS, _LONG_WINDOW_MS + duration_ms
     )
-    marks = data.draw(_long_streams(steps + 1))
+    marks = data.draw(_long_streams(step_count + 1))
     kept_marks: tuple[Mark, ...] = ()
     for count, new_mark in enumerate(marks, start=1):
         kept_marks = prune_marks(union(kept_marks, (new_mark,)), sequence, new_mark.at)
@@ -124,7 +126,7 @@ def test_bounded_marks_give_the_answer_of_all_marks(
                 mark for mark in marks[:count] if mark.at >= new_mark.at - sequence.retention_ms
             ]
             expected, answer = (
-                latest_completion(window_marks, steps),
+                latest_completion(window_marks, step_count),
                 completion_at(kept_marks, sequence),
             )
             if expected is not None and expected > new_mark.at - duration_ms:
@@ -133,17 +135,17 @@ def test_bounded_marks_give_the_answer_of_all_marks(
                 assert answer is None or answer <= new_mark.at - duration_ms
 
 
-def test_first_step_is_kept_while_many_later_ones_follow() -> None:
+def test_first_step_is_kept_while_many_second_steps_follow() -> None:
     # A login, and a page each second in the same shard or in another.
-    two_hours, day = 7_200_000, 86_400_000
-    sequence = CompiledSequence("~s", 2, (), None, two_hours, two_hours + day + GRACE_MS)
+    two_hours_ms, day_ms = 7_200_000, 86_400_000
+    sequence = CompiledSequence("~s", 2, (), None, two_hours_ms, two_hours_ms + day_ms + GRACE_MS)
     login = Mark(0, "login", 1)
     one_shard, second_shard = (login,), ()
     for second in range(1, 20_000):
         page = Mark(second * 1_000, f"p{second}", 2)
         one_shard = prune_marks(union(one_shard, (page,)), sequence, page.at)
         second_shard = prune_marks(union(second_shard, (page,)), sequence, page.at)
-    assert completion_at(one_shard, sequence) == two_hours
+    assert completion_at(one_shard, sequence) == two_hours_ms
     completion = completion_at(union((login,), second_shard), sequence)
     assert completion is not None
-    assert two_hours - (two_hours + day) // PANE_COUNT <= completion <= two_hours
+    assert two_hours_ms - (two_hours_ms + day_ms) // PANE_COUNT <= completion <= two_hours_ms

@@ -62,23 +62,23 @@ class StoreAgainstLog(RuleBasedStateMachine):
         self.persist()
 
     @rule()
-    def persist_nothing(self) -> None:
-        before = self.store.next_offset
+    def persist_without_offset(self) -> None:
+        former_offset = self.store.next_offset
         self.store.persist(None)
-        assert self.store.next_offset == before
+        assert self.store.next_offset == former_offset
 
     @rule(share=st.floats(0, 1))
-    def kill_and_restore(self, share: float) -> None:
-        """Kill the store and restore it. The changelog has a `share` of the writes after the
-        store's offset; the others are lost."""
+    def reopen_and_restore(self, share: float) -> None:
+        """Reopen the store, which loses its writes in memory as in a kill, and restore it from a
+        changelog that has the first `share` of the writes after the store's offset."""
         self.store.close()
         self.store = PartitionStore(self.path / "0")
         start = self.store.next_offset
         assert dict(self.store.scan()) == _replay(self.log[:start])
-        end = start + round((len(self.log) - start) * share)
-        self.log = self.log[:end]
-        self.store.restore(self.log[start:], end)
-        self.cut_offset = end
+        next_offset = start + round((len(self.log) - start) * share)
+        self.log = self.log[:next_offset]
+        self.store.restore(self.log[start:], next_offset)
+        self.cut_offset = next_offset
 
     @rule()
     def rebuild_after_loss(self) -> None:
@@ -93,7 +93,7 @@ class StoreAgainstLog(RuleBasedStateMachine):
         assert list(self.store.scan(prefix)) == sorted(rows)
 
     @invariant()
-    def check_every_write(self) -> None:
+    def check_every_key(self) -> None:
         rows = _replay(self.log)
         for key in (b"a", b"aa", b"ab", b"b", b""):
             assert self.store.get(key) == rows.get(key)

@@ -1,4 +1,4 @@
-"""Sums are exact and the same in whatever order numbers come, however large they are."""
+"""Sums are exact, or the nearest float, in whatever order numbers come, however large they are."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -66,27 +66,31 @@ def test_sum_is_exact_where_its_parts_exceed_64_bits() -> None:
         assert values["sum"] == values["sum1h"] == 1e308
 
 
-def test_sum_beyond_the_greatest_number_is_that_number() -> None:
+def test_sum_beyond_the_largest_float_is_the_largest_of_its_sign() -> None:
     assert traits((_apply([1.7e308, 1.7e308]),), 1_000, _CONFIG)["sum"] == 1.7976931348623157e308
     assert traits((_apply([-1.7e308] * 2),), 1_000, _CONFIG)["sum"] == -1.7976931348623157e308
 
 
 @given(st.lists(_numbers, min_size=1, max_size=30), st.randoms(use_true_random=False))
-def test_order_and_shards_do_not_change_a_sum(
+def test_order_and_shards_do_not_change_an_aggregate(
     prices: list[Scalar], shuffler: random.Random
 ) -> None:
     shuffled_prices = list(prices)
     shuffler.shuffle(shuffled_prices)
-    split = shuffler.randrange(len(shuffled_prices) + 1)
-    halves = [_apply(half) for half in (shuffled_prices[:split], shuffled_prices[split:]) if half]
+    split_index = shuffler.randrange(len(shuffled_prices) + 1)
+    shards = [
+        _apply(part)
+        for part in (shuffled_prices[:split_index], shuffled_prices[split_index:])
+        if part
+    ]
     expected = _traits_of((_apply(prices),))
     assert _traits_of((_apply(shuffled_prices),)) == expected
-    assert _traits_of(halves) == expected
-    assert _traits_of((reduce(lambda a, b: merge(a, b, _CONFIG), halves),)) == expected
+    assert _traits_of(shards) == expected
+    assert _traits_of((reduce(lambda a, b: merge(a, b, _CONFIG), shards),)) == expected
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=30))
-def test_whole_numbers_add_up_exactly(prices: list[int]) -> None:
+def test_sum_of_whole_numbers_is_exact_or_the_nearest_float(prices: list[int]) -> None:
     total = sum(prices)
     result = traits((_apply(prices),), 1_000, _CONFIG)["sum"]
     assert result == (total if -(2**63) <= total < 2**63 else float(Fraction(total)))

@@ -1,6 +1,6 @@
 """Suppressions last exactly for their duration, also when profiles merge."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -70,7 +70,7 @@ def test_complaint_silences_marketing_only() -> None:
     assert sorted(life.treatments()) == ["help-email", "receipt-email"]
 
 
-def test_complaint_silences_from_its_moment_on() -> None:
+def test_duration_counts_from_the_time_of_the_complaint() -> None:
     life = _life(_COMPLAINT)
     life.interact("Complaint", DAY_MS + 4 * MINUTE_MS, occurred_at=DAY_MS)
     life.interact("Home", DAY_MS + 5 * MINUTE_MS - 1, ask=["hero"])
@@ -107,13 +107,13 @@ def test_failed_credit_check_silences_cards_for_ninety_days() -> None:
     assert life.treatments() == ["gold-hero"]
 
 
-_times = st.lists(st.integers(0, 60), min_size=1, max_size=25)
+_minute_lists = st.lists(st.integers(0, 60), min_size=1, max_size=25)
 
 
 @settings(max_examples=cases(150), deadline=None)
-@given(_times, st.integers(1, 4), st.integers(1, 30), st.integers(1, 30), st.data())
-def test_outcomes_silence_their_offer_for_the_time_counted_by_hand(
-    times: list[int], count: int, window: int, duration: int, data: st.DataObject
+@given(_minute_lists, st.integers(1, 4), st.integers(1, 30), st.integers(1, 30), st.data())
+def test_outcomes_silence_their_offer_as_by_brute_force(
+    drawn_minutes: list[int], count: int, window: int, duration: int, data: st.DataObject
 ) -> None:
     life = _life(
         {
@@ -125,28 +125,27 @@ def test_outcomes_silence_their_offer_for_the_time_counted_by_hand(
         }
     )
     dismissals: dict[str, list[int]] = {"gold": [], "house": []}
-    for minute in sorted(times):
-        at = minute * MINUTE_MS
-        decision = life.interact("Home", at, ask=["hero"])
+    for minute in sorted(drawn_minutes):
+        at_ms = minute * MINUTE_MS
+        decision = life.interact("Home", at_ms, ask=["hero"])
         for name, minutes in dismissals.items():
-            is_silent = _is_silent(minutes, (count, window, duration), minute)
+            is_silent = _is_silent(minutes, count, window, duration, minute)
             assert (fates(decision)[f"{name}-hero"] == "suppression tired") is is_silent
         for action in life.actions():
             if data.draw(st.booleans()):
-                life.react(action, "dismiss", at)
+                life.react(action, "dismiss", at_ms)
                 dismissals[action.offer].append(minute)
 
 
-def _is_silent(times: Iterable[int], rule: tuple[int, int, int], now: int) -> bool:
-    """Return whether at some moment less than `duration` ago there were `count` outcomes within the
-    window; all in minutes."""
-    count, window, duration = rule
-    moments = sorted(times)
+def _is_silent(
+    dismissals: Sequence[int], count: int, window: int, duration: int, minute: int
+) -> bool:
+    """Return whether less than `duration` before `minute` there were `count` dismissals within
+    `window`; all times are in minutes."""
     return any(
-        sum(moment - window < event_at <= moment for event_at in moments if event_at <= moment)
-        >= count
-        and now < moment + duration
-        for moment in moments
+        sum(end - window < dismissal <= end for dismissal in dismissals) >= count
+        and minute < end + duration
+        for end in dismissals
     )
 
 

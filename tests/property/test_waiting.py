@@ -1,5 +1,5 @@
-"""Messages that wait in an adapter, as while a provider is down, are reviewed by every interaction
-that comes meanwhile; adapters read `cancellations` before every try."""
+"""Every interaction of a customer reviews the messages that wait in an adapter, for example while a
+provider is down, and cancels those that would not be decided any more."""
 
 from datetime import datetime
 from random import Random
@@ -69,7 +69,7 @@ def test_message_that_would_not_be_decided_any_more_is_cancelled(
 
 
 @pytest.mark.parametrize("outcome", ["sent", "expired"])
-def test_delivered_or_expired_message_is_not_cancelled(outcome: str) -> None:
+def test_sent_or_expired_message_is_not_cancelled(outcome: str) -> None:
     life = _life()
     life.interact("Go", _START)
     [action] = life.actions()
@@ -87,7 +87,7 @@ def test_rules_on_an_interaction_do_not_read_a_later_interaction() -> None:
     assert _cancellations(life) == []
 
 
-def test_later_message_is_cancelled_that_exceeds_a_cap_after_a_merge() -> None:
+def test_later_message_that_exceeds_a_cap_after_a_merge_is_cancelled() -> None:
     life = _life()
     cookie, customer = Identifier("cookie", "k"), Identifier("customer_id", "ada")
     life.interact("Go", _START, identifiers=(cookie,))
@@ -138,31 +138,31 @@ class _Oracle:
         self.waiting_actions: dict[str, Action] = {}
         self.traits: dict[str, str] = {}
 
-    def add_interaction(self, name: str, properties: dict[str, str], at: int) -> set[str]:
-        """Apply the traits of an interaction; return the messages that it must cancel."""
+    def add_interaction(self, name: str, properties: dict[str, str], at_ms: int) -> set[str]:
+        """Apply the traits of an interaction; return the ids of the actions that it must cancel."""
         self.traits |= properties
         is_ineligible = "yes" in (self.traits.get("bought"), self.traits.get("stop"))
         if not is_ineligible and name != "Complaint":
             return set()
-        return {key for key, action in self.waiting_actions.items() if action.deadline_at > at}
+        return {key for key, action in self.waiting_actions.items() if action.deadline_at > at_ms}
 
 
 @settings(max_examples=cases(150), deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_no_message_waits_that_would_not_be_decided(seed: int) -> None:
-    random, life, oracle, at = Random(seed), _life(), _Oracle(), _START
+def test_exactly_the_messages_that_would_not_be_decided_are_cancelled(seed: int) -> None:
+    random, life, oracle, at_ms = Random(seed), _life(), _Oracle(), _START
     for _ in range(40):
-        at += random.choice((1, MINUTE_MS, HOUR_MS, DAY_MS))
+        at_ms += random.choice((1, MINUTE_MS, HOUR_MS, DAY_MS))
         name = random.choice(("Go", "Go", "View", "Ordered", "Left", "Complaint", "Outcome"))
         if name == "Outcome":
             if oracle.waiting_actions:
                 action = oracle.waiting_actions.pop(random.choice(sorted(oracle.waiting_actions)))
-                life.react(action, random.choice(("sent", "expired", "bounce")), at)
+                life.react(action, random.choice(("sent", "expired", "bounce")), at_ms)
             continue
         answer = random.choice(("yes", "no"))
         properties = {"Ordered": {"bought": answer}, "Left": {"stop": answer}}.get(name, {})
-        expected = oracle.add_interaction(name, properties, at)
-        life.interact(name, at, **properties)
+        expected = oracle.add_interaction(name, properties, at_ms)
+        life.interact(name, at_ms, **properties)
         assert {key for key, _ in _cancellations(life)} == expected
         oracle.waiting_actions = {
             key: action for key, action in oracle.waiting_actions.items() if key not in expected

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from agents.transport.watermark_rounds import WatermarkRounds
 
 _ROUND_S = 0.1
-_ANSWER_LIMIT_S = 0.1
+_MAX_ANSWER_S = 0.1
 """An answer that takes longer is a failure."""
 
-_ANSWERS = st.tuples(st.floats(0, _ANSWER_LIMIT_S), st.booleans())
+_ANSWERS = st.tuples(st.floats(0, _MAX_ANSWER_S), st.booleans())
 
 
 @given(st.dictionaries(st.integers(0, 63), _ANSWERS, min_size=1, max_size=64))
@@ -21,28 +21,28 @@ def test_answering_partitions_are_returned_by_rounds_of_bounded_time(
 ) -> None:
     now_s = 0.0
 
-    def ask(tp: TP) -> int:
+    def request_end(tp: TP) -> int:
         nonlocal now_s
-        duration_s, fails = answers[tp.partition]
+        duration_s, is_failure = answers[tp.partition]
         now_s += duration_s
-        if fails:
+        if is_failure:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return tp.partition
 
-    rounds = WatermarkRounds(ask, _ROUND_S, lambda: now_s)
+    rounds = WatermarkRounds(request_end, _ROUND_S, lambda: now_s)
     tps = {TP("topic", partition) for partition in answers}
     all_ends: dict[TP, int] = {}
     for _ in tps:  # one round a partition suffices even if a round has time for one only
         begin_s = now_s
         ends, error = rounds.ask(tps)
-        assert now_s - begin_s < _ROUND_S + _ANSWER_LIMIT_S
-        assert error is None or any(fails for _, fails in answers.values())
+        assert now_s - begin_s < _ROUND_S + _MAX_ANSWER_S
+        assert error is None or any(is_failure for _, is_failure in answers.values())
         all_ends |= ends
     assert all_ends == {tp: tp.partition for tp in tps if not answers[tp.partition][1]}
 
 
 @given(st.sets(st.integers(0, 63), min_size=1), st.sets(st.integers(0, 63), min_size=1))
-def test_other_partitions_are_asked_after_an_assignment(
+def test_new_partitions_are_asked_after_an_assignment(
     old_partitions: set[int], new_partitions: set[int]
 ) -> None:
     rounds = WatermarkRounds(lambda tp: tp.partition, _ROUND_S, lambda: 0.0)
