@@ -42,10 +42,10 @@ _JSON: Final = ArrowColumn(pa.string(), lambda value: msgspec.json.encode(value)
 
 def columns_of(schema: Mapping[str, Any]) -> dict[str, ArrowColumn]:
     """Return the columns of a record's fields, by name."""
-    return _Reader().fields(schema)
+    return _ColumnReader().fields(schema)
 
 
-class _Reader:
+class _ColumnReader:
     """Reader of schemas, which resolves records defined earlier by their short names."""
 
     def __init__(self) -> None:

@@ -90,12 +90,12 @@ def measure(rig: Rig, plan: ApplyPlan, say: Say) -> ApplyCost:
         client.drain_backlog(plan.profiles, plan.profiles / _BACKLOG_RATE)
         assert LagReader(rig.settings.kafka(), stage_groups()).wait_until_idle(_SETTLE_S)
         say(f"{plan.rate} events/s while a configuration is applied")
-        change = _Change(rig, plan.seconds)
+        change = _AppliedChange(rig, plan.seconds)
         passages = client.measure_passages_during(plan.rate, _LIMIT_S, change.apply)
     return change.summary(plan.profiles, passages)
 
 
-class _Change:
+class _AppliedChange:
     """Configuration that is applied while the load runs."""
 
     def __init__(self, rig: Rig, seconds: float) -> None:

@@ -112,7 +112,7 @@ class Passages:
 
 
 @dataclass(frozen=True, slots=True)
-class Latency:
+class RateLatency:
     """Medians over the repeats at one rate (events/s); times in ms.
 
     Only the repeats that `reached` the rate are in the medians; those that a lower rate overloaded
@@ -179,14 +179,14 @@ def percentile(ordered_values: Sequence[float], share: float) -> float:
     return ordered_values[max(int(rank), 1) - 1]
 
 
-def summarise(system: str, rate: int, samples: Sequence[RateSample], repeats: int) -> Latency:
+def summarise(system: str, rate: int, samples: Sequence[RateSample], repeats: int) -> RateLatency:
     """Return the medians of the samples, with the number of `repeats` that reached the rate."""
     sorted_latencies = [sorted(sample.latencies_ms) for sample in samples]
 
     def median_percentile(share: float) -> float:
         return median(percentile(latencies, share) for latencies in sorted_latencies)
 
-    return Latency(
+    return RateLatency(
         system=system,
         rate=rate,
         p50=median_percentile(0.50),

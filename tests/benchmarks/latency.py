@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from tests.benchmarks.figures import Latency, RateSample, summarise
+from tests.benchmarks.figures import RateLatency, RateSample, summarise
 from tests.benchmarks.load import Client
 from tests.benchmarks.rig import Rig
 from tests.benchmarks.systems import SYSTEMS, SystemChoice
@@ -27,7 +27,7 @@ class LatencyPlan:
     repeats: int
 
 
-def measure(rig: Rig, plan: LatencyPlan, say: Say) -> list[Latency]:
+def measure(rig: Rig, plan: LatencyPlan, say: Say) -> list[RateLatency]:
     """Measure all systems in turn, repeatedly, so that drifts of the machine affect all alike."""
     samples: dict[tuple[str, int], list[RateSample]] = defaultdict(list)
     for repeat in range(plan.repeats):

@@ -37,7 +37,7 @@ count."""
 _NO_END: Final = threading.Event()
 
 
-class Traffic(Protocol):
+class MeasuredTraffic(Protocol):
     """Records to send, and the rule that recognises their outputs."""
 
     @property
@@ -59,7 +59,7 @@ class Client:
     def __init__(
         self,
         kafka: Mapping[str, str | int | float | bool],
-        traffic: Traffic,
+        traffic: MeasuredTraffic,
         pids: Mapping[str, int],
     ) -> None:
         self._traffic = traffic
@@ -103,7 +103,7 @@ class Client:
         with _disable_collections():
             meter = CpuMeter(self._pids)
             due_times_ns = _due_times_ns(count, rate)
-            reader = _Reader(self._consumer, count, due_times_ns[-1] + int(drain_s * _NS))
+            reader = _OutputReader(self._consumer, count, due_times_ns[-1] + int(drain_s * _NS))
             reader.start()
             self._send(records, due_times_ns)
             reader.join()
@@ -127,7 +127,7 @@ class Client:
         with _disable_collections():
             meter = CpuMeter(self._pids)
             begin_ns = time.monotonic_ns()
-            reader = _Reader(self._consumer, count, begin_ns + int(patience_s * _NS))
+            reader = _OutputReader(self._consumer, count, begin_ns + int(patience_s * _NS))
             reader.start()
             for key, value in records:
                 self._producer.produce(self._traffic.input, value, key)
@@ -164,7 +164,7 @@ class Client:
         count = int(rate * seconds)
         first_index, records = self._prepare(count, rate)
         due_times_ns = _due_times_ns(count, rate)
-        reader = _Reader(self._consumer, count, due_times_ns[-1] + int(_PATIENCE_S * _NS))
+        reader = _OutputReader(self._consumer, count, due_times_ns[-1] + int(_PATIENCE_S * _NS))
         sender = _Sender(lambda: self._send(records, due_times_ns, end))
         reader.start()
         sender.start()
@@ -234,7 +234,7 @@ def _due_times_ns(count: int, rate: float) -> list[int]:
     return [begin_ns + int(index * _NS / rate) for index in range(count)]
 
 
-class _Reader(threading.Thread):
+class _OutputReader(threading.Thread):
     """Reader that only records arrivals; they are matched with records afterwards."""
 
     def __init__(self, consumer: Consumer, count: int, deadline_ns: int) -> None:

@@ -11,7 +11,14 @@ from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.rules import Rules
-from tests.support.shells import ONLY_PARTITION, Rows, SentRecord, finish, rulebook_of, shared_cache
+from tests.support.shells import (
+    ONLY_PARTITION,
+    InMemoryPorts,
+    SentRecord,
+    finish,
+    rulebook_of,
+    shared_cache,
+)
 
 
 class Shells:
@@ -19,7 +26,7 @@ class Shells:
     delivered and committed at once."""
 
     def __init__(self, rules: Rules, codec: Codec) -> None:
-        self.rows = {stage.name: Rows() for stage in STAGES}
+        self.rows = {stage.name: InMemoryPorts() for stage in STAGES}
         self._codec = codec
         rulebook = rulebook_of(rules)
         cache = shared_cache(codec)

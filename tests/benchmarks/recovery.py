@@ -20,7 +20,7 @@ from tests.benchmarks.figures import Passages
 from tests.benchmarks.filling import fill
 from tests.benchmarks.kept_worker import KeptWorker, KillTimes
 from tests.benchmarks.latency import Say
-from tests.benchmarks.load import Client, Traffic
+from tests.benchmarks.load import Client, MeasuredTraffic
 from tests.benchmarks.rig import Rig
 from tests.benchmarks.systems import SYSTEMS, Stages
 from tests.benchmarks.traffic import CUSTOMERS
@@ -79,7 +79,7 @@ def measure(rig: Rig, plan: RecoveryPlan, say: Say) -> list[Recovery]:
 
 
 @contextmanager
-def _running_worker(rig: Rig) -> Iterator[tuple[KeptWorker, Traffic]]:
+def _running_worker(rig: Rig) -> Iterator[tuple[KeptWorker, MeasuredTraffic]]:
     system = SYSTEMS["demo"]
     assert isinstance(system, Stages)
     with system.running(rig, 1) as arrangement:

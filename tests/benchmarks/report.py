@@ -6,7 +6,7 @@ from pipeline.cli.console import out, print_table
 from tests.benchmarks.apply import ApplyCost
 from tests.benchmarks.catalog import CatalogCost
 from tests.benchmarks.decide import Answers
-from tests.benchmarks.figures import Latency, Throughput, ratio
+from tests.benchmarks.figures import RateLatency, Throughput, ratio
 from tests.benchmarks.flow import Cost
 from tests.benchmarks.ingest import IngestCost
 from tests.benchmarks.insights import AttributionCost
@@ -18,7 +18,7 @@ from tests.benchmarks.state import StateCost
 from tests.benchmarks.timers import Lateness
 
 
-def print_latency(figures: Sequence[Latency]) -> None:
+def print_latency(figures: Sequence[RateLatency]) -> None:
     """Print a table per rate: a row per system, with its ratios to the floor at that rate, and
     the number of repeats that fell behind at it or earlier."""
     for rate in dict.fromkeys(figure.rate for figure in figures):
@@ -34,7 +34,7 @@ def print_latency(figures: Sequence[Latency]) -> None:
         )
 
 
-def _latency_row(latency: Latency, floor: Latency | None) -> tuple[object, ...]:
+def _latency_row(latency: RateLatency, floor: RateLatency | None) -> tuple[object, ...]:
     return (
         latency.system,
         *(_format_ms(value) for value in (latency.p50, latency.p95, latency.p99, latency.max)),
@@ -48,7 +48,7 @@ def _latency_row(latency: Latency, floor: Latency | None) -> tuple[object, ...]:
     )
 
 
-def _note(latency: Latency) -> str:
+def _note(latency: RateLatency) -> str:
     if latency.missing:
         return f"{latency.missing:,} missing"
     return f"behind {latency.behind_count}/{latency.repeats}" if latency.behind_count else ""

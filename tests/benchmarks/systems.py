@@ -20,7 +20,7 @@ from pipeline.rules.token import TokenKey
 from pipeline.settings import Settings
 from pipeline.stack.plan import ALL, adapter_name, worker_name
 from tests.benchmarks import adapters, configurations
-from tests.benchmarks.load import Traffic
+from tests.benchmarks.load import MeasuredTraffic
 from tests.benchmarks.processes import Process, Program, running
 from tests.benchmarks.rig import Rig
 from tests.benchmarks.traffic import HopTraffic, InteractionTraffic
@@ -34,7 +34,7 @@ class Arrangement:
     """Running system, and its traffic."""
 
     processes: Sequence[Process]
-    traffic: Traffic
+    traffic: MeasuredTraffic
 
     @property
     def pids(self) -> dict[str, int]:

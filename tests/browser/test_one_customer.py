@@ -46,7 +46,7 @@ _SCANNER_S = 5.0
 
 
 @dataclass(frozen=True)
-class _World:
+class _Surroundings:
     """Surroundings of the customer; `inbox`: folder of the SFTP server."""
 
     stack: Stack
@@ -76,7 +76,7 @@ def _names(interaction: Interaction) -> list[str]:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[_World]:
+def world(tmp_path: Path) -> Iterator[_Surroundings]:
     inbox, port = tmp_path / "inbox", find_free_port()
     inbox.mkdir()
     with (
@@ -98,10 +98,12 @@ def world(tmp_path: Path) -> Iterator[_World]:
         )
         with running_stack(Stack(tmp_path / "home", configuration, variables)) as stack:
             shop.gateway = stack.url
-            yield _World(stack, shop, mail, inbox)
+            yield _Surroundings(stack, shop, mail, inbox)
 
 
-def test_one_customer_has_one_profile_and_each_thing_once(world: _World, browser: Browser) -> None:
+def test_one_customer_has_one_profile_and_each_thing_once(
+    world: _Surroundings, browser: Browser
+) -> None:
     page = browser.new_page(user_agent=_AGENT)
     cookie = _sign_up(world, page)
     _pay(world)
@@ -145,7 +147,7 @@ def test_one_customer_has_one_profile_and_each_thing_once(world: _World, browser
     assert profile["root"] == f"customer_id:{_ANA}"
 
 
-def _sign_up(world: _World, page: Page) -> str:
+def _sign_up(world: _Surroundings, page: Page) -> str:
     """Sign up on a page with the server's proof of the user id; return the browser's cookie."""
     page.goto(world.shop.url(_PAGE))
     page.wait_for_function("window.kairos && kairos.version")
@@ -161,7 +163,7 @@ def _sign_up(world: _World, page: Page) -> str:
     return cookie
 
 
-def _pay(world: _World) -> None:
+def _pay(world: _Surroundings) -> None:
     """Pay in the shop, whose server sends the order twice, as after a lost answer."""
     message = {
         "event": "Order Completed",
@@ -175,7 +177,7 @@ def _pay(world: _World) -> None:
             assert client.post("/v1/track", json=message).status_code == 200
 
 
-def _arrive_in_file(world: _World) -> None:
+def _arrive_in_file(world: _Surroundings) -> None:
     """Put the customer into the nightly file, which is sent twice."""
     for name in ("night.csv", "night-again.csv"):
         part = world.inbox / f"{name}.part"
@@ -184,7 +186,7 @@ def _arrive_in_file(world: _World) -> None:
         eventually((world.inbox / "done" / name).exists)
 
 
-def _click_in_mail(world: _World, page: Page) -> None:
+def _click_in_mail(world: _Surroundings, page: Page) -> None:
     [received_mail] = eventually(lambda: world.mail.mails)
     sent_at = time.time()
     assert (received_mail.recipient, received_mail.message["Subject"]) == (
@@ -200,7 +202,7 @@ def _click_in_mail(world: _World, page: Page) -> None:
     page.wait_for_function("window.kairos && kairos.version")
 
 
-def _be_called(world: _World) -> None:
+def _be_called(world: _Surroundings) -> None:
     eventually(lambda: list(world.stack.records.read_all(topics.actions("call"), Action)))
     [task] = world.stack.json("desk", "list")
     assert (task["to"], task["script"]) == (_PHONE, "Ask what she liked.")

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from agents.event_ids import EventIds
 from pipeline.model.time import DAY_MS, GRACE_MS
-from tests.support.shells import ONLY_PARTITION, Rows
+from tests.support.shells import ONLY_PARTITION, InMemoryPorts
 
 _START_MS = 1_900_000_000_000
 _PAUSES = st.sampled_from([0, 1, DAY_MS, GRACE_MS // 2, GRACE_MS - 1, GRACE_MS, GRACE_MS + 1])
@@ -18,7 +18,7 @@ def test_id_is_known_for_the_grace_after_it_was_added(
     records: list[tuple[int, str, bool]], period_offset_ms: int
 ) -> None:
     # A known id is not added again: the grace counts from the first event.
-    rows, time_ms = Rows(), _START_MS + period_offset_ms
+    rows, time_ms = InMemoryPorts(), _START_MS + period_offset_ms
     ids, addition_ms = EventIds(rows), dict[str, int]()
     for pause_ms, event_id, is_restarted in records:
         ids = EventIds(rows) if is_restarted else ids
@@ -37,7 +37,7 @@ def test_adding_an_id_again_after_a_kill_changes_nothing(
     records: list[tuple[int, str, bool]],
 ) -> None:
     # A record that is read again has the same time.
-    single_rows, repeated_rows = Rows(), Rows()
+    single_rows, repeated_rows = InMemoryPorts(), InMemoryPorts()
     time_ms = _START_MS
     for pause_ms, event_id, is_repeated in records:
         time_ms += pause_ms
@@ -54,7 +54,7 @@ def test_adding_an_id_again_after_a_kill_changes_nothing(
 
 @given(st.integers(1, 2_000))
 def test_expired_ids_are_deleted_as_new_ones_are_added(count: int) -> None:
-    rows = Rows()
+    rows = InMemoryPorts()
     ids = EventIds(rows)
     for number in range(count):
         ids.add(ONLY_PARTITION, f"old-{number}", _START_MS, b"said")

@@ -38,7 +38,7 @@ from pipeline.rules.token import TokenKey
 from tests.records import records
 from tests.support.cases import cases
 from tests.support.doorway import MAX_MESSAGE_BYTES, Doorway, configuration, doorway
-from tests.support.shells import ONLY_PARTITION, Rows, finish, rulebook_of, shared_cache
+from tests.support.shells import ONLY_PARTITION, InMemoryPorts, finish, rulebook_of, shared_cache
 
 _KEY: Final = "server-key-1"
 _NOW_MS: Final = 1_900_000_000_000
@@ -223,7 +223,7 @@ class _UpstreamIdentityStage:
     """Identity stage, fed with records of other apps."""
 
     def __init__(self) -> None:
-        self._ports = Rows()
+        self._ports = InMemoryPorts()
         metrics = StageMetrics("identity")
         parts = (shared_cache(_CODEC), rulebook_of(_RULES), metrics)
         self._shell = StageShell(stage("identity"), self._ports, *parts)

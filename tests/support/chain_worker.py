@@ -39,7 +39,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     doom: str | None = None
 
 
-class Row(msgspec.Struct, array_like=True):
+class ChainRow(msgspec.Struct, array_like=True):
     """Number of records of a key, and their ids."""
 
     count: int = 0
@@ -47,10 +47,10 @@ class Row(msgspec.Struct, array_like=True):
 
 
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(Row)
+_DECODER = msgspec.msgpack.Decoder(ChainRow)
 
 
-def decode_row(value: bytes) -> Row:
+def decode_row(value: bytes) -> ChainRow:
     """Read a row of the chain's tables."""
     return _DECODER.decode(value)
 
@@ -81,9 +81,9 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
             if message.value == FAULTY_VALUE:
                 raise ValueError("asked to raise")
             stored_row = table.get_in(message.partition, message.key)
-            row = Row() if stored_row is None else _DECODER.decode(stored_row)
+            row = ChainRow() if stored_row is None else _DECODER.decode(stored_row)
             if message.value not in row.ids:
-                row = Row(row.count + 1, [*row.ids, message.value])
+                row = ChainRow(row.count + 1, [*row.ids, message.value])
                 table.put_in(message.partition, message.key, _ENCODER.encode(row))
             other_headers = [header for header in message.headers or () if header[0] != "cause"]
             cause = f"{message.topic}/{message.partition} {message.offset}".encode()

@@ -55,7 +55,7 @@ NAMESPACES = (
 
 
 @dataclass
-class Log:
+class PublishedRecords:
     """List of published records, in place of Kafka. While `failure` is set, only the first
     `written_count` records of a call are published."""
 
@@ -106,7 +106,7 @@ class Doorway:
     """Gateway in this process; `app` is its ASGI app."""
 
     app: Starlette
-    log: Log
+    log: PublishedRecords
     codec: Codec
     pending_replies: PendingReplies
     tokens: TokenKey
@@ -159,7 +159,7 @@ def configuration(*sources: model.Source, **parts: Any) -> Configuration:
 
 def doorway(config: Configuration, folder: Path, decide_ms: int = 1) -> Doorway:
     """Return a gateway whose files are in `folder`; `decide_ms`: time budget of a decision."""
-    log, codec, tokens = Log(), Codec(recorded_versions()), TokenKey("test" * 8)
+    log, codec, tokens = PublishedRecords(), Codec(recorded_versions()), TokenKey("test" * 8)
     settings = Settings(home=folder, secret="test" * 8)
     admission = DecisionAdmission(2, 0.1, time.monotonic)
     pending = PendingReplies(lambda _: None, admission.note_reply)

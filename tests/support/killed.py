@@ -27,7 +27,7 @@ from pipeline.model import topics
 from pipeline.model.budget import Purse
 from pipeline.model.interaction import Interaction
 from pipeline.rules import Rules
-from tests.support.shells import Sending, SentRecord, finish, rulebook_of
+from tests.support.shells import RecordSink, SentRecord, finish, rulebook_of
 
 Place: TypeAlias = tuple[str, int]
 """A topic and a partition of it."""
@@ -38,7 +38,7 @@ _NOW_MS = 2_000_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class LoggedRecord:
     """Record of a log."""
 
     key: bytes | None
@@ -63,7 +63,7 @@ class Logs:
 
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
-        self.records: dict[Place, list[Record]] = defaultdict(list)
+        self.records: dict[Place, list[LoggedRecord]] = defaultdict(list)
         self.committed_offsets: dict[Place, int] = Counter()
 
     def partition_of(self, key: bytes | None) -> int:
@@ -74,7 +74,7 @@ class Logs:
         key = interaction.identifiers[0].key.encode()
         value = _CODEC.encode(topics.INTERACTIONS, interaction)
         place = (topics.INTERACTIONS, self.partition_of(key))
-        self.records[place].append(Record(key, value))
+        self.records[place].append(LoggedRecord(key, value))
 
     def read(self, topic: str) -> Iterator[tuple[str, Any]]:
         """Return keys and decoded values, in order within each partition."""
@@ -93,12 +93,12 @@ class _QueuedRecord:
     """Record in flight, the place and offset of the input that caused it, and its number among the
     writes of its process."""
 
-    record: Record
+    record: LoggedRecord
     cause: tuple[Place, int]
     number: int
 
 
-class StageProcess(Sending):
+class StageProcess(RecordSink):
     """Process of a stage until its kill, and the ports of its shell. A write is a row that is put
     or deleted, or a record that is sent. If a stage has several inputs or spends budgets, a record
     is sent once all rows that were written before it are in the changelog."""
@@ -202,11 +202,11 @@ class StageProcess(Sending):
 
     def put_in(self, partition: int, key: bytes, value: bytes) -> None:
         self._rows[partition][key] = value
-        self._hand_over((self._changelog, partition), Record(key, value))
+        self._hand_over((self._changelog, partition), LoggedRecord(key, value))
 
     def delete_in(self, partition: int, key: bytes) -> None:
         self._rows[partition].pop(key, None)
-        self._hand_over((self._changelog, partition), Record(key, None))
+        self._hand_over((self._changelog, partition), LoggedRecord(key, None))
 
     def scan_in(self, partition: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         rows = self._rows[partition]
@@ -214,7 +214,7 @@ class StageProcess(Sending):
 
     def record_output(self, record: SentRecord) -> None:
         place = (record.topic, self._logs.partition_of(record.key))
-        self._hand_over(place, Record(record.key, record.value, record.headers))
+        self._hand_over(place, LoggedRecord(record.key, record.value, record.headers))
 
     def backlog(self, partition: int) -> int | None:
         return sum(
@@ -244,7 +244,7 @@ class StageProcess(Sending):
         is_output = place[0] != self._changelog
         return self._rows_first and is_output and bool(rows) and rows[0].number < head.number
 
-    def _hand_over(self, place: Place, record: Record) -> None:
+    def _hand_over(self, place: Place, record: LoggedRecord) -> None:
         if self.writes == self._doomed_at:
             raise KilledError
         self.writes += 1

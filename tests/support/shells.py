@@ -14,7 +14,7 @@ from pipeline.flow import STAGES
 from pipeline.rules import Rules
 
 ONLY_PARTITION: Final = 0
-"""Partition of `Rows`, which have no other."""
+"""Only partition of `InMemoryPorts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class SentRecord:
     headers: tuple[tuple[str, bytes], ...]
 
 
-class Sending(ABC):
+class RecordSink(ABC):
     """Part of a shell's ports that takes records."""
 
     def send(
@@ -45,7 +45,7 @@ class Sending(ABC):
         """Record an output of the stage."""
 
 
-class Rows(Sending):
+class InMemoryPorts(RecordSink):
     """Ports of one stage's shell: its rows by key, and its outputs. `committed_offsets`: offset
     up to which each topic is committed; `committable_offsets`: offset up to which it can be;
     `input_count`: number of inputs that wait in the log, None if it is unknown."""

@@ -20,7 +20,7 @@ from pipeline.model.decision import Action, Decision
 from pipeline.model.interaction import DecideRequest, Identifier, Interaction
 from pipeline.model.stages import IdentitySection, ProfileSection, Segmented, SegmentSection
 from pipeline.rules import Rules
-from tests.support.killed import KilledError, Logs, Place, Record, StageProcess
+from tests.support.killed import KilledError, LoggedRecord, Logs, Place, StageProcess
 
 PARTITIONS: Final = 3
 _CODEC = Codec(recorded_versions())
@@ -60,7 +60,7 @@ class MemoryLeases:
             number = f"lease {partition}/{len(self._inputs(partition))}"
             control = Control(number, "lease", now_ms, "budgets", digest, state=state)
             value = _CODEC.encode(topics.SEGMENTED, Segmented(control=control))
-            self._inputs(partition).append(Record(f"budgets:{partition}".encode(), value))
+            self._inputs(partition).append(LoggedRecord(f"budgets:{partition}".encode(), value))
         return {partition: len(self._inputs(partition)) - 1 for partition in shares}
 
     def processed_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
@@ -74,7 +74,7 @@ class MemoryLeases:
         """Return the end of a partition."""
         return len(self._logs.records[topics.DECISIONS, partition])
 
-    def _inputs(self, partition: int) -> list[Record]:
+    def _inputs(self, partition: int) -> list[LoggedRecord]:
         return self._logs.records[topics.SEGMENTED, partition]
 
     def _write(self) -> None:
@@ -204,7 +204,7 @@ class Spending:
         )
         key = customer_id.encode()
         place = topics.SEGMENTED, self.logs.partition_of(key)
-        self.logs.records[place].append(Record(key, _CODEC.encode(topics.SEGMENTED, record)))
+        self.logs.records[place].append(LoggedRecord(key, _CODEC.encode(topics.SEGMENTED, record)))
 
     def report_outcome(self, outcome: str) -> None:
         """Append an outcome of some message that was sent."""

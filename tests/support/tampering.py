@@ -20,7 +20,7 @@ from pipeline.model.interaction import Identifier, Interaction
 from pipeline.rules import Rules
 from tests.chaos.checks import Check, Trial
 from tests.chaos.evidence import TopicEvidence
-from tests.support.killed import Logs, Record
+from tests.support.killed import LoggedRecord, Logs
 
 PARTITIONS = 2
 START_MS = 1_900_000_000_000
@@ -44,14 +44,14 @@ class World:
         parts = {field.name: deepcopy(getattr(self, field.name)) for field in fields(self)[1:]}
         return World(self.rules, **parts)
 
-    def entries(self, topic: str) -> Iterator[tuple[list[Record], int, Any]]:
+    def entries(self, topic: str) -> Iterator[tuple[list[LoggedRecord], int, Any]]:
         """Yield each record of a topic, after its log and its place in it."""
         for partition in range(PARTITIONS):
             log = self.logs.records[topic, partition]
             for place, record in enumerate(log):
                 yield log, place, record.value and CODEC.decode(topic, record.value)
 
-    def find(self, topic: str, holds: Callable[[Any], bool]) -> tuple[list[Record], int, Any]:
+    def find(self, topic: str, holds: Callable[[Any], bool]) -> tuple[list[LoggedRecord], int, Any]:
         """Return the last record of `topic` for which the condition holds."""
         return [entry for entry in self.entries(topic) if holds(entry[2])][-1]
 
@@ -159,7 +159,7 @@ def alter(topic: str, holds: Callable[[Any], bool], change: Callable[[Any], Any]
     def tamper(world: World) -> None:
         log, place, record = world.find(topic, holds)
         value = CODEC.encode(topic, change(record))
-        log[place] = Record(log[place].key, value, log[place].headers)
+        log[place] = LoggedRecord(log[place].key, value, log[place].headers)
 
     return tamper
 
@@ -177,7 +177,7 @@ def alter_state(of_stage: Stage, change: Callable[[Any], Any]) -> Tampering:
                 row = decoder.decode(record.value)
                 if row.state is not None and (state := change(row.state)) != row.state:
                     value = msgspec.msgpack.encode(replace(row, state=state))
-                    log.append(Record(record.key, value))
+                    log.append(LoggedRecord(record.key, value))
                     return
         raise AssertionError("`change` alters no state")
 

@@ -20,7 +20,14 @@ from pipeline.model.stages import Enriched, Identified, IdentitySection
 from pipeline.rules import Rules
 from pipeline.segmentation.state import MembershipState
 from pipeline.segmentation.step import step as segment
-from tests.support.shells import ONLY_PARTITION, Rows, SentRecord, finish, rulebook_of, shared_cache
+from tests.support.shells import (
+    ONLY_PARTITION,
+    InMemoryPorts,
+    SentRecord,
+    finish,
+    rulebook_of,
+    shared_cache,
+)
 from tests.support.worlds import rules
 
 START_MS: Final = 1_900_000_000_000
@@ -52,7 +59,7 @@ class TimerStage:
 
     def __init__(self) -> None:
         self.stage = stage("enrichment")
-        self.ports = Rows()
+        self.ports = InMemoryPorts()
         self.log: list[SentRecord] = []
         self.firings: list[tuple[str, int]] = []
         self.entries: list[str] = []

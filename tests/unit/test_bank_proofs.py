@@ -106,18 +106,18 @@ def test_thompson_beats_random_and_the_best_fixed_choice_with_sublinear_regret(
 
 
 @dataclass(frozen=True)
-class Loss:
+class PolicyLoss:
     """Regret as a share of that of random choices, and its standard error."""
 
     share: float
     error: float
 
 
-def _loss(rounds: Sequence[ChoiceRound]) -> Loss:
+def _loss(rounds: Sequence[ChoiceRound]) -> PolicyLoss:
     regrets = np.array([choice_round.regret for choice_round in rounds])
     random_regrets = np.array([choice_round.best - choice_round.mean for choice_round in rounds])
     share = regrets.sum() / random_regrets.sum()
-    return Loss(
+    return PolicyLoss(
         share,
         float(np.sqrt(((regrets - share * random_regrets) ** 2).sum()) / random_regrets.sum()),
     )

@@ -24,7 +24,7 @@ from pipeline.rules import Rules
 from tests.chaos import checks
 from tests.chaos.checks import CHECKS, Check
 from tests.chaos.traffic import STEPS
-from tests.support.killed import KilledStages, Logs, Record
+from tests.support.killed import KilledStages, LoggedRecord, Logs
 from tests.support.tampering import (
     CODEC,
     PARTITIONS,
@@ -139,7 +139,7 @@ def _put_dead_letter(world: World, stage: str, reason: str, topic: str) -> None:
     """Add a dead letter for the first record of `topic`."""
     letter = DeadLetterRecord(stage, reason, "", topic, 0, 0, START_MS, key=b"k", value=None)
     value = CODEC.encode(topics.DEAD_LETTERS, letter)
-    world.logs.records[topics.DEAD_LETTERS, 0].append(Record(b"k", value))
+    world.logs.records[topics.DEAD_LETTERS, 0].append(LoggedRecord(b"k", value))
 
 
 def _deliver_nothing(world: World) -> None:
@@ -323,7 +323,7 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
 }
 
 
-class TestChecks(CheckSuite):
+class TestStateChecks(CheckSuite):
     """Suite of the checks of delivery and state."""
 
     checks = CHECKS

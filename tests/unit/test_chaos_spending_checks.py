@@ -25,7 +25,7 @@ from tests.chaos import spending_checks as checks
 from tests.chaos.checks import CHECKS, Check
 from tests.chaos.spending_checks import SPENDING_CHECKS
 from tests.chaos.stack import spending_configuration
-from tests.support.killed import KilledStages, Logs, Record
+from tests.support.killed import KilledStages, LoggedRecord, Logs
 from tests.support.spending import MemoryLeases
 from tests.support.tampering import (
     CODEC,
@@ -55,7 +55,7 @@ def _rules() -> Rules:
     return rules(bundle)
 
 
-class _Learner:
+class _InMemoryLearner:
     """Learner in memory, which publishes leases and knowledge to the logs."""
 
     def __init__(self, logs: Logs, folder: Path) -> None:
@@ -86,7 +86,7 @@ class _Learner:
         self._put(topics.LEARNING, SNAPSHOT, snapshot)
 
     def _put(self, topic: str, key: str, record: msgspec.Struct) -> None:
-        self._logs.records[topic, 0].append(Record(key.encode(), CODEC.encode(topic, record)))
+        self._logs.records[topic, 0].append(LoggedRecord(key.encode(), CODEC.encode(topic, record)))
 
 
 @cache
@@ -94,7 +94,7 @@ def _undisturbed_world() -> World:
     logs = Logs(PARTITIONS)
     stages = KilledStages(_rules(), logs, Random(0))
     with tempfile.TemporaryDirectory() as folder:
-        learner = _Learner(logs, Path(folder))
+        learner = _InMemoryLearner(logs, Path(folder))
         learner.learn(START_MS)
         for step, name in enumerate(("Viewed", "Order", "Order")):
             for customer in range(_CUSTOMERS):
@@ -124,7 +124,7 @@ def _alter_purse(change: Callable[[Purse], Purse]) -> Tampering:
         record = next(record for record in reversed(log) if record.key == PURSE + b"prize")
         row = msgspec.msgpack.decode(record.value or b"", type=PurseRow)
         data = msgspec.msgpack.encode(replace(row, purse=change(row.purse)))
-        log.append(Record(record.key, data))
+        log.append(LoggedRecord(record.key, data))
 
     return tamper
 
@@ -136,7 +136,7 @@ def _is_spending(decision: Any) -> bool:
 def _forget_goals(world: World) -> None:
     for log, place, record in list(world.entries(topics.DECISIONS)):
         value = CODEC.encode(topics.DECISIONS, replace(record, feedback=()))
-        log[place] = Record(log[place].key, value)
+        log[place] = LoggedRecord(log[place].key, value)
 
 
 def _is_prize(record: Any) -> bool:
@@ -208,7 +208,7 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
 }
 
 
-class TestChecks(CheckSuite):
+class TestSpendingChecks(CheckSuite):
     """Suite of the checks of budgets, stock and learning."""
 
     checks = SPENDING_CHECKS[len(CHECKS) :]

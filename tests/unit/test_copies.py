@@ -18,7 +18,7 @@ from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.time import DAY_MS, GRACE_MS
-from tests.support.shells import ONLY_PARTITION, Rows, finish, rulebook_of, shared_cache
+from tests.support.shells import ONLY_PARTITION, InMemoryPorts, finish, rulebook_of, shared_cache
 from tests.support.worlds import plain_rules
 
 _NOW_MS: Final = 1_900_000_000_000
@@ -31,7 +31,7 @@ class _IdentityStage:
     """Identity stage, whose input other programs write."""
 
     def __init__(self) -> None:
-        self._ports = Rows()
+        self._ports = InMemoryPorts()
         name = "identity"
         self._shell = StageShell(
             stage(name),

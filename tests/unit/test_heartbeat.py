@@ -6,11 +6,11 @@ from pipeline.adapters.cleaning import Cleaning, expiring_properties, max_retent
 from pipeline.flow import stage
 from pipeline.model import topics
 from pipeline.model.time import DAY_MS, HOUR_MS, MINUTE_MS
-from tests.support.shells import Rows
+from tests.support.shells import InMemoryPorts
 
 
 def test_changelog_and_snapshots_are_appended_to_once_per_interval() -> None:
-    ports = Rows()
+    ports = InMemoryPorts()
     for now_ms in (5_000, 5_999, 6_000, 6_500, 7_100):
         Heartbeat(stage("enrichment"), ports, 1_000).beat(now_ms)
     assert [(record.topic, record.value) for record in ports.outputs] == [
@@ -20,7 +20,7 @@ def test_changelog_and_snapshots_are_appended_to_once_per_interval() -> None:
 
 
 def test_stage_without_snapshots_appends_to_its_changelog_alone() -> None:
-    ports = Rows()
+    ports = InMemoryPorts()
     assert Heartbeat(stage("identity"), ports, 1_000).beat(5_000) == [0]
     assert (ports.outputs, list(ports.rows.values())) == ([], [b"5000"])
 

@@ -18,7 +18,7 @@ from pipeline.model import sizes, topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.stages import Identified, IdentitySection
-from tests.support.shells import Rows, SentRecord, finish, rulebook_of, shared_cache
+from tests.support.shells import InMemoryPorts, SentRecord, finish, rulebook_of, shared_cache
 from tests.support.worlds import plain_rules
 
 _NOW_MS: Final = 1_900_000_000_000
@@ -27,12 +27,12 @@ _PROFILE: Final = profile_of(_ADA.key)
 _CODEC: Final = Codec(recorded_versions())
 
 
-class _Stage:
+class _CommittableStage:
     """One stage, whose earlier inputs can always be committed."""
 
     def __init__(self, name: str) -> None:
         agent_stage = stage(name)
-        self.ports = Rows()
+        self.ports = InMemoryPorts()
         self.max_row_bytes = 0
         self.total_row_bytes = 0
         self._offset = 0
@@ -81,7 +81,7 @@ def _identified_record(number: int, size: int) -> Identified:
 
 
 def test_several_large_inputs_of_a_key_are_not_in_its_row_at_once() -> None:
-    identity = _Stage("identity")
+    identity = _CommittableStage("identity")
     for number in range(5):
         identity.process(_interaction(number, 400_000))
     assert len(identity.outputs_to(topics.IDENTIFIED)) == 5
@@ -89,7 +89,7 @@ def test_several_large_inputs_of_a_key_are_not_in_its_row_at_once() -> None:
 
 
 def test_bytes_of_rows_of_a_hot_key_do_not_grow_with_the_square_of_its_inputs() -> None:
-    enrichment = _Stage("enrichment")
+    enrichment = _CommittableStage("enrichment")
     for number in range(400):
         enrichment.process(_identified_record(number, 2_000))
     assert len(enrichment.outputs_to(topics.ENRICHED)) == 400
@@ -97,7 +97,7 @@ def test_bytes_of_rows_of_a_hot_key_do_not_grow_with_the_square_of_its_inputs() 
 
 
 def test_largest_input_passes_and_a_larger_one_is_a_dead_letter() -> None:
-    identity = _Stage("identity")
+    identity = _CommittableStage("identity")
     maximum = sizes.INPUT - len(_ADA.key)
     overhead = (
         len(_CODEC.encode(topics.INTERACTIONS, _interaction(0, 2_000_000)) or b"") - 2_000_000
@@ -113,7 +113,7 @@ def test_largest_input_passes_and_a_larger_one_is_a_dead_letter() -> None:
 
 def test_key_may_be_as_long_as_its_dead_letter_can_hold() -> None:
     long_identifier = Identifier("email", "x" * sizes.KEY)
-    identity = _Stage("identity")
+    identity = _CommittableStage("identity")
     identity.process(
         replace(_interaction(0, 1), identifiers=(long_identifier,)), long_identifier.key
     )
@@ -124,7 +124,7 @@ def test_key_may_be_as_long_as_its_dead_letter_can_hold() -> None:
 
 
 def test_input_with_too_large_an_output_is_a_dead_letter_and_changes_no_state() -> None:
-    enrichment, undisturbed_stage = _Stage("enrichment"), _Stage("enrichment")
+    enrichment, undisturbed_stage = _CommittableStage("enrichment"), _CommittableStage("enrichment")
     enrichment.process(_identified_record(0, 6_000_000))
     [letter] = enrichment.dead_letters()
     assert (letter.reason, letter.stage, letter.offset) == ("too-large", "enrichment", 0)
@@ -137,7 +137,7 @@ def test_input_with_too_large_an_output_is_a_dead_letter_and_changes_no_state() 
 
 
 def test_dead_letters_of_a_key_are_not_in_its_row_at_once() -> None:
-    enrichment = _Stage("enrichment")
+    enrichment = _CommittableStage("enrichment")
     for number in range(6):
         enrichment.process(_identified_record(number, 6_000_000))
     assert len(enrichment.dead_letters()) == 6
@@ -145,7 +145,7 @@ def test_dead_letters_of_a_key_are_not_in_its_row_at_once() -> None:
 
 
 def test_process_ends_before_a_row_is_too_large_while_nothing_is_committed() -> None:
-    enrichment = _Stage("enrichment")
+    enrichment = _CommittableStage("enrichment")
     enrichment.process(_identified_record(0, 4_000_000))
     enrichment.ports.committable_offsets = _NoCommits()
     with pytest.raises(OutboxFullError):
@@ -153,7 +153,7 @@ def test_process_ends_before_a_row_is_too_large_while_nothing_is_committed() -> 
 
 
 def test_input_that_is_too_large_beside_a_small_one_is_a_dead_letter() -> None:
-    enrichment = _Stage("enrichment")
+    enrichment = _CommittableStage("enrichment")
     enrichment.process(_identified_record(0, 1))
     enrichment.process(_identified_record(1, 6_000_000))
     enrichment.process(_identified_record(2, 1))

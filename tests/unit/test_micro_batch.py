@@ -11,7 +11,7 @@ pytestmark = pytest.mark.anyio
 _WINDOW_S = 0.02
 
 
-class _Client:
+class _RecordingClient:
     """Client that records the numbers of the records that leave, with their times."""
 
     def __init__(self, window_s: float = _WINDOW_S) -> None:
@@ -29,7 +29,7 @@ class _Client:
 
 
 async def test_added_records_leave_together_in_order() -> None:
-    client = _Client()
+    client = _RecordingClient()
     for number in (1, 2, 3):
         client.send(number)
     assert not client.deliveries
@@ -40,7 +40,7 @@ async def test_added_records_leave_together_in_order() -> None:
 
 
 async def test_records_leave_within_the_window_without_a_flush() -> None:
-    client = _Client()
+    client = _RecordingClient()
     client.send(1)
     await asyncio.sleep(3 * _WINDOW_S)
     assert client.numbers == [1]
@@ -50,7 +50,7 @@ async def test_records_leave_within_the_window_without_a_flush() -> None:
 
 
 async def test_hastened_records_leave_before_their_window_is_over() -> None:
-    client = _Client(window_s=60)
+    client = _RecordingClient(window_s=60)
     client.send(1)
     client.batch.hasten(_WINDOW_S)
     client.batch.hasten(60)
@@ -59,7 +59,7 @@ async def test_hastened_records_leave_before_their_window_is_over() -> None:
 
 
 async def test_failure_is_reported_and_dropped_records_do_not_leave() -> None:
-    client = _Client()
+    client = _RecordingClient()
     client.batch.add(lambda: 1 / 0)
     client.batch.flush()
     assert [type(error) for error in client.errors] == [ZeroDivisionError]

@@ -16,7 +16,7 @@ from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.stages import Identified, IdentitySection
-from tests.support.shells import Rows, shared_cache
+from tests.support.shells import InMemoryPorts, shared_cache
 from tests.support.worlds import plain_rules
 
 _NOW_MS = 1_900_000_000_000
@@ -55,7 +55,7 @@ def test_dead_letter_names_the_missing_configuration(
     name: str, record: Interaction | Identified, key: str, detail: str
 ) -> None:
     log: Any = _NoConfigurations()
-    ports, rulebook = Rows(), Rulebook(log, lambda _: plain_rules())
+    ports, rulebook = InMemoryPorts(), Rulebook(log, lambda _: plain_rules())
     agent_stage = stage(name)
     topic = agent_stage.inputs[0]
     shell = StageShell(agent_stage, ports, shared_cache(_CODEC), rulebook, StageMetrics(name))

@@ -97,9 +97,9 @@ def test_classes_are_named_by_nouns() -> None:
 
 def test_class_names_are_unique() -> None:
     files_by_name = defaultdict(list)
-    for file, tree in modules("agents", "pipeline"):
+    for file, tree in modules():
         for node in nodes(tree):
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            if isinstance(node, ast.ClassDef):
                 files_by_name[node.name].append(str(file))
     assert {name: files for name, files in files_by_name.items() if len(files) > 1} == {}
 

@@ -20,7 +20,7 @@ _LEAD_S = 60.0
 _MAX_WINDOW_S = 0.02
 
 
-class _Client:
+class _StuckClient:
     """Client that reports no delivery, so that its records stay in the queue."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class _Client:
 
 class _ClientProducer(Producer):
     def _client(self, linger_ms: float) -> Any:
-        return _Client()
+        return _StuckClient()
 
     @property
     def window_s(self) -> float:

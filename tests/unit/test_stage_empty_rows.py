@@ -14,18 +14,18 @@ from pipeline.model.control import Control
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.stages import Enriched, Identified, IdentitySection, ProfileSection
 from pipeline.model.time import HOUR_MS
-from tests.support.shells import Rows, finish, rulebook_of, shared_cache
+from tests.support.shells import InMemoryPorts, finish, rulebook_of, shared_cache
 from tests.support.worlds import plain_rules
 
 _NOW_MS = 1_900_000_000_000
 _PROFILE = profile_of("email:ada@x")
 
 
-class _Stage:
+class _InMemoryStage:
     """One stage over rows in memory."""
 
     def __init__(self, name: str) -> None:
-        self.ports = Rows()
+        self.ports = InMemoryPorts()
         self._codec = Codec(recorded_versions())
         rulebook = rulebook_of(plain_rules())
         agent_stage = stage(name)
@@ -70,13 +70,13 @@ def _timer(at_ms: int) -> bytes:
 
 
 @pytest.fixture
-def enrichment() -> _Stage:
-    return _Stage("enrichment")
+def enrichment() -> _InMemoryStage:
+    return _InMemoryStage("enrichment")
 
 
 @pytest.fixture
-def segmentation() -> _Stage:
-    return _Stage("segmentation")
+def segmentation() -> _InMemoryStage:
+    return _InMemoryStage("segmentation")
 
 
 def _identified_record() -> Identified:
@@ -94,7 +94,7 @@ def _forget_record() -> Identified:
     return Identified(control=Control("f", "forget", _NOW_MS, "c", config))
 
 
-def test_row_without_state_is_deleted_after_an_hour(enrichment: _Stage) -> None:
+def test_row_without_state_is_deleted_after_an_hour(enrichment: _InMemoryStage) -> None:
     enrichment.process(_identified_record())
     enrichment.process(_forget_record())
     enrichment.commit()
@@ -106,7 +106,7 @@ def test_row_without_state_is_deleted_after_an_hour(enrichment: _Stage) -> None:
     assert enrichment.ports.outputs == outputs
 
 
-def test_row_of_a_key_that_returns_within_the_hour_stays(enrichment: _Stage) -> None:
+def test_row_of_a_key_that_returns_within_the_hour_stays(enrichment: _InMemoryStage) -> None:
     enrichment.process(_identified_record())
     enrichment.process(_forget_record())
     enrichment.process(_identified_record())
@@ -115,7 +115,7 @@ def test_row_of_a_key_that_returns_within_the_hour_stays(enrichment: _Stage) -> 
     assert [key for key in enrichment.ports.rows if key[:1] == b"t"] == []
 
 
-def test_timer_that_a_kill_has_left_does_not_shorten_the_hour(enrichment: _Stage) -> None:
+def test_timer_that_a_kill_has_left_does_not_shorten_the_hour(enrichment: _InMemoryStage) -> None:
     enrichment.process(_identified_record())
     enrichment.process(_forget_record())
     enrichment.commit()
@@ -127,7 +127,7 @@ def test_timer_that_a_kill_has_left_does_not_shorten_the_hour(enrichment: _Stage
     assert not enrichment.ports.rows
 
 
-def test_row_stays_while_an_input_may_be_redelivered(segmentation: _Stage) -> None:
+def test_row_stays_while_an_input_may_be_redelivered(segmentation: _InMemoryStage) -> None:
     identified_record, profile = _identified_record(), ProfileSection({"orders": 1})
     segmentation.process(
         Enriched(

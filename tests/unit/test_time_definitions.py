@@ -19,7 +19,7 @@ _GAP_MS: Final = 30 * MINUTE_MS
 _TWO_PAGES: Final = {"sequence": [{"name": "A"}, {"name": "B"}], "within": "2h"}
 
 
-class _World:
+class _TinyWorld:
     """World with one profile, to which interactions and time come."""
 
     def __init__(self, **segments: dict[str, Any]) -> None:
@@ -75,7 +75,7 @@ class _World:
 
 
 def test_clock_ahead_counts_as_receipt_in_windows_latest_values_and_recency() -> None:
-    world = _World(recent={"trait": "last", "within": "5m"}, busy={"trait": "hourly", "gte": 2})
+    world = _TinyWorld(recent={"trait": "last", "within": "5m"}, busy={"trait": "hourly", "gte": 2})
     world.interact("fast", _START_MS, _START_MS + 50 * MINUTE_MS, page=1)
     assert world.traits()["last"] == _START_MS
     world.interact("right", _START_MS + MINUTE_MS, page=2)
@@ -86,7 +86,7 @@ def test_clock_ahead_counts_as_receipt_in_windows_latest_values_and_recency() ->
 
 
 def test_clock_ahead_does_not_change_the_order_of_a_sequence() -> None:
-    world = _World(both=_TWO_PAGES)
+    world = _TinyWorld(both=_TWO_PAGES)
     world.interact("1A", _START_MS, _START_MS + 50 * MINUTE_MS)
     world.interact("1B", _START_MS + MINUTE_MS)
     assert world.members_after(_START_MS + MINUTE_MS) == {"both"}
@@ -100,7 +100,7 @@ def test_steps_of_one_millisecond_are_in_the_order_of_their_ids(
 ) -> None:
     # The result is the same in either order of arrival.
     for order in ((first_id, second_id), (second_id, first_id)):
-        world = _World(both=_TWO_PAGES)
+        world = _TinyWorld(both=_TWO_PAGES)
         for event_id in order:
             world.interact(event_id, _START_MS)
         assert world.members_after(_START_MS) == members
@@ -108,7 +108,7 @@ def test_steps_of_one_millisecond_are_in_the_order_of_their_ids(
 
 @pytest.mark.parametrize(("gap_ms", "session_count"), [(_GAP_MS, 1), (_GAP_MS + 1, 2)])
 def test_gap_of_exactly_its_length_does_not_end_a_session(gap_ms: int, session_count: int) -> None:
-    world = _World()
+    world = _TinyWorld()
     world.interact("1A", _START_MS)
     world.interact("2A", _START_MS + gap_ms)
     assert world.traits()["sessions"] == session_count
@@ -117,7 +117,7 @@ def test_gap_of_exactly_its_length_does_not_end_a_session(gap_ms: int, session_c
 def test_interaction_later_than_the_grace_counts_where_its_moment_still_lies() -> None:
     # The interaction counts in a lifetime always, in a window that holds its moment, and never as
     # the latest.
-    world = _World()
+    world = _TinyWorld()
     world.interact("1A", _START_MS + GRACE_MS + DAY_MS, page=1)
     world.interact("2A", _START_MS + GRACE_MS + DAY_MS, _START_MS, page=2)
     assert (world.traits()["ever"], world.traits()["hourly"]) == (2, 1)
@@ -125,7 +125,7 @@ def test_interaction_later_than_the_grace_counts_where_its_moment_still_lies() -
 
 
 def test_union_keeps_the_hundred_latest() -> None:
-    world = _World()
+    world = _TinyWorld()
     for number in range(150):
         world.interact(f"{number}A", _START_MS + number, page=f"p{number:03}")
     assert world.traits()["pages"] == tuple(f"p{number:03}" for number in range(50, 150))

@@ -207,7 +207,7 @@ def test_training_and_serving_make_the_same_rows(
     served_rows: dict[tuple[str, str], list[float]] = {}
     encoder = FeatureEncoder(trained_model.manifest.features)
 
-    class Watcher:
+    class WatchedModel:
         label = "watched@1"
 
         def probabilities(self, candidates, facts):  # type: ignore[no-untyped-def]
@@ -218,7 +218,7 @@ def test_training_and_serving_make_the_same_rows(
 
     rules = played_world.flow.rules
     watching_rules = type(rules)(
-        rules.config, rules.token_key, rules.max_action_age_ms, propensities=Watcher()
+        rules.config, rules.token_key, rules.max_action_age_ms, propensities=WatchedModel()
     )
     watched_world = PlayedWorld(watching_rules, customers=150, days=12)
     assert [decision.decision_id for decision in watched_world.decisions] == [

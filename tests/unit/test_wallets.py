@@ -8,11 +8,11 @@ from agents.wallets import Wallets
 from pipeline.flow import stage
 from pipeline.model.budget import Purse
 from tests.support.deciding import campaign, offer, world
-from tests.support.shells import ONLY_PARTITION, Rows
+from tests.support.shells import ONLY_PARTITION, InMemoryPorts
 
 
 def test_heartbeat_leaves_the_purses_of_its_partition() -> None:
-    rows, rules = Rows(), world(campaigns=[campaign("mail", offer("mail", 2), budget=10)])
+    rows, rules = InMemoryPorts(), world(campaigns=[campaign("mail", offer("mail", 2), budget=10)])
     purse = Purse("campaign", 0, None, 1, 5)
     wallets = Wallets(rows)
     wallets.equip(rules, Position("in", ONLY_PARTITION, 1, None))
@@ -24,7 +24,7 @@ def test_heartbeat_leaves_the_purses_of_its_partition() -> None:
 
 
 def test_redelivered_input_finds_the_purses_of_its_first_delivery() -> None:
-    rows, rules = Rows(), world(campaigns=[campaign("mail", offer("mail", 2), budget=10)])
+    rows, rules = InMemoryPorts(), world(campaigns=[campaign("mail", offer("mail", 2), budget=10)])
     purse, position = Purse("campaign", 0, None, 1, 5), Position("in", ONLY_PARTITION, 1, None)
     wallets = Wallets(rows)
     wallets.equip(rules, position)

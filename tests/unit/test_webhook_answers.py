@@ -24,7 +24,7 @@ _MAX_ANSWER_S = 30.0
 """Time that suffices on a busy machine, and is well within the deadline of a delivery."""
 
 
-class _UnrecordedAttempt:
+class _AttemptWithoutRecord:
     """Attempt that is not recorded."""
 
     def begin(self) -> None: ...
@@ -43,7 +43,7 @@ def post_to(
             since_ms = round((time.time() + deadline_s) * 1000) - _DELIVERY_MS
             parcel = Parcel(_ACTION, since_ms, traces.new_trace())
             adapter = WebhookAdapter(client, lambda _: find(url))
-            return await adapter.deliver(parcel, _UnrecordedAttempt())
+            return await adapter.deliver(parcel, _AttemptWithoutRecord())
 
     return asyncio.run(run())
 

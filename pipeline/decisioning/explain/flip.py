@@ -24,7 +24,7 @@ class Flip(Struct, frozen=True):
     end: float | str = msgspec.field(name="to")
 
 
-class _Change(Struct, frozen=True):
+class _CandidateChange(Struct, frozen=True):
     """Number of a candidate and its new value; `size` is relative to the old one."""
 
     candidate: Candidate
@@ -86,7 +86,7 @@ def _is_rival(candidate: Candidate, winner: Candidate) -> bool:
     return is_same_placement and candidate.slot != winner.slot and candidate.score <= winner.score
 
 
-def _winning_changes(slot_candidates: SlotCandidates) -> Iterator[_Change]:
+def _winning_changes(slot_candidates: SlotCandidates) -> Iterator[_CandidateChange]:
     """Yield the changes that would make a beaten candidate win."""
     unbeaten_candidates = (
         candidate
@@ -105,7 +105,7 @@ def _winning_changes(slot_candidates: SlotCandidates) -> Iterator[_Change]:
 
 def _score_changes(
     candidate: Candidate, price: float, score: float, is_rise: bool
-) -> Iterator[_Change]:
+) -> Iterator[_CandidateChange]:
     """Yield the changes that bring a candidate just above (`is_rise`) or below a score.
 
     `price`: shadow price of each unit of its cost.
@@ -133,15 +133,15 @@ def _score_changes(
 
 def _change_beyond(
     candidate: Candidate, field: str, start: float, break_even: float, is_rise: bool
-) -> _Change:
+) -> _CandidateChange:
     """Return the change of `field` to just beyond `break_even`, in six digits.
 
     A score of 0 loses to `nothing`, so 0 is low enough for a value or a `p`.
     """
     if break_even == 0 and not is_rise and field != "cost":
-        return _Change(candidate, field, start, 0.0)
+        return _CandidateChange(candidate, field, start, 0.0)
     target = break_even + max(abs(break_even), 1e-3) * (_MARGIN if is_rise else -_MARGIN)
     digits = 6 - math.ceil(math.log10(max(abs(target), 1e-9)))
     factor = 10.0**digits
     end = (math.ceil if is_rise else math.floor)(target * factor) / factor
-    return _Change(candidate, field, start, end)
+    return _CandidateChange(candidate, field, start, end)
