@@ -44,10 +44,10 @@ def test_score_uses_the_traits_of_its_moment(stream: list[Interaction]) -> None:
     assert not flow.dead_letters
     for emit in emits:
         if isinstance(emit.value, Profile):
-            traits, now = emit.value.traits, emit.value.updated_at
-            age = now - int(str(traits.get("last_view", now)))
+            traits, now_ms = emit.value.traits, emit.value.updated_at
+            age_ms = now_ms - int(str(traits.get("last_view", now_ms)))
             numbers = [traits.get(name, 0) for name in ("orders", "page", "recent_orders")]
-            assert traits["score.buys"] == sum(map(float, numbers)) + age  # type: ignore[arg-type]
+            assert traits["score.buys"] == sum(map(float, numbers)) + age_ms  # type: ignore[arg-type]
     for emit in emits:
         if isinstance(emit.value, Segmented) and emit.value.interaction is not None:
             assert emit.value.profile is not None
@@ -65,6 +65,7 @@ def test_missing_model_leaves_out_its_score_only(stream: list[Interaction]) -> N
     assert not flow.dead_letters
     traits = _latest_traits(emits)
     complete_traits = _latest_traits(complete_emits)
+    assert complete_traits
     assert all("score.buys" in values for values in complete_traits.values())
     assert traits == {
         key: {name: value for name, value in values.items() if name != "score.buys"}

@@ -62,39 +62,39 @@ class _BruteForceOracle:
 
     def add(self, record: Interaction) -> None:
         """Count an interaction at its receipt, and evaluate its profile."""
-        root, now = record.identifiers[0].key, record.received_at
+        root, now_ms = record.identifiers[0].key, record.received_at
         traits = self._traits.setdefault(root, {"orders": None})
-        traits[f"last_{record.name.lower()}"] = now
+        traits[f"last_{record.name.lower()}"] = now_ms
         traits["page"] = record.properties["page"]
         if record.name == "Order":
             traits["orders"] = (traits["orders"] or 0) + 1  # type: ignore[operator]
         history = self._history.setdefault(root, [])
         history.append(record)
         traits.update(_pattern_traits(history, self._config))
-        self._evaluate(root, record, now)
+        self._evaluate(root, record, now_ms)
 
     def pass_time(self, begin_ms: int, last_ms: int) -> None:
         """Evaluate every profile at each millisecond from `begin_ms` to `last_ms`, inclusive."""
-        for now in range(begin_ms, last_ms + 1):
+        for now_ms in range(begin_ms, last_ms + 1):
             for root in self._traits:
-                self._evaluate(root, None, now)
+                self._evaluate(root, None, now_ms)
 
-    def _evaluate(self, root: str, interaction: Interaction | None, now: int) -> None:
+    def _evaluate(self, root: str, interaction: Interaction | None, now_ms: int) -> None:
         old_members, new_members = self._members.get(root, set()), set[str]()
         traits = self._traits[root]
-        counts = _count_events(self._history[root], now)
+        counts = _count_events(self._history[root], now_ms)
         traits.update(counts)
         traits["tier"] = 1 + min(counts["recent_orders"], 2)
         viewed_at = traits.get("last_view")
         if isinstance(viewed_at, int):
-            traits["freshness"] = 1 + (now - viewed_at < 8) + (now - viewed_at < 3)
-        facts = Facts(interaction, traits, new_members, frozenset(), now)
+            traits["freshness"] = 1 + (now_ms - viewed_at < 8) + (now_ms - viewed_at < 3)
+        facts = Facts(interaction, traits, new_members, frozenset(), now_ms)
         for segment in self._config.segments:
             verdict = _verdict(segment.condition.tree, facts)
             if segment.name in old_members if verdict is None else verdict:
                 new_members.add(segment.name)
-        self.changes.update((now, root, name, "entered") for name in new_members - old_members)
-        self.changes.update((now, root, name, "exited") for name in old_members - new_members)
+        self.changes.update((now_ms, root, name, "entered") for name in new_members - old_members)
+        self.changes.update((now_ms, root, name, "exited") for name in old_members - new_members)
         self._members[root] = new_members
 
 
@@ -102,12 +102,12 @@ def brute_force_changes(
     stream: Iterable[Interaction], config: Configuration, last_ms: int
 ) -> Counter[Change]:
     """Return the changes of memberships until `last_ms` (inclusive)."""
-    oracle, now = _BruteForceOracle(config), 0
+    oracle, now_ms = _BruteForceOracle(config), 0
     for record in stream:
-        oracle.pass_time(now + 1, record.received_at)
-        now = record.received_at
+        oracle.pass_time(now_ms + 1, record.received_at)
+        now_ms = record.received_at
         oracle.add(record)
-    oracle.pass_time(now + 1, last_ms)
+    oracle.pass_time(now_ms + 1, last_ms)
     return oracle.changes
 
 
@@ -144,10 +144,10 @@ def _test_of(leaf: Condition) -> Test:
     return compile(leaf).test
 
 
-def _count_events(history: list[Interaction], now: int) -> dict[str, int]:
+def _count_events(history: list[Interaction], now_ms: int) -> dict[str, int]:
     return {
         trait: sum(
-            interaction.name == name and now - window < interaction.occurred_at <= now
+            interaction.name == name and now_ms - window < interaction.occurred_at <= now_ms
             for interaction in history
         )
         for trait, (name, window) in WINDOWS.items()
