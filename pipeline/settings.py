@@ -37,7 +37,7 @@ _DEDICATED_SETTINGS = {
 }
 """Properties with settings of their own, because other parts depend on them."""
 
-_MINIMUM_VALUES = {
+_MIN_VALUES = {
     "message.max.bytes": sizes.RECORD,
     "message.timeout.ms": DELIVERY_MS,
     "delivery.timeout.ms": DELIVERY_MS,
@@ -144,8 +144,8 @@ class Settings(BaseSettings):
     )
     workers: str = Field(
         default="all",
-        description="Processes of the agents that `kairos up` runs: all, four, all=2, or how many "
-        "of which (identity=2,decisioning=2)",
+        description="Processes of the agents that `kairos up` runs: all, four, all=2, or numbers "
+        "by stage (identity=2,decisioning=2)",
     )
     gateway_host: str = Field(
         default="127.0.0.1", description="Address that the gateway listens on"
@@ -174,8 +174,8 @@ class Settings(BaseSettings):
     )
     gateway_connections: PositiveInt = Field(
         default=4_096,
-        description="Most open connections, if there are descriptors for them; beyond, the idlest "
-        "is closed",
+        description="Most open connections, if there are descriptors for them; beyond that, the "
+        "idlest one is closed",
     )
     gateway_connections_per_address: PositiveInt = Field(
         default=512, description="Most open connections of one address, such as a proxy's"
@@ -245,7 +245,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{kafka_variable(name)} is not allowed: {remedy}")
             if name in RESERVED_SETTINGS:
                 raise ValueError(f"{kafka_variable(name)} is not allowed: Kairos relies on its own")
-        for name, minimum in _MINIMUM_VALUES.items():
+        for name, minimum in _MIN_VALUES.items():
             text = properties.get(name, str(minimum))
             if not text.isdecimal() or int(text) < minimum:
                 raise ValueError(f"{kafka_variable(name)} must be {minimum} or more")

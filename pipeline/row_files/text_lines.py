@@ -1,6 +1,6 @@
 """Reader of a text file's lines, with bounded memory, that detects the encoding.
 
-UTF-8 and UTF-16 are detected by their byte order mark or by the places of zero bytes. Encodings of
+UTF-8 and UTF-16 are detected by their byte order mark, or by which bytes are zero. Encodings of
 eight bits cannot be distinguished, so they must be named. A byte that is invalid in the encoding
 becomes a lone surrogate, which no valid text holds, so that only its own cell is refused.
 """
@@ -33,7 +33,7 @@ _OTHER_FILES: Final = (
 )
 """First bytes of files that are not readable text."""
 
-_SAMPLE: Final = 4_096
+_SAMPLE_BYTES: Final = 4_096
 _WIDE_ENCODINGS: Final = ("utf-16", "utf-16-le", "utf-16-be")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _ASCII: Final = '\r\n\t,;|"+-{}[]azAZ09'
@@ -62,7 +62,7 @@ def encoding_of(path: Path, encoding_name: str | None) -> str:
     kind, such as archives.
     """
     with path.open("rb") as file:
-        sample = file.read(_SAMPLE)
+        sample = file.read(_SAMPLE_BYTES)
     for beginning, kind in _OTHER_FILES:
         if sample.startswith(beginning):
             raise UnreadableError(f"{path} is {kind}, not a text file of rows")
@@ -75,7 +75,10 @@ def encoding_of(path: Path, encoding_name: str | None) -> str:
 
 
 def lines(path: Path, encoding: str, max_characters: int) -> Iterator[Line]:
-    """Read every line; one longer than `max_characters` is cut and marked."""
+    """Yield every line; one longer than `max_characters` is cut and marked.
+
+    Raises UnreadableError for a file that ends within a character.
+    """
     with (
         path.open("rb") as raw,
         TextIOWrapper(raw, encoding, _error_handler(encoding), newline="") as text,
@@ -93,21 +96,24 @@ def _lines(text: TextIOWrapper, raw: BufferedReader, max_characters: int) -> Ite
     try:
         while part := text.readline(max_characters + 2):
             number += 1
-            rest = part
-            while len(rest) == max_characters + 2 and not rest.endswith(("\n", "\r")):
-                rest = text.readline(max_characters + 2)
-            yield Line(number, part, raw.tell(), is_cut=rest is not part)
+            remainder = part
+            while len(remainder) == max_characters + 2 and not remainder.endswith(("\n", "\r")):
+                remainder = text.readline(max_characters + 2)
+            yield Line(number, part, raw.tell(), is_cut=remainder is not part)
     except UnicodeDecodeError as error:
         raise UnreadableError(f"line {number + 1}: {_CUT_CHARACTER}") from error
 
 
 def unreadable_byte(text: str) -> str | None:
-    """Describe the first byte in `text` that could not be decoded; None without one."""
+    """Describe the first byte of `text` that could not be decoded, else its zero byte; None without
+    either."""
     match = _LONE_SURROGATE.search(text)
     if match is not None:
         code = ord(match[0])
         message = f"byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else "half a character"
-        return f"{message} is invalid in its encoding: give another, as --encoding windows-1252"
+        return (
+            f"{message} is invalid in its encoding: give another, such as --encoding windows-1252"
+        )
     return "it contains a zero byte" if "\0" in text else None
 
 
@@ -129,8 +135,7 @@ def _resolve_encoding(encoding_name: str) -> str:
     except (LookupError, UnicodeError):
         is_supported = False
     if not is_supported:
-        message = (
-            f"no text encoding {encoding_name!r}: such as utf-8, utf-16, windows-1252, iso-8859-15"
-        )
+        examples = "utf-8, utf-16, windows-1252 or iso-8859-15"
+        message = f"no text encoding {encoding_name!r}: use one such as {examples}"
         raise UnreadableError(message)
     return "utf-8-sig" if name == "utf-8" else name

@@ -40,7 +40,7 @@ class ContentLimits:
         return min(self.max_bytes, max(_HARMLESS_BYTES, int(packed_bytes * self.max_ratio)))
 
     def fault(self, step: str, packed_bytes: int) -> UnreadableError:
-        """Return the error of a file whose content has more; `step`: unpacked or decrypted."""
+        """Return the error of a file whose content exceeds them; `step`: unpacked or decrypted."""
         limit = self.limit_for(packed_bytes)
         if limit == self.max_bytes:
             return UnreadableError(f"{step} it is larger than {limit:,} bytes (`max_bytes`)")
@@ -54,7 +54,7 @@ def is_packed(name: str) -> bool:
 
 
 def inner_name(name: str) -> str:
-    """Return the name with the format of the packed content."""
+    """Return the name of the packed content, without `.gz` or `.zip`."""
     return Path(name).stem if is_packed(name) else name
 
 

@@ -34,13 +34,13 @@ class Field(Protocol):
         """Return a candidate with its drawn worth."""
 
     def draw(self, available: Sequence[int], key: str) -> DrawResult:
-        """Return the choice among `available`, which may be nothing."""
+        """Return the candidate drawn from `available`, or nothing."""
 
     def chance(self, available: Sequence[int], index: int | None) -> float:
-        """Return the probability that `draw` gives `index`, or nothing (None)."""
+        """Return the probability that `draw` chooses `index`; None: that it chooses nothing."""
 
     def optimistic_score(self, index: int) -> float:
-        """Return a score that a candidate may well reach."""
+        """Return an optimistic estimate of a candidate's score."""
 
 
 class FieldMaker(Protocol):
@@ -65,4 +65,4 @@ class Chooser(FieldMaker, Protocol):
         """Return the same chooser with another snapshot."""
 
     def propensity_field_maker(self) -> FieldMaker:
-        """Return the chooser that compares probabilities of goals, not their worth."""
+        """Return a maker of fields that compare probabilities of goals, not their worth."""

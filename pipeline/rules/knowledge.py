@@ -21,7 +21,7 @@ _PRIOR_WEIGHT: Final = 20.0
 """Weight of the expected rate, as a number of held-out customers."""
 _ALL_TREATMENTS: Final = ""
 """Treatment of the rate over all of a campaign's treatments."""
-_DIGITS: Final = 16
+_DIGIT_COUNT: Final = 16
 """Digits of the digest in a snapshot's name."""
 
 
@@ -41,7 +41,7 @@ NO_EVIDENCE: Final = TreatmentEvidence()
 class Knowledge(Struct, frozen=True):
     """Evidence by treatment and context bin. `name`: of the snapshot, as in decision records.
     `baselines`: base rates of goals, measured on held-out customers, by campaign, the treatment
-    that was kept back, and bin."""
+    that was withheld, and bin."""
 
     name: str
     evidence: Mapping[tuple[Tie, str], TreatmentEvidence]
@@ -76,7 +76,7 @@ def knowledge_of(record: LearningRecord) -> Knowledge:
         for posterior in record.posteriors
     }
     held_out = [posterior for posterior in record.posteriors if posterior.offer == WITHHELD_OFFER]
-    name = f"{record.number}-{record.digest[:_DIGITS]}"
+    name = f"{record.number}-{record.digest[:_DIGIT_COUNT]}"
     return Knowledge(name, evidence, _baselines(held_out))
 
 

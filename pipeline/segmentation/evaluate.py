@@ -69,7 +69,7 @@ _NO_ENTRIES: frozenset[str] = frozenset()
 def _evaluate(
     row: MembershipState, facts: Facts, mask: int, allowed_mask: int, config: Configuration
 ) -> MembershipChange:
-    """Evaluate the segments of `mask` in dependency order, and those that read a changed one."""
+    """Evaluate, in dependency order, the segments of `mask` and those that read a changed one."""
     index = config.segment_index
     mask &= allowed_mask
     members = facts.segments
@@ -80,9 +80,9 @@ def _evaluate(
         exits += (name for name in row.members if name not in index.positions)
         members.difference_update(exits)
     while mask:
-        low = mask & -mask
-        mask ^= low
-        position = low.bit_length() - 1
+        lowest_bit = mask & -mask
+        mask ^= lowest_bit
+        position = lowest_bit.bit_length() - 1
         segment = config.segments[position]
         name = segment.name
         is_member = name in members
@@ -108,11 +108,13 @@ def _holds(segment: CompiledSegment, facts: Facts, is_member: bool) -> bool:
     )
 
 
-def _changed_traits(before: Mapping[str, FactValue], after: Mapping[str, FactValue]) -> list[str]:
+def _changed_traits(
+    old_traits: Mapping[str, FactValue], new_traits: Mapping[str, FactValue]
+) -> list[str]:
     """Return the names of traits that differ; true is not 1."""
-    names = [name for name in before if name not in after]
-    for name, value in after.items():
-        former_value = before.get(name)
+    names = [name for name in old_traits if name not in new_traits]
+    for name, value in new_traits.items():
+        former_value = old_traits.get(name)
         if former_value is not value and (
             former_value != value or former_value.__class__ is not value.__class__
         ):

@@ -103,17 +103,17 @@ def _apply_timer(
     rules: Rules,
 ) -> RowTransition[MembershipState]:
     """Evaluate the segments as of the moment when enrichment's timer fell due."""
-    due = timer.at if timer.due_at is None else max(row.at, timer.due_at)
-    change = on_change(row, profile.traits, due, rules.config)
-    moment = _Moment(timer_id(key, due, timer.control_id), due, timer.at, profile)
-    transition = _change_by_time(key, row, change, moment, rules)
-    return RowTransition(_mark_evaluated(transition.row, profile, due, rules), transition.emits)
+    due_at = timer.at if timer.due_at is None else max(row.at, timer.due_at)
+    change = on_change(row, profile.traits, due_at, rules.config)
+    moment = _Moment(timer_id(key, due_at, timer.control_id), due_at, timer.at, profile)
+    transition = _apply_change_by_time(key, row, change, moment, rules)
+    return RowTransition(_mark_evaluated(transition.row, profile, due_at, rules), transition.emits)
 
 
-def _change_by_time(
+def _apply_change_by_time(
     key: str, row: MembershipState, change: MembershipChange, moment: _Moment, rules: Rules
 ) -> RowTransition[MembershipState]:
-    """Apply a change by time alone, and publish it as an interaction to be decided like others."""
+    """Apply a change by time alone; publish it as an interaction to be decided like any other."""
     if row.identity is None or not row.identity.root or not change:
         return RowTransition(row)
     interaction = Interaction(
@@ -173,7 +173,7 @@ def _identity_of(key: str, refresh: Control) -> IdentitySection | None:
 def _apply_change(
     key: str, row: MembershipState, change: MembershipChange, cause: _Cause, rules: Rules
 ) -> RowTransition[MembershipState]:
-    """Update the members; write a record per entry and exit, and a snapshot if there is any."""
+    """Update the members; publish a record per entry and exit, and the snapshot of memberships."""
     if not change:
         return RowTransition(row)
     members = dict(row.members)

@@ -82,7 +82,7 @@ class Audience:
         self._goals: set[tuple[int, str]] = set()
 
     async def send(self, event: WorldEvent) -> None:
-        """Send an event, and react to the answer if it requests one."""
+        """Send an event, and react to the answer if the event requests one."""
         for identifier in event.identifiers:
             self._people[identifier.key] = event.person
         message = event.message(f"{self._play_id}-{event.event_id}")
@@ -114,7 +114,7 @@ class Audience:
             await self._react(contact, event.person)
 
     async def _react(self, action: ContactAction, person: int) -> None:
-        """Report the customer's reactions, and reach the offer's goal, at most once."""
+        """Report the customer's reactions; a customer reaches an offer's goal at most once."""
         label = f"{action.offer}/{action.channel}"
         self._report.actions[label] += 1
         offer = bank_offer(action)

@@ -1,4 +1,4 @@
-"""Reactions of customers to messages, and the policy that sends these in files.
+"""Reactions of customers to messages, and the policy that sends messages in a world of files.
 
 The policy is randomised and logs the probability of its choice, also of choosing nothing (`Message
 Withheld`). Call-centre agents choose for themselves, and log no probability.
@@ -44,8 +44,8 @@ class ContactMoment:
 def draw_reaction(arm: Arm, draws: Draws) -> MessageReaction:
     """Draw the reaction to a message: a click implies a view, persuasion implies a click."""
     is_clicked = draws.happens(arm.click, "clicks")
-    view_without_click = (arm.view - arm.click) / (1 - arm.click)
-    is_seen = is_clicked or draws.happens(view_without_click, "sees")
+    view_without_click_chance = (arm.view - arm.click) / (1 - arm.click)
+    is_seen = is_clicked or draws.happens(view_without_click_chance, "sees")
     is_persuaded = is_clicked and draws.happens(arm.persuasion, "is persuaded")
     return MessageReaction(is_seen, is_clicked, is_persuaded)
 
@@ -112,7 +112,7 @@ def _contact(diary: Diary, moment: ContactMoment, channel: str) -> int | None:
 
 
 def _draw_delay(diary: Diary, moment: ContactMoment, channel: str) -> int:
-    """Return the time (ms) until a message is seen: random for an e-mail, 2 s for others."""
+    """Return the time (ms) until a message is seen: random for an e-mail, 2 s in other channels."""
     if channel != "email":
         return 2_000
     return round(diary.customer.draws.exponential(3 * HOUR_MS, f"{moment.offer.offer} reads"))

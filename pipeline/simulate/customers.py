@@ -14,7 +14,7 @@ _MAX_COOKIES: Final = 3
 _APP_SHARE: Final = 0.5
 _SILENT_SHARE: Final = 0.2
 
-_NUMBERS: Final = 10**8
+_PHONE_NUMBER_COUNT: Final = 10**8
 _STRIDE: Final = 7_919  # without a factor of 10, so that it reaches every number once
 _SEED_STRIDE: Final = 104_729
 MAX_CUSTOMERS: Final = 10**7
@@ -55,7 +55,7 @@ def customer(seed: int, index: int) -> SimulatedCustomer:
     draws = Draws.of(seed, "customer", index)
     tier: Tier = "gold" if draws.happens(GOLD_SHARE, "tier") else "standard"
     name = _FIRST_NAMES[draws.index(len(_FIRST_NAMES), "name")]
-    cookies = 1 + draws.index(_MAX_COOKIES, "cookies")
+    cookie_count = 1 + draws.index(_MAX_COOKIES, "cookies")
     has_app = draws.happens(_APP_SHARE, "app")
     is_silent = draws.happens(_SILENT_SHARE, "falls silent")
     return SimulatedCustomer(
@@ -69,7 +69,9 @@ def customer(seed: int, index: int) -> SimulatedCustomer:
         email=Identifier("email", f"{name.lower()}.{seed}.{index:07d}@mail.example"),
         phone=Identifier("phone", _phone(seed, index)),
         card=Identifier("card", draws.token("card", 16)),
-        cookies=tuple(Identifier("cookie", draws.token(f"cookie {n}")) for n in range(cookies)),
+        cookies=tuple(
+            Identifier("cookie", draws.token(f"cookie {n}")) for n in range(cookie_count)
+        ),
         device=Identifier("device", draws.token("device")) if has_app else None,
         visits_a_day=draws.number_between(0.05, 0.5, "visits"),
         payments_a_day=draws.number_between(0.0, 0.3, "payments"),
@@ -79,4 +81,4 @@ def customer(seed: int, index: int) -> SimulatedCustomer:
 
 def _phone(seed: int, index: int) -> str:
     """Return a Spanish mobile number in E.164, unique in a world."""
-    return f"+346{(index * _STRIDE + seed * _SEED_STRIDE) % _NUMBERS:08d}"
+    return f"+346{(index * _STRIDE + seed * _SEED_STRIDE) % _PHONE_NUMBER_COUNT:08d}"

@@ -1,4 +1,4 @@
-"""Diary of one customer, written in the order of the world's time."""
+"""Diary of one customer: events are noted in any order and read in the order of time."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -42,14 +42,14 @@ class Draws:
         return int(self.uniform(name) * count)
 
     def choice(self, shares: Mapping[str, float], name: str) -> str:
-        """Draw one of the keys, with its share (which add up to 1) as its probability."""
-        left = self.uniform(name)
-        *others, last = shares
-        for key in others:
-            left -= shares[key]
-            if left < 0:
+        """Draw one of the keys; the shares are their probabilities and add up to 1."""
+        remainder = self.uniform(name)
+        *first_keys, last_key = shares
+        for key in first_keys:
+            remainder -= shares[key]
+            if remainder < 0:
                 return key
-        return last
+        return last_key
 
     def exponential(self, mean: float, name: str) -> float:
         """Draw a waiting time with this mean."""

@@ -49,7 +49,7 @@ def write(size: WorldSize, folder: Path, progress: Callable[[int], None]) -> Wri
     written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with SortedLines(folder) as log, _Files(folder, size) as files:
+    with SortedLines(folder) as log, _TruthAndTables(folder, size) as files:
         for index in range(size.customers):
             life = customer_life(size, index, policy=True)
             if life.events:
@@ -65,7 +65,7 @@ def write(size: WorldSize, folder: Path, progress: Callable[[int], None]) -> Wri
     return WrittenFiles(str(folder), interactions, files.persons, files.policy_rows)
 
 
-class _Files:
+class _TruthAndTables:
     """Writer of the tables and the truth, customer by customer."""
 
     def __init__(self, folder: Path, size: WorldSize) -> None:
@@ -76,7 +76,7 @@ class _Files:
         self._end_ms = end_of(size.days)
         self._open_files = ExitStack()
 
-    def __enter__(self) -> "_Files":
+    def __enter__(self) -> "_TruthAndTables":
         self._touchpoints = self._table(TOUCHPOINTS, tables.TOUCHPOINTS)
         self._journeys = self._table(JOURNEYS, tables.JOURNEYS)
         self._prompts = self._table(PROMPTS, tables.PROMPTS)

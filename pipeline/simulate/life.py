@@ -45,8 +45,8 @@ def identify_customer(diary: Diary, at: int) -> None:
 
 
 def visit_as_customer(diary: Diary, start_ms: int) -> None:
-    """Add visits to the site and the app; every device logs in at least once, so that identity can
-    link it to the customer."""
+    """Add visits to the site and the app. Every device that is used logs in at least once, so that
+    identity can link it to the customer."""
     customer = diary.customer
     devices = customer.cookies if customer.device is None else (*customer.cookies, customer.device)
     visits = [

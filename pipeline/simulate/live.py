@@ -35,7 +35,7 @@ from pipeline.stack.control import gateway_url
 CONFIGURATION: Final = Path(__file__).parents[2] / "deploy" / "bank"
 
 _LOCAL_HOSTS: Final = ("127.0.0.1", "localhost", "::1")
-_CONNECTIONS: Final = 8
+_CONNECTION_COUNT: Final = 8
 _MAX_IN_FLIGHT: Final = 500
 _LOOK_S: Final = 0.1
 _RECEPTION_S: Final = 5.0
@@ -64,7 +64,7 @@ def play(settings: Settings, size: WorldSize, options: LiveOptions) -> PlayRepor
     """Play the world to the stack of this home.
 
     Raises StackError without a gateway, NotTheBankError if it has another configuration or the port
-    of the bank's mailbox is taken.
+    of the bank's mailbox is taken, LearningLogError if the evidence cannot be read.
     """
     report = PlayReport(gateway_url(settings))
     with SortedLines() as log, _explain_refusal():
@@ -125,7 +125,7 @@ async def _perform(
 ) -> None:
     keys = read_write_keys(CONFIGURATION)
     clients = {
-        channel: GatewayClient(report.url, keys[source], _CONNECTIONS)
+        channel: GatewayClient(report.url, keys[source], _CONNECTION_COUNT)
         for channel, source in SOURCES.items()
     }
     mailbox = Mailbox()
@@ -168,7 +168,7 @@ class _Pace:
         self._latest_tasks: dict[int, asyncio.Task[None]] = {}
 
     async def send_all(self, script: _Script, report: PlayReport) -> None:
-        """Send the events; return when the last one is sent."""
+        """Begin to send each event at its time; return after the last one, or at the time limit."""
         start_s, seconds = time.monotonic(), self._options.seconds
         for number, event in enumerate(script.events):
             offset_s = number / self._options.rate

@@ -5,8 +5,8 @@ A contacted customer clicks with probability `click`, and is then persuaded with
 
 P(goal | contacted) = b + (1 - b) * click * persuasion, effect = (1 - b) * click * persuasion.
 
-b depends on the customer's unobserved intent. It is drawn first and independently of the conditions
-for a contact, so its mean over an offer's audience is known.
+b depends on the customer's unobserved intent. The intent is drawn first and independently of the
+conditions for a contact, so the mean of b over an offer's audience is known.
 """
 
 from collections.abc import Mapping
@@ -68,7 +68,7 @@ class BankOffer:
     """Offer of the bank. `base_rates`: b for each intent. `shares`: the policy that ran, by channel
     and `nothing`; each contact is drawn by it, unless `agent_chances` is set: then call-centre
     agents call a customer with that probability for the customer's intent, which is not logged.
-    `occasion`: place of the decision."""
+    `occasion`: event at which it is decided, a visit to the home page or a payment."""
 
     offer: str
     campaign: str
@@ -144,13 +144,13 @@ FRIEND: Final = BankOffer(
     shares={NOTHING: 0.5, "email": 0.25, "web": 0.25},
 )
 SALES: Final = (CARD, INSURANCE, LOAN, CASHBACK, FRIEND)
-"""Offers that each customer from the start on meets once."""
+"""Offers that each customer from the start on meets at most once."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnboardingStep:
     """Mandatory step. `immediate_chance`: probability that the step follows the one before
-    without a stall; `reminder`: policy by which a stalled customer is reminded, or not, a day
+    without a stall; `reminder`: offer whose policy reminds a stalled customer, or not, a day
     later."""
 
     event: str

@@ -54,8 +54,7 @@ def open_account(diary: Diary, at: int, policy: bool) -> int | None:
 
 
 def _complete_step(diary: Diary, step: OnboardingStep, start_ms: int, policy: bool) -> int | None:
-    """Return the time at which the step is done: at once, or after a stall with or without a
-    reminder."""
+    """Add the events of a stall, if any; return the time at which the step is done, or None."""
     draws = diary.customer.draws
     if draws.happens(step.immediate_chance, f"{step.event} at once"):
         return (

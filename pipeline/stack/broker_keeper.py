@@ -32,7 +32,7 @@ class BrokerKeeper:
         self._task = asyncio.create_task(self._keep())
 
     async def wait_until_running(self) -> None:
-        """Return as soon as the broker runs; its status is read, as it may have just ended."""
+        """Return as soon as the broker runs; read its status, since it may have just ended."""
         if self._broker.status() is None:
             self._running_event.clear()
         await self._running_event.wait()
@@ -62,7 +62,7 @@ class BrokerKeeper:
             await asyncio.sleep(pause_s(failures, random.random()) if failures else _LOOK_S)
 
     async def _start(self) -> int:
-        """Start a broker that was killed; return 1 if that failed, 0 if not or if none was due."""
+        """Start the broker if it was killed; return the number of failed starts, 0 or 1."""
         if not self._broker.was_killed() or not self._may_start():
             return 0
         _log.error("the broker has ended without being stopped: starting it again")

@@ -23,7 +23,8 @@ def campaign_budgets(records: Iterable[BudgetRecord]) -> tuple[BudgetStatus, ...
 def early_exhaustions(
     records: Iterable[BudgetRecord], configuration: Configuration, now_ms: int
 ) -> Iterator[str]:
-    """Yield descriptions of campaigns whose budget is spent well before its period is over."""
+    """Yield descriptions of campaigns whose budget is spent well before its period is over, or at
+    any time if the period has no end."""
     for record in records:
         rule = configuration.budgets.get(record.name)
         if rule is None or is_stock(record.name):

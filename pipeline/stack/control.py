@@ -76,8 +76,8 @@ class UpResult:
 def start_stack(settings: Settings, config: Path | None, workers: str, say: Say) -> UpResult:
     """Start, or adapt, every process of the home; return once the pipeline answers.
 
-    `config`: a folder to apply first. Raises StackError, HomeBusyError, or ValueError for
-    `workers`.
+    `config`: a folder to apply first. Raises StackError, NoConfigurationError, HomeBusyError, or
+    ValueError for `workers`.
     """
     counts = parse_workers(workers)
     with home_lock(settings.home.resolve(), say):
@@ -118,9 +118,9 @@ def _extras(configuration: Configuration) -> Iterator[str]:
 
 
 def stop_stack(settings: Settings, say: Say) -> int:
-    """Stop every process of the home, then its broker; return the number of processes.
+    """Stop every process of the home, then its broker; return the number of processes stopped.
 
-    Works also after the home was removed while they ran. Raises HomeBusyError.
+    Works also if the home was removed while they ran. Raises HomeBusyError.
     """
     home = settings.home.resolve()
     if not home.exists():
@@ -181,7 +181,7 @@ def _prepare_topics(settings: Settings, channels: Sequence[str]) -> None:
 def _gateway_port(settings: Settings) -> int:
     """Return the configured port; else the previous one, if it is free or ours; else a free one.
 
-    The search begins near 8765; a configured 0 takes any port.
+    The search begins at 8765; a configured 0 takes any port. Raises StackError if none is free.
     """
     home = settings.home.resolve()
     plan, is_running = read_plan(home), "gateway" in announcements(home)

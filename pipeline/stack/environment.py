@@ -13,12 +13,12 @@ from pipeline.settings import PREFIX
 _PLAN_VARIABLES = frozenset(
     (STACK_VARIABLE, "KAIROS_HOME", "KAIROS_PARTITIONS", "KAIROS_WORKERS", "KAIROS_GATEWAY_PORT")
 )
-"""Variables that the start of a stack sets itself, or whose change a running one adopts."""
+"""Variables that the start of a stack sets itself, or whose change a running stack adopts."""
 
 
 def outdated_variables(process: psutil.Process, bundle: Bundle) -> tuple[str, ...]:
-    """Return the names of variables whose value here differs from the one that `process` started
-    with, sorted: settings, and those that the configuration refers to.
+    """Return the names, sorted, of settings and of variables in the configuration whose values in
+    this command differ from those that `process` started with.
 
     Empty where the system does not show the environment of `process`.
     """

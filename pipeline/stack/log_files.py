@@ -37,11 +37,11 @@ def rotate(home: Path, max_bytes: int = MAX_BYTES) -> None:
                 file.truncate()
 
 
-def tail(home: Path, name: str, lines: int = 15) -> str:
+def tail(home: Path, name: str, line_count: int = 15) -> str:
     """Return the last lines of a log; empty if there is none."""
     path = log_folder(home) / f"{name}.log"
     if not path.exists():
         return ""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 16_384))
-        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-line_count:])

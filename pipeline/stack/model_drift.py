@@ -29,7 +29,7 @@ _SIGNIFICANT_ERRORS: Final = 3.0
 
 @dataclass(slots=True)
 class ModelUse:
-    """Predictions of chosen messages: by action, with the time of the decision (epoch ms)."""
+    """Predictions of chosen messages by action id, with the times of decision (epoch ms)."""
 
     predictions: dict[str, tuple[float, int]] = field(default_factory=dict)
 
@@ -62,7 +62,10 @@ class Drift:
 
 
 def drifts(settings: Settings, now_ms: int) -> Iterator[Drift]:
-    """Yield the drift of each model that decided lately. Raises KafkaException."""
+    """Yield the drift of each model that decided lately by itself, often enough, and can be loaded.
+
+    Raises KafkaException.
+    """
     records, artifacts = Records.of(settings), settings.kept_artifacts()
     uses: dict[str, ModelUse] = {}
     for _, decision in records.read_all(
@@ -161,6 +164,7 @@ def _outcomes(records: Records, start: Mapping[int, int]) -> dict[tuple[str, str
 
 
 def _manifest(label: str, artifacts: Artifacts) -> ModelManifest | None:
+    """Return the manifest of a promoted model; None if it was not promoted or cannot be loaded."""
     promotion = Promotions(artifacts).find(label)
     if promotion is None:
         return None

@@ -94,12 +94,12 @@ def make_plan(
     gateway = ProcessSpec(
         "gateway", _kairos_command("gateway", "--port", str(gateway_port)), Tier.GATEWAY
     )
-    others = (
+    extra_specs = (
         ProcessSpec(extra, _kairos_command(extra), Tier.ADAPTER, _EXTRA_GROUPS.get(extra, ()))
         for extra in extras
     )
     return ProcessPlan(
-        (*agents, gateway, *map(_adapter_spec, sorted(adapters)), *others), gateway_port
+        (*agents, gateway, *map(_adapter_spec, sorted(adapters)), *extra_specs), gateway_port
     )
 
 

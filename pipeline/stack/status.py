@@ -13,7 +13,7 @@ from pipeline.stack.control import running_supervision
 from pipeline.stack.plan import ProcessSpec
 from pipeline.stack.supervision import SupervisedProcess, read_plan, read_supervision
 
-Condition: TypeAlias = Literal["starting", "ready", "stopping", "restarting", "dead", "stopped"]
+ProcessState: TypeAlias = Literal["starting", "ready", "stopping", "restarting", "dead", "stopped"]
 
 
 class ProcessStatus(Struct, frozen=True):
@@ -24,7 +24,7 @@ class ProcessStatus(Struct, frozen=True):
     """
 
     name: str
-    state: Condition
+    state: ProcessState
     pid: int | None = None
     ports: dict[str, int] = field(default_factory=dict)
     lag: int | None = None
@@ -64,12 +64,12 @@ def process_statuses(home: Path, lag: Mapping[str, int]) -> tuple[ProcessStatus,
         _planned_status(spec, announced_processes.get(spec.name), children.get(spec.name), lag)
         for spec in specs.values()
     ]
-    others = [
+    unplanned_statuses = [
         ProcessStatus(a.name, a.state, a.process.pid, a.ports)
         for a in announced_processes.values()
         if a.name not in specs
     ]
-    return (_supervisor_status(home), *planned_statuses, *others)
+    return (_supervisor_status(home), *planned_statuses, *unplanned_statuses)
 
 
 def _supervisor_status(home: Path) -> ProcessStatus:
@@ -104,7 +104,7 @@ def _state(
     announcement: Announcement | None,
     child: SupervisedProcess | None,
     handle: ProcessHandle | None,
-) -> Condition:
+) -> ProcessState:
     if announcement is not None:
         return announcement.state
     if child is None:

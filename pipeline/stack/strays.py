@@ -33,7 +33,7 @@ def strays(home: Path) -> list[psutil.Process]:
 
 
 def stray_brokers(home: Path) -> list[psutil.Process]:
-    """Return the home's brokers that no file records any more, because the home was removed."""
+    """Return the home's brokers, also those that no file records, such as of a removed home."""
     properties = str(home / "broker" / "server.properties")
     return list(_matching_processes(lambda process: process.cmdline()[-1:] == [properties]))
 

@@ -11,7 +11,8 @@ from pipeline.stack.plan import ProcessPlan
 
 
 class SupervisedProcess(Struct, frozen=True):
-    """Child of the supervisor; `process` None: it exited (`last_exit`) and will be restarted."""
+    """Child of the supervisor. `process` None: it was not started yet, or it exited and will be
+    restarted; `last_exit`: its last exit code."""
 
     process: ProcessHandle | None = None
     restarts: int = 0

@@ -58,8 +58,8 @@ def policy_value(decisions: Iterable[tuple[DrawnDecision, Floats]]) -> PolicyVal
     """Return the value per drawn slot of choosing greedily by the model, and that of the policy
     that ran; None without any drawn slot.
 
-    `decisions`: each with the probabilities of its rivals. The greedy policy takes the best
-    (p × value − cost) × weight, and nothing where none is above 0; nothing is worth 0. Standard
+    `decisions`: decisions with the probabilities of their rivals. The greedy policy takes the best
+    (p × value − cost) × weight, and nothing where none exceeds 0; nothing is worth 0. Standard
     errors are clustered by customer.
     """
     columns = _SlotColumns()
@@ -111,16 +111,16 @@ class _SlotColumns:
 
 def greedy_choices(rivals: Sequence[Candidate], worth: Sequence[float]) -> dict[str, int]:
     """Return the index in `rivals` of each slot's winner, chosen in the order of score: one for
-    each placement, and outbound one for each campaign and channel."""
+    each placement; outbound, at most one for a channel and at most one for a campaign."""
     winners: dict[str, int] = {}
     campaigns: set[str] = set()
     scores = [net * rival.weight for net, rival in zip(worth, rivals, strict=True)]
 
-    def order(index: int) -> tuple[float, str, str, str]:
+    def sort_key(index: int) -> tuple[float, str, str, str]:
         rival = rivals[index]
         return -scores[index], rival.campaign, rival.offer, rival.treatment
 
-    for index in sorted((index for index, score in enumerate(scores) if score > 0), key=order):
+    for index in sorted((index for index, score in enumerate(scores) if score > 0), key=sort_key):
         rival = rivals[index]
         slot, _, _ = rival.slot.partition("#")
         is_outbound = slot == rival.channel

@@ -34,8 +34,8 @@ _MIN_POSITIVES: Final = 30
 
 
 def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[ModelFeature, ...]:
-    """Return the examples' features, customers' before candidates', in a fixed order. Identifiers
-    and lists are excluded."""
+    """Return the examples' features in a fixed order: those of customers, then those of candidates.
+    Identifiers and lists are excluded."""
     values: dict[tuple[CustomerSource, str], list[FactValue]] = {}
     items: dict[str, list[FactValue]] = {}
     names: dict[str, Counter[str]] = {source: Counter() for source in CANDIDATE_SOURCES}
@@ -68,8 +68,10 @@ def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[Mod
             features += [ModelFeature(part, equals=name) for name in sorted(common_names)]
     features += [
         feature
-        for name, item in sorted(items.items())
-        for feature in _features("item" if name else "item_age", name, item, latest_ms, min_count)
+        for name, known_values in sorted(items.items())
+        for feature in _features(
+            "item" if name else "item_age", name, known_values, latest_ms, min_count
+        )
     ]
     return tuple(features)
 
@@ -102,8 +104,8 @@ def auc(scores: npt.NDArray[np.float64], labels: Labels) -> float | None:
 
 
 def _one_sided_auc(values: npt.NDArray[np.float64], labels: Labels) -> float:
-    """Return the AUC of a feature alone, in its better direction: of its values, or of whether it
-    has one."""
+    """Return the AUC of a feature alone, in its better direction: of its values or of whether it is
+    missing, whichever is greater."""
     is_missing = np.isnan(values)
     numbers = np.where(
         is_missing, values[~is_missing].min() - 1 if (~is_missing).any() else 0.0, values

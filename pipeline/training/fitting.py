@@ -18,8 +18,8 @@ _MIN_P: Final = 1e-6
 _MIN_ISOTONIC_EXAMPLES: Final = 1_000
 """Fewest examples for isotonic calibration; fewer are calibrated by Platt's two parameters."""
 
-_KNOTS: Final = 65
-_ROUNDS: Final = 80
+_KNOT_COUNT: Final = 65
+_ROUND_COUNT: Final = 80
 _PATIENCE: Final = 10
 _PARAMETERS: Final[dict[str, Any]] = {
     "objective": "binary",
@@ -40,7 +40,7 @@ _PARAMETERS: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledRows:
-    """Rows of features, and whether each reached the goal."""
+    """Rows of features, and whether the example of each row reached the goal."""
 
     rows: Matrix
     labels: Labels
@@ -65,7 +65,7 @@ def fit(train: LabelledRows, held_back: LabelledRows) -> FittedModel:
     booster = lightgbm.train(
         _PARAMETERS,
         data,
-        _ROUNDS,
+        _ROUND_COUNT,
         valid_sets=[data.create_valid(held_back.rows, held_back.labels.astype(np.float64))],
         callbacks=[lightgbm.early_stopping(_PATIENCE, verbose=False)],
     )
@@ -101,32 +101,32 @@ def isotonic_calibration(raw: Floats, labels: Labels) -> Calibration:
 
 def logistic_calibration(raw: Floats, labels: Labels) -> Calibration:
     """Return Platt's curve: the best logistic function of the raw predictions' log-odds, fitted to
-    Platt's targets, at up to `_KNOTS` knots."""
+    Platt's targets, at up to `_KNOT_COUNT` knots."""
     positives = int(labels.sum())
     high, low = (positives + 1) / (positives + 2), 1 / (len(labels) - positives + 2)
-    targets, odds = np.where(labels, high, low), _log_odds(raw)
+    targets, log_odds = np.where(labels, high, low), _log_odds(raw)
 
     def loss(line: Floats) -> tuple[float, Floats]:
-        z = line[0] * odds + line[1]
+        z = line[0] * log_odds + line[1]
         gap = expit(z) - targets
         value = float((np.logaddexp(0.0, z) - targets * z).sum())
-        return value, np.array([float(gap @ odds), float(gap.sum())])
+        return value, np.array([float(gap @ log_odds), float(gap.sum())])
 
     minimum = minimize(loss, np.array([1.0, 0.0]), jac=True, bounds=((0.0, None), (None, None)))
-    knots = np.unique(np.concatenate((np.linspace(0.0, 1.0, _KNOTS), raw)))
-    knots = knots[np.unique(np.linspace(0, len(knots) - 1, _KNOTS).round().astype(int))]
+    knots = np.unique(np.concatenate((np.linspace(0.0, 1.0, _KNOT_COUNT), raw)))
+    knots = knots[np.unique(np.linspace(0, len(knots) - 1, _KNOT_COUNT).round().astype(int))]
     curve = expit(minimum.x[0] * _log_odds(knots) + minimum.x[1])
     return Calibration(tuple(map(float, knots)), tuple(map(float, curve)))
 
 
 def _log_odds(p: Floats) -> Floats:
     clipped_p = np.clip(p, _MIN_P, 1 - _MIN_P)
-    odds: Floats = np.log(clipped_p / (1 - clipped_p))
-    return odds
+    log_odds: Floats = np.log(clipped_p / (1 - clipped_p))
+    return log_odds
 
 
 def calibrate(raw: Floats, calibration: Calibration | None) -> Floats:
-    """Return probabilities strictly between 0 and 1."""
+    """Return probabilities strictly between 0 and 1; uncalibrated if `calibration` is None."""
     if calibration is not None:
         raw = np.interp(raw, calibration.raw, calibration.p)
     return np.clip(raw, _MIN_P, 1 - _MIN_P)

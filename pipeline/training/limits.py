@@ -1,6 +1,7 @@
 """Limits of training: too few examples, constant or leaking features, unusable models."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from pipeline.adapters import model_text
@@ -14,6 +15,15 @@ MIN_EXAMPLES: Final = 200
 MIN_POSITIVES: Final = 20
 
 _T = TypeVar("_T", bound="LabelledExample")
+
+
+@dataclass(frozen=True, slots=True)
+class Remedies:
+    """Remedies that messages name, as commands: `window`: to shorten the goal's window; `leak`: to
+    train without a feature."""
+
+    window: str
+    leak: str
 
 
 class UntrainableError(Exception):
@@ -32,12 +42,12 @@ class LabelledExample(TimedExample, Protocol):
     def reached(self) -> bool: ...
 
 
-def require_examples(count: int, positive_count: int, noun: str) -> None:
+def require_examples(count: int, positive_count: int, noun: str, remedies: Remedies) -> None:
     """Raise UntrainableError for too few examples."""
     if count < MIN_EXAMPLES:
         raise UntrainableError(
             f"{count:,} {noun} whose window is over by the end of the data: at least "
-            f"{MIN_EXAMPLES} are needed (replay more days, or shorten --window)"
+            f"{MIN_EXAMPLES} are needed (replay more days, or {remedies.window})"
         )
     if min(positive_count, count - positive_count) < MIN_POSITIVES:
         raise UntrainableError(
@@ -46,7 +56,7 @@ def require_examples(count: int, positive_count: int, noun: str) -> None:
         )
 
 
-def require_parts(parts: Split[_T]) -> None:
+def require_parts(parts: Split[_T], remedies: Remedies) -> None:
     """Raise UntrainableError if a part has only one kind of example, or none."""
     for name, part in (
         ("training", parts.train), ("calibration", parts.held_back), ("test", parts.test),
@@ -55,8 +65,8 @@ def require_parts(parts: Split[_T]) -> None:
         if not 0 < positive_count < len(part):
             raise UntrainableError(
                 f"{positive_count:,} of the {len(part):,} examples for {name} reached the goal, "
-                "and it needs some that did and some that did not: replay more days, or shorten "
-                "--window"
+                "and it needs some that did and some that did not: replay more days, or "
+                f"{remedies.window}"
             )
 
 
@@ -69,14 +79,14 @@ def require_features(features: Sequence[ModelFeature]) -> None:
         )
 
 
-def refuse_leaks(features: Sequence[ModelFeature], train: LabelledRows) -> None:
+def refuse_leaks(features: Sequence[ModelFeature], train: LabelledRows, remedies: Remedies) -> None:
     """Raise LeakError if a feature leaks the result."""
     leaks = leaking_features(features, train.rows, train.labels)
     if leaks:
         names = ", ".join(map(str, leaks))
         raise LeakError(
             f"{names}: each alone predicts whether the goal is reached, as if its value came after "
-            "the decision: leave it out with --exclude, or correct the trait"
+            f"the decision: {remedies.leak}, or correct the trait"
         )
 
 

@@ -16,6 +16,7 @@ from pipeline.training.evaluation import metrics, policy_value, reference
 from pipeline.training.feature_choice import features_of
 from pipeline.training.fitting import FittedModel, Floats, LabelledRows, calibrate, fit, predict
 from pipeline.training.limits import (
+    Remedies,
     describe_training_data,
     refuse_leaks,
     require_examples,
@@ -30,6 +31,7 @@ from pipeline.training.splitting import is_tested, split
 MIN_MESSAGES: Final = 20
 """Fewest messages of a treatment; with fewer, the model has no prediction for it."""
 
+_REMEDIES: Final = Remedies(window="shorten --window", leak="leave it out with --exclude")
 _BATCH_DECISIONS: Final = 500
 """Decisions whose rivals are predicted in one call."""
 
@@ -48,14 +50,16 @@ class TrainingRequest:
 def train_propensity(data: ReplayedData, request: TrainingRequest) -> TrainedModel:
     """Train, calibrate and evaluate a model. Raises UntrainableError and LeakError."""
     examples = list(data.examples(request.goal))
-    require_examples(len(examples), sum(example.reached for example in examples), "messages")
+    require_examples(
+        len(examples), sum(example.reached for example in examples), "messages", _REMEDIES
+    )
     parts = split(examples, request.goal.window_ms)
-    require_parts(parts)
+    require_parts(parts, _REMEDIES)
     features = _features(parts.train, request.excluded_traits)
     require_features(features)
     encoder = FeatureEncoder(features)
     train = _labelled_rows(encoder, parts.train)
-    refuse_leaks(features, train)
+    refuse_leaks(features, train, _REMEDIES)
     text_model = fit(train, _labelled_rows(encoder, parts.held_back))
     require_usable_model(text_model.text, len(features))
     decisions = (

@@ -31,10 +31,10 @@ POPULAR_IN_SEGMENT: Final = "popular-in-segment"
 SIMILAR: Final = "similar"
 RECIPES: Final = (BOUGHT_TOGETHER, VIEWED_TOGETHER, MOST_RESOLVED, POPULAR_IN_SEGMENT, SIMILAR)
 
-_MAX_RECENT: Final = 50
+_MAX_RECENT_ITEMS: Final = 50
 """Latest items of a customer that pair with the next one. Without this limit, the pairs of a robot
 would grow with the square of its items."""
-_ROWS: Final = 256
+_BATCH_ITEMS: Final = 256
 """Items compared with all others at a time."""
 _Z: Final = 1.645
 """Normal quantile of the bound by which rates are compared."""
@@ -43,8 +43,8 @@ _Scores = dict[str, dict[str, float]]
 
 
 class RecipeRow(Struct, frozen=True):
-    """Row of a table of recipes; `item` may also be the subject of an article, a segment, or empty:
-    for all customers."""
+    """Row of a table of recipes; `item` may also be a topic, a segment, or empty: for all
+    customers."""
 
     recipe: str
     item: str
@@ -89,7 +89,7 @@ def learn_recipes(
 
 
 class _Counts:
-    """Numbers of customers by interaction and item."""
+    """Numbers of customers by item, by pair of items, and by item and topic or segment."""
 
     def __init__(self, catalog: Catalog, events: ItemEvents) -> None:
         self.purchases, self.views = _Pairs(), _Pairs()
@@ -139,7 +139,7 @@ class _Counts:
 
 
 class _Pairs:
-    """Customers by item, and by pair of items within a window."""
+    """Numbers of customers by item, and by pair of items within a window."""
 
     def __init__(self) -> None:
         self._customers: Counter[str] = Counter()
@@ -147,7 +147,7 @@ class _Pairs:
 
     def add(self, events: Iterable[_ItemEvent], window_ms: int) -> None:
         """Count a customer."""
-        recent_items: deque[tuple[int, str]] = deque(maxlen=_MAX_RECENT)
+        recent_items: deque[tuple[int, str]] = deque(maxlen=_MAX_RECENT_ITEMS)
         items: set[str] = set()
         pairs: set[tuple[str, str]] = set()
         for event in events:
@@ -188,9 +188,9 @@ def _rows(catalog: Catalog, counts: _Counts, limits: RecipeLimits) -> Iterator[R
         if scores:
             for item in catalog.items:
                 best_items = _best(scores.get(item.id, {}), limits.max_items)
-                others = (similar_by_item.get(item.id, ()), popular_items)
+                fallbacks = (similar_by_item.get(item.id, ()), popular_items)
                 yield from _learned_or_fallback_rows(
-                    recipe, item.id, best_items, others, limits.max_items
+                    recipe, item.id, best_items, fallbacks, limits.max_items
                 )
     counts_by_recipe = {
         MOST_RESOLVED: counts.solutions,
@@ -241,7 +241,7 @@ def _shares(customers: Counter[str]) -> dict[str, float]:
 
 def _bounds(customers: Mapping[str, int], all_customers: Counter[str]) -> dict[str, float]:
     """Return the significance of each item for these customers: the Wilson bound of their share of
-    all customers with it, times their number."""
+    all customers with it, times the square root of its share of their items."""
     total = sum(customers.values())
     return {
         item: _wilson_lower_bound(count, all_customers[item]) * sqrt(count / total)
@@ -261,7 +261,7 @@ def _wilson_lower_bound(count: int, total: int) -> float:
 def similar_items(
     items: Sequence[CatalogItem], max_items: int
 ) -> dict[str, list[tuple[str, float]]]:
-    """Return the items with the most similar attributes, with the similarity (0 to 1).
+    """Return, by item id, the items with the most similar attributes and their similarity (0 to 1).
 
     Equal texts count, weighted by their rarity; numbers count by their distance.
     """
@@ -270,20 +270,22 @@ def similar_items(
     scores: dict[str, list[tuple[str, float]]] = {}
     if not weight:
         return scores
-    for start in range(0, len(items), _ROWS):
-        part = slice(start, min(start + _ROWS, len(items)))
+    for start in range(0, len(items), _BATCH_ITEMS):
+        part = slice(start, min(start + _BATCH_ITEMS, len(items)))
         similarities = (
             sum((column.similarities(part) for column in columns), np.zeros((1, 1))) / weight
         )
         for offset, row in enumerate(np.asarray(similarities)):
-            place = start + offset
-            row[place] = 0.0
+            item_index = start + offset
+            row[item_index] = 0.0
             best_indices = np.argsort(-row, kind="stable")[:max_items]
             best_items = [
-                (items[at].id, round(float(row[at]), 6)) for at in best_indices if row[at] > 0
+                (items[index].id, round(float(row[index]), 6))
+                for index in best_indices
+                if row[index] > 0
             ]
             if best_items:
-                scores[items[place].id] = best_items
+                scores[items[item_index].id] = best_items
     return scores
 
 

@@ -22,7 +22,7 @@ from pipeline.insights.tables import Engine
 from pipeline.model.decision import Candidate
 from pipeline.model.interaction import Context, FactValue, Interaction
 
-_BATCH: Final = 2_000
+_BATCH_ROWS: Final = 2_000
 _UNSHOWN_OUTCOMES: Final = ("bounce", "expired")
 _CERTAIN_PROPENSITY: Final = 1.0 - 1e-9
 """Propensity above which a choice counts as certain, not drawn."""
@@ -89,14 +89,14 @@ class MessageGoal:
 
 
 class ReplayedData:
-    """Open folders of replayed topics."""
+    """Replayed topics, opened for queries."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
     @property
     def end_ms(self) -> int:
-        """Time of the last interaction, the end of the known data."""
+        """Time of the last interaction, the end of the known data; 0 without any."""
         [(end,)] = self._connection.execute(
             "SELECT max(epoch_ms(interaction.received_at)) FROM segmented"
         ).fetchall()
@@ -139,11 +139,11 @@ class ReplayedData:
         """
         choice_filter = f"""epoch_ms(decided_at) >= {since_ms} AND NOT contains(choice.slot, '#')
             AND choice.propensity BETWEEN {_MIN_PROPENSITY!r} AND {_CERTAIN_PROPENSITY!r}"""
-        held_out = self._holdouts()
+        holdouts = self._holdouts()
         rows = self._choices(goal, choice_filter, "TRUE")
         for _, choices in groupby(rows, key=itemgetter("decision_id")):
             slots = list(choices)
-            names = held_out.get(slots[0]["profile_id"], ())
+            names = holdouts.get(slots[0]["profile_id"], ())
             if all(name.startswith(_CAMPAIGNS_HOLDOUT) for name in names):
                 holdout_campaigns = frozenset(
                     name.removeprefix(_CAMPAIGNS_HOLDOUT) for name in names
@@ -158,8 +158,8 @@ class ReplayedData:
     def _choices(
         self, goal: MessageGoal, choice_filter: str, outcome_filter: str
     ) -> Iterator[dict[str, Any]]:
-        """Return the choices that pass both filters, on the choice and on its outcomes, with the
-        facts of their decisions."""
+        """Collect the outcomes; return the choices that pass both filters, on the choice and on its
+        outcomes, with the facts of their decisions."""
         self._connection.execute(_OUTCOMES).fetchall()
         query = _CHOICES.format(
             window=goal.window_ms,
@@ -175,7 +175,7 @@ class ReplayedData:
             yield ProfileInteraction(row["profile_id"], _facts(row))
 
     def _rows(self, query: str, parameters: list[Any]) -> Iterator[dict[str, Any]]:
-        reader = self._connection.sql(query, params=parameters).to_arrow_reader(_BATCH)
+        reader = self._connection.sql(query, params=parameters).to_arrow_reader(_BATCH_ROWS)
         for batch in reader:
             yield from batch.to_pylist(maps_as_pydicts="strict")
 
@@ -307,10 +307,11 @@ def _create_view(
         relation = f"read_parquet([{paths}], union_by_name = true, hive_partitioning = false)"
         rows = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
         columns = {row[0] for row in rows}
-        missing = sorted(required_columns - columns)
-        if missing:
+        missing_columns = sorted(required_columns - columns)
+        if missing_columns:
             message = (
-                f"has no column {missing[0]!r}: it is not {topic} as `kairos replay` writes it"
+                f"has no column {missing_columns[0]!r}: "
+                f"it is not {topic} as `kairos replay` writes it"
             )
             raise ReplayedDataError(f"{folder}: {message}")
         later_columns = _LATER_COLUMNS.items() if name == "decisions" else ()
@@ -330,20 +331,20 @@ def _create_view(
 def _drawn_decision(
     choices: Sequence[dict[str, Any]], holdout_campaigns: frozenset[str]
 ) -> DrawnDecision:
-    """Return a decision by its drawn choices; `holdout_campaigns`: campaigns that hold the customer
-    out."""
-    first = choices[0]
-    all_candidates = _CANDIDATES_DECODER.decode(first["candidates"])
+    """Return the decision with these drawn choices; `holdout_campaigns`: campaigns that hold the
+    customer out."""
+    first_choice = choices[0]
+    all_candidates = _CANDIDATES_DECODER.decode(first_choice["candidates"])
     rivals = tuple(
         candidate
         for candidate in all_candidates
         if candidate.campaign not in holdout_campaigns and _could_have_won(candidate)
     )
-    winners = {rival.slot: place for place, rival in enumerate(rivals) if rival.fate == "chosen"}
+    winners = {rival.slot: index for index, rival in enumerate(rivals) if rival.fate == "chosen"}
     return DrawnDecision(
-        profile_id=first["profile_id"],
-        decided_at=first["decided_at"],
-        facts=_facts(first),
+        profile_id=first_choice["profile_id"],
+        decided_at=first_choice["decided_at"],
+        facts=_facts(first_choice),
         slots=tuple(
             DrawnSlot(
                 slot=row["slot"],

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -25,6 +26,7 @@ from pipeline.model.time import DAY_MS
 from pipeline.training.evaluation import metrics, reference
 from pipeline.training.fitting import LabelledRows, calibrate, fit, predict
 from pipeline.training.limits import (
+    Remedies,
     describe_training_data,
     refuse_leaks,
     require_examples,
@@ -34,6 +36,11 @@ from pipeline.training.limits import (
 from pipeline.training.model_folder import TrainedModel, digest_of_text
 from pipeline.training.replayed_data import ReplayedData
 from pipeline.training.splitting import split
+
+_REMEDIES: Final = Remedies(
+    window="shorten the window of the goal in profile.yaml",
+    leak="remove it from the features of the score",
+)
 
 
 class ScoredMoment(Struct, frozen=True):
@@ -49,17 +56,17 @@ class ScoredMoment(Struct, frozen=True):
 def train_score(data: ReplayedData, score: model.Score, trained_at: int) -> TrainedModel:
     """Train and evaluate the model of a score that has a goal. Raises UntrainableError, LeakError.
 
-    Predictions are served without calibration, and so are the metrics.
+    Predictions are served without calibration, so the metrics are computed without it.
     """
     assert score.goal is not None
     window_ms = duration_ms(score.goal.window)
     moments = list(moments_of(data, score))
-    require_examples(len(moments), sum(moment.reached for moment in moments), "moments")
+    require_examples(len(moments), sum(moment.reached for moment in moments), "moments", _REMEDIES)
     parts = split(moments, window_ms)
-    require_parts(parts)
+    require_parts(parts, _REMEDIES)
     features = tuple(_feature(feature) for feature in score.features)
     train = _labelled_rows(parts.train)
-    refuse_leaks(features, train)
+    refuse_leaks(features, train, _REMEDIES)
     text_model = fit(train, _labelled_rows(parts.held_back))
     require_usable_model(text_model.text, len(features))
     test = _labelled_rows(parts.test)
@@ -104,10 +111,10 @@ def _last_facts_of_days(facts: Sequence[Facts]) -> Iterator[Facts]:
         yield list(day_facts)[-1]
 
 
-def _is_in_window(goal_times: Sequence[int], at: int, window_ms: int) -> bool:
-    """Return whether a goal came in (`at`, `at` + `window_ms`]."""
-    index = bisect_right(goal_times, at)
-    return index < len(goal_times) and goal_times[index] <= at + window_ms
+def _is_in_window(goal_times: Sequence[int], start_ms: int, window_ms: int) -> bool:
+    """Return whether a goal came in (`start_ms`, `start_ms` + `window_ms`]."""
+    index = bisect_right(goal_times, start_ms)
+    return index < len(goal_times) and goal_times[index] <= start_ms + window_ms
 
 
 def _feature(feature: str | model.DaysSince) -> ModelFeature:

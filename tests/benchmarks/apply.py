@@ -118,16 +118,16 @@ class _AppliedChange:
         time.sleep(self._seconds)
 
     def summary(self, profiles: int, passages: Passages) -> ApplyCost:
-        begin, end = self._begin_s, self._end_s
+        begin_s, end_s = self._begin_s, self._end_s
         phases = (
-            _phase("before", passages.latencies_ms(0.0, begin)),
-            _phase("during the change", passages.latencies_ms(begin, end)),
-            _phase("after", passages.latencies_ms(end, float("inf"))),
+            _phase("before", passages.latencies_ms(0.0, begin_s)),
+            _phase("during the change", passages.latencies_ms(begin_s, end_s)),
+            _phase("after", passages.latencies_ms(end_s, float("inf"))),
         )
         return ApplyCost(
             profiles=profiles,
             phases=phases,
-            apply_s=end - begin,
+            apply_s=end_s - begin_s,
             filled=self._effect.filled,
             evaluated=self._effect.evaluated,
             missing=passages.missing_count,

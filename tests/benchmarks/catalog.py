@@ -34,11 +34,11 @@ from pipeline.rules.token import TokenKey
 from tests.benchmarks.figures import percentile
 from tests.benchmarks.latency import Say
 
-_LIMIT: Final = 5
-_TRAITS: Final = 8
-_TREES: Final = 60
+_ITEM_LIMIT: Final = 5
+_TRAIT_COUNT: Final = 8
+_TREE_COUNT: Final = 60
 _MAX_AGE_MS: Final = 300_000
-_CUSTOMERS: Final = 50
+_CUSTOMER_COUNT: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +121,12 @@ class _TimedModel:
 
 
 def _catalog(size: CatalogSize) -> Catalog:
-    kinds, random = _kind_count(size), np.random.default_rng(1)
+    kind_count, random = _kind_count(size), np.random.default_rng(1)
     items = tuple(
         CatalogItem(
             f"sku-{number:05}",
             float(value),
-            attributes={"kind": f"kind-{number % kinds}", "title": f"Item {number}"},
+            attributes={"kind": f"kind-{number % kind_count}", "title": f"Item {number}"},
         )
         for number, value in enumerate(random.uniform(1, 100, size.items))
     )
@@ -143,7 +143,7 @@ def _catalog(size: CatalogSize) -> Catalog:
 def _rules(size: CatalogSize) -> Rules:
     traits = [
         {"name": name, "rule": "latest", "of": f"properties.{name}"}
-        for name in ("interest", "seen", "liked", *(f"n{n}" for n in range(_TRAITS)))
+        for name in ("interest", "seen", "liked", *(f"n{n}" for n in range(_TRAIT_COUNT)))
     ]
     tile = {
         "treatment": "tile",
@@ -157,7 +157,7 @@ def _rules(size: CatalogSize) -> Rules:
             "sources": {"sources": [{"name": "s", "channel": "web", "write_key": "bench-key-1"}]},
             "identity": {"namespaces": [{"name": "customer_id"}]},
             "channels": {"channels": [{"name": "web", "placements": ["grid"]}]},
-            "profile": {"traits": traits, "features": [f"n{n}" for n in range(_TRAITS)]},
+            "profile": {"traits": traits, "features": [f"n{n}" for n in range(_TRAIT_COUNT)]},
             "campaigns": [
                 {
                     "campaign": "shop",
@@ -185,18 +185,19 @@ def _model(rules: Rules) -> PropensityModel:
     assert items is not None
     ties = tuple(candidate.tie for candidate in items.candidates)  # type: ignore[attr-defined]
     features = (
-        *(ModelFeature("trait", f"n{n}") for n in range(_TRAITS)),
+        *(ModelFeature("trait", f"n{n}") for n in range(_TRAIT_COUNT)),
         *(ModelFeature("offer", equals=tie[1]) for tie in ties[:64]),
     )
-    random, offers = np.random.default_rng(2), len(features) - _TRAITS
+    random, offer_count = np.random.default_rng(2), len(features) - _TRAIT_COUNT
     rows = np.concatenate(
-        (random.normal(size=(4_000, _TRAITS)), random.random((4_000, offers)) < 0.1), axis=1
+        (random.normal(size=(4_000, _TRAIT_COUNT)), random.random((4_000, offer_count)) < 0.1),
+        axis=1,
     )
-    odds = rows[:, 0] + rows[:, 1] * rows[:, 2] + rows[:, _TRAITS] * 2 - 2
-    labels = random.random(len(rows)) < 1 / (1 + np.exp(-odds))
+    log_odds = rows[:, 0] + rows[:, 1] * rows[:, 2] + rows[:, _TRAIT_COUNT] * 2 - 2
+    labels = random.random(len(rows)) < 1 / (1 + np.exp(-log_odds))
     parameters = {"objective": "binary", "num_leaves": 15, "verbose": -1, "num_threads": 1}
     data = lightgbm.Dataset(rows, labels.astype(np.float64))
-    text = lightgbm.train(parameters, data, _TREES).model_to_string()
+    text = lightgbm.train(parameters, data, _TREE_COUNT).model_to_string()
     manifest = ModelManifest(
         name="bench",
         version=1,
@@ -220,12 +221,14 @@ def _kind_count(size: CatalogSize) -> int:
     return max(1, size.items // size.eligible)
 
 
-def _records(rules: Rules, kinds: int) -> list[tuple[str, Segmented]]:
+def _records(rules: Rules, kind_count: int) -> list[tuple[str, Segmented]]:
     """Return a request of each customer, as the record that segmentation writes."""
     flow, random = Flow(rules), np.random.default_rng(3)
     requests = []
-    for number in range(_CUSTOMERS):
-        numbers = {f"n{n}": float(value) for n, value in enumerate(random.normal(size=_TRAITS))}
+    for number in range(_CUSTOMER_COUNT):
+        numbers = {
+            f"n{n}": float(value) for n, value in enumerate(random.normal(size=_TRAIT_COUNT))
+        }
         lists = {
             name: tuple(f"sku-{n:05}" for n in random.integers(0, 2_500, 10))
             for name in ("seen", "liked")
@@ -239,9 +242,9 @@ def _records(rules: Rules, kinds: int) -> list[tuple[str, Segmented]]:
             occurred_at=number + 1_700_000_000_000,
             received_at=number + 1_700_000_000_000,
             identifiers=(Identifier("customer_id", f"c{number}"),),
-            properties={**numbers, "interest": f"kind-{number % kinds}"},
+            properties={**numbers, "interest": f"kind-{number % kind_count}"},
             lists=lists,
-            request=DecideRequest("r", "g", ("grid",), 2, {"grid": _LIMIT}),
+            request=DecideRequest("r", "g", ("grid",), 2, {"grid": _ITEM_LIMIT}),
         )
         requests += [
             (emit.key, emit.value)

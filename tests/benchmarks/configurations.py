@@ -18,11 +18,11 @@ WAIT_MS: Final = 60_000
 CATEGORIES: Final = ("shoes", "shirts", "jackets", "bags", "hats")
 """Values of the property `category` of purchases."""
 
-_ITEMS: Final = 2_500
+_ITEM_COUNT: Final = 2_500
 _ELIGIBLE_COUNT: Final = 200
 _EVENTS: Final = (EVENT, "cart", "catalog", "search", "login", "page", "refund", "support")
 _DEMO: Final = Path(__file__).parents[2] / "deploy" / "demo"
-_CAMPAIGNS: Final = 10
+_CAMPAIGN_COUNT: Final = 10
 
 
 class BadConfigurationError(Exception):
@@ -59,7 +59,7 @@ def large_bundle() -> model.Bundle:
 def catalog_bundle() -> model.Bundle:
     """Return a configuration with a catalogue of 2,500 items, of which a customer may get the 200
     of the category of the last purchase."""
-    items = tuple(_item(number) for number in range(_ITEMS))
+    items = tuple(_item(number) for number in range(_ITEM_COUNT))
     products = model.Catalog(
         "products",
         "products.csv",
@@ -69,7 +69,7 @@ def catalog_bundle() -> model.Bundle:
     )
     push = model.Treatment("item", "push", p=0.05, content={"title": "{item.title}"})
     product = model.Offer("product", 1.0, (push,), catalog="products")
-    configuration = make_bundle(segments=5, metrics=5, offers=_CAMPAIGNS)
+    configuration = make_bundle(segments=5, metrics=5, offers=_CAMPAIGN_COUNT)
     traits = (
         model.TraitDefinition("interest", "latest", of="properties.category"),
         model.TraitDefinition("bought", "latest", of="properties.product_id"),
@@ -82,10 +82,10 @@ def catalog_bundle() -> model.Bundle:
     )
 
 
-def learning_bundle(campaigns: int = _CAMPAIGNS) -> model.Bundle:
+def learning_bundle(campaigns: int = _CAMPAIGN_COUNT) -> model.Bundle:
     """Return a configuration of `campaigns` campaigns (at most ten) with one offer each, and with
     another purchase as their goal."""
-    configuration = make_bundle(segments=5, metrics=5, offers=_CAMPAIGNS)
+    configuration = make_bundle(segments=5, metrics=5, offers=_CAMPAIGN_COUNT)
     goal = model.Goal({"name": EVENT}, "1h")
     reachable_campaigns = (
         msgspec.structs.replace(campaign, audience=None, goal=goal)
@@ -127,7 +127,7 @@ def make_bundle(segments: int, metrics: int, offers: int) -> model.Bundle:
             )
         ),
         segments=tuple(_segment(n, metrics) for n in range(segments)),
-        campaigns=tuple(_campaign(n, offers // _CAMPAIGNS) for n in range(_CAMPAIGNS)),
+        campaigns=tuple(_campaign(n, offers // _CAMPAIGN_COUNT) for n in range(_CAMPAIGN_COUNT)),
     )
 
 

@@ -127,7 +127,7 @@ async def _measure_rounds(url: str, site: Site, plan: DecidePlan, say: Say) -> l
 
 
 class _Visitor:
-    """Client that sends the requests of all visitors of a page, one after the other."""
+    """Client that sends requests in the name of each visitor of a page in turn."""
 
     def __init__(self, client: ClientSession, site: Site) -> None:
         self._client = client

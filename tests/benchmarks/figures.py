@@ -99,10 +99,12 @@ class Passages:
             default=0.0,
         )
 
-    def latencies_ms(self, begin: float, end: float) -> list[float]:
+    def latencies_ms(self, begin_s: float, end_s: float) -> list[float]:
         """Return the latencies of records due between the two moments (end exclusive), sorted."""
         return sorted(
-            passage.duration_s * 1000 for passage in self.arrivals if begin <= passage.due_s < end
+            passage.duration_s * 1000
+            for passage in self.arrivals
+            if begin_s <= passage.due_s < end_s
         )
 
     @property

@@ -30,8 +30,8 @@ from tests.benchmarks.rig import Rig
 from tests.benchmarks.systems import apply_bundle, worker_programs
 from tests.benchmarks.traffic import CUSTOMERS, InteractionTraffic
 
-_SAMPLES: Final = 100
-_VISITS: Final = 5
+_SAMPLE_COUNT: Final = 100
+_VISIT_COUNT: Final = 5
 _VISIT_INTERVAL_MS: Final = 60_000
 _QUEUE_WAIT_S: Final = 0.01
 
@@ -48,7 +48,7 @@ class _Sample:
     rows: Mapping[str, Sequence[_Row]]
 
     def rename(self, run: str, stage: str) -> Iterator[_Row]:
-        """Return the rows under another, equally long run's name."""
+        """Yield the rows under the name, equally long, of another run."""
         old_profile, new_profile = self._profile(self.run), self._profile(run)
         for row in self.rows[stage]:
             key, value = (data.replace(self.run.encode(), run.encode()) for data in row)
@@ -106,11 +106,11 @@ def _samples(bundle: model.Bundle) -> Iterator[_Sample]:
     assert isinstance(config, Configuration), config
     codec = Codec(recorded_versions())
     traffic = InteractionTraffic(codec, configurations.EVENT, ())
-    begin_ms = int(time.time() * 1000) - _VISITS * _VISIT_INTERVAL_MS
+    begin_ms = int(time.time() * 1000) - _VISIT_COUNT * _VISIT_INTERVAL_MS
     run, _, _ = traffic.interaction(0, begin_ms).identifiers[0].value.partition("-")
-    for customer in range(_SAMPLES):
+    for customer in range(_SAMPLE_COUNT):
         shells = Shells(Rules(config, TokenKey("bench"), 300_000), codec)
-        for visit in range(_VISITS):
+        for visit in range(_VISIT_COUNT):
             index = customer + visit * CUSTOMERS
             shells.put(traffic.interaction(index, begin_ms + visit * _VISIT_INTERVAL_MS))
         rows = {stage: tuple(shell.rows.items()) for stage, shell in shells.rows.items()}

@@ -43,8 +43,8 @@ _QUERY_TIMEOUT_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class IngestCost:
-    """Cost of one file; `cores` used by the command and its helpers, `peak_bytes` resident of all
-    of them together."""
+    """Cost of one file; `cores`: used by the command and its helpers; `peak_bytes`: resident memory
+    of the command itself, `helpers_peak_bytes`: of its helpers together."""
 
     rows: int
     file_bytes: int

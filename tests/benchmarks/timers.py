@@ -16,6 +16,7 @@ from typing import Final
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from pipeline.adapters.avro import Codec
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.consumer_groups import stage_groups
 from pipeline.adapters.lag import LagReader
 from pipeline.home.codec import open_codec
@@ -36,7 +37,7 @@ _LEAD_S: Final = 5.0
 _KILL_DELAY_S: Final = 2.0
 _SETTLE_S: Final = 60.0
 _PATIENCE_S: Final = 30.0
-_MAILS: Final = topics.actions("email")
+_MAIL_TOPIC: Final = topics.actions("email")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +151,12 @@ def _send(rig: Rig, people: Sequence[_Person]) -> None:
     codec = open_codec(rig.settings)
     producer = Producer({**rig.settings.kafka(), "partitioner": "murmur2_random", "linger.ms": 5})
     wall_s = time.time() - time.monotonic()
-    now_ms = time.time_ns() // 1_000_000
+    received_ms = now_ms()
     for person in people:
         at_ms = round((person.due_s + wall_s) * 1000) - configurations.WAIT_MS
         identifier = Identifier("email", person.name)
         cart = Interaction(
-            person.name, "track", "cart", "web", "bench", at_ms, now_ms, (identifier,)
+            person.name, "track", "cart", "web", "bench", at_ms, received_ms, (identifier,)
         )
         producer.produce(
             topics.INTERACTIONS, codec.encode(topics.INTERACTIONS, cart), identifier.key
@@ -202,7 +203,7 @@ class _ArrivalReader:
         return arrivals
 
     def _ends(self) -> Iterator[TopicPartition]:
-        for topic in (topics.SEGMENT_CHANGES, _MAILS):
+        for topic in (topics.SEGMENT_CHANGES, _MAIL_TOPIC):
             for partition in range(self.rig.partitions):
                 _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, partition))
                 yield TopicPartition(topic, partition, end)

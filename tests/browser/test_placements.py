@@ -16,14 +16,14 @@ PATIENT = {"hideMs": 10_000}
 """Options for tests of content rather than of timing, long enough for a busy machine."""
 
 
-def state(page: Page, selector: str = HERO) -> str:
+def wait_for_state(page: Page, selector: str = HERO) -> str:
     page.wait_for_selector(f"{selector}[data-kairos-state]")
     state = page.get_attribute(selector, "data-kairos-state")
     assert state is not None
     return state
 
 
-def cookie(page: Page) -> str:
+def read_cookie(page: Page) -> str:
     anonymous_id: str = page.evaluate("kairos.user().anonymousId()")
     return anonymous_id
 
@@ -37,14 +37,14 @@ def test_one_request_fills_all_placements_and_counts_the_page(
         lambda request: urls.append(request.url) if "/v1/decide" in request.url else None,
     )
     page.goto(shop.url("/", **PATIENT))
-    assert (state(page), state(page, ".grid")) == ("filled", "filled")
+    assert (wait_for_state(page), wait_for_state(page, ".grid")) == ("filled", "filled")
     assert page.inner_text(f"{HERO} h1") == "Spring is here"
     assert page.get_attribute(f"{HERO} a", "href") == "/sale.html"
     assert page.locator(".grid strong").all_inner_texts() == ["Boots", "Socks"]
     assert len(urls) == 1
     page.screenshot(path=tmp_path / "shop.png")
     page.wait_for_timeout(400)
-    events = ReceivedEvents(stack, cookie(page))
+    events = ReceivedEvents(stack, read_cookie(page))
     assert events.names()["page"] == 1
 
 
@@ -53,8 +53,8 @@ def test_impressions_clicks_and_dismissals_are_reported_once(
 ) -> None:
     page.set_viewport_size({"width": 900, "height": 330})  # so that the grid is below the fold
     page.goto(shop.url("/", **PATIENT))
-    assert state(page) == "filled"
-    events = ReceivedEvents(stack, cookie(page))
+    assert wait_for_state(page) == "filled"
+    events = ReceivedEvents(stack, read_cookie(page))
     page.evaluate(
         "document.querySelector('.call').addEventListener('click', (e) => e.preventDefault())"
     )
@@ -103,10 +103,10 @@ def test_page_keeps_its_content_when_the_gateway_is_late(
     page.wait_for_function("window.hiddenFor !== undefined")
     assert page.evaluate("window.hiddenFor") <= 301
     assert page.inner_text(f"{HERO} h1") == "Shoes for every road"
-    assert state(page) == ("late" if kind == "slow" else "default")
+    assert wait_for_state(page) == ("late" if kind == "slow" else "default")
     assert page.inner_text(f"{HERO} h1") == "Shoes for every road"
     wire.dead, wire.delay_s = False, 0.0
-    events = ReceivedEvents(stack, cookie(page))
+    events = ReceivedEvents(stack, read_cookie(page))
     events.wait_for("page", 2)
     page.wait_for_timeout(300)
     assert events.names() == {"page": 2}
@@ -122,18 +122,18 @@ def test_hostile_content_runs_no_script_in_the_page(page: Page, shop: ShopPages)
     page.on("dialog", on_dialog)
     page.add_init_script("Object.defineProperty(window, 'pwned', {set: (how) => alert(how)})")
     page.goto(shop.url("/hostile.html", **PATIENT))
-    assert (state(page, "#plain"), state(page, "#filled")) == ("filled", "filled")
+    assert (wait_for_state(page, "#plain"), wait_for_state(page, "#filled")) == ("filled", "filled")
     title = "<img src=x onerror=\"window.pwned='title'\">"
     assert page.inner_text("#plain strong") == title
     assert page.get_attribute("#filled p", "title") == title
     assert page.locator("#plain img, #filled p *").count() == 0
-    risky = page.evaluate(
+    risky_attributes = page.evaluate(
         """[...document.querySelectorAll("#plain *, #filled *")].flatMap((one) =>
           [...one.attributes].filter(({name, value}) =>
             /^(on|style|srcdoc)/.test(name) || /^\\s*javascript:/i.test(value))
           .map((one) => one.name))"""
     )
-    assert risky == []
+    assert risky_attributes == []
     # All at once: the button of the form leaves the page.
     click_count = page.evaluate(
         """[...document.querySelectorAll(":is(#plain, #filled) :is(a, button)")].map((one) =>
@@ -179,7 +179,7 @@ def test_decide_always_answers_pages_that_render_by_themselves(
         "hats",
     ]
     page.evaluate("(token) => kairos.outcome(token, 'click')", _token(answer))
-    events = ReceivedEvents(stack, cookie(page))
+    events = ReceivedEvents(stack, read_cookie(page))
     [click] = events.wait_for("click")
     assert click.properties["offer"] == "spring"
     assert events.names()["App Opened"] == 1
@@ -202,7 +202,7 @@ def test_debug_overlay_explains_the_decision(
     with stack.client("browser-office-key") as office:
         token_answer = office.post("/v1/debug-tokens").raise_for_status().json()
     page.goto(shop.url("/", **PATIENT) + f"#kairos_debug={token_answer['token']}")
-    assert state(page) == "filled"
+    assert wait_for_state(page) == "filled"
     stack.wait_until_idle()  # the answer may be readable before its decision
     why_button = page.get_by_role("button", name="Why, and why not?")
     why_button.click()

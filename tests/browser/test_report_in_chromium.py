@@ -111,18 +111,18 @@ def test_report_works_by_mouse_and_keyboard_with_hostile_names(topics: Path) -> 
             assert page.locator(f"#{name} .chart .main-svg").count() > 0, name
         assert page.locator("#campaigns td", has_text=HOSTILE[0]).count() == 1
         assert page.locator("#recommendations .card").count() == 1
-        everything = _kpi(page, "Messages")
-        _filter_by_campaign(page, everything)
+        total_messages = _kpi(page, "Messages")
+        _filter_by_campaign(page, total_messages)
         _check_download(page)
         _check_keyboard(page)
 
     _visit(_report(topics, "en"), _DESKTOP, look)
 
 
-def _filter_by_campaign(page: "Page", everything: str) -> None:
+def _filter_by_campaign(page: "Page", total_messages: str) -> None:
     page.select_option("#filters [name=campaign]", label=HOSTILE[0])
     kpi = _kpi(page, "Messages")
-    assert 0 < int(kpi) < int(everything)
+    assert 0 < int(kpi) < int(total_messages)
     assert page.locator("#campaigns tbody tr").count() == 1
     assert "do not follow the filter by campaign" in page.inner_text("#heat")
     assert "Intervals are only available without a filter" in page.inner_text("#campaigns")
@@ -130,7 +130,7 @@ def _filter_by_campaign(page: "Page", everything: str) -> None:
     assert 0 < int(_kpi(page, "Messages")) < int(kpi)
     page.click("#filters button[type=reset]")
     page.wait_for_function(
-        "wanted => document.querySelector('#kpis dd').textContent === wanted", arg=everything
+        "wanted => document.querySelector('#kpis dd').textContent === wanted", arg=total_messages
     )
 
 

@@ -56,12 +56,12 @@ _REPORT: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Mood:
-    """Fate of one request: whether it is `slow`, and the faults `before` and `after` its
+    """Fate of one request: whether it is `slow`, and the faults before and after its
     acceptance."""
 
     slow: bool = False
-    before: str = ""
-    after: str = ""
+    fault_before: str = ""
+    fault_after: str = ""
 
 
 @dataclass
@@ -72,20 +72,20 @@ class Weather:
     down: bool = False
 
     def draw(self) -> Mood:
-        """Return the mood for the next request."""
+        """Draw the mood for the next request."""
         draw, slow = self.random.random(), self.random.random() < 0.01
         if self.down or draw < 0.08:
-            return Mood(slow, before="busy")
+            return Mood(slow, fault_before="busy")
         if draw < 0.12:
-            return Mood(slow, before="cut")
+            return Mood(slow, fault_before="cut")
         if draw < 0.14:
-            return Mood(slow, before="nonsense")
+            return Mood(slow, fault_before="nonsense")
         if draw < 0.18:
-            return Mood(slow, after="cut")
+            return Mood(slow, fault_after="cut")
         if draw < 0.22:
-            return Mood(slow, after="error")
+            return Mood(slow, fault_after="error")
         if draw < 0.24:
-            return Mood(slow, after="nonsense")
+            return Mood(slow, fault_after="nonsense")
         return Mood(slow)
 
     async def wait(self, mood: Mood) -> None:
@@ -105,9 +105,9 @@ class BadMailServer(MailServer):
     async def handle_DATA(  # noqa: N802 - a name of aiosmtpd
         self, server: Any, session: Any, envelope: Any
     ) -> str:
-        before = len(self.mails)
+        mail_count = len(self.mails)
         answer = await super().handle_DATA(server, session, envelope)
-        for mail in self.mails[before:]:
+        for mail in self.mails[mail_count:]:
             kind = REPORT_KINDS.get(mail.recipient.partition("@")[0][-1])
             if kind is not None and mail.session is session:
                 self._give_back(mail, kind)
@@ -124,12 +124,12 @@ class BadMailServer(MailServer):
         mood = self._weather.draw()
         await self._weather.wait(mood)
         if stage != "accepted":
-            if mood.before == "busy":
+            if mood.fault_before == "busy":
                 return "451 4.3.0 later"
-            if mood.before in ("cut", "nonsense"):
+            if mood.fault_before in ("cut", "nonsense"):
                 server.transport.abort()
                 return CUT
-        elif mood.after:
+        elif mood.fault_after:
             server.transport.abort()
             return CUT
         return "250 2.0.0 ok"
@@ -152,21 +152,21 @@ class BadPrinter:
 
     async def _serve_one(self, reader: StreamReader, writer: StreamWriter) -> bool:
         try:
-            before = (await reader.readuntil(ASK_STATE)).removesuffix(ASK_STATE)
+            receipt = (await reader.readuntil(ASK_STATE)).removesuffix(ASK_STATE)
         except asyncio.IncompleteReadError as error:
             self._print(error.partial)
             return False
         mood = self._weather.draw()
         await self._weather.wait(mood)
-        if not before:
-            if mood.before in ("cut", "nonsense"):
+        if not receipt:
+            if mood.fault_before in ("cut", "nonsense"):
                 return False
-            writer.write(bytes([PAPER_END if mood.before else 0]))
+            writer.write(bytes([PAPER_END if mood.fault_before else 0]))
         else:
-            self._print(before)
-            if mood.after in ("cut", "nonsense"):
+            self._print(receipt)
+            if mood.fault_after in ("cut", "nonsense"):
                 return False
-            writer.write(bytes([PAPER_END if mood.after else 0]))
+            writer.write(bytes([PAPER_END if mood.fault_after else 0]))
         await writer.drain()
         return True
 
@@ -254,16 +254,18 @@ class BadServices:
     async def _refusal(self, request: web.Request, mood: Mood) -> web.StreamResponse | None:
         """Return the answer that refuses the request; None if it is accepted."""
         await self.weather.wait(mood)
-        if mood.before == "busy":
-            status, after = self.weather.random.choice([(503, "0"), (429, "1"), (503, "soon")])
-            return web.Response(status=status, headers={"Retry-After": after})
-        return self._break(request, mood.before) if mood.before else None
+        if mood.fault_before == "busy":
+            status, retry_after = self.weather.random.choice(
+                [(503, "0"), (429, "1"), (503, "soon")]
+            )
+            return web.Response(status=status, headers={"Retry-After": retry_after})
+        return self._break(request, mood.fault_before) if mood.fault_before else None
 
     async def _answer(self, request: web.Request, mood: Mood, status: int) -> web.StreamResponse:
-        if mood.after == "error":
+        if mood.fault_after == "error":
             return web.Response(status=500)
-        if mood.after:
-            return self._break(request, mood.after)
+        if mood.fault_after:
+            return self._break(request, mood.fault_after)
         return web.Response(status=status)
 
     @staticmethod
@@ -296,7 +298,7 @@ class BadServices:
         task.add_done_callback(self._tasks.discard)
 
     async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> None:
-        """Post until the gateway accepts it, then repeat it up to a few times."""
+        """Post a message until the gateway accepts it, then repeat it up to twice."""
         repeats = self.weather.random.randint(1, _MAX_REPEATS)
         while repeats:
             self.posts += 1

@@ -73,7 +73,7 @@ def check_records_per_post(trial: Trial) -> list[str]:
 
 
 def check_stage_outputs(trial: Trial) -> list[str]:
-    """Check that no stage wrote a second record of an interaction, whatever was killed."""
+    """Check that no stage wrote a second record of an interaction, except excused copies."""
     return list_examples("written again", copies(trial.evidence) - trial.excused_copies)
 
 
@@ -182,8 +182,8 @@ def check_memberships(trial: Trial) -> list[str]:
 
 
 def check_states(trial: Trial) -> list[str]:
-    """Compare states in the changelogs with those of the steps, run by one thread over the stages'
-    inputs."""
+    """Compare states in the changelogs, except identity's, with those of the steps that one thread
+    runs over the stages' inputs."""
     evidence = trial.evidence
     return [
         problem
@@ -252,7 +252,7 @@ def check_deliveries(trial: Trial) -> list[str]:
     counts = Counter(causes[key] for key in trial.delivered_ids & causes.keys())
     action_ids = {action.action_id for action in trial.evidence.actions}
     adapter_channels = trial.evidence.adapter_channels
-    to_deliver = {
+    deliverable_ids = {
         action.action_id for action in trial.evidence.actions if action.channel in adapter_channels
     }
     chosen_ids = {
@@ -263,9 +263,9 @@ def check_deliveries(trial: Trial) -> list[str]:
     }
     return [
         *list_examples(
-            "not delivered", to_deliver - trial.delivered_ids - trial.evidence.cancelled_ids
+            "not delivered", deliverable_ids - trial.delivered_ids - trial.evidence.cancelled_ids
         ),
-        *list_examples("delivered without an action", trial.delivered_ids - to_deliver),
+        *list_examples("delivered without an action", trial.delivered_ids - deliverable_ids),
         *list_examples("decided and not written", chosen_ids - action_ids),
         *list_examples("written and not decided", action_ids - chosen_ids),
         *list_examples("a key with two messages", trial.altered_ids),
@@ -276,8 +276,8 @@ def check_deliveries(trial: Trial) -> list[str]:
 
 
 def check_outcomes(trial: Trial) -> list[str]:
-    """Check that delivered actions are reported as sent, cancelled ones as expired, and none
-    otherwise."""
+    """Check that delivered actions are reported as sent, cancelled ones as expired or
+    sent, and no others."""
     expected = {key: {"expired"} for key in trial.evidence.cancelled_ids}
     expected.update((key, {"sent"}) for key in _sent_ids(trial))
     return differences("outcome", expected, trial.evidence.outcomes)

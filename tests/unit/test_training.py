@@ -330,14 +330,41 @@ def test_score_is_learned_from_earlier_facts(tmp_path: Path) -> None:
     assert served_score == pytest.approx(predict(trained_model.text, np.array([[1.0, 1.0]]))[0])
 
 
-def _draw_buyers(rules: Rules) -> Iterator[Segmented]:
+@pytest.mark.parametrize(
+    ("window", "share", "words"),
+    [
+        ("3650d", 0.7, "replay more days, or shorten the window of the goal in profile.yaml"),
+        ("1d", 1.0, "remove it from the features of the score, or correct the trait"),
+    ],
+)
+def test_refusals_of_a_score_name_remedies_that_scores_have(
+    tmp_path: Path, window: str, share: float, words: str
+) -> None:
+    goal = {**_RETURNS["goal"], "window": window}
+    profile = {
+        "traits": [{"name": "eager", "rule": "latest", "of": "properties.eager"}],
+        "scores": [{**_RETURNS, "goal": goal, "features": ["eager"]}],
+    }
+    compiled_rules = bank(profile=profile, policies={}, traits=())
+    folder = write(tmp_path, topics.SEGMENTED, list(_draw_buyers(compiled_rules, share)))
+    [score] = compiled_rules.config.bundle.profile.scores
+    with (
+        open_replayed(folder) as replay,
+        pytest.raises((UntrainableError, LeakError), match=words),
+    ):
+        train_score(replay, score, trained_at=0)
+
+
+def _draw_buyers(rules: Rules, share: float = 0.7) -> Iterator[Segmented]:
+    """Yield the records of customers, of whom the eager ones buy with the probability `share`, and
+    are not eager any more then."""
     random, flow = Random(5), Flow(rules)
     for number in range(900):
         visit_ms = START_MS + number % 30 * DAY_MS + number
         is_eager = random.random() < 0.4
         events = [("page", visit_ms, {"eager": int(is_eager)})]
-        if is_eager and random.random() < 0.7:
-            events.append(("Bought", visit_ms + DAY_MS // 4, {"bought": 1}))
+        if is_eager and random.random() < share:
+            events.append(("Bought", visit_ms + DAY_MS // 4, {"bought": 1, "eager": 0}))
         for name, time_ms, properties in events:
             interaction = Interaction(
                 event_id=f"{number}-{name}",
