@@ -124,10 +124,10 @@ def stability_index(expected: tuple[float, ...], actual: tuple[float, ...]) -> f
 
 def _start_offsets(settings: Settings, topic: str) -> dict[int, int]:
     with TopicReader(settings.kafka(), topic) as reader:
-        limits = reader.limits()
+        ranges = reader.limits()
     return {
         number: max(limit.start, limit.stop - _RECORDS_PER_PARTITION)
-        for number, limit in limits.items()
+        for number, limit in ranges.items()
     }
 
 

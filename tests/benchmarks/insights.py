@@ -1,6 +1,6 @@
 """`kairos bench insights`: from a table of touches in Parquet to credits, on this machine.
 
-DuckDB makes the table from a seed: journeys of some 4 touches on 10 channels, of which one in eight
+DuckDB makes the table from a seed: journeys of some 4 touches on 10 channels; one journey in eight
 converts; customers have 1.2 journeys on average. If a Python with ChannelAttribution is given, that
 package gets the distinct paths of the same table as CSV, in the same run.
 """
@@ -48,7 +48,7 @@ class AttributionCost:
 @dataclass(frozen=True, slots=True)
 class PeerCost:
     """Cost of ChannelAttribution on the distinct paths (s, medians over repeats): reading them, its
-    three heuristics at once, its Markov model. `difference`: the greatest one between a
+    three heuristics at once, its Markov model. `difference`: the greatest distance between a
     channel's conversions by its sampled Markov model and by the exact one, as a share of all."""
 
     paths: int

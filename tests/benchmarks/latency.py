@@ -35,7 +35,7 @@ def measure(rig: Rig, plan: LatencyPlan, say: Say) -> list[RateLatency]:
             say(f"{choice} ({repeat + 1}/{plan.repeats})")
             for rate, sample in _measure_one(rig, choice, plan):
                 samples[str(choice), rate].append(sample)
-    order = {str(choice): place for place, choice in enumerate(plan.choices)}
+    order = {str(choice): index for index, choice in enumerate(plan.choices)}
     cells = sorted(samples, key=lambda cell: (cell[1], order[cell[0]]))
     return [summarise(system, rate, samples[system, rate], plan.repeats) for system, rate in cells]
 

@@ -22,7 +22,7 @@ from tests.benchmarks.processes import CpuMeter
 _SWITCH_S: Final = 0.0002
 _DRAIN_S: Final = 15.0
 _PATIENCE_S: Final = 60.0
-_BATCH: Final = 500
+_BATCH_RECORDS: Final = 500
 _NS: Final = 1_000_000_000
 _LEAD_S: Final = 0.2
 _QUICK_RECONNECT: Final = {
@@ -35,6 +35,7 @@ count."""
 
 
 _NO_END: Final = threading.Event()
+"""Event that is never set."""
 
 
 class MeasuredTraffic(Protocol):
@@ -89,18 +90,18 @@ class Client:
         self._consumer.assign(list(self._ends()))
 
     def close(self) -> None:
-        """Drop the records that are still in flight."""
+        """Flush for a second, and drop the records that are still in flight."""
         self._producer.flush(1)
         self._producer.purge()
         self._producer.poll(0)
         self._consumer.close()
 
     def run_open_loop(self, rate: float, seconds: float, drain_s: float = _DRAIN_S) -> RateSample:
-        """Send `rate` records a second, evenly, for `seconds`; wait for the last at most
-        `drain_s`."""
+        """Send `rate` records a second, evenly, for `seconds`; wait for the last output at
+        most `drain_s`."""
         count = int(rate * seconds)
         first_index, records = self._prepare(count, rate)
-        with _disable_collections():
+        with _time_precisely():
             meter = CpuMeter(self._pids)
             due_times_ns = _due_times_ns(count, rate)
             reader = _OutputReader(self._consumer, count, due_times_ns[-1] + int(drain_s * _NS))
@@ -122,9 +123,9 @@ class Client:
         )
 
     def drain_backlog(self, count: int, patience_s: float) -> DrainedBacklog:
-        """Send `count` records as fast as possible; wait for the last at most `patience_s`."""
+        """Send `count` records as fast as possible; wait for outputs, `patience_s` in all."""
         first_index, records = self._prepare(count, count)
-        with _disable_collections():
+        with _time_precisely():
             meter = CpuMeter(self._pids)
             begin_ns = time.monotonic_ns()
             reader = _OutputReader(self._consumer, count, begin_ns + int(patience_s * _NS))
@@ -139,8 +140,8 @@ class Client:
         return DrainedBacklog(count, len(matches), (last_ns - begin_ns) / _NS, cpu)
 
     def measure_passages(self, rate: float, seconds: float, work: Callable[[], None]) -> Passages:
-        """Send `rate` records a second for `seconds` while `work` runs; wait for the last at
-        most a minute."""
+        """Send `rate` records a second for `seconds` while `work` runs; wait for the last
+        output for at most a minute."""
         return self._measure_passages((rate, seconds), work, threading.Event())
 
     def measure_passages_during(
@@ -149,13 +150,13 @@ class Client:
         """Send as `measure_passages` does while `work` runs, at most `limit_s` seconds."""
         end = threading.Event()
 
-        def work_and_end() -> None:
+        def work_then_end() -> None:
             try:
                 work()
             finally:
                 end.set()
 
-        return self._measure_passages((rate, limit_s), work_and_end, end)
+        return self._measure_passages((rate, limit_s), work_then_end, end)
 
     def _measure_passages(
         self, load: tuple[float, float], work: Callable[[], None], end: threading.Event
@@ -229,7 +230,7 @@ class Client:
 
 
 def _due_times_ns(count: int, rate: float) -> list[int]:
-    """Return the moments at which records are to be sent, evenly, from soon on."""
+    """Return the moments at which records are to be sent, at even intervals from `_LEAD_S` on."""
     begin_ns = time.monotonic_ns() + int(_LEAD_S * _NS)
     return [begin_ns + int(index * _NS / rate) for index in range(count)]
 
@@ -255,7 +256,7 @@ class _OutputReader(threading.Thread):
             if first_message is None:
                 continue
             now_ns = time.monotonic_ns()
-            for message in (first_message, *self._consumer.consume(_BATCH, 0)):
+            for message in (first_message, *self._consumer.consume(_BATCH_RECORDS, 0)):
                 if message.error() is None:
                     self.arrivals.append((now_ns, message))
 
@@ -273,7 +274,7 @@ class _Sender(threading.Thread):
 
 
 @contextmanager
-def _disable_collections() -> Iterator[None]:
+def _time_precisely() -> Iterator[None]:
     """Switch quickly between the two threads, without garbage collections, during the block."""
     interval_s = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_S)

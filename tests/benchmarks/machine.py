@@ -13,9 +13,9 @@ from typing import Final
 import psutil
 
 _PACKAGES = ("confluent-kafka", "faust-streaming", "aiokafka", "rocksdict", "fastavro", "msgspec")
-_ROUNDS: Final = 5
-_ADDITIONS: Final = 1_000_000
-_WAKE_UPS: Final = 500
+_ROUND_COUNT: Final = 5
+_ADDITION_COUNT: Final = 1_000_000
+_WAKE_UP_COUNT: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Machine:
         return (
             f"{self.processor}, {self.cores} cores, {self.memory_gib:.0f} GiB, {self.system}; "
             f"Python {self.python}, {packages}; load average before: {self.load_average:.1f}; "
-            f"a loop of {_ADDITIONS:,} additions {self.loop_ms:.0f} ms, "
+            f"a loop of {_ADDITION_COUNT:,} additions {self.loop_ms:.0f} ms, "
             f"a thread's wake-up {self.wake_up_us:.0f} µs"
         )
 
@@ -56,14 +56,14 @@ def this_machine() -> Machine:
         python=platform.python_version(),
         versions={name: version(name) for name in _PACKAGES},
         load_average=os.getloadavg()[0],
-        loop_ms=median(_loop_s() for _ in range(_ROUNDS)) * 1e3,
-        wake_up_us=median(_wake_up_s() for _ in range(_ROUNDS)) * 1e6,
+        loop_ms=median(_loop_s() for _ in range(_ROUND_COUNT)) * 1e3,
+        wake_up_us=median(_wake_up_s() for _ in range(_ROUND_COUNT)) * 1e6,
     )
 
 
 def _loop_s() -> float:
     begin_s, total = time.perf_counter(), 0
-    for number in range(_ADDITIONS):
+    for number in range(_ADDITION_COUNT):
         total += number
     return time.perf_counter() - begin_s
 
@@ -73,19 +73,19 @@ def _wake_up_s() -> float:
     call, reply = threading.Semaphore(0), threading.Semaphore(0)
 
     def answer() -> None:
-        for _ in range(_WAKE_UPS):
+        for _ in range(_WAKE_UP_COUNT):
             call.acquire()
             reply.release()
 
-    other = threading.Thread(target=answer)
-    other.start()
+    replier = threading.Thread(target=answer)
+    replier.start()
     begin_s = time.perf_counter()
-    for _ in range(_WAKE_UPS):
+    for _ in range(_WAKE_UP_COUNT):
         call.release()
         reply.acquire()
     wake_up_s = time.perf_counter() - begin_s
-    other.join()
-    return wake_up_s / (2 * _WAKE_UPS)
+    replier.join()
+    return wake_up_s / (2 * _WAKE_UP_COUNT)
 
 
 def _processor() -> str:

@@ -43,7 +43,7 @@ class RecoveryPlan:
 class Recovery:
     """Medians, s after the kill: return of the process (`ready_s`), first output of later inputs in
     the partition that waited longest (`first_s`; `firsts`: of each repeat), and arrival of the last
-    late one (`late_s`); `missing` counts over all repeats."""
+    late output (`late_s`). `missing`: inputs of all repeats without an output."""
 
     loss: str
     ready_s: float

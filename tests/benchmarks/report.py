@@ -125,7 +125,7 @@ def print_throughput(figures: Sequence[Throughput]) -> None:
 
 
 def print_stages(figures: Sequence[Breakdown]) -> None:
-    """Print a table per system; time neither queued for a stage nor spent in it is the rest."""
+    """Print a table per system; the remaining time is spent on the way between stages."""
     for figure in figures:
         rows = [
             (

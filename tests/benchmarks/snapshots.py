@@ -1,7 +1,7 @@
 """`kairos bench snapshots`: age of the knowledge that decisions are made with.
 
-Each interaction is a purchase, which triggers a message and is the goal of those before, so that
-the learner has the most to count. A decision names its snapshot, which has the times of its
+Each interaction is a purchase, which triggers a message and is the goal of the earlier ones, so
+that the learner has the most to count. A decision names its snapshot, which has the times of its
 publication and of its latest evidence. If the agents fall behind at the rate, ages are those of
 their backlog; the report states whether they do, and a lower rate is measured too.
 """
@@ -51,7 +51,7 @@ class Spread:
 class SnapshotAge:
     """Ages of the snapshots that decisions name, at their moments, by a configuration of
     `campaigns` campaigns, and the time from interaction to decision. `snapshots`: number of
-    different ones; `early`: decisions before the first."""
+    different snapshots; `early`: decisions before the first."""
 
     rate: int
     campaigns: int
@@ -114,8 +114,8 @@ def measure(rig: Rig, campaigns: int, load: tuple[int, float], say: Say) -> Snap
 
 
 def _decisions(rig: Rig) -> Iterator[tuple[int, Decision]]:
-    """Yield each decision after the time at which it was written (epoch ms): where the agents are
-    behind, `decided_at`, which is the interaction's time, is earlier."""
+    """Return pairs of the time at which a decision was written (epoch ms) and the decision. Its
+    `decided_at` is the interaction's time, which is earlier if the agents are behind."""
     decisions = Records.of(rig.settings).read_all(topics.DECISIONS, Decision)
     return ((entry.timestamp, decision) for entry, decision in decisions)
 

@@ -1,8 +1,9 @@
 """`kairos bench stages`: an interaction's time by stage, from its action's `kairos-timing`.
 
 `queued`: from the record's Kafka timestamp, which the broker sets as it appends it, to its
-processing; `spent`: the stage's own time, up to handing its records to the producer. The rest
-is the way of every record from its producer into the log, and of the last record to the reader.
+processing; `spent`: the stage's own time, up to handing its records to the producer. The
+remaining time is the way of every record from its producer into the log, and of the last record to
+the reader.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ _WARM_UP_RATE = 200.0
 
 @dataclass(frozen=True, slots=True)
 class StageShare:
-    """Share of one stage in the time, ms."""
+    """Times (ms) that records were queued for one stage and spent in it."""
 
     stage: str
     queued_p50: float
@@ -75,7 +76,7 @@ def _break_down(rig: Rig, choice: SystemChoice, load: tuple[int, float]) -> Brea
 
 
 def _timings(headers: Headers) -> dict[str, tuple[float, float]]:
-    """Return queued and spent time (ms) by stage."""
+    """Return the queued and the spent time (ms) by stage."""
     header = next(value for name, value in headers if name == TIMING)
     parts = (part.partition("=") for part in header.decode().split(","))
     times_by_stage = {stage: times.partition("/") for stage, _, times in parts}

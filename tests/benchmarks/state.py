@@ -38,8 +38,9 @@ class StageSize:
 @dataclass(frozen=True, slots=True)
 class StateCost:
     """Size of the state; `rebuild_s`: from the start of a worker without state until it is ready;
-    `start_s`: with state. `resident_bytes` of the worker once it is ready, `peak_bytes` up to then.
-    `p50`, `p99`: ms from interaction to action at 100/s, beside all these profiles."""
+    `start_s`: the same of a worker with its state. `resident_bytes` of the worker once it is ready,
+    `peak_bytes` up to then. `p50`, `p99`: ms from interaction to action at 100/s, beside all these
+    profiles."""
 
     profiles: int
     stages: tuple[StageSize, ...]

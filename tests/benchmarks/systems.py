@@ -82,7 +82,7 @@ class Hops:
 class Stages:
     """Kairos itself: the four agents by a configuration in which each interaction causes an action.
 
-    Topics and state stay for the next run; customers are new in each.
+    Topics and state stay for the next run; customers are new in each run.
     """
 
     bundle: Callable[[], Bundle]
@@ -166,7 +166,7 @@ SYSTEMS: Final[Mapping[str, Hops | Stages | Adapters]] = {
     "catalog": Stages(configurations.catalog_bundle, "push"),
     **{kind: Adapters(kind) for kind in adapters.KINDS},
 }
-"""Systems by name; those after the first three are Kairos."""
+"""Systems by name; all but the first three are Kairos."""
 
 DESCRIPTIONS: Final[Mapping[str, str]] = {
     "floor": "confluent-kafka loops, the minimum cost of four hops with state",

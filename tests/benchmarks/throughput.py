@@ -1,7 +1,7 @@
 """`kairos bench throughput`: records a second that come out of a backlog.
 
 Draining a backlog needs no search for a sustained rate, and every system may make batches as large
-as it likes, so that each shows its best.
+as it likes, so that each system shows its best.
 """
 
 from collections import defaultdict
