@@ -21,7 +21,8 @@ _LEAVES: dict[Any, st.SearchStrategy[Any]] = {
 
 
 def records(record_class: type[Record]) -> st.SearchStrategy[Record]:
-    """Draw any record that the class allows, with 64-bit integers and finite floats."""
+    """Return a strategy for all records that the class allows, with 64-bit integers and finite
+    floats."""
     return st.builds(
         record_class,
         **{field.name: _values(field.type) for field in msgspec.structs.fields(record_class)},

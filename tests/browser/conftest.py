@@ -78,7 +78,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 @pytest.fixture
 def context(browser: Browser, wire: Wire) -> Iterator[BrowserContext]:
     """Browser of a new visitor, with a wire that is neither dead nor slow."""
-    wire.dead, wire.delay_s = False, 0.0
+    wire.is_dead, wire.delay_s = False, 0.0
     context = browser.new_context()
     context.set_default_timeout(20_000)
     yield context
@@ -95,7 +95,7 @@ def open_page_without_storage(
     playwright: Playwright, wire: Wire, tmp_path: Path
 ) -> Iterator[Callable[[], Page]]:
     """Function that opens a page in a browser that blocks all cookies and storage."""
-    wire.dead, wire.delay_s = False, 0.0
+    wire.is_dead, wire.delay_s = False, 0.0
     settings = tmp_path / "Default" / "Preferences"
     settings.parent.mkdir()
     settings.write_text('{"profile": {"default_content_setting_values": {"cookies": 2}}}')

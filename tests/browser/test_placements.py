@@ -6,7 +6,7 @@ import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Dialog, Page
 
-from tests.support.received_events import ReceivedEvents
+from tests.support.received_interactions import ReceivedInteractions
 from tests.support.shop_pages import ShopPages
 from tests.support.stack import Stack
 from tests.support.wire import Wire
@@ -70,7 +70,7 @@ def test_impressions_clicks_and_dismissals_are_reported_once(
     assert page.locator(".call").is_hidden()
     page.evaluate("scrollTo(0, 9999)")
     events.wait_for("impression", 3)
-    assert events.names()["impression"] == 3
+    assert events.count_by_name()["impression"] == 3
 
 
 @pytest.mark.parametrize("kind", ["slow", "dead"])
@@ -95,7 +95,7 @@ def test_page_keeps_its_content_when_the_gateway_is_late(
         })"""
     )
     if kind == "dead":
-        wire.dead = True
+        wire.is_dead = True
         wire.cut()
     else:
         wire.delay_s = 1.5
@@ -109,7 +109,7 @@ def test_page_keeps_its_content_when_the_gateway_is_late(
     events = ReceivedEvents(stack, read_cookie(page))
     events.wait_for("page", 2)
     page.wait_for_timeout(300)
-    assert events.names() == {"page": 2}
+    assert events.count_by_name() == {"page": 2}
 
 
 def test_hostile_content_runs_no_script_in_the_page(page: Page, shop: ShopPages) -> None:
@@ -182,8 +182,8 @@ def test_decide_always_answers_pages_that_render_by_themselves(
     events = ReceivedEvents(stack, read_cookie(page))
     [click] = events.wait_for("click")
     assert click.properties["offer"] == "spring"
-    assert events.names()["App Opened"] == 1
-    wire.dead = True
+    assert events.count_by_name()["App Opened"] == 1
+    wire.is_dead = True
     wire.cut()
     assert page.evaluate(ask) == {
         "decision_id": None,

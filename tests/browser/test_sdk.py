@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Route
 
 from pipeline.model.interaction import Interaction
-from tests.support.received_events import ReceivedEvents
+from tests.support.received_interactions import ReceivedInteractions
 from tests.support.shop_pages import ShopPages
 from tests.support.stack import Stack, eventually
 from tests.support.wire import Wire
@@ -129,7 +129,10 @@ def test_messages_of_a_closing_page_are_sent(page: Page, shop: ShopPages, stack:
     visitor = read_cookie(page)
     page.evaluate("addEventListener('pagehide', () => kairos.track('Left'), {capture: true})")
     page.goto("about:blank")  # no further page of the shop could send the message
-    assert ReceivedEvents(stack, visitor).wait_for_names(page=1, Left=1) == {"page": 1, "Left": 1}
+    assert ReceivedInteractions(stack, visitor).wait_for_names(page=1, Left=1) == {
+        "page": 1,
+        "Left": 1,
+    }
 
 
 def test_two_tabs_share_a_queue_and_a_person(
@@ -155,7 +158,7 @@ def test_two_tabs_share_a_queue_and_a_person(
     events.wait_for_names(**expected)
     for tab in (page, second_tab):
         wait_until_messages_are_sent(tab)
-    assert events.names() == expected
+    assert events.count_by_name() == expected
     decisions = events.count_decisions(lambda interaction: interaction.name[0] in "ab")
     assert sorted(decisions.values()) == [1] * 10
 
@@ -251,7 +254,7 @@ def test_nothing_is_stored_or_sent_before_consent(
     track(page, "Never")
     page.wait_for_timeout(500)
     assert (context.cookies(), page.evaluate("localStorage.length")) == ([], 0)
-    assert events.names()["Never"] == 0
+    assert events.count_by_name()["Never"] == 0
 
 
 def test_messages_outlast_a_dead_gateway(
@@ -259,7 +262,7 @@ def test_messages_outlast_a_dead_gateway(
 ) -> None:
     open_page(page, shop.url(OTHER))
     wait_until_messages_are_sent(page)
-    wire.dead = True
+    wire.is_dead = True
     wire.cut()
     track(page, "a", "b")
     page.wait_for_function("kairos.notes.filter((one) => one.what === 'sent' && !one.status)[1]")
@@ -368,7 +371,7 @@ def test_module_and_segments_snippet_are_the_same_sdk(
         }""",
         shop.gateway,
     )
-    ReceivedEvents(stack, visitor).wait_for("By module")
+    ReceivedInteractions(stack, visitor).wait_for("By module")
     page.goto(shop.url("/blank.html"))
     page.evaluate(
         """(gateway) => {
@@ -381,7 +384,7 @@ def test_module_and_segments_snippet_are_the_same_sdk(
         }""",
         shop.gateway,
     )
-    [message] = ReceivedEvents(stack, visitor).wait_for("By snippet")
+    [message] = ReceivedInteractions(stack, visitor).wait_for("By snippet")
     assert message.properties == {"n": 1}
 
 
@@ -391,7 +394,7 @@ def test_module_and_segments_snippet_are_the_same_sdk(
 )
 def test_segments_own_client_works_unchanged(page: Page, shop: ShopPages, stack: Stack) -> None:
     page.goto(shop.url("/segment.html"))
-    events = ReceivedEvents(stack, page.evaluate("window.sent"))
+    events = ReceivedInteractions(stack, page.evaluate("window.sent"))
     events.wait_for("alias")
     kinds = Counter(interaction.kind for interaction in events.read_all())
     assert kinds == dict.fromkeys(("page", "identify", "track", "group", "screen", "alias"), 1)
@@ -400,5 +403,5 @@ def test_segments_own_client_works_unchanged(page: Page, shop: ShopPages, stack:
     assert view.source == "web"
 
 
-def _by_name(events: ReceivedEvents, name: str) -> list[Interaction]:
+def _by_name(events: ReceivedInteractions, name: str) -> list[Interaction]:
     return [interaction for interaction in events.read_all() if interaction.name == name]

@@ -125,7 +125,7 @@ class ChaosStack(support.Stack):
         """Kill a worker, and start one in its place that is killed at `point`
         (`tests.support.doom`)."""
         with self.kept_down(worker(instance)):
-            if POINTS[point].restoring:
+            if POINTS[point].needs_restoration:
                 self.delete_state(instance)
             doomed_worker = self.start(point, str(instance), program="tests.chaos.doomed_worker")
             try:

@@ -127,4 +127,4 @@ def test_stalled_pipeline_gets_defaults_at_once_until_it_works_again(
         answer = eventually(get_stall_answer).json()
         assert (answer["placements"], answer["defaulted"]) == ({"hero": None}, True)
     eventually(lambda: _is_decided(_ask(client)))
-    assert live_stack.decisions("unasked") >= 1
+    assert live_stack.count_decisions("unasked") >= 1

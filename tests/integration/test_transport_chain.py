@@ -21,7 +21,7 @@ from tests.support.chain import (
     has_committed_all,
     produce,
     read_all,
-    rows,
+    read_rows,
     workers,
 )
 from tests.support.chain_worker import ASSIGNMENT, Plan, decode_row
@@ -64,7 +64,7 @@ def _outputs(plan: Plan) -> list[Any]:
 
 def _states(plan: Plan, instance: str = "0") -> list[dict[bytes, bytes]]:
     state = Path(plan.home) / "state"
-    return [rows(state / f"hop{hop}" / instance / "counts") for hop in range(plan.hops)]
+    return [read_rows(state / f"hop{hop}" / instance / "counts") for hop in range(plan.hops)]
 
 
 def _counts(states: list[dict[bytes, bytes]]) -> list[Counter[bytes]]:

@@ -11,7 +11,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.support.chain import Worker, ends, eventually, has_committed_all, produce, rows, workers
+from tests.support.chain import (
+    Worker,
+    ends,
+    eventually,
+    has_committed_all,
+    produce,
+    read_rows,
+    workers,
+)
 from tests.support.chain_worker import Plan, decode_row
 
 _KEYS = 20
@@ -71,7 +79,7 @@ class _Hop:
         self.send(number, key_count=1)
         self.wait_until_committed()
         assert successor.terminate() == 0
-        counts = {key: decode_row(row).count for key, row in rows(state / "counts").items()}
+        counts = {key: decode_row(row).count for key, row in read_rows(state / "counts").items()}
         assert counts == self.counts
 
 

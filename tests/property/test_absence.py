@@ -161,12 +161,12 @@ def test_returning_workers_write_the_changes_of_an_undisturbed_run(
     for record in stream:
         logs.put(record)
     stages = KilledStages(world, logs, Random(seed))
-    stages.run(kills=5)
+    stages.run(kill_percent=5)
     previous_kills = None
-    while previous_kills != stages.kills:
-        previous_kills = stages.kills
+    while previous_kills != stages.kill_count:
+        previous_kills = stages.kill_count
         stages.fire_due_timers(_END)
-        stages.run(kills=0)
+        stages.run(kill_percent=0)
     changes_by_key: dict[str, list[SegmentChange]] = defaultdict(list)
     for key, change in logs.read(topics.SEGMENT_CHANGES):
         if change not in changes_by_key[key]:

@@ -23,7 +23,7 @@ from pipeline.replay.playing import LogPlayer
 from pipeline.rules import Rules
 from tests.support.cases import cases
 from tests.support.deciding import campaign, hero, offer, world
-from tests.support.spending import PARTITIONS, Spending
+from tests.support.spending import PARTITIONS, SpendingWorld
 
 _GIFT_BUDGET: Final = 12.5
 _SHELF: Final = {"a": 3, "b": 1}
@@ -61,7 +61,7 @@ def _rules(confirm_within: str = "1m") -> Rules:
     )
 
 
-def _check_budgets(world: Spending) -> None:
+def _check_budgets(world: SpendingWorld) -> None:
     """Check that decisions, workers' purses and published accounts overspend nothing."""
     for name, amount in _BUDGETS.items():
         account, limit = world.ledger.accounts.get(name), round(amount * TOKENS)
@@ -75,7 +75,7 @@ def _check_budgets(world: Spending) -> None:
         assert account.free >= 0, name
 
 
-def _run_randomly(world: Spending, random: Random, step_count: int, kill_percent: int) -> None:
+def _run_randomly(world: SpendingWorld, random: Random, step_count: int, kill_percent: int) -> None:
     for _ in range(step_count):
         choice, customer_id = random.randrange(100), f"c{random.randrange(9)}"
         if choice < 25:
@@ -111,7 +111,7 @@ def test_budgets_hold_over_kills(seed: int, kill_percent: int) -> None:
 def _check_run(seed: int, kill_percent: int) -> None:
     random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        world = Spending(_rules(), Path(folder), random)
+        world = SpendingWorld(_rules(), Path(folder), random)
         _run_randomly(world, random, 90, kill_percent)
         world.process_all()
         world.now_ms += 120_000  # beyond `confirm_within` of pages
@@ -128,7 +128,7 @@ def _check_run(seed: int, kill_percent: int) -> None:
         world.ledger.close()
 
 
-def _spend_the_rest(world: Spending) -> None:
+def _spend_the_rest(world: SpendingWorld) -> None:
     """Spend the rest of the gift's budget, including the leases of other partitions, with customers
     of one partition."""
     customer_ids = [f"x{n}" for n in range(150) if world.logs.partition_of(f"x{n}".encode()) == 0]
@@ -143,7 +143,7 @@ def _spend_the_rest(world: Spending) -> None:
 
 
 def test_leases_are_used_up_while_the_learner_is_away(tmp_path: Path) -> None:
-    world = Spending(_rules(), tmp_path, Random(1))
+    world = SpendingWorld(_rules(), tmp_path, Random(1))
     world.process_all()
     leased_tokens = sum(purse["gift"].left(world.now_ms) for purse in world.purses())
     for number in range(150):
@@ -158,7 +158,7 @@ def test_leases_are_used_up_while_the_learner_is_away(tmp_path: Path) -> None:
 
 
 def test_copy_of_an_input_spends_once(tmp_path: Path) -> None:
-    world = Spending(_rules(), tmp_path, Random(2))
+    world = SpendingWorld(_rules(), tmp_path, Random(2))
     world.process_all()
     world.put("Go", "c1")
     for partition in range(PARTITIONS):
@@ -184,7 +184,7 @@ _MIDNIGHT: Final = 2_000_066_400_000
 
 
 def test_first_messages_of_a_day_find_their_purse_filled(tmp_path: Path) -> None:
-    world = Spending(_daily_rules(400.0), tmp_path, Random(1))
+    world = SpendingWorld(_daily_rules(400.0), tmp_path, Random(1))
     world.now_ms = _MIDNIGHT - 60_000
     world.process_all()
     world.now_ms = _MIDNIGHT - 5_000
@@ -206,7 +206,7 @@ def test_first_messages_of_a_day_find_their_purse_filled(tmp_path: Path) -> None
 def test_no_day_spends_more_than_it_has(seed: int, kill_percent: int) -> None:
     random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        world = Spending(_daily_rules(), Path(folder), random)
+        world = SpendingWorld(_daily_rules(), Path(folder), random)
         world.now_ms = _MIDNIGHT - 40_000
         for _ in range(80):
             choice = random.randrange(4)
@@ -246,7 +246,7 @@ def _rules_with_budget(amount: float | None) -> Rules:
     )
 
 
-def _send_interactions(world: Spending, count: int) -> int:
+def _send_interactions(world: SpendingWorld, count: int) -> int:
     """Send `count` interactions, and return the number of all messages so far."""
     for number in range(count):
         world.put("Go", f"c{number}")
@@ -255,7 +255,7 @@ def _send_interactions(world: Spending, count: int) -> int:
 
 
 def test_budget_lowered_below_its_spending_spends_nothing_more(tmp_path: Path) -> None:
-    world = Spending(_rules_with_budget(12), tmp_path, Random(3))
+    world = SpendingWorld(_rules_with_budget(12), tmp_path, Random(3))
     world.process_all()
     assert _send_interactions(world, 5) == 5
     world.apply(_rules_with_budget(3))
@@ -274,7 +274,7 @@ def test_budget_lowered_below_its_spending_spends_nothing_more(tmp_path: Path) -
 def test_removed_budget_holds_nothing_back_and_its_spending_counts_when_it_returns(
     tmp_path: Path,
 ) -> None:
-    world = Spending(_rules_with_budget(6), tmp_path, Random(4))
+    world = SpendingWorld(_rules_with_budget(6), tmp_path, Random(4))
     world.process_all()
     assert _send_interactions(world, 2) == 2
     assert world.records["gift"].leased > 0
@@ -292,7 +292,7 @@ def test_removed_budget_holds_nothing_back_and_its_spending_counts_when_it_retur
 
 @pytest.mark.parametrize("seed", range(5))
 def test_last_item_is_available_in_every_partition(tmp_path: Path, seed: int) -> None:
-    world = Spending(_rules(confirm_within="1d"), tmp_path, Random(seed))
+    world = SpendingWorld(_rules(confirm_within="1d"), tmp_path, Random(seed))
     world.process_all()
     for number in range(60):
         if world.logs.partition_of(f"x{number}".encode()) == 0:
@@ -349,7 +349,7 @@ def test_last_item_goes_to_a_partition_that_keeps_asking(
 ) -> None:
     random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        world = Spending(_rules_with_last_item(), Path(folder), random, partitions)
+        world = SpendingWorld(_rules_with_last_item(), Path(folder), random, partitions)
         world.process_all()
         asking_partition, round_count = random.randrange(partitions), 0
         while not world.spent_tokens(_LAST_ITEM):
@@ -360,24 +360,24 @@ def test_last_item_goes_to_a_partition_that_keeps_asking(
                     world.put("Look", _customer_of(world, partition), asks=True)
             _run_round(world, random, kill_percent)
             round_count += 1
-            assert round_count <= _max_rounds(partitions, interval) + 8 * world.kills
+            assert round_count <= _max_rounds(partitions, interval) + 8 * world.kill_count
         world.process_all()
         assert world.spent_tokens(_LAST_ITEM) == TOKENS
         world.ledger.close()
 
 
-def _has_last_item(world: Spending, partition: int) -> bool:
+def _has_last_item(world: SpendingWorld, partition: int) -> bool:
     """Return whether a partition has the item, or a grant of it is in flight."""
     account = world.ledger.accounts[_LAST_ITEM]
     return account.lease_of(partition).left > 0
 
 
-def _customer_of(world: Spending, partition: int) -> str:
+def _customer_of(world: SpendingWorld, partition: int) -> str:
     names = (f"x{number}" for number in count())
     return next(name for name in names if world.logs.partition_of(name.encode()) == partition)
 
 
-def _run_round(world: Spending, random: Random, kill_percent: int) -> None:
+def _run_round(world: SpendingWorld, random: Random, kill_percent: int) -> None:
     """Run one round of the learner; each process is killed with a chance of `kill_percent`."""
     if random.randrange(100) < kill_percent:
         world.doom_worker()
@@ -401,7 +401,7 @@ def test_one_purse_of_a_played_log_spends_as_much_as_leases(
 ) -> None:
     random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        world = Spending(_rules_with_budget(12), Path(folder), random)
+        world = SpendingWorld(_rules_with_budget(12), Path(folder), random)
         world.process_all()
         for number in range(visit_count):
             world.put("Go", f"c{number}")
@@ -423,7 +423,7 @@ def test_one_purse_of_a_played_log_spends_as_much_as_leases(
         world.ledger.close()
 
 
-def _spending_from_one_purse(world: Spending) -> int:
+def _spending_from_one_purse(world: SpendingWorld) -> int:
     """Return the tokens that `kairos replay --what-if` spends on the input of the workers."""
     player = LogPlayer(world.rules, lambda emits: deque(emits, maxlen=0) and None)
     _play_inputs(world, player)
@@ -431,7 +431,7 @@ def _spending_from_one_purse(world: Spending) -> int:
     return sum(tokens(status.spent) for status in statuses if status.name == "gift")
 
 
-def _play_inputs(world: Spending, player: LogPlayer) -> None:
+def _play_inputs(world: SpendingWorld, player: LogPlayer) -> None:
     records = (record.interaction for _, record in world.logs.read(topics.SEGMENTED))
     interactions_by_id = {record.event_id: record for record in records if record is not None}
     for interaction in sorted(
@@ -441,7 +441,7 @@ def _play_inputs(world: Spending, player: LogPlayer) -> None:
         player.play(interaction)
 
 
-def _replay_beside_live(world: Spending) -> tuple[LiveComparison, str]:
+def _replay_beside_live(world: SpendingWorld) -> tuple[LiveComparison, str]:
     """Return how a replay's decisions differ from the workers', and the hash of the replay's."""
     replay, decisions_hash = ReplayedDecisions({}), Fingerprint()
 
@@ -462,7 +462,7 @@ def _replay_beside_live(world: Spending) -> tuple[LiveComparison, str]:
 def test_replay_decides_as_live_unless_a_lease_ran_short(seed: int, amount: float) -> None:
     random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        world = Spending(_rules_with_budget(amount), Path(folder), random)
+        world = SpendingWorld(_rules_with_budget(amount), Path(folder), random)
         world.process_all()
         for number in range(random.randrange(40)):
             world.put("Go", f"c{number}")
@@ -485,7 +485,7 @@ def test_replay_decides_as_live_unless_a_lease_ran_short(seed: int, amount: floa
 
 
 def test_messages_refused_for_want_of_a_lease_are_counted_beside_a_replay(tmp_path: Path) -> None:
-    world = Spending(_rules_with_budget(2), tmp_path, Random(5))
+    world = SpendingWorld(_rules_with_budget(2), tmp_path, Random(5))
     for number in range(2):  # before the first lease
         world.put("Go", f"c{number}")
     world.process_all()

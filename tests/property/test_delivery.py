@@ -127,7 +127,7 @@ def test_kill_before_any_write_of_any_stage_changes_nothing(writes: str) -> None
         logs = _logs(_SHORT_STREAM)
         stages = KilledStages(offering_rules(), logs, Random(0))
         stages.run_with_one_kill(stage, write, is_written)
-        kill_count += stages.kills
+        kill_count += stages.kill_count
         assert (stages.states(), _outputs(logs)) == expected, (STAGES[stage].name, write)
     assert kill_count > 50
 
@@ -136,7 +136,11 @@ def _all_writes() -> list[tuple[int, int]]:
     """Return every write of a run without kills: index of the stage, and number of its write."""
     stages = KilledStages(offering_rules(), _logs(_SHORT_STREAM), Random(0))
     stages.run_with_one_kill(0, 10**9, lambda place: True)
-    return [(stage, write) for stage, count in enumerate(stages.writes()) for write in range(count)]
+    return [
+        (stage, write)
+        for stage, count in enumerate(stages.write_counts())
+        for write in range(count)
+    ]
 
 
 _NAMES = [
@@ -211,8 +215,8 @@ def _run_until_idle(
         stages.fire_due_timers(_REST_MS)
         stages.run(kill_count)
     previous_kills = None
-    while previous_kills != stages.kills:
-        previous_kills = stages.kills
+    while previous_kills != stages.kill_count:
+        previous_kills = stages.kill_count
         stages.fire_due_timers(_REST_MS)
         stages.run(0)
     return stages.states(), _outputs(logs)

@@ -22,7 +22,7 @@ _WAIT_S: Final = 60.0
 
 
 class Advisory(Struct, frozen=True):
-    """Known vulnerability of a release, and the releases that mend it."""
+    """Known vulnerability of a release, and the releases that fix it."""
 
     id: str
     fix_versions: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ def unavailability() -> str | None:
 def findings(report: AuditReport) -> list[str]:
     """Return a line for each advisory."""
     return [
-        f"{dependency.name} {dependency.version}: {advisory.id}, mended in "
+        f"{dependency.name} {dependency.version}: {advisory.id}, fixed in "
         f"{', '.join(advisory.fix_versions) or 'no release yet'}"
         for dependency in report.dependencies
         for advisory in dependency.vulns

@@ -26,13 +26,13 @@ _OUTCOMES = {SEEN_EVENT: "impression", CLICKED_EVENT: "click"}
 
 @dataclass(frozen=True)
 class BankMeeting:
-    """Customer who met an offer: whether they were held out, the channel drawn for them, and when
-    they reached the goal."""
+    """Customer who met an offer: whether they were held out, the channel of their message (a
+    drawn one if it was withheld), and when they reached the goal."""
 
     customer: str
     offer: BankOffer
     at: int
-    held: bool
+    is_held: bool
     channel: str
     reached_at: int | None
 
@@ -92,7 +92,7 @@ def _add_life(records: BankRecords, name: str, diary: Diary) -> None:
 
 def _decision(decision_name: str, name: str, meeting: BankMeeting) -> Decision:
     offer, holdout = meeting.offer, f"campaign/{meeting.offer.campaign}"
-    fate = f"held out by {holdout}" if meeting.held else "chosen"
+    fate = f"held out by {holdout}" if meeting.is_held else "chosen"
     candidate = Candidate(
         "slot",
         offer.campaign,
@@ -104,7 +104,7 @@ def _decision(decision_name: str, name: str, meeting: BankMeeting) -> Decision:
         1.0,
         fate,
     )
-    assignments = () if offer.agent_chances else (Assignment(holdout, meeting.held, meeting.at),)
+    assignments = () if offer.agent_chances else (Assignment(holdout, meeting.is_held, meeting.at),)
     return decision(decision_name, name, meeting.at, candidate, holdouts=assignments)
 
 

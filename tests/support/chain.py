@@ -84,10 +84,10 @@ def workers(directory: Path) -> Iterator[Callable[[Plan], Worker]]:
             worker.kill()
 
 
-def eventually(holds: Callable[[], bool], patience_s: float = _PATIENCE_S) -> None:
-    """Wait until `holds`; a condition that never does fails the test."""
+def eventually(condition: Callable[[], bool], patience_s: float = _PATIENCE_S) -> None:
+    """Wait until `condition` returns true; fail the test if it never does."""
     deadline_s = time.monotonic() + patience_s
-    while not holds():
+    while not condition():
         assert time.monotonic() < deadline_s, f"not within {patience_s} s"
         time.sleep(0.05)
 
@@ -152,7 +152,7 @@ def read_all(bootstrap: str, topic: str, partitions: int) -> list[Message]:
     return messages
 
 
-def rows(state: Path) -> dict[bytes, bytes]:
+def read_rows(state: Path) -> dict[bytes, bytes]:
     """Return the rows on disk of all partitions of a table, which no process may have open."""
     rows_by_key: dict[bytes, bytes] = {}
     for partition in sorted(state.iterdir()):

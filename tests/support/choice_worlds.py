@@ -28,8 +28,8 @@ _BEST_CHANNELS: Final = {"terms": "email", "income": "call", "photo": "web", "op
 @dataclass(frozen=True, slots=True)
 class ChoiceWorld:
     """World of prompts. `effects`: increase of `base` by each channel, by step; `shares`:
-    probability of each channel, by the customer's group; `drawn`: whether propensities are
-    logged."""
+    probability of each channel, by the customer's group; `bases`: increase of
+    `base`, by the group; `has_propensities`: whether propensities are logged."""
 
     seed: int
     effects: Mapping[str, Sequence[float]]
@@ -37,7 +37,7 @@ class ChoiceWorld:
     base: float = 0.15
     shares: Sequence[Sequence[float]] = ((0.25,) * 4, (0.25,) * 4)
     bases: Sequence[float] = (0.0, 0.0)
-    drawn: bool = True
+    has_propensities: bool = True
 
 
 def recommend_in(world: ChoiceWorld, adjust: tuple[str, ...] = ()) -> Recommendations:
@@ -61,7 +61,9 @@ def _rows(world: ChoiceWorld, chance: np.random.Generator, step: str) -> ChoiceR
         options=tuple(Option(channel, channel and f"{step}-{channel}") for channel in CHANNELS),
         customer=np.arange(count),
         option=option,
-        propensity=shares[np.arange(count), option] if world.drawn else np.full(count, np.nan),
+        propensity=shares[np.arange(count), option]
+        if world.has_propensities
+        else np.full(count, np.nan),
         stratum=group,
         strata=(("a",), ("b",)),
         later=np.arange(count) >= count // 2,
@@ -87,7 +89,7 @@ def count_right_recommendations(seeds: range) -> int:
 
 def channels_despite_groups(seeds: range) -> list[str | None]:
     """Return the recommended channel by world, where calls have no effect and mostly go to the
-    group that converts without them, and e-mails have one."""
+    group that converts without them, and e-mails have an effect."""
     shares = ((0.25, 0.05, 0.45, 0.25), (0.05, 0.80, 0.05, 0.10))
     effects = {"terms": (0.0, 0.0, 0.25, 0.0)}
     worlds = (ChoiceWorld(seed, effects, 6_000, 0.1, shares, (0.0, 0.4)) for seed in seeds)

@@ -66,7 +66,7 @@ def hero(name: str, **parts: Any) -> dict[str, Any]:
 
 
 class Life:
-    """Interactions of a customer, by default the same one, and the outputs of each."""
+    """Flow that processes a customer's interactions; `emits`: the outputs of the last one."""
 
     def __init__(self, world: Rules, identifiers: Sequence[Identifier] = ADA) -> None:
         self.flow = Flow(world)

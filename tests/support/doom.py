@@ -22,40 +22,44 @@ from agents.transport.producer import Producer
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Point before the `nth` call of `owner.method`, or `after` it. `restoring`: only a worker that
-    has state to rebuild reaches it."""
+    """Point before call number `call_number` of `owner.method`, or after it if `is_after`.
+    `needs_restoration`: only a worker that has state to rebuild reaches it."""
 
     owner: type
     method: str
-    nth: int
-    after: bool = False
-    restoring: bool = False
+    call_number: int
+    is_after: bool = False
+    needs_restoration: bool = False
 
 
 POINTS: Final[dict[str, Point]] = {
     "an input is taken, its row is not written": Point(RawTable, "put_in", 300),
     "a row is written and not in the changelog": Point(Producer, "send_changelog", 300),
     "a row is handed over, its output is not": Point(Producer, "send_raw", 200),
-    "an output is handed over and has not left": Point(Producer, "send_raw", 200, after=True),
+    "an output is handed over and has not left": Point(Producer, "send_raw", 200, is_after=True),
     "a batch is about to be handed over": Point(MicroBatch, "flush", 20),
-    "part of a batch has left": Point(Producer, "_produce", 300, after=True),
+    "part of a batch has left": Point(Producer, "_produce", 300, is_after=True),
     "a row is delivered, its report is not read": Point(Epoch, "on_changelog", 200),
     "an output is delivered, its report is not read": Point(Epoch, "on_output", 200),
     "a cut is made and not delivered": Point(Producer, "wait_until_delivered", 2),
     "all is delivered and not committed": Point(Checkpointer, "_commit", 2),
-    "a commit is on its way": Point(Poller, "_commit", 2, after=True),
+    "a commit is on its way": Point(Poller, "_commit", 2, is_after=True),
     "all is committed and not on disk": Point(Checkpointer, "_persist", 2),
-    "one partition is on disk, the others are not": Point(PartitionStore, "persist", 5, after=True),
-    "a changelog is read in part": Point(Replay, "apply", 1, after=True, restoring=True),
-    "changelogs are read and not taken over": Point(CatchUp, "take_over", 2, restoring=True),
+    "one partition is on disk, the others are not": Point(
+        PartitionStore, "persist", 5, is_after=True
+    ),
+    "a changelog is read in part": Point(Replay, "apply", 1, is_after=True, needs_restoration=True),
+    "changelogs are read and not taken over": Point(
+        CatchUp, "take_over", 2, needs_restoration=True
+    ),
     "changelogs are taken over by one stage": Point(
-        CatchUp, "take_over", 1, after=True, restoring=True
+        CatchUp, "take_over", 1, is_after=True, needs_restoration=True
     ),
     "a changelog is read, the index of sent outputs is not": Point(
-        Consumer, "load_sent_index", 2, restoring=True
+        Consumer, "load_sent_index", 2, needs_restoration=True
     ),
     "all is restored and nothing read": Point(
-        Consumer, "load_sent_index", 1, after=True, restoring=True
+        Consumer, "load_sent_index", 1, is_after=True, needs_restoration=True
     ),
 }
 """Points of a kill; each name states the last event before the kill, and the next one."""
@@ -74,8 +78,8 @@ def _function(call: Callable[..., Any], point: Point) -> Callable[..., Any]:
     calls = count(1)
 
     def call_doomed_method(*args: Any, **kwargs: Any) -> Any:
-        is_nth = next(calls) == point.nth
-        _die(is_nth and not point.after)
+        is_nth = next(calls) == point.call_number
+        _die(is_nth and not point.is_after)
         result = call(*args, **kwargs)
         _die(is_nth)
         return result
@@ -87,8 +91,8 @@ def _coroutine(call: Callable[..., Any], point: Point) -> Callable[..., Any]:
     calls = count(1)
 
     async def call_doomed_method(*args: Any, **kwargs: Any) -> Any:
-        is_nth = next(calls) == point.nth
-        _die(is_nth and not point.after)
+        is_nth = next(calls) == point.call_number
+        _die(is_nth and not point.is_after)
         result = await call(*args, **kwargs)
         _die(is_nth)
         return result

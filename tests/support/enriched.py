@@ -94,7 +94,7 @@ def enriched_rules(count_bots: bool = False) -> Rules:
 def visits(draw: st.DrawFn, maximum: int = 10) -> list[Interaction]:
     """Draw visits in the order of time, each received when it happened."""
     hours = sorted(draw(st.lists(st.integers(0, 400), min_size=1, max_size=maximum)))
-    return [_visit(draw, number, BASE + at * HOUR) for number, at in enumerate(hours)]
+    return [_visit(draw, number, BASE + hour * HOUR) for number, hour in enumerate(hours)]
 
 
 def _visit(draw: st.DrawFn, number: int, at: int) -> Interaction:

@@ -1,4 +1,4 @@
-"""A real server of HTTP/2 that keeps posts and answers as planned."""
+"""A real HTTP/2 server that records posts and sends planned answers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ class Http2Server:
 
     posts: list[Http2Post] = field(default_factory=list)
     answers: list[tuple[int, Any] | None] = field(default_factory=list)
-    connections: int = 0
+    connection_count: int = 0
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
@@ -42,7 +42,7 @@ class Http2Server:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
+        self.connection_count += 1
         connection = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
         connection.initiate_connection()
         streams: dict[int, Http2Post] = {}
@@ -64,6 +64,7 @@ class Http2Server:
         writer.close()
 
     def _answer(self, connection: H2Connection, stream: int) -> bool:
+        """Send the next answer; return False if the connection is to be cut instead."""
         answer = self.answers.pop(0) if self.answers else (200, None)
         if answer is None:
             return False

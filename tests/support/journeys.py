@@ -50,10 +50,11 @@ def write_journey(folder: Path, text: str = ONBOARDING) -> Path:
 
 
 def case(name: str, day: float, *events: str, channel: str = "web") -> list[str]:
-    """Return the lines of a case with an event a day from `day` on, by the short names."""
+    """Return the lines of a case with one event a day from `day` on; `events`: keys of `NAMES`, or
+    names."""
     return [
-        f"{name},{START + round((day + place) * DAY)},{NAMES.get(event, event)},{channel}"
-        for place, event in enumerate(events)
+        f"{name},{START + round((day + index) * DAY)},{NAMES.get(event, event)},{channel}"
+        for index, event in enumerate(events)
     ]
 
 

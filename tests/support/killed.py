@@ -90,8 +90,8 @@ class KilledError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _QueuedRecord:
-    """Record in flight, the place and offset of the input that caused it, and its number among the
-    writes of its process."""
+    """Record in flight, the place and offset of the input that caused it, and the record's number
+    among the writes of its process."""
 
     record: LoggedRecord
     cause: tuple[Place, int]
@@ -105,11 +105,11 @@ class StageProcess(RecordSink):
 
     def __init__(self, stage: Stage, logs: Logs, rules: Rules) -> None:
         self.stage = stage
-        spends = stage.spends and bool(rules.config.budgets)
-        self._rows_first = len(stage.inputs) > 1 or spends
+        is_spending = stage.spends and bool(rules.config.budgets)
+        self._rows_first = len(stage.inputs) > 1 or is_spending
         self.table = self
         self.partitions: Collection[int] = range(logs.partitions)
-        self.writes = 0
+        self.write_count = 0
         self.next_offsets = {
             (topic, p): logs.committed_offsets[topic, p]
             for topic in stage.inputs
@@ -125,7 +125,7 @@ class StageProcess(RecordSink):
         self._shell = StageShell(stage, self, _CACHE, rulebook, StageMetrics(stage.name))
 
     def unread_places(self) -> list[Place]:
-        """Return the inputs with unprocessed records."""
+        """Return the places of the inputs that have unprocessed records."""
         return [
             place
             for place, offset in self.next_offsets.items()
@@ -139,7 +139,7 @@ class StageProcess(RecordSink):
 
     def doom(self, writes: int) -> None:
         """Kill the process after `writes` more writes."""
-        self._doomed_at = self.writes + writes
+        self._doomed_at = self.write_count + writes
 
     def process(self, place: Place) -> None:
         """Process the next input of `place`."""
@@ -247,10 +247,10 @@ class StageProcess(RecordSink):
     def _hand_over(self, place: Place, record: LoggedRecord) -> None:
         if self.writes == self._doomed_at:
             raise KilledError
-        self.writes += 1
+        self.write_count += 1
         source, offset = self._input
         self._open_counts[source][offset] += 1
-        self._queues[place].append(_QueuedRecord(record, self._input, self.writes))
+        self._queues[place].append(_QueuedRecord(record, self._input, self.write_count))
 
     def _finish(self, place: Place, offset: int) -> None:
         self._open_counts[place][offset] -= 1
@@ -272,17 +272,17 @@ class KilledStages:
     """Stages whose processes are killed and started again, until everything is processed."""
 
     def __init__(self, rules: Rules, logs: Logs, random: Random) -> None:
-        self.kills = 0
+        self.kill_count = 0
         self._rules = rules
         self._logs = logs
         self._random = random
         self._processes = [self._start(stage) for stage in STAGES]
 
-    def run(self, kills: int) -> None:
-        """Run in any order that Kafka allows, with a kill at `kills` of a hundred steps."""
+    def run(self, kill_percent: int) -> None:
+        """Run in any order that Kafka allows, with a kill at `kill_percent` of a hundred steps."""
         while busy := self._busy_processes():
             process = self._random.choice(busy)
-            if self._random.randrange(100) < kills:
+            if self._random.randrange(100) < kill_percent:
                 process.doom(self._random.randrange(_WRITES_OF_AN_INPUT))
             if self._random.randrange(10) == 0:
                 process.commit()
@@ -315,9 +315,9 @@ class KilledStages:
         """Return the states by stage and key."""
         return {process.stage.name: process.states() for process in self._processes}
 
-    def writes(self) -> list[int]:
-        """Return the number of writes of each stage since its start."""
-        return [process.writes for process in self._processes]
+    def write_counts(self) -> list[int]:
+        """Return the number of writes of each stage's process since its start."""
+        return [process.write_count for process in self._processes]
 
     def _busy_processes(self) -> list[StageProcess]:
         return [
@@ -346,7 +346,7 @@ class KilledStages:
     def _restart(self, process: StageProcess, choose_count: Callable[[Place, int], int]) -> None:
         for place, length in process.in_flight_counts().items():
             process.deliver(place, choose_count(place, length))
-        self.kills += 1
+        self.kill_count += 1
         self._processes[STAGES.index(process.stage)] = self._start(process.stage)
 
     def _start(self, stage: Stage) -> StageProcess:

@@ -52,9 +52,9 @@ class MemoryLearner:
     def fold(self, decision: Decision) -> None:
         """Count the feedback of a decision."""
         for feedback in decision.feedback:
-            before = self._rows.get(feedback.action_id)
-            after = self._rows[feedback.action_id] = apply_feedback(before, feedback, decision)
-            for change in tally_changes(before, after):
+            old_row = self._rows.get(feedback.action_id)
+            new_row = self._rows[feedback.action_id] = apply_feedback(old_row, feedback, decision)
+            for change in tally_changes(old_row, new_row):
                 tally = self._tallies.get(change.arm, Tally())
                 self._tallies[change.arm] = add(tally, change, self._half_life_ms)
 

@@ -1,4 +1,4 @@
-"""A real SMTP server that keeps accepted messages and answers as planned."""
+"""A real SMTP server that stores accepted messages and gives planned answers."""
 
 import asyncio
 import ssl
@@ -60,7 +60,7 @@ class MailServer:
     def plan(self, stage: str, *answers: str) -> None:
         self.answers[stage].extend(answers)
 
-    def sessions(self) -> int:
+    def session_count(self) -> int:
         return len({id(message.session) for message in self.mails})
 
     async def handle_MAIL(  # noqa: N802 - a name of aiosmtpd
@@ -102,7 +102,7 @@ class MailServer:
         self, tls: ssl.SSLContext | None = None, *, implicit: bool = False, port: int = 0
     ) -> AsyncIterator[int]:
         """Listen on 127.0.0.1 and provide the port. With `tls` the server requires STARTTLS and a
-        login."""
+        login; `implicit`: TLS from the first byte in place of STARTTLS."""
         options: dict[str, Any] = {"hostname": "localhost", "enable_SMTPUTF8": True}
         if tls is not None:
             options |= {"auth_required": True, "authenticator": _authenticate}
@@ -142,8 +142,8 @@ def serve_mail() -> Iterator[tuple[MailServer, int]]:
 def _authenticate(
     server: Any, session: Any, envelope: Any, mechanism: str, data: Any
 ) -> smtp.AuthResult:
-    fits = (data.login, data.password) == (USER.encode(), PASSWORD.encode())
-    return smtp.AuthResult(success=fits)
+    is_known = (data.login, data.password) == (USER.encode(), PASSWORD.encode())
+    return smtp.AuthResult(success=is_known)
 
 
 def write_certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:

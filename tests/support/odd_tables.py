@@ -134,9 +134,9 @@ class OddTable:
     """Kind of odd table. `write` makes the file of a table's rows and returns its name.
 
     `tables`: names of the tables that can be odd in this way. `message`: the expected message, by
-    table or for all of them, with {file} for the file's name; None if the command answers, as on
-    the usual table if `same`. `form`: only the form of the file is odd, so that one command per
-    table suffices, since all commands have the same reader.
+    table or for all of them, with {file} for the file's name; None if the command answers; with
+    `same`, as on the usual table. `form`: only the form of the file is odd;
+    one command per table then suffices, since all commands have the same reader.
     """
 
     name: str
@@ -152,7 +152,8 @@ class OddTable:
 
 
 def write_csv(place: Path, rows: Rows, header: Sequence[str] = (), **options: Any) -> Path:
-    """Write PLACE.csv; `delimiter`, `encoding`, and `cell` (of a column's value)."""
+    """Write PLACE.csv. `options`: `delimiter`, `encoding`, and `cell`, a function that returns the
+    cell of a column's name and a value."""
     file = place.with_suffix(".csv")
     names = header or list(rows[0])
     cell = options.get("cell", lambda _, value: value)
@@ -164,9 +165,9 @@ def write_csv(place: Path, rows: Rows, header: Sequence[str] = (), **options: An
     return file
 
 
-def _write_ndjson(place: Path, rows: Rows, begin: str = "") -> Path:
+def _write_ndjson(place: Path, rows: Rows, prefix: str = "") -> Path:
     file = place.with_suffix(".ndjson")
-    file.write_text(begin + "".join(json.dumps(row) + "\n" for row in rows))
+    file.write_text(prefix + "".join(json.dumps(row) + "\n" for row in rows))
     return file
 
 
@@ -343,7 +344,7 @@ ODD_TABLES: Final = (
         lambda place, rows: write_csv(place, _set_last_number(rows, float("nan"))),
         _NUMBER_TABLES, _last_row_messages("'nan' is not a finite number"), form=True),
     OddTable(
-        "values without end",
+        "infinite values",
         lambda place, rows: _write_parquet(place, _columns(_set_last_number(rows, float("inf")))),
         _NUMBER_TABLES, _last_row_messages("'inf' is not a finite number", ": row {row}"),
         form=True),

@@ -130,7 +130,7 @@ def _change_interaction(segmented: Segmented, **changes: Any) -> Segmented:
 
 
 def _value_writer(value: object) -> Callable[..., None]:
-    """Return the function that writes the topics with this value in all properties."""
+    """Return the function that writes the topics with this property `value` of all interactions."""
 
     def change(usual: TopicRecords) -> TopicRecords:
         segmented = [
@@ -145,7 +145,7 @@ def _value_writer(value: object) -> Callable[..., None]:
 
 
 def _price_writer(price: float) -> Callable[..., None]:
-    """Return the function that writes the topics with candidates of this value and cost."""
+    """Return the function that writes the topics with candidates of this value, cost and score."""
 
     def change(usual: TopicRecords) -> TopicRecords:
         decisions = [
@@ -185,10 +185,10 @@ def _channel_writer(name: str) -> Callable[..., None]:
 
 def _cast_times(table: pa.Table, kind: pa.DataType) -> pa.Table:
     """Return the table with times of that kind, also within interactions."""
-    for place, column in enumerate(table.schema):
+    for index, column in enumerate(table.schema):
         if column.name in ("decided_at", "at", "interaction"):
             column_type = _cast_type(column.type, kind)
-            table = table.set_column(place, column.name, table[column.name].cast(column_type))
+            table = table.set_column(index, column.name, table[column.name].cast(column_type))
     return table
 
 
@@ -203,7 +203,8 @@ def _cast_type(data_type: pa.DataType, kind: pa.DataType) -> pa.DataType:
 
 
 def _multiply_channels(table: pa.Table, topic: str) -> pa.Table:
-    """Return 20,000 decisions or interactions, each with a channel of its own."""
+    """Return 20,000 decisions or interactions, each with a channel of its own; return a table of
+    segment changes as it is."""
     if topic == CHANGES:
         return table
     rows = table.to_pylist()
@@ -283,7 +284,7 @@ ODD_TOPICS: Final = (
     OddTopic("decimal commas", _value_writer("1,5")),
     OddTopic("values that are huge", _value_writer(1e308)),
     OddTopic("prices that are not numbers", _price_writer(math.nan)),
-    OddTopic("prices without end", _price_writer(math.inf)),
+    OddTopic("infinite prices", _price_writer(math.inf)),
     OddTopic("separator in names", _channel_writer("mail > web")),
     OddTopic("empty names", _channel_writer("")),
     OddTopic("cut", _byte_writer(lambda content: content[: len(content) // 2]), "cannot be read"),

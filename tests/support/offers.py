@@ -35,7 +35,7 @@ def _campaigns() -> tuple[model.Campaign, ...]:
 @cache
 def offering_rules() -> Rules:
     """Return rules with one placement of two offers, e-mail on an order and to customers who ask
-    and then order nothing for a minute, and caps on each."""
+    and then order nothing for a minute, and caps on e-mails, on each offer, and on all messages."""
     return rules(
         model.Bundle(
             sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),

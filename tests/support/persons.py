@@ -1,7 +1,7 @@
 """Small worlds of people who share cards, addresses and devices, with the owners by definition.
 
-The oracle follows the definition: of the evidence in a stream that no later removal of its link
-voids, the latest counts.
+The oracle follows the definition: the latest evidence in a stream counts, unless a later removal of
+its link voids it; then the latest of the remaining evidence counts.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ NAMES: Final = [
 ]
 RANKS: Final = {namespace: rank for rank, namespace in enumerate(_VALUES)}
 _BEGIN_MS: Final = 10**9
-"""Begin of the streams (epoch ms)."""
+"""Time of the start of the streams (epoch ms)."""
 
 
 @cache

@@ -1,6 +1,5 @@
-"""Shipped files of providers, keys to sign with, and parcels that expire."""
+"""Shipped providers, PEM of private keys, and parcels with a deadline."""
 
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from msgspec.structs import replace
 
 from pipeline.adapters import traces
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.yaml_text import EVERY_FIELD, Document, read_yaml
 from pipeline.config.model.providers import Provider
 from pipeline.delivery.channel_adapter import Parcel
@@ -36,7 +36,7 @@ def to_pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
 
 def expiring_parcel(action: Action, seconds: float, **changes: Any) -> Parcel:
     """Return a parcel of the changed action, created now, whose deadline is `seconds` from now."""
-    now_ms = time.time_ns() // 1_000_000
-    deadline_at = now_ms + round(seconds * 1_000)
-    action = replace(action, created_at=now_ms, deadline_at=deadline_at, **changes)
-    return Parcel(action, now_ms, traces.new_trace())
+    created_at = now_ms()
+    deadline_at = created_at + round(seconds * 1_000)
+    action = replace(action, created_at=created_at, deadline_at=deadline_at, **changes)
+    return Parcel(action, created_at, traces.new_trace())

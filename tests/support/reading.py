@@ -53,8 +53,8 @@ class Reading:
             offset for event_partition, offset in self.positions if event_partition == partition
         ]
 
-    async def wait_until(self, holds: Callable[["Reading"], bool]) -> None:
-        """Wait until `holds`; a condition that never does fails the test."""
+    async def wait_until(self, condition: Callable[["Reading"], bool]) -> None:
+        """Wait until `condition` returns true; fail the test if it never does."""
         async with asyncio.timeout(_PATIENCE_S):
-            while not holds(self):
+            while not condition(self):
                 await asyncio.sleep(_LOOK_S)

@@ -1,4 +1,4 @@
-"""Receiver of webhooks: a real HTTP server that keeps posts and answers as planned."""
+"""Receiver of webhooks: a real HTTP server that records posts and gives planned answers."""
 
 from collections import defaultdict, deque
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class Post:
 
 @dataclass(frozen=True)
 class PlannedAnswer:
-    """PlannedAnswer of the receiver to one post."""
+    """Answer of the receiver to one post."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Receiver:
             self._answers[address].extend(answers)
 
     def accept_all(self, address: str) -> None:
-        """PlannedAnswer 204 from now on, and drop the prepared answers."""
+        """Answer 204 from now on, and drop the prepared answers."""
         with self._lock:
             self._answers[address].clear()
 

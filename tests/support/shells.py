@@ -48,7 +48,7 @@ class RecordSink(ABC):
 class InMemoryPorts(RecordSink):
     """Ports of one stage's shell: its rows by key, and its outputs. `committed_offsets`: offset
     up to which each topic is committed; `committable_offsets`: offset up to which it can be;
-    `input_count`: number of inputs that wait in the log, None if it is unknown."""
+    `backlog_size`: number of inputs that wait in the log, None if it is unknown."""
 
     partitions: Collection[int] = (ONLY_PARTITION,)
 
@@ -58,7 +58,7 @@ class InMemoryPorts(RecordSink):
         self.outputs: list[SentRecord] = []
         self.committed_offsets: dict[str, int] = {}
         self.committable_offsets: dict[str, int] = {}
-        self.input_count: int | None = 0
+        self.backlog_size: int | None = 0
 
     def get_in(self, partition: int, key: bytes) -> bytes | None:
         return self.rows.get(key)
@@ -76,7 +76,7 @@ class InMemoryPorts(RecordSink):
         self.outputs.append(record)
 
     def backlog(self, partition: int) -> int | None:
-        return self.input_count
+        return self.backlog_size
 
     async def flush_and_commit(self) -> None:
         self.committed_offsets |= self.committable_offsets

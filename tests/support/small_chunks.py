@@ -1,4 +1,4 @@
-"""`kairos replay` with chunks small enough for a kill between two of them."""
+"""`kairos replay` with chunks so small that a kill can come between two chunks."""
 
 import sys
 from typing import Final

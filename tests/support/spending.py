@@ -84,7 +84,7 @@ class MemoryLeases:
             self._remaining_writes -= 1
 
 
-class Spending:
+class SpendingWorld:
     """Customers, workers and a learner. At a kill all partitions pass to the next worker, as each
     does at a rebalance. A killed worker may be a zombie: records in flight may arrive late, if
     their rows reached the changelog before."""
@@ -97,7 +97,7 @@ class Spending:
         self.partitions = range(partitions)
         self.logs = Logs(partitions)
         self.records: dict[str, BudgetRecord] = {}
-        self.kills = 0
+        self.kill_count = 0
         self._random = random
         self._folder = folder
         self._ledger_number = 0
@@ -151,7 +151,7 @@ class Spending:
     def restart_learner(self, *, loses_disk: bool = False, doomed_at: int | None = None) -> None:
         """Kill the learner and start another, with or without its disk."""
         self.ledger.close()
-        self.kills += 1
+        self.kill_count += 1
         self._ledger_number += loses_disk
         self._open()
         if doomed_at is not None:
@@ -249,7 +249,7 @@ class Spending:
             for place, length in self.worker.in_flight_counts().items():
                 self.worker.deliver(place, self._random.randint(0, length))
             self._zombies.append(self.worker)
-            self.kills += 1
+            self.kill_count += 1
             self.worker = StageProcess(_STAGE, self.logs, self.rules)
 
     def process_all(self) -> None:

@@ -76,7 +76,7 @@ class Stack:
 
     @cached_property
     def _lag(self) -> LagReader:
-        """Lag of the groups that the first configuration needs."""
+        """Reader of the lag of the groups that the first configuration needs."""
         return LagReader(self.settings.kafka(), all_groups(applied_configuration(self.settings)))
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -165,7 +165,7 @@ class Stack:
             lambda: all(self._has_restarted(name, process) for name, process in processes.items())
         )
 
-    def decisions(self, result: str) -> float:
+    def count_decisions(self, result: str) -> float:
         """Return the number of requests for a decision with this result so far."""
         return self._sum_samples("kairos_gateway_decisions_total", result=result)
 

@@ -48,8 +48,8 @@ class World:
         """Yield each record of a topic, after its log and its place in it."""
         for partition in range(PARTITIONS):
             log = self.logs.records[topic, partition]
-            for place, record in enumerate(log):
-                yield log, place, record.value and CODEC.decode(topic, record.value)
+            for index, record in enumerate(log):
+                yield log, index, record.value and CODEC.decode(topic, record.value)
 
     def find(self, topic: str, holds: Callable[[Any], bool]) -> tuple[list[LoggedRecord], int, Any]:
         """Return the last record of `topic` for which the condition holds."""
@@ -139,25 +139,25 @@ def sent_outcome(action: Action) -> Interaction:
     )
 
 
-def delete(topic: str, holds: Callable[[Any], bool]) -> Tampering:
+def delete(topic: str, condition: Callable[[Any], bool]) -> Tampering:
     def tamper(world: World) -> None:
-        log, place, _ = world.find(topic, holds)
-        del log[place]
+        log, index, _ = world.find(topic, condition)
+        del log[index]
 
     return tamper
 
 
-def write_again(topic: str, holds: Callable[[Any], bool]) -> Tampering:
+def write_again(topic: str, condition: Callable[[Any], bool]) -> Tampering:
     def tamper(world: World) -> None:
-        log, place, _ = world.find(topic, holds)
-        log.append(log[place])
+        log, index, _ = world.find(topic, condition)
+        log.append(log[index])
 
     return tamper
 
 
-def alter(topic: str, holds: Callable[[Any], bool], change: Callable[[Any], Any]) -> Tampering:
+def alter(topic: str, condition: Callable[[Any], bool], change: Callable[[Any], Any]) -> Tampering:
     def tamper(world: World) -> None:
-        log, place, record = world.find(topic, holds)
+        log, index, record = world.find(topic, condition)
         value = CODEC.encode(topic, change(record))
         log[place] = LoggedRecord(log[place].key, value, log[place].headers)
 

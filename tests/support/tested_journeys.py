@@ -37,8 +37,9 @@ TEST_OF_TOUR = JOURNEY.replace(
 def cases_of_test(
     arms: tuple[str, str], effect: float, seed: int, count: int = 400
 ) -> list[tuple[Any, ...]]:
-    """Return cases of a test whose first arm has the effect. Most customers follow their arm;
-    eager customers always follow the first arm, and reach the goal more often."""
+    """Return the events (case, time, name, channel, arm) of a test whose first arm has the effect.
+    Most customers follow their arm; eager customers always follow the first arm, and reach the goal
+    more often. A last event comes 60 days after the start."""
     chance = np.random.default_rng(seed)
     rows: list[tuple[Any, ...]] = []
     for case in range(count):
@@ -51,8 +52,8 @@ def cases_of_test(
         if chance.random() < (0.6 if is_eager else 0.2) + effect * is_first:
             steps.append("Opened")
         rows += [
-            (case, at + place * 3_600_000, name, "web", arms[0] if is_first else arms[1])
-            for place, name in enumerate(steps)
+            (case, at + index * 3_600_000, name, "web", arms[0] if is_first else arms[1])
+            for index, name in enumerate(steps)
         ]
     return [*rows, (0, START_MS + 60 * DAY_MS, "End", "web", "")]
 

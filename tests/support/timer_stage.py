@@ -108,7 +108,7 @@ class TimerStage:
 
     @property
     def timers(self) -> list[bytes]:
-        """Rows of the armed timers, by the wall clock."""
+        """Keys of the rows of armed timers, in the order of their due times."""
         return sorted(key for key in self.ports.rows if key[:2] == b"tw")
 
     def armed_timers(self) -> set[tuple[str, int]]:

@@ -6,14 +6,14 @@ from typing import Any
 import lightgbm
 import numpy as np
 
-FEATURES = 3
+FEATURE_COUNT = 3
 
 
 @cache
 def booster() -> lightgbm.Booster:
     """Return 20 trees over three features, of which the third is often missing."""
     random = np.random.default_rng(7)
-    rows = random.normal(size=(600, FEATURES))
+    rows = random.normal(size=(600, FEATURE_COUNT))
     rows[::3, 2] = np.nan
     labels = rows[:, 0] + rows[:, 1] * np.nan_to_num(rows[:, 2]) > 0
     parameters: dict[str, Any] = {

@@ -13,7 +13,7 @@ _LOOK_S = 0.05
 class Wire:
     """Proxy that passes connections on to `port` of this machine.
 
-    `delay_s`: time that passes before a connection's first bytes are passed on. While `dead`,
+    `delay_s`: time that passes before a connection's first bytes are passed on. While `is_dead`,
     connections are closed at once; while `silent`, bytes are held back.
     """
 
@@ -25,7 +25,7 @@ class Wire:
         self._closing = threading.Event()
         self._connections: set[socket.socket] = set()
         self.delay_s = 0.0
-        self.dead = False
+        self.is_dead = False
         self.accept_count = 0
 
     @property
@@ -68,7 +68,7 @@ class Wire:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        if self.dead:
+        if self.is_dead:
             client.close()
             return
         with client, suppress(OSError):
@@ -86,7 +86,7 @@ class Wire:
     def _pass(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(_CHUNK):
-                if self.dead:
+                if self.is_dead:
                     break
                 if self.delay_s:
                     self._closing.wait(self.delay_s)

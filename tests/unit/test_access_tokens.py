@@ -71,7 +71,9 @@ class _Firebase:
         return web.json_response(body, status=status)
 
 
-def _deliver(firebase: _Firebase, messages: int = 1, seconds: float = 20) -> list[DeliveryResult]:
+def _deliver(
+    firebase: _Firebase, message_count: int = 1, seconds: float = 20
+) -> list[DeliveryResult]:
     async def run() -> list[DeliveryResult]:
         app = web.Application()
         app.router.add_post("/token", firebase.issue_token)
@@ -90,7 +92,7 @@ def _deliver(firebase: _Firebase, messages: int = 1, seconds: float = 20) -> lis
             parcel = expiring_parcel(
                 _ACTION, seconds, channel="app", address="registration:token", content=content
             )
-            return [await adapter.deliver(parcel, RecordedAttempt()) for _ in range(messages)]
+            return [await adapter.deliver(parcel, RecordedAttempt()) for _ in range(message_count)]
 
     return asyncio.run(run())
 
@@ -124,10 +126,10 @@ def test_message_has_the_form_that_firebase_documents(pem: str) -> None:
 
 def test_token_is_kept_until_it_expires_or_is_refused(pem: str) -> None:
     firebase = _Firebase(pem)
-    assert len(_deliver(firebase, messages=3)) == 3
+    assert len(_deliver(firebase, message_count=3)) == 3
     assert len(firebase.assertions) == 1
     brief_firebase = _Firebase(pem, token_life_s=60)
-    _deliver(brief_firebase, messages=3)
+    _deliver(brief_firebase, message_count=3)
     assert len(brief_firebase.assertions) == 3
     strict_firebase = _Firebase(pem)
     strict_firebase.refused_tokens = {"ya29.1"}
@@ -170,7 +172,9 @@ def test_errors_follow_the_documentation_of_firebase(pem: str) -> None:
         (429, _error("QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED")),
         (503, _error("UNAVAILABLE", "UNAVAILABLE")),
     ]
-    unknown_device, invalid_message, foreign_device, late_result = _deliver(firebase, messages=4)
+    unknown_device, invalid_message, foreign_device, late_result = _deliver(
+        firebase, message_count=4
+    )
     assert unknown_device == Bounce(404, {"bounce": "address", "error": "UNREGISTERED"})
     assert invalid_message == Bounce(400, {"bounce": "refused", "error": "INVALID_ARGUMENT"})
     assert foreign_device == Bounce(403, {"bounce": "address", "error": "SENDER_ID_MISMATCH"})

@@ -48,7 +48,7 @@ def _overview_of(
         return find_overview(read_events(connection, file, EventOptions()), goal, 0)
 
 
-def _quiet_series(random: np.random.Generator, number: int) -> DailySeries:
+def _draw_quiet_series(random: np.random.Generator, number: int) -> DailySeries:
     """Draw counts with growth and weekdays, or a share with neither."""
     day = np.arange(_DAYS)
     mean = (3 + number) * np.exp(day / 200) * _WEEKDAYS[day % 7]
@@ -60,19 +60,19 @@ def _quiet_series(random: np.random.Generator, number: int) -> DailySeries:
 
 
 def test_quiet_series_seldom_raise_a_false_alarm() -> None:
-    worlds, false_alarms = 40, 0
-    for seed in range(worlds):
+    world_count, false_alarm_count = 40, 0
+    for seed in range(world_count):
         random = np.random.default_rng(seed)
-        scans = scan([_quiet_series(random, number) for number in range(12)], seed)
-        false_alarms += any(record.anomalies for record in scans)
-    assert false_alarms <= binom.ppf(0.999, worlds, 0.05)
+        scans = scan([_draw_quiet_series(random, number) for number in range(12)], seed)
+        false_alarm_count += any(record.anomalies for record in scans)
+    assert false_alarm_count <= binom.ppf(0.999, world_count, 0.05)
 
 
 def _plant_anomaly(kind: str, seed: int) -> tuple[DailySeries, list[DailySeries]]:
     """Return a series with a planted anomaly of this kind, and series without one."""
     random = np.random.default_rng(seed)
-    other_series = [_quiet_series(random, number) for number in range(12)]
-    planted_series = _quiet_series(random, 12 if kind == "goes on" else 13)
+    other_series = [_draw_quiet_series(random, number) for number in range(12)]
+    planted_series = _draw_quiet_series(random, 12 if kind == "goes on" else 13)
     counts, trials = planted_series.counts.copy(), planted_series.trials
     if trials is None:
         counts[90:100] = random.poisson(counts[90:100].mean() * 2.0, 10)
@@ -90,22 +90,22 @@ def _plant_anomaly(kind: str, seed: int) -> tuple[DailySeries, list[DailySeries]
 def test_planted_anomaly_is_found_with_its_days(
     kind: str, first_day: int, last_day: int, direction: str
 ) -> None:
-    hits, false_alarms = 0, 0
+    hit_count, false_alarm_count = 0, 0
     for seed in range(10):
         planted_series, other_series = _plant_anomaly(kind, seed)
         anomalies = {
             record.series.step: record.anomalies
             for record in scan([planted_series, *other_series], seed)
         }
-        hits += any(
-            _is_at(anomaly, first_day, last_day, direction) for anomaly in anomalies.pop("hit")
+        hit_count += any(
+            _is_near(anomaly, first_day, last_day, direction) for anomaly in anomalies.pop("hit")
         )
-        false_alarms += sum(map(len, anomalies.values()))
-    assert hits >= 9
-    assert false_alarms <= 4
+        false_alarm_count += sum(map(len, anomalies.values()))
+    assert hit_count >= 9
+    assert false_alarm_count <= 4
 
 
-def _is_at(anomaly: Anomaly, first_day: int, last_day: int, direction: str) -> bool:
+def _is_near(anomaly: Anomaly, first_day: int, last_day: int, direction: str) -> bool:
     return (
         anomaly.direction == direction
         and abs(anomaly.first - first_day) <= 3
@@ -115,7 +115,7 @@ def _is_at(anomaly: Anomaly, first_day: int, last_day: int, direction: str) -> b
 
 def test_baseline_fits_the_weekdays() -> None:
     random = np.random.default_rng(1)
-    series = _quiet_series(random, 31)
+    series = _draw_quiet_series(random, 31)
     weekdays = fit(series, np.ones(_DAYS, dtype=np.bool_)).weekdays
     assert weekdays == pytest.approx(tuple(_WEEKDAYS / np.exp(np.log(_WEEKDAYS).mean())), rel=0.15)
 
@@ -135,7 +135,7 @@ _VISIT_ROWS = st.lists(
 @given(_VISIT_ROWS)
 @settings(max_examples=cases(25), deadline=None)
 def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> None:
-    # Times are in steps of ten minutes; an event on a fourth day ends the table.
+    # Times are in steps of ten minutes; an event on the fifth day ends the table.
     events = sorted(
         (case, _MONDAY * _DAY_MS + at * 600_000, name, channel) for case, at, name, channel in rows
     )
@@ -175,7 +175,7 @@ def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> No
         )
 
 
-def test_cost_of_an_incident_is_the_number_of_goals_prevented() -> None:
+def test_interval_of_an_incidents_loss_covers_the_goals_prevented() -> None:
     random = np.random.default_rng(3)
     day = np.arange(_DAYS)
     trials = random.poisson(40, _DAYS).astype(float)
@@ -194,8 +194,8 @@ def test_cost_of_an_incident_is_the_number_of_goals_prevented() -> None:
 
 
 def test_forecast_beats_the_seasonal_naive_one_and_covers_the_future() -> None:
-    win_count, covered_days, worlds = 0, [], 12
-    for seed in range(worlds):
+    win_count, covered_parts, world_count = 0, [], 12
+    for seed in range(world_count):
         random = np.random.default_rng(seed)
         day = np.arange(200 + HORIZON)
         counts = random.poisson(20 * _WEEKDAYS[day % 7]).astype(float)
@@ -206,11 +206,11 @@ def test_forecast_beats_the_seasonal_naive_one_and_covers_the_future() -> None:
             day.low <= actual <= day.high
             for day, actual in zip(prediction.days, counts[200:], strict=True)
         ]
-        covered_days.append(np.mean(is_covered))
+        covered_parts.append(np.mean(is_covered))
         assert prediction.days[0].day == _MONDAY + 200
         assert prediction.total == pytest.approx(sum(day.expected for day in prediction.days))
-    assert win_count == worlds
-    assert 0.8 <= np.mean(covered_days) <= 1.0
+    assert win_count == world_count
+    assert 0.8 <= np.mean(covered_parts) <= 1.0
 
 
 def test_short_or_empty_series_have_no_forecast() -> None:

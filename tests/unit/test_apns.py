@@ -39,7 +39,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> ECKey:
 
 
 def _deliver(
-    apple: Http2Server, messages: int = 1, seconds: float = 20, url: str | None = None
+    apple: Http2Server, message_count: int = 1, seconds: float = 20, url: str | None = None
 ) -> tuple[list[DeliveryResult], list[str]]:
     attempts = RecordedAttempt()
 
@@ -59,14 +59,14 @@ def _deliver(
             parcel = expiring_parcel(
                 _ACTION, seconds, channel="app", address="00fc13adff785122", content=content
             )
-            return [await adapter.deliver(parcel, attempts) for _ in range(messages)]
+            return [await adapter.deliver(parcel, attempts) for _ in range(message_count)]
 
     return asyncio.run(run()), attempts.records
 
 
 def test_message_has_the_form_that_apple_documents(key: ECKey) -> None:
     apple = Http2Server()
-    results, _ = _deliver(apple, messages=2)
+    results, _ = _deliver(apple, message_count=2)
     assert all(isinstance(result, Acceptance) for result in results)
     first_post, second_post = apple.posts
     assert first_post.path == "/3/device/00fc13adff785122"
@@ -88,7 +88,7 @@ def test_message_has_the_form_that_apple_documents(key: ECKey) -> None:
     assert claims.claims["iss"] == "TEAM123456"
     assert abs(claims.claims["iat"] - time.time()) < 60
     assert second_post.headers["authorization"] == first_post.headers["authorization"]
-    assert apple.connections == 1
+    assert apple.connection_count == 1
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_message_is_repeated_after_a_busy_answer_or_a_cut_connection() -> None:
     assert {post.headers["apns-collapse-id"] for post in apple.posts} == {_ACTION.action_id}
 
 
-def test_server_that_is_away_expires_the_message_unsent() -> None:
+def test_message_to_an_unreachable_server_expires_unsent() -> None:
     results, attempts = _deliver(Http2Server(), seconds=2.0, url="http://127.0.0.1:1")
     assert isinstance(results[0], MissedDeadline)
     assert not results[0].unsure

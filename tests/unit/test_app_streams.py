@@ -1,4 +1,4 @@
-"""Faust's streams in pure Python lose events, so that a worker refuses to start with them."""
+"""Faust's streams in pure Python lose events, so a worker refuses to start with them."""
 
 import os
 import subprocess

@@ -38,9 +38,9 @@ TEXTBOOK_ROWS = [
 ]
 
 
-def _random_rows(seed: int, channels: int = 5, count: int = 60) -> list[PathRow]:
+def _random_rows(seed: int, channel_count: int = 5, count: int = 60) -> list[PathRow]:
     chance = random.Random(seed)
-    names = [f"c{index}" for index in range(channels)]
+    names = [f"c{index}" for index in range(channel_count)]
     rows = []
     for _ in range(count):
         path = tuple(chance.choice(names) for _ in range(chance.randint(1, 7)))
@@ -209,7 +209,7 @@ def test_simplified_shapley_equals_all_orders_of_joining(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_full_game_by_rate_equals_all_orders_of_joining(seed: int) -> None:
-    rows = _random_rows(seed, channels=4)
+    rows = _random_rows(seed, channel_count=4)
 
     def worth(coalition: frozenset[str]) -> float:
         rows_within = [row for row in rows if set(row.path) <= coalition]

@@ -16,8 +16,8 @@ _REPORT = b"""{"dependencies": [
 
 def test_every_advisory_is_a_finding() -> None:
     assert findings(msgspec.json.decode(_REPORT, type=AuditReport)) == [
-        "old 2.4: PYSEC-1, mended in 2.5, 3.0",
-        "old 2.4: PYSEC-2, mended in no release yet",
+        "old 2.4: PYSEC-1, fixed in 2.5, 3.0",
+        "old 2.4: PYSEC-2, fixed in no release yet",
     ]
 
 

@@ -179,7 +179,7 @@ def test_absurd_lengths_are_refused_at_once(prefix: bytes, count: int, suffix: b
 
 @dataclass(frozen=True)
 class Evolution:
-    """Codec of version 1 only, and codec of versions 1 and 2, the latter with one field more."""
+    """Codec of version 1 only, and codec of versions 1 and 2; version 2 has one field more."""
 
     old_codec: Codec
     new_codec: Codec
@@ -187,7 +187,7 @@ class Evolution:
 
 @pytest.fixture
 def evolution() -> Evolution:
-    """Version 1 of `memberships` lacks its last field, `config`, which version 2 defaults to ''."""
+    """Version 1 of `memberships` lacks the last field, `config`; version 2 has 'unknown' there."""
     (current_version,) = (
         version for version in recorded_versions() if version.name == "memberships"
     )

@@ -20,24 +20,24 @@ def client() -> SchemaRegistryClient:
     return client
 
 
-def test_unregistered_schemas_are_unknown(client: SchemaRegistryClient) -> None:
+def test_unregistrations_are_unknown(client: SchemaRegistryClient) -> None:
     with pytest.raises(SchemaRegistryError):
         look_up_versions(client)
 
 
 def test_every_version_gets_the_registrys_id(client: SchemaRegistryClient) -> None:
     register_schemas(client, channels=[])
-    known_schemas = look_up_versions(client)
-    registered_schemas = [
+    known_versions = look_up_versions(client)
+    registrations = [
         client.lookup_schema(
             f"{version.name}-value", Schema(msgspec.json.encode(version.schema).decode(), "AVRO")
         )
         for version in recorded_versions()
     ]
-    assert [version.id for version in known_schemas] == [
-        subject_version.schema_id for subject_version in registered_schemas
+    assert [version.id for version in known_versions] == [
+        registration.schema_id for registration in registrations
     ]
-    assert [version.schema for version in known_schemas] == [
+    assert [version.schema for version in known_versions] == [
         version.schema for version in recorded_versions()
     ]
 

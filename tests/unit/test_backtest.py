@@ -80,12 +80,12 @@ def _run_stages(log: Sequence[Interaction]) -> tuple[Flow, list[Emit]]:
     assert isinstance(bundle, Bundle)
     flow = Flow(rules(bundle))
 
-    def emits() -> Iterator[Emit]:
+    def run_log() -> Iterator[Emit]:
         for interaction in log:
             yield from flow.advance(interaction.received_at)
             yield from flow.run(interaction)
 
-    return flow, list(emits())
+    return flow, list(run_log())
 
 
 def test_decisions_are_those_of_the_stages(
@@ -180,8 +180,8 @@ def test_cart_left_for_an_hour_of_the_log_gives_one_mail(
     end_option = () if until is None else ("--until", _iso_time(until))
     report = play(file, *end_option)
     mails = table("SELECT campaign, epoch_ms(created_at) FROM actions WHERE channel = 'email'")
-    due = until == START_MS + HOUR_MS
-    assert mails == ([("cart-recovery", START_MS + HOUR_MS)] if due else [])
+    is_due = until == START_MS + HOUR_MS
+    assert mails == ([("cart-recovery", START_MS + HOUR_MS)] if is_due else [])
     assert report["until"] == (until or START_MS)
 
 
@@ -309,7 +309,7 @@ def test_bad_rows_are_reported_with_their_line_and_the_others_played(
         ("good.ndjson", ("--source", "nobody"), "sources.yaml has no source 'nobody'"),
     ],
 )
-def test_unplayable_input_is_refused_in_one_line(
+def test_unplayable_input_is_refused_and_no_tables_are_written(
     tmp_path: Path,
     name: str,
     options: Sequence[str],

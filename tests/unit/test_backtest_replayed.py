@@ -51,16 +51,16 @@ def _encode(topic: str, value: msgspec.Struct | bytes) -> bytes:
 
 
 def _log_with_requests() -> list[Interaction]:
-    """Return a log in which every third visitor waits for an answer."""
+    """Return a log in which every third interaction requests a decision."""
     log = {interaction.event_id: interaction for interaction in shop_log()}
     return [
         replace(
             interaction,
-            request=DecideRequest(name, "g", ("home-hero",), interaction.received_at, {"x": 2}),
+            request=DecideRequest(event_id, "g", ("home-hero",), interaction.received_at, {"x": 2}),
         )
         if number % 3 == 0
         else interaction
-        for number, (name, interaction) in enumerate(log.items())
+        for number, (event_id, interaction) in enumerate(log.items())
     ]
 
 

@@ -38,12 +38,14 @@ def bank() -> Configuration:
 
 def take_message(config: Configuration, raw: bytes) -> Interaction:
     source = Source("file", "file", "unused-key")
-    taken_in = RowIntake(config, source, 10_000, _NOW, RowIds("file")).take_in(FileRow(1, raw, 0))
-    assert isinstance(taken_in, Interaction), taken_in
-    return taken_in
+    interaction = RowIntake(config, source, 10_000, _NOW, RowIds("file")).take_in(
+        FileRow(1, raw, 0)
+    )
+    assert isinstance(interaction, Interaction), interaction
+    return interaction
 
 
-def test_message_to_the_gateway_equals_the_line_of_the_file(
+def test_message_to_the_gateway_agrees_with_the_line_of_the_file(
     bank: Configuration,
 ) -> None:
     keys = read_write_keys(CONFIGURATION, {})
@@ -52,13 +54,15 @@ def test_message_to_the_gateway_equals_the_line_of_the_file(
         for event in customer_life(WorldSize(25, 15, 4), index, policy=True).events:
             key = keys[SOURCES[event.channel]]
             message = {**event.message("m"), "writeKey": key}
-            from_gateway, from_file = (
+            gateway_interaction, file_interaction = (
                 take_message(bank, msgspec.json.encode(message)),
                 take_message(bank, line(event)),
             )
             for field in ("kind", "name", "channel", "source", "identifiers"):
-                assert getattr(from_gateway, field) == getattr(from_file, field), field
-            assert from_file.properties.items() <= from_gateway.properties.items()
+                assert getattr(gateway_interaction, field) == getattr(file_interaction, field), (
+                    field
+                )
+            assert file_interaction.properties.items() <= gateway_interaction.properties.items()
             event_names.add(event.name)
     assert len(event_names) > 12
 

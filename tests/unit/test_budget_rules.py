@@ -63,7 +63,7 @@ def test_offer_beyond_its_budget_is_held_back() -> None:
 
 
 @pytest.mark.parametrize("price", [2.9, 3.1])
-def test_shadow_price_lowers_the_score_by_the_messages_cost(price: float) -> None:
+def test_score_falls_by_the_shadow_price_times_the_cost(price: float) -> None:
     decision, record = _decide(rules := _rules(mail=_purse(5, price), page=_purse(5)))
     [mail] = [candidate for candidate in decision.candidates if candidate.campaign == "mail"]
     assert mail.score == pytest.approx(2 - 0.5 - price * 0.5)
@@ -75,7 +75,7 @@ def test_shadow_price_lowers_the_score_by_the_messages_cost(price: float) -> Non
 
 
 @pytest.mark.parametrize("price", [0.0, 2.9])
-def test_smallest_change_that_flips_counts_the_shadow_price(price: float) -> None:
+def test_smallest_change_that_flips_the_choice_includes_the_shadow_price(price: float) -> None:
     decision, _ = _decide(rules := _rules(mail=_purse(5, price), page=_purse(5)))
     [slot] = [slot for slot in explain(decision, rules.config, "en").slots if slot.slot == "email"]
     assert slot.flip is not None
@@ -86,14 +86,14 @@ def test_smallest_change_that_flips_counts_the_shadow_price(price: float) -> Non
     assert numbers["p"] * numbers["value"] - cost - price * cost == pytest.approx(0, abs=1e-4)
 
 
-def test_rules_without_budgets_read_no_purse() -> None:
+def test_rules_without_a_wallet_read_no_purse() -> None:
     decision, record = _decide(rules := replace(_rules(), wallet=None))
     assert (decision.budgets, decision.spends) == ((), ())
     assert all(candidate.fate == "chosen" for candidate in decision.candidates)
     assert run_again(decision, record, rules) == decision
 
 
-def test_transactional_messages_are_sent_beyond_any_budget() -> None:
+def test_transactional_and_unenforced_campaigns_have_no_budget() -> None:
     compiled_rules = world(
         campaigns=[campaign("note", offer("note", 1), purpose="transactional", budget=0)]
     )
@@ -165,7 +165,7 @@ def test_only_a_newer_grant_changes_a_purse_and_never_below_its_spending() -> No
     assert (next_purse.spent, next_purse.left(0)) == (0, 7)
 
 
-def test_campaign_out_of_budget_is_named_early() -> None:
+def test_only_a_budget_that_is_exhausted_early_is_reported() -> None:
     rules = world(
         campaigns=[campaign("mail", offer("mail", 2), budget={"amount": 10, "per": "day"})]
     )

@@ -84,7 +84,7 @@ _messages = st.lists(
 @settings(max_examples=15, deadline=None)
 def test_counts_equal_a_plain_count(
     messages: list[tuple[str, str, str, int, bool, list[tuple[str, float | str | None]]]],
-    twice: bool,
+    are_repeated: bool,
 ) -> None:
     decisions, segmented = [], []
     expected: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
@@ -100,16 +100,16 @@ def test_counts_equal_a_plain_count(
         expected[key]["held" if is_held else "decided"] += 1
         for kind in {kind for kind, _ in reports} if not is_held else ():
             expected[key][kind] += 1
-        for nth, (kind, value) in enumerate(reports):
+        for index, (kind, value) in enumerate(reports):
             properties = {
                 "action_id": f"a-e{number}",
                 **({} if value is None else {"value": value}),
             }
-            outcome = event(f"o{number}-{nth}", kind, at + 1, **properties)
+            outcome = event(f"o{number}-{index}", kind, at + 1, **properties)
             segmented.append(as_segmented(customer_id, outcome))
             if kind == "conversion" and isinstance(value, float) and value > 0 and not is_held:
                 revenue[key] += value
-    copies = 2 if twice else 1
+    copies = 2 if are_repeated else 1
     statistics = _statistics(decisions * copies, segmented * copies)
     assert {(item.campaign, item.channel) for item in statistics.items} == set(expected)
     for item in statistics.items:
@@ -157,9 +157,9 @@ def test_lift_equals_a_plain_comparison_of_arms(
     bank: BankRecords, bank_statistics: CampaignStatistics
 ) -> None:
     assert bank_statistics.support.until_ms is not None
-    by_channel = [lift for lift in bank_statistics.lifts if lift.channel is not None]
-    assert len(by_channel) == 8
-    for estimate in by_channel:
+    channel_lifts = [lift for lift in bank_statistics.lifts if lift.channel is not None]
+    assert len(channel_lifts) == 8
+    for estimate in channel_lifts:
         meetings = [
             meeting
             for meeting in bank.meetings
@@ -180,7 +180,7 @@ def _arms(
                 meeting.reached_at is not None
                 and meeting.at < meeting.reached_at <= meeting.at + WINDOW_MS
             )
-            counts[meeting.held, is_reached] += 1
+            counts[meeting.is_held, is_reached] += 1
     return (
         (counts[False, False] + counts[False, True], counts[False, True]),
         (counts[True, False] + counts[True, True], counts[True, True]),
@@ -221,7 +221,7 @@ class DailyArms:
             yield treated_arm, holdout_arm
 
 
-_PATHS = 1_500
+_PATH_COUNT = 1_500
 """Campaigns that are looked at every day for two months, in each case."""
 
 _CASES = [
@@ -237,18 +237,18 @@ def test_confidence_sequences_cover_the_truth_at_every_daily_look(case: DailyArm
     # At most one campaign in twenty may ever be outside its sequence, on any day. Intervals for a
     # single look are left by far more campaigns, which shows that the sequences are needed.
     random = np.random.default_rng(17)
-    ever_outside, ever_outside_single_interval = 0, 0
-    for _ in range(_PATHS):
+    miss_count, single_interval_miss_count = 0, 0
+    for _ in range(_PATH_COUNT):
         looks = [look for arms in case.draw(random, days=60) if (look := _look(*arms)) is not None]
         distances = [abs(look.value - case.effect) for look in looks]
-        ever_outside += any(
+        miss_count += any(
             distance > look.reach for distance, look in zip(distances, looks, strict=True)
         )
-        ever_outside_single_interval += any(
+        single_interval_miss_count += any(
             distance > look.reach_once for distance, look in zip(distances, looks, strict=True)
         )
-    assert ever_outside <= binom.ppf(0.999, _PATHS, 0.05)
-    assert ever_outside_single_interval > binom.ppf(0.999, _PATHS, 0.05)
+    assert miss_count <= binom.ppf(0.999, _PATH_COUNT, 0.05)
+    assert single_interval_miss_count > binom.ppf(0.999, _PATH_COUNT, 0.05)
 
 
 @dataclass(frozen=True)
@@ -275,8 +275,8 @@ def _look(treatment_arm: ArmSums, holdout_arm: ArmSums) -> Look | None:
 def test_intervals_of_rates_allow_for_customers_with_several_messages() -> None:
     # Customers differ in how many messages they get and in how often they click.
     random = np.random.default_rng(23)
-    worlds, coverage_count, naive_coverage_count = 1_000, 0, 0
-    for _ in range(worlds):
+    world_count, coverage_count, naive_coverage_count = 1_000, 0, 0
+    for _ in range(world_count):
         trials = random.integers(1, 12, 300)
         clicks = random.binomial(trials, random.beta(0.6, 1.4, 300))
         sums = ClusterSums(
@@ -293,8 +293,10 @@ def test_intervals_of_rates_allow_for_customers_with_several_messages() -> None:
         coverage_count += share.low <= 0.3 <= share.high
         low, high = wilson(sums.events / sums.trials, sums.trials)
         naive_coverage_count += low <= 0.3 <= high
-    assert binom.ppf(0.001, worlds, 0.95) <= coverage_count <= binom.ppf(0.999, worlds, 0.97)
-    assert naive_coverage_count < 0.8 * worlds
+    assert (
+        binom.ppf(0.001, world_count, 0.95) <= coverage_count <= binom.ppf(0.999, world_count, 0.97)
+    )
+    assert naive_coverage_count < 0.8 * world_count
 
 
 def test_lift_of_channels_is_near_the_truth(bank_statistics: CampaignStatistics) -> None:
@@ -314,9 +316,10 @@ def _truth(offer: BankOffer, channel: str | None) -> float:
     return sum(effect(offer, arm) * offer.shares[arm] for arm in offer.arms) / contacted_share
 
 
-def _lift(holdouts: float, held_every: int, filled: bool = False) -> Lift:
-    """Return the lift of 1,000 customers, every `held_every`th held out at the message, drawn with
-    `holdouts`."""
+def _lift(other_holdout_share: float, held_every: int, has_next_offer: bool = False) -> Lift:
+    """Return the lift of 1,000 customers, of whom every `held_every`th is held out, beside
+    1,000 · `other_holdout_share` held-out customers of another campaign. `has_next_offer`: whether
+    held-out customers get another offer."""
     decisions = []
     for number in range(1_000):
         is_held = number % held_every == 0
@@ -326,11 +329,11 @@ def _lift(holdouts: float, held_every: int, filled: bool = False) -> Lift:
         record = decision(
             f"e{number}", f"p{number}", _START, chosen_candidate, holdouts=assignments
         )
-        if is_held and filled:
-            instead = Choice("web/slot", "web", f"a-{number}", "spring", "other", "other-web")
-            record = msgspec.structs.replace(record, choices=(instead,))
+        if is_held and has_next_offer:
+            next_choice = Choice("web/slot", "web", f"a-{number}", "spring", "other", "other-web")
+            record = msgspec.structs.replace(record, choices=(next_choice,))
         decisions.append(record)
-    holdout_count = round(1_000 * holdouts)
+    holdout_count = round(1_000 * other_holdout_share)
     for number in range(holdout_count):
         other_decision = decision(
             f"f{number}", f"q{number}", _START, _candidate("other", "web"),
@@ -382,7 +385,7 @@ def test_arms_of_unlikely_sizes_are_not_compared() -> None:
 
 def test_customer_with_the_next_best_offer_is_compared_with_that_offer() -> None:
     assert _lift(0.0, 5).against == "nothing"
-    assert _lift(0.0, 5, filled=True).against == "next best"
+    assert _lift(0.0, 5, has_next_offer=True).against == "next best"
 
 
 def test_interval_of_a_share_widens_with_customers_that_repeat() -> None:
@@ -451,20 +454,20 @@ def test_empty_topics_give_zeros_and_no_rate() -> None:
     assert "NaN" not in text
 
 
-def test_one_customer_without_conversion_has_no_verdict() -> None:
+def test_rate_of_one_customer_without_conversion_is_zero_with_an_upper_bound() -> None:
     statistics = _statistics([decision("e", "ann", _START, _candidate("spring", "web"))], [])
     assert statistics.total.conversion_rate.share == 0
     assert statistics.total.conversion_rate.high is not None
 
 
-def test_period_ends_the_log_as_it_was_then(bank: BankRecords) -> None:
+def test_period_counts_only_its_own_decisions(bank: BankRecords) -> None:
     until = _START + 5 * DAY_MS
     former_statistics = _statistics(bank.decisions, bank.segmented, period=Period(until_ms=until))
     assert former_statistics.total.decided == sum(
-        not meeting.held and meeting.at < until for meeting in bank.meetings
+        not meeting.is_held and meeting.at < until for meeting in bank.meetings
     )
     later_statistics = _statistics(bank.decisions, bank.segmented, period=Period(since_ms=until))
-    total = sum(not meeting.held for meeting in bank.meetings)
+    total = sum(not meeting.is_held for meeting in bank.meetings)
     assert former_statistics.total.decided + later_statistics.total.decided == total
 
 

@@ -24,8 +24,8 @@ def test_output_is_sent_as_soon_as_all_rows_before_it_are_acknowledged(steps: li
         elif step == "send":
             number = len(row_counts)
             row_counts.append(row_count)
-            at_once = barrier.send(lambda number=number: output_numbers.append(number))  # type: ignore[misc]
-            assert at_once is (row_count == ack_count)
-        due_numbers = [number for number, rows in enumerate(row_counts) if rows <= ack_count]
+            is_sent_now = barrier.send(lambda number=number: output_numbers.append(number))  # type: ignore[misc]
+            assert is_sent_now is (row_count == ack_count)
+        due_numbers = [number for number, count in enumerate(row_counts) if count <= ack_count]
         assert output_numbers == due_numbers
         assert barrier.is_holding is (len(due_numbers) < len(row_counts))

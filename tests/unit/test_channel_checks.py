@@ -15,7 +15,7 @@ _EMAIL = "from: Shop <hello@shop.example>"
 _TREATMENT = "address: email, content: {subject: s, text: t}"
 
 
-def _problems(
+def _load_problems(
     folder: Path,
     email: str = _EMAIL,
     url: str = "smtps://mx.example",
@@ -37,12 +37,12 @@ def _problems(
 
 
 def test_channel_and_treatment_that_fit_are_accepted(tmp_path: Path) -> None:
-    assert _problems(tmp_path) == []
+    assert _load_problems(tmp_path) == []
 
 
 @pytest.mark.parametrize("url", ["${SET}", "${UNSET}", "smtp+starttls://mx.example:${PORT:-2}"])
 def test_url_may_hold_variables(tmp_path: Path, url: str) -> None:
-    assert _problems(tmp_path, url=url) == []
+    assert _load_problems(tmp_path, url=url) == []
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_url_may_hold_variables(tmp_path: Path, url: str) -> None:
     ],
 )
 def test_error_names_the_remedy(tmp_path: Path, changes: dict[str, str], words: str) -> None:
-    problems = _problems(tmp_path, **changes)
+    problems = _load_problems(tmp_path, **changes)
     assert any(words in problem for problem in problems), problems
 
 

@@ -18,7 +18,7 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(DEMO, tmp_path / "config"))
 
 
-def errors(folder: Path, **environment: str) -> list[ConfigError]:
+def load_errors(folder: Path, **environment: str) -> list[ConfigError]:
     result = load(folder, environment)
     assert isinstance(result, list), "this should not have been accepted"
     return result
@@ -37,14 +37,14 @@ def test_demo_is_valid() -> None:
 
 
 def test_comments_and_order_of_fields_do_not_change_the_digest(folder: Path) -> None:
-    def digest() -> str:
+    def compute_digest() -> str:
         bundle = load(folder, {})
         assert isinstance(bundle, Bundle)
         config = compile_bundle(bundle)
         assert isinstance(config, Configuration)
         return config.digest
 
-    first_digest = digest()
+    first_digest = compute_digest()
     (folder / "segments" / "buyers.yaml").write_text(
         "# who bought\n"
         "when: {gte: 1.0, trait: purchases}\n"
@@ -52,9 +52,9 @@ def test_comments_and_order_of_fields_do_not_change_the_digest(folder: Path) -> 
         "segment: buyers\n"
     )
     edit(folder / "sources.yaml", "channel: mobile,", "channel: mobile, clock: wall,")
-    assert digest() == first_digest
+    assert compute_digest() == first_digest
     edit(folder / "segments" / "buyers.yaml", "1.0", "2")
-    assert digest() != first_digest
+    assert compute_digest() != first_digest
 
 
 CART = "campaigns/cart-recovery.yaml"
@@ -64,16 +64,16 @@ VIEW_RULE = "when: {name: product_view}"
 ZONE = "enrichers: {local_time: {zone: nowhere}}\nsession_gap:"
 
 
-def _currency(begin: str = "2024-05-01", of: str = "properties.total") -> str:
-    rate = f"{{currency: USD, rate: 0.9, since: {begin}}}"
+def _currency(first_day: str = "2024-05-01", amount: str = "properties.total") -> str:
+    rate = f"{{currency: USD, rate: 0.9, since: {first_day}}}"
     return (
         f"enrichers:\n  currency:\n    to: EUR\n    rates:\n      - {rate}\n"
-        f"    amounts:\n      paid: {of}\nsession_gap:"
+        f"    amounts:\n      paid: {amount}\nsession_gap:"
     )
 
 
 @pytest.mark.parametrize(
-    ("file", "old_text", "new_text", "at", "words"),
+    ("file", "old_text", "new_text", "named_text", "words"),
     [
         ("segments/buyers.yaml", "when:", "wen:", "wen", "unknown field 'wen': did you mean"),
         ("segments/buyers.yaml", "when:", "wen:", "segment", "'when' is missing here"),
@@ -94,7 +94,7 @@ def _currency(begin: str = "2024-05-01", of: str = "properties.total") -> str:
         ("profile.yaml", "{name: product_view}", "{segment: loyal}", "loyal", "only interactions"),
         ("profile.yaml", "session_gap:", ZONE, "nowhere", "no time zone 'nowhere'"),
         ("profile.yaml", "session_gap:", _currency("1 May"), "May", "not a date"),
-        ("profile.yaml", "session_gap:", _currency(of="derived.a"), "derived.a", "no value at"),
+        ("profile.yaml", "session_gap:", _currency(amount="derived.a"), "derived.a", "no value at"),
         ("profile.yaml", "of: occurred_at", "of: derived.hour", "derived.hour", "none is defined"),
         ("segments/buyers.yaml", "trait: purchases, gte: 1", "derived: bot, is: true", "bot",
          "unknown derived value 'bot'"),
@@ -140,13 +140,13 @@ def _currency(begin: str = "2024-05-01", of: str = "properties.total") -> str:
     ],
 )  # fmt: skip
 def test_mistake_is_named_with_its_line(
-    folder: Path, file: str, old_text: str, new_text: str, at: str, words: str
+    folder: Path, file: str, old_text: str, new_text: str, named_text: str, words: str
 ) -> None:
-    # `at`: the text of the line that the error names.
+    # `named_text`: a text that first occurs in the line that the error names.
     edit(folder / file, old_text, new_text)
     text = (folder / file).read_text()
-    line = text[: text.index(at)].count("\n") + 1
-    all_errors = errors(folder)
+    line = text[: text.index(named_text)].count("\n") + 1
+    all_errors = load_errors(folder)
     matches = [error for error in all_errors if error.file == file and words in error.message]
     assert line in [error.line for error in matches], "\n".join(map(str, all_errors))
 
@@ -155,7 +155,7 @@ def test_all_mistakes_of_a_folder_are_reported_at_once(folder: Path) -> None:
     edit(folder / "policies.yaml", "max: 1", "max: one")
     edit(folder / "segments" / "buyers.yaml", "when:", "wen:")
     (folder / "identity.yaml").write_bytes(b"namespaces:\n  - {name: caf\xe9}\n")
-    reports = {(error.file, error.line) for error in errors(folder)}
+    reports = {(error.file, error.line) for error in load_errors(folder)}
     assert reports >= {("policies.yaml", 5), ("segments/buyers.yaml", 3), ("identity.yaml", 2)}
 
 
@@ -172,7 +172,7 @@ def test_wrong_form_hides_no_other_kind_of_error(folder: Path) -> None:
     edit(folder / "channels.yaml", "url: ${KAIROS_DEMO_WEBHOOK:-http://127.0.0.1:8790/email}",
          "url: http://[::1/email")  # fmt: skip
     (folder / "segments" / "half.yaml").write_text("segment: [half\n")
-    reports = [(error.file, error.message.split()[0]) for error in errors(folder)]
+    reports = [(error.file, error.message.split()[0]) for error in load_errors(folder)]
     assert reports == [
         (CART, "NOWHERE"),
         (CART, "unknown"),
@@ -188,7 +188,7 @@ def test_wrong_form_hides_no_other_kind_of_error(folder: Path) -> None:
 def test_unknown_name_is_reported_although_a_file_of_another_kind_is_broken(folder: Path) -> None:
     edit(folder / "segments" / "loyal.yaml", "{segment: buyers}", "{segment: bying}")
     (folder / "policies.yaml").write_text("caps: [")
-    assert [error.file for error in errors(folder)] == ["policies.yaml", "segments/loyal.yaml"]
+    assert [error.file for error in load_errors(folder)] == ["policies.yaml", "segments/loyal.yaml"]
 
 
 @pytest.mark.parametrize(
@@ -208,10 +208,12 @@ def test_unknown_name_is_reported_although_a_file_of_another_kind_is_broken(fold
         (CART, "trigger:", "trigger: 5\nhypothesis:"),
     ],
 )
-def test_one_mistake_is_one_error(folder: Path, file: str, old_text: str, new_text: str) -> None:
-    # A name that a damaged file may define, and a field with a wrong value, are not missing.
+def test_mistake_causes_no_errors_in_other_files(
+    folder: Path, file: str, old_text: str, new_text: str
+) -> None:
+    # A name that the damaged file may define is not reported as unknown.
     edit(folder / file, old_text, new_text)
-    all_errors = errors(folder)
+    all_errors = load_errors(folder)
     assert {error.file for error in all_errors} == {file}, all_errors
     assert not any(
         "unknown trait" in str(error) or "unknown seg" in str(error) for error in all_errors
@@ -223,7 +225,7 @@ def test_several_mistakes_in_one_file_are_all_reported_in_order(folder: Path) ->
     edit(path, "channel: mobile,", "channel: '${A}', channel: x,")
     edit(path, "channel: pos,", "channel: !!x pos,")
     edit(path, "name: live", "name: '${B}'")
-    all_errors = errors(folder)
+    all_errors = load_errors(folder)
     assert [(error.file, error.message.split()[0]) for error in all_errors] == [
         ("sources.yaml", word) for word in ("A", "'channel'", "tag:yaml.org,2002:x:", "B")
     ]
@@ -232,7 +234,7 @@ def test_several_mistakes_in_one_file_are_all_reported_in_order(folder: Path) ->
 
 def test_file_that_is_not_utf8_is_refused_at_its_byte(folder: Path) -> None:
     (folder / "identity.yaml").write_bytes(b"namespaces:\n  - {name: caf\xe9}\n")
-    [error] = errors(folder)
+    [error] = load_errors(folder)
     assert (error.line, error.column) == (2, 15)
     assert "UTF-8" in error.message
 
@@ -245,14 +247,14 @@ def test_byte_order_mark_is_no_fault(folder: Path) -> None:
 
 def test_empty_file_lacks_its_required_fields(folder: Path) -> None:
     (folder / "policies.yaml").write_text("# nothing yet\n")
-    [error] = errors(folder)
+    [error] = load_errors(folder)
     assert "caps" in error.message
 
 
 def test_list_in_place_of_fields_is_refused(folder: Path) -> None:
     (folder / "policies.yaml").write_text("- caps\n")
     (folder / "learned.yaml").unlink()  # learned values need policies
-    [error] = errors(folder)
+    [error] = load_errors(folder)
     assert error.message == "expected fields, found a list"
 
 
@@ -261,9 +263,7 @@ def test_optional_files_may_be_missing(folder: Path, name: str) -> None:
     shutil.rmtree(folder / "campaigns")
     shutil.rmtree(folder / "segments")
     (folder / "learned.yaml").unlink()
-    (folder / "policies.yaml").write_text(
-        "caps: []\n"
-    )  # those of the demo read traits and segments
+    (folder / "policies.yaml").write_text("caps: []\n")  # the demo's caps read traits and segments
     (folder / name).unlink()
     assert isinstance(load(folder, {}), Bundle)
 
@@ -271,13 +271,13 @@ def test_optional_files_may_be_missing(folder: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["sources.yaml", "identity.yaml", "channels.yaml"])
 def test_required_files_may_not_be_missing(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    [error] = errors(folder)
+    [error] = load_errors(folder)
     assert error.file == name
     assert "missing" in error.message
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:
-    [error] = errors(tmp_path / "nowhere")
+    [error] = load_errors(tmp_path / "nowhere")
     assert "no such folder" in error.message
 
 
@@ -285,7 +285,7 @@ def test_unexpected_yaml_files_are_reported_and_other_files_ignored(folder: Path
     (folder / "README.md").write_text("notes")
     (folder / "polices.yaml").write_text("caps: []")
     (folder / "segments" / "more.yml").write_text("segment: more")
-    reports = {error.file: error.message for error in errors(folder)}
+    reports = {error.file: error.message for error in load_errors(folder)}
     assert reports.keys() == {"polices.yaml", "segments/more.yml"}
     assert "did you mean 'policies.yaml'?" in reports["polices.yaml"]
     assert ".yaml" in reports["segments/more.yml"]
@@ -295,14 +295,14 @@ def test_aliases_are_refused(folder: Path) -> None:
     lines = ["a0: &a0 [x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
     (folder / "policies.yaml").write_text("\n".join(lines))
-    [error] = errors(folder)
+    [error] = load_errors(folder)
     assert "aliases are not accepted" in error.message
     assert (error.line, error.column) == (2, 10)
 
 
 def test_deep_nesting_is_refused(folder: Path) -> None:
     (folder / "policies.yaml").write_text("caps: " + "[" * 10_000)
-    [error] = errors(folder)
+    [error] = load_errors(folder)
     assert "nested deeper" in error.message
 
 

@@ -1,7 +1,6 @@
 """Delivery of one action after a kill, by the entries of the ledger, over real sockets."""
 
 import asyncio
-import time
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -9,7 +8,7 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from pipeline.adapters import traces
+from pipeline.adapters import clock, traces
 from pipeline.config import model
 from pipeline.delivery.adapters import ADAPTERS
 from pipeline.delivery.channel_adapter import (
@@ -89,7 +88,7 @@ def _deliver_after_kill(folder: Path, written_ms: int, hops: list[str] | None = 
 
 @pytest.fixture
 def now_ms() -> int:
-    return time.time_ns() // 1_000_000
+    return clock.now_ms()
 
 
 def _leave_ledger(folder: Path, entry: LedgerEntry) -> Path:

@@ -55,7 +55,7 @@ def test_few_timers_fire_per_look_where_later_stages_have_a_backlog(
 ) -> None:
     fire_count = 0
     while fire_count < _TIMER_COUNT:
-        timer_stage.ports.input_count = backlog
+        timer_stage.ports.backlog_size = backlog
         count = timer_stage.fire_due_timers(_DUE_MS)
         assert 0 < count <= _MIN_FIRE_COUNT
         fire_count += count
@@ -66,17 +66,17 @@ def test_few_timers_fire_per_look_where_later_stages_have_a_backlog(
 def test_at_most_a_window_of_timers_is_in_flight_under_a_backlog(
     timer_stage: TimerStage,
 ) -> None:
-    timer_stage.ports.input_count = _CONGESTED_BACKLOG
+    timer_stage.ports.backlog_size = _CONGESTED_BACKLOG
     assert sum(_fire_at_ticks(timer_stage, MAX_IN_FLIGHT)) == MAX_IN_FLIGHT
 
 
 def test_backlog_reduces_the_timers_fired(timer_stage: TimerStage) -> None:
-    timer_stage.ports.input_count = _CONGESTED_BACKLOG - 3
+    timer_stage.ports.backlog_size = _CONGESTED_BACKLOG - 3
     assert timer_stage.fire_due_timers(_DUE_MS) == 3
 
 
 def test_no_timer_fires_while_the_backlog_is_unknown(timer_stage: TimerStage) -> None:
-    timer_stage.ports.input_count = None
+    timer_stage.ports.backlog_size = None
     assert _fire_at_ticks(timer_stage, 3) == [0, 0, 0]
 
 
@@ -88,9 +88,9 @@ def test_lost_timer_fires_again_once_there_is_no_backlog(timer_stage: TimerStage
     assert _fire_at_ticks(timer_stage, 2) == [MAX_IN_FLIGHT - 5, 0]
     timer_stage.process(MAX_IN_FLIGHT)
     assert timer_stage.fire_due_timers(late_ms) == MAX_IN_FLIGHT - 5
-    timer_stage.ports.input_count = 1
+    timer_stage.ports.backlog_size = 1
     assert timer_stage.fire_due_timers(late_ms + 1) == 0
-    timer_stage.ports.input_count = 0
+    timer_stage.ports.backlog_size = 0
     assert timer_stage.fire_due_timers(late_ms + 1) == 5
 
 

@@ -16,12 +16,12 @@ from pipeline.adapters.model_text import problem
 from pipeline.adapters.models import load_scorer
 from pipeline.adapters.trial import isolated_model_problem
 from tests.support.cases import cases
-from tests.support.trained import FEATURES, booster, model_text
+from tests.support.trained import FEATURE_COUNT, booster, model_text
 
 AMPLE_TIME_US = 1e6
 
 values = st.one_of(st.floats(-3, 3), st.just(nan))
-rows = st.lists(values, min_size=FEATURES, max_size=FEATURES)
+rows = st.lists(values, min_size=FEATURE_COUNT, max_size=FEATURE_COUNT)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def _trees() -> list[dict[str, Any]]:
 
 @given(rows)
 def test_score_equals_that_of_the_trees(file: Path, row: list[float]) -> None:
-    scorer = load_scorer(file, FEATURES, AMPLE_TIME_US)
+    scorer = load_scorer(file, FEATURE_COUNT, AMPLE_TIME_US)
     assert not isinstance(scorer, str)
     assert scorer(row) == pytest.approx(predict_by_hand(row), abs=1e-12)
     [expected] = booster().predict(np.array([row]))
@@ -62,19 +62,19 @@ def test_score_equals_that_of_the_trees(file: Path, row: list[float]) -> None:
 
 
 def test_slow_model_is_refused(file: Path) -> None:
-    problem = load_scorer(file, FEATURES, 0.001)
+    problem = load_scorer(file, FEATURE_COUNT, 0.001)
     assert isinstance(problem, str)
     assert "too slow" in problem
 
 
 def test_missing_model_is_refused(tmp_path: Path) -> None:
-    problem = load_scorer(tmp_path / "gone", FEATURES, AMPLE_TIME_US)
+    problem = load_scorer(tmp_path / "gone", FEATURE_COUNT, AMPLE_TIME_US)
     assert isinstance(problem, str)
     assert "cannot be read" in problem
 
 
 def test_sound_model_passes() -> None:
-    assert problem(model_text().encode(), FEATURES) is None
+    assert problem(model_text().encode(), FEATURE_COUNT) is None
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_unsound_model_is_refused(pattern: str, replacement: str, words: str) ->
     text, count = re.subn(pattern, replacement, model_text(), count=1, flags=re.MULTILINE)
     assert count
     text = _correct_sizes(text) if "tree_sizes" not in pattern else text
-    found_problem = problem(text.encode(), FEATURES)
+    found_problem = problem(text.encode(), FEATURE_COUNT)
     assert found_problem is not None
     assert words in found_problem
 
@@ -132,7 +132,7 @@ def test_accepted_model_can_be_loaded_and_predicts(
     text = text[: field.start(2)] + " ".join(numbers) + text[field.end(2) :]
     path = tmp_path_factory.mktemp("odd") / "model.txt"
     path.write_text(_correct_sizes(text))
-    scorer = load_scorer(path, FEATURES, AMPLE_TIME_US)
+    scorer = load_scorer(path, FEATURE_COUNT, AMPLE_TIME_US)
     if not isinstance(scorer, str):
         value = scorer([0.0, 1.0, nan])
         assert value is not None
@@ -166,7 +166,7 @@ def test_whole_numbers_have_one_form(field: str, number: str) -> None:
     # Python and LightGBM read any other form differently.
     text = re.sub(rf"^{field}=\S+", f"{field}={number}", model_text(), count=1, flags=re.MULTILINE)
     text = _correct_sizes(text) if field != "tree_sizes" else text
-    assert problem(text.encode(errors="replace"), FEATURES) is not None or number == "-0"
+    assert problem(text.encode(errors="replace"), FEATURE_COUNT) is not None or number == "-0"
 
 
 @pytest.mark.parametrize("number", REALS)
@@ -176,7 +176,7 @@ def test_whole_numbers_have_one_form(field: str, number: str) -> None:
 )
 def test_numbers_have_one_form(field: str, number: str) -> None:
     text = re.sub(rf"^{field}=\S+", f"{field}={number}", model_text(), count=1, flags=re.MULTILINE)
-    is_unsound = problem(_correct_sizes(text).encode(), FEATURES) is not None
+    is_unsound = problem(_correct_sizes(text).encode(), FEATURE_COUNT) is not None
     # LightGBM writes inf where a split only separates missing values from the rest.
     assert is_unsound is ((field, number) != ("threshold", "inf"))
 
@@ -198,7 +198,7 @@ def test_numbers_have_one_form(field: str, number: str) -> None:
 def test_only_the_known_grammar_passes(old_text: str, new_text: str) -> None:
     assert old_text in model_text()
     text = _correct_sizes(model_text().replace(old_text, new_text, 1))
-    assert problem(text.encode(), FEATURES) is not None
+    assert problem(text.encode(), FEATURE_COUNT) is not None
 
 
 def test_tree_that_is_too_deep_is_refused() -> None:
@@ -256,8 +256,8 @@ def test_changed_model_is_refused_or_predicts(
         text = text[:start] + replacement + text[start + length :]
     path = tmp_path_factory.mktemp("changed") / "model.txt"
     path.write_text(_correct_sizes(text))
-    if problem(path.read_bytes(), FEATURES) is None:
-        assert (isolated_model_problem(path, FEATURES) or "not ").startswith("not ")
+    if problem(path.read_bytes(), FEATURE_COUNT) is None:
+        assert (isolated_model_problem(path, FEATURE_COUNT) or "not ").startswith("not ")
 
 
 def test_model_that_crashes_its_reader_is_refused(
@@ -268,10 +268,10 @@ def test_model_that_crashes_its_reader_is_refused(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     path = tmp_path / "model.txt"
     path.write_text(model_text())
-    assert "ends the process that reads it" in str(isolated_model_problem(path, FEATURES))
+    assert "ends the process that reads it" in str(isolated_model_problem(path, FEATURE_COUNT))
 
 
 @given(st.binary(max_size=300))
 def test_arbitrary_bytes_are_no_model(data: bytes) -> None:
-    assert problem(data, FEATURES) is not None
-    assert problem(model_text().encode()[: len(data) * 20], FEATURES) is not None
+    assert problem(data, FEATURE_COUNT) is not None
+    assert problem(model_text().encode()[: len(data) * 20], FEATURE_COUNT) is not None

@@ -51,7 +51,7 @@ def test_logged_propensities_correct_for_a_policy_that_chose_by_group() -> None:
 
 
 def test_arm_that_was_not_drawn_is_proposed_as_a_test() -> None:
-    world = ChoiceWorld(1, {"terms": (0.0, 0.0, 0.3, 0.0)}, 2_000, drawn=False)
+    world = ChoiceWorld(1, {"terms": (0.0, 0.0, 0.3, 0.0)}, 2_000, has_propensities=False)
     for adjusted_columns, grade in (((), "Observed only"), (("group",), "Adjusted")):
         recommendation = recommend_in(world, adjusted_columns)
         assert [change.do for change in recommendation.changes] == ["test"]

@@ -11,7 +11,7 @@ from tests.support.stack import Stack, eventually
 
 
 @dataclass(frozen=True)
-class ReceivedEvents:
+class ReceivedInteractions:
     """Interactions of a cookie in the order of the topic, each event id once."""
 
     stack: Stack
@@ -26,7 +26,7 @@ class ReceivedEvents:
         ]
         return list({event.event_id: event for event in interactions}.values())
 
-    def names(self) -> Counter[str]:
+    def count_by_name(self) -> Counter[str]:
         return Counter(interaction.name for interaction in self.read_all())
 
     def wait_for(self, name: str, count: int = 1) -> list[Interaction]:
@@ -43,15 +43,16 @@ class ReceivedEvents:
         names."""
 
         def look() -> Counter[str] | None:
-            names = self.names()
-            return names if all(names[name] >= count for name, count in minimums.items()) else None
+            counts = self.count_by_name()
+            has_all = all(counts[name] >= minimum for name, minimum in minimums.items())
+            return counts if has_all else None
 
         return eventually(look)
 
-    def count_decisions(self, selects: Callable[[Interaction], bool]) -> Counter[str]:
+    def count_decisions(self, predicate: Callable[[Interaction], bool]) -> Counter[str]:
         """Wait until the stack is idle, and return the number of decisions on each interaction that
-        `selects` accepts."""
+        `predicate` accepts."""
         self.stack.wait_until_idle()
-        ids = {interaction.event_id for interaction in self.read_all() if selects(interaction)}
+        ids = {interaction.event_id for interaction in self.read_all() if predicate(interaction)}
         decisions = self.stack.records.read_all(topics.DECISIONS, Decision)
         return Counter(decision.event_id for _, decision in decisions if decision.event_id in ids)
