@@ -110,5 +110,5 @@ def test_customer_enters_once_for_each_absence(events: list[tuple[str, int]]) ->
         entries = 1 + sum(gap >= WAIT_MS for gap in gaps)
         assert (
             history.timer_stage.entries.count(profile_id(Identifier("email", f"p{person}")))
-            == entries
+            == entry_count
         )

@@ -9,16 +9,16 @@ from tests.benchmarks.machine import this_machine
 from tests.benchmarks.report import print_latency
 
 _RATE = 100
-_RECORDS = 300
+_RECORD_COUNT = 300
 _SECONDS = 3.0
 
 
 def _sample(latency_ms: float, delay_s: float = 0.0, cores: float = 0.5) -> RateSample:
     return RateSample(
-        record_count=_RECORDS,
+        record_count=_RECORD_COUNT,
         planned_seconds=_SECONDS,
         seconds=_SECONDS + delay_s,
-        latencies_ms=[latency_ms] * _RECORDS,
+        latencies_ms=[latency_ms] * _RECORD_COUNT,
         headers=[],
         cpu={"floor": cores, "broker": 0.3},
     )

@@ -201,11 +201,13 @@ def test_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:
 
 def test_csv_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
-    for rows in (1, 10_000):
-        file.write_bytes(("path,conversions\n" + "web,1\n" * rows + "cañón,1\n").encode("latin-1"))
+    for row_count in (1, 10_000):
+        file.write_bytes(
+            ("path,conversions\n" + "web,1\n" * row_count + "cañón,1\n").encode("latin-1")
+        )
         code, _, error = _run("attribution", "--paths", str(file))
         assert code == 1
-        assert f"p.csv:{rows + 2}: is not in UTF-8" in error
+        assert f"p.csv:{row_count + 2}: is not in UTF-8" in error
 
 
 def test_file_name_is_never_a_pattern(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_command_is_one_module(command: str) -> None:
     assert hasattr(module, "app") != hasattr(module, "run")
 
 
-def test_help_lists_every_command_with_its_description(tmp_path: Path) -> None:
+def test_help_lists_every_command_and_describes_the_broker(tmp_path: Path) -> None:
     help_result = run_kairos(tmp_path, "--help")
     assert help_result.returncode == 0
     assert all(name in help_result.stdout for name in COMMANDS)
@@ -59,7 +59,7 @@ def test_wrong_setting_is_one_line_that_names_it(tmp_path: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
-def test_forbidden_librdkafka_property_is_named_as_it_was_set(tmp_path: Path) -> None:
+def test_refused_librdkafka_property_is_named_as_it_was_set(tmp_path: Path) -> None:
     result = run_kairos(tmp_path, "broker", "status", KAIROS_KAFKA_MESSAGE_TIMEOUT_MS="soon")
     assert result.returncode == 1
     assert result.stderr == "kairos: KAIROS_KAFKA_MESSAGE_TIMEOUT_MS must be 120000 or more\n"

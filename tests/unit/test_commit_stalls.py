@@ -21,7 +21,7 @@ _LONGER_MS = 2_000
 """Stall within which a busy machine retries a commit, but not all of a run."""
 _STALL_REASON = f"not committed within {_STALL_MS} ms"
 _HANG_S = 60
-_TIMES = 60
+_COMMIT_COUNT = 60
 
 _Commit = Callable[[Mapping[TP, int], int], Awaitable[KafkaError | None]]
 
@@ -76,13 +76,13 @@ async def test_worker_goes_on_while_some_commits_succeed(app: App) -> None:
         commit_offsets.append(offsets[_INPUT])
         if len(commit_offsets) % 2:
             return KafkaError(KafkaError._TIMED_OUT)
-        if len(commit_offsets) == _TIMES:
+        if len(commit_offsets) == _COMMIT_COUNT:
             return KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)
         _process(app.consumer, offsets[_INPUT])
         return None
 
     assert "commit failed" in await _end(app, commit)
-    assert commit_offsets == [1 + number // 2 for number in range(_TIMES)]
+    assert commit_offsets == [1 + number // 2 for number in range(_COMMIT_COUNT)]
 
 
 async def _end(app: App, commit: _Commit, output: bytes | None = None) -> str:

@@ -48,13 +48,13 @@ def _use_database(folder: Path, database: str, more_settings: str = "") -> None:
     (folder / "profile.yaml").write_text(geo + profile + trait)
 
 
-def _bundle(folder: Path) -> Bundle:
+def _load_bundle(folder: Path) -> Bundle:
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle), bundle
     return bundle
 
 
-def _rules(bundle: Bundle, artifacts: Artifacts) -> Rules:
+def _load_rules(bundle: Bundle, artifacts: Artifacts) -> Rules:
     config = compile_bundle(bundle)
     assert isinstance(config, Configuration)
     return load_rules(config, Settings(artifacts=artifacts.folder, secret="test" * 8))
@@ -73,7 +73,7 @@ def test_addresses_are_found_in_the_geo_database(tmp_path: Path) -> None:
 
 
 def test_bundle_names_its_files_by_digest(folder: Path, tmp_path: Path) -> None:
-    bundle = _bundle(folder)
+    bundle = _load_bundle(folder)
     geo = bundle.profile.enrichers.geo
     assert geo is not None
     assert geo.sha256 == digest_of(folder / "geo.mmdb")
@@ -81,15 +81,15 @@ def test_bundle_names_its_files_by_digest(folder: Path, tmp_path: Path) -> None:
     for _ in range(2):
         store_files(bundle, folder, artifacts)
     assert [file.name for file in artifacts.folder.iterdir()] == [geo.sha256]
-    [enricher] = _rules(bundle, artifacts).enrichers
+    [enricher] = _load_rules(bundle, artifacts).enrichers
     assert "country" in enricher.names
 
 
 def test_another_file_of_the_same_name_is_another_configuration(folder: Path) -> None:
-    bundle = _bundle(folder)
+    bundle = _load_bundle(folder)
     with (folder / "geo.mmdb").open("ab") as file:
         file.write(b"\0")
-    assert _bundle(folder) != bundle
+    assert _load_bundle(folder) != bundle
 
 
 @pytest.mark.parametrize(
@@ -117,29 +117,29 @@ def test_wrong_file_is_reported_at_the_line_that_names_it(
 def test_file_that_a_worker_lacks_is_reported_once_and_its_values_are_missing(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bundle = _bundle(folder)
+    bundle = _load_bundle(folder)
     artifacts = Artifacts(tmp_path / "artifacts")
-    assert not _rules(bundle, artifacts).enrichers
+    assert not _load_rules(bundle, artifacts).enrichers
     assert caplog.messages == ["no geo database"]
 
     store_files(bundle, folder, artifacts)
     [file] = artifacts.folder.iterdir()
     file.write_bytes(file.read_bytes()[:-1])
     caplog.clear()
-    assert not _rules(bundle, artifacts).enrichers
+    assert not _load_rules(bundle, artifacts).enrichers
     assert caplog.messages == ["no geo database"]
 
 
 def test_models_are_loaded_by_their_digest(
     folder_with_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bundle = _bundle(folder_with_model)
+    bundle = _load_bundle(folder_with_model)
     assert bundle.profile.scores[0].sha256 == digest_of(folder_with_model / "models" / "buys.txt")
     artifacts = Artifacts(tmp_path / "artifacts")
-    assert not _rules(bundle, artifacts).scorers
+    assert not _load_rules(bundle, artifacts).scorers
     assert caplog.messages == ["no geo database", "no score"]
     store_files(bundle, folder_with_model, artifacts)
-    scorer = _rules(bundle, artifacts).scorers["score.buys"]
+    scorer = _load_rules(bundle, artifacts).scorers["score.buys"]
     assert 0 < (scorer([1.0, 2.0, 3.0]) or 0) < 1
 
 
@@ -154,7 +154,7 @@ def test_unsound_model_is_reported_at_the_line_that_names_it(folder_with_model: 
     assert line[error.column - 1 :].startswith("model")
 
 
-def test_features_are_traits(folder_with_model: Path) -> None:
+def test_feature_that_is_no_trait_is_refused(folder_with_model: Path) -> None:
     profile = folder_with_model / "profile.yaml"
     profile.write_text(profile.read_text().replace("[views, purchases", "[score.buys, purchase"))
     errors = load(folder_with_model, {})
@@ -169,14 +169,14 @@ def test_worker_tries_a_model_in_another_process_before_loading(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    bundle = _bundle(folder_with_model)
+    bundle = _load_bundle(folder_with_model)
     artifacts = Artifacts(tmp_path / "artifacts")
     store_files(bundle, folder_with_model, artifacts)
     (tmp_path / "sitecustomize.py").write_text("import os\nos.abort()\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert not _rules(bundle, artifacts).scorers
+    assert not _load_rules(bundle, artifacts).scorers
     assert "ends the process that reads it" in vars(caplog.records[0])["reason"]
     monkeypatch.delenv("PYTHONPATH")
-    assert _rules(bundle, artifacts).scorers
+    assert _load_rules(bundle, artifacts).scorers
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert _rules(bundle, artifacts).scorers, "a model is tried once for all processes"
+    assert _load_rules(bundle, artifacts).scorers, "a model is tried once for all processes"

@@ -1,4 +1,4 @@
-"""Consent is per purpose and channel; only transactional messages go without."""
+"""Consent is asked for per purpose and channel; transactional messages need none."""
 
 from tests.support.deciding import Life, campaign, fates, offer, world
 
@@ -10,10 +10,10 @@ _MAIL = {
 
 
 def _life() -> Life:
-    sms = {"treatment": "sale-call", "channel": "call"}
+    call = {"treatment": "sale-call", "channel": "call"}
     campaigns = [
         campaign("sales", offer("sale", 9)),
-        campaign("calls", offer("sale", 9, sms)),
+        campaign("calls", offer("sale", 9, call)),
         campaign("help", offer("help", 9), purpose="service", trigger={"name": "Help"}),
         campaign("receipt", offer("receipt", 1), purpose="transactional"),
     ]

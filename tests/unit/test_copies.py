@@ -43,8 +43,8 @@ class _IdentityStage:
         self._offset = 0
 
     def receive(self, event_id: str, claimed_ms: int, at_ms: int) -> bool:
-        """Write an interaction that claims one time into the log at another; return whether it is
-        processed."""
+        """Write an interaction that claims `claimed_ms` into the log at `at_ms`; return whether it
+        is processed."""
         copy = replace(_VIEW, event_id=event_id, occurred_at=claimed_ms, received_at=claimed_ms)
         return topics.IDENTIFIED in self.process(copy, at_ms)
 

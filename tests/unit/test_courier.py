@@ -52,7 +52,7 @@ _TRACE = traces.new_trace()
 
 def _deliver_after_kill(folder: Path, written_ms: int, hops: list[str] | None = None) -> list[str]:
     """Return reported outcomes, and `post` for each post to the receiver; `hops` gets the
-    traces that they carried."""
+    `traceparent` of each post and outcome."""
     calls: list[str] = []
     trace_headers = [] if hops is None else hops
 
@@ -135,18 +135,18 @@ def test_delivery_not_yet_reported_before_a_kill_is_reported_once(
     assert _deliver_after_kill(_leave_ledger(tmp_path, report), now_ms) == ["sent"]
 
 
-class _Postcards:
+class _PostcardAdapter:
     """Adapter of a channel that is not a webhook."""
 
-    def __init__(self, result: DeliveryResult, is_served: bool, repeats: bool = True) -> None:
-        self._result, self._is_served, self._repeats = result, is_served, repeats
+    def __init__(self, result: DeliveryResult, is_served: bool, may_repeat: bool = True) -> None:
+        self._result, self._is_served, self._may_repeat = result, is_served, may_repeat
         self.action_ids: list[str] = []
 
     def serves(self, channel: str) -> bool:
         return self._is_served
 
     def may_repeat(self, channel: str) -> bool:
-        return self._repeats
+        return self._may_repeat
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         attempt.begin()
@@ -168,19 +168,19 @@ class _Postcards:
 def test_result_of_any_adapter_becomes_an_outcome(
     tmp_path: Path, now_ms: int, result: DeliveryResult, is_served: bool, outcome: str
 ) -> None:
-    adapter = _Postcards(result, is_served)
-    outcomes = _outcomes_of(adapter, tmp_path, now_ms)
+    adapter = _PostcardAdapter(result, is_served)
+    outcomes = _deliver_with(adapter, tmp_path, now_ms)
     assert (adapter.action_ids, outcomes) == (["a"] if is_served else [], [outcome])
-    assert _outcomes_of(adapter, tmp_path, now_ms) == []
+    assert _deliver_with(adapter, tmp_path, now_ms) == []
 
 
-@pytest.mark.parametrize(("repeats", "expected_calls"), [(False, []), (True, ["a"])])
+@pytest.mark.parametrize(("may_repeat", "expected_calls"), [(False, []), (True, ["a"])])
 def test_attempt_cut_off_by_a_kill_is_repeated_only_where_that_is_allowed(
-    tmp_path: Path, now_ms: int, repeats: bool, expected_calls: list[str]
+    tmp_path: Path, now_ms: int, may_repeat: bool, expected_calls: list[str]
 ) -> None:
-    adapter = _Postcards(Acceptance(), is_served=True, repeats=repeats)
+    adapter = _PostcardAdapter(Acceptance(), is_served=True, may_repeat=may_repeat)
     folder = _leave_ledger(tmp_path, LedgerEntry(token="token"))
-    assert _outcomes_of(adapter, folder, now_ms) == ["sent"]
+    assert _deliver_with(adapter, folder, now_ms) == ["sent"]
     assert adapter.action_ids == expected_calls
 
 
@@ -227,7 +227,7 @@ def test_cancelled_action_is_not_tried_any_more(
     # `earlier_tries`: tries before the action is cancelled.
     adapter = _BusyAdapter(is_answered)
     reports: list[dict[str, Any]] = []
-    _outcomes_of(
+    _deliver_with(
         adapter,
         tmp_path,
         now_ms,
@@ -261,9 +261,9 @@ def test_try_without_an_answer_is_recorded_where_a_later_one_failed(
     tmp_path: Path, now_ms: int, tries: int, expected_calls: list[str]
 ) -> None:
     with pytest.raises(_KilledError):
-        _outcomes_of(_KilledAdapter(tries), tmp_path, now_ms)
-    adapter = _Postcards(Acceptance(), is_served=True, repeats=False)
-    assert _outcomes_of(adapter, tmp_path, now_ms) == ["sent"]
+        _deliver_with(_KilledAdapter(tries), tmp_path, now_ms)
+    adapter = _PostcardAdapter(Acceptance(), is_served=True, may_repeat=False)
+    assert _deliver_with(adapter, tmp_path, now_ms) == ["sent"]
     assert adapter.action_ids == expected_calls
 
 
@@ -272,7 +272,7 @@ def test_every_adapter_of_the_configuration_is_registered() -> None:
     assert set(ADAPTERS) == set(adapter_names) - {"none"}
 
 
-def _outcomes_of(
+def _deliver_with(
     adapter: ChannelAdapter,
     folder: Path,
     written_ms: int,

@@ -14,14 +14,14 @@ _KEY = "cookie:c1"
 
 @dataclass
 class _Pipeline:
-    """One partition that makes `per_s` decisions a second, in order; time advances in `run`."""
+    """Partition that makes `decisions_per_s` decisions in order; time advances in `run`."""
 
-    per_s: float
+    decisions_per_s: float
     now_s: float = 0.0
-    timely_replies: int = 0
-    late_replies: int = 0
-    refusals: int = 0
-    stalls: int = 0
+    timely_reply_count: int = 0
+    late_reply_count: int = 0
+    refusal_count: int = 0
+    stall_count: int = 0
     _queue: deque[tuple[str, float]] = field(default_factory=deque)
     _ids: "count[int]" = field(default_factory=count)
     _free_at_s: float = 0.0
@@ -44,67 +44,64 @@ class _Pipeline:
                 self.admission.note_request(request, _KEY)
                 self._queue.append((request, self.now_s))
             case AdmissionVerdict.OVERLOADED:
-                self.refusals += 1
+                self.refusal_count += 1
             case AdmissionVerdict.STALLED:
-                self.stalls += 1
+                self.stall_count += 1
 
     def _deliver_replies(self) -> None:
         now_s = self.now_s
-        while self._queue and self.per_s:
+        while self._queue and self.decisions_per_s:
             request, asked_s = self._queue[0]
-            done_s = max(self._free_at_s, asked_s) + 1 / self.per_s
+            done_s = max(self._free_at_s, asked_s) + 1 / self.decisions_per_s
             if done_s > now_s:
                 break
             self._queue.popleft()
             self._free_at_s = self.now_s = done_s
             self.admission.note_reply(request)
             if done_s - asked_s <= _BUDGET_S:
-                self.timely_replies += 1
+                self.timely_reply_count += 1
             else:
-                self.late_replies += 1
+                self.late_reply_count += 1
         self.now_s = now_s
 
 
 def test_all_are_admitted_below_capacity() -> None:
-    pipeline = _Pipeline(per_s=300)
+    pipeline = _Pipeline(decisions_per_s=300)
     pipeline.run(arrivals_per_s=250, seconds=20)
-    assert pipeline.refusals == pipeline.stalls == pipeline.late_replies == 0
+    assert pipeline.refusal_count == pipeline.stall_count == pipeline.late_reply_count == 0
 
 
 def test_overload_is_refused_and_admitted_decisions_come_in_time() -> None:
     # At three times its capacity the pipeline still decides at nearly its full rate.
-    pipeline = _Pipeline(per_s=300)
+    pipeline = _Pipeline(decisions_per_s=300)
     pipeline.run(arrivals_per_s=900, seconds=20)
-    assert pipeline.timely_replies > 0.9 * 300 * 20
-    assert pipeline.late_replies < 0.08 * pipeline.timely_replies
-    assert pipeline.refusals > 0.9 * 600 * 20
-    assert pipeline.stalls == 0
+    assert pipeline.timely_reply_count > 0.9 * 300 * 20
+    assert pipeline.late_reply_count < 0.08 * pipeline.timely_reply_count
+    assert pipeline.refusal_count > 0.9 * 600 * 20
+    assert pipeline.stall_count == 0
 
 
 def test_nothing_is_refused_after_an_overload() -> None:
-    pipeline = _Pipeline(per_s=300)
+    pipeline = _Pipeline(decisions_per_s=300)
     pipeline.run(arrivals_per_s=3_000, seconds=10)
     pipeline.run(arrivals_per_s=100, seconds=0.5)
-    refusal_count, late_count = pipeline.refusals, pipeline.late_replies
+    counts = pipeline.refusal_count, pipeline.late_reply_count, pipeline.stall_count
     pipeline.run(arrivals_per_s=100, seconds=10)
-    assert (pipeline.refusals, pipeline.late_replies, pipeline.stalls) == (
-        refusal_count,
-        late_count,
-        0,
-    )
+    assert (pipeline.refusal_count, pipeline.late_reply_count, pipeline.stall_count) == counts
+    assert pipeline.stall_count == 0
 
 
-def test_stalled_pipeline_is_asked_once_per_second_and_used_again_at_once() -> None:
-    pipeline = _Pipeline(per_s=0)
+def test_stalled_pipeline_is_asked_seldom_and_used_again_at_once() -> None:
+    pipeline = _Pipeline(decisions_per_s=0)
     pipeline.run(arrivals_per_s=100, seconds=10)
-    asked_count = 1_000 - pipeline.stalls - pipeline.refusals
+    asked_count = 1_000 - pipeline.stall_count - pipeline.refusal_count
     assert asked_count < 30
-    pipeline.per_s = 300
+    pipeline.decisions_per_s = 300
     pipeline._free_at_s = pipeline.now_s
     pipeline.run(arrivals_per_s=100, seconds=1)
-    refusals_in_all = pipeline.stalls + pipeline.refusals
+    total_count = pipeline.stall_count + pipeline.refusal_count
     pipeline.run(arrivals_per_s=100, seconds=5)
-    assert pipeline.stalls + pipeline.refusals == refusals_in_all
+    assert pipeline.stall_count + pipeline.refusal_count == total_count
 
 
 def test_slow_machine_within_its_budget_is_asked() -> None:
@@ -174,16 +171,16 @@ def test_longer_budget_tolerates_a_longer_delay() -> None:
     assert AdmissionVerdict.STALLED in verdicts
 
 
-def _answered_share(repeating_keys: int, seconds: float) -> float:
+def _answered_share(repeating_key_count: int, seconds: float) -> float:
     """Return the share of customers who are answered: one comes every 0.4 s, and is answered
-    within 10 ms if admitted, while as many keys as given repeat, every 30 ms, an event that was
-    decided before, which gets no reply."""
+    within 10 ms if admitted, while `repeating_key_count` keys repeat, every 30 ms, an event that
+    was decided before, which gets no reply."""
     now_s = 0.0
     admission = DecisionAdmission(1, _BUDGET_S, lambda: now_s)
     admitted_count = customer_count = 0
     for step in range(int(seconds * 100)):
         now_s = step / 100
-        for number in range(repeating_keys):
+        for number in range(repeating_key_count):
             key = f"cookie:repeating{number}"
             if (step + number) % 3 == 0 and (
                 admission.judge(key, _BUDGET_S) is AdmissionVerdict.ADMIT
@@ -199,12 +196,12 @@ def _answered_share(repeating_keys: int, seconds: float) -> float:
     return admitted_count / customer_count
 
 
-@pytest.mark.parametrize("repeating_keys", [1, 8, 40])
+@pytest.mark.parametrize("repeating_key_count", [1, 8, 40])
 def test_requests_that_nobody_answers_do_not_stall_the_decisions_of_others(
-    repeating_keys: int,
+    repeating_key_count: int,
 ) -> None:
-    assert _answered_share(repeating_keys=0, seconds=60) == 1.0
-    assert _answered_share(repeating_keys, seconds=60) > 0.95
+    assert _answered_share(repeating_key_count=0, seconds=60) == 1.0
+    assert _answered_share(repeating_key_count, seconds=60) > 0.95
 
 
 def test_key_with_an_unanswered_request_is_probed_again() -> None:

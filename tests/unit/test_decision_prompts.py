@@ -44,7 +44,7 @@ def _decision(
         choice = Choice(
             "hero", "web", f"a{number}", "onboarding", offer, offer, 1.0, propensity=propensity
         )
-    candidates = tuple(_candidate(place, offer) for place in ("terms-mail", "terms-page"))
+    candidates = tuple(_candidate(name, offer) for name in ("terms-mail", "terms-page"))
     return Decision(f"d{number}", f"e{number}", f"c{number}", "c", at, (choice,), candidates)
 
 

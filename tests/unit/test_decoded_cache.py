@@ -38,16 +38,16 @@ def test_each_record_is_handed_over_once_and_equals_the_written_one(
     codec = _Codec()
     cache = DecodedCache(codec, [_TOPIC])  # type: ignore[arg-type]
     known_keys: set[str] = set()
-    misses = 0
+    miss_count = 0
     for is_write, word in operations:
         if is_write:
             cache.encode(_TOPIC, _Text(word))
             known_keys.add(word)
         else:
-            misses += word not in known_keys
+            miss_count += word not in known_keys
             known_keys.discard(word)
             assert cache.decode(_TOPIC, word.encode()) == _Text(word)
-        assert codec.decode_count == misses
+        assert codec.decode_count == miss_count
         assert cache.cached_bytes == sum(map(len, known_keys))
 
 

@@ -11,8 +11,8 @@ from tests.unit.test_courier import _ACTION
 _RESULTS = sorted({name for name, _ in OUTCOMES.values()})
 
 
-def _outcome(name: str, by: str = "") -> Interaction:
-    properties: dict[str, Scalar] = {"action_id": "a", **({"by": by} if by else {})}
+def _outcome(name: str, person: str = "") -> Interaction:
+    properties: dict[str, Scalar] = {"action_id": "a", **({"by": person} if person else {})}
     identifiers = (Identifier("email", "x@example.com"),)
     return Interaction("e", "outcome", name, "call", "adapters", 0, 0, identifiers, properties)
 

@@ -301,16 +301,16 @@ def test_process_ended_at_any_stage_sends_at_most_once(tmp_path: Path, stage: st
     server.plan(stage, HANG)
     _run_courier(server, outcomes, tmp_path, action, until=server.hangs)
     _run_courier(server, outcomes, tmp_path, action)
-    before_data = stage in ("mail", "rcpt")
+    is_before_data = stage in ("mail", "rcpt")
     assert len(server.mails) == (stage != "data")
     assert outcomes.names == ["sent"]
-    assert ("unconfirmed" in outcomes.reports[0].properties) is not before_data
+    assert ("unconfirmed" in outcomes.reports[0].properties) is not is_before_data
 
 
-def test_server_that_does_not_answer_in_time_gets_a_message_once(
+def test_server_that_does_not_answer_in_time_gets_a_message_at_most_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # After the data the server may have the message: it is sent again only after earlier failures.
+    # A message is sent again only after a failure before its data: later the server may have it.
     monkeypatch.setattr(pool, "_TIMEOUT_S", 5.0)
     stages = ("mail", "rcpt", "data", "accepted")
     servers = [MailServer() for _ in stages]

@@ -171,13 +171,13 @@ _offers = st.lists(
 def _decide_with(numbers: list[dict[str, float]]) -> tuple[list[str], Explanation]:
     offers = [
         offer(
-            f"o{place}",
+            f"o{index}",
             number["value"],
             hero(
-                f"t{place}", p=number["p"], cost=number["cost"], levers={"drawn": number["lever"]}
+                f"t{index}", p=number["p"], cost=number["cost"], levers={"drawn": number["lever"]}
             ),
         )
-        for place, number in enumerate(numbers)
+        for index, number in enumerate(numbers)
     ]
     life = Life(world(campaigns=[campaign("c", *offers)]))
     decision = life.interact("Home", 0, ask=["hero"])
@@ -198,11 +198,11 @@ def test_named_change_flips_the_decision_and_half_of_it_does_not(
     assert flip is not None
     match = re.fullmatch(r"(value|p|cost) of t(\d)", flip["what"])
     assert match is not None
-    field, place = match[1], int(match[2])
-    assert numbers[place][field] == flip["from"]
+    field, index = match[1], int(match[2])
+    assert numbers[index][field] == flip["from"]
     for share, is_flip in ((1.0, True), (0.5, False)):
         changed_numbers = [dict(number) for number in numbers]
-        changed_numbers[place][field] = flip["from"] + share * (flip["to"] - flip["from"])
+        changed_numbers[index][field] = flip["from"] + share * (flip["to"] - flip["from"])
         changed_treatments, _ = _decide_with(changed_numbers)
         if abs(flip["to"] - flip["from"]) > 1e-4 or is_flip:
             assert (changed_treatments != treatments) is is_flip
