@@ -104,7 +104,7 @@ def _clock(minute: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("rule", "path", "words"),
+    ("rule", "place", "words"),
     [
         ({"zone": "Europe/Madird"}, "zone", "no time zone 'Europe/Madird'"),
         ({"to": "22:00"}, "to", "`from` and `to` are equal"),

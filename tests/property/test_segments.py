@@ -215,7 +215,7 @@ def changes_of(emits: list[Emit]) -> list[Change]:
 def test_memberships_are_those_of_brute_force_at_every_moment(
     drawn_segments: tuple[model.Segment, ...], stream: list[Interaction], ticks: set[int]
 ) -> None:
-    # The clock ticks at any times, also between a customer's interactions.
+    # For any ticks of the clock, with and without a return of the customer.
     world = rules(configuration(drawn_segments))
     last_ms = END_MS + 30
     flow = Flow(world)

@@ -80,7 +80,7 @@ class _History:
 
     def _look(self, other_input_count: int) -> None:
         """Fire due timers while the backlog has `other_input_count` inputs besides the log's."""
-        backlog = self.timer_stage.ports.input_count = (
+        backlog = self.timer_stage.ports.backlog_size = (
             other_input_count + self.timer_stage.unprocessed_count
         )
         count = self.timer_stage.fire_due_timers(self.now_ms)
@@ -110,5 +110,5 @@ def test_customer_enters_once_for_each_absence(events: list[tuple[str, int]]) ->
         entries = 1 + sum(gap >= WAIT_MS for gap in gaps)
         assert (
             history.timer_stage.entries.count(profile_id(Identifier("email", f"p{person}")))
-            == entry_count
+            == entries
         )
