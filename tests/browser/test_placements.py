@@ -44,8 +44,8 @@ def test_one_request_fills_all_placements_and_counts_the_page(
     assert len(urls) == 1
     page.screenshot(path=tmp_path / "shop.png")
     page.wait_for_timeout(400)
-    events = ReceivedEvents(stack, read_cookie(page))
-    assert events.names()["page"] == 1
+    events = ReceivedInteractions(stack, read_cookie(page))
+    assert events.count_by_name()["page"] == 1
 
 
 def test_impressions_clicks_and_dismissals_are_reported_once(
@@ -54,7 +54,7 @@ def test_impressions_clicks_and_dismissals_are_reported_once(
     page.set_viewport_size({"width": 900, "height": 330})  # so that the grid is below the fold
     page.goto(shop.url("/", **PATIENT))
     assert wait_for_state(page) == "filled"
-    events = ReceivedEvents(stack, read_cookie(page))
+    events = ReceivedInteractions(stack, read_cookie(page))
     page.evaluate(
         "document.querySelector('.call').addEventListener('click', (e) => e.preventDefault())"
     )
@@ -95,7 +95,7 @@ def test_page_keeps_its_content_when_the_gateway_is_late(
         })"""
     )
     if kind == "dead":
-        wire.is_dead = True
+        wire.dead = True
         wire.cut()
     else:
         wire.delay_s = 1.5
@@ -106,7 +106,7 @@ def test_page_keeps_its_content_when_the_gateway_is_late(
     assert wait_for_state(page) == ("late" if kind == "slow" else "default")
     assert page.inner_text(f"{HERO} h1") == "Shoes for every road"
     wire.dead, wire.delay_s = False, 0.0
-    events = ReceivedEvents(stack, read_cookie(page))
+    events = ReceivedInteractions(stack, read_cookie(page))
     events.wait_for("page", 2)
     page.wait_for_timeout(300)
     assert events.count_by_name() == {"page": 2}
@@ -179,11 +179,11 @@ def test_decide_always_answers_pages_that_render_by_themselves(
         "hats",
     ]
     page.evaluate("(token) => kairos.outcome(token, 'click')", _token(answer))
-    events = ReceivedEvents(stack, read_cookie(page))
+    events = ReceivedInteractions(stack, read_cookie(page))
     [click] = events.wait_for("click")
     assert click.properties["offer"] == "spring"
     assert events.count_by_name()["App Opened"] == 1
-    wire.is_dead = True
+    wire.dead = True
     wire.cut()
     assert page.evaluate(ask) == {
         "decision_id": None,

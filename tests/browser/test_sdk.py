@@ -58,7 +58,7 @@ def test_calls_in_segments_form_arrive_with_their_fields(
         "g-1",
     ]
     wait_until_messages_are_sent(page)
-    events = ReceivedEvents(stack, read_cookie(page))
+    events = ReceivedInteractions(stack, read_cookie(page))
     by_name = {interaction.name: interaction for interaction in events.read_all()}
     kinds = {interaction.name: interaction.kind for interaction in events.read_all()}
     assert kinds == {
@@ -98,7 +98,7 @@ def test_events_of_an_offline_page_arrive_once_afterwards(
     page.wait_for_timeout(700)
     assert page.evaluate(f"{_QUEUE}.length") == 3
     context.set_offline(False)
-    events = ReceivedEvents(stack, read_cookie(page))
+    events = ReceivedInteractions(stack, read_cookie(page))
     wait_until_messages_are_sent(page)
     assert events.wait_for_names(page=1, a=1, b=1, c=1) == {"page": 1, "a": 1, "b": 1, "c": 1}
 
@@ -117,7 +117,7 @@ def test_tab_closed_during_a_send_loses_and_doubles_nothing(
         wire.cut()
     next_page = context.new_page()
     open_page(next_page, shop.url(OTHER))
-    events = ReceivedEvents(stack, visitor)
+    events = ReceivedInteractions(stack, visitor)
     wait_until_messages_are_sent(next_page)
     assert events.wait_for_names(page=2, a=1, b=1, c=1) == {"page": 2, "a": 1, "b": 1, "c": 1}
     decisions = events.count_decisions(lambda interaction: interaction.name in "abc")
@@ -152,7 +152,7 @@ def test_two_tabs_share_a_queue_and_a_person(
     second_tab.wait_for_function("kairos.user().id() === 'ana'")
     second_tab.wait_for_function(f"{_QUEUE}.length === 11")
     context.set_offline(False)
-    events = ReceivedEvents(stack, read_cookie(page))
+    events = ReceivedInteractions(stack, read_cookie(page))
     expected = {f"{tab}{number}": 1 for tab in "ab" for number in range(5)}
     expected |= {"page": 2, "identify": 1}
     events.wait_for_names(**expected)
@@ -171,7 +171,7 @@ def test_blocked_storage_loses_no_message_of_the_page(
     is_refused = "(() => { try { localStorage; return false } catch { return true } })()"
     assert page.evaluate(is_refused)
     track(page, "a", "b")
-    events = ReceivedEvents(stack, read_cookie(page))
+    events = ReceivedInteractions(stack, read_cookie(page))
     assert events.wait_for_names(page=1, a=1, b=1) == {"page": 1, "a": 1, "b": 1}
 
 
@@ -186,7 +186,7 @@ def test_page_from_the_back_forward_cache_counts_again(
     page.wait_for_function("window.back !== undefined")
     assert page.evaluate("window.back") is True
     track(page, "after")
-    events = ReceivedEvents(stack, read_cookie(page))
+    events = ReceivedInteractions(stack, read_cookie(page))
     assert events.wait_for_names(page=2, after=1) == {"page": 2, "after": 1}
 
 
@@ -211,7 +211,7 @@ def test_change_of_route_counts_as_one_page(page: Page, shop: ShopPages, stack: 
           await wait();
         }"""
     )
-    events = ReceivedEvents(stack, read_cookie(page))
+    events = ReceivedInteractions(stack, read_cookie(page))
     events.wait_for_names(page=4, Boots=1)
     urls = [
         str(interaction.context.url).removeprefix(shop.url()) for interaction in events.read_all()
@@ -239,7 +239,7 @@ def test_nothing_is_stored_or_sent_before_consent(
     assert (posts, context.cookies(), page.evaluate("localStorage.length")) == ([], [], 0)
     allowed_at = time.monotonic()
     page.evaluate("kairos.consent({marketing: true, analytics: false})")
-    events = ReceivedEvents(stack, read_cookie(page))
+    events = ReceivedInteractions(stack, read_cookie(page))
     [early_event] = events.wait_for("Before")
     # The event keeps the time of the call, but for clock differences and the request's duration.
     assert abs(early_event.occurred_at - called_at) < 500 + (time.monotonic() - allowed_at) * 1_000
@@ -262,12 +262,12 @@ def test_messages_outlast_a_dead_gateway(
 ) -> None:
     open_page(page, shop.url(OTHER))
     wait_until_messages_are_sent(page)
-    wire.is_dead = True
+    wire.dead = True
     wire.cut()
     track(page, "a", "b")
     page.wait_for_function("kairos.notes.filter((one) => one.what === 'sent' && !one.status)[1]")
     wire.dead = False
-    events = ReceivedEvents(stack, read_cookie(page))
+    events = ReceivedInteractions(stack, read_cookie(page))
     assert events.wait_for_names(page=1, a=1, b=1) == {"page": 1, "a": 1, "b": 1}
 
 
@@ -298,7 +298,7 @@ def test_every_tab_waits_for_retry_after(
     track(second_tab, "b")
     for tab in (page, second_tab):
         wait_until_messages_are_sent(tab)
-    events = ReceivedEvents(stack, read_cookie(page))
+    events = ReceivedInteractions(stack, read_cookie(page))
     assert events.wait_for_names(page=2, a=1, b=1) == {"page": 2, "a": 1, "b": 1}
     assert attempts[1] - attempts[0] >= 1.9
 

@@ -159,7 +159,7 @@ def alter(topic: str, condition: Callable[[Any], bool], change: Callable[[Any], 
     def tamper(world: World) -> None:
         log, index, record = world.find(topic, condition)
         value = CODEC.encode(topic, change(record))
-        log[place] = LoggedRecord(log[place].key, value, log[place].headers)
+        log[index] = LoggedRecord(log[index].key, value, log[index].headers)
 
     return tamper
 

@@ -64,19 +64,19 @@ class _InMemoryLearner:
         self._ledger = EvidenceLedger(folder)
         leases: Any = MemoryLeases(logs, self._records, None)
         self._treasury = Treasury(self._ledger, leases, PARTITIONS)
-        self._read_offsets = [0] * PARTITIONS
+        self._read = [0] * PARTITIONS
 
     def learn(self, now_ms: int) -> None:
         """Count new records, lease, and publish."""
         batch: list[LoggedDecision] = []
         for partition in range(PARTITIONS):
             log = self._logs.records[topics.DECISIONS, partition]
-            for offset in range(self._read_offsets[partition], len(log)):
+            for offset in range(self._read[partition], len(log)):
                 decision = CODEC.decode(topics.DECISIONS, log[offset].value or b"")
                 assert isinstance(decision, Decision)
                 batch.append(LoggedDecision(partition, offset, decision))
-            self._read_offsets[partition] = len(log)
-        self._ledger.fold(batch, dict(enumerate(self._read_offsets)), 10**15, now_ms)
+            self._read[partition] = len(log)
+        self._ledger.fold(batch, dict(enumerate(self._read)), 10**15, now_ms)
         self._treasury.work(_rules().config, now_ms)
         for name, record in self._records.items():
             self._put(topics.BUDGETS, name, record)
@@ -134,7 +134,7 @@ def _is_spending(decision: Any) -> bool:
 
 
 def _forget_goals(world: World) -> None:
-    for log, index, record in list(world.entries(topics.DECISIONS)):
+    for log, place, record in list(world.entries(topics.DECISIONS)):
         value = CODEC.encode(topics.DECISIONS, replace(record, feedback=()))
         log[place] = LoggedRecord(log[place].key, value)
 
