@@ -95,7 +95,7 @@ def test_page_keeps_its_content_when_the_gateway_is_late(
         })"""
     )
     if kind == "dead":
-        wire.dead = True
+        wire.is_dead = True
         wire.cut()
     else:
         wire.delay_s = 1.5
@@ -105,7 +105,7 @@ def test_page_keeps_its_content_when_the_gateway_is_late(
     assert page.inner_text(f"{HERO} h1") == "Shoes for every road"
     assert wait_for_state(page) == ("late" if kind == "slow" else "default")
     assert page.inner_text(f"{HERO} h1") == "Shoes for every road"
-    wire.dead, wire.delay_s = False, 0.0
+    wire.is_dead, wire.delay_s = False, 0.0
     events = ReceivedInteractions(stack, read_cookie(page))
     events.wait_for("page", 2)
     page.wait_for_timeout(300)
@@ -183,7 +183,7 @@ def test_decide_always_answers_pages_that_render_by_themselves(
     [click] = events.wait_for("click")
     assert click.properties["offer"] == "spring"
     assert events.count_by_name()["App Opened"] == 1
-    wire.dead = True
+    wire.is_dead = True
     wire.cut()
     assert page.evaluate(ask) == {
         "decision_id": None,

@@ -262,11 +262,11 @@ def test_messages_outlast_a_dead_gateway(
 ) -> None:
     open_page(page, shop.url(OTHER))
     wait_until_messages_are_sent(page)
-    wire.dead = True
+    wire.is_dead = True
     wire.cut()
     track(page, "a", "b")
     page.wait_for_function("kairos.notes.filter((one) => one.what === 'sent' && !one.status)[1]")
-    wire.dead = False
+    wire.is_dead = False
     events = ReceivedInteractions(stack, read_cookie(page))
     assert events.wait_for_names(page=1, a=1, b=1) == {"page": 1, "a": 1, "b": 1}
 

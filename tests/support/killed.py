@@ -245,7 +245,7 @@ class StageProcess(RecordSink):
         return self._rows_first and is_output and bool(rows) and rows[0].number < head.number
 
     def _hand_over(self, place: Place, record: LoggedRecord) -> None:
-        if self.writes == self._doomed_at:
+        if self.write_count == self._doomed_at:
             raise KilledError
         self.write_count += 1
         source, offset = self._input
