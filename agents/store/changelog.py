@@ -47,7 +47,9 @@ class ChangelogReader:
                 is_final = not is_transient(error.args[0]) or time.monotonic() > deadline
                 if is_final or not keep_going():
                     raise
-                _log.info("waiting for %s: %s", tp, error)
+                _log.info(
+                    "waiting for the broker", extra={"partition": str(tp), "error": str(error)}
+                )
                 time.sleep(_RETRY_S)
             else:
                 return OffsetRange(first, end)
@@ -72,7 +74,10 @@ class ChangelogReader:
                 elif error.code() == KafkaError._PARTITION_EOF:
                     unread_tps.discard(tp)
                 elif is_transient(error):
-                    _log.warning("reading %s: %s", tp, error)
+                    _log.warning(
+                        "error while reading the changelog",
+                        extra={"partition": str(tp), "error": str(error)},
+                    )
                 else:
                     raise KafkaException(error)
             yield from batches.items()

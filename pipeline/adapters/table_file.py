@@ -24,8 +24,8 @@ _LONG_CELL: Final = f"a cell of more than {_MAX_CHARACTERS:,} characters: close 
 _CSV_REMEDIES: Final = {
     "unexpected end of data": "a quotation mark that opens here is not closed",
     "field larger than": _LONG_CELL,
-    "expected after": 'after a closing quotation mark comes the next cell: write "" for a mark in '
-    "a cell",
+    "expected after": "only a delimiter may follow a closing quotation mark: "
+    'write "" for a quotation mark in a cell',
 }
 
 
@@ -118,7 +118,10 @@ class _CsvReader:
     def read(self) -> TextTable | TableFaults:
         """Return the table, or all faults of its form."""
         if self._delimiter is None:
-            self._refuse(self._line_offset, f"no delimiter {self._declaration!r}: one character")
+            self._refuse(
+                self._line_offset,
+                f"{self._declaration!r} cannot be a delimiter: write one such as ;",
+            )
             return tuple(self._faults)
         for line, cells in self._lines(self._delimiter):
             if not self._header:

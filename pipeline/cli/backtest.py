@@ -147,8 +147,8 @@ def _print(report: backtest.BacktestReport, folder: Path) -> None:
     )
     if report.short:
         out.print(
-            f"{report.short:,} decisions were short of a budget or stock; live ones may differ, "
-            "since live partitions hold leases of it, while a backtest spends it from one purse",
+            f"{report.short:,} decisions lacked budget or stock for a candidate; live ones may "
+            "differ, since each partition spends only its own lease",
             soft_wrap=True,
         )
     if report.budgets:

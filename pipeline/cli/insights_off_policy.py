@@ -46,17 +46,21 @@ def off_policy(
     with open_engine("duckdb", memory) as queries:
         decisions = read_log(queries, log)
     try:
-        estimate = evaluate(decisions, Bounds(min_reward, max_reward) if anytime else None)
+        evaluation = evaluate(decisions, Bounds(min_reward, max_reward) if anytime else None)
     except ValueError as error:
         fail(f"{log}: reward: {error}: give --least and --most")
     if json:
-        print_json(estimate)
+        print_json(evaluation)
     else:
-        _print_off_policy(estimate)
+        _print_evaluation(evaluation)
 
 
-def _print_off_policy(policy: OffPolicy) -> None:
-    estimates = {"IPS": policy.ips, "self-normalised IPS": policy.snips, "doubly robust": policy.dr}
+def _print_evaluation(evaluation: OffPolicy) -> None:
+    estimates = {
+        "IPS": evaluation.ips,
+        "self-normalised IPS": evaluation.snips,
+        "doubly robust": evaluation.dr,
+    }
     print_table(
         "Mean reward of the target policy",
         ["estimate", "value", "95 %"],
@@ -66,7 +70,7 @@ def _print_off_policy(policy: OffPolicy) -> None:
             if estimate is not None
         ],
     )
-    out.print(f"{policy.n:,} decisions; effective sample size {policy.ess:,.1f}")
+    out.print(f"{evaluation.n:,} decisions; effective sample size {evaluation.ess:,.1f}")
 
 
 def _number(estimate: Estimate) -> str:

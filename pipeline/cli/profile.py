@@ -102,8 +102,8 @@ def _export_all(folder: Path, at: int | None, json: bool) -> None:
     configuration = _load_configuration(settings)
     records = Records.of(settings)
     rules = load_rules(configuration, settings)
-    reading = open_profiles(records) if at is None else open_profiles_as_of(records, rules, at)
-    with err.status("reading profiles"), reading as people:
+    profiles = open_profiles(records) if at is None else open_profiles_as_of(records, rules, at)
+    with err.status("reading profiles"), profiles as people:
         report = export_all(people, configuration.bundle.profile.traits, folder)
     if json:
         print_json(report)
@@ -168,10 +168,10 @@ def forget(text: IdentifierArgument, json: JsonOption = False) -> None:
         return
     out.print(plain(f"forgotten: {', '.join(names)}") + _PENDING_NOTE * (not is_done))
     rows = [
-        [place.topic, "it is deleted there" if place.until is None else iso(place.until)]
+        [place.topic, "you delete them there" if place.until is None else iso(place.until)]
         for place in remaining
     ]
-    print_table("Records of the past remain in", ["place", "until, at the latest"], rows)
+    print_table("Older records remain in", ["place", "until, at the latest"], rows)
 
 
 def _read_identifier(text: str, settings: Settings) -> Identifier:

@@ -190,8 +190,8 @@ def _print_live(comparison: LiveComparison) -> None:
     out.print(
         f"live   {comparison.decisions:,} of these decisions were made by the configuration in "
         f"force, {comparison.changed:,} with other messages; in {comparison.by_budgets:,} of "
-        "these, the amount or price of a budget differed, since live partitions hold leases of a "
-        "budget, while a replay spends it from one purse",
+        "these, the amount or price of a budget differed, since live partitions spend only their "
+        "own leases, and a replay the whole budget",
         soft_wrap=True,
     )
 

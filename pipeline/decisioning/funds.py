@@ -25,7 +25,7 @@ OUT_OF_STOCK: Final = "eligibility/out of stock"
 
 _AMPLE_STOCK: Final = Purse("", 0, None, 0, TOKENS**3)
 
-_grants_from = msgspec.msgpack.Decoder(tuple[Grant, ...])
+_GRANTS_DECODER = msgspec.msgpack.Decoder(tuple[Grant, ...])
 
 
 class Funds(Struct, frozen=True):
@@ -38,18 +38,20 @@ class Funds(Struct, frozen=True):
     def shortage(self, candidate: CompiledCandidate) -> str | None:
         """Return the first budget or stock that has too little left for a candidate."""
         for name, amount in candidate.draws:
-            if self.left(name) < amount:
+            if self.tokens_left(name) < amount:
                 return name
         return None
 
-    def left(self, name: str) -> int:
+    def tokens_left(self, name: str) -> int:
         """Return the tokens that are left of a budget."""
         purse = self.wallet.get(name)
         return 0 if purse is None else purse.left(self.now_ms) - self.spent_tokens.get(name, 0)
 
     def is_out_of_stock(self, candidate: CompiledCandidate) -> bool:
         """Return whether the candidate's item has no stock left."""
-        return any(is_stock(name) and self.left(name) < need for name, need in candidate.draws)
+        return any(
+            is_stock(name) and self.tokens_left(name) < need for name, need in candidate.draws
+        )
 
     def prices(self, campaigns: Iterable[str]) -> dict[str, float]:
         """Return the shadow prices of campaigns, without those that are 0."""
@@ -95,7 +97,7 @@ def spends_of_outcome(action_id: str, outcome: str) -> tuple[Spend, ...]:
 
 
 def pay(wallet: Wallet, spends: Iterable[Spend]) -> dict[str, Purse]:
-    """Return the purses that spends change."""
+    """Return the changed purses, after payment of the reservations among `spends`."""
     purses: dict[str, Purse] = {}
     for spend in spends:
         if spend.what == "reserved":
@@ -107,7 +109,7 @@ def pay(wallet: Wallet, spends: Iterable[Spend]) -> dict[str, Purse]:
 def receive(wallet: Wallet, lease: Control) -> dict[str, Purse]:
     """Return the purses that a record of grants changes."""
     purses: dict[str, Purse] = {}
-    for grant in () if lease.state is None else _grants_from.decode(lease.state):
+    for grant in () if lease.state is None else _GRANTS_DECODER.decode(lease.state):
         purse = accept(purses.get(grant.budget) or wallet.get(grant.budget), grant)
         if purse is not None:
             purses[grant.budget] = purse

@@ -77,11 +77,11 @@ class _TruthAndTables:
         self._open_files = ExitStack()
 
     def __enter__(self) -> "_TruthAndTables":
-        self._touchpoints = self._table(TOUCHPOINTS, tables.TOUCHPOINTS)
-        self._journeys = self._table(JOURNEYS, tables.JOURNEYS)
-        self._prompts = self._table(PROMPTS, tables.PROMPTS)
-        self._goals = self._table(GOALS, tables.GOALS)
-        self._policy = self._table(POLICY, tables.POLICY)
+        self._touchpoints = self._open_table(TOUCHPOINTS, tables.TOUCHPOINTS)
+        self._journeys = self._open_table(JOURNEYS, tables.JOURNEYS)
+        self._prompts = self._open_table(PROMPTS, tables.PROMPTS)
+        self._goals = self._open_table(GOALS, tables.GOALS)
+        self._policy = self._open_table(POLICY, tables.POLICY)
         self._truth: BinaryIO = self._open_files.enter_context(
             (self._folder / (TRUTH + _PART_SUFFIX)).open("wb")
         )
@@ -106,12 +106,12 @@ class _TruthAndTables:
         self._truth.write((b",\n" if self.persons else b"\n") + person)
         self.persons += 1
 
-    def _table(self, name: str, head: tables.Row) -> Any:
+    def _open_table(self, name: str, header: tables.Row) -> Any:
         file: TextIO = self._open_files.enter_context(
             (self._folder / (name + _PART_SUFFIX)).open("w", newline="", encoding="utf-8")
         )
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(head)
+        table.writerow(header)
         return table
 
 

@@ -1,4 +1,4 @@
-"""The demo makes the same decisions over other partitions and processes."""
+"""The demo's decisions do not depend on the number of partitions or processes."""
 
 from pathlib import Path
 from typing import Any

@@ -238,7 +238,7 @@ _BAD_ROWS = [
     ("ends before it starts", "A-4,T,1,1,2026-05-01,2026-01-01", "is before 2026-05-01"),
     ("missing cells", "A-4,T,1", "3 cells where the header has 6: write every cell"),
     ("open quotation mark", '"A-4,T,1,1,,\nA-5,T,1,1,,', "a quotation mark that opens here"),
-    ("quotation mark in a cell", 'A-4,"T" x,1,1,,', 'write "" for a mark in a cell'),
+    ("quotation mark in a cell", 'A-4,"T" x,1,1,,', 'write "" for a quotation mark'),
     ("too long a cell", f"A-4,{'x' * 200_000},1,1,,", "more than 131,072 characters"),
     ("bell", "A-4,T\x07x,1,1,,", "title: an invisible character (U+0007): remove it"),
     ("lost letter", "A-4,A\ufffdo,1,1,,", "title: a letter was lost"),

@@ -38,7 +38,7 @@ _LATER_MS = 1_790_000_000_000
 
 
 class SimulatedWorld:
-    """Files of a world in a folder, read once."""
+    """Files of a world in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -271,7 +271,7 @@ def test_clicks_are_as_likely_as_stated(
     )
 
 
-def test_logged_decisions_give_the_value_of_the_evaluated_policy(
+def test_logged_decisions_give_the_values_of_the_logged_and_target_policies(
     large_world: SimulatedWorld,
 ) -> None:
     rows = [{name: float(cell) for name, cell in row.items()} for row in large_world.table(POLICY)]
