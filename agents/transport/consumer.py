@@ -467,7 +467,7 @@ class Consumer(BaseConsumer):
                 self._progress.record_delivery(tp, offset)
             self._positions[tp] = offset + 1
             self.received_total += 1
-            await callbacks[tp](self._convert_record(tp, record))
+            await callbacks[tp](self._to_message(tp, record))
         if batch.records:
             self._last_arrival = self.loop.time()
         if batch.version == self._version:
@@ -508,7 +508,8 @@ class Consumer(BaseConsumer):
             tp = self._tps[topic_partition] = TP(*topic_partition)
         return tp
 
-    def _convert_record(self, tp: TP, record: Record) -> ConsumerMessage:
+    # Faust declares this method abstract, under this name.
+    def _to_message(self, tp: TP, record: Record) -> ConsumerMessage:
         kind, timestamp_ms = record.timestamp()
         key, value = record.key(), record.value()
         return ConsumerMessage(
