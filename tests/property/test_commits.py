@@ -96,7 +96,7 @@ class _KafkaProducer(Producer):
 
     kafka: _QueuedBroker
 
-    def _client(self, linger_ms: float) -> Any:
+    def _create_client(self, linger_ms: float) -> Any:
         return self.kafka
 
 

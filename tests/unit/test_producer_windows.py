@@ -37,7 +37,7 @@ class _StuckClient:
 
 
 class _ClientProducer(Producer):
-    def _client(self, linger_ms: float) -> Any:
+    def _create_client(self, linger_ms: float) -> Any:
         return _StuckClient()
 
     @property
