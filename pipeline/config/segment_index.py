@@ -20,13 +20,14 @@ _FOREVER_MS: Final = 1 << 53
 
 @dataclass(frozen=True, slots=True)
 class SegmentIndex:
-    """Index of segments; `positions` by name.
+    """Index of segments; `positions`: by the segment's name.
 
-    `interaction_segments`: those that read the interaction; of these, `segments_by_name` can hold
-    for one name only, `any_name_segments` for all. `dependents`: by position of a segment, those
-    that read it. `spans`: for each trait that is compared with
-    the clock, the ages (ms, ascending) at which a comparison flips. `channel_segments`: segments
-    with a list of channels; `segments_by_channel`: those that a channel evaluates.
+    `interaction_segments`: segments that read the interaction; of these, `segments_by_name`: those
+    that can hold for an interaction of this name, and `any_name_segments`: those that can hold for
+    any. `segments_by_trait`: those that read the trait. `dependents`: by position of a segment,
+    those that read it. `spans`: for each trait that is compared with the clock, the ages (ms,
+    ascending) at which a comparison flips. `channel_segments`: segments with a list of channels;
+    `segments_by_channel`: those that a channel evaluates.
     """
 
     positions: Mapping[str, int]

@@ -77,9 +77,9 @@ def _scorers(
 
 
 def _scorer(score: Score, artifacts: Artifacts, budget_us: float) -> Scorer | str:
-    """Load a model once an isolated process has loaded it by the same version of the library.
+    """Load a model after a trial in an isolated process with the same version of LightGBM.
 
-    Returns the reason if it is unusable.
+    Returns the reason if the model is unusable.
     """
     file = artifacts.find(score.sha256)
     if file is None or score.sha256 is None:

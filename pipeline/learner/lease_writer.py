@@ -30,7 +30,7 @@ _KEY: Final = "budgets"
 
 
 class LeaseWriter:
-    """Writer of one learner, and its view of the workers' progress.
+    """Writer of a learner's accounts and grants, and reader of the workers' committed offsets.
 
     `partition_count`: number of partitions of `interactions.segmented` and of `decisions`.
     """
@@ -82,17 +82,17 @@ class LeaseWriter:
         return ends
 
     def processed_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Return the offset up to which workers have processed their input, by partition."""
-        places = [TopicPartition(topics.SEGMENTED, partition) for partition in partitions]
-        offsets = self._progress_reader.committed(places, timeout=_TIMEOUT_S) if places else []
-        return {place.partition: max(place.offset, 0) for place in offsets}
+        """Return the offset before which workers have processed their input, by partition."""
+        inputs = [TopicPartition(topics.SEGMENTED, partition) for partition in partitions]
+        offsets = self._progress_reader.committed(inputs, timeout=_TIMEOUT_S) if inputs else []
+        return {committed.partition: max(committed.offset, 0) for committed in offsets}
 
     def decisions_end(self, partition: int) -> int:
-        """Return the end of a partition of `decisions`."""
+        """Return the high watermark of a partition of `decisions`."""
         return self._end_of(topics.DECISIONS, partition)
 
     def close(self) -> None:
-        """Close the connection that reads progress."""
+        """Close the consumer that reads progress."""
         self._progress_reader.close()
 
     def _control(
@@ -111,6 +111,6 @@ class LeaseWriter:
         return OutgoingRecord(topics.SEGMENTED, key, value, partition=partition)
 
     def _end_of(self, topic: str, partition: int) -> int:
-        place = TopicPartition(topic, partition)
-        _, end = self._progress_reader.get_watermark_offsets(place, timeout=_TIMEOUT_S)
+        topic_partition = TopicPartition(topic, partition)
+        _, end = self._progress_reader.get_watermark_offsets(topic_partition, timeout=_TIMEOUT_S)
         return int(end)

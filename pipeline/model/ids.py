@@ -52,7 +52,7 @@ def event_key(strongest: str, interaction: Interaction) -> str:
 
 
 def content_digest(interaction: Interaction) -> bytes:
-    """Return eight bytes that differ if two events of one `event_key` have different contents.
+    """Return an eight-byte digest of an event's content, zeros for an outcome.
 
     Times and context are left out: they vary from one attempt to the next.
     """

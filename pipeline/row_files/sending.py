@@ -30,7 +30,7 @@ class RefusedRow(Struct, frozen=True):
 
 
 class SendReport(Struct, frozen=True):
-    """Numbers of rows sent and refused, with the first refusals.
+    """Numbers of rows passed on and refused, with the first refusals.
 
     `stopped`: the reason why the file could not be read to its end; None: it was.
     """
@@ -58,7 +58,7 @@ def send_rows(
     take: Callable[[Interaction], None],
     progress: Callable[[int], None],
 ) -> SendReport:
-    """Pass every valid row to `take`, and the reading progress to `progress`."""
+    """Convert rows, pass valid ones to `take`, and report the bytes read so far to `progress`."""
     sent_count = refused_count = 0
     first_refusals: list[RefusedRow] = []
     stop_reason = None

@@ -1,4 +1,4 @@
-"""Effects after an absence are those that would have come without it, in moments and order too."""
+"""Effects after the workers' downtime equal those without it, in moments and order too."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -118,8 +118,8 @@ def test_timers_overdue_beyond_the_action_age_change_memberships_and_send_nothin
     assert _mails(late_run) == _mails(_run(world, stream, ()))
 
 
-def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None:
-    # A count over a minute and one over two leave their windows before a recency falls due.
+def test_overdue_moments_are_evaluated_with_the_traits_of_their_own_time() -> None:
+    # The visit leaves the windows of one and two minutes before it is three minutes old.
     def count_condition(window: int) -> dict[str, Any]:
         return {"trait": f"n{window}", "gte": 1}
 
@@ -128,8 +128,8 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
         for window in (1, 2)
     ]
     segments = (
-        model.Segment("hour", count_condition(1)),
-        model.Segment("pair", {"all": [{"segment": "hour"}, count_condition(2)]}),
+        model.Segment("minute", count_condition(1)),
+        model.Segment("pair", {"all": [{"segment": "minute"}, count_condition(2)]}),
         model.Segment(
             "never", {"all": [count_condition(2), {"trait": "last_seen", "older_than": "3m"}]}
         ),
@@ -144,9 +144,9 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
         record.value for record in single_look_emits if isinstance(record.value, SegmentChange)
     ]
     assert [(change.segment, change.change, change.at) for change in changes] == [
-        ("hour", "entered", 1),
+        ("minute", "entered", 1),
         ("pair", "entered", 1),
-        ("hour", "exited", _MINUTE_MS + 1),
+        ("minute", "exited", _MINUTE_MS + 1),
         ("pair", "exited", _MINUTE_MS + 1),
     ]
 

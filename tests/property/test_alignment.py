@@ -95,7 +95,7 @@ def prefixes_ending_with(plan: JourneyPlan, step: int) -> Iterator[tuple[int, ..
 
 
 @given(plans_and_paths())
-def test_step_is_reached_where_the_path_contains_a_path_of_the_plan_to_it(
+def test_step_is_reached_if_a_planned_prefix_up_to_it_is_a_subsequence_of_the_path(
     case: tuple[JourneyPlan, list[int]],
 ) -> None:
     plan, path = case
@@ -106,7 +106,7 @@ def test_step_is_reached_where_the_path_contains_a_path_of_the_plan_to_it(
 
 
 @given(plans_and_paths())
-def test_path_is_complete_with_the_shortest_prefix_that_has_all_mandatory_steps(
+def test_path_is_complete_at_its_shortest_prefix_with_all_mandatory_steps_in_plan_order(
     case: tuple[JourneyPlan, list[int]],
 ) -> None:
     plan, path = case
@@ -115,10 +115,10 @@ def test_path_is_complete_with_the_shortest_prefix_that_has_all_mandatory_steps(
     ]
     expected = next(
         (
-            place
-            for place in range(len(path))
+            index
+            for index in range(len(path))
             if plan.shortest_length
-            and any(is_subsequence(model_path, path[: place + 1]) for model_path in shortest_paths)
+            and any(is_subsequence(model_path, path[: index + 1]) for model_path in shortest_paths)
         ),
         None,
     )

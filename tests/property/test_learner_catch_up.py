@@ -230,7 +230,7 @@ def test_outcome_that_is_read_before_its_message_settles_it(sale: BudgetRule, ou
 
 
 @pytest.mark.parametrize("publication_delay_ms", [0, 1_000, 2_000, 5_000])
-def test_cost_of_a_message_that_was_received_late_is_returned_once(
+def test_reservation_that_the_learner_receives_late_is_released_once(
     sale: BudgetRule, publication_delay_ms: int
 ) -> None:
     log, published_at = _MemoryLog(Random(0)), _NOW_MS + publication_delay_ms

@@ -61,7 +61,7 @@ def _recommend(folder: Path, *options: str) -> Any:
     return msgspec.json.decode(result.stdout)
 
 
-def test_draft_of_a_rule_by_customers_is_segments_and_policies(tmp_path: Path) -> None:
+def test_draft_of_a_choice_by_a_column_adds_segments_and_suitability_rules(tmp_path: Path) -> None:
     _write_card_prompts(tmp_path)
     recommendation = _recommend(tmp_path, "--adjust", "tier")
     [change] = [change for change in recommendation["changes"] if change["kind"] == "segment"]

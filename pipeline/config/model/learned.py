@@ -24,9 +24,9 @@ class LearnedEvidence(Part, frozen=True):
 
 
 class Learned(Part, frozen=True):
-    """learned.yaml: the snapshot that decisions use, whatever is learned since; `learning` of
-    policies.yaml is `frozen` at it. `kairos models snapshot` writes it; `number` is the
-    learner's."""
+    """Snapshot of learned.yaml, which decisions use in place of later ones. policies.yaml must have
+    `learning: {frozen: true}`. `kairos models snapshot` writes it; `number`: of the learner's
+    snapshot."""
 
     number: Annotated[int, Meta(ge=1)]
     evidence: Annotated[tuple[LearnedEvidence, ...], Meta(min_length=1)]
