@@ -75,7 +75,7 @@ class Ports(Protocol):
         """
 
     async def flush_and_commit(self) -> None:
-        """Wait for the delivery of everything so far and commit its inputs.
+        """Wait until all records sent so far are acknowledged, then commit their inputs.
 
         Commits nothing during a rebalance.
         """

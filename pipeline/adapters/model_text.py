@@ -150,7 +150,7 @@ def _check_head(fields: Mapping[str, str], feature_count: int) -> None:
     if constraints is not None:
         signs = [_integer(sign, "monotone_constraints") for sign in constraints.split(" ")]
         is_valid = len(signs) == feature_count and all(sign in (-1, 0, 1) for sign in signs)
-        _require(is_valid, "monotone_constraints")
+        _require(is_valid, "monotone_constraints are not -1, 0 or 1 for each feature")
 
 
 def _blocks(text: str, start: int, sizes: str) -> Iterator[str]:
@@ -203,9 +203,8 @@ def _check_splits(tree: _Tree, feature_count: int) -> None:
     is_valid = all(0 <= feature < feature_count for feature in split_features)
     _require(is_valid, f"{tree.name} reads a missing feature")
     types = tree.integers("decision_type", split_count)
-    _require(
-        all(split_type in _PLAIN_SPLITS for split_type in types), f"{tree.name}: decision_type"
-    )
+    is_valid = all(split_type in _PLAIN_SPLITS for split_type in types)
+    _require(is_valid, f"{tree.name}: decision_type is categorical or unknown")
     left_children, right_children = (
         tree.integers("left_child", split_count),
         tree.integers("right_child", split_count),

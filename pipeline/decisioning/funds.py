@@ -1,7 +1,7 @@
-"""Funds of a decision: tokens that its partition may still spend of budgets and stock, and prices.
+"""Funds of a decision: tokens of budgets and stock that its partition may still spend, and prices.
 
-A purse changes by records only: by a grant, which is a record on the stage's input, and by the
-spending of decisions. So a replay of the same input sees the same purses.
+A purse changes by records only: by grants, which a `lease` record on the stage's input holds, and
+by the spending of decisions. So a replay of the same input sees the same purses.
 """
 
 from collections.abc import Iterable, Mapping
@@ -107,7 +107,7 @@ def pay(wallet: Wallet, spends: Iterable[Spend]) -> dict[str, Purse]:
 
 
 def receive(wallet: Wallet, lease: Control) -> dict[str, Purse]:
-    """Return the purses that a record of grants changes."""
+    """Return the purses that the grants of a `lease` record change."""
     purses: dict[str, Purse] = {}
     for grant in () if lease.state is None else _GRANTS_DECODER.decode(lease.state):
         purse = accept(purses.get(grant.budget) or wallet.get(grant.budget), grant)

@@ -37,7 +37,7 @@ def load_compared_slots(
     else:
         _load_replay(queries, "own", replays.own)
     _load_slots(queries, period, log_ends_ms)
-    _load_comparable_slots(queries, is_log=replays.own is None)
+    _load_comparable_slots(queries, is_own_replay=replays.own is None)
 
 
 def _load_logged(queries: Queries) -> None:
@@ -147,7 +147,7 @@ def _load_slots(queries: Queries, period: Period, log_ends_ms: int) -> None:
     )
 
 
-def _load_comparable_slots(queries: Queries, *, is_log: bool) -> None:
+def _load_comparable_slots(queries: Queries, *, is_own_replay: bool) -> None:
     """Load `compared`: the slots that can be compared, with the weights of the log's choice under
     each configuration; `half`: number of the random half that the customer is in."""
     queries.define(
@@ -155,7 +155,7 @@ def _load_comparable_slots(queries: Queries, *, is_log: bool) -> None:
         f"""
         SELECT row_number() OVER () AS slot_id, customer,
             ascii(right(md5(customer), 1)) % 2 AS half, treatment, reward, own, other, members,
-            {"1.0" if is_log else "coalesce(own[treatment], 0.0) / propensity"} AS own_weight,
+            {"1.0" if is_own_replay else "coalesce(own[treatment], 0.0) / propensity"} AS own_weight,
             coalesce(other[treatment], 0.0) / propensity AS weight
         FROM slots WHERE finished AND played AND NOT is_undrawn
         """,
@@ -167,8 +167,8 @@ def load_expected_choices(queries: Queries) -> None:
     robust), and `expected`, the numbers of messages under each configuration.
 
     The predicted worth of a treatment for one half of the customers is the mean over the messages
-    of the other half, so that no message predicts itself; a treatment that the other half never got
-    is predicted by the mean of all its messages."""
+    of the other half, so that no message predicts itself; for a treatment
+    that the other half never got, it is the mean of all messages of that half."""
     queries.define(
         "overall",
         """

@@ -102,7 +102,7 @@ def estimate_worth(
         return _unknown_worth(queries, sums)
     load_expected_choices(queries)
     load_changes(queries)
-    return _worth(queries, sums, is_log=replays.own is None)
+    return _worth(queries, sums, is_own_replay=replays.own is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ FROM (
 """
 
 
-def _worth(queries: Queries, sums: _Sums, *, is_log: bool) -> PolicyWorth:
+def _worth(queries: Queries, sums: _Sums, *, is_own_replay: bool) -> PolicyWorth:
     queries.define(
         "by_customer",
         _BY_CUSTOMER.format(
@@ -179,7 +179,7 @@ def _worth(queries: Queries, sums: _Sums, *, is_log: bool) -> PolicyWorth:
         slots=slots,
         customers=sums.customers,
         ran=_mean(queries, sums, "reward", sums.rewards / slots),
-        replayed=None if is_log else _mean(queries, sums, "own", own_worth / slots),
+        replayed=None if is_own_replay else _mean(queries, sums, "own", own_worth / slots),
         other=_other_worth(queries, sums, (own_worth + gain) / slots),
         gain=mean_gain,
         total=_multiply(mean_gain, slots),

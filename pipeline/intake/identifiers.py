@@ -29,35 +29,35 @@ _EXACT_LIMIT: Final = 2.0**53
 class _Claim:
     """Possible identifier, with the raw `value`.
 
-    `implied`: the message does not give it as an id, so that a refusal does not name it.
+    `is_implied`: the message does not give it as an id, so that a refusal does not name it.
     """
 
     field: str
     namespace: str
     value: object
-    implied: bool = False
+    is_implied: bool = False
 
 
 def identifiers(
     message: SegmentMessage, kind: Kind, context: Fields, config: Configuration
 ) -> tuple[Identifier, ...] | Refusal:
-    """Return at least one identifier, the strongest first: its key becomes the record's key; or
-    the refusal of a message without a valid one."""
+    """Return at least one identifier, the strongest first, or the refusal of a message that
+    identifies no person. The first one's key becomes the record's key."""
     valid_identifiers: set[Identifier] = set()
     has_person_id = False
     first_refusal: Refusal | None = None
     for claim in _claims(message, kind, context, config):
         text = id_text(claim.value)
         if text is None:
-            normal_form: Identifier | str = "an id is text or a whole number"
+            identifier: Identifier | str = "an id is text or a whole number"
         else:
-            normal_form = config.identity.normalise(Identifier(claim.namespace, text))
-        if isinstance(normal_form, Identifier):
-            valid_identifiers.add(normal_form)
+            identifier = config.identity.normalise(Identifier(claim.namespace, text))
+        if isinstance(identifier, Identifier):
+            valid_identifiers.add(identifier)
             has_person_id |= claim.field != "previousId"
-        elif first_refusal is None and not claim.implied:
+        elif first_refusal is None and not claim.is_implied:
             first_refusal = refuse(
-                "invalid_identifier", claim.field, f"{claim.field}: {normal_form}"
+                "invalid_identifier", claim.field, f"{claim.field}: {identifier}"
             )
     if not has_person_id:
         message_text = "give userId or anonymousId: the message identifies no person"
@@ -92,10 +92,12 @@ def _claims(
         namespace = external_id.get("type")
         if isinstance(namespace, str) and external_id.get("collection") in (None, "users"):
             yield _Claim(f"context.externalIds.{index}", namespace, external_id.get("id"))
-    yield from _claims_of_traits(message, kind, context, config.identity.ranks.keys())
+    yield from _implied_claims(message, kind, context, config.identity.ranks.keys())
 
 
-def _previous_id_claims(message: SegmentMessage, user: str, anonymous: str) -> Iterator[_Claim]:
+def _previous_id_claims(
+    message: SegmentMessage, user_namespace: str, anonymous_namespace: str
+) -> Iterator[_Claim]:
     """Claim the previous id in both namespaces, unless the message's own ids determine its
     namespace.
 
@@ -105,11 +107,11 @@ def _previous_id_claims(message: SegmentMessage, user: str, anonymous: str) -> I
     if message.previous_id is None or previous_id == id_text(message.user_id):
         return
     if previous_id != id_text(message.anonymous_id):
-        yield _Claim("previousId", user, message.previous_id)
-    yield _Claim("previousId", anonymous, message.previous_id, implied=True)
+        yield _Claim("previousId", user_namespace, message.previous_id)
+    yield _Claim("previousId", anonymous_namespace, message.previous_id, is_implied=True)
 
 
-def _claims_of_traits(
+def _implied_claims(
     message: SegmentMessage, kind: Kind, context: Fields, namespaces: Set[str]
 ) -> Iterator[_Claim]:
     sections: list[tuple[str, Mapping[str, Any]]] = [
@@ -119,7 +121,7 @@ def _claims_of_traits(
         sections.append(("traits", fields(message.traits)))
     for field, traits in sections:
         for name in sorted(namespaces & {"email", "phone"} & traits.keys()):
-            yield _Claim(f"{field}.{name}", name, traits[name], implied=True)
+            yield _Claim(f"{field}.{name}", name, traits[name], is_implied=True)
     device = fields(context.get("device")).get("id")
     if "device" in namespaces and device is not None:
-        yield _Claim("context.device.id", "device", device, implied=True)
+        yield _Claim("context.device.id", "device", device, is_implied=True)

@@ -58,11 +58,15 @@ class ViewUpdater:
         missing_topics = [topic for topic in TOPICS if topic not in metadata.topics]
         if missing_topics:
             raise LookupError(f"no topic {', '.join(missing_topics)}: `kairos up` creates them")
-        places = [(topic, p) for topic in TOPICS for p in metadata.topics[topic].partitions]
-        ends = {place: self._end(place) for place in places}
+        partitions = [
+            (topic, number) for topic in TOPICS for number in metadata.topics[topic].partitions
+        ]
+        ends = {partition: self._end(partition) for partition in partitions}
         offsets = self._view.resume(metadata.cluster_id or "", ends)
-        self._lagging_partitions = set(places)
-        self._consumer.assign([TopicPartition(*place, offset) for place, offset in offsets.items()])
+        self._lagging_partitions = set(partitions)
+        self._consumer.assign(
+            [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
+        )
         self._thread.start()
 
     def close(self) -> None:
@@ -70,8 +74,8 @@ class ViewUpdater:
         self._thread.join()
         self._consumer.close()
 
-    def _end(self, place: Partition) -> int:
-        topic_partition = TopicPartition(*place)
+    def _end(self, partition: Partition) -> int:
+        topic_partition = TopicPartition(*partition)
         _, end = self._consumer.get_watermark_offsets(topic_partition, timeout=_TIMEOUT_S)
         return end
 
@@ -96,7 +100,9 @@ class ViewUpdater:
             elif error.fatal():
                 raise KafkaException(error)
             else:
-                _log.warning("the view is not updated: %s", error)
+                _log.warning(
+                    "error while reading the topics of the view", extra={"error": str(error)}
+                )
 
 
 def _view_record(message: Message) -> ViewRecord:

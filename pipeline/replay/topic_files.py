@@ -27,15 +27,15 @@ _REQUIRED_COLUMNS: Final = tuple(
 )
 _BATCH_ROWS: Final = 2_000
 _READ_ERRORS: Final = (OSError, pa.ArrowException)
-_INTERACTION: Final = msgspec.json.Decoder(Interaction)
+_INTERACTION_DECODER: Final = msgspec.json.Decoder(Interaction)
 
 
 class InteractionIntake:
     """Intake of rows that are interactions already."""
 
     def take_in(self, row: FileRow) -> Interaction | Refusal:
-        """Return the row's interaction, or the reason why it is none."""
-        return decode(row.raw, _INTERACTION)
+        """Return the row's interaction, or the refusal of a row that is not one."""
+        return decode(row.raw, _INTERACTION_DECODER)
 
 
 def is_replayed(path: Path) -> bool:

@@ -97,10 +97,10 @@ def test_garbled_bytes_are_a_record_or_malformed_and_no_exception(
     assert isinstance(result, (CLASSES[name], MalformedRecord))
 
 
-_GROWTHS = (("interactions.identified", Enriched), ("interactions.enriched", Segmented))
+_EXTENSIONS = (("interactions.identified", Enriched), ("interactions.enriched", Segmented))
 
 
-@pytest.mark.parametrize(("source_topic", "record_type"), _GROWTHS)
+@pytest.mark.parametrize(("source_topic", "record_type"), _EXTENSIONS)
 @settings(max_examples=cases(50))
 @given(st.data())
 def test_record_with_a_new_section_has_the_bytes_of_a_full_encoding(
@@ -118,7 +118,7 @@ def test_record_with_a_new_section_has_the_bytes_of_a_full_encoding(
         assert CODEC.extend(topic, record, source_record, encoding) == CODEC.encode(topic, record)
 
 
-@pytest.mark.parametrize(("source_topic", "record_type"), _GROWTHS)
+@pytest.mark.parametrize(("source_topic", "record_type"), _EXTENSIONS)
 def test_passed_on_bytes_are_reused(source_topic: str, record_type: type[msgspec.Struct]) -> None:
     encoding = CODEC.encode(source_topic, CLASSES[source_topic]())
     assert encoding is not None

@@ -83,7 +83,7 @@ class _Customer:
         self._event_count = 0
 
     def live(self, start_ms: int, learner: MemoryLearner) -> None:
-        """Visit from `start_ms` on until something is bought, if it is."""
+        """Visit from `start_ms` on; send the purchase, which ends the visits, if there is one."""
         random, kind = self._random, self._kind
         delays = (random.random() * _WINDOW_MS * 0.9 for _ in range(kind.visit_count - 1))
         visit_times = sorted(round(start_ms + delay) for delay in (0, *delays))

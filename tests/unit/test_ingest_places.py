@@ -56,7 +56,7 @@ def test_links_and_folders_are_no_files(tmp_path: Path) -> None:
         assert place.files() == []
 
 
-def test_file_that_changes_while_it_is_read_is_not_taken(tmp_path: Path) -> None:
+def test_file_that_changed_since_its_listing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
     with open_folder(tmp_path) as place:
         [stamp] = place.files()

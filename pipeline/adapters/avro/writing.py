@@ -136,7 +136,8 @@ def _record_writer(schema: Any, writers: dict[str, Writer]) -> Writer:
 def _field_writers(
     fields: Sequence[Any], writers: dict[str, Writer]
 ) -> Iterator[tuple[Callable[[Any], Any], Writer]]:
-    """Yield getter and writer of the next fields of a record."""
+    """Yield a getter and a writer for each run of string or double fields, and for each other
+    field."""
     for kind, run in groupby(fields, lambda field: field["type"]):
         names = [field["name"] for field in run]
         if len(names) > 1 and kind == "string":
