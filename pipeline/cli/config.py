@@ -1,4 +1,4 @@
-"""`kairos config`: check a folder of configuration, apply it, and list earlier versions."""
+"""`kairos config`: check, plan, application and history of a folder of configuration."""
 
 import getpass
 from collections.abc import Sequence
@@ -60,7 +60,9 @@ def validate(folder: Folder, json: JsonOption = False) -> None:
 @app.command()
 def apply(
     folder: Folder,
-    by: Annotated[str, typer.Option(help="Name of the person who applies it.")] = getpass.getuser(),
+    by: Annotated[
+        str, typer.Option(help="Name of the person who applies the folder.")
+    ] = getpass.getuser(),
     evaluate: Annotated[
         bool,
         typer.Option(
@@ -96,8 +98,8 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
     proposal = _load_checked(folder, json)
     with _open_log() as log:
         versions = usable_versions(log)
-    with open_profiles(Records.of(Settings())) as people:
-        rollout = make_plan(people, versions, proposal)
+    with open_profiles(Records.of(Settings())) as profiles:
+        rollout = make_plan(profiles, versions, proposal)
     warnings = [
         *unreachable_campaign_warnings(folder, rollout),
         *doubtful_item_warnings(folder, proposal.bundle),

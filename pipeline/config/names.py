@@ -43,12 +43,12 @@ def approximate_trait(trait: str) -> str:
 
 
 def since_trait(trait: str) -> str:
-    """Return the trait with the time (ms) before which a later added trait may be incomplete."""
+    """Return the trait with the time (epoch ms) before which `trait` may be incomplete."""
     return trait + _SINCE_SUFFIX
 
 
 def is_since_trait(trait: str) -> bool:
-    """Return whether a trait is the time before which another may be incomplete."""
+    """Return whether a trait is the time before which another trait may be incomplete."""
     return trait.endswith(_SINCE_SUFFIX)
 
 

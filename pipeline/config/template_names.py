@@ -29,7 +29,7 @@ class RefusedError(Exception):
 
 
 class Resolver(NodeTransformer):
-    """Replacer of names by variables, which refuses forbidden constructs.
+    """Transformer that replaces names with variables and refuses forbidden constructs.
 
     A name is needed unless every use is within a `default` filter, or within an `if` that tests it.
     """
@@ -49,7 +49,7 @@ class Resolver(NodeTransformer):
     def generic_visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
         if not isinstance(node, _ALLOWED_NODES):
             raise RefusedError(
-                f"line {node.lineno}: {_construct_name(node)} is not for templates here"
+                f"line {node.lineno}: {_construct_name(node)} is not allowed in templates"
             )
         return super().generic_visit(node, *args, **kwargs)
 
@@ -81,7 +81,9 @@ class Resolver(NodeTransformer):
             or node.recursive
             or not isinstance(node.target, nodes.Name)
         ):
-            raise RefusedError(f"line {node.lineno}: one loop over one name, none inside another")
+            raise RefusedError(
+                f"line {node.lineno}: a loop has one variable and contains no other loop"
+            )
         node.iter = self.visit(node.iter)
         self._loop_variable = node.target.name
         node.test = None if node.test is None else self.visit(node.test)
@@ -92,23 +94,27 @@ class Resolver(NodeTransformer):
 
     def visit_If(self, node: nodes.If) -> nodes.Node:  # noqa: N802
         names_if_true, names_if_false = _names_by_outcome(node.test)
-        node.test = self._visit_knowing(names_if_true | names_if_false, node.test)
-        node.body = [self._visit_knowing(names_if_true, child) for child in node.body]
-        node.elif_ = [self._visit_knowing(names_if_false, child) for child in node.elif_]
-        node.else_ = [self._visit_knowing(names_if_false, child) for child in node.else_]
+        node.test = self._visit_with_tested_names(names_if_true | names_if_false, node.test)
+        node.body = [self._visit_with_tested_names(names_if_true, child) for child in node.body]
+        node.elif_ = [self._visit_with_tested_names(names_if_false, child) for child in node.elif_]
+        node.else_ = [self._visit_with_tested_names(names_if_false, child) for child in node.else_]
         return node
 
     def visit_CondExpr(self, node: nodes.CondExpr) -> nodes.Node:  # noqa: N802
         names_if_true, names_if_false = _names_by_outcome(node.test)
-        node.test = self._visit_knowing(names_if_true | names_if_false, node.test)
-        node.expr1 = self._visit_knowing(names_if_true, node.expr1)
-        node.expr2 = None if node.expr2 is None else self._visit_knowing(names_if_false, node.expr2)
+        node.test = self._visit_with_tested_names(names_if_true | names_if_false, node.test)
+        node.expr1 = self._visit_with_tested_names(names_if_true, node.expr1)
+        node.expr2 = (
+            None
+            if node.expr2 is None
+            else self._visit_with_tested_names(names_if_false, node.expr2)
+        )
         return node
 
     def visit_And(self, node: nodes.And) -> nodes.Node:  # noqa: N802
         names_if_true, _ = _names_by_outcome(node.left)
         node.left = self.visit(node.left)
-        node.right = self._visit_knowing(names_if_true, node.right)
+        node.right = self._visit_with_tested_names(names_if_true, node.right)
         return node
 
     def visit_Filter(self, node: nodes.Filter) -> nodes.Node:  # noqa: N802
@@ -117,7 +123,7 @@ class Resolver(NodeTransformer):
             raise RefusedError(f"line {node.lineno}: no filter {node.name!r}: there are {filters}")
         chain = _chain(node.node)
         if node.name in ("default", "d") and chain is not None:
-            node.node = self._visit_knowing(frozenset((_dotted_name(chain),)), node.node)
+            node.node = self._visit_with_tested_names(frozenset((_dotted_name(chain),)), node.node)
         return self.generic_visit(node) if chain is None else self._visit_operands(node)
 
     def _visit_operands(self, node: nodes.Filter) -> nodes.Node:
@@ -132,12 +138,12 @@ class Resolver(NodeTransformer):
             raise RefusedError(f"line {node.lineno}: no test {node.name!r}")
         chain = _chain(node.node)
         if node.name in ("defined", "undefined") and chain is not None:
-            node.node = self._visit_knowing(frozenset((_dotted_name(chain),)), node.node)
+            node.node = self._visit_with_tested_names(frozenset((_dotted_name(chain),)), node.node)
             return node
         return self.generic_visit(node)
 
-    def _visit_knowing(self, names: frozenset[str], node: Any) -> Any:
-        """Visit a node within which `names` are known."""
+    def _visit_with_tested_names(self, names: frozenset[str], node: Any) -> Any:
+        """Visit a node within which `names` are tested."""
         former_names, self._tested_names = self._tested_names, self._tested_names | names
         result = self.visit(node)
         self._tested_names = former_names

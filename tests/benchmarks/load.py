@@ -21,7 +21,7 @@ from tests.benchmarks.processes import CpuMeter
 
 _SWITCH_S: Final = 0.0002
 _DRAIN_S: Final = 15.0
-_PATIENCE_S: Final = 60.0
+_TIMEOUT_S: Final = 60.0
 _BATCH_RECORDS: Final = 500
 _NS: Final = 1_000_000_000
 _LEAD_S: Final = 0.2
@@ -30,8 +30,8 @@ _QUICK_RECONNECT: Final = {
     "reconnect.backoff.max.ms": 100,
     "log_level": 2,
 }
-"""Properties by which clients find a returned broker at once, so that their backoff does not
-count."""
+"""Properties by which clients reconnect at once to a broker that is back, so that their backoff is
+not measured."""
 
 
 _NO_END: Final = threading.Event()
@@ -122,13 +122,13 @@ class Client:
             cpu=cpu,
         )
 
-    def drain_backlog(self, count: int, patience_s: float) -> DrainedBacklog:
-        """Send `count` records as fast as possible; wait for outputs, `patience_s` in all."""
+    def drain_backlog(self, count: int, timeout_s: float) -> DrainedBacklog:
+        """Send `count` records as fast as possible; wait for outputs, `timeout_s` in all."""
         first_index, records = self._prepare(count, count)
         with _time_precisely():
             meter = CpuMeter(self._pids)
             begin_ns = time.monotonic_ns()
-            reader = _OutputReader(self._consumer, count, begin_ns + int(patience_s * _NS))
+            reader = _OutputReader(self._consumer, count, begin_ns + int(timeout_s * _NS))
             reader.start()
             for key, value in records:
                 self._producer.produce(self._traffic.input, value, key)
@@ -142,7 +142,7 @@ class Client:
     def measure_passages(self, rate: float, seconds: float, work: Callable[[], None]) -> Passages:
         """Send `rate` records a second for `seconds` while `work` runs; wait for the last
         output for at most a minute."""
-        return self._measure_passages((rate, seconds), work, threading.Event())
+        return self._measure_passages(rate, seconds, work, threading.Event())
 
     def measure_passages_during(
         self, rate: float, limit_s: float, work: Callable[[], None]
@@ -156,16 +156,15 @@ class Client:
             finally:
                 end.set()
 
-        return self._measure_passages((rate, limit_s), work_then_end, end)
+        return self._measure_passages(rate, limit_s, work_then_end, end)
 
     def _measure_passages(
-        self, load: tuple[float, float], work: Callable[[], None], end: threading.Event
+        self, rate: float, seconds: float, work: Callable[[], None], end: threading.Event
     ) -> Passages:
-        rate, seconds = load
         count = int(rate * seconds)
         first_index, records = self._prepare(count, rate)
         due_times_ns = _due_times_ns(count, rate)
-        reader = _OutputReader(self._consumer, count, due_times_ns[-1] + int(_PATIENCE_S * _NS))
+        reader = _OutputReader(self._consumer, count, due_times_ns[-1] + int(_TIMEOUT_S * _NS))
         sender = _Sender(lambda: self._send(records, due_times_ns, end))
         reader.start()
         sender.start()
@@ -184,12 +183,12 @@ class Client:
         """Yield the ends of the topics' partitions, so that nothing older is read."""
         for topic in self._traffic.outputs:
             for partition in self._consumer.list_topics(topic).topics[topic].partitions:
-                partition_end = TopicPartition(topic, partition)
-                _, end = self._consumer.get_watermark_offsets(partition_end)
+                topic_partition = TopicPartition(topic, partition)
+                _, end = self._consumer.get_watermark_offsets(topic_partition)
                 yield TopicPartition(topic, partition, end)
 
     def _prepare(self, count: int, rate: float) -> tuple[int, list[tuple[bytes, bytes]]]:
-        """Return the first number and all records, made in advance, since making them takes
+        """Return the first index and all records, made in advance, since making them takes
         time."""
         first_index, self._next_index = self._next_index, self._next_index + count
         begin_ms = int((time.time() + _LEAD_S) * 1000)
@@ -248,7 +247,7 @@ class _OutputReader(threading.Thread):
     def expect(self, count: int) -> None:
         """Expect at most `count` records, the last of them soon."""
         self._count = count
-        self._deadline_ns = min(self._deadline_ns, time.monotonic_ns() + int(_PATIENCE_S * _NS))
+        self._deadline_ns = min(self._deadline_ns, time.monotonic_ns() + int(_TIMEOUT_S * _NS))
 
     def run(self) -> None:
         while len(self.arrivals) < self._count and time.monotonic_ns() < self._deadline_ns:

@@ -58,7 +58,7 @@ def wire(stack: Stack, shop: ShopPages) -> Iterator[Wire]:
 
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
-    """Playwright, stopped after each module: its running event loop disturbs tests of others."""
+    """Playwright, stopped after each module: its event loop disturbs other modules' tests."""
     with sync_playwright() as playwright_instance:
         yield playwright_instance
 
@@ -77,7 +77,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser: Browser, wire: Wire) -> Iterator[BrowserContext]:
-    """Browser of a new visitor, with a wire that is neither dead nor slow."""
+    """Browser context of a new visitor, with a wire that is neither dead nor slow."""
     wire.is_dead, wire.delay_s = False, 0.0
     context = browser.new_context()
     context.set_default_timeout(20_000)

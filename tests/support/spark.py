@@ -1,4 +1,4 @@
-"""Check that Spark can run on this machine."""
+"""Reason why Spark cannot run on this machine."""
 
 import importlib.util
 

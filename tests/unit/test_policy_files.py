@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
         (_CART, "issue: retain", "levers: {push: 0}", "0 is too small: more than 0"),
         (_CART, "{cart_adds} things", "{{ cart_ads }} things", "unknown trait 'cart_ads'"),
         (_CART, "{cart_adds} things", "{{ cart_adds }", "template"),
-        (_CART, "{cart_adds} things", "{{ cart_adds.upper() }}", "a call is not for templates"),
+        (_CART, "{cart_adds} things", "{{ cart_adds.upper() }}", "a call is not allowed"),
         (_LOYALTY, "audience: {segment: loyal}", "audience: {trait: views, gt: 5, lt: 5}",
          "no customer can match"),
         (_LOYALTY, "starts: 2024-02-01", "starts: 31/02/2024", "is not a date"),

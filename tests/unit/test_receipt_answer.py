@@ -41,8 +41,8 @@ def door(tmp_path: Path) -> Doorway:
 
 
 def reply_with(door: Doorway, action: Action | None) -> None:
-    """Let the pipeline reply at once to every request with this action for its placement; after an
-    action, Kafka is away."""
+    """Reply to every request at once, with `action` for its placement; if there is an action, Kafka
+    is unavailable afterwards."""
 
     def on_publish(records: Sequence[OutgoingRecord]) -> None:
         if records[0].topic != topics.INTERACTIONS:

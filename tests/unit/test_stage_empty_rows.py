@@ -58,14 +58,14 @@ class _InMemoryStage:
     def leave_timer(self, since_ms: int) -> None:
         """Leave the timer of a row without state since `since_ms`, as a kill does before the timer
         is removed."""
-        self.ports.rows[_timer(since_ms + HOUR_MS)] = b""
+        self.ports.rows[_timer_key(since_ms + HOUR_MS)] = b""
 
     def has_row(self) -> bool:
         return b"r" + _PROFILE.encode() in self.ports.rows
 
 
-def _timer(at_ms: int) -> bytes:
-    """Return the timer row of `_PROFILE`."""
+def _timer_key(at_ms: int) -> bytes:
+    """Return the key of the timer row of `_PROFILE`."""
     return b"tw" + at_ms.to_bytes(8) + _PROFILE.encode()
 
 
@@ -122,7 +122,7 @@ def test_timer_that_a_kill_has_left_does_not_shorten_the_hour(enrichment: _InMem
     enrichment.leave_timer(_NOW_MS - 1_000)
     enrichment.shell.fire_due_timers(_NOW_MS + HOUR_MS - 1)
     assert enrichment.has_row()
-    assert _timer(_NOW_MS - 1_000 + HOUR_MS) not in enrichment.ports.rows
+    assert _timer_key(_NOW_MS - 1_000 + HOUR_MS) not in enrichment.ports.rows
     enrichment.shell.fire_due_timers(_NOW_MS + HOUR_MS)
     assert not enrichment.ports.rows
 

@@ -1,4 +1,4 @@
-"""Request to a provider for one message, from its file and the action."""
+"""Request to a provider for one message, from the provider's file and the action."""
 
 import os
 import re
@@ -53,10 +53,10 @@ def provider_post(
     }
     try:
         values["callback"] = _callback(provider, action, links)
-        body, kind = _body(request, values)
+        body, content_type = _body(request, values)
         secret = {**values, "access_token": access_token}
         headers = {name: _header(text, secret) for name, text in request.headers.items()}
-        headers = {"Content-Type": kind, **headers, **_login(request)}
+        headers = {"Content-Type": content_type, **headers, **_login(request)}
         url = _fill(request.url, {name: quote(text, safe="") for name, text in values.items()})
     except _UnsetError as error:
         return ProviderProblem(f"provider {provider.provider}: {error}")
@@ -106,8 +106,8 @@ def _callback(provider: Provider, action: Action, links: MessageLinks) -> str:
     if provider.callbacks is None:
         return ""
     base = _expand(provider.callbacks.links).rstrip("/")
-    signature = links.callbacks.sign(CallbackLink(action.token))
-    return f"{base}{PROVIDERS_PATH}/{provider.provider}?{urlencode({'t': signature})}"
+    signed_link = links.callbacks.sign(CallbackLink(action.token))
+    return f"{base}{PROVIDERS_PATH}/{provider.provider}?{urlencode({'t': signed_link})}"
 
 
 def _expand(text: str) -> str:
