@@ -13,6 +13,7 @@ from pipeline.adapters.avro.compatibility import incompatibility, schema_fault
 from pipeline.adapters.avro.record import next_versions, refusal, unrecorded_schemas
 from pipeline.adapters.avro.subjects import CLASSES
 from pipeline.adapters.avro.versions import FOLDER, Schema, current_schemas, recorded_versions
+from pipeline.model.decision import DeferralInput
 from pipeline.model.interaction import FactValue, Scalar
 
 SCHEMAS = current_schemas()
@@ -59,6 +60,10 @@ def spell_out(schema: Any, definitions: dict[str, Any]) -> Any:
     return schema
 
 
+_PUBLISHED_NAMES = {DeferralInput: "Again"}
+"""Names of records that are published under another name than their class."""
+
+
 def expected_schema(annotation: Any) -> Any:
     """Return the expected result of `spell_out` for a Python type."""
     if annotation in PRIMITIVES:
@@ -70,7 +75,7 @@ def expected_schema(annotation: Any) -> Any:
     match get_origin(annotation), get_args(annotation):
         case None, ():
             return {
-                "record": annotation.__name__,
+                "record": _PUBLISHED_NAMES.get(annotation, annotation.__name__),
                 "fields": [*map(field, msgspec.structs.fields(annotation))],
             }
         case (t, _) if t is Literal:
