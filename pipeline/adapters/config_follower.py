@@ -7,7 +7,6 @@ from threading import Condition, Thread
 from typing import Final, TypeAlias
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     Consumer,
     KafkaError,
     KafkaException,
@@ -17,7 +16,7 @@ from confluent_kafka import (
 
 from pipeline.adapters.avro import Codec, MalformedRecord
 from pipeline.adapters.kafka import Property, offset_of, source_partition
-from pipeline.adapters.topic_follower import follower_options, wait_for_partitions
+from pipeline.adapters.topic_follower import open_consumer
 from pipeline.config import canonical
 from pipeline.config.compile import Configuration
 from pipeline.model import topics
@@ -62,18 +61,9 @@ class ConfigurationFollower:
     def start(self, timeout_s: float) -> None:
         """Return once the topic is read to its end. Raises ConfigurationLogError."""
         deadline = time.monotonic() + timeout_s
-        consumer = Consumer(follower_options(self._client, topics.CONFIGURATION))
-        try:
-            partitions = wait_for_partitions(
-                consumer, topics.CONFIGURATION, deadline, ConfigurationLogError
-            )
-        except ConfigurationLogError:
-            consumer.close()
-            raise
-        consumer.assign(
-            [TopicPartition(topics.CONFIGURATION, p, OFFSET_BEGINNING) for p in partitions]
+        arguments = open_consumer(
+            self._client, topics.CONFIGURATION, deadline, ConfigurationLogError
         )
-        arguments = (consumer, partitions)
         self._thread = Thread(target=self._read, args=arguments, name="configuration", daemon=True)
         self._thread.start()
         self.catch_up(deadline - time.monotonic())

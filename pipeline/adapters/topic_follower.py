@@ -56,13 +56,7 @@ class TopicFollower:
     def start(self, timeout_s: float) -> None:
         """Return once the topic is read to its end. Raises `error_type`."""
         deadline = time.monotonic() + timeout_s
-        consumer = Consumer(follower_options(self._client, self._topic))
-        try:
-            partitions = wait_for_partitions(consumer, self._topic, deadline, self._error_type)
-        except self._error_type:
-            consumer.close()
-            raise
-        consumer.assign([TopicPartition(self._topic, p, OFFSET_BEGINNING) for p in partitions])
+        consumer, partitions = open_consumer(self._client, self._topic, deadline, self._error_type)
         self._thread = Thread(
             target=self._read,
             args=(consumer, set(partitions)),
@@ -103,23 +97,33 @@ class TopicFollower:
         consumer.close()
 
 
-def follower_options(client: Mapping[str, Property], topic: str) -> dict[str, Property]:
-    """Return the options of a consumer that reads a whole topic and commits nothing."""
-    return {
-        **client,
+def open_consumer(
+    client: Mapping[str, Property], topic: str, deadline: float, error_type: type[Exception]
+) -> tuple[Consumer, list[int]]:
+    """Return a consumer that reads a topic from its beginning, and the topic's partitions.
+
+    The consumer commits nothing, and reports the ends of partitions. Waits for the topic until
+    `deadline`, by the monotonic clock (s). Raises `error_type`.
+    """
+    options = {
         "group.id": f"kairos.{topic}",
         "enable.auto.commit": False,
         "enable.partition.eof": True,
     }
+    consumer = Consumer({**client, **options})
+    try:
+        partitions = _wait_for_partitions(consumer, topic, deadline, error_type)
+    except error_type:
+        consumer.close()
+        raise
+    consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions])
+    return consumer, partitions
 
 
-def wait_for_partitions(
+def _wait_for_partitions(
     consumer: Consumer, topic: str, deadline: float, error_type: type[Exception]
 ) -> list[int]:
-    """Return the partitions of a topic, once it exists. Raises `error_type`.
-
-    `deadline`: by the monotonic clock (s).
-    """
+    """Return the partitions of a topic, once it exists. Raises `error_type`."""
     while True:
         try:
             metadata = consumer.list_topics(topic, max(0.1, deadline - time.monotonic()))
