@@ -6,6 +6,7 @@ from typing import Final
 
 from confluent_kafka import Message
 
+from pipeline.adapters import bounded
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.kafka import Property
 from pipeline.adapters.topic_follower import TopicFollower
@@ -50,6 +51,4 @@ class CancellationFollower:
         if not isinstance(record, Cancellation):
             _log.error("unreadable cancellation", extra={"at": message.offset()})
         elif record.action_id is not None:
-            self._reasons[record.action_id] = record.why
-            if len(self._reasons) > _MAX_REASONS:
-                del self._reasons[next(iter(self._reasons))]
+            bounded.put(self._reasons, record.action_id, record.why, _MAX_REASONS)

@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
+from pipeline.adapters import bounded
 from pipeline.intake.message_ids import MessageIds
 
 _MAX_ATTEMPTS: Final = 10_000
@@ -47,9 +48,8 @@ class Attempts:
 
     def add(self, source: str, body: bytes, ids: MessageIds) -> None:
         """Keep the ids for a retry; above a limit the oldest are dropped."""
-        self._attempts[_digest(source, body)] = _FailedAttempt(ids.seed, self._clock())
-        if len(self._attempts) > _MAX_ATTEMPTS:
-            del self._attempts[next(iter(self._attempts))]
+        attempt = _FailedAttempt(ids.seed, self._clock())
+        bounded.put(self._attempts, _digest(source, body), attempt, _MAX_ATTEMPTS)
 
     def remove(self, source: str, body: bytes) -> None:
         """Drop an acknowledged body, since a later equal one is about other events."""

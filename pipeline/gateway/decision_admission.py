@@ -12,11 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from itertools import takewhile
-from typing import Final, TypeVar
+from typing import Final
 
+from pipeline.adapters import bounded
 from pipeline.adapters.kafka import partition_for_key
-
-_T = TypeVar("_T")
 
 _MIN_TARGET_S: Final = 0.05
 _MIN_INTERVAL_S: Final = 0.1
@@ -216,7 +215,7 @@ class DecisionAdmission:
         """Note the request of a decision, which shows no delay if its key is distrusted."""
         now_s = self._clock()
         if self._is_distrusted(key, now_s):
-            _put(self._doubtful_requests, request_id, key)
+            bounded.put(self._doubtful_requests, request_id, key, _MAX_DOUBTFUL)
         else:
             queue = self._queue_by_request[request_id] = self._queue_of(key)
             queue.add(_Request(request_id, key, now_s))
@@ -235,8 +234,9 @@ class DecisionAdmission:
         for request in queue.remove(request_id, now_s):
             del self._queue_by_request[request.id]
             if request.id != request_id and now_s - request.at_s > self._target_s:
-                _put(self._distrusted_keys, request.key, now_s)
-                _put(self._doubtful_requests, request.id, request.key)
+                self._distrusted_keys.pop(request.key, None)  # so that it becomes the newest
+                bounded.put(self._distrusted_keys, request.key, now_s, _MAX_DOUBTFUL)
+                bounded.put(self._doubtful_requests, request.id, request.key, _MAX_DOUBTFUL)
 
     def _restore_trust(self, request_id: str, now_s: float) -> None:
         key = self._doubtful_requests.pop(request_id, None)
@@ -254,10 +254,3 @@ class DecisionAdmission:
 
     def _queue_of(self, key: str) -> _InFlightDecisions:
         return self._queues[partition_for_key(key, len(self._queues))]
-
-
-def _put(entries: dict[str, _T], name: str, value: _T) -> None:
-    entries.pop(name, None)
-    entries[name] = value
-    if len(entries) > _MAX_DOUBTFUL:
-        del entries[next(iter(entries))]

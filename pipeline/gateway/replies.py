@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from pipeline.adapters import bounded
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.kafka import Property, partition_for_key
 from pipeline.model import topics
@@ -52,9 +53,7 @@ class PendingReplies:
         Above a limit the oldest abandoned requests are dropped, and replies to them ignored.
         """
         self._open_requests.pop(request_id, None)
-        self._abandoned_ids[request_id] = None
-        if len(self._abandoned_ids) > _MAX_ABANDONED_IDS:
-            self._abandoned_ids.pop(next(iter(self._abandoned_ids)))
+        bounded.put(self._abandoned_ids, request_id, None, _MAX_ABANDONED_IDS)
 
     def forget(self, request_id: str) -> None:
         """Stop waiting, and ignore a late reply."""
