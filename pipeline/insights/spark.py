@@ -26,7 +26,7 @@ from pipeline.insights.tables import (
     select_cells,
     typed_cells,
 )
-from pipeline.insights.topic_files import TABLES, missing_newer_columns
+from pipeline.insights.topic_files import TABLES, missing_newer_columns, require_columns
 
 _ERROR: Final = "kafka_error"
 _PLACE: Final = ("kafka_partition", "kafka_offset")
@@ -57,11 +57,7 @@ class SparkQueries:
             raise TableError(
                 f"{place}: {_first_line(error)}; a topic is made by: {hint}"
             ) from error
-        missing_columns = [name for name in needed_columns if name not in table.columns]
-        if missing_columns:
-            raise TableError(
-                f"{place}: has no column {missing_columns[0]!r}: is it the topic {topic}?"
-            )
+        require_columns(place, topic, needed_columns, table.columns)
         for name in missing_newer_columns(topic, table.columns):
             table = table.withColumn(name, sql_functions.lit(None).cast("string"))
         table.createOrReplaceTempView(view)

@@ -39,11 +39,7 @@ def open_topic(
         relation = connection.read_parquet(names, union_by_name=True, hive_partitioning=False)
     except duckdb.Error as error:
         raise _damage_error(connection, files, error) from error
-    missing_columns = [name for name in needed_columns if name not in relation.columns]
-    if missing_columns:
-        raise TableError(
-            f"{files[0]}: has no column {missing_columns[0]!r}: is it the topic {topic}?"
-        )
+    require_columns(files[0], topic, needed_columns, relation.columns)
     for name, kind in zip(relation.columns, relation.types, strict=True):
         if name in needed_columns and (match := _NO_TIME_TYPE.search(f"{name} {kind}")):
             raise TableError(
@@ -57,6 +53,15 @@ def open_topic(
     connection.execute(f"DROP VIEW IF EXISTS {view}")
     relation.project(", ".join(("*", *extra_columns))).create_view(view)
     return view
+
+
+def require_columns(
+    place: Path, topic: str, needed_columns: Sequence[str], columns: Sequence[str]
+) -> None:
+    """Raise TableError, which names `place`, if a needed column is missing in `columns`."""
+    for name in needed_columns:
+        if name not in columns:
+            raise TableError(f"{place}: has no column {name!r}: is it the topic {topic}?")
 
 
 def missing_newer_columns(topic: str, columns: Sequence[str]) -> list[str]:
