@@ -6,6 +6,7 @@ from pipeline.adapters.avro import RegistryError
 from pipeline.adapters.budget_log import read_budgets
 from pipeline.adapters.consumer_groups import all_groups
 from pipeline.adapters.lag import LagReader
+from pipeline.config.compile import Configuration
 from pipeline.home.applied_configuration import applied_configuration
 from pipeline.home.codec import open_codec
 from pipeline.model.budget import BudgetRecord
@@ -22,10 +23,7 @@ def inspect(settings: Settings) -> StackStatus:
     budgets: dict[str, BudgetRecord] = {}
     configuration, problem = None, ""
     try:
-        try:
-            configuration = applied_configuration(settings)
-        except RegistryError as error:
-            problem = str(error)
+        configuration, problem = _find_configuration(settings)
         lag = LagReader(settings.kafka(), all_groups(configuration)).lag()
         if configuration is not None and configuration.budgets:
             budgets = read_budgets(settings.kafka(), open_codec(settings))
@@ -42,6 +40,14 @@ def inspect(settings: Settings) -> StackStatus:
         budgets=campaign_budgets(budgets.values()),
         problem=problem,
     )
+
+
+def _find_configuration(settings: Settings) -> tuple[Configuration | None, str]:
+    """Return the configuration in force, and the reason if the schema registry is out of reach."""
+    try:
+        return applied_configuration(settings), ""
+    except RegistryError as error:
+        return None, str(error)
 
 
 def _broker(settings: Settings) -> BrokerStatus:
