@@ -1,8 +1,6 @@
 """`/openapi.json`: description of the HTTP API, derived from the records of requests and
 answers."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Final, get_args
 
 import msgspec
@@ -177,22 +175,22 @@ def _describe_posts() -> dict[str, Any]:
     summaries_by_kind = {f"/v1/{kind}": f"A {kind} message" for kind in get_args(Kind)}
     short_path_summaries = {f"/v1/{path}": f"As /v1/{kind}" for path, kind in SHORT_PATHS.items()}
     token = _describe_keyed_operation("A token for /v1/explain", "DebugToken", (401, 403, 503))
-    paths = {
+    posts: dict[str, tuple[str, dict[str, Any], str]] = {
         **{
-            path: _describe_post(summary, message, "IntakeAnswer")
+            path: (summary, message, "IntakeAnswer")
             for path, summary in (summaries_by_kind | short_path_summaries).items()
         },
         **{
-            path: _describe_post(summary, _refer_to(body), answer, _POST_ERRORS.get(path, {}))
+            path: (summary, _refer_to(body), answer)
             for path, (summary, body, answer) in _POSTS.items()
         },
-        "/v1/m": _describe_post("Metrics of the client, ignored", {}, "IntakeAnswer"),
-        "/v1/outcomes": _describe_post("Outcomes of actions", outcome_body, "IntakeAnswer"),
+        "/v1/m": ("Metrics of the client, ignored", {}, "IntakeAnswer"),
+        "/v1/outcomes": ("Outcomes of actions", outcome_body, "IntakeAnswer"),
+    }
+    return {
+        **{path: _describe_post(path, *description) for path, description in posts.items()},
         "/v1/debug-tokens": {"post": token},
     }
-    for path in _KEYLESS_POSTS:
-        del paths[path]["post"]["security"]
-    return paths
 
 
 def _describe_profiles() -> dict[str, Any]:
@@ -227,22 +225,17 @@ def _describe_keyed_operation(
     }
 
 
-def _describe_post(
-    summary: str,
-    body: dict[str, Any],
-    answer: str,
-    own_errors: Mapping[int, str] = MappingProxyType({}),
-) -> dict[str, Any]:
-    """Describe a post with a write key; `own_errors`: texts by status, besides the common ones."""
+def _describe_post(path: str, summary: str, body: dict[str, Any], answer: str) -> dict[str, Any]:
+    """Describe a post with a write key, if it needs one, and its errors."""
     common_errors = {status: text for status, text in _ERRORS.items() if status != 404}
     errors = {
         str(status): _json_content(text, _refer_to("Error"))
-        for status, text in sorted({**common_errors, **own_errors}.items())
+        for status, text in sorted({**common_errors, **_POST_ERRORS.get(path, {})}.items())
     }
     return {
         "post": {
             "summary": summary,
-            "security": _KEY,
+            **({} if path in _KEYLESS_POSTS else {"security": _KEY}),
             "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
             "responses": {
                 "200": _json_content(
