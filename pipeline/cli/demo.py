@@ -28,8 +28,8 @@ from pipeline.stack.control import StackError
 
 _INTRODUCTION = (
     "Kairos demo: the e-commerce log of retentioneering 5.2.4 (Apache-2.0; synthetic, "
-    "by its authors), January to June 2024, through the gateway in its own time but as fast as it "
-    "goes. How customers react to messages is simulated (seed {seed})."
+    "by its authors), January to June 2024, through the gateway with its own timestamps, as "
+    "fast as possible. How customers react to messages is simulated (seed {seed})."
 )
 
 _PLAY_S = 60.0
